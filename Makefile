@@ -1,0 +1,34 @@
+# Debian and Ubuntu: apt install python3-venv python3-dev make g++
+# CMake, Ninja, pybind11 and Eigen come through pip as build requirements.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := pyproject.toml CMakeLists.txt \
+           $(shell find cpp python -type f ! -name '*.pyc' ! -name '*.so' ! -path '*/.*')
+
+.PHONY: demo test bench clean
+
+demo: $(VENV)/.installed
+	$(BIN)/clinometer demo
+
+test: $(VENV)/.tested
+	$(BIN)/python -m pytest
+
+bench: $(VENV)/.installed
+	$(BIN)/clinometer bench
+
+clean:
+	rm -rf $(VENV) build
+
+# one environment for all targets; a stamp is as new as the last install, so nothing is built twice
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(SOURCES) | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check .
+	@touch $@
+
+# the package is in place by now: this adds what its extra "test" names
+$(VENV)/.tested: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "clinometer[test]"
+	@touch $@

@@ -1,0 +1,163 @@
+// Scan for Python: arrays in, pointers out, the GIL released for the length of a pass.
+#include "bindings/scan.hpp"
+
+#include <clinometer/fold.hpp>
+#include <pybind11/numpy.h>
+#include <pybind11/stl.h>
+
+#include <optional>
+
+#include "kernels/table.hpp"
+
+namespace clinometer::bindings {
+namespace {
+
+namespace py = pybind11;
+template <class T>
+using Array = py::array_t<T, py::array::c_style>;
+template <class T>
+using Maybe = std::optional<Array<T>>;
+
+template <class T>
+const T* data(const Maybe<T>& a) {
+  return a ? a->data() : nullptr;
+}
+
+template <class T>
+void need(const Maybe<T>& a, std::int64_t size, const char* name) {
+  if (a && a->size() != size)
+    throw py::value_error(std::string(name) + " has " + std::to_string(a->size()) + " entries, wanted " + std::to_string(size));
+}
+
+/// phi as a list of (array, row_start); dtype as the index of Dtype.
+Rows rows_of(const py::list& segments, int dtype, std::int64_t n, std::int64_t d) {
+  if (dtype < 0 || dtype >= kDtypes) throw py::value_error("dtype: unknown index");
+  constexpr std::int64_t item[] = {4, 2, 2, 8};
+  Rows rows{static_cast<Dtype>(dtype), n, d, {}};
+  std::int64_t next = 0;
+  for (const py::handle& h : segments) {
+    const auto pair = h.cast<py::tuple>();
+    const auto a = pair[0].cast<py::array>();
+    const auto start = pair[1].cast<std::int64_t>();
+    if (a.ndim() != 2 || a.shape(1) != d || a.itemsize() != item[dtype] || start != next ||
+        (a.shape(0) > 0 && d > 1 && a.strides(1) != item[dtype]))
+      throw py::value_error("segments: need 2-D arrays with adjacent elements in ascending, gapless rows");
+    rows.segments.push_back({static_cast<const std::byte*>(a.data()), start, a.shape(0), a.strides(0)});
+    next += a.shape(0);
+  }
+  if (next < n) throw py::value_error("segments: fewer rows than declared");
+  return rows;
+}
+
+struct Inputs {
+  Rows rows;
+  Prompts prompts;
+  Scored scored;
+};
+
+class PyScan {
+ public:
+  explicit PyScan(const std::vector<std::shared_ptr<Statistic>>& statistics) : scan_(statistics) {}
+
+  void absorb(const py::list& segments, int dtype, std::int64_t n_dump, std::int64_t d, std::int64_t n_rows,
+              const Array<std::int64_t>& offsets, const Maybe<std::int64_t>& order, const Maybe<double>& weight,
+              const Maybe<double>& omega, const Maybe<double>& unbias, const Maybe<std::int64_t>& cluster,
+              const Maybe<std::int64_t>& fold, const Maybe<double>& directions, std::int64_t n_folds,
+              const Maybe<double>& columns, const Maybe<double>& values, const Maybe<double>& kept, std::int64_t n_threads,
+              bool in_double, const py::object& progress) {
+    const std::int64_t G = offsets.size() - 1;
+    Inputs in{kept ? Rows{} : rows_of(segments, dtype, n_dump, d), {}, {}};
+    in.prompts = {n_rows, G, data(order), offsets.data(), data(weight), data(omega), data(unbias), data(cluster), data(fold)};
+    need(order, n_rows, "order");
+    need(weight, n_rows, "weight");
+    need(omega, G, "omega");
+    need(unbias, G, "unbias");
+    need(cluster, G, "cluster");
+    need(fold, G, "fold");
+    if (offsets.size() < 1 || offsets.at(0) != 0 || offsets.at(G) != n_rows) throw py::value_error("offsets: must run from 0 to n_rows");
+    for (std::int64_t i = 0; order && i < n_rows; ++i)
+      if (order->at(i) < 0 || order->at(i) >= n_dump) throw py::value_error("order: a row is outside the dump");
+    const auto width = [&](const Maybe<double>& a, std::int64_t rows, const char* name) -> std::int64_t {
+      if (!a) return 0;
+      if (a->ndim() != 2 || a->shape(0) != rows) throw py::value_error(std::string(name) + ": wanted one row for each of " + std::to_string(rows));
+      return a->shape(1);
+    };
+    Scored& s = in.scored;
+    if (directions && (directions->ndim() != 2 || directions->shape(1) != d || n_folds < 1 || directions->shape(0) % n_folds))
+      throw py::value_error("directions: wanted (K * n_folds, d)");
+    s.n_folds = n_folds;
+    s.n_directions = directions ? directions->shape(0) / n_folds : 0;
+    s.directions = data(directions);
+    s.n_columns = width(columns, n_dump, "columns");
+    s.columns = data(columns);
+    s.n_values = width(values, n_dump, "values");
+    s.values = data(values);
+    s.kept = data(kept);
+    if (kept) {
+      s.n_directions = width(kept, n_rows, "kept");
+      s.n_columns = 0;
+    }
+    Options options{std::max<std::int64_t>(1, n_threads), in_double, 0, [&](std::int64_t done, std::int64_t total) {
+                      py::gil_scoped_acquire hold;
+                      if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+                      if (!progress.is_none()) progress(done, total);
+                    }};
+    try {
+      py::gil_scoped_release free;
+      scan_.absorb(in.rows, in.prompts, s, options);
+    } catch (const NonFiniteRow& e) {
+      non_finite_ = e.row;
+    }
+  }
+
+  std::vector<std::shared_ptr<Statistic>> collapse() {
+    std::vector<std::shared_ptr<Statistic>> out;
+    for (auto& s : scan_.collapse()) out.emplace_back(std::move(s));
+    return out;
+  }
+  std::int64_t non_finite() const { return non_finite_; }
+
+ private:
+  Scan scan_;
+  std::int64_t non_finite_ = -1;
+};
+
+/// Rows that hold NaN or Inf, ascending: what the nonfinite policies name, count and drop.
+Array<std::int64_t> non_finite_rows(const py::list& segments, int dtype, std::int64_t n, std::int64_t d) {
+  const Rows rows = rows_of(segments, dtype, n, d);
+  std::vector<std::int64_t> bad;
+  {
+    py::gil_scoped_release free;
+    const std::vector<double> shift(std::size_t(d), 0);
+    std::vector<double> tile(std::size_t(kernels::padded(d)));
+    for (std::int64_t i = 0; i < n; ++i) {
+      const void* at = rows.at(i);
+      if (kernels::active().f64.decode[dtype](&at, 1, d, shift.data(), tile.data(), kernels::padded(d)).first_nonfinite == 0)
+        bad.push_back(i);
+      if (i % 65536 == 0) {
+        py::gil_scoped_acquire hold;
+        if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+      }
+    }
+  }
+  return Array<std::int64_t>(py::ssize_t(bad.size()), bad.data());
+}
+
+}  // namespace
+
+void bind_scan(py::module_& m) {
+  using namespace py::literals;
+  m.attr("LEAF_ROWS") = kLeafRows;
+  m.def("non_finite_rows", &non_finite_rows, "segments"_a, "dtype"_a, "n"_a, "d"_a);
+  py::class_<PyScan>(m, "Scan", "The one ordered fold over any number of statistics.")
+      .def(py::init<const std::vector<std::shared_ptr<Statistic>>&>(), "statistics"_a)
+      .def("absorb", &PyScan::absorb, py::kw_only(), "segments"_a, "dtype"_a, "n_dump"_a, "d"_a, "n_rows"_a, "offsets"_a,
+           "order"_a = py::none(), "weight"_a = py::none(), "omega"_a = py::none(), "unbias"_a = py::none(),
+           "cluster"_a = py::none(), "fold"_a = py::none(), "directions"_a = py::none(), "n_folds"_a = 1,
+           "columns"_a = py::none(), "values"_a = py::none(), "kept"_a = py::none(), "n_threads"_a = 1,
+           "in_double"_a = false, "progress"_a = py::none())
+      .def("collapse", &PyScan::collapse)
+      .def_property_readonly("non_finite", &PyScan::non_finite, "A row with NaN or Inf that ended a pass, or -1.");
+}
+
+}  // namespace clinometer::bindings

@@ -1,0 +1,46 @@
+// What a statistic sees: some consecutive rows of one leaf, in canonical order, with their scores,
+// values, base weights and the prompts they belong to. Blocks never cross a leaf; where prompts are
+// short, blocks end with a prompt. Nothing in a block depends on threads or on how a dump is cut.
+#pragma once
+#include <cstdint>
+#include <vector>
+
+namespace clinometer {
+
+/// The part of one prompt that lies in this block.
+struct Piece {
+  std::int64_t prompt;   // canonical index
+  std::int64_t first;    // first row of the piece, counted in the block
+  std::int64_t count;
+  bool begins, ends;     // the prompt's first / last row is here
+  double omega;          // prompt weight, not normalised
+  double unbias;         // factor from ddof 0 to ddof 1 covariance; 0 where it is undefined (n < 2)
+  bool cluster_begins, cluster_ends;
+  std::int64_t fold;     // cross-fitting fold of the prompt, 0 without folds
+};
+
+/// Decoded rows: stored - shift, in lanes of float or double, whichever the precision asks for.
+class Tile {
+ public:
+  virtual ~Tile() = default;
+  /// out[m, c] += sum_i weights[i, m] (x[i, c] - shift[c]), c < d; out is (M, ld) f64.
+  virtual void accumulate(const double* weights, std::int64_t n_weights, double* out) const = 0;
+  const double* shift = nullptr;  // (d,)
+  std::int64_t d = 0;
+  std::int64_t ld = 0;            // row length of `out`: d rounded up to the kernels' padding
+};
+
+struct Block {
+  std::int64_t first = 0;            // canonical index of the first row
+  std::int64_t n = 0;
+  const std::int64_t* row = nullptr; // (n,) index in the dump
+  const double* score = nullptr;     // (n, n_scores)
+  std::int64_t n_scores = 0;
+  const double* value = nullptr;     // (n, n_values); NaN means unlabelled
+  std::int64_t n_values = 0;
+  const double* weight = nullptr;    // (n,) base weight inside the prompt, sums to 1 over it
+  std::vector<Piece> pieces;
+  const Tile* tile = nullptr;        // null where a pass runs on kept scores
+};
+
+}  // namespace clinometer

@@ -1,0 +1,99 @@
+// The one ordered fold. A grid of leaves (kLeafRows rows) lies over the canonical row order and depends on
+// nothing else; a leaf is absorbed in row order by one thread; leaf states merge in leaf order through a
+// binary counter. Threads, chunks, files and machines only decide who calls merge, so they change no bit.
+#pragma once
+#include <clinometer/rows.hpp>
+#include <clinometer/statistic.hpp>
+
+#include <functional>
+#include <map>
+#include <memory>
+
+namespace clinometer {
+
+inline constexpr std::int64_t kLeafRows = 8192;
+
+/// Who belongs to which prompt and how much counts, in canonical order (rows of a prompt adjacent).
+struct Prompts {
+  std::int64_t n_rows = 0, n_prompts = 0;
+  const std::int64_t* order = nullptr;    // (n_rows,) row in the dump; null: identity
+  const std::int64_t* offsets = nullptr;  // (n_prompts + 1,)
+  const double* weight = nullptr;         // (n_rows,) canonical; null: 1 / n_x
+  const double* omega = nullptr;          // (n_prompts,); null: 1
+  const double* unbias = nullptr;         // (n_prompts,); null: n / (n - 1), 0 for n = 1
+  const std::int64_t* cluster = nullptr;  // (n_prompts,) ascending; null: the prompt
+  const std::int64_t* fold = nullptr;     // (n_prompts,); null: 0
+};
+
+/// What is scored: projections of the rows on directions, and finished columns beside them.
+struct Scored {
+  std::int64_t n_directions = 0, n_folds = 1;
+  const double* directions = nullptr;  // (n_directions * n_folds, d): all folds of a direction adjacent
+  std::int64_t n_columns = 0;
+  const double* columns = nullptr;     // (N, n_columns) in dump order
+  std::int64_t n_values = 0;
+  const double* values = nullptr;      // (N, n_values) in dump order
+  const double* kept = nullptr;        // (n_rows, n_directions + n_columns) canonical: no rows are read
+};
+
+struct Options {
+  std::int64_t n_threads = 1;
+  bool in_double = false;
+  std::int64_t chunk_rows = 0;                                  // rows in flight; 0: chosen here
+  std::function<void(std::int64_t done, std::int64_t total)> poll;  // calling thread, every 20 ms; may throw
+};
+
+/// Thrown by a pass over a row with NaN or Inf.
+struct NonFiniteRow {
+  std::int64_t row;
+};
+
+class Scan {
+ public:
+  explicit Scan(std::vector<std::shared_ptr<Statistic>> prototypes) : prototypes_(std::move(prototypes)) {}
+  /// Rows that begin on a leaf border; all but the last call bring a multiple of kLeafRows rows.
+  void absorb(const Rows& rows, const Prompts& prompts, const Scored& scored, const Options& options);
+  /// The states of everything absorbed, merged in leaf order. Ends the scan.
+  std::vector<std::unique_ptr<Statistic>> collapse();
+
+ private:
+  using States = std::vector<std::unique_ptr<Statistic>>;
+  std::vector<std::shared_ptr<Statistic>> prototypes_;
+  std::map<int, States, std::greater<int>> counter_;  // level -> merged states, older levels are higher
+  std::vector<std::unique_ptr<Statistic>> whole_;     // Split::state statistics, one state each
+  std::int64_t base_row_ = 0;
+  void push(States leaf);
+  void absorb_leaves(struct Pass& pass, Team& team);
+  void absorb_panels(struct Pass& pass, Team& team);
+  States empty_states() const;
+};
+
+/// Runs f(0) .. f(n-1) on the threads of a pass; the calling thread takes part and polls.
+class Team {
+ public:
+  virtual ~Team() = default;
+  virtual void parallel(std::int64_t n, const std::function<void(std::int64_t)>& f) = 0;
+};
+
+/// Rows decoded for a Split::state statistic, with `extra` f64 columns (values) appended to each row.
+class Panel {
+ public:
+  virtual ~Panel() = default;
+  std::int64_t n = 0, d = 0, width = 0;  // width = d + extra columns
+  std::int64_t ld = 0;
+  std::int64_t base_row = 0;
+  const double* weight = nullptr;        // (n,)
+  std::vector<Piece> pieces;
+  /// Weighted mean of some rows (absolute, in f64), weights summing to 1 over them.
+  virtual void mean(std::int64_t first, std::int64_t count, const double* w, double* out) const = 0;
+  /// Row `to` of the work tile = factor * (row `from` - mean).
+  virtual void centre(std::int64_t from, const double* mean, double factor, std::int64_t to) = 0;
+  /// Row `to` of the work tile = factor * x.
+  virtual void put(const double* x, double factor, std::int64_t to) = 0;
+  virtual void reserve(std::int64_t rows) = 0;
+  /// out[a, b] += sum over work rows [r0, r1) of x_a x_b for one tile.
+  virtual void gram(std::int64_t r0, std::int64_t r1, std::int64_t a0, std::int64_t a1, std::int64_t b0,
+                    std::int64_t b1, double* out, std::int64_t ldo) const = 0;
+};
+
+}  // namespace clinometer

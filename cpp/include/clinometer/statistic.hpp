@@ -1,0 +1,144 @@
+// A statistic is a monoid with a lens: empty(), absorb(block), merge(later), finish().
+// Laws, checked for every statistic by tests/laws: empty is neutral; cutting the rows anywhere and
+// merging in order gives the whole up to rounding; a state survives serialisation bit for bit.
+// The fold calls merge only in canonical order, so a state may keep open ends (per_prompt.hpp).
+#pragma once
+#include <clinometer/block.hpp>
+
+#include <cstring>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace clinometer {
+
+/// A finished array of f64 with its name and shape.
+struct Result {
+  std::string name;
+  std::vector<std::int64_t> shape;
+  std::vector<double> data;
+};
+using Results = std::vector<Result>;
+
+/// Sees every field of a statistic, configuration and state alike, in a fixed order.
+class Visitor {
+ public:
+  virtual ~Visitor() = default;
+  virtual void field(const char* name, std::vector<double>& x) = 0;
+  virtual void field(const char* name, std::vector<std::int64_t>& x) = 0;
+  void field(const char* name, double& x) {
+    std::vector<double> v{x};
+    field(name, v);
+    x = v.at(0);
+  }
+  void field(const char* name, std::int64_t& x) {
+    std::vector<std::int64_t> v{x};
+    field(name, v);
+    x = v.at(0);
+  }
+  void field(const char* name, bool& x) {
+    std::int64_t v = x;
+    field(name, v);
+    x = v != 0;
+  }
+};
+
+/// How a pass shares work: small states get leaves of rows, a d x d state gets tiles of itself.
+enum class Split { rows, state };
+
+class Team;   // fold.hpp: the threads of one pass
+class Panel;  // fold.hpp: decoded rows for a Split::state statistic
+
+class Statistic {
+ public:
+  virtual ~Statistic() = default;
+  virtual std::unique_ptr<Statistic> empty() const = 0;
+  virtual void absorb(const Block&) {}
+  virtual void absorb(Panel&, Team&) {}
+  virtual void merge(Statistic& later) = 0;
+  virtual Results finish() const = 0;
+  virtual void fields(Visitor& visit) = 0;
+  virtual Split split() const { return Split::rows; }
+  virtual bool needs_rows() const { return false; }
+};
+
+/// Supplies empty() and the downcast of merge(); S gives cleared() and join(S&).
+template <class S>
+class StatisticOf : public Statistic {
+ public:
+  std::unique_ptr<Statistic> empty() const override {
+    return std::make_unique<S>(static_cast<const S&>(*this).cleared());
+  }
+  void merge(Statistic& later) override {
+    auto* other = dynamic_cast<S*>(&later);
+    if (!other) throw std::invalid_argument("merge: the two states are of different statistics");
+    static_cast<S&>(*this).join(*other);
+  }
+};
+
+namespace detail {
+
+class Writer : public Visitor {
+ public:
+  std::string bytes;
+  using Visitor::field;
+  void field(const char*, std::vector<double>& x) override { put(x.data(), x.size(), 'd'); }
+  void field(const char*, std::vector<std::int64_t>& x) override { put(x.data(), x.size(), 'q'); }
+
+ private:
+  void put(const void* data, std::size_t n, char tag) {
+    const std::uint64_t count = n;
+    bytes.push_back(tag);
+    bytes.append(reinterpret_cast<const char*>(&count), 8);
+    bytes.append(static_cast<const char*>(data), n * 8);
+  }
+};
+
+class Reader : public Visitor {
+ public:
+  explicit Reader(std::string b) : bytes(std::move(b)) {}
+  using Visitor::field;
+  void field(const char* name, std::vector<double>& x) override { get(name, x, 'd'); }
+  void field(const char* name, std::vector<std::int64_t>& x) override { get(name, x, 'q'); }
+  bool done() const { return at == bytes.size(); }
+
+ private:
+  std::string bytes;
+  std::size_t at = 0;
+  template <class T>
+  void get(const char* name, std::vector<T>& x, char tag) {
+    std::uint64_t count = 0;
+    if (bytes.size() - at < 9 || bytes[at] != tag) fail(name);
+    std::memcpy(&count, bytes.data() + at + 1, 8);
+    at += 9;
+    if (count > (bytes.size() - at) / 8) fail(name);
+    x.resize(count);
+    if (count) std::memcpy(x.data(), bytes.data() + at, count * 8);
+    at += count * 8;
+  }
+  [[noreturn]] void fail(const char* name) {
+    throw std::invalid_argument(std::string("state: damaged or of another version at field ") + name);
+  }
+};
+
+}  // namespace detail
+
+inline std::string serialise(const Statistic& s) {
+  detail::Writer writer;
+  const_cast<Statistic&>(s).fields(writer);  // a Writer only reads
+  return std::move(writer.bytes);
+}
+
+inline void deserialise(Statistic& s, std::string bytes) {
+  detail::Reader reader(std::move(bytes));
+  s.fields(reader);
+  if (!reader.done()) throw std::invalid_argument("state: bytes are left over after the last field");
+}
+
+inline void add(std::vector<double>& a, const std::vector<double>& b) {
+  for (std::size_t i = 0; i < a.size(); ++i) a[i] += b[i];
+}
+
+}  // namespace clinometer

@@ -1,0 +1,40 @@
+// sum_i W[i, m] phi_i for weights given per canonical row: the tilted mean once its weights are known.
+#pragma once
+#include <clinometer/statistic.hpp>
+
+namespace clinometer {
+
+class WeightedRows : public StatisticOf<WeightedRows> {
+ public:
+  WeightedRows() = default;
+  /// weights (N, m) in canonical order; the caller keeps them alive.
+  WeightedRows(std::int64_t d, const double* weights, std::int64_t m)
+      : d(d), m(m), weights(weights), sum(std::size_t(m * d), 0) {}
+  WeightedRows cleared() const { return {d, weights, m}; }
+  bool needs_rows() const override { return true; }
+
+  using Statistic::absorb;
+  void absorb(const Block& b) override {
+    const double* w = weights + b.first * m;
+    std::vector<double> block(std::size_t(m * b.tile->ld), 0), mass(std::size_t(m), 0);
+    b.tile->accumulate(w, m, block.data());
+    for (std::int64_t i = 0; i < b.n; ++i)
+      for (std::int64_t j = 0; j < m; ++j) mass[j] += w[i * m + j];
+    for (std::int64_t j = 0; j < m; ++j)
+      for (std::int64_t c = 0; c < d; ++c) sum[j * d + c] += block[j * b.tile->ld + c] + mass[j] * b.tile->shift[c];
+  }
+  void join(WeightedRows& later) { add(sum, later.sum); }
+  Results finish() const override { return {{"sum", {m, d}, sum}}; }
+  void fields(Visitor& visit) override {
+    visit.field("d", d);
+    visit.field("m", m);
+    visit.field("sum", sum);
+  }
+
+ private:
+  std::int64_t d = 0, m = 0;
+  const double* weights = nullptr;
+  std::vector<double> sum;
+};
+
+}  // namespace clinometer

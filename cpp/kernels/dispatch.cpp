@@ -1,0 +1,98 @@
+// Chooses one table when first asked: the widest level this CPU runs, or the one CLINOMETER_ISA names.
+// A name that cannot be honoured is an error: silently running another level would hide what was tested.
+#include <atomic>
+#include <cstdlib>
+#include <stdexcept>
+#include <string>
+
+#include "kernels/table.hpp"
+
+namespace clinometer::kernels {
+
+namespace isa_baseline { extern const Table table; }
+#ifdef CLINOMETER_HAVE_AVX2
+namespace isa_avx2 { extern const Table table; }
+#endif
+#ifdef CLINOMETER_HAVE_AVX512
+namespace isa_avx512 { extern const Table table; }
+#endif
+#ifdef CLINOMETER_HAVE_NEON
+namespace isa_neon { extern const Table table; }
+#endif
+
+namespace {
+
+constexpr int kMostLevels = 4;
+std::atomic<const Table*> chosen{nullptr};
+
+const Table* find(const std::string& name) {
+  const Table* levels[kMostLevels];
+  const int count = available(levels, kMostLevels);
+  for (int i = 0; i < count; ++i)
+    if (name == levels[i]->name) return levels[i];
+  return nullptr;
+}
+
+std::string names() {
+  const Table* levels[kMostLevels];
+  const int count = available(levels, kMostLevels);
+  std::string text;
+  for (int i = 0; i < count; ++i) text += (i > 0 ? ", " : "") + std::string(levels[i]->name);
+  return text;
+}
+
+const Table* first_choice() {
+  const char* const wanted = std::getenv("CLINOMETER_ISA");
+  if (wanted == nullptr || *wanted == '\0') {
+    const Table* levels[kMostLevels];
+    return levels[available(levels, kMostLevels) - 1];
+  }
+  const Table* const named = find(wanted);
+  if (named == nullptr)
+    throw std::invalid_argument("CLINOMETER_ISA is '" + std::string(wanted) + "' but available here are: " + names());
+  return named;
+}
+
+}  // namespace
+
+int available(const Table** out, int capacity) {
+  int count = 0;
+  const auto add = [&](bool runs, const Table& table) {
+    if (runs && count < capacity) out[count++] = &table;
+  };
+  add(true, isa_baseline::table);
+#ifdef CLINOMETER_HAVE_AVX2
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+  add(avx2, isa_avx2::table);
+#endif
+#ifdef CLINOMETER_HAVE_AVX512
+  const bool avx512 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                      __builtin_cpu_supports("f16c") && __builtin_cpu_supports("avx512f") &&
+                      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+                      __builtin_cpu_supports("avx512dq");
+  add(avx512, isa_avx512::table);
+#endif
+#ifdef CLINOMETER_HAVE_NEON
+  add(true, isa_neon::table);  // part of every 64-bit Arm
+#endif
+  return count;
+}
+
+const Table& active() {
+  const Table* table = chosen.load(std::memory_order_acquire);
+  if (table == nullptr) {
+    const Table* nothing = nullptr;
+    table = first_choice();
+    if (!chosen.compare_exchange_strong(nothing, table, std::memory_order_acq_rel)) table = nothing;
+  }
+  return *table;
+}
+
+bool select(const char* name) {
+  const Table* const table = name == nullptr ? nullptr : find(name);
+  if (table == nullptr) return false;
+  chosen.store(table, std::memory_order_release);
+  return true;
+}
+
+}  // namespace clinometer::kernels

@@ -1,0 +1,72 @@
+// The table of hot loops. One instance per instruction-set level; dispatch.cpp picks one at start.
+// Everything is raw pointers; L is the lane type (float inside "mixed" blocks, double in "double").
+// Tiles are row-major (n, ld) with ld a multiple of 16, unaligned, columns d..ld-1 zero.
+// Sums run in lanes of L inside one call (a block of at most a few hundred rows) and leave as f64.
+#pragma once
+#include <clinometer/rows.hpp>
+#include <cstdint>
+
+namespace clinometer::kernels {
+
+using clinometer::Dtype;
+using clinometer::kDtypes;
+/// Tile widths and direction strides are padded to this many elements.
+inline constexpr std::int64_t kPad = 16;
+constexpr std::int64_t padded(std::int64_t n) { return (n + kPad - 1) / kPad * kPad; }
+
+/// What decoding saw: the largest |stored - shift|, and the first row holding NaN or Inf (n if none).
+struct Decoded {
+  double max_abs;
+  std::int64_t first_nonfinite;
+};
+
+template <class L>
+struct LaneTable {
+  /// tile[i, c] = rows[i][c] - shift[c]; the stored value is widened exactly before the subtraction
+  /// (f64 rows are shifted in f64, then rounded to L). shift has d entries.
+  Decoded (*decode[kDtypes])(const void* const* rows, std::int64_t n, std::int64_t d,
+                             const double* shift, L* tile, std::int64_t ld);
+  /// scores[i, k] = sum_c tile[i, c] * directions[k, c]; directions are (K, ldu), zero padded to ldu = ld.
+  void (*project)(const L* tile, std::int64_t n, std::int64_t ld, const L* directions,
+                  std::int64_t n_directions, double* scores, std::int64_t lds);
+  /// out[m, c] += sum_i weights[i, m] * tile[i, c], c < ld. out is (M, ldo) f64 with ldo >= ld.
+  void (*accumulate)(const L* tile, std::int64_t n, std::int64_t ld, const L* weights,
+                     std::int64_t n_weights, std::int64_t ldw, double* out, std::int64_t ldo);
+  /// out[a, b] += sum_i tile[i, a] * tile[i, b] for a in [a0, a1), b in [b0, b1); borders are
+  /// multiples of 16 (or ld). out is (ld, ldo) f64.
+  void (*gram)(const L* tile, std::int64_t n, std::int64_t ld, std::int64_t a0, std::int64_t a1,
+               std::int64_t b0, std::int64_t b1, double* out, std::int64_t ldo);
+};
+
+/// Sums over one prompt for M tilts side by side (theory 2). Lanes run over m.
+struct TiltSums {
+  double* log_partition;  // (M,) L = log sum_i w_i exp(x_im), x = lam * centred score, minus lam * reference
+  double* max_ratio;      // (M,) largest l_im
+  double* kl;             // (M,) sum w (e^l l - expm1 l)
+  double* reverse_kl;     // (M,) sum w (expm1 l - l)
+  double* chi2;           // (M,) sum w expm1(l)^2
+  double* square;         // (M,) sum (w e^l)^2
+  double* gain;           // (F, M) sum w expm1(l) f_j, f_j centred under w
+};
+
+struct Table {
+  const char* name;
+  LaneTable<float> f32;
+  LaneTable<double> f64;
+  /// x (n, M), M a multiple of 8: lam * (score - reference). w (n,) positive, sum 1. f (n, F) centred
+  /// columns, row-major. small (M,): 1 where every |x| < 1 and x is centred under w (then
+  /// L = log1p(sum w (expm1 x - x))), 0 where x <= 0 with maximum 0 (then L = log sum w e^x).
+  /// x may hold -inf. All terms are formed without cancellation: for |l| < 1,
+  /// expm1(l) - l by its series sum_{m>=2} l^m / m!.
+  void (*tilt)(const double* x, const double* w, const double* f, const std::int64_t* small,
+               std::int64_t n, std::int64_t n_tilts, std::int64_t n_columns, TiltSums out);
+};
+
+/// The table in use: the widest level this CPU runs, or the one CLINOMETER_ISA names.
+const Table& active();
+/// Levels this build holds and this CPU runs, narrowest first; "baseline" is always among them.
+int available(const Table** out, int capacity);
+/// Select by name; false if it is not available here.
+bool select(const char* name);
+
+}  // namespace clinometer::kernels

@@ -1,0 +1,262 @@
+#include <clinometer/statistics/tilt.hpp>
+
+#include <algorithm>
+
+#include "kernels/table.hpp"
+
+namespace clinometer {
+namespace {
+
+constexpr double kInf = std::numeric_limits<double>::infinity();
+constexpr std::int64_t kLanes = 8;
+
+/// Mid-ranks of a column under w, minus 1/2: with p, sum p c is the win rate less one half.
+void mid_ranks(const double* f, std::int64_t stride, const std::vector<double>& w, double* out) {
+  const std::int64_t n = std::int64_t(w.size());
+  std::vector<std::int64_t> order(static_cast<std::size_t>(n));
+  for (std::int64_t i = 0; i < n; ++i) order[i] = i;
+  std::sort(order.begin(), order.end(), [&](auto a, auto b) { return f[a * stride] < f[b * stride]; });
+  double below = 0;
+  for (std::int64_t i = 0; i < n;) {
+    std::int64_t end = i;
+    double tied = 0;
+    while (end < n && f[order[end] * stride] == f[order[i] * stride]) tied += w[order[end++]];
+    for (; i < end; ++i) out[order[i] * stride] = below + tied / 2 - 0.5;
+    below += tied;
+  }
+}
+
+/// 0 * inf is 0 here: no covariance, no predicted gain, whatever the tilt.
+double scaled(double lam, double k) { return k == 0 || lam == 0 ? 0 : lam * k; }
+
+/// One strip of tilts: which direction and which inverse beta each lane has, and its reference score.
+struct Strip {
+  std::vector<std::int64_t> small;
+  std::vector<double> lam, reference, x;
+};
+
+void fill(Strip& s, std::int64_t m, const Labelled& l, std::int64_t n_scores, std::int64_t k, double beta,
+          double top, double widest, std::int64_t M) {
+  const double lam = beta == 0 ? kInf : 1 / beta;
+  s.lam[m] = lam;
+  s.small[m] = lam * widest < 1 || widest == 0;
+  s.reference[m] = s.small[m] ? 0 : top;
+  for (std::int64_t i = 0; i < l.n; ++i) {
+    const double t = l.score[i * n_scores + k] - s.reference[m];
+    // dividing by nothing: rows of the largest score keep 0, all others fall to -inf
+    s.x[i * M + m] = t == 0 ? 0 : lam == 0 ? 0 : lam == kInf ? (s.small[m] ? 0 : -kInf) : lam * t;
+  }
+}
+
+}  // namespace
+
+/// Per-prompt results before they are added: gains and win rates by (tilt, value), weights by value.
+struct Tilt::Work {
+  std::vector<double> gain, win, base, k234, o;
+  std::vector<double> c, t, f, unbiased_o;
+};
+
+Tilt::Tilt(std::int64_t score_at, std::int64_t n_scores, std::int64_t value_at, std::int64_t n_values,
+           std::vector<double> betas_, bool share_of_n)
+    : score_at(score_at), n_scores(n_scores), value_at(value_at), n_values(n_values),
+      n_betas(n_scores ? std::int64_t(betas_.size()) / n_scores : 0), betas(std::move(betas_)), share_of_n(share_of_n),
+      gains(n_scores * n_betas, n_values), win(n_scores * n_betas, n_values), baseline(1, n_values),
+      cumulants(3 * n_scores, n_values), unbiased(score_at, n_scores, value_at, n_values, 1) {
+  const std::size_t cells = betas.size();
+  for (auto* v : {&kl, &reverse_kl, &chi2, &ess, &log_partition, &log_partition_centred, &max_ratio}) v->assign(cells, 0);
+  ess_min.assign(cells, kInf);
+}
+
+void Tilt::prompt(const Prompt& p) {
+  const std::size_t KJ = std::size_t(n_scores * n_values), J = std::size_t(n_values);
+  Work w;
+  w.gain.assign(betas.size() * J, 0);
+  w.win.assign(betas.size() * J, 0);
+  w.base.assign(J, 0);
+  w.k234.assign(3 * KJ, 0);
+  w.o.assign(J, 0);
+  w.c.assign(KJ, 0);
+  w.t.assign(KJ, 0);
+  w.f.assign(J, 0);
+  w.unbiased_o.assign(J, 0);
+  for_each_labelled(p, score_at, n_scores, value_at, n_values, [&](const Labelled& l) {
+    view(p, l, w);
+    moments(l, w);
+    unbiased.covary(p, l, w.c, w.t, w.f, w.unbiased_o);
+  });
+  mass += p.omega;
+  prompts += 1;
+  gains.add(w.gain.data(), w.o.data(), p.cluster_begins, p.cluster_ends);
+  win.add(w.win.data(), w.o.data(), p.cluster_begins, p.cluster_ends);
+  baseline.add(w.base.data(), w.o.data(), p.cluster_begins, p.cluster_ends);
+  cumulants.add(w.k234.data(), w.o.data(), p.cluster_begins, p.cluster_ends);
+  unbiased.add(p, w.c, w.t, w.f, w.unbiased_o);
+}
+
+void Tilt::view(const Prompt& p, const Labelled& l, Work& work) {
+  const std::int64_t C = std::int64_t(l.columns.size()), F = 2 * C, total = n_scores * n_betas;
+  for (std::int64_t a = 0; a < C; ++a) {
+    work.o[l.columns[a]] = p.omega;
+    work.base[l.columns[a]] = l.value_mean[a];
+  }
+  std::vector<double> f(std::size_t(l.n * F));
+  for (std::int64_t a = 0; a < C; ++a) {
+    for (std::int64_t i = 0; i < l.n; ++i) f[i * F + a] = f[i * F + C + a] = l.value[i * C + a];
+    // ranked from a copy of the values, written over it
+    std::vector<double> ranks(static_cast<std::size_t>(l.n)), column(static_cast<std::size_t>(l.n));
+    for (std::int64_t i = 0; i < l.n; ++i) column[i] = l.value[i * C + a];
+    mid_ranks(column.data(), 1, l.weight, ranks.data());
+    for (std::int64_t i = 0; i < l.n; ++i) f[i * F + C + a] = ranks[i];
+  }
+  std::vector<double> top(std::size_t(n_scores), -kInf), widest(std::size_t(n_scores), 0);
+  for (std::int64_t i = 0; i < l.n; ++i)
+    for (std::int64_t k = 0; k < n_scores; ++k) {
+      top[k] = std::max(top[k], l.score[i * n_scores + k]);
+      widest[k] = std::max(widest[k], std::abs(l.score[i * n_scores + k]));
+    }
+  // strips keep the (n, M) block of exponents near the cache
+  const std::int64_t widest_strip = std::max(kLanes, (std::int64_t(1) << 15) / std::max<std::int64_t>(l.n, 1) / kLanes * kLanes);
+  for (std::int64_t start = 0; start < total; start += widest_strip) {
+    const std::int64_t used = std::min(widest_strip, total - start), M = (used + kLanes - 1) / kLanes * kLanes;
+    Strip s;
+    s.small.assign(std::size_t(M), 1);
+    s.lam.assign(std::size_t(M), 0);
+    s.reference.assign(std::size_t(M), 0);
+    s.x.assign(std::size_t(l.n * M), 0);
+    for (std::int64_t m = 0; m < used; ++m) {
+      const std::int64_t cell = start + m, k = cell / n_betas;
+      fill(s, m, l, n_scores, k, betas[cell], top[k], widest[k], M);
+    }
+    std::vector<double> sums(std::size_t((6 + F) * M), 0);
+    double* at = sums.data();
+    const kernels::TiltSums out{at, at + M, at + 2 * M, at + 3 * M, at + 4 * M, at + 5 * M, at + 6 * M};
+    kernels::active().tilt(s.x.data(), l.weight.data(), f.data(), s.small.data(), l.n, M, F, out);
+    for (std::int64_t m = 0; m < used; ++m) {
+      const std::int64_t cell = start + m;
+      for (std::int64_t a = 0; a < C; ++a) {
+        work.gain[cell * n_values + l.columns[a]] = out.gain[a * M + m];
+        work.win[cell * n_values + l.columns[a]] = 0.5 + out.gain[(C + a) * M + m];
+      }
+      if (!l.whole) continue;
+      const double shift = scaled(s.lam[m], s.reference[m]), centred = out.log_partition[m] + shift;
+      kl[cell] += p.omega * std::max(out.kl[m], 0.0);
+      reverse_kl[cell] += p.omega * std::max(out.reverse_kl[m], 0.0);
+      chi2[cell] += p.omega * out.chi2[m];
+      const double share = share_of_n ? 1 / (double(l.n) * out.square[m]) : 1 / (1 + out.chi2[m]);
+      ess[cell] += p.omega * share;
+      ess_min[cell] = std::min(ess_min[cell], share);
+      max_ratio[cell] = std::max(max_ratio[cell], std::exp(out.max_ratio[m]));
+      log_partition_centred[cell] += p.omega * centred;
+      log_partition[cell] += p.omega * (centred + scaled(s.lam[m], l.mean[cell / n_betas]));
+    }
+  }
+}
+
+/// k2 = Cov(f, t), k3 = E[f t^2], k4 = E[f t^3] - 3 Cov(f, t) Var(t), all centred (theory 2, "Higher order").
+void Tilt::moments(const Labelled& l, Work& work) const {
+  const std::int64_t C = std::int64_t(l.columns.size()), J = n_values;
+  for (std::int64_t k = 0; k < n_scores; ++k) {
+    double variance = 0;
+    std::vector<double> k2(std::size_t(C), 0), k3(std::size_t(C), 0), k4(std::size_t(C), 0);
+    for (std::int64_t i = 0; i < l.n; ++i) {
+      const double t = l.score[i * n_scores + k], w = l.weight[i];
+      variance += w * t * t;
+      for (std::int64_t a = 0; a < C; ++a) {
+        const double wf = w * l.value[i * C + a] * t;
+        k2[a] += wf;
+        k3[a] += wf * t;
+        k4[a] += wf * t * t;
+      }
+    }
+    for (std::int64_t a = 0; a < C; ++a) {
+      work.k234[(3 * k) * J + l.columns[a]] = k2[a];
+      work.k234[(3 * k + 1) * J + l.columns[a]] = k3[a];
+      work.k234[(3 * k + 2) * J + l.columns[a]] = k4[a] - 3 * k2[a] * variance;
+    }
+  }
+}
+
+void Tilt::join(Tilt& later) {
+  gains.join(later.gains);
+  win.join(later.win);
+  baseline.join(later.baseline);
+  cumulants.join(later.cumulants);
+  unbiased.join(later.unbiased);
+  mass += later.mass;
+  prompts += later.prompts;
+  add(kl, later.kl);
+  add(reverse_kl, later.reverse_kl);
+  add(chi2, later.chi2);
+  add(ess, later.ess);
+  add(log_partition, later.log_partition);
+  add(log_partition_centred, later.log_partition_centred);
+  for (std::size_t i = 0; i < ess_min.size(); ++i) {
+    ess_min[i] = std::min(ess_min[i], later.ess_min[i]);
+    max_ratio[i] = std::max(max_ratio[i], later.max_ratio[i]);
+  }
+}
+
+Results Tilt::finish() const {
+  const std::int64_t K = n_scores, B = n_betas, J = n_values;
+  Results out{{"betas", {K, B}, betas}};
+  Result base{"baseline", {J}, {}}, gain{"gain", {K, B, J}, {}}, se{"gain_se", {K, B, J}, {}},
+      rate{"win_rate", {K, B, J}, {}}, joint{"gain_cov", {K, B, J, J}, {}}, first{"first_order", {K, B, J}, {}},
+      second{"second_order", {K, B, J}, {}}, free{"first_order_unbiased", {K, B, J}, {}},
+      free_se{"first_order_se", {K, B, J}, {}}, k{"cumulants", {K, 3, J}, {}};
+  for (std::int64_t j = 0; j < J; ++j) base.data.push_back(baseline.mean(0, j));
+  for (std::int64_t cell = 0; cell < K * B; ++cell) {
+    const double lam = betas[cell] == 0 ? kInf : 1 / betas[cell];
+    for (std::int64_t j = 0; j < J; ++j) {
+      const double k2 = cumulants.mean(3 * (cell / B), j), k3 = cumulants.mean(3 * (cell / B) + 1, j);
+      gain.data.push_back(gains.mean(cell, j));
+      se.data.push_back(std::sqrt(gains.covariance(cell, j, j)));
+      rate.data.push_back(win.mean(cell, j));
+      first.data.push_back(scaled(lam, k2));
+      second.data.push_back(scaled(lam, k2) + scaled(lam, scaled(lam, k3 / 2)));
+      free.data.push_back(scaled(lam, unbiased.covariance.mean(cell / B, j)));
+      free_se.data.push_back(scaled(lam, std::sqrt(unbiased.covariance.covariance(cell / B, j, j))));
+      for (std::int64_t i = 0; i < J; ++i) joint.data.push_back(gains.covariance(cell, j, i));
+    }
+  }
+  for (std::int64_t i = 0; i < 3 * K; ++i)
+    for (std::int64_t j = 0; j < J; ++j) k.data.push_back(cumulants.mean(i, j));
+  const auto mean = [&](const char* name, const std::vector<double>& sums) {
+    Result r{name, {K, B}, sums};
+    for (double& x : r.data) x /= mass;
+    out.push_back(r);
+  };
+  mean("kl", kl);
+  mean("reverse_kl", reverse_kl);
+  mean("chi2", chi2);
+  mean("ess", ess);
+  mean("log_partition", log_partition);
+  mean("log_partition_centred", log_partition_centred);
+  out.push_back({"ess_min", {K, B}, ess_min});
+  out.push_back({"max_ratio", {K, B}, max_ratio});
+  for (auto* r : {&base, &gain, &se, &rate, &joint, &first, &second, &free, &free_se, &k}) out.push_back(std::move(*r));
+  out.push_back({"n_prompts", {1}, {prompts}});
+  out.push_back({"n_clusters", {J}, gains.count});
+  out.push_back({"n_clusters_unbiased", {J}, unbiased.covariance.count});
+  return out;
+}
+
+void Tilt::fields(Visitor& visit) {
+  visit.field("score_at", score_at);
+  visit.field("n_scores", n_scores);
+  visit.field("value_at", value_at);
+  visit.field("n_values", n_values);
+  visit.field("n_betas", n_betas);
+  visit.field("betas", betas);
+  visit.field("share_of_n", share_of_n);
+  gains.fields(visit);
+  win.fields(visit);
+  baseline.fields(visit);
+  cumulants.fields(visit);
+  unbiased.fields(visit);
+  visit.field("mass", mass);
+  visit.field("prompts", prompts);
+  for (auto* v : {&kl, &reverse_kl, &chi2, &ess, &log_partition, &log_partition_centred, &ess_min, &max_ratio})
+    visit.field("sums", *v);
+}
+
+}  // namespace clinometer

@@ -1,0 +1,49 @@
+"""clinometer: what each constitution's tilt does to each value, before any training run."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from . import errors
+from .directions import Directions, Scores
+from .dump import Dump, open_dump, write_dump
+from .errors import CheckFailed, DumpChangedError, DumpError
+from .passes import covariance_projection, cross_covariance, moments, score, tilt, tilted_mean
+
+if TYPE_CHECKING:
+    from . import reference, stat, theory
+    from .cone import ConeResult, pareto_cone
+    from .fit import DirectionFit, fit_value_direction
+    from .fold import Fold, scan
+    from .report import Report, report
+    from .simulate import simulate
+
+__version__ = "0.1.0"
+
+# loaded at first use, so that importing the package costs little beyond NumPy
+_LAZY = {
+    "ConeResult": "cone", "pareto_cone": "cone", "DirectionFit": "fit", "fit_value_direction": "fit",
+    "Fold": "fold", "scan": "fold", "Report": "report", "report": "report", "simulate": "simulate",
+    "reference": "", "stat": "", "theory": "",
+}  # fmt: skip
+
+__all__ = [
+    "CheckFailed", "ConeResult", "DirectionFit", "Directions", "Dump", "DumpChangedError", "DumpError", "Fold",
+    "Report", "Scores", "covariance_projection", "cross_covariance", "errors", "fit_value_direction", "moments",
+    "open_dump", "pareto_cone", "reference", "report", "scan", "score", "simulate", "stat", "theory", "tilt",
+    "tilted_mean", "write_dump",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'clinometer' has no attribute {name!r}")
+    module = import_module(f".{_LAZY[name] or name}", __name__)
+    found = getattr(module, name) if _LAZY[name] else module
+    globals()[name] = found  # a function may share its module's name: the function wins
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

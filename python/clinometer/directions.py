@@ -1,0 +1,300 @@
+"""Directions in activation space with names and origin, and scores that came from elsewhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .dump import strictjson
+from .dump.arrays import as_column, as_ids, as_matrix, as_numpy
+from .dump.atomic import sync_folder
+from .dump.files import PlainFile, bad, quote
+from .dump.safetensors import Payload, read_header, write_safetensors
+from .dump.tensors import decode_bfloat16
+
+__all__ = ["Directions", "Scores"]
+
+_LAYER = re.compile(r"_L([0-9]{1,9})\Z")
+_SOURCE_KEYS = ("model", "layer", "position")
+
+
+def _vectors(value: Any) -> NDArray[Any]:
+    array = (
+        as_numpy(value, "vectors") if not isinstance(value, (list, tuple)) else np.asarray(value, np.float64)
+    )
+    if array.ndim == 1:
+        array = array[None, :]
+    if array.dtype.kind in "iub" and array.dtype.names is None:
+        array = array.astype(np.float64)
+    if array.ndim == 2 and array.shape[1] > 1 and array.strides[1] != array.itemsize:
+        array = np.ascontiguousarray(
+            array
+        )  # a few rows: a copy without the warning that rows of a dump deserve
+    rows, dtype = as_matrix(array, "vectors")
+    wide = decode_bfloat16(rows) if dtype == "bfloat16" else rows
+    out = np.array(wide, np.float64 if dtype == "float64" else np.float32, order="C")
+    wrong = ~np.isfinite(out).all(axis=1)
+    if wrong.any():
+        raise ValueError(
+            f"vectors holds NaN or Inf in row {int(np.argmax(wrong))}; finite numbers are wanted"
+        )
+    out.flags.writeable = False
+    return out
+
+
+class Directions:
+    """Named rows (K, d), the `directions` of every pass; immutable.
+
+    Parameters
+    ----------
+    names : sequence of K strings
+        Distinct names.
+    vectors : array (K, d)
+        Kept as float32, or float64 where they are; one direction may be (d,).
+    roles : sequence of K strings or mapping of name to string, optional
+        Such as "constitution" or "value".
+    source : mapping, optional
+        Where they were fitted: model, layer, position. `layers`, a list of K integers, gives each its own layer.
+
+    Examples
+    --------
+    >>> a = Directions(["kind", "honest"], [[1.0, 0.0], [0.0, 2.0]])
+    >>> (0.5 * a).vectors.tolist(), len(a)
+    ([[0.5, 0.0], [0.0, 1.0]], 2)
+    """
+
+    __array_ufunc__ = None  # an array on the other side of * must not multiply entry by entry
+
+    names: tuple[str, ...]
+    vectors: NDArray[Any]
+    roles: tuple[str | None, ...]
+    source: dict[str, Any]
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        vectors: Any,
+        roles: Sequence[str | None] | Mapping[str, str] | None = None,
+        source: Mapping[str, Any] | None = None,
+    ) -> None:
+        rows = _vectors(vectors)
+        held = (names,) if isinstance(names, str) else tuple(names)
+        if len(held) != len(rows) or not all(isinstance(n, str) and n for n in held):
+            raise ValueError(
+                f"names has {len(held)} entries; {len(rows)} non-empty strings are wanted"
+            )
+        if len(set(held)) != len(held):
+            raise ValueError(f"names holds {quote(next(n for n in held if held.count(n) > 1))} twice")
+        if isinstance(roles, Mapping):
+            if unknown := [r for r in roles if r not in held]:
+                raise ValueError(f"roles names {quote(unknown[0])}, which is not among the names")
+            roles = [roles.get(n) for n in held]
+        given = (None,) * len(held) if roles is None else tuple(roles)
+        if len(given) != len(held) or not all(r is None or isinstance(r, str) for r in given):
+            raise ValueError(f"roles has {len(given)} entries; {len(held)} strings or None are wanted")
+        origin = dict(source or {})
+        layers = origin.get("layers")
+        if layers is not None and (len(layers) != len(held) or not all(type(x) is int for x in layers)):
+            raise ValueError(f"source['layers'] is {quote(layers)}; {len(held)} integers are wanted")
+        for key, value in (("names", held), ("vectors", rows), ("roles", given), ("source", origin)):
+            object.__setattr__(self, key, value)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"Directions cannot be changed; {name} is set when they are made")
+
+    @property
+    def dim(self) -> int:
+        """Width d of a direction."""
+        return int(self.vectors.shape[1])
+
+    def layer(self, k: int) -> int | None:
+        """The layer of direction k: from source["layers"], its name's suffix _L<l>, or source["layer"]."""
+        if self.source.get("layers") is not None:
+            return int(self.source["layers"][k])
+        match = _LAYER.search(self.names[k])
+        if match:
+            return int(match.group(1))
+        layer = self.source.get("layer")
+        return layer if type(layer) is int else None
+
+    def for_layer(self, layer: int) -> Directions:
+        """The directions of one layer, in their order; none there is a ValueError."""
+        keep = [k for k in range(len(self)) if self.layer(k) == layer]
+        if not keep:
+            held = sorted({x for x in map(self.layer, range(len(self))) if x is not None})
+            raise ValueError(f"layer {layer!r} has no directions; there are: {held}")
+        source = {k: v for k, v in self.source.items() if k != "layers"} | {"layer": int(layer)}
+        return Directions(
+            [self.names[k] for k in keep], self.vectors[keep], [self.roles[k] for k in keep], source
+        )
+
+    def check_source(self, source: Mapping[str, Any], what: str = "the dump") -> None:
+        """Raise ValueError if model, layer or position is stated on both sides and differs."""
+        for key in _SOURCE_KEYS:
+            mine, theirs = self.source.get(key), source.get(key)
+            if mine is not None and theirs is not None and str(mine) != str(theirs):
+                raise ValueError(
+                    f"directions come from {key} {quote(mine)} but {what} from {quote(theirs)}; "
+                    "check_source=False allows it"
+                )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a safetensors file atomically: tensor "vectors"; names, roles, source as JSON metadata."""
+        target = os.path.realpath(os.fspath(path))
+        try:
+            metadata = {
+                "format": "clinometer-directions",
+                "names": json.dumps(self.names),
+                "roles": json.dumps(self.roles),
+                "source": json.dumps(self.source, allow_nan=False),
+            }
+        except (TypeError, ValueError) as exc:
+            raise ValueError(f"source cannot be written as JSON: {exc}") from exc
+        little = self.vectors.astype(self.vectors.dtype.newbyteorder("<"))
+        payload = Payload("F64" if little.itemsize == 8 else "F32", little.shape, lambda: [little.tobytes()])
+        temporary = f"{target}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
+        try:
+            write_safetensors(temporary, {"vectors": payload}, metadata)
+            os.replace(temporary, target)
+        except BaseException:
+            if os.path.lexists(temporary):
+                os.unlink(temporary)
+            raise
+        sync_folder(os.path.dirname(target))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Directions:
+        """Read what `save` wrote; a malformed file is a DumpError."""
+        file = PlainFile(path)
+        parts, metadata = read_header(file)
+        if metadata.get("format") != "clinometer-directions" or set(parts) != {"vectors"}:
+            raise bad(file.path, "does not hold saved directions", "__metadata__", 8)
+        held = {}
+        for key in ("names", "roles", "source"):
+            held[key] = strictjson.loads(
+                metadata.get(key, "null").encode("utf-8"), file.path, 8, f"__metadata__.{key}"
+            )
+        if not isinstance(held["names"], list) or not isinstance(held["source"], dict):
+            raise bad(file.path, "names must be a list and source an object", "__metadata__", 8)
+        try:
+            return cls(held["names"], parts["vectors"].read(), held["roles"], held["source"])
+        except (TypeError, ValueError) as exc:
+            raise bad(file.path, str(exc), "tensor 'vectors'", parts["vectors"].offset) from exc
+
+    def _combined(self, other: Directions, sign: float) -> Directions:
+        if other.dim != self.dim or len({len(self), len(other), 1}) > 2:
+            raise ValueError(
+                f"other has shape {other.vectors.shape}; {self.vectors.shape} or one direction is wanted"
+            )
+        other.check_source(self.source, "the others")
+        mark = "+" if sign > 0 else "-"
+        count = max(len(self), len(other))
+        left, right = (list(d.names) * (count if len(d) == 1 else 1) for d in (self, other))
+        names = [a if a == b else f"{a}{mark}{b}" for a, b in zip(left, right, strict=True)]
+        roles = self.roles if len(self) == count else other.roles
+        return Directions(names, self.vectors + sign * other.vectors, roles, other.source | self.source)
+
+    def __add__(self, other: Any) -> Directions:
+        return self._combined(other, 1.0) if isinstance(other, Directions) else NotImplemented
+
+    def __sub__(self, other: Any) -> Directions:
+        return self._combined(other, -1.0) if isinstance(other, Directions) else NotImplemented
+
+    def __mul__(self, factor: Any) -> Directions:
+        if np.ndim(factor) != 0 or isinstance(factor, (bool, str, Directions)):
+            return NotImplemented
+        return Directions(self.names, self.vectors * float(factor), self.roles, self.source)
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, factor: Any) -> Directions:
+        if np.ndim(factor) != 0 or isinstance(factor, (bool, str, Directions)):
+            return NotImplemented
+        return Directions(self.names, self.vectors / float(factor), self.roles, self.source)
+
+    def __neg__(self) -> Directions:
+        return self * -1.0
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Directions):
+            return NotImplemented
+        mine = (self.names, self.roles, self.source, self.vectors.dtype, self.vectors.shape)
+        theirs = (other.names, other.roles, other.source, other.vectors.dtype, other.vectors.shape)
+        return mine == theirs and self.vectors.tobytes() == other.vectors.tobytes()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Directions, (self.names, self.vectors, self.roles, self.source)
+
+    def __repr__(self) -> str:
+        shown = ", ".join(quote(n, 20) for n in self.names[:4]) + (", ..." if len(self) > 4 else "")
+        return f"Directions({len(self)} x {self.dim} {self.vectors.dtype}: {shown})"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Scores:
+    """Scores (N, K) of rows computed elsewhere, one column per constitution.
+
+    Parameters
+    ----------
+    array : array (N, K) or (N,)
+        float32 or float64 is kept; other numbers are converted.
+    prompt_ids : array (N,), optional
+        Integers or strings.
+    names : sequence of K strings, optional
+        Default: score0, score1, ...
+
+    Examples
+    --------
+    >>> Scores([[0.1, 2.0], [0.3, 1.0]]).names
+    ('score0', 'score1')
+    """
+
+    array: NDArray[Any]
+    prompt_ids: NDArray[Any] | None = None
+    names: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        given = self.array
+        array = as_numpy(given, "array") if not isinstance(given, (list, tuple)) else np.asarray(given)
+        if array.ndim == 1:
+            array = array[:, None]
+        if array.ndim != 2 or array.shape[1] == 0:
+            raise ValueError(f"array has shape {array.shape}; (N, K) with K >= 1 is wanted")
+        columns = [as_column(array[:, k], f"array[:, {k}]", len(array)) for k in range(array.shape[1])]
+        if any(c.dtype.kind not in "biuf" for c in columns):
+            raise TypeError(f"array has dtype {array.dtype}; numbers are wanted")
+        wide = np.float32 if columns[0].dtype.kind == "f" and columns[0].dtype.itemsize <= 4 else np.float64
+        kept = np.empty(array.shape, wide)
+        for k, column in enumerate(columns):
+            kept[:, k] = column
+        kept.flags.writeable = False
+        names = tuple(f"score{k}" for k in range(kept.shape[1])) if self.names is None else tuple(self.names)
+        if (
+            len(names) != kept.shape[1]
+            or len(set(names)) != len(names)
+            or not all(isinstance(n, str) for n in names)
+        ):
+            raise ValueError(f"names is {quote(names)}; {kept.shape[1]} distinct strings are wanted")
+        object.__setattr__(self, "array", kept)
+        object.__setattr__(self, "names", names)
+        if self.prompt_ids is not None:
+            object.__setattr__(self, "prompt_ids", as_ids(self.prompt_ids, "prompt_ids", len(kept)))
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def __repr__(self) -> str:
+        return f"Scores({self.array.shape[0]} x {self.array.shape[1]} {self.array.dtype})"

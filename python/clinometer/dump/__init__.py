@@ -1,0 +1,10 @@
+"""Dumps: rows phi with prompt ids and columns, opened from files or memory and written as shards."""
+
+from __future__ import annotations
+
+from .dump import Dump, Segment
+from .opening import open_dump
+from .texts import Texts
+from .writer import write_dump
+
+__all__ = ["Dump", "Segment", "Texts", "open_dump", "write_dump"]

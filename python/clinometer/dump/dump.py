@@ -1,0 +1,284 @@
+"""The dump as the rest of the package sees it: segments of rows, columns, and where they came from."""
+
+from __future__ import annotations
+
+import hashlib
+import operator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .files import MappedLike, quote
+from .tensors import decode_bfloat16
+
+if TYPE_CHECKING:
+    from ..directions import Directions
+    from .texts import Texts
+
+__all__ = ["Candidate", "Dump", "Lazy", "Segment"]
+
+_SEPARATORS = "_:/"
+_FINGERPRINT_ROWS = 64
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Consecutive rows in one piece of memory: `array` (m, d) with contiguous rows, bfloat16 as uint16."""
+
+    array: NDArray[Any]
+    row_start: int
+    file: MappedLike | None = None
+
+
+class Lazy(Mapping[str, NDArray[Any]]):
+    """Arrays by name, each read when first asked for and then kept."""
+
+    def __init__(self, loaders: Mapping[str, Callable[[], NDArray[Any]]]) -> None:
+        self._loaders = dict(loaders)
+        self._kept: dict[str, NDArray[Any]] = {}
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        if name not in self._kept:
+            array = self._loaders[name]().view()
+            array.flags.writeable = False
+            self._kept[name] = array
+        return self._kept[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._loaders
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._loaders)
+
+    def __len__(self) -> int:
+        return len(self._loaders)
+
+    def __repr__(self) -> str:
+        return f"{{{', '.join(quote(k) for k in self._loaders)}}}"
+
+    def map(self, function: Callable[[NDArray[Any]], NDArray[Any]]) -> Lazy:
+        """The same names, each array passed through `function` when it is read."""
+        return Lazy({name: lambda name=name: function(self[name]) for name in self})  # type: ignore[misc]
+
+    def only(self, names: Iterable[str]) -> Lazy:
+        """These names alone."""
+        return Lazy({name: lambda name=name: self[name] for name in names})  # type: ignore[misc]
+
+    def merged(self, other: Mapping[str, NDArray[Any]]) -> Lazy:
+        """These arrays and those of `other`, which win."""
+        mine = {name: lambda name=name: self[name] for name in self}  # type: ignore[misc]
+        return Lazy(mine | {name: lambda array=array: array for name, array in other.items()})  # type: ignore[misc]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A tensor that can serve as phi; its segments are mapped when it is chosen."""
+
+    name: str
+    n_rows: int
+    dim: int
+    dtype: str
+    layer: int | None
+    segments: Callable[[], tuple[Segment, ...]]
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Dump:
+    """Rows phi (N, d) with prompt ids and columns; opened by `open_dump`, never modified.
+
+    Attributes
+    ----------
+    segments : tuple of Segment
+        The rows in order, as views of memory maps or of the caller's memory.
+    n_rows, dim : int
+        N and d.
+    dtype : str
+        "float32" | "float16" | "bfloat16" | "float64", as stored.
+    prompt_ids : array (N,) or None
+        int64, uint64 or strings; rows of a prompt need not be adjacent.
+    columns, extras : Mapping
+        Arrays (N,) by name, and the other tensors by name; read when asked for, bfloat16 as float32.
+    layers : list of int
+        Layers found among the tensors that can serve as phi.
+    source : dict
+        What the file says of its origin.
+    policy : "on_policy" | "off_policy" | None
+    nonfinite : "raise" | "drop" | "keep"
+    path, name : str
+        Where it lies (None in memory), and a short description for messages.
+    pairs : Mapping or None
+        Tensors of the dump's pairs file; row numbers count from 0 in this dump.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from clinometer.dump import open_dump
+    >>> dump = open_dump(np.eye(3, 4, dtype=np.float32), prompt_ids=[5, 5, 9])
+    >>> dump.n_rows, dump.dim, dump.n_prompts, dump.read(1, 2).tolist()
+    (3, 4, 2, [[0.0, 1.0, 0.0, 0.0]])
+    """
+
+    segments: tuple[Segment, ...]
+    n_rows: int
+    dim: int
+    dtype: str
+    prompt_ids: NDArray[Any] | None = None
+    columns: Lazy = field(default_factory=lambda: Lazy({}))
+    extras: Lazy = field(default_factory=lambda: Lazy({}))
+    layers: list[int] = field(default_factory=list)
+    source: dict[str, Any] = field(default_factory=dict)
+    policy: str | None = None
+    nonfinite: str = "raise"
+    path: str | None = None
+    name: str = "array"
+    pairs: Mapping[str, NDArray[Any]] | None = None
+    directions: Directions | None = None
+    texts: Texts | None = None
+    truth: Any = None
+    tensor: str | None = None
+    candidates: Mapping[str, Candidate] = field(default_factory=lambda: MappingProxyType({}))
+
+    @cached_property
+    def n_prompts(self) -> int:
+        """Distinct prompt ids; 1 for a dump without ids, 0 without rows."""
+        if self.prompt_ids is None:
+            return min(self.n_rows, 1)
+        return len(np.unique(self.prompt_ids))
+
+    def read(self, start: int, stop: int, dtype: Any = None) -> NDArray[Any]:
+        """Decode the rows [start, stop) into a new array.
+
+        Parameters
+        ----------
+        start, stop : int
+            0 <= start <= stop <= n_rows.
+        dtype : float32, float64 or None
+            None: float32, and float64 of a float64 dump.
+
+        Returns
+        -------
+        array (m, d)
+            A copy: exact for every stored dtype unless float32 is asked of a float64 dump. Cost: those rows only.
+        """
+        first, last = operator.index(start), operator.index(stop)
+        if not 0 <= first <= last <= self.n_rows:
+            raise ValueError(
+                f"start and stop are {first} and {last}; 0 <= start <= stop <= {self.n_rows} is wanted"
+            )
+        want = np.dtype(dtype if dtype is not None else "float64" if self.dtype == "float64" else "float32")
+        if want.str[1:] not in ("f4", "f8"):
+            raise ValueError(f"dtype is {want}; float32 or float64 is wanted")
+        out = np.empty((last - first, self.dim), want)
+        for _, piece, at in self._pieces(first, last):
+            out[at : at + len(piece)] = decode_bfloat16(piece) if self.dtype == "bfloat16" else piece
+        self.check(first, last)
+        return out
+
+    def _pieces(self, first: int, last: int) -> Iterator[tuple[Segment, NDArray[Any], int]]:
+        for segment in self.segments:
+            low = max(first, segment.row_start)
+            high = min(last, segment.row_start + len(segment.array))
+            if low < high:
+                yield segment, segment.array[low - segment.row_start : high - segment.row_start], low - first
+
+    def check(self, start: int = 0, stop: int | None = None) -> None:
+        """Raise DumpChangedError if a file behind the rows [start, stop) is not the one that was opened."""
+        seen: set[int] = set()
+        for segment, _, _ in self._pieces(start, self.n_rows if stop is None else stop):
+            if segment.file is not None and id(segment.file) not in seen:
+                seen.add(id(segment.file))
+                segment.file.check()
+
+    def resolve_column(self, name: str) -> str:
+        """The name a column is kept under: itself, value_<name>, judge_x for judge/x, logp for logprob."""
+        for alias in _aliases(name):
+            if alias in self.columns:
+                return alias
+        held = ", ".join(quote(c) for c in self.columns) or "none"
+        extra = next((a for a in _aliases(name) if a in self.extras), None)
+        hint = f" ({quote(extra)} is a tensor that does not have one entry per row)" if extra else ""
+        raise ValueError(f"no column {quote(name)}{hint} in {self.name}; it has: {held}")
+
+    def has_column(self, name: str) -> bool:
+        """Whether `resolve_column` finds it."""
+        return any(alias in self.columns for alias in _aliases(name))
+
+    def column(self, name: str) -> NDArray[Any]:
+        """The column (N,) that `resolve_column` finds."""
+        return self.columns[self.resolve_column(name)]
+
+    def select(self, *, prompts: Any = None, layer: int | None = None, tensor: str | None = None) -> Dump:
+        """Keep some prompts, or take another tensor of the same files as phi.
+
+        Parameters
+        ----------
+        prompts : array of ids or None
+            Rows of these prompts stay, in the dump's order.
+        layer, tensor : int, str or None
+            Another candidate, chosen as in `open_dump`.
+
+        Returns
+        -------
+        Dump
+            Columns and per-row extras follow the rows; extras of another length are left out of a selection
+            of prompts, since they may hold row numbers. Small selections are copied, large ones are views.
+        """
+        from . import selecting
+
+        out = self
+        if layer is not None or tensor is not None:
+            out = selecting.take_candidate(out, tensor, layer)
+        if prompts is not None:
+            out = selecting.take_prompts(out, prompts)
+        return out
+
+    def fingerprint(self) -> str:
+        """SHA-256 of sizes, dtype, prompt ids and up to 64 evenly spread rows: the same in any container."""
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        digest = hashlib.sha256(f"{self.n_rows} {self.dim} {self.dtype}\n".encode())
+        ids = self.prompt_ids
+        if ids is None:
+            digest.update(b"no ids")
+        elif ids.dtype.kind == "U":
+            for text in ids.tolist():
+                raw = text.encode("utf-8", "surrogatepass")
+                digest.update(b"%d:" % len(raw) + raw)
+        else:
+            digest.update(np.ascontiguousarray(ids, ids.dtype.newbyteorder("<")).tobytes())
+        count = min(self.n_rows, _FINGERPRINT_ROWS)
+        for row in ((self.n_rows - 1) * k // max(count - 1, 1) for k in range(count)):
+            for _, piece, _ in self._pieces(row, row + 1):
+                digest.update(np.ascontiguousarray(piece, piece.dtype.newbyteorder("<")).tobytes())
+        self.check()
+        return digest.hexdigest()
+
+    def with_options(self, **changes: Any) -> Dump:
+        """A copy with some fields changed."""
+        return replace(self, **changes)
+
+    def __len__(self) -> int:
+        return self.n_rows
+
+    def __repr__(self) -> str:
+        return f"Dump({self.name}: {self.n_rows} x {self.dim} {self.dtype}, {len(self.columns)} columns)"
+
+
+def _aliases(name: str) -> Iterator[str]:
+    yield name
+    if name == "logprob":
+        yield "logp"
+    for role in ("value", "judge"):
+        rest = name[len(role) + 1 :]
+        if name.startswith(role) and rest and name[len(role)] in _SEPARATORS:
+            for mark in _SEPARATORS:
+                yield role + mark + rest
+    for mark in _SEPARATORS:
+        yield "value" + mark + name

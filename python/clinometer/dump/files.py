@@ -1,0 +1,178 @@
+"""Plain files only: opened without blocking, read with checked sizes, mapped, watched for change."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import os
+import stat
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import DumpChangedError, DumpError
+
+__all__ = ["MappedLike", "PlainFile", "bad", "inside", "map_file", "quote"]
+
+_REFUSED = {
+    errno.ENOENT, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EISDIR,
+    errno.ENXIO, errno.EINVAL, errno.ENODEV,
+}  # fmt: skip
+_READ_AT_ONCE = 1 << 30
+
+
+class MappedLike(Protocol):
+    """A mapped file: `check` raises DumpChangedError when the file is no longer the one mapped."""
+
+    def check(self) -> None: ...
+
+
+def quote(text: object, limit: int = 80) -> str:
+    """Show a name or path from outside: control and direction marks escaped, long ones cut."""
+    shown = str(text)
+    return repr(shown if len(shown) <= limit else shown[:limit] + "...")
+
+
+def bad(path: str, what: str, field: str | None = None, offset: int | None = None) -> DumpError:
+    """The DumpError that names file, field and byte offset."""
+    where = quote(path, 400)
+    if field is not None:
+        where += f", {field}"
+    if offset is not None:
+        where += f", byte {offset}"
+    return DumpError(f"{where}: {what}")
+
+
+def _identity(status: os.stat_result) -> tuple[int, int, int, int]:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _refuse_special(path: str, mode: int) -> None:
+    if stat.S_ISREG(mode):
+        return
+    kinds: list[tuple[Callable[[int], bool], str]] = [
+        (stat.S_ISDIR, "a directory"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"),
+        (stat.S_ISCHR, "a device"), (stat.S_ISBLK, "a device"),
+    ]  # fmt: skip
+    kind = next((name for test, name in kinds if test(mode)), "not a file")
+    raise bad(path, f"is {kind}; a plain file is wanted")
+
+
+class PlainFile:
+    """A regular file seen once: path, size, identity; every later read checks that it is the same."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = os.path.abspath(os.fspath(path))
+        self._mapped: tuple[NDArray[np.uint8], MappedLike] | None = None
+        fd, status = self._open()
+        os.close(fd)
+        self.size = status.st_size
+        self._seen = _identity(status)
+
+    def _open(self) -> tuple[int, os.stat_result]:
+        try:
+            # stat first: merely opening some devices has effects; O_NONBLOCK covers a swap in between.
+            _refuse_special(self.path, os.stat(self.path).st_mode)
+            flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+            fd = os.open(self.path, flags | getattr(os, "O_BINARY", 0))
+        except OSError as exc:
+            if exc.errno in _REFUSED:
+                raise bad(self.path, f"cannot be opened ({exc.strerror})") from exc
+            raise
+        except (ValueError, UnicodeError) as exc:
+            if isinstance(exc, DumpError):
+                raise
+            raise bad(self.path, f"is not a usable path ({exc})") from exc
+        status = os.fstat(fd)
+        try:
+            _refuse_special(self.path, status.st_mode)
+        except DumpError:
+            os.close(fd)
+            raise
+        return fd, status
+
+    def read(self, offset: int, count: int) -> bytes:
+        """Exactly `count` bytes from `offset`; the claim is compared with the size before any allocation."""
+        if offset < 0 or count < 0 or offset + count > self.size:
+            raise bad(self.path, f"{count} bytes wanted but the file ends at byte {self.size}", offset=offset)
+        fd, status = self._open()
+        try:
+            if _identity(status) != self._seen:
+                raise DumpChangedError(
+                    f"{quote(self.path, 400)}: changed since it was opened; open the dump again"
+                )
+            os.lseek(fd, offset, os.SEEK_SET)
+            pieces = []
+            left = count
+            while left:
+                piece = os.read(fd, min(left, _READ_AT_ONCE))
+                if not piece:
+                    raise DumpChangedError(
+                        f"{quote(self.path, 400)}: shrank while it was read; open the dump again"
+                    )
+                pieces.append(piece)
+                left -= len(piece)
+        finally:
+            os.close(fd)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def map(self) -> tuple[NDArray[np.uint8], MappedLike]:
+        """The file's bytes as a read-only memory map (made once) and the object that watches it."""
+        if self._mapped is None:
+            mapped = map_file(self.path)
+            self.check()
+            if mapped[0].size != self.size:
+                raise DumpChangedError(
+                    f"{quote(self.path, 400)}: changed since it was opened; open the dump again"
+                )
+            self._mapped = mapped
+        return self._mapped
+
+    def check(self) -> None:
+        """Raise DumpChangedError unless size, time and inode are those first seen."""
+        try:
+            same = _identity(os.stat(self.path)) == self._seen
+        except OSError:
+            same = False
+        if not same:
+            raise DumpChangedError(
+                f"{quote(self.path, 400)}: changed since it was opened; open the dump again"
+            )
+
+
+class _NumpyMap:
+    """Watches a file mapped by NumPy: no signal handler, so only the checks around a read protect it."""
+
+    def __init__(self, path: str) -> None:
+        self._file = PlainFile(path)
+        self.size = self._file.size
+
+    def check(self) -> None:
+        self._file.check()
+
+
+def map_file(path: str) -> tuple[NDArray[np.uint8], MappedLike]:
+    """Map a file read-only: by the compiled module, which survives a shrinking file, else by NumPy."""
+    try:
+        mapper: Any = getattr(importlib.import_module("clinometer._core"), "MappedFile", None)
+    except ImportError:
+        mapper = None
+    if mapper is not None:
+        mapped = mapper(path)
+        return np.frombuffer(mapped, dtype=np.uint8), mapped
+    watch = _NumpyMap(path)
+    return np.asarray(np.memmap(path, dtype=np.uint8, mode="r")), watch
+
+
+def inside(folder: str, name: object, field: str, manifest: str) -> str:
+    """The path of a file that a manifest names: directly in its folder, not by a link that leaves it."""
+    if not isinstance(name, str) or not name:
+        raise bad(manifest, f"a file name is wanted, not {quote(name)}", field)
+    if name in (".", "..") or any(c in name for c in "/\\:\0") or not name.isprintable():
+        raise bad(manifest, f"{quote(name)} must be a plain file name in the dump's own folder", field)
+    path = os.path.join(folder, name)
+    if os.path.dirname(os.path.realpath(path)) != os.path.realpath(folder):
+        raise bad(manifest, f"{quote(name)} is a link out of the dump's folder", field)
+    return path

@@ -1,0 +1,171 @@
+"""The safetensors container: a strict reader of its header and a writer that streams."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from . import strictjson
+from .files import PlainFile, bad, quote
+from .tensors import BITS, LIMIT, Part
+
+__all__ = ["MAX_HEADER", "Payload", "read_header", "write_safetensors"]
+
+MAX_HEADER = 100_000_000
+_KEYS = {"dtype", "shape", "data_offsets"}
+_ALIGN = 64
+
+
+def _natural(value: Any) -> bool:
+    return type(value) is int and 0 <= value < LIMIT
+
+
+def read_header(file: PlainFile) -> tuple[dict[str, Part], dict[str, str]]:
+    """Parse and check the header of a safetensors file before any tensor byte is touched.
+
+    Every size is compared with the file's size in integers that cannot wrap; tensors must tile the data
+    without holes, overlaps or leftover bytes, and no name may occur twice.
+
+    Parameters
+    ----------
+    file : PlainFile
+        The file; only its header is read.
+
+    Returns
+    -------
+    parts, metadata
+        Where each tensor lies, and the string map of `__metadata__`. Linear in the header's length.
+    """
+    path = file.path
+    if file.size < 8:
+        raise bad(path, f"{file.size} bytes are too short for a safetensors file", "header length", 0)
+    (length,) = struct.unpack("<Q", file.read(0, 8))
+    if length > file.size - 8:
+        raise bad(path, f"the header claims {length} bytes of a file of {file.size}", "header length", 0)
+    if length > MAX_HEADER:
+        raise bad(path, f"a header of {length} bytes is over the limit of {MAX_HEADER}", "header length", 0)
+    raw = file.read(8, length)
+    if raw[:1] != b"{":
+        raise bad(path, "does not begin with '{'", "header", 8)
+    table = strictjson.loads(raw, path, 8, "header")
+    metadata = _metadata(table.pop("__metadata__", {}), path)
+    begin = 8 + length
+    spans: list[tuple[int, int, str]] = []
+    parts: dict[str, Part] = {}
+    for name, entry in table.items():
+        try:
+            first, last = _entry(name, entry)
+        except ValueError as exc:
+            raise bad(path, str(exc), f"tensor {quote(name)}", _offset_of(raw, name)) from None
+        spans.append((first, last, name))
+        parts[name] = Part(file, begin + first, tuple(entry["shape"]), entry["dtype"])
+    _check_tiling(spans, path, begin, file.size)
+    return parts, metadata
+
+
+def _metadata(value: Any, path: str) -> dict[str, str]:
+    if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
+        raise bad(path, "must map strings to strings", "__metadata__", 8)
+    return value
+
+
+def _offset_of(raw: bytes, name: str) -> int:
+    for ascii_only in (False, True):
+        key = json.dumps(name, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
+        if (at := raw.find(key)) >= 0:
+            return 8 + at
+    return 8
+
+
+def _entry(name: str, entry: Any) -> tuple[int, int]:
+    """The data offsets of one header entry after checking it alone."""
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        raise ValueError("its name is not valid Unicode") from None
+    if not isinstance(entry, dict) or set(entry) != _KEYS:
+        raise ValueError("an entry needs exactly dtype, shape and data_offsets")
+    tag, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if not isinstance(tag, str) or tag not in BITS:
+        raise ValueError(f"dtype {quote(tag)} is not known")
+    if not isinstance(shape, list) or not all(_natural(n) for n in shape):
+        raise ValueError("shape must be a list of non-negative integers")
+    if not isinstance(offsets, list) or len(offsets) != 2 or not all(_natural(n) for n in offsets):
+        raise ValueError("data_offsets must be two non-negative integers")
+    bits = BITS[tag]
+    for n in shape:
+        bits *= n
+        if bits >= 8 * LIMIT:
+            raise ValueError("the product of its shape does not fit 63 bits")
+    first, last = offsets
+    if bits % 8 or last - first != bits // 8:
+        raise ValueError(f"data_offsets span {last - first} bytes but dtype and shape need {bits / 8:g}")
+    return first, last
+
+
+def _check_tiling(spans: list[tuple[int, int, str]], path: str, begin: int, size: int) -> None:
+    at = 0
+    for first, last, name in sorted(spans):
+        if first != at:
+            kind = (
+                "overlaps the tensor before it"
+                if first < at
+                else f"leaves a hole of {first - at} bytes before it"
+            )
+            raise bad(path, kind, f"tensor {quote(name)}", begin + first)
+        at = last
+    if begin + at != size:
+        kind = "is truncated" if begin + at > size else f"has {size - begin - at} bytes after the last tensor"
+        raise bad(
+            path,
+            f"{kind}: the tensors end at byte {begin + at}, the file at {size}",
+            "data",
+            min(begin + at, size),
+        )
+
+
+@dataclass(frozen=True)
+class Payload:
+    """A tensor to be written: dtype tag, shape, and a function that yields its bytes piece by piece."""
+
+    tag: str
+    shape: tuple[int, ...]
+    pieces: Callable[[], Iterable[Any]]
+
+
+def write_safetensors(
+    path: str, tensors: Mapping[str, Payload], metadata: Mapping[str, str] | None = None
+) -> int:
+    """Write a safetensors file, force it to the disk and return its size; one piece in memory at a time.
+
+    The header is padded with spaces so that the first tensor begins at a multiple of 64 bytes. The file appears
+    under `path` while it is written: give a temporary name and rename it.
+    """
+    table: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+    at = 0
+    for name, payload in tensors.items():
+        size = BITS[payload.tag] // 8
+        for n in payload.shape:
+            size *= n
+        table[name] = {"dtype": payload.tag, "shape": list(payload.shape), "data_offsets": [at, at + size]}
+        at += size
+    header = json.dumps(table, separators=(",", ":"), ensure_ascii=True).encode("ascii")
+    header += b" " * (-(len(header) + 8) % _ALIGN)
+    if len(header) > MAX_HEADER:
+        raise ValueError(f"tensors: their header takes {len(header)} bytes, at most {MAX_HEADER} are allowed")
+    with open(path, "xb") as out:
+        out.write(struct.pack("<Q", len(header)) + header)
+        for payload in tensors.values():
+            for piece in payload.pieces():
+                out.write(piece)
+        if out.tell() != 8 + len(header) + at:
+            raise RuntimeError(
+                f"{path}: {out.tell() - 8 - len(header)} bytes were written, {at} were promised"
+            )
+        out.flush()
+        os.fsync(out.fileno())
+    return 8 + len(header) + at

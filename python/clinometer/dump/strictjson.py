@@ -1,0 +1,51 @@
+"""JSON without guesses: duplicate keys, NaN, endless numbers, bad UTF-8, deep nesting are refused."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from .files import bad, quote
+
+__all__ = ["loads"]
+
+_LONGEST_NUMBER = 40
+
+
+def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    out = dict(pairs)
+    if len(out) != len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise ValueError(f"the key {quote(key)} occurs twice")
+            seen.add(key)
+    return out
+
+
+def _integer(text: str) -> int:
+    # int() is quadratic in the digits, and no size or count of a dump needs more than 20.
+    if len(text) > _LONGEST_NUMBER:
+        raise ValueError(f"a number of {len(text)} digits")
+    return int(text)
+
+
+def _constant(text: str) -> Any:
+    raise ValueError(f"{text} is not JSON")
+
+
+def loads(data: bytes, path: str, start: int, field: str) -> Any:
+    """Parse `data`, which begins at byte `start` of `path`; every failure is a DumpError with the offset."""
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as exc:
+        raise bad(path, "is not UTF-8", field, start + exc.start) from exc
+    try:
+        return json.loads(text, object_pairs_hook=_pairs, parse_int=_integer, parse_constant=_constant)
+    except json.JSONDecodeError as exc:
+        offset = start + len(text[: exc.pos].encode("utf-8"))
+        raise bad(path, f"is not JSON ({exc.msg})", field, offset) from exc
+    except RecursionError:
+        raise bad(path, "is nested too deeply", field, start) from None
+    except ValueError as exc:
+        raise bad(path, f"is refused ({exc})", field, start) from exc

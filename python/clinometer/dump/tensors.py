@@ -1,0 +1,142 @@
+"""A tensor as bytes of plain files: where it lies, what it holds, and how it becomes a NumPy array."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .files import MappedLike, PlainFile, bad
+
+__all__ = ["BITS", "FLOAT_NAMES", "LIMIT", "NUMPY_CODES", "TAGS", "Part", "Tensor", "decode_bfloat16"]
+
+LIMIT = 1 << 63
+BITS = {
+    "BOOL": 8, "U8": 8, "I8": 8, "U16": 16, "I16": 16, "F16": 16, "BF16": 16, "U32": 32, "I32": 32, "F32": 32,
+    "U64": 64, "I64": 64, "F64": 64, "C64": 64, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8, "F4": 4,
+    "F6_E2M3": 6, "F6_E3M2": 6,
+}  # fmt: skip
+NUMPY_CODES = {
+    "BOOL": "?", "U8": "u1", "I8": "i1", "U16": "<u2", "I16": "<i2", "F16": "<f2", "BF16": "<u2", "U32": "<u4",
+    "I32": "<i4", "F32": "<f4", "U64": "<u8", "I64": "<i8", "F64": "<f8",
+}  # fmt: skip
+TAGS = {"b1": "BOOL"} | {
+    np.dtype(code).str[1:]: tag for tag, code in NUMPY_CODES.items() if tag not in ("BF16", "BOOL")
+}
+FLOAT_NAMES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
+
+
+def decode_bfloat16(bits: NDArray[np.uint16]) -> NDArray[np.float32]:
+    """The exact float32 values of bfloat16 bit patterns."""
+    wide = bits.astype(np.uint32)
+    wide <<= np.uint32(16)
+    return wide.view(np.float32)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A run of rows of a tensor inside one file; sizes are checked by whoever makes it."""
+
+    file: PlainFile
+    offset: int
+    shape: tuple[int, ...]
+    tag: str
+    swap: bool = False
+    fortran: bool = False
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The NumPy dtype of the stored items (unsigned 16 bit for bfloat16)."""
+        code = NUMPY_CODES.get(self.tag)
+        if code is None and self.tag[0] in "SU" and self.tag[1:].isdigit() and self.tag not in BITS:
+            code = "<" + self.tag
+        if code is None:
+            raise bad(self.file.path, f"tensors of dtype {self.tag} cannot be read", offset=self.offset)
+        dtype = np.dtype(code)
+        return dtype.newbyteorder(">") if self.swap else dtype
+
+    @property
+    def nbytes(self) -> int:
+        """Stored bytes."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def read(self) -> NDArray[Any]:
+        """The values in native order, bfloat16 as float32; read from the file, not through a map."""
+        raw = np.frombuffer(self.file.read(self.offset, self.nbytes), dtype=self.dtype)
+        return self._finish(raw)
+
+    def _finish(self, raw: NDArray[Any]) -> NDArray[Any]:
+        try:
+            shaped = raw.reshape(self.shape, order="F" if self.fortran else "C")
+        except ValueError as exc:
+            raise bad(
+                self.file.path, f"the shape {self.shape} cannot be held ({exc})", offset=self.offset
+            ) from exc
+        if self.tag == "BF16":
+            return decode_bfloat16(shaped.astype(np.uint16, copy=False))
+        if self.tag == "BOOL" and raw.size and raw.view(np.uint8).max() > 1:
+            raise bad(self.file.path, "a byte of a boolean tensor is neither 0 nor 1", offset=self.offset)
+        return shaped.astype(shaped.dtype.newbyteorder("="), copy=False)
+
+    def matrix(self) -> tuple[NDArray[Any], MappedLike | None]:
+        """The rows as a 2-D view of the memory map; Fortran order and big-endian data are copied with a warning."""
+        if self.fortran or self.swap:
+            warnings.warn(
+                f"{self.file.path}: {'Fortran order' if self.fortran else 'big-endian data'}: "
+                f"{self.nbytes} bytes are copied into memory",
+                stacklevel=2,
+            )
+            values = np.ascontiguousarray(self._finish(self._raw()))
+            values.flags.writeable = False
+            return values, None
+        mapped, watch = self.file.map()
+        return mapped[self.offset : self.offset + self.nbytes].view(self.dtype).reshape(self.shape), watch
+
+    def _raw(self) -> NDArray[Any]:
+        return np.frombuffer(self.file.read(self.offset, self.nbytes), dtype=self.dtype)
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A named tensor cut along its first axis into parts (one per shard)."""
+
+    name: str
+    parts: tuple[Part, ...]
+    text: bool = False
+
+    @property
+    def tag(self) -> str:
+        """The stored dtype."""
+        return self.parts[0].tag
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The whole shape."""
+        first = self.parts[0].shape
+        if len(self.parts) == 1:
+            return first
+        return (sum(p.shape[0] for p in self.parts), *first[1:])
+
+    @property
+    def is_matrix(self) -> bool:
+        """Whether it can serve as phi: two axes and a float dtype that rows may have."""
+        return len(self.shape) == 2 and self.tag in FLOAT_NAMES and not self.text
+
+    def read(self) -> NDArray[Any]:
+        """All values as one array in native order, text columns as strings."""
+        pieces = [p.read() for p in self.parts]
+        values = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+        if not self.text:
+            return values
+        try:
+            width = values.shape[1]
+            rows = (
+                np.ascontiguousarray(values).view(f"S{width}")[:, 0] if width else np.zeros(len(values), "S1")
+            )
+            return np.char.decode(rows, "utf-8")
+        except UnicodeDecodeError as exc:
+            raise bad(self.parts[0].file.path, "text is not UTF-8", f"tensor {self.name!r}") from exc

@@ -1,0 +1,21 @@
+"""The typed errors of the package."""
+
+from __future__ import annotations
+
+__all__ = ["CheckFailed", "DumpChangedError", "DumpError"]
+
+
+class DumpError(ValueError):
+    """A dump cannot be read as what it claims to be; the message names file, field and what to do."""
+
+
+class DumpChangedError(DumpError):
+    """A dump's file shrank, grew or was replaced while it was being read."""
+
+
+class CheckFailed(AssertionError):
+    """A report's check does not hold; `.row` is the row of the table that decided it."""
+
+    def __init__(self, message: str, row: dict[str, object] | None = None) -> None:
+        super().__init__(message)
+        self.row = row

@@ -1,0 +1,211 @@
+"""Value directions from labels: within-prompt ridge, least squares and mean difference (theory 1, 10)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import _core
+from .dump import Dump
+from .inputs import Call, prepare, run
+from .results import Result
+
+__all__ = ["DirectionFit", "EncodingQuality", "fit_value_direction"]
+
+Floats = NDArray[np.float64]
+METHODS = ("ridge", "least_squares", "mean_difference")
+ALPHAS = np.geomspace(1e-4, 1e2, 13)
+BOOTSTRAP = 400
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class EncodingQuality(Result):
+    """Out-of-fold quality of J fits: within R^2 with a 95 % interval over prompts, r and AUC (theory 1, Def 1)."""
+
+    value: Floats
+    ci: Floats
+    r: Floats
+    auc: Floats
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class DirectionFit(Result):
+    """Directions fitted on a dump, with the fold fits that score it out of fold.
+
+    `vectors` is (J, d), `fold_vectors` (F, J, d): fold f never saw the prompts that hash to f.
+    """
+
+    vectors: Floats
+    fold_vectors: Floats
+    names: tuple[str, ...]
+    method: str
+    alpha: Floats
+    encoding_quality: EncodingQuality
+    n_rows: int
+    n_prompts: int
+    n_dropped: int
+    fingerprint: str = field(repr=False)
+    source: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def vector(self) -> Floats:
+        """The direction of a single value, (d,)."""
+        if len(self.vectors) != 1:
+            raise ValueError(f"this fit holds {len(self.vectors)} directions; use .vectors")
+        return self.vectors[0]
+
+    def _for_dump(self, dump: Dump) -> list[tuple[str, Floats, str]]:
+        """(name, (F, d) vectors, fit status) for a pass: out of fold on the dump it was fitted on."""
+        if self.vectors.shape[1] != dump.dim:
+            raise ValueError(f"the fit has {self.vectors.shape[1]} columns but rows of the dump have {dump.dim}")
+        if dump.fingerprint() == self.fingerprint:
+            return [(n, self.fold_vectors[:, j], "cross-fitted") for j, n in enumerate(self.names)]
+        return [(n, self.vectors[j : j + 1], "given") for j, n in enumerate(self.names)]
+
+
+def fit_value_direction(
+    dump: Any, values: Any, *, method: str = "ridge", alpha: Any = "cv", folds: int = 5, **options: Any
+) -> DirectionFit:
+    """Fit u with s ~ <u, phi> inside prompts; quality and later scores are out of fold by prompt (theory 1, A1).
+
+    Least squares satisfies u'Sigma v = Cov(s, <v, phi>) for every v exactly on the rows; ridge, in units of
+    tr(Sigma)/d, breaks that identity and predicts better. The mean difference estimates Sigma u, not u.
+
+    Parameters
+    ----------
+    values : column names, (N,) or (N, J); NaN rows are left out of that value
+    method : "ridge", "least_squares" (minimum norm) or "mean_difference" (two-valued labels only)
+    alpha : "cv" picks among 13 penalties by out-of-fold error; or a number >= 0
+    folds : prompts are dealt to folds by a hash of their id
+
+    Returns
+    -------
+    DirectionFit with .vectors (J, d), .fold_vectors (F, J, d), .encoding_quality
+
+    Cost: one pass and folds + 1 matrices of d^2 float64 for each set of labelled rows.
+
+    >>> import clinometer as cm
+    >>> world = cm.simulate(n_prompts=50, n_responses=8, dim=4, random_state=1)
+    >>> cm.fit_value_direction(world, "s").vectors.shape
+    (1, 4)
+    """
+    if method not in METHODS:
+        raise ValueError(f"method is {method!r}, wanted one of {', '.join(METHODS)}")
+    if not isinstance(folds, (int, np.integer)) or isinstance(folds, bool) or folds < 2:
+        raise ValueError(f"folds is {folds!r}, wanted an integer of at least 2")
+    if not (isinstance(alpha, str) and alpha == "cv") and (
+        not isinstance(alpha, (int, float, np.number)) or not np.isfinite(alpha) or alpha < 0
+    ):
+        raise ValueError(f"alpha is {alpha!r}, wanted 'cv' or a number >= 0")
+    call = prepare(dump, None, values, **options)
+    if call.n_values == 0:
+        raise ValueError("values is empty, wanted at least one value")
+    if call.population.n_prompts < folds:
+        raise ValueError(f"folds is {folds} but there are {call.population.n_prompts} prompts")
+    fits = [_fit_one(call, j, method, alpha, int(folds)) for j in range(call.n_values)]
+    fold_vectors = np.stack([f[1] for f in fits], axis=1)
+    quality = _quality(call, fold_vectors, int(folds))
+    p = call.population
+    return DirectionFit(
+        np.stack([f[0] for f in fits]), fold_vectors, call.value_names, method, np.array([f[2] for f in fits]),
+        quality, p.n_rows, p.n_prompts, p.n_dropped, call.dump.fingerprint(), dict(call.dump.source or {}),
+    )  # fmt: skip
+
+
+def _fit_one(call: Call, j: int, method: str, alpha: Any, folds: int) -> tuple[Floats, Floats, float]:
+    values = np.asarray(call.values)[:, j]
+    p = call.population.labelled(values)
+    one = replace(call, values=values[:, None].copy(), fold=call.population.folds(folds), within=True)
+    state = run(one, [_core.Moments(call.dump.dim, 1, folds, 0, True)], population=p)[0].finish()
+    scatter, d = state["scatter"], call.dump.dim
+    if method == "mean_difference":
+        levels = np.unique(values[~np.isnan(values)])
+        if len(levels) > 2:
+            raise ValueError(f"mean_difference needs two-valued labels; {call.value_names[j]!r} has {len(levels)} values")
+    solve = _Solver(method, p.n_rows - p.n_prompts, call.dump.dtype)
+    held = [scatter.sum(axis=0) - scatter[f] for f in range(folds)]
+    if method != "ridge":
+        fold_vectors = np.stack([solve(h[:d, :d], h[:d, d], 0.0)[0] for h in held])
+        return solve(scatter.sum(axis=0)[:d, :d], scatter.sum(axis=0)[:d, d], 0.0)[0], fold_vectors, 0.0
+    grid = ALPHAS if isinstance(alpha, str) else np.array([float(alpha)])
+    paths = np.stack([solve(h[:d, :d], h[:d, d], *grid) for h in held])  # (F, A, d)
+    error = [
+        sum(u[a] @ s[:d, :d] @ u[a] - 2 * u[a] @ s[:d, d] for u, s in zip(paths, scatter, strict=True))
+        for a in range(len(grid))
+    ]
+    best = int(np.argmin(error))
+    total = scatter.sum(axis=0)
+    return solve(total[:d, :d], total[:d, d], grid[best])[0], paths[:, best], float(grid[best])
+
+
+class _Solver:
+    """(Sigma + alpha tr(Sigma)/d I)^+ c for several alphas from one eigendecomposition."""
+
+    def __init__(self, method: str, freedom: int, dtype: str) -> None:
+        self.method = method
+        eps = {"float64": 2.3e-16, "float32": 1.2e-7, "float16": 9.8e-4, "bfloat16": 7.9e-3}[dtype]
+        # sums of many rows resolve more than one stored value does; f32 lanes bound the rest
+        self.cut = max(freedom, 1) * min(eps, 1.2e-7) if dtype != "float64" else max(freedom, 1) * eps
+
+    def __call__(self, sigma: Floats, c: Floats, *alphas: float) -> Floats:
+        if self.method == "mean_difference":
+            return c[None]
+        lam, q = np.linalg.eigh((sigma + sigma.T) / 2)
+        lam = np.maximum(lam, 0.0)
+        if lam.max(initial=0.0) == 0:
+            return np.zeros((len(alphas), len(c)))
+        coordinates = q.T @ c
+        out = []
+        for alpha in alphas:
+            penalised = lam + alpha * lam.mean()
+            keep = lam > min(self.cut, 1e-3) * lam.max() if alpha == 0 else penalised > 0
+            out.append(q @ np.where(keep, coordinates / np.where(keep, penalised, 1.0), 0.0))
+        return np.stack(out)
+
+
+def _quality(call: Call, fold_vectors: Floats, folds: int) -> EncodingQuality:
+    """Out-of-fold within R^2, its bootstrap interval over prompts, r and AUC."""
+    from .passes import kept_scores
+
+    J = call.n_values
+    stacked = np.ascontiguousarray(np.moveaxis(fold_vectors, 0, 1).reshape(-1, call.dump.dim))
+    scored = replace(
+        call, directions=stacked, n_folds=folds, columns=None, names=call.value_names, fold=call.population.folds(folds)
+    )
+    predicted = kept_scores(scored)
+    value, ci, r, auc = np.empty(J), np.empty((J, 2)), np.empty(J), np.empty(J)
+    for j in range(J):
+        s = np.asarray(call.values)[:, j]
+        p = call.population.labelled(s)
+        value[j], ci[j], r[j], auc[j] = _quality_one(predicted[:, j], np.nan_to_num(s[p.rows]), p)
+    return EncodingQuality(value, ci, r, auc)
+
+
+def _quality_one(t: Floats, s: Floats, p: Any) -> tuple[float, Floats, float, float]:
+    w, starts, omega = p.row_weight(), p.offsets[:-1], p.prompt_weight()
+    per = lambda a: np.add.reduceat(w * a, starts)  # noqa: E731
+    tc, sc = t - np.repeat(per(t), p.sizes), s - np.repeat(per(s), p.sizes)
+    sse, sst, cross, tt = (omega * per(a) for a in ((sc - tc) ** 2, sc * sc, sc * tc, tc * tc))
+    if sst.sum() <= 0:
+        return np.nan, np.full(2, np.nan), np.nan, np.nan
+    rng = np.random.default_rng(0)
+    counts = rng.multinomial(len(sst), np.full(len(sst), 1 / len(sst)), size=BOOTSTRAP)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        replicates = 1 - (counts @ sse) / (counts @ sst)
+        r = float(cross.sum() / np.sqrt(tt.sum() * sst.sum()))
+    return float(1 - sse.sum() / sst.sum()), np.nanquantile(replicates, [0.025, 0.975]), r, _auc(tc, s, w > 0)
+
+
+def _auc(t: Floats, s: Floats, seen: NDArray[np.bool_]) -> float:
+    """Chance that a prompt-centred score ranks a higher label above a lower one; NaN unless two-valued."""
+    levels = np.unique(s[seen])
+    if len(levels) != 2:
+        return float("nan")
+    t, high = t[seen], s[seen] == levels[1]
+    _, inverse, counts = np.unique(t, return_inverse=True, return_counts=True)
+    mid = np.cumsum(counts) - (counts - 1) / 2
+    n1, n0 = high.sum(), (~high).sum()
+    return float((mid[inverse][high].sum() - n1 * (n1 + 1) / 2) / (n1 * n0))

@@ -1,0 +1,343 @@
+"""From what a caller passes to what the fold takes: dump, population, scored directions, values."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import _core
+from .directions import Directions, Scores
+from .dump import Dump, open_dump
+from .errors import DumpError
+from .population import Population, population
+
+Floats = NDArray[np.float64]
+DTYPES = {"float32": 0, "float16": 1, "bfloat16": 2, "float64": 3}
+PASS_OPTIONS = (
+    "base", "logprobs", "counts", "proposal_logprobs", "prompt_weights", "prompt_ids", "clusters", "within",
+    "precision", "n_threads", "chunk_rows", "progress", "random_state",
+)  # fmt: skip
+
+
+@dataclass
+class Call:
+    """One pass over one dump: everything checked, nothing read yet."""
+
+    dump: Dump
+    population: Population
+    within: bool = True
+    in_double: bool = False
+    n_threads: int = 1
+    progress: Any = None
+    directions: Floats | None = None
+    n_folds: int = 1
+    fold: NDArray[np.int64] | None = None
+    columns: Floats | None = None
+    values: Floats | None = None
+    names: tuple[str, ...] = ()
+    value_names: tuple[str, ...] = ()
+    fit_status: tuple[str, ...] = ()
+    n_unlabelled: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+
+    @property
+    def n_scores(self) -> int:
+        return len(self.names)
+
+    @property
+    def n_values(self) -> int:
+        return 0 if self.values is None else int(self.values.shape[1])
+
+    def effective(self) -> Population:
+        return self.population if self.within else self.population.pooled()
+
+
+def thread_count(n_threads: int | None) -> int:
+    """The caller's number, or the least of the environment's and the CPUs this process may use."""
+    if n_threads is not None:
+        if isinstance(n_threads, bool) or not isinstance(n_threads, (int, np.integer)):
+            raise TypeError(f"n_threads is {n_threads!r}, wanted a positive integer or None")
+        if n_threads < 1:
+            raise ValueError(f"n_threads is {n_threads}, wanted at least 1")
+        return int(n_threads)
+    limit = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    for name in ("OMP_NUM_THREADS", "CLINOMETER_NUM_THREADS"):
+        text = os.environ.get(name, "").split(",")[0].strip()
+        if text.isdigit() and int(text) > 0:
+            limit = int(text) if name.startswith("CLINOMETER") else min(limit, int(text))
+    return limit
+
+
+def prepare(
+    source: Any,
+    directions: Any = None,
+    values: Any = None,
+    *,
+    base: str = "sampled",
+    logprobs: Any = None,
+    counts: Any = None,
+    proposal_logprobs: Any = None,
+    prompt_weights: Any = None,
+    prompt_ids: Any = None,
+    clusters: Any = None,
+    within: bool = True,
+    precision: str = "mixed",
+    n_threads: int | None = None,
+    chunk_rows: int | None = None,
+    progress: Any = None,
+    random_state: Any = None,
+) -> Call:
+    """Check every argument and gather what one pass needs; raises before any row is read."""
+    if precision not in ("mixed", "double"):
+        raise ValueError(f"precision is {precision!r}, wanted 'mixed' or 'double'")
+    if not isinstance(within, (bool, np.bool_)):
+        raise TypeError(f"within is {within!r}, wanted True or False")
+    if chunk_rows is not None and (not isinstance(chunk_rows, (int, np.integer)) or chunk_rows < 1):
+        raise ValueError(f"chunk_rows is {chunk_rows!r}, wanted a positive integer or None")
+    if progress is not None and progress is not True and progress is not False and not callable(progress):
+        raise TypeError(f"progress is {progress!r}, wanted None, True or a function of (done, total)")
+    dump = source if isinstance(source, Dump) else open_dump(source)
+    threads = thread_count(n_threads)
+    call = Call(dump, None, bool(within), precision == "double", threads, _progress(progress))  # type: ignore[arg-type]
+    pick = lambda given, default: column(dump, given, default, base)  # noqa: E731
+    extra = {
+        "logprobs": pick(logprobs, "logprob" if base in ("logprob", "reweight") else None),
+        "counts": pick(counts, "count" if base == "counts" else None),
+        "proposal_logprobs": pick(proposal_logprobs, "proposal_logprob" if base == "reweight" else None),
+    }
+    _resolve_directions(call, directions)
+    _resolve_values(call, values)
+    ids = dump.prompt_ids if prompt_ids is None else _id_column(dump, prompt_ids)
+    if isinstance(clusters, str):
+        clusters = _cluster_column(dump, ids, clusters)
+    drop = non_finite(call, extra)
+    call.population = population(
+        dump.n_rows, ids, base=base, prompt_weights=prompt_weights, clusters=clusters, drop=drop, **extra
+    )
+    _resolve_folds(call)
+    return call
+
+
+def column(dump: Dump, given: Any, default: str | None, base: str = "") -> Floats | None:
+    """A per-row column by name or array, as float64; None where neither is there."""
+    if given is None:
+        if default is None or dump.resolve_column(default) is None:
+            return None
+        given = default
+    if isinstance(given, str):
+        name = dump.resolve_column(given)
+        if name is None:
+            raise ValueError(f"no column {given!r} in {dump.name}; it has {', '.join(sorted(dump.columns)) or 'none'}")
+        return np.asarray(dump.columns[name], np.float64)
+    a = np.asarray(given, np.float64)
+    if a.shape != (dump.n_rows,):
+        raise ValueError(f"a per-row column has shape {a.shape}, wanted ({dump.n_rows},)")
+    return a
+
+
+def _id_column(dump: Dump, given: Any) -> Any:
+    if isinstance(given, str):
+        name = dump.resolve_column(given)
+        if name is None:
+            raise ValueError(f"prompt_ids: no column {given!r} in {dump.name}")
+        return dump.columns[name]
+    return given
+
+
+def _cluster_column(dump: Dump, ids: Any, name: str) -> NDArray[Any]:
+    found = dump.resolve_column(name)
+    if found is None:
+        raise ValueError(f"clusters: no column {name!r} in {dump.name}")
+    a = np.asarray(dump.columns[found])
+    _, first, inverse = np.unique(np.asarray(ids), return_index=True, return_inverse=True)
+    if (a[first][inverse] != a).any():
+        raise ValueError(f"clusters: column {name!r} varies inside a prompt")
+    return np.asarray(a[first])
+
+
+def _progress(given: Any) -> Callable[[int, int], None] | None:
+    if given is None or given is False:
+        return None
+    if given is not True:
+        return given  # type: ignore[no-any-return]
+    from .progress import bar
+
+    return bar()
+
+
+def _is_names(x: Any) -> bool:
+    return isinstance(x, str) or (isinstance(x, (list, tuple)) and len(x) > 0 and all(isinstance(i, str) for i in x))
+
+
+def _resolve_directions(call: Call, given: Any) -> None:
+    """Fill directions (K * folds, d), columns (N, K') and their names; projected ones come first."""
+    if given is None:
+        return
+    projected: list[tuple[str, Floats, str]] = []
+    columns: list[tuple[str, Floats]] = []
+    items = list(given) if isinstance(given, (list, tuple)) and not _numeric(given) else [given]
+    for item in items:
+        _resolve_one(call, item, projected, columns)
+    folds = max((len(v) for _, v, _ in projected), default=1)
+    if any(len(v) not in (1, folds) for _, v, _ in projected):
+        raise ValueError("directions: fits with different numbers of folds cannot share a pass")
+    if projected:
+        stacked = np.concatenate([np.repeat(v, folds // len(v), axis=0) for _, v, _ in projected])
+        call.directions = np.ascontiguousarray(stacked, np.float64)
+        if not np.isfinite(call.directions).all():
+            raise ValueError("directions hold NaN or Inf")
+    call.n_folds = folds
+    if columns:
+        call.columns = np.ascontiguousarray(np.stack([c for _, c in columns], axis=1), np.float64)
+    call.names = tuple(n for n, _, _ in projected) + tuple(n for n, _ in columns)
+    call.fit_status = tuple(s for _, _, s in projected) + ("score",) * len(columns)
+
+
+def _numeric(x: Sequence[Any]) -> bool:
+    return len(x) > 0 and all(isinstance(i, (int, float, np.number)) or (isinstance(i, (list, tuple)) and _numeric(i)) for i in x)
+
+
+def _resolve_one(call: Call, item: Any, projected: list[tuple[str, Floats, str]], columns: list[tuple[str, Floats]]) -> None:
+    from .fit import DirectionFit
+
+    dump = call.dump
+    if isinstance(item, str) and dump.resolve_column(item) is None and os.path.exists(item):
+        item = Directions.load(item)
+    if isinstance(item, os.PathLike):
+        item = Directions.load(item)
+    if isinstance(item, str):
+        sign, name = (-1.0, item[1:]) if item.startswith("-") and dump.resolve_column(item) is None else (1.0, item)
+        columns.append((item, sign * _required(dump, name, "constitutions")))
+    elif isinstance(item, Scores):
+        a = np.asarray(item.array, np.float64)
+        if a.ndim == 1:
+            a = a[:, None]
+        if len(a) != dump.n_rows:
+            raise ValueError(f"scores have {len(a)} rows but the dump has {dump.n_rows}")
+        columns.extend((str(n), np.ascontiguousarray(a[:, k])) for k, n in enumerate(item.names or []))
+    elif isinstance(item, DirectionFit):
+        projected.extend(item._for_dump(dump))
+    else:
+        if isinstance(item, Directions):
+            names, vectors = tuple(item.names), np.asarray(item.vectors, np.float64)
+        else:
+            vectors = np.atleast_2d(_numeric_array("directions", item))
+            names = tuple(f"direction{len(projected) + k}" for k in range(len(vectors)))
+        if vectors.ndim != 2 or vectors.shape[1] != dump.dim:
+            raise ValueError(f"directions has {vectors.shape[-1]} columns but rows of the dump have {dump.dim}")
+        projected.extend((n, v[None], "given") for n, v in zip(names, vectors, strict=True))
+
+
+def _numeric_array(name: str, x: Any) -> Floats:
+    try:
+        a = np.asarray(x)
+    except Exception as error:
+        raise TypeError(f"{name}: cannot be read as an array ({error})") from None
+    if a.dtype.kind not in "fiub" and a.dtype.name != "bfloat16":
+        raise TypeError(f"{name} has dtype {a.dtype}, wanted numbers")
+    return a.astype(np.float64)
+
+
+def _required(dump: Dump, name: str, argument: str) -> Floats:
+    found = dump.resolve_column(name)
+    if found is None:
+        have = ", ".join(sorted(dump.columns)) or "none"
+        raise ValueError(f"{argument}: no column {name!r} in {dump.name}; it has {have}")
+    a = np.asarray(dump.columns[found])
+    if a.dtype.kind not in "fiub":
+        raise TypeError(f"{argument}: column {name!r} has dtype {a.dtype}, wanted numbers")
+    return a.astype(np.float64)
+
+
+def _resolve_values(call: Call, given: Any) -> None:
+    if given is None:
+        return
+    if isinstance(given, Directions):
+        raise TypeError("values: pass Directions through score() first, as an array of scores")
+    if _is_names(given):
+        names = (given,) if isinstance(given, str) else tuple(given)
+        columns = []
+        for name in names:
+            bare = name[1:] if name.startswith("-") and call.dump.resolve_column(name) is None else name
+            columns.append((-1.0 if bare != name else 1.0) * _required(call.dump, bare, "values"))
+        values = np.stack(columns, axis=1)
+    else:
+        values = _numeric_array("values", given)
+        if values.ndim == 1:
+            values = values[:, None]
+        if values.ndim != 2 or len(values) != call.dump.n_rows:
+            raise ValueError(f"values has shape {values.shape}, wanted ({call.dump.n_rows},) or ({call.dump.n_rows}, J)")
+        names = tuple(f"value{j}" for j in range(values.shape[1]))
+    if np.isinf(values).any():
+        j = int(np.argmax(np.isinf(values).any(axis=0)))
+        raise ValueError(f"values: {names[j]!r} holds infinities; NaN means unlabelled, Inf is not a label")
+    call.values = np.ascontiguousarray(values, np.float64)
+    call.value_names = names
+    call.n_unlabelled = np.isnan(values).sum(axis=0)
+
+
+def _resolve_folds(call: Call) -> None:
+    if call.n_folds > 1:
+        call.fold = call.population.folds(call.n_folds)
+
+
+def non_finite(call: Call, columns: dict[str, Floats | None]) -> NDArray[np.int64] | None:
+    """Rows to drop under nonfinite='drop'; score columns with NaN raise under 'raise'."""
+    dump = call.dump
+    bad = np.zeros(0, np.int64)
+    if call.columns is not None:
+        bad = np.flatnonzero(~np.isfinite(call.columns).all(axis=1))
+    for name, a in columns.items():
+        if a is not None and np.isnan(a).any() and dump.nonfinite != "drop":
+            raise DumpError(f"{name}: {int(np.isnan(a).sum())} NaN, first at row {int(np.argmax(np.isnan(a)))}")
+    if dump.nonfinite != "drop":
+        if len(bad):
+            raise DumpError(
+                f"{dump.name}: {len(bad)} rows of the scores hold NaN or Inf, first row {bad[0]}; "
+                "open the dump with nonfinite='drop' to leave out their prompts"
+            )
+        return None
+    for a in columns.values():
+        if a is not None:
+            bad = np.union1d(bad, np.flatnonzero(np.isnan(a)))
+    if dump.dim:
+        bad = np.union1d(bad, _core.non_finite_rows(*segments_of(dump)))
+    return bad
+
+
+def segments_of(dump: Dump) -> tuple[list[tuple[NDArray[Any], int]], int, int, int]:
+    return [(s.array, s.row_start) for s in dump.segments], DTYPES[dump.dtype], dump.n_rows, dump.dim
+
+
+def run(call: Call, statistics: list[Any], *, kept: Floats | None = None, population: Population | None = None) -> list[Any]:
+    """One ordered fold of the statistics over the call's rows (or over kept scores)."""
+    p = population or call.effective()
+    segments, dtype, n, d = segments_of(call.dump)
+    scan = _core.Scan(statistics)
+    scan.absorb(
+        segments=segments, dtype=dtype, n_dump=n, d=d, n_rows=p.n_rows, offsets=p.offsets, order=p.order,
+        weight=p.weight, omega=p.omega, unbias=p.unbias, cluster=p.cluster,
+        fold=call.fold if call.within else None,
+        directions=call.directions if kept is None else None, n_folds=call.n_folds,
+        columns=call.columns if kept is None else None, values=call.values, kept=kept,
+        n_threads=call.n_threads, in_double=call.in_double, progress=call.progress,
+    )  # fmt: skip
+    _check_files(call.dump)
+    if scan.non_finite >= 0:
+        bad = _core.non_finite_rows(segments, dtype, n, d)
+        raise DumpError(
+            f"{call.dump.name}: {len(bad)} rows hold NaN or Inf, first row {bad[0]}; "
+            "open the dump with nonfinite='drop' to leave out their prompts"
+        )
+    return list(scan.collapse())
+
+
+def _check_files(dump: Dump) -> None:
+    for s in dump.segments:
+        check = getattr(s.file, "check", None)
+        if check is not None:
+            check()

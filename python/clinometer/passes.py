@@ -1,0 +1,400 @@
+"""The passes over the rows, each said in one call."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from . import _core, kl as roots
+from .directions import Scores
+from .dump import open_dump
+from .inputs import Call, prepare, run
+from .results import CrossCovarianceResult, Moments, TiltedMeanResult, TiltResult
+
+__all__ = ["covariance_projection", "cross_covariance", "moments", "score", "tilt", "tilted_mean"]
+
+Floats = NDArray[np.float64]
+DEFAULT_KL = (0.1, 0.25, 0.5, 1.0)
+KEPT_BYTES = 1 << 30
+
+
+def score(dump: Any, directions: Any, *, out: NDArray[Any] | None = None, **options: Any) -> NDArray[Any]:
+    """Scores <u_k, phi_i> of every row, in dump order.
+
+    Parameters
+    ----------
+    dump : Dump, path or (N, d) array
+    directions : (K, d) array, Directions, DirectionFit, column names or Scores
+    out : (N, K) float32 (float64 in double), optional
+    **options : the base policy and pass options of every function (`precision`, `n_threads`, ...)
+
+    Returns
+    -------
+    (N, K) float32, float64 with ``precision="double"``. Rows of dropped prompts are NaN.
+
+    Cost: one pass over the dump. See theory 0.
+
+    >>> import numpy as np, clinometer as cm
+    >>> cm.score(np.eye(3, dtype=np.float32), [[1.0, 2.0, 3.0]], prompt_ids=[0, 0, 1]).ravel().tolist()
+    [1.0, 2.0, 3.0]
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="no prompt ids")
+        call = prepare(dump, directions, **options)
+    _need_scores(call)
+    dtype = np.float64 if call.in_double else np.float32
+    shape = (call.dump.n_rows, call.n_scores)
+    if out is None:
+        out = np.full(shape, np.nan, dtype)
+    elif not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != dtype or not out.flags.c_contiguous:
+        raise ValueError(f"out must be a C-contiguous {np.dtype(dtype).name} array of shape {shape}")
+    run(call, [_core.Scores(0, call.n_scores, out, not call.in_double, False)], population=call.population)
+    return out
+
+
+def _need_scores(call: Call) -> None:
+    if call.n_scores == 0:
+        raise ValueError("directions is empty, wanted at least one direction, column name or score")
+    _need_rows(call)
+
+
+def _need_rows(call: Call) -> None:
+    if call.population.n_rows == 0:
+        raise ValueError(f"{call.dump.name} has no rows to pass over ({call.population.n_dropped} prompts dropped)")
+
+
+def _check_ddof(ddof: Any, base: str) -> int:
+    if ddof not in (0, 1) or isinstance(ddof, bool):
+        raise ValueError(f"ddof is {ddof!r}, wanted 0 or 1")
+    if ddof == 1 and base == "logprob":
+        raise ValueError("ddof=1 has no meaning for base='logprob': the candidates are the whole support; use ddof=0")
+    return int(ddof)
+
+
+def moments(dump: Any, *, within: bool = True, ddof: int = 0, covariance: bool = True, **options: Any) -> Moments:
+    """Mean and covariance Sigma = E_x Cov_{y|x}(phi) of the rows (theory 0 R1, 3).
+
+    Parameters
+    ----------
+    within : covariances inside prompts; False gives the covariance over all rows with weights omega_x w_i
+    ddof : 1 scales each prompt by n/(n-1) and leaves out singletons
+    covariance : False for variances alone, without a d x d matrix
+
+    Returns
+    -------
+    Moments with .mean (d,), .covariance (d, d) float64 or None, .variances (d,)
+
+    Cost: one pass, N d^2 multiply-adds and 2 d^2 float64 with the covariance.
+
+    >>> import numpy as np, clinometer as cm
+    >>> cm.moments(np.array([[0.0], [2.0], [5.0]]), prompt_ids=[0, 0, 1]).covariance.tolist()
+    [[0.5]]
+    """
+    call = prepare(dump, within=within, **options)
+    _need_rows(call)
+    n_ddof = _check_ddof(ddof, call.population.base)
+    d = call.dump.dim
+    state = run(call, [_core.Moments(d, 0, 1, n_ddof, bool(covariance))])[0].finish()
+    with np.errstate(invalid="ignore"):
+        scatter = state["scatter"][0] / state["mass"][0]
+    variances = np.diagonal(scatter).copy() if covariance else scatter[:, 0]
+    p = call.population
+    return Moments(
+        state["mean"], scatter if covariance else None, variances, p.n_rows, p.n_prompts, p.n_dropped, within
+    )
+
+
+def covariance_projection(
+    dump: Any, directions: Any, *, within: bool = True, ddof: int = 0, **options: Any
+) -> Floats:
+    """Rows Sigma u_k, with Sigma the within-prompt covariance, which is never formed (theory 3, Thm 3).
+
+    Returns
+    -------
+    (K, d) float64. Cost: one pass, 4 N d K flops.
+
+    >>> import numpy as np, clinometer as cm
+    >>> cm.covariance_projection(np.array([[0.0, 0.0], [2.0, 1.0]]), [[1.0, 0.0]], prompt_ids=[0, 0]).tolist()
+    [[1.0, 0.5]]
+    """
+    call = prepare(dump, directions, within=within, **options)
+    _need_scores(call)
+    n_ddof = _check_ddof(ddof, call.population.base)
+    if not within and call.n_folds > 1:
+        raise ValueError("within=False cannot apply a direction out of fold; pass its .vectors")
+    state = run(call, [_core.CovarianceProjection(call.dump.dim, 0, call.n_scores, n_ddof)])[0].finish()
+    return np.asarray(state["projection"])
+
+
+def kept_scores(call: Call) -> Floats:
+    """Scores of the counted rows in canonical order, in memory to 1 GiB and in a temporary file beyond."""
+    shape = (call.population.n_rows, call.n_scores)
+    if 8 * shape[0] * shape[1] <= KEPT_BYTES:
+        out = np.empty(shape)
+    else:
+        with tempfile.NamedTemporaryFile(prefix="clinometer-") as file:  # unlinked at once: gone with the map
+            out = np.memmap(file, np.float64, "w+", shape=shape)
+    run(call, [_core.Scores(0, call.n_scores, out, False, True)], population=call.population)
+    return out
+
+
+def adjusted(call: Call, kept: Floats, adjust: Any) -> Floats:
+    """Scores less their within-prompt regression on the columns named (theory Details, "adjust")."""
+    if adjust is None:
+        return kept
+    names = (adjust,) if isinstance(adjust, str) else tuple(adjust)
+    other = prepare(call.dump, list(names))
+    z = np.asarray(other.columns)[call.population.rows]
+    p = call.effective()
+    w = p.row_weight()
+    centre = lambda a: a - np.repeat(np.add.reduceat(w[:, None] * a, p.offsets[:-1]), p.sizes, axis=0)  # noqa: E731
+    zc, root = centre(z), np.sqrt(w * np.repeat(p.prompt_weight(), p.sizes))[:, None]
+    coefficient = np.linalg.lstsq(root * zc, root * centre(kept), rcond=None)[0]
+    return np.asarray(kept - z @ coefficient)
+
+
+def cross_covariance(
+    dump: Any, directions: Any, values: Any, *, ddof: int | None = None, adjust: Any = None, **options: Any
+) -> CrossCovarianceResult:
+    """E_x Cov_{y|x}(value, score) with errors clustered by prompt (theory 2, Thm 13; 8, (47)).
+
+    Parameters
+    ----------
+    ddof : None means 1, and 0 for base="logprob"
+    adjust : column names partialled out of the scores inside prompts, for example "n_tokens"
+
+    Returns
+    -------
+    CrossCovarianceResult with .value .se .correlation (K, J) and .cov(k) (J, J)
+
+    Cost: one pass over the dump; kept scores of 8 N K bytes.
+    """
+    call = prepare(dump, directions, values, **options)
+    _need_scores(call)
+    n_ddof = _check_ddof((0 if call.population.base == "logprob" else 1) if ddof is None else ddof, call.population.base)
+    if call.n_values == 0:
+        raise ValueError("values is empty, wanted at least one value")
+    kept = adjusted(call, kept_scores(call), adjust)
+    state = run(call, [_core.CrossCovariance(0, call.n_scores, 0, call.n_values, n_ddof)], kept=kept)[0].finish()
+    se, joint = state["se"], state["cov"]
+    if not call.within:
+        se, joint = _pooled_covariance_errors(call, kept)
+    p = call.population
+    return CrossCovarianceResult(
+        state["value"], se, state["correlation"], joint, call.names, call.value_names,
+        p.n_rows, p.n_prompts, p.n_dropped, call.n_unlabelled, call.fit_status,
+    )  # fmt: skip
+
+
+def _pooled_covariance_errors(call: Call, kept: Floats) -> tuple[Floats, Floats]:
+    p, w = call.population, call.effective().row_weight()
+    v = np.asarray(call.values)[p.rows]
+    seen = ~np.isnan(v)
+    wv = np.where(seen, w[:, None], 0.0)
+    wv = wv / wv.sum(axis=0)
+    f = np.where(seen, v, 0.0)
+    f = np.where(seen, f - (wv * f).sum(axis=0), 0.0)
+    K, J = kept.shape[1], v.shape[1]
+    joint = np.full((K, J, J), np.nan)
+    for k in range(K):
+        t = kept[:, k : k + 1] - (wv * kept[:, k : k + 1]).sum(axis=0)
+        product = wv * t * f
+        psi = np.add.reduceat(product, p.offsets[:-1]) - np.add.reduceat(wv, p.offsets[:-1]) * product.sum(axis=0)
+        if p.cluster is not None:
+            psi = np.stack([np.bincount(p.cluster, weights=c) for c in psi.T], axis=1)
+        if len(psi) > 1:
+            joint[k] = len(psi) / (len(psi) - 1) * psi.T @ psi
+    return np.sqrt(np.einsum("kjj->kj", joint)), joint
+
+
+def _checked_betas(betas: ArrayLike, K: int) -> Floats:
+    try:
+        a = np.asarray(betas, np.float64)
+    except (TypeError, ValueError):
+        raise TypeError(f"betas is {betas!r}, wanted numbers") from None
+    if a.ndim == 0:
+        a = a[None]
+    if a.ndim == 1:
+        a = np.broadcast_to(a, (K, len(a)))
+    if a.ndim != 2 or a.shape[0] != K or a.shape[1] == 0:
+        raise ValueError(f"betas has shape {np.shape(betas)}, wanted (B,) or ({K}, B)")
+    if not (a > 0).all():
+        raise ValueError(f"betas holds {float(a[~(a > 0)][0])!r}, wanted every beta > 0 (inf is the base policy)")
+    return np.ascontiguousarray(a)
+
+
+def _checked_kl(kl: ArrayLike) -> Floats:
+    try:
+        a = np.atleast_1d(np.asarray(kl, np.float64))
+    except (TypeError, ValueError):
+        raise TypeError(f"kl is {kl!r}, wanted numbers in nats") from None
+    if a.ndim != 1 or len(a) == 0 or not np.isfinite(a).all() or not (a > 0).all():
+        raise ValueError(f"kl is {kl!r}, wanted a 1-D list of finite numbers > 0 (nats)")
+    return a
+
+
+def _strength(call: Call, kept: Floats, betas: Any, kl: Any) -> Floats:
+    if betas is not None:
+        return _checked_betas(betas, call.n_scores)
+    return roots.solve(call, kept, _checked_kl(DEFAULT_KL if kl is None else kl), call.names)
+
+
+def _check_strength(betas: Any, kl: Any, K: int) -> None:
+    if betas is not None and kl is not None:
+        raise ValueError("give betas or kl, not both")
+    if betas is not None:
+        _checked_betas(betas, K)
+    elif kl is not None:
+        _checked_kl(kl)
+
+
+def tilt(
+    dump: Any, directions: Any, betas: Any = None, values: Any = None, *, kl: Any = None, adjust: Any = None,
+    pareto_k: bool = True, **options: Any,
+) -> TiltResult:  # fmt: skip
+    """What pi(y|x) proportional to pi0(y|x) exp(t/beta) does to each value: exact on rows and first order (theory 2).
+
+    Parameters
+    ----------
+    dump : Dump, path, array; or ``cm.Scores`` with ``directions=None``
+    directions : (K, d) array, Directions, DirectionFit, names of judge columns, or Scores
+    betas : (B,) or (K, B), each > 0; inf is the base policy. Exactly one of betas and kl
+    values : names of columns ("-harm": smaller is better), (N,) or (N, J); NaN means unlabelled
+    kl : nats, solved per direction; default 0.1, 0.25, 0.5, 1 when betas is not given either
+    adjust : columns partialled out of the score inside prompts
+    pareto_k : False skips the tail index
+
+    Returns
+    -------
+    TiltResult, axes direction, beta, value.
+
+    Cost: one pass over the dump, kept scores of 8 N K bytes, then passes over the scores alone.
+
+    >>> import numpy as np, clinometer as cm
+    >>> scores = cm.Scores(np.array([[0.0], [1.0]]), prompt_ids=[0, 0])
+    >>> round(float(cm.tilt(scores, None, [1.0], np.array([0.0, 1.0])).gain[0, 0, 0]), 4)
+    0.2311
+    """
+    if isinstance(dump, Scores):
+        dump, directions = _score_dump(dump, directions)
+    call = prepare(dump, directions, values, **options)
+    _need_scores(call)
+    _check_strength(betas, kl, call.n_scores)
+    kept = adjusted(call, kept_scores(call), adjust)
+    table = _strength(call, kept, betas, kl)
+    reweight = call.population.base == "reweight"
+    state = run(call, [_core.Tilt(0, call.n_scores, 0, call.n_values, table, reweight)], kept=kept)[0].finish()
+    return _tilt_result(call, kept, table, state, pareto_k)
+
+
+def _score_dump(scores: Scores, directions: Any) -> tuple[Any, Any]:
+    if directions is not None:
+        raise ValueError("directions must be None when scores are passed in place of a dump")
+    n = len(scores.array)
+    carrier = np.broadcast_to(np.zeros((1, 1), np.float32), (n, 1))  # no rows are read: only prompts and N matter
+    return open_dump(carrier, prompt_ids=scores.prompt_ids), scores
+
+
+def _tilt_result(call: Call, kept: Floats, betas: Floats, s: dict[str, Floats], pareto: bool) -> TiltResult:
+    p, (K, B), J = call.population, betas.shape, call.n_values
+    se, joint = s["gain_se"], s["gain_cov"]
+    if not call.within and J:
+        se = roots.pooled_errors(call, kept, betas, np.asarray(call.values))
+        joint = np.full((K, B, J, J), np.nan)
+    unbiased, unbiased_se = s["first_order_unbiased"], s["first_order_se"]
+    if p.base == "logprob":
+        unbiased, unbiased_se = np.full_like(unbiased, np.nan), np.full_like(unbiased_se, np.nan)
+    k2, k3, k4 = np.moveaxis(s["cumulants"], 1, 0) if J else (np.zeros((K, 0)),) * 3
+    return TiltResult(
+        betas=betas, baseline=s["baseline"], gain=s["gain"], gain_se=se, win_rate=s["win_rate"],
+        kl=s["kl"], reverse_kl=s["reverse_kl"], chi2=s["chi2"], ess=s["ess"], ess_min=s["ess_min"],
+        max_ratio=s["max_ratio"],
+        pareto_k=roots.pareto_table(call, kept, betas) if pareto else np.full((K, B), np.nan),
+        log_partition=s["log_partition"], log_partition_centred=s["log_partition_centred"],
+        first_order=s["first_order"], second_order=s["second_order"],
+        first_order_unbiased=unbiased, first_order_se=unbiased_se,
+        linear_radius=_linear_radius(k2, k3, k4), sign_flip=_sign_flip(call, kept, betas, s["gain"], k2),
+        kl_horizon=roots.horizon(call, kept),
+        directions=call.names, values=call.value_names, n_rows=p.n_rows, n_prompts=p.n_prompts,
+        n_prompts_unbiased=int((p.sizes > 1).sum()), n_dropped=p.n_dropped, n_unlabelled=call.n_unlabelled,
+        fit_status=call.fit_status, policy=call.dump.policy, _gain_cov=joint,
+    )  # fmt: skip
+
+
+def _linear_radius(k2: Floats, k3: Floats, k4: Floats, q: float = 0.1) -> Floats:
+    """Tilt up to which first order is within a fraction q, by the cumulant series (theory 2)."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        cubic = np.where(k3 == 0, np.inf, 2 * q * np.abs(k2 / k3))
+        quartic = np.where(k4 == 0, np.inf, np.sqrt(6 * q * np.abs(k2 / k4)))
+    radius = np.where(k2 == 0, 0.0, np.minimum(cubic, quartic))
+    return np.where((k3 == 0) & (k4 == 0), np.inf, radius)
+
+
+def _sign_flip(call: Call, kept: Floats, betas: Floats, gain: Floats, k2: Floats) -> Floats:
+    """Smallest 1/beta at which a gain crosses zero: bracketed on the betas, refined on kept scores."""
+    K, B, J = gain.shape
+    out = np.full((K, J), np.inf)
+    with np.errstate(divide="ignore"):
+        lam = 1 / betas
+    for k in range(K):
+        ascending = np.argsort(lam[k], kind="stable")
+        for j in range(J):
+            sign, low = np.sign(k2[k, j]), 0.0
+            for b in ascending:
+                if lam[k, b] > 0 and sign != 0 and gain[k, b, j] * sign < 0:
+                    out[k, j] = _refine(call, kept, k, j, sign, low, lam[k, b])
+                    break
+                low = lam[k, b]
+    return out
+
+
+def _refine(call: Call, kept: Floats, k: int, j: int, sign: float, low: float, high: float) -> float:
+    if np.isinf(high):
+        return high
+    from dataclasses import replace
+
+    one = replace(call, values=np.ascontiguousarray(np.asarray(call.values)[:, j : j + 1]), progress=None)
+    score_ = np.ascontiguousarray(kept[:, k : k + 1])
+    for _ in range(8):  # nine points a pass: the bracket shrinks tenfold each time
+        grid = np.linspace(low, high, 11)[1:-1]
+        gain = run(one, [_core.Tilt(0, 1, 0, 1, 1 / grid[None], False)], kept=score_)[0].finish()["gain"][0, :, 0]
+        below = np.flatnonzero(gain * sign < 0)
+        first = int(below[0]) if len(below) else len(grid)
+        high = grid[first] if first < len(grid) else high
+        low = grid[first - 1] if first else low
+    return float((low + high) / 2)
+
+
+def tilted_mean(dump: Any, directions: Any, betas: Any = None, *, kl: Any = None, **options: Any) -> TiltedMeanResult:
+    """Mean representation E_x E_{pi_C}[phi] under each tilt (theory 2).
+
+    Returns
+    -------
+    TiltedMeanResult with .mean (K, B, d) float64 and .betas (K, B).
+
+    Cost: two reads of the dump and kept scores; weights of 8 N bytes a tilt, in strips of at most 1 GiB.
+
+    >>> import numpy as np, clinometer as cm
+    >>> cm.tilted_mean(np.array([[0.0], [4.0]]), [[1.0]], [np.inf], prompt_ids=[0, 0]).mean.tolist()
+    [[[2.0]]]
+    """
+    call = prepare(dump, directions, **options)
+    _need_scores(call)
+    _check_strength(betas, kl, call.n_scores)
+    kept = kept_scores(call)
+    table = _strength(call, kept, betas, kl)
+    p = call.effective()
+    base = (p.row_weight() * np.repeat(p.prompt_weight(), p.sizes))[:, None]
+    out = np.empty((*table.shape, call.dump.dim))
+    strip = max(1, KEPT_BYTES // (8 * max(p.n_rows, 1)))
+    for k in range(table.shape[0]):
+        for b in range(0, table.shape[1], strip):
+            cells = table[k : k + 1, b : b + strip]
+            weights = base * np.exp(roots.log_ratios(call, np.ascontiguousarray(kept[:, k : k + 1]), cells)).T
+            state = _core.WeightedRows(call.dump.dim, np.ascontiguousarray(weights))
+            out[k, b : b + strip] = run(call, [state])[0].finish()["sum"]
+    return TiltedMeanResult(out, table)

@@ -1,0 +1,261 @@
+"""Who counts how much: prompts in canonical order, base weights, prompt weights, clusters, folds.
+
+Canonical order is the order of first appearance of prompts, rows of a prompt in dump order: the identity
+where rows come grouped, an index of 8 bytes a row otherwise. With clusters their prompts are made adjacent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["BASES", "Population", "population"]
+
+BASES = ("sampled", "counts", "logprob", "reweight")
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Population:
+    """The base policy over the rows of a dump (theory 0, "Base weights")."""
+
+    n_dump: int
+    offsets: Ints
+    ids: NDArray[Any]
+    order: Ints | None = None
+    weight: Floats | None = None
+    omega: Floats | None = None
+    unbias: Floats | None = None
+    cluster: Ints | None = None
+    base: str = "sampled"
+    n_dropped: int = 0
+
+    @property
+    def n_rows(self) -> int:
+        return int(self.offsets[-1])
+
+    @property
+    def n_prompts(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def sizes(self) -> Ints:
+        return np.diff(self.offsets)
+
+    @property
+    def rows(self) -> Ints:
+        """Row in the dump of each canonical row."""
+        return np.arange(self.n_rows) if self.order is None else self.order
+
+    def row_weight(self) -> Floats:
+        """Base weight inside the prompt of each canonical row."""
+        return np.repeat(1.0 / self.sizes, self.sizes) if self.weight is None else self.weight
+
+    def prompt_weight(self) -> Floats:
+        """omega, summing to 1."""
+        omega = np.ones(self.n_prompts) if self.omega is None else self.omega
+        return np.asarray(omega / omega.sum())
+
+    def pooled(self) -> Population:
+        """All rows as one prompt with weights omega_x w_i: the covariance over (x, y)."""
+        weight = self.row_weight() * np.repeat(self.prompt_weight(), self.sizes)
+        total = weight.sum()
+        square = float(np.square(weight / total).sum())
+        unbias = np.array([1 / (1 - square) if square < 1 else 0.0])
+        ends = np.array([0, self.n_rows], np.int64)
+        return replace(
+            self, offsets=ends, ids=np.zeros(1, int), weight=weight / total, omega=None, unbias=unbias, cluster=None
+        )
+
+    def folds(self, n_folds: int) -> Ints:
+        """Fold of each prompt: a counter hash of its id, so it survives reordering and sharding."""
+        return fold_of(self.ids, n_folds)
+
+    def labelled(self, values: Floats) -> Population:
+        """The population on rows where `values` (N,) is not NaN; prompts without a label get no weight."""
+        keep = ~np.isnan(values[self.rows])
+        if keep.all():
+            return self
+        weight = np.where(keep, self.row_weight(), 0.0)
+        total = np.add.reduceat(weight, self.offsets[:-1]) if self.n_rows else np.zeros(0)
+        safe = np.where(total > 0, total, 1.0)
+        weight = weight / np.repeat(safe, self.sizes)
+        omega = np.where(total > 0, np.ones(self.n_prompts) if self.omega is None else self.omega, 0.0)
+        square = np.add.reduceat(weight**2, self.offsets[:-1]) if self.n_rows else np.zeros(0)
+        unbias = np.where((square > 0) & (square < 1), 1 / np.where(square < 1, 1 - square, 1.0), 0.0)
+        return replace(self, weight=weight, omega=omega, unbias=unbias)
+
+
+def fold_of(ids: NDArray[Any], n_folds: int) -> Ints:
+    """Fold numbers from a hash of each id; equal ids get equal folds whatever their order."""
+    if ids.dtype.kind in "iu":
+        x = ids.astype(np.uint64)
+        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+            x = (x ^ (x >> np.uint64(shift))) * np.uint64(factor)
+        x ^= x >> np.uint64(31)
+        return (x % np.uint64(n_folds)).astype(np.int64)
+    digests = [hashlib.sha256(str(i).encode()).digest()[:8] for i in ids]
+    return np.array([int.from_bytes(b, "little") % n_folds for b in digests], np.int64)
+
+
+def population(
+    n_rows: int,
+    prompt_ids: ArrayLike | None,
+    *,
+    base: str = "sampled",
+    logprobs: Floats | None = None,
+    counts: Floats | None = None,
+    proposal_logprobs: Floats | None = None,
+    prompt_weights: ArrayLike | None = None,
+    clusters: ArrayLike | None = None,
+    drop: Ints | None = None,
+) -> Population:
+    """Order prompts, weigh rows and drop whole prompts that hold a row of `drop`."""
+    if base not in BASES:
+        raise ValueError(f"base is {base!r}, wanted one of {', '.join(BASES)}")
+    ids = _ids(prompt_ids, n_rows)
+    order, starts = _canonical(ids)
+    canonical = ids if order is None else ids[order]
+    names = canonical[starts] if n_rows else ids[:0]
+    offsets = np.append(starts, n_rows).astype(np.int64)
+    unique = np.argsort(names, kind="stable")
+    omega = _per_prompt("prompt_weights", prompt_weights, unique, positive=True)
+    cluster = _per_prompt("clusters", clusters, unique)
+    p = Population(n_rows, offsets, names, order, omega=None if omega is None else np.asarray(omega, float), base=base)
+    if cluster is not None:
+        p = _by_cluster(p, np.unique(cluster, return_inverse=True)[1].astype(np.int64))
+    if drop is not None and len(drop):
+        p = _dropped(p, drop)
+    return _weighted(p, logprobs, counts, proposal_logprobs)
+
+
+def _ids(prompt_ids: ArrayLike | None, n_rows: int) -> NDArray[Any]:
+    if prompt_ids is None:
+        if n_rows:
+            warnings.warn(
+                "no prompt ids: all rows are taken as one prompt; pass prompt_ids= for within-prompt results",
+                UserWarning,
+                stacklevel=5,
+            )
+        return np.zeros(n_rows, np.int64)
+    ids = np.asarray(prompt_ids)
+    if ids.ndim != 1 or len(ids) != n_rows:
+        raise ValueError(f"prompt_ids has shape {ids.shape}, wanted ({n_rows},)")
+    if ids.dtype.kind == "f":
+        if not np.isfinite(ids).all() or (ids != np.floor(ids)).any():
+            raise ValueError("prompt_ids has fractional or non-finite entries, wanted integers or strings")
+        ids = ids.astype(np.int64)
+    if ids.dtype.kind == "O":
+        ids = ids.astype(str)
+    if ids.dtype.kind not in "iuUSb":
+        raise TypeError(f"prompt_ids has dtype {ids.dtype}, wanted integers or strings")
+    return ids
+
+
+def _canonical(ids: NDArray[Any]) -> tuple[Ints | None, Ints]:
+    """Stable order by first appearance (None: already grouped) and where prompts start in it."""
+    if not len(ids):
+        return None, np.zeros(0, np.int64)
+    starts = np.flatnonzero(np.append(True, ids[1:] != ids[:-1]))
+    if len(np.unique(ids[starts])) == len(starts):
+        return None, starts
+    _, first, inverse = np.unique(ids, return_index=True, return_inverse=True)
+    rank = np.empty(len(first), np.int64)
+    rank[np.argsort(first, kind="stable")] = np.arange(len(first))
+    label = rank[inverse]
+    order = np.argsort(label, kind="stable")
+    label = label[order]
+    return order, np.flatnonzero(np.append(True, label[1:] != label[:-1]))
+
+
+def _per_prompt(
+    name: str, given: ArrayLike | None, unique: Ints, *, positive: bool = False
+) -> NDArray[Any] | None:
+    """An array aligned with the sorted unique ids, moved to canonical prompt order."""
+    if given is None:
+        return None
+    a = np.asarray(given)
+    if a.shape != (len(unique),):
+        raise ValueError(f"{name} has shape {a.shape}, wanted ({len(unique)},): one entry per unique prompt id")
+    if positive and (not np.isfinite(a.astype(float)).all() or (a.astype(float) < 0).any() or not a.astype(float).sum() > 0):
+        raise ValueError(f"{name} must be finite, not negative and not all zero")
+    out = np.empty_like(a)
+    out[unique] = a
+    return out
+
+
+def _take(p: Population, prompts: Ints) -> Population:
+    """The prompts given, in that order."""
+    sizes = p.sizes[prompts]
+    ends = np.cumsum(sizes)
+    index = np.repeat(p.offsets[prompts] - np.append(0, ends[:-1]), sizes) + np.arange(int(sizes.sum()))
+    pick = lambda a: None if a is None else a[prompts]  # noqa: E731
+    return replace(
+        p,
+        offsets=np.append(0, ends).astype(np.int64),
+        ids=p.ids[prompts],
+        order=p.rows[index],
+        omega=pick(p.omega),
+        cluster=pick(p.cluster),
+    )
+
+
+def _by_cluster(p: Population, cluster: Ints) -> Population:
+    return _take(replace(p, cluster=cluster), np.argsort(cluster, kind="stable"))
+
+
+def _dropped(p: Population, bad: Ints) -> Population:
+    mark = np.zeros(p.n_dump, bool)
+    mark[bad] = True
+    hit = np.add.reduceat(mark[p.rows].astype(np.int64), p.offsets[:-1]) > 0
+    return replace(_take(p, np.flatnonzero(~hit)), n_dropped=int(hit.sum()))
+
+
+def _weighted(
+    p: Population, logprobs: Floats | None, counts: Floats | None, proposal: Floats | None
+) -> Population:
+    if p.base == "sampled" or not p.n_rows:
+        return p
+    needs = {"counts": counts, "logprob": logprobs, "reweight": logprobs}[p.base]
+    name = {"counts": "counts", "logprob": "logprobs", "reweight": "logprobs"}[p.base]
+    if needs is None:
+        raise ValueError(f"base={p.base!r} needs {name}= or a column of that kind")
+    if p.base == "counts":
+        if (needs < 0).any() or not np.isfinite(needs).all():
+            raise ValueError("counts must be finite and not negative")
+        with np.errstate(divide="ignore"):
+            log_weight = np.log(needs)
+    elif p.base == "reweight":
+        if proposal is None:
+            raise ValueError("base='reweight' needs proposal_logprobs= or a column proposal_logprob")
+        log_weight = needs - proposal
+    else:
+        log_weight = needs
+    if np.isnan(log_weight).any() or np.isposinf(log_weight).any():
+        raise ValueError(f"base={p.base!r}: log-probabilities hold NaN or +inf")
+    return _normalise(p, log_weight[p.rows], counts)
+
+
+def _normalise(p: Population, log_weight: Floats, counts: Floats | None) -> Population:
+    starts, sizes = p.offsets[:-1], p.sizes
+    top = np.maximum.reduceat(log_weight, starts)
+    if np.isneginf(top).any():
+        bad = p.ids[int(np.argmax(np.isneginf(top)))]
+        raise ValueError(f"prompt {bad!r}: every response has base weight 0; drop the prompt or mend its weights")
+    weight = np.exp(log_weight - np.repeat(top, sizes))
+    weight /= np.repeat(np.add.reduceat(weight, starts), sizes)
+    if p.base == "logprob":
+        unbias = np.zeros(p.n_prompts)
+    elif p.base == "counts":
+        n = np.add.reduceat(np.asarray(counts, float)[p.rows], starts)
+        unbias = np.where(n > 1, n / np.where(n > 1, n - 1, 1.0), 0.0)
+    else:
+        square = np.add.reduceat(weight**2, starts)
+        unbias = np.where(square < 1, 1 / np.where(square < 1, 1 - square, 1.0), 0.0)
+    return replace(p, weight=weight, unbias=unbias)

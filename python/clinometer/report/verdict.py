@@ -1,0 +1,175 @@
+"""Which constitution to take, and one honest sentence about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..results import Result
+from ..theory import classify
+from .safe import visible
+
+if TYPE_CHECKING:
+    from .report import Report
+
+__all__ = ["Choice", "Z95", "choose", "selection_z", "verdict"]
+
+Floats = NDArray[np.float64]
+Z95 = NormalDist().inv_cdf(0.975)
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Choice(Result):
+    """The recommended cell: a constitution at a KL; `gain`, `lower`, `upper` are (J,) over the values asked for.
+
+    The bounds hold together at 95 % for every cell that could have been picked (Bonferroni over cells and
+    values), so having picked the best is paid for. `kind` is the class under those bounds.
+    """
+
+    constitution: str
+    kl: float
+    index: tuple[int, int]
+    values: tuple[str, ...]
+    gain: Floats
+    lower: Floats
+    upper: Floats
+    kind: str
+    n_cells: int
+    past_horizon: bool
+
+
+def selection_z(n_cells: int) -> float:
+    """Two-sided 95 % normal quantile shared among `n_cells` comparisons."""
+    return NormalDist().inv_cdf(1 - 0.025 / max(n_cells, 1))
+
+
+def _trusted(report: Report) -> NDArray[np.bool_]:
+    """Cells (K, B) at or below their KL horizon and within the rows' reach; all reachable ones if there are none."""
+    past, reached = report.past_horizon, report.reached
+    inside = ~past & reached
+    if inside.any():
+        return inside
+    return reached if reached.any() else np.ones_like(reached)
+
+
+def choose(report: Report, floor: float | Mapping[str, float] | None = None) -> Choice | None:
+    """The trusted cell whose worst value has the largest lower bound in sd units; None where a floor rules all out."""
+    n = report.n_requested
+    cells = _trusted(report)
+    m = int(cells.sum())
+    z = selection_z(m * n)
+    gain, se = report.tilt.gain[..., :n], report.tilt.gain_se[..., :n]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        lower, sd = gain - z * se, report.value_sd[:n]
+        worst = np.where(sd > 0, lower / sd, np.where(np.isnan(lower), np.nan, 0.0)).min(axis=-1)
+        plain = np.where(sd > 0, gain / sd, 0.0)
+    if floor is not None:
+        cells = cells & (lower >= _floors(floor, report.values[:n])).all(axis=-1)
+        if not cells.any():
+            return None
+        rank = plain.mean(axis=-1)
+    else:
+        # without errors (one prompt) the gains themselves rank, and the class says undetermined
+        rank = worst if np.isfinite(worst[cells]).any() else plain.min(axis=-1)
+    rank = np.where(cells & ~np.isnan(rank), rank, -np.inf)
+    k, b = (int(i) for i in np.unravel_index(int(np.argmax(rank)), rank.shape))
+    kind = str(classify(gain[k, b], se=se[k, b], z=z)[0])
+    return Choice(
+        report.constitutions[k], float(report.kl[b]), (k, b), report.values[:n], gain[k, b], lower[k, b],
+        gain[k, b] + z * se[k, b], kind, m, bool(report.past_horizon[k, b]),
+    )  # fmt: skip
+
+
+def _floors(floor: float | Mapping[str, float], values: tuple[str, ...]) -> Floats:
+    if isinstance(floor, Mapping):
+        unknown = [v for v in floor if v not in values]
+        if unknown:
+            raise ValueError(f"floor names {visible(unknown[0])!r}, which is not among the values asked for")
+        out = np.array([float(floor.get(v, -np.inf)) for v in values])
+    elif isinstance(floor, bool) or not isinstance(floor, (int, float, np.number)):
+        raise TypeError(f"floor is {floor!r}, wanted a number or a mapping from value to number")
+    else:
+        out = np.full(len(values), float(floor))
+    if np.isnan(out).any():
+        raise ValueError("floor is NaN, wanted a number or a mapping from value to number")
+    return out
+
+
+def verdict(report: Report) -> str:
+    """One to three plain sentences about the recommended cell; "Cannot tell" is one of the answers."""
+    best = choose(report)
+    assert best is not None  # None only under a floor
+    judge = f"{visible(best.constitution)} at {best.kl:g} nats"
+    if report.self_judged:
+        judge = f"the value {judge}, used as its own judge,"
+    gains = ", ".join(f"{visible(v)} {g:+.3g}" for v, g in zip(best.values, best.gain, strict=True))
+    paid = f"95 % bounds, corrected for {best.n_cells} cells" if best.n_cells > 1 else "95 % bounds"
+    return " ".join([_claim(best, judge, gains, paid), *_caveats(report, best)])
+
+
+def _claim(best: Choice, judge: str, gains: str, paid: str) -> str:
+    def up_or_down(up: bool) -> str:
+        hit = best.lower > 0 if up else best.upper < 0
+        return ", ".join(visible(v) for v, h in zip(best.values, hit, strict=True) if h)
+
+    match best.kind:
+        case "pareto_improving":
+            return f"{_capital(judge)} raises every value: {gains} ({paid})."
+        case "pareto_degrading":
+            return f"Even the best choice, {judge}, lowers every value: {gains} ({paid})."
+        case "tradeoff":
+            return (
+                f"Even the best choice, {judge}, is a trade-off: it raises {up_or_down(True)} and lowers "
+                f"{up_or_down(False)} ({gains}; {paid})."
+            )
+        case "weakly_improving" | "weakly_degrading" | "neutral":
+            words = {"weakly_improving": "raises some values and moves no other", "neutral": "moves no value"}
+            did = words.get(best.kind, "lowers some values and moves no other")
+            return f"{_capital(judge)} {did}: {gains} ({paid})."
+    settled = [f"{word} {up_or_down(up)}" for up, word in ((True, "raises"), (False, "lowers")) if up_or_down(up)]
+    known = f"; what is settled: it {' and '.join(settled)}" if settled else ""
+    return f"Cannot tell whether any choice improves every value: the best, {judge}, gives {gains} ({paid}){known}."
+
+
+def _capital(text: str) -> str:
+    return text if not text.startswith("the value ") else "T" + text[1:]
+
+
+def _caveats(report: Report, best: Choice) -> list[str]:
+    out = []
+    d = report.dump
+    if not d.is_forecast:
+        whose = "These rows come from another policy" if d.policy == "off_policy" else "Who wrote these rows is unknown"
+        out.append(f"{whose}: this is a re-weighting of them, not a forecast.")
+    if best.past_horizon:
+        out.append(
+            f"The KL is past the horizon of {report.tilt.kl_horizon[best.index[0]]:.2g} nats that "
+            f"{d.responses[1]:g} responses per prompt support, so the size of the gains is biased towards zero."
+        )
+    length = _length_caveat(report, best)
+    return [*out, length] if length else out
+
+
+def _length_caveat(report: Report, best: Choice) -> str | None:
+    """A sentence when the class changes, or a settled gain goes, once length is partialled out."""
+    if report.net is None:
+        return None
+    k, b = best.index
+    n = report.n_requested
+    z = selection_z(best.n_cells * n)
+    gain, se = report.net.gain[k, b, :n], report.net.gain_se[k, b, :n]
+    lost = [
+        f"{visible(v)} {g:+.3g}"
+        for v, g, s, low, high in zip(best.values, gain, se, best.lower, best.upper, strict=True)
+        if (low > 0 and g - z * s <= 0) or (high < 0 and g + z * s >= 0)
+    ]
+    if not lost:
+        return None
+    return f"Net of length this is no longer settled for {', '.join(lost)}."
+
+
