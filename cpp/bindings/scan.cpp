@@ -64,10 +64,10 @@ class PyScan {
               const Maybe<double>& omega, const Maybe<double>& unbias, const Maybe<std::int64_t>& cluster,
               const Maybe<std::int64_t>& fold, const Maybe<double>& directions, std::int64_t n_folds,
               const Maybe<double>& columns, const Maybe<double>& values, const Maybe<double>& kept, std::int64_t n_threads,
-              bool in_double, const py::object& progress) {
+              bool in_double, const py::object& progress, std::int64_t begin, std::int64_t end) {
     const std::int64_t G = offsets.size() - 1;
     Inputs in{kept ? Rows{} : rows_of(segments, dtype, n_dump, d), {}, {}};
-    in.prompts = {n_rows, G, data(order), offsets.data(), data(weight), data(omega), data(unbias), data(cluster), data(fold)};
+    in.prompts = {n_rows, G, begin, end < 0 ? n_rows : end, data(order), offsets.data(), data(weight), data(omega), data(unbias), data(cluster), data(fold)};
     need(order, n_rows, "order");
     need(weight, n_rows, "weight");
     need(omega, G, "omega");
@@ -75,6 +75,7 @@ class PyScan {
     need(cluster, G, "cluster");
     need(fold, G, "fold");
     if (offsets.size() < 1 || offsets.at(0) != 0 || offsets.at(G) != n_rows) throw py::value_error("offsets: must run from 0 to n_rows");
+    if (begin < 0 || begin > in.prompts.end || in.prompts.end > n_rows) throw py::value_error("begin, end: outside the rows");
     for (std::int64_t i = 0; order && i < n_rows; ++i)
       if (order->at(i) < 0 || order->at(i) >= n_dump) throw py::value_error("order: a row is outside the dump");
     const auto width = [&](const Maybe<double>& a, std::int64_t rows, const char* name) -> std::int64_t {
@@ -155,7 +156,7 @@ void bind_scan(py::module_& m) {
            "order"_a = py::none(), "weight"_a = py::none(), "omega"_a = py::none(), "unbias"_a = py::none(),
            "cluster"_a = py::none(), "fold"_a = py::none(), "directions"_a = py::none(), "n_folds"_a = 1,
            "columns"_a = py::none(), "values"_a = py::none(), "kept"_a = py::none(), "n_threads"_a = 1,
-           "in_double"_a = false, "progress"_a = py::none())
+           "in_double"_a = false, "progress"_a = py::none(), "begin"_a = 0, "end"_a = -1)
       .def("collapse", &PyScan::collapse)
       .def_property_readonly("non_finite", &PyScan::non_finite, "A row with NaN or Inf that ended a pass, or -1.");
 }

@@ -151,7 +151,7 @@ class Reader {
 
   void read(std::int64_t first, std::int64_t n, Block& b) {
     cut(pass_, first, n, b.pieces, weight_);
-    b.first = pass_.base_row + first;
+    b.first = pass_.base_row + first - pass_.prompts.begin;
     b.n = n;
     row_.resize(std::size_t(n));
     for (std::int64_t i = 0; i < n; ++i) row_[i] = pass_.row(first + i);
@@ -305,7 +305,7 @@ class Threads : public Team {
     if (now - polled_ < std::chrono::milliseconds(20) || !pass_.options.poll || pass_.stop) return;
     polled_ = now;
     try {
-      pass_.options.poll(pass_.done.load(), pass_.prompts.n_rows);
+      pass_.options.poll(pass_.done.load(), pass_.prompts.end - pass_.prompts.begin);
     } catch (...) {
       fail(std::current_exception());
     }
@@ -400,7 +400,7 @@ bool fill_panel(LanePanel<L>& panel, Pass& pass, const Reader& reader, std::int6
   panel.d = d;
   panel.width = d + extra;
   panel.ld = kernels::padded(d + extra);
-  panel.base_row = pass.base_row + first;
+  panel.base_row = pass.base_row + first - pass.prompts.begin;
   panel.shift = reader.shift();
   for (std::int64_t j = 0; j < extra; ++j) panel.shift.push_back(pass.scored.values[pass.row(first) * extra + j]);
   for (double& s : panel.shift)
@@ -463,7 +463,7 @@ std::vector<std::unique_ptr<Statistic>> Scan::collapse() {
 
 void Scan::absorb_leaves(Pass& pass, Team& team) {
   auto& threads = static_cast<Threads&>(team);
-  const std::int64_t n = pass.prompts.n_rows, leaves = (n + kLeafRows - 1) / kLeafRows;
+  const std::int64_t begin = pass.prompts.begin, n = pass.prompts.end, leaves = (n - begin + kLeafRows - 1) / kLeafRows;
   const std::int64_t wanted = std::clamp<std::int64_t>(131072 / std::max<std::int64_t>(pass.ld, 1), 16, 256);
   std::mutex mutex;
   std::map<std::int64_t, States> finished;
@@ -471,7 +471,7 @@ void Scan::absorb_leaves(Pass& pass, Team& team) {
   team.parallel(leaves, [&](std::int64_t leaf) {
     Reader reader(pass);
     States states = empty_states();
-    const std::int64_t first = leaf * kLeafRows, end = std::min(n, first + kLeafRows);
+    const std::int64_t first = begin + leaf * kLeafRows, end = std::min(n, first + kLeafRows);
     reader.begin_leaf(first, end - first);
     Block block;
     for (std::int64_t at = first; at < end; at += block.n) {
@@ -493,7 +493,7 @@ void Scan::absorb_leaves(Pass& pass, Team& team) {
 }
 
 void Scan::absorb_panels(Pass& pass, Team& team) {
-  const std::int64_t n = pass.prompts.n_rows;
+  const std::int64_t n = pass.prompts.end;
   whole_.resize(prototypes_.size());
   for (std::size_t i = 0; i < prototypes_.size(); ++i)
     if (prototypes_[i]->split() == Split::state && !whole_[i]) whole_[i] = prototypes_[i]->empty();
@@ -501,7 +501,7 @@ void Scan::absorb_panels(Pass& pass, Team& team) {
   LanePanel<float> narrow;
   LanePanel<double> wide;
   std::vector<double> weight;
-  for (std::int64_t leaf = 0; leaf < n; leaf += kLeafRows) {
+  for (std::int64_t leaf = pass.prompts.begin; leaf < n; leaf += kLeafRows) {
     const std::int64_t leaf_end = std::min(n, leaf + kLeafRows);
     reader.begin_leaf(leaf, leaf_end - leaf);
     for (std::int64_t at = leaf; at < leaf_end;) {
@@ -523,7 +523,8 @@ void Scan::absorb_panels(Pass& pass, Team& team) {
 }
 
 void Scan::absorb(const Rows& rows, const Prompts& prompts, const Scored& scored, const Options& options) {
-  if (prompts.n_rows == 0) return;
+  const std::int64_t n = prompts.end - prompts.begin;
+  if (n <= 0) return;
   bool by_rows = false, by_state = false, needs_rows = scored.n_directions > 0;
   for (const auto& s : prototypes_) {
     (s->split() == Split::rows ? by_rows : by_state) = true;
@@ -531,13 +532,13 @@ void Scan::absorb(const Rows& rows, const Prompts& prompts, const Scored& scored
   }
   Pass pass(rows, prompts, scored, options, base_row_, needs_rows);
   // small work stays on the calling thread; more threads than leaves help only inside a leaf's panels
-  const double work = double(prompts.n_rows) * double(std::max<std::int64_t>(rows.d, 16));
-  const std::int64_t useful = by_state ? options.n_threads : std::min(options.n_threads, (prompts.n_rows + kLeafRows - 1) / kLeafRows);
+  const double work = double(n) * double(std::max<std::int64_t>(rows.d, 16));
+  const std::int64_t useful = by_state ? options.n_threads : std::min(options.n_threads, (n + kLeafRows - 1) / kLeafRows);
   Threads team(work < 1e6 ? 1 : std::max<std::int64_t>(useful, 1), pass);
   if (by_rows) absorb_leaves(pass, team);
   if (by_state) absorb_panels(pass, team);
-  if (options.poll) options.poll(prompts.n_rows, prompts.n_rows);
-  base_row_ += prompts.n_rows;
+  if (options.poll) options.poll(n, n);
+  base_row_ += n;
 }
 
 }  // namespace clinometer

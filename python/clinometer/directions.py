@@ -62,7 +62,8 @@ class Directions:
     roles : sequence of K strings or mapping of name to string, optional
         Such as "constitution" or "value".
     source : mapping, optional
-        Where they were fitted: model, layer, position. `layers`, a list of K integers, gives each its own layer.
+        Where they were fitted: model, layer, position. `layers`, a list of K integers,
+        gives each its own layer.
 
     Examples
     --------
@@ -88,9 +89,7 @@ class Directions:
         rows = _vectors(vectors)
         held = (names,) if isinstance(names, str) else tuple(names)
         if len(held) != len(rows) or not all(isinstance(n, str) and n for n in held):
-            raise ValueError(
-                f"names has {len(held)} entries; {len(rows)} non-empty strings are wanted"
-            )
+            raise ValueError(f"names has {len(held)} entries; {len(rows)} non-empty strings are wanted")
         if len(set(held)) != len(held):
             raise ValueError(f"names holds {quote(next(n for n in held if held.count(n) > 1))} twice")
         if isinstance(roles, Mapping):
@@ -271,23 +270,20 @@ class Scores:
         array = as_numpy(given, "array") if not isinstance(given, (list, tuple)) else np.asarray(given)
         if array.ndim == 1:
             array = array[:, None]
-        if array.ndim != 2 or array.shape[1] == 0:
+        if array.ndim != 2 or 0 in array.shape[1:]:
             raise ValueError(f"array has shape {array.shape}; (N, K) with K >= 1 is wanted")
-        columns = [as_column(array[:, k], f"array[:, {k}]", len(array)) for k in range(array.shape[1])]
+        n, count = len(array), int(np.prod(array.shape[1:]))
+        columns = [as_column(array[:, k], f"array[:, {k}]", n) for k in range(count)]
         if any(c.dtype.kind not in "biuf" for c in columns):
             raise TypeError(f"array has dtype {array.dtype}; numbers are wanted")
         wide = np.float32 if columns[0].dtype.kind == "f" and columns[0].dtype.itemsize <= 4 else np.float64
-        kept = np.empty(array.shape, wide)
+        kept: NDArray[Any] = np.empty((n, count), wide)
         for k, column in enumerate(columns):
             kept[:, k] = column
         kept.flags.writeable = False
-        names = tuple(f"score{k}" for k in range(kept.shape[1])) if self.names is None else tuple(self.names)
-        if (
-            len(names) != kept.shape[1]
-            or len(set(names)) != len(names)
-            or not all(isinstance(n, str) for n in names)
-        ):
-            raise ValueError(f"names is {quote(names)}; {kept.shape[1]} distinct strings are wanted")
+        names = tuple(f"score{k}" for k in range(count)) if self.names is None else tuple(self.names)
+        if len(names) != count or len(set(names)) != len(names) or not all(isinstance(n, str) for n in names):
+            raise ValueError(f"names is {quote(names)}; {count} distinct strings are wanted")
         object.__setattr__(self, "array", kept)
         object.__setattr__(self, "names", names)
         if self.prompt_ids is not None:
@@ -297,4 +293,5 @@ class Scores:
         return len(self.array)
 
     def __repr__(self) -> str:
-        return f"Scores({self.array.shape[0]} x {self.array.shape[1]} {self.array.dtype})"
+        rows, count = self.array.shape
+        return f"Scores({rows} x {count} {self.array.dtype})"

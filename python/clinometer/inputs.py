@@ -103,11 +103,11 @@ def prepare(
     dump = source if isinstance(source, Dump) else open_dump(source)
     threads = thread_count(n_threads)
     call = Call(dump, None, bool(within), precision == "double", threads, _progress(progress))  # type: ignore[arg-type]
-    pick = lambda given, default: column(dump, given, default, base)  # noqa: E731
+    pick = lambda given, default, argument: column(dump, given, default, argument)  # noqa: E731
     extra = {
-        "logprobs": pick(logprobs, "logprob" if base in ("logprob", "reweight") else None),
-        "counts": pick(counts, "count" if base == "counts" else None),
-        "proposal_logprobs": pick(proposal_logprobs, "proposal_logprob" if base == "reweight" else None),
+        "logprobs": pick(logprobs, "logprob" if base in ("logprob", "reweight") else None, "logprobs"),
+        "counts": pick(counts, "count" if base == "counts" else None, "counts"),
+        "proposal_logprobs": pick(proposal_logprobs, "proposal_logprob" if base == "reweight" else None, "proposal_logprobs"),
     }
     _resolve_directions(call, directions)
     _resolve_values(call, values)
@@ -122,37 +122,28 @@ def prepare(
     return call
 
 
-def column(dump: Dump, given: Any, default: str | None, base: str = "") -> Floats | None:
+def column(dump: Dump, given: Any, default: str | None, argument: str) -> Floats | None:
     """A per-row column by name or array, as float64; None where neither is there."""
     if given is None:
-        if default is None or dump.resolve_column(default) is None:
+        if default is None or not dump.has_column(default):
             return None
         given = default
     if isinstance(given, str):
-        name = dump.resolve_column(given)
-        if name is None:
-            raise ValueError(f"no column {given!r} in {dump.name}; it has {', '.join(sorted(dump.columns)) or 'none'}")
-        return np.asarray(dump.columns[name], np.float64)
-    a = np.asarray(given, np.float64)
+        return _required(dump, given, argument)
+    a = _numeric_array(argument, given)
     if a.shape != (dump.n_rows,):
-        raise ValueError(f"a per-row column has shape {a.shape}, wanted ({dump.n_rows},)")
+        raise ValueError(f"{argument} has shape {a.shape}, wanted ({dump.n_rows},)")
     return a
 
 
 def _id_column(dump: Dump, given: Any) -> Any:
     if isinstance(given, str):
-        name = dump.resolve_column(given)
-        if name is None:
-            raise ValueError(f"prompt_ids: no column {given!r} in {dump.name}")
-        return dump.columns[name]
+        return dump.columns[_name(dump, given, "prompt_ids")]
     return given
 
 
 def _cluster_column(dump: Dump, ids: Any, name: str) -> NDArray[Any]:
-    found = dump.resolve_column(name)
-    if found is None:
-        raise ValueError(f"clusters: no column {name!r} in {dump.name}")
-    a = np.asarray(dump.columns[found])
+    a = np.asarray(dump.columns[_name(dump, name, "clusters")])
     _, first, inverse = np.unique(np.asarray(ids), return_index=True, return_inverse=True)
     if (a[first][inverse] != a).any():
         raise ValueError(f"clusters: column {name!r} varies inside a prompt")
@@ -205,12 +196,12 @@ def _resolve_one(call: Call, item: Any, projected: list[tuple[str, Floats, str]]
     from .fit import DirectionFit
 
     dump = call.dump
-    if isinstance(item, str) and dump.resolve_column(item) is None and os.path.exists(item):
+    if isinstance(item, str) and not dump.has_column(item) and os.path.exists(item):
         item = Directions.load(item)
     if isinstance(item, os.PathLike):
         item = Directions.load(item)
     if isinstance(item, str):
-        sign, name = (-1.0, item[1:]) if item.startswith("-") and dump.resolve_column(item) is None else (1.0, item)
+        sign, name = (-1.0, item[1:]) if item.startswith("-") and not dump.has_column(item) else (1.0, item)
         columns.append((item, sign * _required(dump, name, "constitutions")))
     elif isinstance(item, Scores):
         a = np.asarray(item.array, np.float64)
@@ -242,12 +233,15 @@ def _numeric_array(name: str, x: Any) -> Floats:
     return a.astype(np.float64)
 
 
+def _name(dump: Dump, name: str, argument: str) -> str:
+    try:
+        return dump.resolve_column(name)
+    except ValueError as error:
+        raise ValueError(f"{argument}: {error}") from None
+
+
 def _required(dump: Dump, name: str, argument: str) -> Floats:
-    found = dump.resolve_column(name)
-    if found is None:
-        have = ", ".join(sorted(dump.columns)) or "none"
-        raise ValueError(f"{argument}: no column {name!r} in {dump.name}; it has {have}")
-    a = np.asarray(dump.columns[found])
+    a = np.asarray(dump.columns[_name(dump, name, argument)])
     if a.dtype.kind not in "fiub":
         raise TypeError(f"{argument}: column {name!r} has dtype {a.dtype}, wanted numbers")
     return a.astype(np.float64)
@@ -262,7 +256,7 @@ def _resolve_values(call: Call, given: Any) -> None:
         names = (given,) if isinstance(given, str) else tuple(given)
         columns = []
         for name in names:
-            bare = name[1:] if name.startswith("-") and call.dump.resolve_column(name) is None else name
+            bare = name[1:] if name.startswith("-") and not call.dump.has_column(name) else name
             columns.append((-1.0 if bare != name else 1.0) * _required(call.dump, bare, "values"))
         values = np.stack(columns, axis=1)
     else:
@@ -315,16 +309,25 @@ def segments_of(dump: Dump) -> tuple[list[tuple[NDArray[Any], int]], int, int, i
 
 def run(call: Call, statistics: list[Any], *, kept: Floats | None = None, population: Population | None = None) -> list[Any]:
     """One ordered fold of the statistics over the call's rows (or over kept scores)."""
+    scan = _core.Scan(statistics)
+    absorb(call, scan, kept=kept, population=population)
+    return list(scan.collapse())
+
+
+def absorb(
+    call: Call, scan: Any, *, kept: Floats | None = None, population: Population | None = None,
+    begin: int = 0, end: int = -1,
+) -> None:  # fmt: skip
+    """Fold the call's canonical rows [begin, end) into a scan."""
     p = population or call.effective()
     segments, dtype, n, d = segments_of(call.dump)
-    scan = _core.Scan(statistics)
     scan.absorb(
         segments=segments, dtype=dtype, n_dump=n, d=d, n_rows=p.n_rows, offsets=p.offsets, order=p.order,
         weight=p.weight, omega=p.omega, unbias=p.unbias, cluster=p.cluster,
-        fold=call.fold if call.within else None,
+        fold=call.fold if p.n_prompts == len(call.population.ids) else None,
         directions=call.directions if kept is None else None, n_folds=call.n_folds,
         columns=call.columns if kept is None else None, values=call.values, kept=kept,
-        n_threads=call.n_threads, in_double=call.in_double, progress=call.progress,
+        n_threads=call.n_threads, in_double=call.in_double, progress=call.progress, begin=begin, end=end,
     )  # fmt: skip
     _check_files(call.dump)
     if scan.non_finite >= 0:
@@ -333,7 +336,6 @@ def run(call: Call, statistics: list[Any], *, kept: Floats | None = None, popula
             f"{call.dump.name}: {len(bad)} rows hold NaN or Inf, first row {bad[0]}; "
             "open the dump with nonfinite='drop' to leave out their prompts"
         )
-    return list(scan.collapse())
 
 
 def _check_files(dump: Dump) -> None:

@@ -66,7 +66,9 @@ def apply(tree: Path, name: str, text: str) -> None:
 
 
 def run(*command: str | Path, **environment: str) -> None:
-    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, env={**os.environ, **environment})
+    done = subprocess.run(
+        [str(c) for c in command], capture_output=True, text=True, env={**os.environ, **environment}
+    )
     assert done.returncode == 0, f"{command}:\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
 
 
@@ -111,7 +113,16 @@ def test_the_example_builds_and_passes(tmp_path: Path) -> None:
 
     test = next(name for name in blocks() if name.startswith("tests/"))
     python_path = {"PYTHONPATH": str(tree / "python"), "PYTHONDONTWRITEBYTECODE": "1"}
-    run(sys.executable, "-m", "pytest", f"--rootdir={tree}", "-c", tree / "pyproject.toml", tree / test, **python_path)
+    run(
+        sys.executable,
+        "-m",
+        "pytest",
+        f"--rootdir={tree}",
+        "-c",
+        tree / "pyproject.toml",
+        tree / test,
+        **python_path,
+    )
     doctest = (
         "import doctest, clinometer.passes as p; assert 'tree' in p.__file__; "
         "f = p.score_range; run = doctest.DocTestRunner(); "

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import struct
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -181,7 +182,7 @@ def test_prompt_ids(ids: Any, count: int) -> None:
     "ids", [[1, 2], [1.5, 1, 2], [np.nan, 1, 2], [[1], [2], [3]], [True, False, True], 7, "nothing"]
 )
 def test_wrong_prompt_ids(ids: Any) -> None:
-    with pytest.raises((ValueError, TypeError), match="prompt_ids|nothing"):
+    with pytest.raises((ValueError, TypeError), match=r"prompt_ids|nothing"):
         open_dump(rows(3, 2), prompt_ids=ids)
 
 
@@ -198,7 +199,7 @@ def test_column_names_resolve() -> None:
         "logp": "logp",
     }.items():
         assert dump.resolve_column(asked) == got
-    with pytest.raises(ValueError, match="no column 'kind'.*it has.*logp"):
+    with pytest.raises(ValueError, match=r"no column 'kind'.*it has.*logp"):
         dump.resolve_column("kind")
     assert dump.columns["judge:kind"].dtype.kind == "i"
     for wrong in ({"x": [1.0]}, {"x": [[1.0], [2.0]]}, {1: [1, 2]}, [1, 2], {"x": [1j, 2j]}):
@@ -223,7 +224,7 @@ def test_columns_and_ids_from_archives(tmp_path: Path) -> None:
     raw = bytearray((tmp_path / "c.npz").read_bytes())
     for cut in (0, 10, len(raw) // 2, len(raw) - 5):
         (tmp_path / "t.npz").write_bytes(raw[:cut])
-        with pytest.raises(DumpError, match="t.npz"):
+        with pytest.raises(DumpError, match=r"t.npz"):
             open_dump(rows(4, 2), columns=tmp_path / "t.npz")
     buffer = io.BytesIO()
     np.save(buffer, np.zeros(4))
@@ -421,7 +422,7 @@ def test_wrong_manifests(tmp_path: Path, change: Any) -> None:
     table = json.loads((folder / "manifest.json").read_text())
     change(table)
     (folder / "manifest.json").write_text(json.dumps(table))
-    with pytest.raises(DumpError, match="manifest|phi-|gone|pipe"):
+    with pytest.raises(DumpError, match=r"manifest|phi-|gone|pipe"):
         open_dump(folder)
 
 
@@ -447,7 +448,7 @@ def test_choosing_among_tensors(tmp_path: Path) -> None:
         "pair_a": np.zeros(9, np.int32),
     }
     safetensors.numpy.save_file(tensors, file, metadata={"policy": "off_policy", "model": "m"})
-    with pytest.raises(DumpError, match="phi_last_L2.*phi_mean_L2.*tensor="):
+    with pytest.raises(DumpError, match=r"phi_last_L2.*phi_mean_L2.*tensor="):
         open_dump(file, layer=2)
     dump = open_dump(str(file), tensor="phi_mean_L2")
     assert dump.policy == "off_policy" and dump.layers == [2, 12] and dump.n_prompts == 2
@@ -695,3 +696,26 @@ def test_mutated_npy_is_read_as_numpy_does_or_refused(data: st.DataObject, tmp_p
     want = np.load(path)
     np.testing.assert_array_equal(got, want)
     assert got.dtype == want.dtype.newbyteorder("=")
+
+
+def test_a_file_that_shrinks_under_a_compiled_map_is_an_error_not_a_death(tmp_path: Path) -> None:
+    pytest.importorskip("clinometer._core")
+    file = tmp_path / "x.safetensors"
+    safetensors.numpy.save_file({"phi": rows(4096, 64)}, file)
+    dump = open_dump(file)
+    os.truncate(file, 4096)
+    with pytest.raises(DumpChangedError):
+        dump.read(0, 4096)
+
+
+def test_without_the_compiled_module_files_are_mapped_by_numpy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "clinometer._core", None)
+    phi = rows(5, 3, BF16)
+    write_dump(tmp_path / "d", phi, shard_rows=2)
+    dump = open_dump(tmp_path / "d")
+    assert stored(dump) == bits(phi)
+    write_dump(tmp_path / "d", phi)
+    with pytest.raises(DumpChangedError):
+        dump.read(0, 5)

@@ -15,7 +15,8 @@ inline constexpr std::int64_t kLeafRows = 8192;
 
 /// Who belongs to which prompt and how much counts, in canonical order (rows of a prompt adjacent).
 struct Prompts {
-  std::int64_t n_rows = 0, n_prompts = 0;
+  std::int64_t n_rows = 0, n_prompts = 0;  // all rows described; [begin, end) of them are folded
+  std::int64_t begin = 0, end = 0;
   const std::int64_t* order = nullptr;    // (n_rows,) row in the dump; null: identity
   const std::int64_t* offsets = nullptr;  // (n_prompts + 1,)
   const double* weight = nullptr;         // (n_rows,) canonical; null: 1 / n_x
@@ -51,7 +52,7 @@ struct NonFiniteRow {
 class Scan {
  public:
   explicit Scan(std::vector<std::shared_ptr<Statistic>> prototypes) : prototypes_(std::move(prototypes)) {}
-  /// Rows that begin on a leaf border; all but the last call bring a multiple of kLeafRows rows.
+  /// Rows [begin, end), begin on a leaf border; all but the last call bring a multiple of kLeafRows rows.
   void absorb(const Rows& rows, const Prompts& prompts, const Scored& scored, const Options& options);
   /// The states of everything absorbed, merged in leaf order. Ends the scan.
   std::vector<std::unique_ptr<Statistic>> collapse();

@@ -6,7 +6,7 @@ import hashlib
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -63,16 +63,20 @@ class Lazy(Mapping[str, NDArray[Any]]):
 
     def map(self, function: Callable[[NDArray[Any]], NDArray[Any]]) -> Lazy:
         """The same names, each array passed through `function` when it is read."""
-        return Lazy({name: lambda name=name: function(self[name]) for name in self})  # type: ignore[misc]
+
+        def load(name: str) -> NDArray[Any]:
+            return function(self[name])
+
+        return Lazy({name: partial(load, name) for name in self})
 
     def only(self, names: Iterable[str]) -> Lazy:
         """These names alone."""
-        return Lazy({name: lambda name=name: self[name] for name in names})  # type: ignore[misc]
+        return Lazy({name: partial(self.__getitem__, name) for name in names})
 
     def merged(self, other: Mapping[str, NDArray[Any]]) -> Lazy:
-        """These arrays and those of `other`, which win."""
-        mine = {name: lambda name=name: self[name] for name in self}  # type: ignore[misc]
-        return Lazy(mine | {name: lambda array=array: array for name, array in other.items()})  # type: ignore[misc]
+        """These arrays and those of `other`, which win; nothing is read yet."""
+        mine = {name: partial(self.__getitem__, name) for name in self}
+        return Lazy(mine | {name: partial(other.__getitem__, name) for name in other})
 
 
 @dataclass(frozen=True)
@@ -163,13 +167,13 @@ class Dump:
         Returns
         -------
         array (m, d)
-            A copy: exact for every stored dtype unless float32 is asked of a float64 dump. Cost: those rows only.
+            A copy: exact for every stored dtype unless float32 is asked of a float64 dump. Cost:
+            those rows only.
         """
         first, last = operator.index(start), operator.index(stop)
         if not 0 <= first <= last <= self.n_rows:
-            raise ValueError(
-                f"start and stop are {first} and {last}; 0 <= start <= stop <= {self.n_rows} is wanted"
-            )
+            bounds = f"0 <= start <= stop <= {self.n_rows}"
+            raise ValueError(f"start and stop are {first} and {last}; {bounds} is wanted")
         want = np.dtype(dtype if dtype is not None else "float64" if self.dtype == "float64" else "float32")
         if want.str[1:] not in ("f4", "f8"):
             raise ValueError(f"dtype is {want}; float32 or float64 is wanted")

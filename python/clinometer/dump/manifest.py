@@ -24,7 +24,8 @@ FORMAT = "clinometer-dump"
 VERSION = 1
 _LARGEST = 64 << 20
 _KNOWN = {
-    "format", "version", "n_rows", "d", "dtype", "tensors", "shards", "prompt", "source", "columns", "files", "writer",
+    "format", "version", "n_rows", "d", "dtype", "tensors", "shards", "prompt", "source", "columns",
+    "files", "writer",
 }  # fmt: skip
 
 

@@ -32,7 +32,7 @@ _BROKEN = (
 
 
 def open_columns(file: PlainFile, n_rows: int) -> Lazy:
-    """Columns (N,) of an .npz by name; members are unpacked when used, and only if they hold one entry per row."""
+    """Columns (N,) of an .npz by name: checked now to hold one entry per row, unpacked when used."""
     columns: dict[str, Callable[[], NDArray[Any]]] = {}
     with _guard(file), zipfile.ZipFile(file.path) as archive:
         for info in archive.infolist():

@@ -39,7 +39,8 @@ def open_dump(
     Parameters
     ----------
     source : path, array (N, d), torch tensor, DLPack object or Dump
-        A .safetensors or .npy file; a folder written by `write_dump`, of .npy files, or with a safetensors index.
+        A .safetensors or .npy file; a folder written by `write_dump`, of .npy files, or with a safetensors
+        index.
     tensor : str, optional
         The tensor that is phi. Default: the 2-D float tensors named phi*, else every 2-D float tensor.
     layer : int, optional
@@ -225,9 +226,9 @@ def _assemble(found: manifest.Found, where: str, path: str, tensor: str | None, 
         (columns if is_column else extras)[name] = t.read
     return Dump(
         phi.segments(), phi.n_rows, phi.dim, phi.dtype,
-        columns=Lazy(columns), extras=Lazy(extras), layers=layers_of(candidates.values()), source=found.source,
-        policy=found.policy, path=path, name=os.path.basename(path) or path, pairs=found.load_pairs(),
-        directions=found.load_directions(), texts=found.texts, tensor=phi.name,
+        columns=Lazy(columns), extras=Lazy(extras), layers=layers_of(candidates.values()),
+        source=found.source, policy=found.policy, path=path, name=os.path.basename(path) or path,
+        pairs=found.load_pairs(), directions=found.load_directions(), texts=found.texts, tensor=phi.name,
         candidates=MappingProxyType(candidates),
     )  # fmt: skip
 

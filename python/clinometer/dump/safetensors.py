@@ -142,8 +142,8 @@ def write_safetensors(
 ) -> int:
     """Write a safetensors file, force it to the disk and return its size; one piece in memory at a time.
 
-    The header is padded with spaces so that the first tensor begins at a multiple of 64 bytes. The file appears
-    under `path` while it is written: give a temporary name and rename it.
+    The header is padded with spaces so that the first tensor begins at a multiple of 64 bytes. The file
+    appears under `path` while it is written: give a temporary name and rename it.
     """
     table: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
     at = 0

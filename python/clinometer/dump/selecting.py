@@ -38,7 +38,7 @@ def layers_of(candidates: Iterable[Candidate]) -> list[int]:
 def choose(
     candidates: Mapping[str, Candidate], tensor: str | None, layer: int | None, where: str
 ) -> Candidate:
-    """The one candidate that `tensor` and `layer` leave, or a DumpError that lists them and says how to choose."""
+    """The one candidate that `tensor` and `layer` leave, or a DumpError that says how to choose."""
     named = {n: c for n, c in candidates.items() if n.startswith("phi")}
     pool = list((named or dict(candidates)).values())
     if tensor is not None:

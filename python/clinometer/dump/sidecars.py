@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -55,12 +56,16 @@ def _pair_tensors(pairs: Any, n_rows: int) -> dict[str, NDArray[Any]]:
     return out
 
 
+def _one(array: NDArray[Any]) -> list[bytes]:
+    return [array.tobytes()]
+
+
 def write_pairs(folder: str, pairs: Any, n_rows: int) -> str:
     """Write pairs.safetensors: chosen and rejected rows (P,), and prob and others (P, ...)."""
     payloads = {}
     for name, array in _pair_tensors(pairs, n_rows).items():
         little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
-        payloads[name] = Payload(TAGS[little.dtype.str[1:]], little.shape, lambda raw=little.tobytes(): [raw])  # type: ignore[misc]
+        payloads[name] = Payload(TAGS[little.dtype.str[1:]], little.shape, partial(_one, little))
     write_safetensors(os.path.join(folder, "pairs.safetensors"), payloads)
     return "pairs.safetensors"
 

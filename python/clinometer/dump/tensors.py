@@ -21,8 +21,8 @@ BITS = {
     "F6_E2M3": 6, "F6_E3M2": 6,
 }  # fmt: skip
 NUMPY_CODES = {
-    "BOOL": "?", "U8": "u1", "I8": "i1", "U16": "<u2", "I16": "<i2", "F16": "<f2", "BF16": "<u2", "U32": "<u4",
-    "I32": "<i4", "F32": "<f4", "U64": "<u8", "I64": "<i8", "F64": "<f8",
+    "BOOL": "?", "U8": "u1", "I8": "i1", "U16": "<u2", "I16": "<i2", "F16": "<f2", "BF16": "<u2",
+    "U32": "<u4", "I32": "<i4", "F32": "<f4", "U64": "<u8", "I64": "<i8", "F64": "<f8",
 }  # fmt: skip
 TAGS = {"b1": "BOOL"} | {
     np.dtype(code).str[1:]: tag for tag, code in NUMPY_CODES.items() if tag not in ("BF16", "BOOL")
@@ -83,7 +83,7 @@ class Part:
         return shaped.astype(shaped.dtype.newbyteorder("="), copy=False)
 
     def matrix(self) -> tuple[NDArray[Any], MappedLike | None]:
-        """The rows as a 2-D view of the memory map; Fortran order and big-endian data are copied with a warning."""
+        """The rows as a 2-D view of the map; Fortran order and big-endian data are copied with a warning."""
         if self.fortran or self.swap:
             warnings.warn(
                 f"{self.file.path}: {'Fortran order' if self.fortran else 'big-endian data'}: "

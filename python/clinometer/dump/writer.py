@@ -16,12 +16,10 @@ from .atomic import new_folder
 from .convert import convert
 from .dump import Dump
 from .files import quote
+from .safetensors import Payload, write_safetensors
 from .selecting import layer_of
 from .sidecars import write_directions, write_pairs, write_text
 from .tensors import FLOAT_NAMES, TAGS
-
-# The package's own container module; named so to keep it apart from the library.
-from .safetensors import Payload, write_safetensors  # isort: skip
 
 __all__ = ["write_dump"]
 
@@ -64,7 +62,7 @@ class _Rows:
 
 def _bytes(array: NDArray[Any]) -> memoryview:
     little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
-    return memoryview(little.reshape(-1).view(np.uint8))
+    return little.reshape(-1).view(np.uint8).data
 
 
 def write_dump(
@@ -144,7 +142,8 @@ def write_dump(
         table["columns"] = [{"name": n, "dtype": _dtype_name(a), "role": _role(n)} for n, a in held.items()]
         table |= {"source": origin, "sampling": {"policy": policy}, "files": {}, "writer": "clinometer"}
         writers: list[tuple[str, Any, Callable[..., str]]] = [
-            ("pairs", pairs, write_pairs), ("directions", directions, write_directions), ("text", texts, write_text),
+            ("pairs", pairs, write_pairs), ("directions", directions, write_directions),
+            ("text", texts, write_text),
         ]  # fmt: skip
         for role, value, write in writers:
             if value is not None:

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 __all__ = ["Check", "parse", "run"]
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
-# the last operator counts: a name may hold one itself
+# lazy, then backtracking: a name may hold an operator that no number follows
 _GRAMMAR = re.compile(
-    rf"\s*(?P<value>\S.*?|\S)\s*(?P<op>>=|<=|>|<)\s*(?P<number>{_NUMBER})"
+    rf"\s*(?P<value>\S.*?)\s*(?P<op>>=|<=|>|<)\s*(?P<number>{_NUMBER})"
     rf"\s+at\s+kl\s*=\s*(?P<kl>{_NUMBER})(?:\s+for\s+(?P<name>\S.*?))?\s*",
     re.DOTALL,
 )

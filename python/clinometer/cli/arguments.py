@@ -1,0 +1,135 @@
+"""From argv to checked arguments; names that start with "-" are taken as names."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any, NoReturn
+
+from . import commands
+
+__all__ = ["BadArguments", "expand", "parse"]
+
+# Options whose arguments are names or expressions that may start with "-", and whether they take several.
+NAMES = {"--value": True, "--constitutions": True, "--adjust": False, "--check": False, "--prompt-ids": False}
+SHORT = ("-o", "-h")
+
+
+class BadArguments(Exception):
+    """A command line that cannot be read, said in one line."""
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse that raises instead of printing its usage."""
+
+    def error(self, message: str) -> NoReturn:
+        raise BadArguments(f"{message} (see {self.prog} --help)")
+
+
+def expand(argv: list[str]) -> list[str]:
+    """Join every name to its option, so that argparse does not take `-harm` for an option.
+
+    >>> expand(["report", "d", "--value", "helpful", "-harm", "-o", "x"])
+    ['report', 'd', '--value=helpful', '--value=-harm', '-o', 'x']
+    """
+    out: list[str] = []
+    at = 0
+    while at < len(argv):
+        token = argv[at]
+        at += 1
+        if token == "--":
+            return [*out, token, *argv[at:]]
+        if token not in NAMES:
+            out.append(token)
+            continue
+        taken = 0
+        while at < len(argv) and (taken == 0 or NAMES[token]) and _is_name(argv[at]):
+            out.append(f"{token}={argv[at]}")
+            at, taken = at + 1, taken + 1
+        if not taken:
+            out.append(token)
+    return out
+
+
+def _is_name(token: str) -> bool:
+    return not token.startswith("--") and token not in SHORT
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    """Parse; BadArguments if it cannot be read."""
+    if argv[:1] == ["bench"]:  # its arguments are its own
+        return argparse.Namespace(run=commands.bench, rest=argv[1:])
+    return _parser().parse_args(expand(argv))
+
+
+def _parser() -> argparse.ArgumentParser:
+    from .. import __version__
+
+    parser = Parser(
+        "clinometer", description="What each constitution's tilt does to each value, before any training run.",
+        epilog="exit codes: 0 good, 1 a check failed, 2 bad input", allow_abbrev=False,
+    )  # fmt: skip
+    parser.add_argument("--version", action="version", version=f"clinometer {__version__}")
+    commands_ = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
+
+    def add(name: str, text: str, run: Any) -> argparse.ArgumentParser:
+        sub: argparse.ArgumentParser = commands_.add_parser(name, help=text, description=text, allow_abbrev=False)
+        sub.set_defaults(run=run)
+        return sub
+
+    demo = add("demo", "Report on the small dump of a real model that ships with the package.", commands.demo)
+    _html(demo, "clinometer-demo.html")
+    _json(demo)
+    inspect = add("inspect", "Show what is in a dump.", commands.inspect)
+    _dump(inspect)
+    _json(inspect)
+    report = add("report", "What each constitution does to each value.", commands.report)
+    _tilting(report)
+    report.add_argument("--check", action="append", default=[], metavar="EXPR", help='"VALUE >= NUMBER at kl=K [for NAME]"; exit 1 if it fails; repeatable')
+    _html(report, None)
+    score = add("score", "Scores of every row; -o FILE.npy keeps them.", commands.score)
+    _dump(score)
+    _judges(score)
+    score.add_argument("-o", "--output", metavar="FILE.npy")
+    _json(score)
+    tilt = add("tilt", "Gains, KL and diagnostics of each tilt.", commands.tilt)
+    _tilting(tilt)
+    tilt.add_argument("--betas", nargs="+", type=float, metavar="B", help="instead of --kl")
+    tilt.add_argument("--adjust", metavar="NAME", help="column partialled out of the scores inside prompts")
+    commands_.add_parser("bench", help="Measure the kernels on this machine.", add_help=False)
+    return parser
+
+
+def _dump(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("dump", metavar="DUMP", help="a dump's folder, .safetensors or .npy")
+    sub.add_argument("--tensor", metavar="NAME", help="the tensor that is phi")
+    sub.add_argument("--layer", type=int, metavar="L", help="keep tensors named *_L<L>")
+    sub.add_argument("--prompt-ids", metavar="NAME|FILE", help="column or .npy file")
+    sub.add_argument("--columns", metavar="FILE.npz", help="more columns")
+    sub.add_argument("--policy", choices=["on_policy", "off_policy"], help="who wrote the responses")
+    sub.add_argument("--nonfinite", choices=["raise", "drop"], default="raise", help="what NaN and Inf in rows do")
+
+
+def _judges(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--constitutions", action="append", default=[], metavar="NAME|FILE", help="judge columns or saved directions; default: complete judge columns, else the values")
+    sub.add_argument("--base", default="sampled", choices=["sampled", "counts", "logprob", "reweight"])
+    sub.add_argument("--precision", default="mixed", choices=["mixed", "double"])
+    sub.add_argument("--threads", type=int, metavar="N")
+
+
+def _tilting(sub: argparse.ArgumentParser) -> None:
+    _dump(sub)
+    _judges(sub)
+    sub.add_argument("--value", action="append", default=[], metavar="NAME", help='value columns; "-harm" if smaller is better; repeatable')
+    sub.add_argument("--kl", nargs="+", type=float, metavar="K", help="nats; default 0.1 0.25 0.5 1")
+    sub.add_argument("--clusters", metavar="NAME", help="column that groups prompts for standard errors")
+    sub.add_argument("--every-kl", action="store_true", help="print every KL level")
+    _json(sub)
+
+
+def _json(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--json", action="store_true", help="print JSON")
+    sub.add_argument("--json-file", metavar="FILE", help="write JSON")
+
+
+def _html(sub: argparse.ArgumentParser, default: str | None) -> None:
+    sub.add_argument("-o", "--output", metavar="FILE.html", default=default, help="write a page")

@@ -1,0 +1,174 @@
+"""What each command does."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .output import emit, written
+
+__all__ = ["bench", "complete_judges", "demo", "inspect", "report", "score", "tilt"]
+
+DEMO_JUDGES = ("judge/kind", "judge/honest")
+DEMO_VALUES = ("helpful", "-harm", "positive")
+DEMO_LAYER = 24
+
+
+def _open(args: argparse.Namespace) -> Any:
+    from ..dump import open_dump
+
+    return open_dump(
+        args.dump, tensor=args.tensor, layer=args.layer, prompt_ids=args.prompt_ids, columns=args.columns,
+        policy=args.policy, nonfinite=args.nonfinite,
+    )  # fmt: skip
+
+
+def _options(args: argparse.Namespace) -> dict[str, Any]:
+    out = {"base": args.base, "precision": args.precision, "n_threads": args.threads}
+    if sys.stderr.isatty():
+        out["progress"] = True
+    return out
+
+
+def complete_judges(dump: Any) -> list[str]:
+    """Judge columns (judge/* or judge_*) that have a finite number for every row."""
+    names = [n for n in dump.columns if n.startswith(("judge/", "judge_")) and n != "judge_row"]
+    return [n for n in names if dump.columns[n].dtype.kind in "fiub" and np.isfinite(dump.columns[n]).all()]
+
+
+def _constitutions(args: argparse.Namespace, dump: Any) -> list[str] | None:
+    return args.constitutions or complete_judges(dump) or None
+
+
+def _values(args: argparse.Namespace) -> list[str]:
+    if not args.value:
+        raise ValueError("no values: pass --value NAME, repeatable (--value=-NAME if smaller is better)")
+    return list(args.value)
+
+
+def demo(args: argparse.Namespace) -> int:
+    """Report on the packaged dump."""
+    from ..dump import open_dump
+    from ..report import report as make
+
+    path = Path(__file__).resolve().parent.parent / "data" / "demo"
+    made = make(open_dump(path, layer=DEMO_LAYER), constitutions=list(DEMO_JUDGES), values=list(DEMO_VALUES))
+    return _finish(args, made, every_kl=False)
+
+
+def report(args: argparse.Namespace) -> int:
+    """Report on a dump; checks decide the exit code after everything is printed and written."""
+    from ..report import report as make
+    from ..report.check import parse
+
+    values = _values(args)
+    for text in args.check:
+        parse(text)
+    dump = _open(args)
+    made = make(
+        dump, constitutions=_constitutions(args, dump), values=values, kl=args.kl, clusters=args.clusters,
+        **_options(args),
+    )  # fmt: skip
+    return _finish(args, made, every_kl=args.every_kl, checks=args.check)
+
+
+def _finish(args: argparse.Namespace, made: Any, *, every_kl: bool, checks: list[str] | None = None) -> int:
+    from ..errors import CheckFailed
+
+    results, failed = [], False
+    for text in checks or []:
+        try:
+            row, message = made.check(text), "holds"
+        except CheckFailed as error:
+            row, message, failed = error.row, str(error), True
+        results.append({"check": text, "holds": message == "holds", "message": message, "row": row})
+    if args.json or args.json_file:
+        payload = {**made.to_dict(), "best": made.best(), "verdict": made.verdict(), "checks": results}
+        emit(args, payload)
+    if not args.json:
+        print(made.to_text(every_kl=every_kl))
+    if args.output is not None:
+        made.to_html(args.output)
+        written(args, args.output)
+    for r in results:
+        line = f"check holds: {r['check']}" if r["holds"] else str(r["message"])
+        written(args, line, label="", to_stderr=not r["holds"])
+    return 1 if failed else 0
+
+
+def inspect(args: argparse.Namespace) -> int:
+    """Shape, sites, prompts, columns and warnings of a dump."""
+    from .inspection import look, shown
+
+    found = look(args)
+    emit(args, found)
+    if not args.json:
+        print(shown(found))
+    return 0
+
+
+def score(args: argparse.Namespace) -> int:
+    """Scores of every row, summarised or written as (N, K)."""
+    from ..inputs import prepare
+    from ..passes import score as score_rows
+    from ..report.safe import fit
+
+    dump = _open(args)
+    judges = _constitutions(args, dump)
+    if judges is None:
+        raise ValueError("no constitutions: pass --constitutions NAME or FILE, the dump has no complete judge column")
+    table = score_rows(dump, judges, **_options(args))
+    if args.output is not None:
+        with open(args.output, "wb") as file:
+            np.save(file, table)
+    names = prepare(dump, judges, base=args.base).names
+    with np.errstate(invalid="ignore"):
+        seen = table[~np.isnan(table).any(axis=1)].astype(np.float64)
+        rows = [
+            {"constitution": n, "rows": len(c), "mean": c.mean(), "sd": c.std(), "min": c.min(), "max": c.max()}
+            for n, c in zip(names, seen.T, strict=True)
+        ]
+    emit(args, {"scores": rows, "shape": list(table.shape), "file": args.output})
+    if not args.json:
+        print(fit("constitution", 30) + f"{'rows':>10}{'mean':>12}{'sd':>12}{'min':>12}{'max':>12}")
+        for r in rows:
+            print(fit(r["constitution"], 30) + f"{r['rows']:>10}{r['mean']:>12.4g}{r['sd']:>12.4g}{r['min']:>12.4g}{r['max']:>12.4g}")
+        if args.output is not None:
+            written(args, args.output)
+    return 0
+
+
+def tilt(args: argparse.Namespace) -> int:
+    """Gains, KL and diagnostics of each tilt."""
+    from ..passes import tilt as tilt_rows
+    from .output import tilt_table
+
+    values = args.value or None
+    if args.betas is not None and args.kl is not None:
+        raise ValueError("give --betas or --kl, not both")
+    dump = _open(args)
+    judges = _constitutions(args, dump) or values
+    if judges is None:
+        raise ValueError("no constitutions: pass --constitutions NAME or FILE, or --value NAME")
+    options = _options(args)
+    if args.clusters is not None:
+        options["clusters"] = args.clusters
+    result = tilt_rows(dump, judges, args.betas, values, kl=args.kl, adjust=args.adjust, **options)
+    emit(args, result)
+    if not args.json:
+        print(tilt_table(result))
+    return 0
+
+
+def bench(args: argparse.Namespace) -> int:
+    """Hand over to clinometer.bench."""
+    from importlib import import_module
+    from importlib.util import find_spec
+
+    if find_spec("clinometer.bench") is None:
+        raise ValueError("bench: this installation has no benchmarks")
+    return int(import_module("clinometer.bench").main(args.rest) or 0)

@@ -1,0 +1,82 @@
+"""What a reader must know beside the numbers: diagnostics, and what a report does not cover."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from .report import Report
+
+__all__ = ["coverage", "diagnostics", "pareto_limit"]
+
+
+def pareto_limit(n_rows: int) -> float:
+    """Largest tail index at which the ratios are reliable (theory 2): min(1 - 1 / log10 S, 0.7)."""
+    return min(1 - 1 / np.log10(n_rows), 0.7) if n_rows > 10 else 0.0
+
+
+def diagnostics(r: Report, said: list[str]) -> tuple[str, ...]:
+    """Sentences about these rows, warnings of the passes included, each once."""
+    out = [r.length_note, *_rows(r), *_tilts(r)]
+    if r.self_judged:
+        out.insert(0, "no constitutions were given: the values themselves act as judges")
+    return tuple(dict.fromkeys([*out, *said]))
+
+
+def _rows(r: Report) -> list[str]:
+    d, out = r.dump, []
+    if d.n_singletons:
+        out.append(f"{d.n_singletons} of {d.n_prompts} prompts have a single response and cannot move")
+    if d.n_dropped:
+        out.append(f"{d.n_dropped} prompts were dropped for NaN or Inf")
+    for name, n in zip(r.values, r.tilt.n_unlabelled, strict=True):
+        if n:
+            out.append(f"{name}: {int(n)} unlabelled rows left out of this value")
+    for name, sd in zip(r.values, r.value_sd, strict=True):
+        if not sd > 0:
+            out.append(f"{name} does not vary inside any prompt: no tilt can move it")
+    if d.n_prompts < 2:
+        out.append("fewer than two prompts: there are no standard errors")
+    if 1 < d.responses[1] <= 4 and d.base != "logprob":
+        out.append(
+            f"{d.responses[1]:g} responses per prompt: gains of finite tilts are biased towards zero; "
+            "only the first order is an estimate for the policy"
+        )
+    return out
+
+
+def _tilts(r: Report) -> list[str]:
+    t, out = r.tilt, []
+    for k, name in enumerate(r.constitutions):
+        if r.past_horizon[k].any():
+            past = ", ".join(f"{x:g}" for x in r.kl[r.past_horizon[k]])
+            out.append(f"{name}: past the KL horizon of {t.kl_horizon[k]:.2g} nats at kl {past} (marked >)")
+        bad = t.pareto_k[k] > pareto_limit(r.dump.n_rows)
+        if bad.any():
+            out.append(f"{name}: heavy-tailed ratios (Pareto k) at kl {', '.join(f'{x:g}' for x in r.kl[bad])}")
+        for j, value in enumerate(r.values):
+            flip = t.first_order[k, :, j] * t.gain[k, :, j] < 0
+            sure = np.abs(t.gain[k, :, j]) > 1.96 * t.gain_se[k, :, j]
+            if (flip & sure).any():
+                where = ", ".join(f"{x:g}" for x in r.kl[flip & sure])
+                out.append(f"{name}: {value} moves against its first order at kl {where}")
+    if "in-sample" in t.fit_status:
+        out.append("some directions were fitted on these very rows and are optimistic")
+    return out
+
+
+def coverage(r: Report) -> tuple[str, ...]:
+    """What the numbers leave out."""
+    out = [
+        "noise in the judges and in the values: intervals are given both as they stand, over new prompts",
+        "training: the tilt is the KL-optimal policy, and an optimiser may stop short of it or leave the rows",
+    ]
+    if not r.dump.is_forecast:
+        out.append("the model itself: these rows are not known to be its own responses")
+    if r.past_horizon.any():
+        out.append("KL levels past the horizon: more responses per prompt are needed to know the size of those gains")
+    if r.cone is not None and r.dump.dim > r.n_requested:
+        out.append("whether a prompt can reach the cone's best direction; with fewer values than dimensions it is almost never empty")
+    return tuple(out)

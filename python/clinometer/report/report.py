@@ -1,0 +1,174 @@
+"""The report: what each constitution does to each value, with everything needed to trust it or not."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..results import Result, TiltResult
+from .summary import DumpSummary
+
+if TYPE_CHECKING:
+    from ..cone import ConeResult
+    from ..fit import EncodingQuality
+    from .verdict import Choice
+
+__all__ = ["Report"]
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Report(Result):
+    """Tilts of a dump by constitutions, seen by values (theory 2, 8); made by `report`.
+
+    K constitutions, B KL levels, J values: the first `n_requested` are those asked for, a length follows
+    where the dump has one and it was not asked for.
+
+    Attributes
+    ----------
+    dump : DumpSummary
+    tilt, net : TiltResult
+        Gains [K, B, J], and the same with length partialled out of the scores inside prompts (None without).
+    kl : (B,) nats asked for
+    classes : (K, B) str, by gains and standard errors of the values asked for (theory 8)
+    value_sd : (J,) within-prompt sd of each value
+    correlation : (K, J) within-prompt correlation of score and value; `generation_correlation` (J,) of u_gen
+    cone, encoding_quality : of directions fitted to the values asked for, or None with a note
+    notes, not_covered : sentences
+    """
+
+    dump: DumpSummary
+    constitutions: tuple[str, ...]
+    values: tuple[str, ...]
+    n_requested: int
+    self_judged: bool
+    kl: Floats
+    tilt: TiltResult
+    net: TiltResult | None
+    length: str | None
+    classes: NDArray[np.str_]
+    value_sd: Floats
+    correlation: Floats
+    generation_correlation: Floats | None
+    cone: ConeResult | None
+    encoding_quality: EncodingQuality | None
+    examples: tuple[dict[str, Any], ...]
+    notes: tuple[str, ...]
+    not_covered: tuple[str, ...]
+
+    @property
+    def length_note(self) -> str:
+        """How length entered the report, or why it could not."""
+        if self.length is None:
+            return "no column n_tokens in the dump: whether gains are a matter of length cannot be seen"
+        if self.net is None:
+            return f"length ({self.length}) is shown as a value, but gains net of it could not be computed"
+        return f"net of length: the score's within-prompt regression on {self.length} is taken out before tilting"
+
+    @property
+    def gain_sd(self) -> Floats:
+        """Gains in within-prompt sd of each value, [K, B, J]; NaN where a value does not vary."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(self.value_sd > 0, self.tilt.gain / self.value_sd, np.nan)
+
+    @property
+    def reached(self) -> NDArray[np.bool_]:
+        """Whether the rows reach the KL asked for, (K, B)."""
+        return np.isclose(self.tilt.kl, self.kl[None, :], rtol=1e-6, atol=0)
+
+    @property
+    def past_horizon(self) -> NDArray[np.bool_]:
+        """Whether a tilt lies past its KL horizon (theory 2), (K, B); False where no horizon applies."""
+        return np.asarray(self.tilt.kl > self.tilt.kl_horizon[:, None])
+
+    def verdict(self) -> str:
+        """Say in a sentence or two what the recommended constitution does; "Cannot tell" is an answer.
+
+        Bounds are corrected for having picked the best of all trusted cells (theory Details).
+        """
+        from .verdict import verdict
+
+        return verdict(self)
+
+    def best(self, floor: float | Mapping[str, float] | None = None) -> Choice | None:
+        """Recommend a constitution and a KL.
+
+        Without a floor: the largest lower bound, in sd units, of the value that does worst. With one, in the
+        values' own units (a number for all, or by name): the largest mean gain among the cells whose lower
+        bounds all clear it, or None. Only cells within the rows' reach and KL horizon, where there are any.
+        """
+        from .verdict import choose
+
+        return choose(self, floor)
+
+    def check(self, expression: str) -> dict[str, Any]:
+        """Return the row that proves "VALUE OP NUMBER at kl=K [for NAME]", or raise.
+
+        Raises
+        ------
+        CheckFailed
+            The 95 % bound on the unfavourable side does not hold, or the rows cannot tell; `.row` is the row.
+        ValueError
+            The check cannot be read, or names a value, KL or constitution that the report does not have.
+        """
+        from .check import run
+
+        return run(self, expression)
+
+    def to_text(self, *, every_kl: bool = False) -> str:
+        """Aligned text of at most 110 columns: the two largest KL levels, or every one."""
+        from .text import text
+
+        return text(self, every_kl=every_kl)
+
+    def __str__(self) -> str:
+        return self.to_text()
+
+    def __repr__(self) -> str:
+        from .safe import visible
+
+        return (
+            f"Report({visible(self.dump.name)}: {len(self.constitutions)} constitutions, {len(self.kl)} KL levels, "
+            f"{len(self.values)} values)"
+        )
+
+    def _repr_html_(self) -> str:
+        from .safe import markup
+
+        return "<pre>" + "\n".join(markup(line) for line in self.to_text().split("\n")) + "</pre>"
+
+    def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
+        """One page without scripts or outside resources; written to `path` if given, and returned."""
+        from .page import page
+
+        made = page(self)
+        if path is not None:
+            with open(path, "w", encoding="utf-8", newline="\n") as file:
+                file.write(made)
+        return made
+
+    def to_json(self, path: str | os.PathLike[str] | None = None) -> str:
+        """Strict JSON of every field, verdict and recommendation; NaN is null, infinities "inf" and "-inf"."""
+        from .export import dumps
+
+        made = dumps({**self.to_dict(), "best": self.best(), "verdict": self.verdict()})
+        if path is not None:
+            with open(path, "w", encoding="utf-8", newline="\n") as file:
+                file.write(made + "\n")
+        return made
+
+    def to_frame(self) -> Any:
+        """A pandas DataFrame with one row per constitution, KL and value (extra ``frame``)."""
+        from .export import records
+
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise ImportError("to_frame needs pandas: pip install 'clinometer[frame]'") from error
+        return pd.DataFrame.from_records(records(self))

@@ -1,0 +1,137 @@
+"""Statistics for `scan` and `Fold`: what to compute, said once, before any row is read.
+
+A new statistic subclasses `Statistic` and gives its compiled state and how to wrap its finished arrays.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import _core
+from .results import CrossCovarianceResult, Result
+from .results import Moments as MomentsResult
+
+if TYPE_CHECKING:
+    from .inputs import Call
+
+__all__ = ["CovarianceProjection", "CrossCovariance", "Moments", "Scores", "Statistic", "Tilt"]
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """Base: directions and values wanted, and the two steps around a pass."""
+
+    directions: Any = None
+    values: Any = None
+
+    def state(self, call: Call, score_at: int, n_scores: int, value_at: int, n_values: int) -> Any:
+        """An empty compiled state looking at its share of the stacked scores and values."""
+        raise NotImplementedError
+
+    def result(self, call: Call, state: Any, names: tuple[str, ...], values: tuple[str, ...]) -> Any:
+        """Finished arrays in a result."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Moments(Statistic):
+    """Mean and covariance, as `clinometer.moments`."""
+
+    ddof: int = 0
+    covariance: bool = True
+
+    def state(self, call: Call, score_at: int, n_scores: int, value_at: int, n_values: int) -> Any:
+        return _core.Moments(call.dump.dim, call.n_values, 1, self.ddof, self.covariance)
+
+    def result(self, call: Call, state: Any, names: tuple[str, ...], values: tuple[str, ...]) -> MomentsResult:
+        s, d = state.finish(), call.dump.dim
+        scatter = s["scatter"][0] / s["mass"][0]
+        p = call.population
+        full = np.ascontiguousarray(scatter[:d, :d]) if self.covariance else None
+        variances = np.diagonal(scatter)[:d].copy() if self.covariance else scatter[:d, 0]
+        return MomentsResult(s["mean"][:d], full, variances, p.n_rows, p.n_prompts, p.n_dropped, call.within)
+
+
+@dataclass(frozen=True)
+class CovarianceProjection(Statistic):
+    """Rows Sigma u_k, as `clinometer.covariance_projection`."""
+
+    ddof: int = 0
+
+    def state(self, call: Call, score_at: int, n_scores: int, value_at: int, n_values: int) -> Any:
+        return _core.CovarianceProjection(call.dump.dim, score_at, n_scores, self.ddof)
+
+    def result(self, call: Call, state: Any, names: tuple[str, ...], values: tuple[str, ...]) -> Floats:
+        return np.asarray(state.finish()["projection"])
+
+
+@dataclass(frozen=True)
+class CrossCovariance(Statistic):
+    """Covariance of scores and values, as `clinometer.cross_covariance`."""
+
+    ddof: int = 1
+
+    def state(self, call: Call, score_at: int, n_scores: int, value_at: int, n_values: int) -> Any:
+        return _core.CrossCovariance(score_at, n_scores, value_at, n_values, self.ddof)
+
+    def result(
+        self, call: Call, state: Any, names: tuple[str, ...], values: tuple[str, ...]
+    ) -> CrossCovarianceResult:
+        s, p = state.finish(), call.population
+        return CrossCovarianceResult(
+            s["value"], s["se"], s["correlation"], s["cov"], names, values, p.n_rows, p.n_prompts, p.n_dropped,
+            call.n_unlabelled, call.fit_status,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class TiltSums(Result):
+    """What one pass gives of a tilt: `clinometer.tilt` adds what needs kept scores (tail index, horizon, roots)."""
+
+    arrays: dict[str, Floats]
+    directions: tuple[str, ...]
+    values: tuple[str, ...]
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self.__dict__["arrays"][name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+
+@dataclass(frozen=True)
+class Tilt(Statistic):
+    """Exact tilts at given betas, in the same pass that projects; kl= needs kept scores: use `clinometer.tilt`."""
+
+    betas: Any = None
+
+    def state(self, call: Call, score_at: int, n_scores: int, value_at: int, n_values: int) -> Any:
+        from .passes import _checked_betas
+
+        if self.betas is None:
+            raise ValueError("stat.Tilt needs betas; kl= is solved from kept scores by clinometer.tilt")
+        betas = _checked_betas(self.betas, n_scores)
+        return _core.Tilt(score_at, n_scores, value_at, n_values, betas, call.population.base == "reweight")
+
+    def result(self, call: Call, state: Any, names: tuple[str, ...], values: tuple[str, ...]) -> TiltSums:
+        return TiltSums(state.finish(), names, values)
+
+
+@dataclass(frozen=True)
+class Scores(Statistic):
+    """Scores of every row, written in dump order; as `clinometer.score`. Not for `Fold`."""
+
+    def state(self, call: Call, score_at: int, n_scores: int, value_at: int, n_values: int) -> Any:
+        dtype = np.float64 if call.in_double else np.float32
+        out = np.full((call.dump.n_rows, n_scores), np.nan, dtype)
+        object.__setattr__(self, "_out", out)
+        return _core.Scores(score_at, n_scores, out, not call.in_double, False)
+
+    def result(self, call: Call, state: Any, names: tuple[str, ...], values: tuple[str, ...]) -> NDArray[Any]:
+        return self._out  # type: ignore[attr-defined,no-any-return]
