@@ -197,11 +197,7 @@ def _byte_level_bpe(tokens: list[str], merges: list[str], kinds: list[int]) -> A
     tok.decoder = decoders.ByteLevel()
     control = 3  # GGUF's kind of the special tokens
     tok.add_special_tokens(
-        [
-            AddedToken(t, special=True, normalized=False)
-            for t, k in zip(tokens, kinds, strict=True)
-            if k == control
-        ]
+        [AddedToken(t, special=True, normalized=False) for t, k in zip(tokens, kinds, strict=True) if k == control]
     )
     return tok
 

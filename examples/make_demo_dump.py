@@ -68,9 +68,7 @@ from demo_models import Floats, Ints, KVCache, MiniLM, SmolLM2, log_softmax
 
 HERE = pathlib.Path(__file__).resolve().parent
 SYSTEM = "You answer in one short sentence."
-TEMPLATE = (
-    "<|im_start|>system\n{system}<|im_end|>\n<|im_start|>user\n{prompt}<|im_end|>\n<|im_start|>assistant\n"
-)
+TEMPLATE = "<|im_start|>system\n{system}<|im_end|>\n<|im_start|>user\n{prompt}<|im_end|>\n<|im_start|>assistant\n"
 FOLLOW_UP = "<|im_end|>\n<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"
 END = "<|im_end|>"
 SITES = (16, 24)
@@ -97,10 +95,7 @@ class Replies:
 
     def texts(self, model: SmolLM2) -> list[str]:
         """The responses as text, without the end-of-turn token."""
-        return [
-            model.tokenizer.decode(t[:k].tolist()).strip()
-            for t, k in zip(self.tokens, self.length, strict=True)
-        ]
+        return [model.tokenizer.decode(t[:k].tolist()).strip() for t, k in zip(self.tokens, self.length, strict=True)]
 
 
 def sample(model: SmolLM2, prompt: str, n: int, limit: int, rng: np.random.Generator | None) -> Replies:
@@ -129,9 +124,7 @@ def sample(model: SmolLM2, prompt: str, n: int, limit: int, rng: np.random.Gener
         live &= choice != end
         if not live.any():
             break
-    phi = {
-        f"phi_mean_L{s}": (x / length[:, None]).astype(np.float32) for s, x in zip(SITES, sums, strict=True)
-    }
+    phi = {f"phi_mean_L{s}": (x / length[:, None]).astype(np.float32) for s, x in zip(SITES, sums, strict=True)}
     return Replies(tokens, length, ~live, logprob, phi, cache, len(ids))
 
 
@@ -200,9 +193,7 @@ def values(prompts: list[str], prompt_id: npt.NDArray[Any], texts: list[str]) ->
     return {
         "harm": np.asarray(predict_prob(texts), float),
         "positive": np.array([sentiment.polarity_scores(t)["compound"] for t in texts]),
-        "helpful": np.array(
-            [float(topic[i] @ encoder.embed(t)) for i, t in zip(prompt_id, texts, strict=True)]
-        ),
+        "helpful": np.array([float(topic[i] @ encoder.embed(t)) for i, t in zip(prompt_id, texts, strict=True)]),
     }
 
 
@@ -228,9 +219,7 @@ def main() -> None:
     """Sample, judge, score, write, and print the table."""
     parser = argparse.ArgumentParser(description="Make the demo dump (see the head of this file).")
     parser.add_argument("out", type=pathlib.Path, help="directory to write")
-    parser.add_argument(
-        "--prompts", type=pathlib.Path, default=HERE / "demo_prompts.txt", help="one prompt a line"
-    )
+    parser.add_argument("--prompts", type=pathlib.Path, default=HERE / "demo_prompts.txt", help="one prompt a line")
     parser.add_argument("--responses", type=int, default=16, help="responses a prompt")
     parser.add_argument("--tokens", type=int, default=32, help="longest response")
     parser.add_argument("--seed", type=int, default=0)

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from .cone import ConeResult, pareto_cone
     from .fit import DirectionFit, fit_value_direction
     from .fold import Fold, scan
-    from .report import Report, report
+    from .report import Report
+    from .report import report as report
     from .simulate import simulate
 
 __version__ = "0.1.0"

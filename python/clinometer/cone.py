@@ -8,8 +8,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from clinometer.theory._arrays import Floats, as_covariance, as_gram, as_rows, check_metric, spectrum
 from clinometer.results import Result
+from clinometer.theory._arrays import Floats, as_covariance, as_gram, as_rows, check_metric, spectrum
 from clinometer.theory.fraction import RESOLUTION, normalised, pareto_fraction, pivoted_factor
 from clinometer.theory.hull import (
     Hull,
@@ -37,7 +37,8 @@ class ConeResult(Result):
         correlation, which is the gain of every value in sd units per sqrt(2 KL)
     direction : (d,), or None if none was proved; v' Sigma v = 1 ("kl") or |v| = 1 ("euclid")
     weights : (k,) in the simplex, on unit rows: direction ~ sum_j weights_j / |a_j| u_j ("kl", or a_j)
-    certificate : (k,) in the simplex with sum_j certificate_j a_j = 0, only if feasible is False
+    certificate : (k,) in the simplex with sum_j certificate_j a_j = 0, only if feasible is False; for rows whose
+        lengths differ by more than 1e300 an entry rounds to 0, and `weights` (on unit rows) is the proof
     half_angle : radians, arcsin(margin): half-angle of the widest round cone inside
     fraction : share of isotropic directions (of this metric) inside; NaN if undecided
     """
@@ -63,14 +64,14 @@ def pareto_cone(
     margin = max_{|v| <= 1} min_j <a_j / |a_j|, v> = min over the simplex of sqrt(lambda' R lambda), with
     a_j = Sigma^(1/2) u_j ("kl") or Sigma u_j ("euclid") and R the cosines of the rows a_j (theory 8, solver).
     `feasible` is True only with a direction whose products are positive in rational arithmetic on the rows;
-    False only with no such direction and a Gordan certificate mu >= 0 with |sum mu_j a_j| <= 1e-13 sum mu_j
-    |a_j|, rounding included; otherwise None. With fewer values than dimensions the cone is open almost surely:
-    read the margin. Rows that Sigma sends to its own rounding count as zero.
+    False only with no such direction and a Gordan certificate mu >= 0, |sum mu_j a_j| <= 1e-13 sum mu_j |a_j|
+    rounding included; otherwise None. With fewer values than dimensions the cone is open almost surely: read
+    the margin. Rows that Sigma sends to its own rounding count as zero.
 
     Parameters
     ----------
     values : array (k, d) or (d,), or an object with ``.vectors``
-    sigma : array (d, d), object with ``.covariance``, dump (rows weighted 1/n within prompts), or None (identity)
+    sigma : array (d, d), object with ``.covariance``, dump (weights 1/n within prompts), or None (identity)
     metric : "kl" or "euclid"
     gram : array (k, k), instead of values and sigma
         Products of the rows. It holds half their digits: margins below 1e-8 are undecided, and there is no
@@ -114,8 +115,7 @@ def _rows(directions: Floats, sigma: Floats | None, metric: str) -> tuple[Floats
     shift = int(np.frexp(np.abs(sigma).max(initial=0.0))[1]) // 2 * 2
     eigenvalues, vectors = spectrum(np.ldexp(sigma, -shift))
     power = np.sqrt(eigenvalues) if metric == "kl" else eigenvalues
-    unit = directions if not directions.any() else np.ldexp(directions, -int(np.frexp(np.abs(directions).max())[1]))
-    coordinates = unit @ vectors
+    coordinates = np.ldexp(directions, -int(np.frexp(np.abs(directions).max(initial=0.0))[1])) @ vectors
     rows = coordinates * power
     noise = 4.0 * directions.shape[1] * np.finfo(np.float64).eps * np.linalg.norm(coordinates, axis=1)
     rows[np.linalg.norm(rows, axis=1) <= noise * power.max(initial=0.0)] = 0.0
@@ -131,7 +131,8 @@ def _rows_of_dump(directions: Floats, dump: Any, metric: str) -> tuple[Floats, F
     prompts, counts = np.unique(ids, return_inverse=True, return_counts=True)[1:]
     step = max(1, 4_000_000 // max(1, directions.shape[1]))
     spans = [(a, min(dump.n_rows, a + step)) for a in range(0, dump.n_rows, step)]
-    scores = np.concatenate([directions @ np.asarray(dump.read(a, b), dtype=np.float64).T for a, b in spans], axis=1)
+    blocks = (np.asarray(dump.read(a, b), dtype=np.float64) for a, b in spans)
+    scores = np.concatenate([directions @ block.T for block in blocks], axis=1)
     root = np.sqrt(1.0 / (counts.size * counts[prompts]))
     for row in scores:
         for _ in range(2):
@@ -164,7 +165,8 @@ def _solve(rows: Floats, back: Floats | None, directions: Floats) -> ConeResult:
     if witness is None:
         return _without_witness(rows, units, hull)
     direction = _direction(witness, back, directions, rows, hull)
-    return ConeResult(True, margin, direction, hull.weights, None, float(np.arcsin(margin)), _fraction(units, margin))
+    half_angle = float(np.arcsin(margin))
+    return ConeResult(True, margin, direction, hull.weights, None, half_angle, _fraction(units, margin))
 
 
 def _witness(rows: Floats, units: Floats, hull: Hull, frame: Floats | None) -> tuple[Floats | None, float]:

@@ -27,25 +27,19 @@ _SOURCE_KEYS = ("model", "layer", "position")
 
 
 def _vectors(value: Any) -> NDArray[Any]:
-    array = (
-        as_numpy(value, "vectors") if not isinstance(value, (list, tuple)) else np.asarray(value, np.float64)
-    )
+    array = as_numpy(value, "vectors") if not isinstance(value, (list, tuple)) else np.asarray(value, np.float64)
     if array.ndim == 1:
         array = array[None, :]
     if array.dtype.kind in "iub" and array.dtype.names is None:
         array = array.astype(np.float64)
     if array.ndim == 2 and array.shape[1] > 1 and array.strides[1] != array.itemsize:
-        array = np.ascontiguousarray(
-            array
-        )  # a few rows: a copy without the warning that rows of a dump deserve
+        array = np.ascontiguousarray(array)  # a few rows: a copy without the warning that rows of a dump deserve
     rows, dtype = as_matrix(array, "vectors")
     wide = decode_bfloat16(rows) if dtype == "bfloat16" else rows
     out = np.array(wide, np.float64 if dtype == "float64" else np.float32, order="C")
     wrong = ~np.isfinite(out).all(axis=1)
     if wrong.any():
-        raise ValueError(
-            f"vectors holds NaN or Inf in row {int(np.argmax(wrong))}; finite numbers are wanted"
-        )
+        raise ValueError(f"vectors holds NaN or Inf in row {int(np.argmax(wrong))}; finite numbers are wanted")
     out.flags.writeable = False
     return out
 
@@ -131,9 +125,7 @@ class Directions:
             held = sorted({x for x in map(self.layer, range(len(self))) if x is not None})
             raise ValueError(f"layer {layer!r} has no directions; there are: {held}")
         source = {k: v for k, v in self.source.items() if k != "layers"} | {"layer": int(layer)}
-        return Directions(
-            [self.names[k] for k in keep], self.vectors[keep], [self.roles[k] for k in keep], source
-        )
+        return Directions([self.names[k] for k in keep], self.vectors[keep], [self.roles[k] for k in keep], source)
 
     def check_source(self, source: Mapping[str, Any], what: str = "the dump") -> None:
         """Raise ValueError if model, layer or position is stated on both sides and differs."""
@@ -178,9 +170,7 @@ class Directions:
             raise bad(file.path, "does not hold saved directions", "__metadata__", 8)
         held = {}
         for key in ("names", "roles", "source"):
-            held[key] = strictjson.loads(
-                metadata.get(key, "null").encode("utf-8"), file.path, 8, f"__metadata__.{key}"
-            )
+            held[key] = strictjson.loads(metadata.get(key, "null").encode("utf-8"), file.path, 8, f"__metadata__.{key}")
         if not isinstance(held["names"], list) or not isinstance(held["source"], dict):
             raise bad(file.path, "names must be a list and source an object", "__metadata__", 8)
         try:
@@ -190,9 +180,7 @@ class Directions:
 
     def _combined(self, other: Directions, sign: float) -> Directions:
         if other.dim != self.dim or len({len(self), len(other), 1}) > 2:
-            raise ValueError(
-                f"other has shape {other.vectors.shape}; {self.vectors.shape} or one direction is wanted"
-            )
+            raise ValueError(f"other has shape {other.vectors.shape}; {self.vectors.shape} or one direction is wanted")
         other.check_source(self.source, "the others")
         mark = "+" if sign > 0 else "-"
         count = max(len(self), len(other))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from . import _core
 from .dump import Dump
 from .inputs import Call, prepare, run
+from .population import Population
 from .results import Result
 
 __all__ = ["DirectionFit", "EncodingQuality", "fit_value_direction"]
@@ -55,7 +56,7 @@ class DirectionFit(Result):
         """The direction of a single value, (d,)."""
         if len(self.vectors) != 1:
             raise ValueError(f"this fit holds {len(self.vectors)} directions; use .vectors")
-        return self.vectors[0]
+        return np.asarray(self.vectors[0])
 
     def _for_dump(self, dump: Dump) -> list[tuple[str, Floats, str]]:
         """(name, (F, d) vectors, fit status) for a pass: out of fold on the dump it was fitted on."""
@@ -105,7 +106,10 @@ def fit_value_direction(
         raise ValueError("values is empty, wanted at least one value")
     if call.population.n_prompts < folds:
         raise ValueError(f"folds is {folds} but there are {call.population.n_prompts} prompts")
-    fits = [_fit_one(call, j, method, alpha, int(folds)) for j in range(call.n_values)]
+    fits: list[Any] = [None] * call.n_values
+    for group in _label_groups(np.asarray(call.values)):
+        for j, fit in zip(group, _fit_group(call, group, method, alpha, int(folds)), strict=True):
+            fits[j] = fit
     fold_vectors = np.stack([f[1] for f in fits], axis=1)
     quality = _quality(call, fold_vectors, int(folds))
     p = call.population
@@ -115,55 +119,86 @@ def fit_value_direction(
     )  # fmt: skip
 
 
-def _fit_one(call: Call, j: int, method: str, alpha: Any, folds: int) -> tuple[Floats, Floats, float]:
-    values = np.asarray(call.values)[:, j]
-    p = call.population.labelled(values)
-    one = replace(call, values=values[:, None].copy(), fold=call.population.folds(folds), within=True)
-    state = run(one, [_core.Moments(call.dump.dim, 1, folds, 0, True)], population=p)[0].finish()
-    scatter, d = state["scatter"], call.dump.dim
+def _label_groups(values: Floats) -> list[list[int]]:
+    """Values labelled on the same rows share their matrices."""
+    groups: dict[bytes, list[int]] = {}
+    for j in range(values.shape[1]):
+        groups.setdefault(np.packbits(np.isnan(values[:, j])).tobytes(), []).append(j)
+    return list(groups.values())
+
+
+def _fit_group(call: Call, group: list[int], method: str, alpha: Any, folds: int) -> list[tuple[Floats, Floats, float]]:
+    """(vector, fold vectors, alpha) of each value of a group, from one pass and folds + 1 decompositions."""
+    values = np.ascontiguousarray(np.asarray(call.values)[:, group])
     if method == "mean_difference":
-        levels = np.unique(values[~np.isnan(values)])
-        if len(levels) > 2:
-            raise ValueError(f"mean_difference needs two-valued labels; {call.value_names[j]!r} has {len(levels)} values")
-    solve = _Solver(method, p.n_rows - p.n_prompts, call.dump.dtype)
-    held = [scatter.sum(axis=0) - scatter[f] for f in range(folds)]
-    if method != "ridge":
-        fold_vectors = np.stack([solve(h[:d, :d], h[:d, d], 0.0)[0] for h in held])
-        return solve(scatter.sum(axis=0)[:d, :d], scatter.sum(axis=0)[:d, d], 0.0)[0], fold_vectors, 0.0
+        _need_two_levels(values, [call.value_names[j] for j in group])
+    p = call.population.labelled(values[:, 0])
+    one = replace(call, values=values, fold=call.population.folds(folds), within=True)
+    state = _core.Moments(call.dump.dim, len(group), folds, 0, True)
+    scatter = run(one, [state], population=p)[0].finish()["scatter"]
+    total, d = scatter.sum(axis=0), call.dump.dim
+    solvers = [_Solver(method, (total - s)[:d, :d], p, call.dump.dtype) for s in scatter]
+    whole = _Solver(method, total[:d, :d], p, call.dump.dtype)
+    return [
+        _fit_column(scatter, total, d + g, d, solvers, whole, alpha if method == "ridge" else 0.0)
+        for g in range(len(group))
+    ]
+
+
+def _fit_column(
+    scatter: Floats, total: Floats, column: int, d: int, solvers: list[_Solver], whole: _Solver, alpha: Any
+) -> tuple[Floats, Floats, float]:
     grid = ALPHAS if isinstance(alpha, str) else np.array([float(alpha)])
-    paths = np.stack([solve(h[:d, :d], h[:d, d], *grid) for h in held])  # (F, A, d)
+    paths = np.stack([solve((total - s)[:d, column], grid) for solve, s in zip(solvers, scatter, strict=True)])
+    # out-of-fold error up to a constant: u'S u - 2 u'c on the fold left out
     error = [
-        sum(u[a] @ s[:d, :d] @ u[a] - 2 * u[a] @ s[:d, d] for u, s in zip(paths, scatter, strict=True))
+        sum(u[a] @ s[:d, :d] @ u[a] - 2 * u[a] @ s[:d, column] for u, s in zip(paths, scatter, strict=True))
         for a in range(len(grid))
     ]
     best = int(np.argmin(error))
-    total = scatter.sum(axis=0)
-    return solve(total[:d, :d], total[:d, d], grid[best])[0], paths[:, best], float(grid[best])
+    return whole(total[:d, column], grid[best : best + 1])[0], paths[:, best], float(grid[best])
+
+
+def _need_two_levels(values: Floats, names: list[str]) -> None:
+    for name, column in zip(names, values.T, strict=True):
+        levels = len(np.unique(column[~np.isnan(column)]))
+        if levels > 2:
+            raise ValueError(f"mean_difference needs two-valued labels; {name!r} has {levels} values")
 
 
 class _Solver:
-    """(Sigma + alpha tr(Sigma)/d I)^+ c for several alphas from one eigendecomposition."""
+    """(Sigma + alpha tr(Sigma)/d I)^+ c for several alphas: Cholesky for alpha > 0, else by eigenvalues.
 
-    def __init__(self, method: str, freedom: int, dtype: str) -> None:
-        self.method = method
-        eps = {"float64": 2.3e-16, "float32": 1.2e-7, "float16": 9.8e-4, "bfloat16": 7.9e-3}[dtype]
-        # sums of many rows resolve more than one stored value does; f32 lanes bound the rest
-        self.cut = max(freedom, 1) * min(eps, 1.2e-7) if dtype != "float64" else max(freedom, 1) * eps
+    Cholesky factors cost d^3/3 each and stay fast on a busy machine, where the many small steps of an
+    eigendecomposition wait for each other.
+    """
 
-    def __call__(self, sigma: Floats, c: Floats, *alphas: float) -> Floats:
+    def __init__(self, method: str, sigma: Floats, p: Population, dtype: str) -> None:
+        self.method, self.sigma = method, (sigma + sigma.T) / 2
+        # theory Details: eigenvalues below max(N - G, d) eps are null; f32 lanes bound what sums can resolve
+        eps = 2.3e-16 if dtype == "float64" else 1.2e-7
+        self.null = min(max(p.n_rows - p.n_prompts, len(sigma)) * eps, 1e-3)
+        self.factors: dict[float, Any] = {}
+
+    def __call__(self, c: Floats, alphas: Floats) -> Floats:
         if self.method == "mean_difference":
             return c[None]
-        lam, q = np.linalg.eigh((sigma + sigma.T) / 2)
-        lam = np.maximum(lam, 0.0)
-        if lam.max(initial=0.0) == 0:
-            return np.zeros((len(alphas), len(c)))
-        coordinates = q.T @ c
-        out = []
-        for alpha in alphas:
-            penalised = lam + alpha * lam.mean()
-            keep = lam > min(self.cut, 1e-3) * lam.max() if alpha == 0 else penalised > 0
-            out.append(q @ np.where(keep, coordinates / np.where(keep, penalised, 1.0), 0.0))
-        return np.stack(out)
+        return np.stack([self._solve(c, float(a)) for a in alphas])
+
+    def _solve(self, c: Floats, alpha: float) -> Floats:
+        from scipy.linalg import LinAlgError, cho_factor, cho_solve
+
+        ridge = alpha * float(np.trace(self.sigma)) / len(c)
+        if ridge > 0 and alpha not in self.factors:
+            try:
+                self.factors[alpha] = cho_factor(self.sigma + ridge * np.eye(len(c)), lower=True)
+            except LinAlgError:  # a penalty below the rounding of Sigma
+                self.factors[alpha] = None
+        if ridge > 0 and self.factors[alpha] is not None:
+            return np.asarray(cho_solve(self.factors[alpha], c))
+        lam, q = np.linalg.eigh(self.sigma)
+        keep = lam > self.null * max(lam.max(initial=0.0), 0.0)
+        return np.asarray(q @ np.where(keep, (q.T @ c) / np.where(keep, lam + ridge, 1.0), 0.0))
 
 
 def _quality(call: Call, fold_vectors: Floats, folds: int) -> EncodingQuality:
@@ -173,7 +208,12 @@ def _quality(call: Call, fold_vectors: Floats, folds: int) -> EncodingQuality:
     J = call.n_values
     stacked = np.ascontiguousarray(np.moveaxis(fold_vectors, 0, 1).reshape(-1, call.dump.dim))
     scored = replace(
-        call, directions=stacked, n_folds=folds, columns=None, names=call.value_names, fold=call.population.folds(folds)
+        call,
+        directions=stacked,
+        n_folds=folds,
+        columns=None,
+        names=call.value_names,
+        fold=call.population.folds(folds),
     )
     predicted = kept_scores(scored)
     value, ci, r, auc = np.empty(J), np.empty((J, 2)), np.empty(J), np.empty(J)
@@ -186,7 +226,10 @@ def _quality(call: Call, fold_vectors: Floats, folds: int) -> EncodingQuality:
 
 def _quality_one(t: Floats, s: Floats, p: Any) -> tuple[float, Floats, float, float]:
     w, starts, omega = p.row_weight(), p.offsets[:-1], p.prompt_weight()
-    per = lambda a: np.add.reduceat(w * a, starts)  # noqa: E731
+
+    def per(a: Floats) -> Floats:
+        return np.asarray(np.add.reduceat(w * a, starts))
+
     tc, sc = t - np.repeat(per(t), p.sizes), s - np.repeat(per(s), p.sizes)
     sse, sst, cross, tt = (omega * per(a) for a in ((sc - tc) ** 2, sc * sc, sc * tc, tc * tc))
     if sst.sum() <= 0:

@@ -48,13 +48,16 @@ def scan(dump: Any, *statistics: Statistic, **options: Any) -> list[Any]:
     ]
 
 
-def _plan(dump: Any, statistics: tuple[Statistic, ...], options: dict[str, Any]) -> tuple[Call, list[tuple[int, ...]]]:
+def _plan(
+    dump: Any, statistics: tuple[Statistic, ...], options: dict[str, Any]
+) -> tuple[Call, list[tuple[int, int, int, int]]]:
     """One call over the stacked directions and values, and each statistic's share of them."""
     if not statistics or not all(isinstance(s, Statistic) for s in statistics):
         raise TypeError("statistics: wanted one or more instances of the classes in clinometer.stat")
     source = dump if hasattr(dump, "segments") else open_dump(dump)
     parts = [prepare(source, s.directions, s.values, **options) for s in statistics]
-    call, shares = parts[0], []
+    call = parts[0]
+    shares: list[tuple[int, int, int, int]] = []
     projected = [p.directions for p in parts if p.directions is not None]
     columns = [p.columns for p in parts if p.columns is not None]
     values = [p.values for p in parts if p.values is not None]
@@ -122,7 +125,7 @@ class Fold:
         self._scan: Any = None
         self._states: list[Any] = []
         self._call: Call | None = None
-        self._shares: list[tuple[int, ...]] = []
+        self._shares: list[tuple[int, int, int, int]] = []
         self._begin = 0  # waiting rows that are folded already and stay for their prompt's size
         self.n_rows = 0
 
@@ -156,7 +159,9 @@ class Fold:
         fresh = set(new)
         if len(fresh) != len(new) or fresh & self._seen:
             again = next(i for n, i in enumerate(new) if i in self._seen or i in new[:n])
-            raise ValueError(f"prompt_ids: prompt {again!r} returns after another prompt; rows of a prompt arrive together")
+            raise ValueError(
+                f"prompt_ids: prompt {again!r} returns after another prompt; rows of a prompt arrive together"
+            )
         self._seen |= fresh
         self._last = ids[-1].item() if hasattr(ids[-1], "item") else ids[-1]
 
@@ -287,7 +292,8 @@ class Fold:
         for (name, n), want in zip(header["states"], expected, strict=True):
             if type(want).__name__ != name:
                 raise ValueError(f"load: the saved fold holds {name} where this one has {type(want).__name__}")
-            state = type(want).__new__(type(want))
+            kind: Any = type(want)
+            state = kind.__new__(kind)
             state.__setstate__(data[at : at + n])
             self._states.append(state)
             at += n

@@ -103,11 +103,13 @@ def prepare(
     dump = source if isinstance(source, Dump) else open_dump(source)
     threads = thread_count(n_threads)
     call = Call(dump, None, bool(within), precision == "double", threads, _progress(progress))  # type: ignore[arg-type]
-    pick = lambda given, default, argument: column(dump, given, default, argument)  # noqa: E731
+    with_logs, reweight = base in ("logprob", "reweight"), base == "reweight"
     extra = {
-        "logprobs": pick(logprobs, "logprob" if base in ("logprob", "reweight") else None, "logprobs"),
-        "counts": pick(counts, "count" if base == "counts" else None, "counts"),
-        "proposal_logprobs": pick(proposal_logprobs, "proposal_logprob" if base == "reweight" else None, "proposal_logprobs"),
+        "logprobs": column(dump, logprobs, "logprob" if with_logs else None, "logprobs"),
+        "counts": column(dump, counts, "count" if base == "counts" else None, "counts"),
+        "proposal_logprobs": column(
+            dump, proposal_logprobs, "proposal_logprob" if reweight else None, "proposal_logprobs"
+        ),
     }
     _resolve_directions(call, directions)
     _resolve_values(call, values)
@@ -189,10 +191,14 @@ def _resolve_directions(call: Call, given: Any) -> None:
 
 
 def _numeric(x: Sequence[Any]) -> bool:
-    return len(x) > 0 and all(isinstance(i, (int, float, np.number)) or (isinstance(i, (list, tuple)) and _numeric(i)) for i in x)
+    return len(x) > 0 and all(
+        isinstance(i, (int, float, np.number)) or (isinstance(i, (list, tuple)) and _numeric(i)) for i in x
+    )
 
 
-def _resolve_one(call: Call, item: Any, projected: list[tuple[str, Floats, str]], columns: list[tuple[str, Floats]]) -> None:
+def _resolve_one(
+    call: Call, item: Any, projected: list[tuple[str, Floats, str]], columns: list[tuple[str, Floats]]
+) -> None:
     from .fit import DirectionFit
 
     dump = call.dump
@@ -264,7 +270,9 @@ def _resolve_values(call: Call, given: Any) -> None:
         if values.ndim == 1:
             values = values[:, None]
         if values.ndim != 2 or len(values) != call.dump.n_rows:
-            raise ValueError(f"values has shape {values.shape}, wanted ({call.dump.n_rows},) or ({call.dump.n_rows}, J)")
+            raise ValueError(
+                f"values has shape {values.shape}, wanted ({call.dump.n_rows},) or ({call.dump.n_rows}, J)"
+            )
         names = tuple(f"value{j}" for j in range(values.shape[1]))
     if np.isinf(values).any():
         j = int(np.argmax(np.isinf(values).any(axis=0)))
@@ -307,7 +315,9 @@ def segments_of(dump: Dump) -> tuple[list[tuple[NDArray[Any], int]], int, int, i
     return [(s.array, s.row_start) for s in dump.segments], DTYPES[dump.dtype], dump.n_rows, dump.dim
 
 
-def run(call: Call, statistics: list[Any], *, kept: Floats | None = None, population: Population | None = None) -> list[Any]:
+def run(
+    call: Call, statistics: list[Any], *, kept: Floats | None = None, population: Population | None = None
+) -> list[Any]:
     """One ordered fold of the statistics over the call's rows (or over kept scores)."""
     scan = _core.Scan(statistics)
     absorb(call, scan, kept=kept, population=population)

@@ -126,12 +126,11 @@ def jackknife(
 ) -> tuple[float, float]:
     """Delete-one bias of the mean gain of t itself, and the gain's error clustered by prompt."""
     sizes = np.diff(offsets)
-    spread = lambda a: np.repeat(a, sizes)  # noqa: E731
     prob = weight * np.exp(log_ratio)
-    t = t - spread(_per_prompt(weight * t, offsets))
+    t = t - np.repeat(_per_prompt(weight * t, offsets), sizes)
     gain = _per_prompt(prob * t, offsets)
     with np.errstate(divide="ignore", invalid="ignore"):
-        without = (spread(gain) - prob * t) / (1 - prob) + weight * t / (1 - weight)
+        without = (np.repeat(gain, sizes) - prob * t) / (1 - prob) + weight * t / (1 - weight)
     bias = (sizes - 1) * (_per_prompt(without, offsets) / sizes - gain)
     mean = float(omega @ gain)
     groups = len(omega)
@@ -210,6 +209,6 @@ def _influence_error(weight: Floats, prob: Floats, f: Floats, p: Any) -> float:
     w, q = w / w.sum(), q / q.sum()
     psi = _per_prompt(q * (f - q @ f) - w * (f - w @ f), p.offsets)
     if p.cluster is not None:
-        psi = np.bincount(p.cluster, weights=psi)
+        psi = np.asarray(np.bincount(p.cluster, weights=psi), np.float64)
     groups = len(psi)
     return float(np.sqrt(groups / (groups - 1) * np.sum(psi**2))) if groups > 1 else float("nan")

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import _core, kl as roots
+from . import _core
+from . import kl as roots
 from .directions import Scores
 from .dump import open_dump
 from .inputs import Call, prepare, run
@@ -108,9 +109,7 @@ def moments(dump: Any, *, within: bool = True, ddof: int = 0, covariance: bool =
     )
 
 
-def covariance_projection(
-    dump: Any, directions: Any, *, within: bool = True, ddof: int = 0, **options: Any
-) -> Floats:
+def covariance_projection(dump: Any, directions: Any, *, within: bool = True, ddof: int = 0, **options: Any) -> Floats:
     """Rows Sigma u_k, with Sigma the within-prompt covariance, which is never formed (theory 3, Thm 3).
 
     Returns
@@ -151,7 +150,10 @@ def adjusted(call: Call, kept: Floats, adjust: Any) -> Floats:
     z = np.asarray(other.columns)[call.population.rows]
     p = call.effective()
     w = p.row_weight()
-    centre = lambda a: a - np.repeat(np.add.reduceat(w[:, None] * a, p.offsets[:-1]), p.sizes, axis=0)  # noqa: E731
+
+    def centre(a: Floats) -> Floats:
+        return np.asarray(a - np.repeat(np.add.reduceat(w[:, None] * a, p.offsets[:-1]), p.sizes, axis=0))
+
     zc, root = centre(z), np.sqrt(w * np.repeat(p.prompt_weight(), p.sizes))[:, None]
     coefficient = np.linalg.lstsq(root * zc, root * centre(kept), rcond=None)[0]
     return np.asarray(kept - z @ coefficient)
@@ -175,7 +177,9 @@ def cross_covariance(
     """
     call = prepare(dump, directions, values, **options)
     _need_scores(call)
-    n_ddof = _check_ddof((0 if call.population.base == "logprob" else 1) if ddof is None else ddof, call.population.base)
+    n_ddof = _check_ddof(
+        (0 if call.population.base == "logprob" else 1) if ddof is None else ddof, call.population.base
+    )
     if call.n_values == 0:
         raise ValueError("values is empty, wanted at least one value")
     kept = adjusted(call, kept_scores(call), adjust)
@@ -336,7 +340,7 @@ def _linear_radius(k2: Floats, k3: Floats, k4: Floats, q: float = 0.1) -> Floats
 
 def _sign_flip(call: Call, kept: Floats, betas: Floats, gain: Floats, k2: Floats) -> Floats:
     """Smallest 1/beta at which a gain crosses zero: bracketed on the betas, refined on kept scores."""
-    K, B, J = gain.shape
+    K, _, J = gain.shape
     out = np.full((K, J), np.inf)
     with np.errstate(divide="ignore"):
         lam = 1 / betas
@@ -344,7 +348,7 @@ def _sign_flip(call: Call, kept: Floats, betas: Floats, gain: Floats, k2: Floats
         ascending = np.argsort(lam[k], kind="stable")
         for j in range(J):
             sign, low = np.sign(k2[k, j]), 0.0
-            for b in ascending:
+            for b in ascending.tolist():
                 if lam[k, b] > 0 and sign != 0 and gain[k, b, j] * sign < 0:
                     out[k, j] = _refine(call, kept, k, j, sign, low, lam[k, b])
                     break

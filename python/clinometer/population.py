@@ -70,7 +70,13 @@ class Population:
         unbias = np.array([1 / (1 - square) if square < 1 else 0.0])
         ends = np.array([0, self.n_rows], np.int64)
         return replace(
-            self, offsets=ends, ids=np.zeros(1, int), weight=weight / total, omega=None, unbias=unbias, cluster=None
+            self,
+            offsets=ends,
+            ids=np.zeros(1, int),
+            weight=weight / total,
+            omega=None,
+            unbias=unbias,
+            cluster=None,
         )
 
     def folds(self, n_folds: int) -> Ints:
@@ -174,16 +180,16 @@ def _canonical(ids: NDArray[Any]) -> tuple[Ints | None, Ints]:
     return order, np.flatnonzero(np.append(True, label[1:] != label[:-1]))
 
 
-def _per_prompt(
-    name: str, given: ArrayLike | None, unique: Ints, *, positive: bool = False
-) -> NDArray[Any] | None:
+def _per_prompt(name: str, given: ArrayLike | None, unique: Ints, *, positive: bool = False) -> NDArray[Any] | None:
     """An array aligned with the sorted unique ids, moved to canonical prompt order."""
     if given is None:
         return None
     a = np.asarray(given)
     if a.shape != (len(unique),):
         raise ValueError(f"{name} has shape {a.shape}, wanted ({len(unique)},): one entry per unique prompt id")
-    if positive and (not np.isfinite(a.astype(float)).all() or (a.astype(float) < 0).any() or not a.astype(float).sum() > 0):
+    if positive and (
+        not np.isfinite(a.astype(float)).all() or (a.astype(float) < 0).any() or not a.astype(float).sum() > 0
+    ):
         raise ValueError(f"{name} must be finite, not negative and not all zero")
     out = np.empty_like(a)
     out[unique] = a
@@ -195,14 +201,13 @@ def _take(p: Population, prompts: Ints) -> Population:
     sizes = p.sizes[prompts]
     ends = np.cumsum(sizes)
     index = np.repeat(p.offsets[prompts] - np.append(0, ends[:-1]), sizes) + np.arange(int(sizes.sum()))
-    pick = lambda a: None if a is None else a[prompts]  # noqa: E731
     return replace(
         p,
         offsets=np.append(0, ends).astype(np.int64),
         ids=p.ids[prompts],
         order=p.rows[index],
-        omega=pick(p.omega),
-        cluster=pick(p.cluster),
+        omega=None if p.omega is None else p.omega[prompts],
+        cluster=None if p.cluster is None else p.cluster[prompts],
     )
 
 
@@ -217,9 +222,7 @@ def _dropped(p: Population, bad: Ints) -> Population:
     return replace(_take(p, np.flatnonzero(~hit)), n_dropped=int(hit.sum()))
 
 
-def _weighted(
-    p: Population, logprobs: Floats | None, counts: Floats | None, proposal: Floats | None
-) -> Population:
+def _weighted(p: Population, logprobs: Floats | None, counts: Floats | None, proposal: Floats | None) -> Population:
     if p.base == "sampled" or not p.n_rows:
         return p
     needs = {"counts": counts, "logprob": logprobs, "reweight": logprobs}[p.base]

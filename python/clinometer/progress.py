@@ -22,6 +22,11 @@ def bar() -> Callable[[int, int], None]:
         rate = done / (now - start)
         left = (total - done) / rate if rate else 0.0
         end = "\n" if done >= total else ""
-        print(f"\r{done:,} of {total:,} rows, {rate:,.0f} rows/s, {left:.0f} s left ", end=end, file=sys.stderr, flush=True)
+        print(
+            f"\r{done:,} of {total:,} rows, {rate:,.0f} rows/s, {left:.0f} s left ",
+            end=end,
+            file=sys.stderr,
+            flush=True,
+        )
 
     return show

@@ -86,7 +86,7 @@ class CrossCovarianceResult(Result):
 
     def cov(self, k: int) -> Floats:
         """Joint (J, J) covariance over values of the estimates for direction k."""
-        return self.covariance[k]
+        return np.asarray(self.covariance[k])
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -132,7 +132,7 @@ class TiltResult(Result):
 
     def gain_cov(self, k: int, b: int) -> Floats:
         """Joint (J, J) covariance over values of the gains at direction k and beta b."""
-        return self._gain_cov[k, b]
+        return np.asarray(self._gain_cov[k, b])
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -141,5 +141,3 @@ class TiltedMeanResult(Result):
 
     mean: Floats
     betas: Floats
-
-

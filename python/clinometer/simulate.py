@@ -48,12 +48,12 @@ class Truth(Result):
     def sigma(self) -> Floats:
         """The within-prompt covariance (d, d), formed on first use."""
         root = _turn(np.diag(np.sqrt(self.spectrum)), self.reflections)
-        return root.T @ root
+        return np.asarray(root.T @ root)
 
     def gain(self, beta: ArrayLike) -> Floats:
         """Expected gain U Sigma u_C / beta, [constitution, beta, value] (theory 3)."""
         betas = np.atleast_1d(np.asarray(beta, dtype=np.float64))
-        return (self.u_c @ self.sigma @ self.u_values.T)[:, None, :] / betas[None, :, None]
+        return np.asarray((self.u_c @ self.sigma @ self.u_values.T)[:, None, :] / betas[None, :, None])
 
     def kl(self, beta: ArrayLike) -> Floats:
         """KL of the tilted policy, u_C' Sigma u_C / (2 beta^2), [constitution, beta] (theory 3)."""
@@ -94,7 +94,7 @@ def simulate(
     n_prompts, n_responses, dim : G, responses in a prompt, d
     n_constitutions, n_values : K, J
     rho2 : within-prompt share of a value's variance explained by its direction, in (0, 1]
-    alignment : number or (K,), correlation of every constitution's score with <u*, phi>; default .8 down to -.4
+    alignment : number or (K,), correlation of a constitution's score with <u*, phi>; default .8 down to -.4
     generation_alignment : the same for u_gen
     spectrum : "power" (1/i), "flat" (ones), or eigenvalues (d,), zeros allowed
     tilt_sd : within-prompt sd of the judge scores and of <u_gen, phi>
@@ -127,23 +127,21 @@ def simulate(
     rng = np.random.default_rng(random_state)
     eigenvalues = _spectrum(spectrum, dim)
     aligned = _alignment(alignment, n_constitutions)
+    generation = _correlation("generation_alignment", generation_alignment)
+    length = _correlation("length_alignment", length_alignment)
     turns = rng.standard_normal((3, dim))
     turns /= np.linalg.norm(turns, axis=1)[:, None]
-    u_values, u_c, u_gen = _directions(
-        rng, eigenvalues, turns, n_values, aligned, _correlation("generation_alignment", generation_alignment), tilt_sd
-    )
+    u_values, u_c, u_gen = _directions(rng, eigenvalues, turns, n_values, aligned, generation, tilt_sd)
     base_means = mean + prompt_sd * _colour(rng.standard_normal((n_prompts, dim)), eigenvalues, turns)
     means = base_means + _turn(_turn(u_gen[None, :], turns[::-1]) * eigenvalues, turns)
     counts = rng.integers(1, 2 * n_responses, n_prompts) if unequal else np.full(n_prompts, n_responses)
     prompt_ids = np.repeat(np.arange(n_prompts, dtype=np.int64), counts)
     phi = _rows(rng, means, prompt_ids, eigenvalues, turns, heavy_tails, _dtype(dtype))
     noise_sd = float(np.sqrt((1.0 - rho2) / rho2))
-    truth = Truth(
-        u_values[0], u_values, u_gen, u_c, float(rho2), noise_sd, means, eigenvalues, turns, not heavy_tails
-    )
+    truth = Truth(u_values[0], u_values, u_gen, u_c, float(rho2), noise_sd, means, eigenvalues, turns, not heavy_tails)
     # log of the base measure's normaliser, which log pi0 must subtract for the density to integrate to one.
     offset = base_means @ u_gen + 0.5 * tilt_sd**2
-    columns = _columns(rng, phi, prompt_ids, truth, means, offset, _correlation("length_alignment", length_alignment))
+    columns = _columns(rng, phi, prompt_ids, truth, means, offset, length)
     dump = open_dump(phi, prompt_ids=prompt_ids, columns=columns, policy="on_policy")
     return dataclasses.replace(dump, truth=truth)
 
@@ -177,7 +175,7 @@ def _spectrum(spectrum: Any, dim: int) -> Floats:
         return known[spectrum]
     values = np.asarray(spectrum, dtype=np.float64)
     if values.shape != (dim,) or not (np.isfinite(values) & (values >= 0.0)).all() or not values.any():
-        raise ValueError(f"spectrum has shape {values.shape}; wanted {dim} finite eigenvalues >= 0, not all zero")
+        raise ValueError(f"spectrum has shape {values.shape}; wanted {dim} finite numbers >= 0, not all zero")
     return values
 
 
@@ -185,12 +183,13 @@ def _dtype(dtype: Any) -> np.dtype[Any]:
     if isinstance(dtype, str) and dtype == "bfloat16":
         import ml_dtypes
 
-        return np.dtype(ml_dtypes.bfloat16)
-    return np.dtype(dtype)
+        dtype = ml_dtypes.bfloat16
+    stored: np.dtype[Any] = np.dtype(dtype)
+    return stored
 
 
 def _turn(rows: Floats, turns: Floats) -> Floats:
-    """Rows times a product of Householder reflections: a dense rotation for O(d) a row; reversed, its inverse."""
+    """Rows times a product of Householder reflections: a rotation for O(d) a row; reversed, its inverse."""
     for h in turns:
         rows = rows - np.outer(2.0 * (rows @ h), h)
     return rows

@@ -80,9 +80,7 @@ class CrossCovariance(Statistic):
     def state(self, call: Call, score_at: int, n_scores: int, value_at: int, n_values: int) -> Any:
         return _core.CrossCovariance(score_at, n_scores, value_at, n_values, self.ddof)
 
-    def result(
-        self, call: Call, state: Any, names: tuple[str, ...], values: tuple[str, ...]
-    ) -> CrossCovarianceResult:
+    def result(self, call: Call, state: Any, names: tuple[str, ...], values: tuple[str, ...]) -> CrossCovarianceResult:
         s, p = state.finish(), call.population
         return CrossCovarianceResult(
             s["value"], s["se"], s["correlation"], s["cov"], names, values, p.n_rows, p.n_prompts, p.n_dropped,

@@ -9,10 +9,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from clinometer.cone import ConeResult, pareto_cone
-from clinometer.theory import hull, tradeoff_profile
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from clinometer.cone import ConeResult, pareto_cone
+from clinometer.theory import hull, tradeoff_profile
 
 SEED = 20240518
 
@@ -37,9 +38,13 @@ def check(rows: np.ndarray, cone: ConeResult) -> None:
         assert cone.direction is None and (cone.margin, cone.fraction, cone.half_angle) == (0.0, 0.0, 0.0)
         mu = [Fraction(float(x)) for x in cone.certificate]
         assert min(mu) >= 0 and max(mu) > 0
-        total = [sum((m * Fraction(float(a)) for m, a in zip(mu, column, strict=True)), Fraction(0)) for column in rows.T]
-        size = sum(float(m) * np.linalg.norm(row) for m, row in zip(mu, rows, strict=True))
-        assert np.linalg.norm([float(x) for x in total]) <= 1.01e-13 * size
+        total = products(rows.T, cone.certificate)
+        size = sum(
+            (m * max(abs(Fraction(float(a))) for a in row) for m, row in zip(mu, rows, strict=True)),
+            Fraction(0),
+        )
+        # The largest entry of a row stands for its length: smaller, so a stricter test, without a root.
+        assert max(abs(x) for x in total) <= Fraction(1, 10**13) * size
 
 
 def check_optimal(rows: np.ndarray, cone: ConeResult) -> None:
@@ -88,8 +93,8 @@ def test_equicorrelated_values(k: int) -> None:
 @pytest.mark.parametrize(("k", "d"), [(4, 2), (6, 3), (8, 4), (9, 5)])
 def test_wendel(k: int, d: int) -> None:
     rng = np.random.default_rng(SEED + k)
-    trials = 1000
-    cones = [pareto_cone(rng.standard_normal((k, d)), gram=None) for _ in range(trials)]
+    trials = 120
+    cones = [pareto_cone(rng.standard_normal((k, d))) for _ in range(trials)]
     assert all(cone.feasible is not None for cone in cones)
     share = np.mean([cone.feasible is True for cone in cones])
     want = 2.0 ** (1 - k) * sum(comb(k - 1, i) for i in range(d))
@@ -99,7 +104,7 @@ def test_wendel(k: int, d: int) -> None:
 @pytest.mark.parametrize(("k", "d"), [(1, 1), (2, 3), (3, 3), (7, 15), (17, 17), (33, 64), (64, 64), (64, 200)])
 def test_independent_values_always_leave_a_cone(k: int, d: int) -> None:
     rng = np.random.default_rng(SEED + k + d)
-    for _ in range(3):
+    for _ in range(3 if k < 30 else 1):
         rows = rng.standard_normal((k, d))
         cone = pareto_cone(rows)
         assert cone.feasible is True
@@ -155,7 +160,7 @@ def test_nearly_opposite_rows_are_open(e: float) -> None:
     rows = np.array([[1.0, 0.0], [-1.0, e]])
     cone = pareto_cone(rows)
     assert cone.feasible is True
-    assert cone.margin == pytest.approx(e / 2.0, rel=2e-3)
+    assert cone.margin == pytest.approx(np.sin(np.arctan(e) / 2.0) if e > 1e-6 else e / 2.0, rel=1e-9)
     check(rows, cone)
     # In more dimensions too, where rows are reduced first.
     wide = np.zeros((2, 9))
@@ -186,7 +191,7 @@ def test_a_thin_margin_in_general_position(e: float) -> None:
         [[3, 1], [-1, 3], [-3, -1], [1, -3]],
         [[1, 1, 0], [1, 0, 1], [0, 1, 1], [-2, -2, -2], [5, 5, 5]],
         [[0.1, 0.2], [-0.1, -0.2], [1.0, 0.0]],
-        [[1e200, 0], [-1e-200, 0]],
+        [[1e150, 0], [-1e-150, 0]],
     ],
 )
 def test_exact_ties_are_empty(rows: list[list[float]]) -> None:
@@ -295,7 +300,10 @@ def test_dump_gives_the_answer_of_its_moments(metric: str) -> None:
     phi = rng.standard_normal((80, 5)) + 1e3 * rng.standard_normal((12, 1))[ids]
     dump = SimpleNamespace(n_rows=80, prompt_ids=ids, read=lambda a, b: phi[a:b])
     prompts = np.unique(ids)
-    sigma = np.mean([np.cov(phi[ids == p].T, ddof=0) if (ids == p).sum() > 1 else np.zeros((5, 5)) for p in prompts], axis=0)
+    sigma = np.mean(
+        [np.cov(phi[ids == p].T, ddof=0) if (ids == p).sum() > 1 else np.zeros((5, 5)) for p in prompts],
+        axis=0,
+    )
     values = rng.standard_normal((3, 5))
     got, want = pareto_cone(values, dump, metric=metric), pareto_cone(values, sigma, metric=metric)
     assert got.feasible is want.feasible is True

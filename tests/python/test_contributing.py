@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md's example of a statistic: its four blocks are applied to a copy of the tree, built and tested."""
+"""The example statistic of CONTRIBUTING.md: its four blocks applied to a copy of the tree, built and tested."""
 
 from __future__ import annotations
 
@@ -66,9 +66,8 @@ def apply(tree: Path, name: str, text: str) -> None:
 
 
 def run(*command: str | Path, **environment: str) -> None:
-    done = subprocess.run(
-        [str(c) for c in command], capture_output=True, text=True, env={**os.environ, **environment}
-    )
+    everything = {**os.environ, **environment}
+    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, env=everything)
     assert done.returncode == 0, f"{command}:\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
 
 
@@ -103,8 +102,8 @@ def test_the_example_builds_and_passes(tmp_path: Path) -> None:
 
     # unoptimised outside the kernels: this is about correctness, and compiles in half the time
     run(
-        cmake, "-S", tree, "-B", build, "-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}", "-DCMAKE_BUILD_TYPE=Debug",
-        "-DCMAKE_CXX_FLAGS_DEBUG=-O0", f"-DPython_EXECUTABLE={sys.executable}",
+        cmake, "-S", tree, "-B", build, "-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}",
+        "-DCMAKE_BUILD_TYPE=Debug", "-DCMAKE_CXX_FLAGS_DEBUG=-O0", f"-DPython_EXECUTABLE={sys.executable}",
         f"-Dpybind11_DIR={pybind11.get_cmake_dir()}", *eigen_at,
     )  # fmt: skip
     run(cmake, "--build", build, "--target", "_core", "-j", "2")

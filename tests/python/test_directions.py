@@ -20,9 +20,7 @@ pytestmark = pytest.mark.filterwarnings("error")
 
 def make(k: int = 3, d: int = 5, dtype: Any = np.float64) -> Directions:
     vectors = np.random.default_rng(k).normal(size=(k, d)).astype(dtype)
-    return Directions(
-        [f"n{i}_L{i}" for i in range(k)], vectors, {"n0_L0": "value"}, {"model": "m", "position": "last"}
-    )
+    return Directions([f"n{i}_L{i}" for i in range(k)], vectors, {"n0_L0": "value"}, {"model": "m", "position": "last"})
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -31,9 +29,7 @@ def test_save_and_load_are_exact(tmp_path: Path, dtype: Any, k: int, d: int) -> 
     u = make(k, d, dtype)
     u.save(tmp_path / "u.safetensors")
     assert Directions.load(tmp_path / "u.safetensors") == u
-    np.testing.assert_array_equal(
-        safetensors.numpy.load_file(tmp_path / "u.safetensors")["vectors"], u.vectors
-    )
+    np.testing.assert_array_equal(safetensors.numpy.load_file(tmp_path / "u.safetensors")["vectors"], u.vectors)
     assert os.listdir(tmp_path) == ["u.safetensors"]
     assert pickle.loads(pickle.dumps(u)) == u
 
@@ -102,9 +98,7 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     for k, change in enumerate(
         [{"names": "["}, {"names": '["a","b"]'}, {"source": "[]"}, {"names": "3"}, {"roles": "3"}]
     ):
-        safetensors.numpy.save_file(
-            {"vectors": np.ones((1, 2))}, tmp_path / f"{k}.safetensors", metadata=good | change
-        )
+        safetensors.numpy.save_file({"vectors": np.ones((1, 2))}, tmp_path / f"{k}.safetensors", metadata=good | change)
     for file in tmp_path.iterdir():
         with pytest.raises(DumpError, match="safetensors"):
             Directions.load(file)

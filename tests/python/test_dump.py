@@ -317,9 +317,7 @@ def test_dtypes_are_converted_and_overflow_refused(tmp_path: Path) -> None:
     write_dump(tmp_path / "c", open_dump(tmp_path / "a"), dtype="float64")
     np.testing.assert_array_equal(open_dump(tmp_path / "c").read(0, 5), phi.astype(BF16).astype(np.float64))
     with pytest.raises(ValueError, match=r"70000.*row 3.*float16"):
-        write_dump(
-            tmp_path / "d", np.where(np.arange(5)[:, None] == 3, np.float32(7e4), phi), dtype="float16"
-        )
+        write_dump(tmp_path / "d", np.where(np.arange(5)[:, None] == 3, np.float32(7e4), phi), dtype="float16")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "b", "c"]
     with pytest.raises(TypeError, match="uint16"):
         write_dump(tmp_path / "d", np.zeros((2, 2), np.uint16))
@@ -452,9 +450,9 @@ def test_choosing_among_tensors(tmp_path: Path) -> None:
         open_dump(file, layer=2)
     dump = open_dump(str(file), tensor="phi_mean_L2")
     assert dump.policy == "off_policy" and dump.layers == [2, 12] and dump.n_prompts == 2
-    assert set(dump.extras) == {"phi_last_L2", "phi_mean_L12", "other", "raw", "pair_a"} and set(
-        dump.columns
-    ) == {"prompt_id"}
+    assert set(dump.extras) == {"phi_last_L2", "phi_mean_L12", "other", "raw", "pair_a"} and set(dump.columns) == {
+        "prompt_id"
+    }
     assert open_dump(file, layer=12).dim == 5 and open_dump(file, tensor="other").dim == 2
     for kw in ({"layer": 3}, {"tensor": "prompt_id"}, {"tensor": "phi_mean_L2", "layer": 12}):
         with pytest.raises(DumpError, match="there are"):
@@ -524,16 +522,12 @@ BAD_SAFETENSORS = {
     "entry list": container({"phi": []}),
     "metadata": container({"__metadata__": {"a": 1}}),
     "duplicate": container(b'{"phi":%s,"phi":%s}' % ((json.dumps(entry()).encode(),) * 2), bytes(8)),
-    "duplicate key": container(
-        b'{"phi":{"dtype":"F32","dtype":"F32","shape":[1,2],"data_offsets":[0,8]}}', bytes(8)
-    ),
+    "duplicate key": container(b'{"phi":{"dtype":"F32","dtype":"F32","shape":[1,2],"data_offsets":[0,8]}}', bytes(8)),
     "deep": container(b'{"a":' + b"[" * 100000 + b"]" * 100000 + b"}"),
     "utf8": container(b'{"\xff":1}'),
     "surrogate": container(b'{"\\ud800":%s}' % json.dumps(entry()).encode(), bytes(8)),
     "nan": container(b'{"a":NaN}'),
-    "digits": container(
-        b'{"phi":{"dtype":"F32","shape":[%s],"data_offsets":[0,8]}}' % (b"9" * 5000), bytes(8)
-    ),
+    "digits": container(b'{"phi":{"dtype":"F32","shape":[%s],"data_offsets":[0,8]}}' % (b"9" * 5000), bytes(8)),
     "garbage": b"\x93NUMPY\x01\x00" + bytes(200),
     "json trail": container(b"{}{}"),
     "no tensor": container(b"{}"),
@@ -658,9 +652,7 @@ def test_a_large_sparse_file_opens_at_once(tmp_path: Path) -> None:
 
 @given(data=st.data())
 @settings(max_examples=300, deadline=None)
-def test_mutated_headers_agree_with_the_library_or_are_refused(
-    data: st.DataObject, tmp_path_factory: Any
-) -> None:
+def test_mutated_headers_agree_with_the_library_or_are_refused(data: st.DataObject, tmp_path_factory: Any) -> None:
     base = safetensors.numpy.save({"phi": rows(2, 3), "value_x": np.ones(2, np.float32)})
     raw = bytearray(base)
     for _ in range(data.draw(st.integers(1, 3))):
@@ -708,9 +700,7 @@ def test_a_file_that_shrinks_under_a_compiled_map_is_an_error_not_a_death(tmp_pa
         dump.read(0, 4096)
 
 
-def test_without_the_compiled_module_files_are_mapped_by_numpy(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_the_compiled_module_files_are_mapped_by_numpy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "clinometer._core", None)
     phi = rows(5, 3, BF16)
     write_dump(tmp_path / "d", phi, shard_rows=2)

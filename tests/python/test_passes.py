@@ -7,17 +7,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import clinometer as cm
 import ml_dtypes
 import numpy as np
 import pytest
+
+import clinometer as cm
 from clinometer import _core
 from clinometer import reference as ref
 
 DTYPES = {"float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16, "float64": np.float64}
 BASES = ("sampled", "counts", "logprob", "reweight")
 SIZES = (1, 3, 7, 15, 17, 33)
-BETAS = np.array([1e8, 30.0, 3.0, 0.5, 1e-2, 1e-8, np.inf])
+BETAS = np.array([1e8, 3.0, 0.5, 1e-2, 1e-8, np.inf])
 COVARIANCE = {"mixed": 1e-6, "double": 1e-10}
 GAIN = {"mixed": 1e-6, "double": 1e-9}
 KL = {"mixed": 1e-5, "double": 1e-9}
@@ -104,17 +105,19 @@ def make_case(
 def sampled_cases(count: int) -> list[Any]:
     """A spread of combinations: every dtype, base, precision and size in many pairings."""
     rng = np.random.default_rng(20)
-    grid = itertools.cycle(itertools.product(DTYPES, BASES, (True, False), ("mixed", "double"), (False, True)))
+    grid = list(itertools.product(DTYPES, BASES, (True, False), ("mixed", "double"), (False, True)))
     out = []
-    for seed, (dtype, base, within, precision, shifted) in zip(range(count), grid, strict=False):
-        n, d, k = (int(rng.choice(SIZES)) for _ in range(3))
-        prompts = int(rng.choice([2, 3, 7, 15, 33]))
+    for seed, at in enumerate(rng.permutation(len(grid))[:count]):
+        dtype, base, within, precision, shifted = grid[at]
+        n, d = (int(rng.choice(SIZES)) for _ in range(2))
+        k = int(rng.choice(SIZES)) if seed % 6 == 0 else int(rng.choice((1, 3)))
+        prompts = int(rng.choice([2, 3, 7, 15]))
         label = f"{dtype}-{base}-{'within' if within else 'pooled'}-{precision}-G{prompts}-n{n}-d{d}-K{k}-{seed}"
         out.append(pytest.param((prompts, n, d, k, dtype, base, within, precision, shifted, seed), id=label))
     return out
 
 
-CASES = sampled_cases(64)
+CASES = sampled_cases(48)
 
 
 @pytest.fixture
@@ -207,14 +210,24 @@ def test_tilt(case: Case) -> None:
             bound = 6 * tolerance * np.outer(unit[k, b], unit[k, b])
             close(got.gain_cov(k, b), want["gain_cov"][k, b], bound, "gain_cov")
     ratio = case.score_scale()[:, None] / BETAS[None, :]
-    close(got.win_rate, want["win_rate"], tolerance * (np.minimum(1, ratio) * (1 + ratio))[..., None], "win_rate")
+    close(
+        got.win_rate,
+        want["win_rate"],
+        tolerance * (np.minimum(1, ratio) * (1 + ratio))[..., None],
+        "win_rate",
+    )
     slack = KL[case.precision] + 3 * GAIN[case.precision] * ratio  # scores enter exp(t / beta)
     with np.errstate(over="ignore", invalid="ignore"):
         for name in ("kl", "reverse_kl", "log_partition_centred", "ess", "ess_min"):
             close(getattr(got, name), want[name], slack * np.abs(want[name]) + 1e-30, name)
         weak = ratio < 100  # the largest ratios grow as exp(t / beta): compare them where that is a number
         for name in ("chi2", "max_ratio"):
-            close(getattr(got, name)[weak], want[name][weak], (slack * np.abs(want[name]))[weak] * 4 + 1e-30, name)
+            close(
+                getattr(got, name)[weak],
+                want[name][weak],
+                (slack * np.abs(want[name]))[weak] * 4 + 1e-30,
+                name,
+            )
         close(
             got.log_partition,
             want["log_partition"],
@@ -231,7 +244,12 @@ def test_expansions(case: Case) -> None:
     unit = (case.score_scale()[:, None] / BETAS)[..., None] * sd_f
     tolerance = GAIN[case.precision]
     close(got.first_order, want["first_order"], tolerance * unit, "first_order")
-    close(got.second_order, want["second_order"], 60 * tolerance * unit * (1 + case.score_scale()[:, None] / BETAS)[..., None], "second_order")
+    close(
+        got.second_order,
+        want["second_order"],
+        60 * tolerance * unit * (1 + case.score_scale()[:, None] / BETAS)[..., None],
+        "second_order",
+    )
     close(got.first_order_unbiased, want["first_order_unbiased"], 20 * tolerance * unit, "first_order_unbiased")
     close(got.first_order_se, want["first_order_se"], 20 * tolerance * unit, "first_order_se")
     weak = case.score_scale()[:, None] / BETAS < 5

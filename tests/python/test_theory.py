@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+
 from clinometer import theory
 
 SEED = 20240517
@@ -126,7 +127,16 @@ def test_robustness_radius_is_the_distance_to_no_gain(metric: str) -> None:
 
 
 def test_expected_max_normal_table_and_closed_forms() -> None:
-    table = {2: 0.56419, 3: 0.84628, 4: 1.02938, 5: 1.16296, 8: 1.42360, 16: 1.76599, 32: 2.06967, 64: 2.34373}
+    table = {
+        2: 0.56419,
+        3: 0.84628,
+        4: 1.02938,
+        5: 1.16296,
+        8: 1.42360,
+        16: 1.76599,
+        32: 2.06967,
+        64: 2.34373,
+    }
     got = theory.expected_max_normal(list(table))
     np.testing.assert_allclose(got, list(table.values()), atol=5e-6)
     root = 1.0 / np.sqrt(np.pi)
@@ -178,7 +188,14 @@ def test_classify_every_class() -> None:
 
 def test_classify_with_errors() -> None:
     rows = [[5.0, 5.0], [-5.0, -5.0], [5.0, -5.0], [5.0, -1.0], [1.0, -1.0], [5.0, 0.0]]
-    want = ["pareto_improving", "pareto_degrading", "tradeoff", "undetermined", "undetermined", "undetermined"]
+    want = [
+        "pareto_improving",
+        "pareto_degrading",
+        "tradeoff",
+        "undetermined",
+        "undetermined",
+        "undetermined",
+    ]
     assert theory.classify(rows, se=1.0).tolist() == want
     # A third value in doubt does not undo a trade-off, and known zeros classify as without errors.
     assert theory.classify([5.0, -5.0, 0.1], se=1.0).tolist() == ["tradeoff"]

@@ -84,7 +84,13 @@ def _parser() -> argparse.ArgumentParser:
     _json(inspect)
     report = add("report", "What each constitution does to each value.", commands.report)
     _tilting(report)
-    report.add_argument("--check", action="append", default=[], metavar="EXPR", help='"VALUE >= NUMBER at kl=K [for NAME]"; exit 1 if it fails; repeatable')
+    report.add_argument(
+        "--check",
+        action="append",
+        default=[],
+        metavar="EXPR",
+        help='"VALUE >= NUMBER at kl=K [for NAME]"; exit 1 if it fails; repeatable',
+    )
     _html(report, None)
     score = add("score", "Scores of every row; -o FILE.npy keeps them.", commands.score)
     _dump(score)
@@ -110,7 +116,13 @@ def _dump(sub: argparse.ArgumentParser) -> None:
 
 
 def _judges(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--constitutions", action="append", default=[], metavar="NAME|FILE", help="judge columns or saved directions; default: complete judge columns, else the values")
+    sub.add_argument(
+        "--constitutions",
+        action="append",
+        default=[],
+        metavar="NAME|FILE",
+        help="judge columns or saved directions; default: complete judge columns, else the values",
+    )
     sub.add_argument("--base", default="sampled", choices=["sampled", "counts", "logprob", "reweight"])
     sub.add_argument("--precision", default="mixed", choices=["mixed", "double"])
     sub.add_argument("--threads", type=int, metavar="N")
@@ -119,7 +131,13 @@ def _judges(sub: argparse.ArgumentParser) -> None:
 def _tilting(sub: argparse.ArgumentParser) -> None:
     _dump(sub)
     _judges(sub)
-    sub.add_argument("--value", action="append", default=[], metavar="NAME", help='value columns; "-harm" if smaller is better; repeatable')
+    sub.add_argument(
+        "--value",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help='value columns; "-harm" if smaller is better; repeatable',
+    )
     sub.add_argument("--kl", nargs="+", type=float, metavar="K", help="nats; default 0.1 0.25 0.5 1")
     sub.add_argument("--clusters", metavar="NAME", help="column that groups prompts for standard errors")
     sub.add_argument("--every-kl", action="store_true", help="print every KL level")

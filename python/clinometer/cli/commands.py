@@ -129,14 +129,24 @@ def score(args: argparse.Namespace) -> int:
     with np.errstate(invalid="ignore"):
         seen = table[~np.isnan(table).any(axis=1)].astype(np.float64)
         rows = [
-            {"constitution": n, "rows": len(c), "mean": c.mean(), "sd": c.std(), "min": c.min(), "max": c.max()}
+            {
+                "constitution": n,
+                "rows": len(c),
+                "mean": c.mean(),
+                "sd": c.std(),
+                "min": c.min(),
+                "max": c.max(),
+            }
             for n, c in zip(names, seen.T, strict=True)
         ]
     emit(args, {"scores": rows, "shape": list(table.shape), "file": args.output})
     if not args.json:
         print(fit("constitution", 30) + f"{'rows':>10}{'mean':>12}{'sd':>12}{'min':>12}{'max':>12}")
         for r in rows:
-            print(fit(r["constitution"], 30) + f"{r['rows']:>10}{r['mean']:>12.4g}{r['sd']:>12.4g}{r['min']:>12.4g}{r['max']:>12.4g}")
+            print(
+                fit(r["constitution"], 30)
+                + f"{r['rows']:>10}{r['mean']:>12.4g}{r['sd']:>12.4g}{r['min']:>12.4g}{r['max']:>12.4g}"
+            )
         if args.output is not None:
             written(args, args.output)
     return 0

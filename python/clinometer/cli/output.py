@@ -35,9 +35,18 @@ def tilt_table(t: Any) -> str:
     """A TiltResult as text, one block per direction and beta."""
     lines = [f"{t.n_rows} rows, {t.n_prompts} prompts, policy {visible(t.policy or 'unknown')}"]
     for k, name in enumerate(t.directions):
-        lines += ["", f"{visible(name)}   ({t.fit_status[k]}; KL horizon {number(t.kl_horizon[k], sign=False, digits=3)} nats)"]
+        lines += [
+            "",
+            f"{visible(name)}   ({t.fit_status[k]}; KL horizon {number(t.kl_horizon[k], sign=False, digits=3)} nats)",
+        ]
         for b in range(t.betas.shape[1]):
-            cells = {"beta": t.betas, "kl": t.kl, "ESS": t.ess, "max ratio": t.max_ratio, "Pareto k": t.pareto_k}
+            cells = {
+                "beta": t.betas,
+                "kl": t.kl,
+                "ESS": t.ess,
+                "max ratio": t.max_ratio,
+                "Pareto k": t.pareto_k,
+            }
             lines.append("  " + "   ".join(f"{n} {number(a[k, b], sign=False)}" for n, a in cells.items()))
             for j, value in enumerate(t.values):
                 lines.append(

@@ -54,16 +54,12 @@ def as_numpy(value: Any, name: str) -> NDArray[Any]:
     if hasattr(value, "__dlpack__"):
         device = value.__dlpack_device__() if hasattr(value, "__dlpack_device__") else (1, 0)
         if int(device[0]) not in _CPU_DEVICES:
-            raise TypeError(
-                f"{name} lies on a device (DLPack type {int(device[0])}); an array in CPU memory is wanted"
-            )
+            raise TypeError(f"{name} lies on a device (DLPack type {int(device[0])}); an array in CPU memory is wanted")
         try:
             return np.from_dlpack(value)
         except (BufferError, RuntimeError, TypeError):
             if not hasattr(value, "__array__"):
-                raise TypeError(
-                    f"{name}: NumPy cannot read this {type(value).__name__} through DLPack"
-                ) from None
+                raise TypeError(f"{name}: NumPy cannot read this {type(value).__name__} through DLPack") from None
     if hasattr(value, "__array__"):
         return np.asarray(value)
     raise TypeError(f"{name} is a {type(value).__name__}; an array is wanted")

@@ -48,7 +48,5 @@ def convert(rows: NDArray[Any], held: str, want: str, name: str, first_row: int)
     lost = infinite & np.isfinite(values)
     if lost.any():
         row, column = (int(k) for k in np.argwhere(lost)[0])
-        raise ValueError(
-            f"{name} holds {values[row, column]} at row {first_row + row}, beyond the range of {want}"
-        )
+        raise ValueError(f"{name} holds {values[row, column]} at row {first_row + row}, beyond the range of {want}")
     return out

@@ -100,18 +100,14 @@ class PlainFile:
         fd, status = self._open()
         try:
             if _identity(status) != self._seen:
-                raise DumpChangedError(
-                    f"{quote(self.path, 400)}: changed since it was opened; open the dump again"
-                )
+                raise DumpChangedError(f"{quote(self.path, 400)}: changed since it was opened; open the dump again")
             os.lseek(fd, offset, os.SEEK_SET)
             pieces = []
             left = count
             while left:
                 piece = os.read(fd, min(left, _READ_AT_ONCE))
                 if not piece:
-                    raise DumpChangedError(
-                        f"{quote(self.path, 400)}: shrank while it was read; open the dump again"
-                    )
+                    raise DumpChangedError(f"{quote(self.path, 400)}: shrank while it was read; open the dump again")
                 pieces.append(piece)
                 left -= len(piece)
         finally:
@@ -124,9 +120,7 @@ class PlainFile:
             mapped = map_file(self.path)
             self.check()
             if mapped[0].size != self.size:
-                raise DumpChangedError(
-                    f"{quote(self.path, 400)}: changed since it was opened; open the dump again"
-                )
+                raise DumpChangedError(f"{quote(self.path, 400)}: changed since it was opened; open the dump again")
             self._mapped = mapped
         return self._mapped
 
@@ -137,9 +131,7 @@ class PlainFile:
         except OSError:
             same = False
         if not same:
-            raise DumpChangedError(
-                f"{quote(self.path, 400)}: changed since it was opened; open the dump again"
-            )
+            raise DumpChangedError(f"{quote(self.path, 400)}: changed since it was opened; open the dump again")
 
 
 class _NumpyMap:

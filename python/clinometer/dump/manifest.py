@@ -135,11 +135,7 @@ def _describe_phi(found: Found, table: dict[str, Any], path: str) -> None:
     entries = table.get("tensors")
     if entries is None:
         d, dtype = _get(table, "d", int, path), _get(table, "dtype", str, path)
-        entries = [
-            {"name": n, "d": d, "dtype": dtype}
-            for n, t in found.tensors.items()
-            if n == "phi" and t.is_matrix
-        ]
+        entries = [{"name": n, "d": d, "dtype": dtype} for n, t in found.tensors.items() if n == "phi" and t.is_matrix]
     if not isinstance(entries, list):
         raise bad(path, "a list is wanted", "tensors")
     found.phi = set()
@@ -195,9 +191,7 @@ def _shards(folder: str, path: str, shards: list[Any], n_rows: int, text: set[st
     return tensors
 
 
-def _add_shard(
-    pieces: dict[str, list[Part]], parts: dict[str, Part], rows: int, *, first: bool, path: str
-) -> None:
+def _add_shard(pieces: dict[str, list[Part]], parts: dict[str, Part], rows: int, *, first: bool, path: str) -> None:
     if not first and set(parts) != set(pieces):
         odd = sorted(set(parts) ^ set(pieces))[0]
         raise bad(path, "is not in every shard", f"tensor {quote(odd)}")

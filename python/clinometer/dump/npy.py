@@ -99,9 +99,7 @@ def _tag(descr: str) -> tuple[str, bool]:
     order, kind, size = match.groups()
     code = kind + size
     if code == "V2":
-        raise ValueError(
-            "descr V2 is what np.save leaves of bfloat16: the dtype is lost; write safetensors instead"
-        )
+        raise ValueError("descr V2 is what np.save leaves of bfloat16: the dtype is lost; write safetensors instead")
     if code in TAGS:
         if order == "|" and size != "1":
             raise ValueError(f"descr {quote(descr)} does not say its byte order")
@@ -173,7 +171,5 @@ def read_npy(file: PlainFile) -> Part:
             raise bad(path, "the product of its shape does not fit 63 bits", "shape", 8)
     if offset + size != file.size:
         kind = "is truncated" if offset + size > file.size else "has bytes after the array"
-        raise bad(
-            path, f"{kind}: the array ends at byte {offset + size}, the file at {file.size}", "data", offset
-        )
+        raise bad(path, f"{kind}: the array ends at byte {offset + size}, the file at {file.size}", "data", offset)
     return part

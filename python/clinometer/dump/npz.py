@@ -38,9 +38,7 @@ def open_columns(file: PlainFile, n_rows: int) -> Lazy:
         for info in archive.infolist():
             name = info.filename.removesuffix(".npy")
             if name == info.filename or name in columns:
-                raise bad(
-                    file.path, "is not an .npy member or occurs twice", f"member {quote(info.filename)}"
-                )
+                raise bad(file.path, "is not an .npy member or occurs twice", f"member {quote(info.filename)}")
             start, part = _member(archive, info, file)
             if part.shape != (n_rows,):
                 raise bad(

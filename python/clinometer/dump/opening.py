@@ -120,9 +120,7 @@ def _given_columns(columns: Any, n_rows: int) -> Mapping[str, NDArray[Any]]:
     if isinstance(columns, (str, os.PathLike)):
         return npz.open_columns(PlainFile(columns), n_rows)
     if not isinstance(columns, Mapping):
-        raise TypeError(
-            f"columns is a {type(columns).__name__}; a mapping of arrays or a path to .npz is wanted"
-        )
+        raise TypeError(f"columns is a {type(columns).__name__}; a mapping of arrays or a path to .npz is wanted")
     for name in columns:
         if not isinstance(name, str) or not name:
             raise TypeError(f"columns has the key {quote(name)}; names are wanted")
@@ -135,9 +133,7 @@ def _find_ids(dump: Dump, prompt_ids: Any) -> Any:
     if isinstance(prompt_ids, os.PathLike) or (isinstance(prompt_ids, str) and prompt_ids.endswith(".npy")):
         part = npy.read_npy(PlainFile(prompt_ids))
         if part.shape != (dump.n_rows,):
-            raise bad(
-                part.file.path, f"has shape {part.shape}; prompt_ids of shape ({dump.n_rows},) are wanted"
-            )
+            raise bad(part.file.path, f"has shape {part.shape}; prompt_ids of shape ({dump.n_rows},) are wanted")
         return part.read()
     if isinstance(prompt_ids, str):
         dump.resolve_column(prompt_ids)
@@ -153,9 +149,7 @@ def _from_path(path: str, tensor: str | None, layer: int | None) -> Dump:
         name = os.path.basename(path)[:-4]
         found = manifest.Found({name: Tensor(name, (part,))})
         if part.tag not in FLOAT_NAMES or len(part.shape) != 2:
-            raise bad(
-                path, f"has shape {part.shape} and dtype {part.tag}; a 2-D float array is wanted", "header"
-            )
+            raise bad(path, f"has shape {part.shape} and dtype {part.tag}; a 2-D float array is wanted", "header")
     elif path.endswith(".safetensors"):
         parts, metadata = safetensors.read_header(PlainFile(path))
         found = manifest.Found({n: Tensor(n, (p,)) for n, p in parts.items()}, dict(metadata))
@@ -213,9 +207,7 @@ def _assemble(found: manifest.Found, where: str, path: str, tensor: str | None, 
             candidates[name] = Candidate(name, t.shape[0], t.shape[1], FLOAT_NAMES[t.tag], at, load)
     if not candidates:
         shapes = [f"{quote(n)} {t.shape} {t.tag}" for n, t in list(found.tensors.items())[:20]]
-        raise DumpError(
-            f"{where}: no 2-D float tensor to serve as phi; there are: {', '.join(shapes) or 'none'}"
-        )
+        raise DumpError(f"{where}: no 2-D float tensor to serve as phi; there are: {', '.join(shapes) or 'none'}")
     phi = choose(candidates, tensor, layer, where)
     columns: dict[str, Callable[[], NDArray[Any]]] = {}
     extras: dict[str, Callable[[], NDArray[Any]]] = {}
@@ -233,7 +225,5 @@ def _assemble(found: manifest.Found, where: str, path: str, tensor: str | None, 
     )  # fmt: skip
 
 
-def _later(
-    function: Callable[[Tensor], tuple[Segment, ...]], tensor: Tensor
-) -> Callable[[], tuple[Segment, ...]]:
+def _later(function: Callable[[Tensor], tuple[Segment, ...]], tensor: Tensor) -> Callable[[], tuple[Segment, ...]]:
     return lambda: function(tensor)

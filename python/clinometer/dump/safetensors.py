@@ -111,11 +111,7 @@ def _check_tiling(spans: list[tuple[int, int, str]], path: str, begin: int, size
     at = 0
     for first, last, name in sorted(spans):
         if first != at:
-            kind = (
-                "overlaps the tensor before it"
-                if first < at
-                else f"leaves a hole of {first - at} bytes before it"
-            )
+            kind = "overlaps the tensor before it" if first < at else f"leaves a hole of {first - at} bytes before it"
             raise bad(path, kind, f"tensor {quote(name)}", begin + first)
         at = last
     if begin + at != size:
@@ -137,9 +133,7 @@ class Payload:
     pieces: Callable[[], Iterable[Any]]
 
 
-def write_safetensors(
-    path: str, tensors: Mapping[str, Payload], metadata: Mapping[str, str] | None = None
-) -> int:
+def write_safetensors(path: str, tensors: Mapping[str, Payload], metadata: Mapping[str, str] | None = None) -> int:
     """Write a safetensors file, force it to the disk and return its size; one piece in memory at a time.
 
     The header is padded with spaces so that the first tensor begins at a multiple of 64 bytes. The file
@@ -163,9 +157,7 @@ def write_safetensors(
             for piece in payload.pieces():
                 out.write(piece)
         if out.tell() != 8 + len(header) + at:
-            raise RuntimeError(
-                f"{path}: {out.tell() - 8 - len(header)} bytes were written, {at} were promised"
-            )
+            raise RuntimeError(f"{path}: {out.tell() - 8 - len(header)} bytes were written, {at} were promised")
         out.flush()
         os.fsync(out.fileno())
     return 8 + len(header) + at

@@ -35,17 +35,13 @@ def layers_of(candidates: Iterable[Candidate]) -> list[int]:
     return sorted({c.layer for c in candidates if c.layer is not None})
 
 
-def choose(
-    candidates: Mapping[str, Candidate], tensor: str | None, layer: int | None, where: str
-) -> Candidate:
+def choose(candidates: Mapping[str, Candidate], tensor: str | None, layer: int | None, where: str) -> Candidate:
     """The one candidate that `tensor` and `layer` leave, or a DumpError that says how to choose."""
     named = {n: c for n, c in candidates.items() if n.startswith("phi")}
     pool = list((named or dict(candidates)).values())
     if tensor is not None:
         if tensor not in candidates:
-            raise DumpError(
-                f"{where}: no 2-D float tensor {quote(tensor)}; there are: {_listed(candidates.values())}"
-            )
+            raise DumpError(f"{where}: no 2-D float tensor {quote(tensor)}; there are: {_listed(candidates.values())}")
         pool = [candidates[tensor]]
     if layer is not None:
         kept = [c for c in pool if c.layer == layer]
@@ -83,9 +79,7 @@ def take_candidate(dump: Dump, tensor: str | None, layer: int | None) -> Dump:
         raise DumpError(
             f"{dump.name}: {quote(new.name)} has {new.n_rows} rows, not {dump.n_rows}; open it with tensor="
         )
-    return replace(
-        dump, segments=new.segments(), dim=new.dim, dtype=new.dtype, tensor=new.name, directions=None
-    )
+    return replace(dump, segments=new.segments(), dim=new.dim, dtype=new.dtype, tensor=new.name, directions=None)
 
 
 def take_prompts(dump: Dump, prompts: Any) -> Dump:
@@ -100,9 +94,7 @@ def take_prompts(dump: Dump, prompts: Any) -> Dump:
         wanted = wanted.astype(dump.prompt_ids.dtype)
     missing = ~np.isin(wanted, dump.prompt_ids)
     if missing.any():
-        raise ValueError(
-            f"prompts holds {quote(wanted[missing][0])}, which is not a prompt id of {dump.name}"
-        )
+        raise ValueError(f"prompts holds {quote(wanted[missing][0])}, which is not a prompt id of {dump.name}")
     rows = np.flatnonzero(np.isin(dump.prompt_ids, wanted))
     old = dump.n_rows
 
@@ -123,9 +115,7 @@ def take_prompts(dump: Dump, prompts: Any) -> Dump:
         pairs=_cut_pairs(dump.pairs, rows, old),
         texts=None if dump.texts is None else dump.texts.take(rows),
         truth=None,
-        candidates=MappingProxyType(
-            {n: cut_candidate(c) for n, c in dump.candidates.items() if c.n_rows == old}
-        ),
+        candidates=MappingProxyType({n: cut_candidate(c) for n, c in dump.candidates.items() if c.n_rows == old}),
         name=f"{dump.name} (selection)",
     )
 

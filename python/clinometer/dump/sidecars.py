@@ -22,11 +22,7 @@ def _pair_tensors(pairs: Any, n_rows: int) -> dict[str, NDArray[Any]]:
     if isinstance(pairs, Mapping):
         out = {str(name): np.asarray(value) for name, value in pairs.items()}
     else:
-        ends, prob = (
-            pairs
-            if isinstance(pairs, tuple) and len(pairs) == 2 and np.ndim(pairs[0]) == 2
-            else (pairs, None)
-        )
+        ends, prob = pairs if isinstance(pairs, tuple) and len(pairs) == 2 and np.ndim(pairs[0]) == 2 else (pairs, None)
         ends = np.asarray(ends)
         if ends.ndim != 2 or ends.shape[1] != 2:
             raise ValueError(f"pairs has shape {ends.shape}; (P, 2) is wanted")
@@ -38,12 +34,7 @@ def _pair_tensors(pairs: Any, n_rows: int) -> dict[str, NDArray[Any]]:
     count = len(out["chosen"])
     for name, array in out.items():
         is_end = name in ("chosen", "rejected")
-        if (
-            array.ndim < 1
-            or len(array) != count
-            or (is_end and array.ndim != 1)
-            or array.dtype.str[1:] not in TAGS
-        ):
+        if array.ndim < 1 or len(array) != count or (is_end and array.ndim != 1) or array.dtype.str[1:] not in TAGS:
             raise ValueError(
                 f"pairs[{quote(name)}] has shape {array.shape} and dtype {array.dtype}; {count} rows wanted"
             )

@@ -73,9 +73,7 @@ class Part:
         try:
             shaped = raw.reshape(self.shape, order="F" if self.fortran else "C")
         except ValueError as exc:
-            raise bad(
-                self.file.path, f"the shape {self.shape} cannot be held ({exc})", offset=self.offset
-            ) from exc
+            raise bad(self.file.path, f"the shape {self.shape} cannot be held ({exc})", offset=self.offset) from exc
         if self.tag == "BF16":
             return decode_bfloat16(shaped.astype(np.uint16, copy=False))
         if self.tag == "BOOL" and raw.size and raw.view(np.uint8).max() > 1:
@@ -134,9 +132,7 @@ class Tensor:
             return values
         try:
             width = values.shape[1]
-            rows = (
-                np.ascontiguousarray(values).view(f"S{width}")[:, 0] if width else np.zeros(len(values), "S1")
-            )
+            rows = np.ascontiguousarray(values).view(f"S{width}")[:, 0] if width else np.zeros(len(values), "S1")
             return np.char.decode(rows, "utf-8")
         except UnicodeDecodeError as exc:
             raise bad(self.parts[0].file.path, "text is not UTF-8", f"tensor {self.name!r}") from exc

@@ -122,9 +122,7 @@ def write_dump(
         raise ValueError(f"dtype is {quote(dtype)}; one of {', '.join(_ROW_TAGS)} or None is wanted")
     if policy not in (None, "on_policy", "off_policy"):
         raise ValueError(f"policy is {quote(policy)}; 'on_policy', 'off_policy' or None is wanted")
-    if shard_rows is not None and (
-        isinstance(shard_rows, bool) or int(shard_rows) != shard_rows or shard_rows < 1
-    ):
+    if shard_rows is not None and (isinstance(shard_rows, bool) or int(shard_rows) != shard_rows or shard_rows < 1):
         raise ValueError(f"shard_rows is {shard_rows!r}; a positive integer is wanted")
     rows = _tensors(phi, dtype)
     n_rows = rows[0].n_rows
@@ -208,9 +206,7 @@ def _columns(columns: Any, prompt_ids: Any, n_rows: int, taken: set[str]) -> dic
             continue  # a dump's own columns passed on: the ids given as such win
         out[name] = as_column(value, f"columns[{quote(name)}]", n_rows)
         if out[name].dtype.kind not in "U" and out[name].dtype.str[1:] not in TAGS:
-            raise TypeError(
-                f"columns[{quote(name)}] has dtype {out[name].dtype}, which has no place in safetensors"
-            )
+            raise TypeError(f"columns[{quote(name)}] has dtype {out[name].dtype}, which has no place in safetensors")
     return out
 
 

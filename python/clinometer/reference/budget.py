@@ -167,9 +167,7 @@ def jackknife_bias(
     return bias
 
 
-def kl_horizon(
-    scores: npt.ArrayLike, prompt_ids: npt.ArrayLike | None = None, **policy: Unpack[BaseOptions]
-) -> Array:
+def kl_horizon(scores: npt.ArrayLike, prompt_ids: npt.ArrayLike | None = None, **policy: Unpack[BaseOptions]) -> Array:
     """Largest KL at which the rows still estimate the tilt, (K,) nats (theory 2, "KL horizon").
 
     The cap is `log(m)/2` times the omega share of prompts with n >= 2, m their median n. Of 64 geometric

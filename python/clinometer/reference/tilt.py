@@ -302,7 +302,5 @@ def tilted_mean(
     grid = broadcast_betas(betas, t.shape[1])
     mean = np.empty((*grid.shape, rows.shape[1]))
     for (k, b), beta in np.ndenumerate(grid):
-        mean[k, b] = average(
-            blocks, [tilt_block(t[:, k], block, float(beta)).p @ rows[block.rows] for block in blocks]
-        )
+        mean[k, b] = average(blocks, [tilt_block(t[:, k], block, float(beta)).p @ rows[block.rows] for block in blocks])
     return mean

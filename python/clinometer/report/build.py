@@ -144,13 +144,13 @@ def _listed(names: tuple[str, ...], length: str) -> str | None:
     return next((n for n in names if n in (length, "-" + length)), None)
 
 
-def _judges(
-    dump: Dump, constitutions: Any, pairs: Any, names: tuple[str, ...]
-) -> tuple[list[Any], bool, list[str]]:
+def _judges(dump: Dump, constitutions: Any, pairs: Any, names: tuple[str, ...]) -> tuple[list[Any], bool, list[str]]:
     """What tilts: constitutions and pairs, else those values that are complete."""
     judges: list[Any] = []
     if constitutions is not None:
-        many = isinstance(constitutions, (list, tuple)) and any(not np.isscalar(c) or isinstance(c, str) for c in constitutions)
+        many = isinstance(constitutions, (list, tuple)) and any(
+            not np.isscalar(c) or isinstance(c, str) for c in constitutions
+        )
         judges += list(constitutions) if many else [constitutions]
     if pairs is not None:
         judges.append(_pair_fit(dump, pairs))
@@ -158,7 +158,9 @@ def _judges(
         return judges, False, []
     call = prepare(dump, None, list(names))
     complete = ~np.isnan(np.asarray(call.values)).any(axis=0)
-    skipped = [f"{n} has unlabelled rows, so it cannot act as a judge" for n, c in zip(names, complete, strict=True) if not c]
+    skipped = [
+        f"{n} has unlabelled rows, so it cannot act as a judge" for n, c in zip(names, complete, strict=True) if not c
+    ]
     kept = [n for n, c in zip(names, complete, strict=True) if c]
     if not kept:
         raise ValueError("constitutions is None and every value has unlabelled rows; pass constitutions=")
@@ -186,7 +188,12 @@ def _direction(u_gen: Any) -> Any:
 
 
 def _net(
-    dump: Dump, judges: list[Any], shown: tuple[str, ...], kl: Any, length: str | None, options: dict[str, Any]
+    dump: Dump,
+    judges: list[Any],
+    shown: tuple[str, ...],
+    kl: Any,
+    length: str | None,
+    options: dict[str, Any],
 ) -> TiltResult | None:
     if length is None or not np.isfinite(dump.column(length).astype(np.float64)).all():
         return None
@@ -218,7 +225,9 @@ def _geometry(
     return quality, pareto_cone(fit.vectors, moments(dump, **within)), []
 
 
-def _examples(made: Report, dump: Dump, judges: list[Any], texts: Any, options: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+def _examples(
+    made: Report, dump: Dump, judges: list[Any], texts: Any, options: dict[str, Any]
+) -> tuple[dict[str, Any], ...]:
     from .moved import moved_rows
 
     return moved_rows(made, dump, judges, texts, options)

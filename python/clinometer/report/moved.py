@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 __all__ = ["moved_rows"]
 
 
-def moved_rows(report: Report, dump: Dump, judges: list[Any], texts: Any, options: dict[str, Any], n: int = 3) -> tuple[dict[str, Any], ...]:
+def moved_rows(
+    report: Report, dump: Dump, judges: list[Any], texts: Any, options: dict[str, Any], n: int = 3
+) -> tuple[dict[str, Any], ...]:
     """The n rows with the largest and the n with the smallest ratio pi_C / pi0: row, prompt_id, ratio, text."""
     if len(texts) != dump.n_rows:
         raise ValueError(f"texts has {len(texts)} entries, wanted {dump.n_rows}: one per row of the dump")
@@ -32,7 +34,12 @@ def moved_rows(report: Report, dump: Dump, judges: list[Any], texts: Any, option
     ids = np.repeat(call.population.ids, call.population.sizes)
     rows = call.population.rows
     return tuple(
-        {"row": int(rows[i]), "prompt_id": str(ids[i]), "ratio": float(np.exp(ratio[i])), "text": _text(texts[int(rows[i])])}
+        {
+            "row": int(rows[i]),
+            "prompt_id": str(ids[i]),
+            "ratio": float(np.exp(ratio[i])),
+            "text": _text(texts[int(rows[i])]),
+        }
         for i in ends
     )
 

@@ -30,9 +30,7 @@ def markup(text: object) -> str:
 
 def width(text: str) -> int:
     """Terminal columns of visible text: combining marks take none, wide characters two."""
-    return sum(
-        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text
-    )
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
 
 
 def fit(text: object, columns: int) -> str:

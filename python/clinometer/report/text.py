@@ -118,7 +118,11 @@ def _row(report: Report, k: int, b: int, j: int) -> str:
 def _values(report: Report) -> list[str]:
     """One line a value: spread, how well it is encoded, how judges correlate with it."""
     q = report.encoding_quality
-    header = "    " + fit("value", NAME) + f"{'baseline':>10}{'within sd':>11}{'R2 out of fold':>16}{'95 %':>17}{'r':>7}{'AUC':>7}"
+    header = (
+        "    "
+        + fit("value", NAME)
+        + f"{'baseline':>10}{'within sd':>11}{'R2 out of fold':>16}{'95 %':>17}{'r':>7}{'AUC':>7}"
+    )
     lines = ["values (encoding quality of a ridge direction, within prompts, out of fold)", header]
     for j, name in enumerate(report.values):
         line = "    " + fit(name, NAME) + f"{number(report.tilt.baseline[j], sign=False):>10}"

@@ -17,7 +17,7 @@ from .safe import visible
 if TYPE_CHECKING:
     from .report import Report
 
-__all__ = ["Choice", "Z95", "choose", "selection_z", "verdict"]
+__all__ = ["Z95", "Choice", "choose", "selection_z", "verdict"]
 
 Floats = NDArray[np.float64]
 Z95 = NormalDist().inv_cdf(0.975)
@@ -106,7 +106,7 @@ def verdict(report: Report) -> str:
     assert best is not None  # None only under a floor
     judge = f"{visible(best.constitution)} at {best.kl:g} nats"
     if report.self_judged:
-        judge = f"the value {judge}, used as its own judge,"
+        judge = f"the value {visible(best.constitution)} used as a judge at {best.kl:g} nats"
     gains = ", ".join(f"{visible(v)} {g:+.3g}" for v, g in zip(best.values, best.gain, strict=True))
     paid = f"95 % bounds, corrected for {best.n_cells} cells" if best.n_cells > 1 else "95 % bounds"
     return " ".join([_claim(best, judge, gains, paid), *_caveats(report, best)])
@@ -119,7 +119,7 @@ def _claim(best: Choice, judge: str, gains: str, paid: str) -> str:
 
     match best.kind:
         case "pareto_improving":
-            return f"{_capital(judge)} raises every value: {gains} ({paid})."
+            return f"{_start(judge)} raises every value: {gains} ({paid})."
         case "pareto_degrading":
             return f"Even the best choice, {judge}, lowers every value: {gains} ({paid})."
         case "tradeoff":
@@ -130,13 +130,13 @@ def _claim(best: Choice, judge: str, gains: str, paid: str) -> str:
         case "weakly_improving" | "weakly_degrading" | "neutral":
             words = {"weakly_improving": "raises some values and moves no other", "neutral": "moves no value"}
             did = words.get(best.kind, "lowers some values and moves no other")
-            return f"{_capital(judge)} {did}: {gains} ({paid})."
+            return f"{_start(judge)} {did}: {gains} ({paid})."
     settled = [f"{word} {up_or_down(up)}" for up, word in ((True, "raises"), (False, "lowers")) if up_or_down(up)]
     known = f"; what is settled: it {' and '.join(settled)}" if settled else ""
     return f"Cannot tell whether any choice improves every value: the best, {judge}, gives {gains} ({paid}){known}."
 
 
-def _capital(text: str) -> str:
+def _start(text: str) -> str:
     return text if not text.startswith("the value ") else "T" + text[1:]
 
 
@@ -148,8 +148,8 @@ def _caveats(report: Report, best: Choice) -> list[str]:
         out.append(f"{whose}: this is a re-weighting of them, not a forecast.")
     if best.past_horizon:
         out.append(
-            f"The KL is past the horizon of {report.tilt.kl_horizon[best.index[0]]:.2g} nats that "
-            f"{d.responses[1]:g} responses per prompt support, so the size of the gains is biased towards zero."
+            f"No KL asked for lies within the horizon ({report.tilt.kl_horizon[best.index[0]]:.2g} nats) that "
+            f"{d.responses[1]:g} responses per prompt support: the size of the gains is biased towards zero."
         )
     length = _length_caveat(report, best)
     return [*out, length] if length else out
@@ -171,5 +171,3 @@ def _length_caveat(report: Report, best: Choice) -> str | None:
     if not lost:
         return None
     return f"Net of length this is no longer settled for {', '.join(lost)}."
-
-

@@ -9,13 +9,22 @@ from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 
-__all__ = ["Floats", "as_covariance", "as_gram", "as_rows", "as_vector", "check_metric", "spectrum", "times_sigma"]
+__all__ = [
+    "Floats",
+    "as_covariance",
+    "as_gram",
+    "as_rows",
+    "as_vector",
+    "check_metric",
+    "spectrum",
+    "times_sigma",
+]
 
 
 def as_rows(name: str, value: Any, dim: int | None = None) -> Floats:
-    """`value` as finite float64 rows (K, d); a 1-D input is one row, an object with `.vectors` is unwrapped."""
+    """`value` as finite float64 rows (K, d); 1-D is one row, an object with `.vectors` is unwrapped."""
     value = getattr(value, "vectors", value)
-    rows = np.asarray(value, dtype=np.float64)
+    rows: Floats = np.asarray(value, dtype=np.float64)
     if rows.ndim == 1:
         rows = rows[None, :]
     if rows.ndim != 2:
@@ -32,7 +41,7 @@ def as_vector(name: str, value: Any, dim: int | None = None) -> Floats:
     rows = as_rows(name, value, dim)
     if rows.shape[0] != 1:
         raise ValueError(f"{name} holds {rows.shape[0]} rows; wanted one direction (d,)")
-    return rows[0]
+    return np.asarray(rows[0], np.float64)
 
 
 def as_covariance(sigma: Any, dim: int | None = None) -> Floats | None:

@@ -14,9 +14,7 @@ __all__ = ["pareto_fraction"]
 RESOLUTION = 1e-8
 
 
-def pareto_fraction(
-    gram: ArrayLike, *, n_points: int = 8192, n_shifts: int = 12, random_state: int = 0
-) -> float:
+def pareto_fraction(gram: ArrayLike, *, n_points: int = 8192, n_shifts: int = 12, random_state: int = 0) -> float:
     """Share of isotropic directions that improve all k values.
 
     P(Z > 0) for Z ~ N(0, R), R the normalised Gram (theory 8, solid angle). The metric is the Gram's:

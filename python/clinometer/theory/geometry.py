@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from clinometer.results import Result
 from clinometer.theory._arrays import (
     Floats,
     as_covariance,
@@ -17,7 +18,6 @@ from clinometer.theory._arrays import (
     spectrum,
     times_sigma,
 )
-from clinometer.results import Result
 
 __all__ = ["WorstDirection", "policy_direction", "robustness_radius", "score_correlation", "worst_direction"]
 
@@ -36,7 +36,7 @@ def _sigma_sd(rows: Floats, sigma: Floats | None) -> Floats:
     if sigma is not None:
         scale = np.einsum("kd,kd->k", np.abs(rows), np.abs(rows) @ np.abs(sigma))
         variance = np.where(variance > 4.0 * np.finfo(np.float64).eps * scale, variance, 0.0)
-    return np.sqrt(variance)
+    return np.asarray(np.sqrt(variance), dtype=np.float64)
 
 
 def score_correlation(u: Any, v: Any, sigma: Any = None) -> Floats:
@@ -71,7 +71,8 @@ def score_correlation(u: Any, v: Any, sigma: Any = None) -> Floats:
     product = times_sigma(left, matrix) @ right.T
     correlation = np.full(product.shape, np.nan)
     np.divide(product, scale, out=correlation, where=scale > 0.0)
-    return np.clip(correlation, -1.0, 1.0)
+    clipped: Floats = np.clip(correlation, -1.0, 1.0)
+    return clipped
 
 
 def _scaled_matrix(matrix: Floats) -> Floats:
@@ -112,9 +113,7 @@ def policy_direction(u_gen: Any, u_c: Any, beta: ArrayLike) -> Floats:
     return base + rows[:, None, :] / betas[None, :, None]
 
 
-def robustness_radius(
-    u_star: Any, u_c: Any, sigma: Any = None, *, metric: Literal["kl", "euclid"] = "kl"
-) -> Floats:
+def robustness_radius(u_star: Any, u_c: Any, sigma: Any = None, *, metric: Literal["kl", "euclid"] = "kl") -> Floats:
     """How far a constitution's direction can move before its first-order gain turns negative.
 
     u*' Sigma u_C / |Sigma u*| in Euclidean length, u*' Sigma u_C / sd(<u*, phi>) in units of the score's
@@ -153,7 +152,7 @@ def robustness_radius(
 
 @dataclass(frozen=True, repr=False, eq=False)
 class WorstDirection(Result):
-    """The most harmful direction of a span, and the product u*' Sigma v it reaches (divide by beta for a gain)."""
+    """The most harmful direction of a span, and the product u*' Sigma v it reaches (beta times the gain)."""
 
     direction: Floats
     value: float

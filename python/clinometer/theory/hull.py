@@ -1,8 +1,8 @@
 """Smallest point of a hull of unit rows, and the exact evaluation of what proves a cone open or empty.
 
-min |v|^2 subject to <a_j, v> >= 1 is the dual of the min-norm point of conv{a_j}: the point is v / |v|^2 and the
-margin 1 / |v| (theory 8, solver). Solving for v from a QR of the active rows keeps its relative accuracy when the
-hull passes close to the origin; adding the rows up, or working from their Gram, cancels it.
+min |v|^2 subject to <a_j, v> >= 1 is the dual of the min-norm point of conv{a_j}: the point is v / |v|^2
+and the margin 1 / |v| (theory 8, solver). Solving for v from a QR of the active rows keeps its relative
+accuracy when the hull passes close to the origin; adding the rows up, or working from their Gram, cancels it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,15 @@ from numpy.typing import NDArray
 
 from clinometer.theory._arrays import Floats
 
-__all__ = ["Hull", "certificate_residual", "equal_products", "exact_dot", "is_witness", "smallest_point", "unit_rows"]
+__all__ = [
+    "Hull",
+    "certificate_residual",
+    "equal_products",
+    "exact_dot",
+    "is_witness",
+    "smallest_point",
+    "unit_rows",
+]
 
 _EPS = float(np.finfo(np.float64).eps)
 DEPENDENT = 8.0 * _EPS
@@ -23,7 +31,7 @@ DEPENDENT = 8.0 * _EPS
 
 @dataclass(frozen=True)
 class Hull:
-    """`open`: <a_j, normal> >= 1 with equality where weights > 0; otherwise weights' rows = 0 up to the tolerance.
+    """`open`: <a_j, normal> >= 1, equal where weights > 0; otherwise the weighted sum of the rows vanishes.
 
     `weights` lies in the simplex; `settled` is False if rounding kept the method from finishing.
     """
@@ -43,7 +51,7 @@ def unit_rows(rows: Floats) -> Floats:
 
 
 def smallest_point(rows: Floats, *, dependent: float = DEPENDENT) -> Hull:
-    """Dual active set (Goldfarb and Idnani) on unit rows (k, r); `dependent` is what counts as no new direction.
+    """Dual active set (Goldfarb, Idnani) on unit rows (k, r); `dependent` is what counts as nothing new.
 
     Each round adds the most violated row; the objective grows strictly, so no set of active rows returns.
     Costs O(k) rounds of one QR.
@@ -61,7 +69,7 @@ def smallest_point(rows: Floats, *, dependent: float = DEPENDENT) -> Hull:
         blocked = _enter(rows, active, duals, entering, slack[entering], dependent)
         if blocked is not None:
             weights = np.zeros(k)
-            weights[active + [entering]] = blocked
+            weights[[*active, entering]] = blocked
             return Hull(False, True, np.zeros(r), weights / weights.sum(), 0.0)
         duals, normal = _equal(rows, active)
     return _opened(k, active, duals, normal, settled=False)
@@ -77,7 +85,7 @@ def _opened(k: int, active: list[int], duals: Floats, normal: Floats, *, settled
 def _enter(
     rows: Floats, active: list[int], duals: Floats, entering: int, slack: float, dependent: float
 ) -> Floats | None:
-    """Make `entering` active, dropping rows whose multiplier reaches zero; multipliers that block it, if any do."""
+    """Make `entering` active, dropping rows whose multiplier reaches 0; what blocks it, if anything does."""
     while True:
         frame, triangle = np.linalg.qr(rows[active].T)
         along = frame.T @ rows[entering]
@@ -111,8 +119,8 @@ def _equal(rows: Floats, active: list[int]) -> tuple[Floats, Floats]:
 def equal_products(rows: Floats, support: NDArray[np.bool_]) -> Floats | None:
     """A vector with the same product on all rows of the support, if double precision resolves one.
 
-    For rows such as (1, 0), (-1, 1e-16) it exists and is accurate. For rows that are dependent up to their own
-    rounding it comes out with products that differ wildly, and is refused: that rounding proves nothing.
+    For rows such as (1, 0), (-1, 1e-16) it exists and is accurate. For rows that are dependent up to their
+    own rounding its products differ wildly, and it is refused: that rounding proves nothing.
     """
     active = np.flatnonzero(support)
     if active.size > rows.shape[1]:
@@ -140,18 +148,19 @@ def exact_dot(a: Floats, b: Floats) -> Fraction:
     first = np.ldexp(left, 53).astype(np.int64).tolist()
     second = np.ldexp(right, 53).astype(np.int64).tolist()
     total = sum((x * y) << (e - base) for x, y, e in zip(first, second, exponents, strict=True))
-    return Fraction(total) * Fraction(2) ** (base - 106)
+    power = base - 106
+    return Fraction(total << power) if power >= 0 else Fraction(total, 1 << -power)
 
 
 def is_witness(rows: Floats, normal: Floats) -> bool:
-    """Whether <a_j, normal> > 0 for every row, exactly; rational arithmetic runs only where f64 cannot tell."""
+    """Whether <a_j, normal> > 0 for every row, exactly; rationals run only where f64 cannot tell."""
     if not (np.isfinite(normal).all() and normal.any()):
         return False
     _, exponent = np.frexp(np.abs(rows).max(axis=1, initial=0.0))
     scaled = np.ldexp(rows, -exponent[:, None])
     vector = np.ldexp(normal, -int(np.frexp(np.abs(normal).max())[1]))
     products = scaled @ vector
-    # Standard bound of a dot product in any order, plus what scaling may have pushed below the smallest normal.
+    # The bound of a dot product summed in any order, plus what scaling may have pushed out of range.
     doubt = (rows.shape[1] + 2) * _EPS * (np.abs(scaled) @ np.abs(vector)) + rows.shape[1] * 1e-300
     if (products < -doubt).any():
         return False

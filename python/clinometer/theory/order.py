@@ -47,6 +47,7 @@ def expected_max_normal(n: ArrayLike) -> Floats:
     log_pdf = -0.5 * nodes**2 - 0.5 * np.log(2.0 * np.pi)
     result = np.empty(distinct.size)
     for i, m in enumerate(distinct):
-        result[i] = 0.0 if m == 1.0 else _STEP * float(nodes @ np.exp(np.log(m) + (m - 1.0) * log_cdf + log_pdf))
+        density = np.exp(np.log(m) + (m - 1.0) * log_cdf + log_pdf)
+        result[i] = 0.0 if m == 1.0 else _STEP * float(nodes @ density)
     out: Floats = result[inverse].reshape(counts.shape)
     return out[()]

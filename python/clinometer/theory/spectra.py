@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from clinometer.theory._arrays import Floats, as_covariance, as_rows, spectrum
 from clinometer.results import Result
+from clinometer.theory._arrays import Floats, as_covariance, as_rows, spectrum
 
 __all__ = ["EffectiveRank", "ValueConcentration", "effective_rank", "value_concentration"]
 
@@ -157,7 +157,7 @@ def value_concentration(
 def _share(part: Floats, whole: Floats) -> Floats:
     out = np.full(part.shape, np.nan)
     np.divide(part, whole, out=out, where=whole > 0.0)
-    return np.minimum(out, 1.0)
+    return np.asarray(np.minimum(out, 1.0), dtype=np.float64)
 
 
 def _variance_null(eigenvalues: Floats, m: int, draws: int, random_state: int) -> Floats:

@@ -84,15 +84,20 @@ def classify(profile: ArrayLike, *, se: ArrayLike | None = None, z: float = 1.96
     settled, zeros = known.all(axis=1), (sign == 0).any(axis=1)
     names = np.select(
         [up & down, ~settled, up & ~zeros, down & ~zeros, up, down],
-        ["tradeoff", "undetermined", "pareto_improving", "pareto_degrading", "weakly_improving", "weakly_degrading"],
+        [
+            "tradeoff",
+            "undetermined",
+            "pareto_improving",
+            "pareto_degrading",
+            "weakly_improving",
+            "weakly_degrading",
+        ],
         "neutral",
     )
     return names.astype(np.str_)
 
 
-def optimal_direction(
-    values: Any, sigma: Any, weights: ArrayLike, *, metric: Literal["kl", "euclid"] = "kl"
-) -> Floats:
+def optimal_direction(values: Any, sigma: Any, weights: ArrayLike, *, metric: Literal["kl", "euclid"] = "kl") -> Floats:
     """Direction that raises a weighted sum of values most for its budget.
 
     With u_w = sum_j w_j u_j (theory 8, Prop 23): "kl" (v' Sigma v = 1) gives u_w / sd(<u_w, phi>), with value

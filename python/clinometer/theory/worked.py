@@ -1,4 +1,4 @@
-"""Worked examples: the two-dimensional toy (theory 3) and the pooled covariance that promises the wrong sign."""
+"""Worked examples: the two-dimensional toy (theory 3) and a pooled covariance of the wrong sign."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clinometer.theory._arrays import Floats
 from clinometer.results import Result
+from clinometer.theory._arrays import Floats
 from clinometer.theory.geometry import policy_direction, score_correlation
 
 __all__ = ["PooledVersusWithin", "ToyExample", "pooled_versus_within", "toy_example"]
@@ -27,7 +27,8 @@ class ToyExample(Result):
     kl: Floats
 
     def __str__(self) -> str:
-        head = f"{'constitution':<13}{'beta':>5}  {'u_gen + u_C/beta':<18}{'normalised':<18}{'cosine':<17}{'gain':>7}{'KL':>6}"
+        head = f"{'constitution':<13}{'beta':>5}  {'u_gen + u_C/beta':<18}{'normalised':<18}"
+        head += f"{'cosine':<17}{'gain':>7}{'KL':>6}"
         lines = [head]
         for i, name in enumerate(self.names):
             pairs = [f"({v[0]:.3f}, {v[1]:.3f})" for v in (self.vector[i], self.normalised[i])]

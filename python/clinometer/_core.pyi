@@ -1,0 +1,221 @@
+"""
+The compiled core of clinometer: kernels, the fold and its statistics.
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import typing
+
+import numpy
+import numpy.typing
+
+__all__: list[str] = [
+    "LEAF_ROWS",
+    "CovarianceProjection",
+    "CrossCovariance",
+    "LogRatios",
+    "MappedFile",
+    "Moments",
+    "Scan",
+    "Scores",
+    "Statistic",
+    "Tilt",
+    "WeightedRows",
+    "isa",
+    "isa_available",
+    "isa_select",
+    "non_finite_rows",
+]
+
+class Statistic:
+    """
+    A mergeable state of one pass.
+    """
+
+    __hash__: typing.ClassVar[None] = None
+    def __eq__(self, arg0: Statistic) -> bool: ...
+    def empty(self) -> Statistic: ...
+    def finish(self) -> dict: ...
+    def merge(self, arg0: Statistic) -> None:
+        """
+        Absorb the state of later rows; it is used up.
+        """
+    def state(self) -> bytes: ...
+
+class Moments(Statistic):
+    """
+    Mean and covariance by fold.
+    """
+    def __getstate__(self) -> bytes: ...
+    def __init__(
+        self,
+        arg0: typing.SupportsInt | typing.SupportsIndex,
+        arg1: typing.SupportsInt | typing.SupportsIndex,
+        arg2: typing.SupportsInt | typing.SupportsIndex,
+        arg3: typing.SupportsInt | typing.SupportsIndex,
+        arg4: bool,
+    ) -> None: ...
+    def __repr__(self) -> str: ...
+    def __setstate__(self, arg0: bytes) -> None: ...
+
+class CovarianceProjection(Statistic):
+    """
+    Sigma U without Sigma.
+    """
+    def __getstate__(self) -> bytes: ...
+    def __init__(
+        self,
+        arg0: typing.SupportsInt | typing.SupportsIndex,
+        arg1: typing.SupportsInt | typing.SupportsIndex,
+        arg2: typing.SupportsInt | typing.SupportsIndex,
+        arg3: typing.SupportsInt | typing.SupportsIndex,
+    ) -> None: ...
+    def __repr__(self) -> str: ...
+    def __setstate__(self, arg0: bytes) -> None: ...
+
+class CrossCovariance(Statistic):
+    """
+    Covariance of scores and values.
+    """
+    def __getstate__(self) -> bytes: ...
+    def __init__(
+        self,
+        arg0: typing.SupportsInt | typing.SupportsIndex,
+        arg1: typing.SupportsInt | typing.SupportsIndex,
+        arg2: typing.SupportsInt | typing.SupportsIndex,
+        arg3: typing.SupportsInt | typing.SupportsIndex,
+        arg4: typing.SupportsInt | typing.SupportsIndex,
+    ) -> None: ...
+    def __repr__(self) -> str: ...
+    def __setstate__(self, arg0: bytes) -> None: ...
+
+class Tilt(Statistic):
+    """
+    Exact tilt with its expansions and errors.
+    """
+    def __getstate__(self) -> bytes: ...
+    def __init__(
+        self,
+        arg0: typing.SupportsInt | typing.SupportsIndex,
+        arg1: typing.SupportsInt | typing.SupportsIndex,
+        arg2: typing.SupportsInt | typing.SupportsIndex,
+        arg3: typing.SupportsInt | typing.SupportsIndex,
+        arg4: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+        arg5: bool,
+    ) -> None: ...
+    def __repr__(self) -> str: ...
+    def __setstate__(self, arg0: bytes) -> None: ...
+
+class Scores(Statistic):
+    """
+    Writes scores.
+    """
+    def __getstate__(self) -> bytes: ...
+    def __init__(
+        self,
+        arg0: typing.SupportsInt | typing.SupportsIndex,
+        arg1: typing.SupportsInt | typing.SupportsIndex,
+        arg2: numpy.ndarray[typing.Any, numpy.dtype[typing.Any]],
+        arg3: bool,
+        arg4: bool,
+    ) -> None: ...
+    def __repr__(self) -> str: ...
+    def __setstate__(self, arg0: bytes) -> None: ...
+
+class LogRatios(Statistic):
+    """
+    Writes log-ratios.
+    """
+    def __getstate__(self) -> bytes: ...
+    def __init__(
+        self,
+        arg0: typing.SupportsInt | typing.SupportsIndex,
+        arg1: typing.SupportsInt | typing.SupportsIndex,
+        arg2: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+        arg3: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+    ) -> None: ...
+    def __repr__(self) -> str: ...
+    def __setstate__(self, arg0: bytes) -> None: ...
+
+class WeightedRows(Statistic):
+    """
+    Weighted sums of rows.
+    """
+    def __getstate__(self) -> bytes: ...
+    def __init__(
+        self,
+        arg0: typing.SupportsInt | typing.SupportsIndex,
+        arg1: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+    ) -> None: ...
+    def __repr__(self) -> str: ...
+    def __setstate__(self, arg0: bytes) -> None: ...
+
+class MappedFile:
+    """
+    A read-only map of a plain file that survives the file shrinking.
+    """
+    def __init__(self, path: str) -> None: ...
+    def check(self) -> None: ...
+    @property
+    def path(self) -> str: ...
+    @property
+    def size(self) -> int: ...
+
+class Scan:
+    """
+    The one ordered fold over any number of statistics.
+    """
+    def __init__(self, statistics: collections.abc.Sequence[Statistic]) -> None: ...
+    def absorb(
+        self,
+        *,
+        segments: list,
+        dtype: typing.SupportsInt | typing.SupportsIndex,
+        n_dump: typing.SupportsInt | typing.SupportsIndex,
+        d: typing.SupportsInt | typing.SupportsIndex,
+        n_rows: typing.SupportsInt | typing.SupportsIndex,
+        offsets: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
+        order: typing.Annotated[numpy.typing.ArrayLike, numpy.int64] | None = None,
+        weight: typing.Annotated[numpy.typing.ArrayLike, numpy.float64] | None = None,
+        omega: typing.Annotated[numpy.typing.ArrayLike, numpy.float64] | None = None,
+        unbias: typing.Annotated[numpy.typing.ArrayLike, numpy.float64] | None = None,
+        cluster: typing.Annotated[numpy.typing.ArrayLike, numpy.int64] | None = None,
+        fold: typing.Annotated[numpy.typing.ArrayLike, numpy.int64] | None = None,
+        directions: typing.Annotated[numpy.typing.ArrayLike, numpy.float64] | None = None,
+        n_folds: typing.SupportsInt | typing.SupportsIndex = 1,
+        columns: typing.Annotated[numpy.typing.ArrayLike, numpy.float64] | None = None,
+        values: typing.Annotated[numpy.typing.ArrayLike, numpy.float64] | None = None,
+        kept: typing.Annotated[numpy.typing.ArrayLike, numpy.float64] | None = None,
+        n_threads: typing.SupportsInt | typing.SupportsIndex = 1,
+        in_double: bool = False,
+        progress: typing.Any = None,
+        begin: typing.SupportsInt | typing.SupportsIndex = 0,
+        end: typing.SupportsInt | typing.SupportsIndex = -1,
+    ) -> None: ...
+    def collapse(self) -> list[Statistic]: ...
+    @property
+    def non_finite(self) -> int:
+        """
+        A row with NaN or Inf that ended a pass, or -1.
+        """
+
+def isa() -> str:
+    """
+    The kernel table in use.
+    """
+
+def isa_available() -> list[str]:
+    """
+    Kernel tables this build holds and this CPU runs, narrowest first.
+    """
+
+def isa_select(name: str) -> None: ...
+def non_finite_rows(
+    segments: list,
+    dtype: typing.SupportsInt | typing.SupportsIndex,
+    n: typing.SupportsInt | typing.SupportsIndex,
+    d: typing.SupportsInt | typing.SupportsIndex,
+) -> numpy.typing.NDArray[numpy.int64]: ...
+
+LEAF_ROWS: int = 8192

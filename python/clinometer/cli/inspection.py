@@ -1,0 +1,133 @@
+"""What `clinometer inspect` shows of a dump."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import re
+import warnings
+from typing import Any
+
+import numpy as np
+
+from .. import _core
+from ..dump import Dump, open_dump
+from ..errors import DumpError
+from ..inputs import segments_of
+from ..population import Population, population
+from ..report.safe import fit, visible, width
+from ..report.text import number
+
+__all__ = ["look", "shown"]
+
+_HINT = re.compile(r"choose with tensor=('[^'\\]*'|\"[^\"\\]*\")")
+
+
+def look(args: argparse.Namespace) -> dict[str, Any]:
+    """Everything `inspect` says, as plain data."""
+    dump, chosen = _open(args)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # said below, in its own words
+        p = population(dump.n_rows, dump.prompt_ids)
+    sizes = p.sizes
+    bad = _core.non_finite_rows(*segments_of(dump)) if dump.n_rows else np.zeros(0, np.int64)
+    out: dict[str, Any] = {
+        "name": dump.name, "n_rows": dump.n_rows, "dim": dump.dim, "dtype": dump.dtype, "tensor": dump.tensor,
+        "sites": [
+            {"name": c.name, "layer": c.layer, "rows": c.n_rows, "dim": c.dim, "dtype": c.dtype}
+            for c in dump.candidates.values()
+        ],
+        "n_prompts": dump.n_prompts, "has_prompt_ids": dump.prompt_ids is not None,
+        "responses": [int(sizes.min()), float(np.median(sizes)), int(sizes.max())] if len(sizes) else [0, 0.0, 0],
+        "n_singletons": int((sizes == 1).sum()), "policy": dump.policy, "source": dict(dump.source or {}),
+        "n_nonfinite_rows": len(bad), "columns": [_column(n, dump.columns[n], p) for n in dump.columns],
+        "extras": {n: list(a.shape) for n, a in dump.extras.items() if n not in dump.candidates},
+    }  # fmt: skip
+    out["warnings"] = _warnings(dump, out, chosen)
+    return out
+
+
+def _open(args: argparse.Namespace) -> tuple[Dump, bool]:
+    """The dump, and whether its tensor had to be chosen here: inspecting must work before anyone knows the names."""
+    rest = {
+        "layer": args.layer, "prompt_ids": args.prompt_ids, "columns": args.columns, "policy": args.policy,
+        "nonfinite": args.nonfinite,
+    }  # fmt: skip
+    try:
+        return open_dump(args.dump, tensor=args.tensor, **rest), False
+    except DumpError as error:
+        hint = _HINT.search(str(error))
+        if hint is None:
+            raise
+        return open_dump(args.dump, tensor=ast.literal_eval(hint[1]), **rest), True
+
+
+def _column(name: str, column: Any, p: Population) -> dict[str, Any]:
+    out: dict[str, Any] = {"name": name, "dtype": str(column.dtype)}
+    if column.dtype.kind not in "fiub":
+        return {**out, "distinct": len(np.unique(column))}
+    a = np.asarray(column, np.float64)
+    seen = np.isfinite(a)
+    out |= {"nan": int(np.isnan(a).sum()), "mean": float(a[seen].mean()) if seen.any() else float("nan")}
+    labelled = p.labelled(np.where(seen, a, np.nan))
+    f, w = np.where(seen, a, 0.0)[labelled.rows], labelled.row_weight()
+    if not seen.any():
+        return {**out, "within_sd": float("nan")}
+    centred = f - np.repeat(np.add.reduceat(w * f, p.offsets[:-1]), p.sizes)
+    variance = labelled.prompt_weight() @ np.add.reduceat(w * centred**2, p.offsets[:-1])
+    return {**out, "within_sd": float(np.sqrt(variance))}
+
+
+def _warnings(dump: Dump, found: dict[str, Any], chosen: bool) -> list[str]:
+    out = []
+    if chosen:
+        out.append(f"several tensors can be phi; shown is {dump.tensor}, choose with --tensor or --layer")
+    if dump.prompt_ids is None:
+        out.append("no prompt ids: all rows would be taken as one prompt; pass --prompt-ids")
+    if found["n_singletons"]:
+        out.append(
+            f"{found['n_singletons']} of {found['n_prompts']} prompts have a single response: no tilt moves them"
+        )
+    if 1 < found["responses"][1] <= 4:
+        out.append("four responses per prompt or fewer: only first-order gains are estimates for the policy")
+    if dump.policy is None:
+        out.append("policy unknown: results are a re-weighting of these rows, not a forecast")
+    elif dump.policy == "off_policy":
+        out.append("off policy: results are a re-weighting of these rows, not a forecast")
+    if found["n_nonfinite_rows"]:
+        out.append(
+            f"{found['n_nonfinite_rows']} rows hold NaN or Inf: passes refuse them; --nonfinite drop leaves out their prompts"
+        )
+    if not dump.has_column("n_tokens"):
+        out.append("no column n_tokens: gains cannot be seen net of length")
+    return out
+
+
+def shown(found: dict[str, Any]) -> str:
+    """The same as text."""
+    low, middle, high = found["responses"]
+    lines = [
+        f"{visible(found['name'])}: {found['n_rows']} rows x {found['dim']} {found['dtype']}"
+        + (f", tensor {visible(found['tensor'])}" if found["tensor"] is not None else ""),
+        f"{found['n_prompts']} prompts, responses per prompt {low:g} / {middle:g} / {high:g} (min / median / max)",
+        f"policy {found['policy'] or 'unknown'}",
+    ]
+    if found["source"]:
+        lines.append("source " + visible(", ".join(f"{k}: {v}" for k, v in found["source"].items()))[:300])
+    if found["sites"]:
+        lines += ["", "sites"]
+        lines += [f"  {visible(s['name'])}  {s['rows']} x {s['dim']} {s['dtype']}" for s in found["sites"]]
+    room = min(48, max([width(visible(c["name"])) for c in found["columns"]] + [6]))
+    lines += ["", "  " + fit("column", room) + f"  {'dtype':<9}{'mean':>12}{'within sd':>12}{'NaN':>9}"]
+    lines += ["  " + fit(c["name"], room) + "  " + _line(c) for c in found["columns"]]
+    if found["extras"]:
+        lines += ["", "other tensors"]
+        lines += [f"  {visible(n)}  {' x '.join(map(str, s))}" for n, s in found["extras"].items()]
+    lines += ["", *[f"warning: {visible(w)}" for w in found["warnings"]]]
+    return "\n".join(line.rstrip() for line in lines).rstrip()
+
+
+def _line(c: dict[str, Any]) -> str:
+    if "distinct" in c:
+        return f"{visible(c['dtype']):<9}{c['distinct']:>12} distinct"
+    return f"{c['dtype']:<9}{number(c['mean'], sign=False):>12}{number(c['within_sd'], sign=False):>12}{c['nan']:>9}"
