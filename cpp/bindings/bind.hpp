@@ -1,9 +1,9 @@
 // bind<S>: one line in module.cpp gives a statistic its Python class with merge, finish, ==, repr, pickle.
 #pragma once
-#include <clinometer/statistic.hpp>
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
+#include <clinometer/statistic.hpp>
 
 namespace clinometer::bindings {
 
@@ -13,7 +13,8 @@ inline py::dict to_python(const Results& results) {
   py::dict out;
   for (const Result& r : results) {
     py::array_t<double> a(std::vector<py::ssize_t>(r.shape.begin(), r.shape.end()));
-    if (std::size_t(a.size()) != r.data.size()) throw std::logic_error("result " + r.name + ": shape and data disagree");
+    if (std::size_t(a.size()) != r.data.size())
+      throw std::logic_error("result " + r.name + ": shape and data disagree");
     std::copy(r.data.begin(), r.data.end(), a.mutable_data());
     out[r.name.c_str()] = std::move(a);
   }
@@ -31,7 +32,8 @@ auto bind(py::module_& m, const char* name, const char* doc, Init&&... init) {
                         deserialise(*s, b);
                         return s;
                       }))
-      .def("__repr__", [label](const S& s) { return "<" + label + " state, " + std::to_string(serialise(s).size()) + " bytes>"; });
+      .def("__repr__",
+           [label](const S& s) { return "<" + label + " state, " + std::to_string(serialise(s).size()) + " bytes>"; });
 }
 
 }  // namespace clinometer::bindings

@@ -25,34 +25,46 @@ void* output(const py::array& a) { return const_cast<void*>(a.data()); }
 
 void statistics(py::module_& m) {
   py::class_<Statistic, std::shared_ptr<Statistic>>(m, "Statistic", "A mergeable state of one pass.")
-      .def("merge", [](Statistic& a, Statistic& later) { a.merge(later); }, "Absorb the state of later rows; it is used up.")
+      .def(
+          "merge", [](Statistic& a, Statistic& later) { a.merge(later); },
+          "Absorb the state of later rows; it is used up.")
       .def("finish", [](const Statistic& s) { return bindings::to_python(s.finish()); })
       .def("empty", [](const Statistic& s) { return std::shared_ptr<Statistic>(s.empty()); })
       .def("state", [](const Statistic& s) { return py::bytes(serialise(s)); })
       .def("__eq__", [](const Statistic& a, const Statistic& b) { return serialise(a) == serialise(b); });
 
-  bind<Moments>(m, "Moments", "Mean and covariance by fold.", py::init<std::int64_t, std::int64_t, std::int64_t, std::int64_t, bool>());
-  bind<CovarianceProjection>(m, "CovarianceProjection", "Sigma U without Sigma.", py::init<std::int64_t, std::int64_t, std::int64_t, std::int64_t>());
-  bind<PerPrompt<CrossCovariance>>(m, "CrossCovariance", "Covariance of scores and values.",
+  bind<Moments>(m, "Moments", "Mean and covariance by fold.",
+                py::init<std::int64_t, std::int64_t, std::int64_t, std::int64_t, bool>());
+  bind<CovarianceProjection>(m, "CovarianceProjection", "Sigma U without Sigma.",
+                             py::init<std::int64_t, std::int64_t, std::int64_t, std::int64_t>());
+  bind<PerPrompt<CrossCovariance>>(
+      m, "CrossCovariance", "Covariance of scores and values.",
       py::init([](std::int64_t score_at, std::int64_t k, std::int64_t value_at, std::int64_t j, std::int64_t ddof) {
-        return PerPrompt<CrossCovariance>(CrossCovariance(score_at, k, value_at, j, ddof)); }));
+        return PerPrompt<CrossCovariance>(CrossCovariance(score_at, k, value_at, j, ddof));
+      }));
   bind<PerPrompt<Tilt>>(m, "Tilt", "Exact tilt with its expansions and errors.",
-      py::init([](std::int64_t score_at, std::int64_t k, std::int64_t value_at, std::int64_t j, const Array& betas, bool share_of_n) {
-        return PerPrompt<Tilt>(Tilt(score_at, k, value_at, j, copy(betas), share_of_n)); }));
+                        py::init([](std::int64_t score_at, std::int64_t k, std::int64_t value_at, std::int64_t j,
+                                    const Array& betas, bool share_of_n) {
+                          return PerPrompt<Tilt>(Tilt(score_at, k, value_at, j, copy(betas), share_of_n));
+                        }));
   bind<Scores>(m, "Scores", "Writes scores.",
-      py::init([](std::int64_t score_at, std::int64_t k, const py::array& out, bool single, bool canonical) {
-        return Scores(score_at, k, output(out), single, canonical); }));
+               py::init([](std::int64_t score_at, std::int64_t k, const py::array& out, bool single, bool canonical) {
+                 return Scores(score_at, k, output(out), single, canonical);
+               }));
   bind<PerPrompt<LogRatios>>(m, "LogRatios", "Writes log-ratios.",
-      py::init([](std::int64_t score_at, std::int64_t k, const Array& betas, const Array& out) {
-        return PerPrompt<LogRatios>(LogRatios(score_at, k, copy(betas), static_cast<double*>(output(out)), out.shape(1))); }));
-  bind<WeightedRows>(m, "WeightedRows", "Weighted sums of rows.",
-      py::init([](std::int64_t d, const Array& weights) { return WeightedRows(d, weights.data(), weights.shape(1)); }),
-      py::keep_alive<1, 3>());
+                             py::init([](std::int64_t score_at, std::int64_t k, const Array& betas, const Array& out) {
+                               return PerPrompt<LogRatios>(LogRatios(score_at, k, copy(betas),
+                                                                     static_cast<double*>(output(out)), out.shape(1)));
+                             }));
+  bind<WeightedRows>(m, "WeightedRows", "Weighted sums of rows.", py::init([](std::int64_t d, const Array& weights) {
+                       return WeightedRows(d, weights.data(), weights.shape(1));
+                     }),
+                     py::keep_alive<1, 3>());
 }
 
 void files(py::module_& m) {
-  py::class_<MappedFile, std::shared_ptr<MappedFile>>(m, "MappedFile", py::buffer_protocol(),
-                                                      "A read-only map of a plain file that survives the file shrinking.")
+  py::class_<MappedFile, std::shared_ptr<MappedFile>>(
+      m, "MappedFile", py::buffer_protocol(), "A read-only map of a plain file that survives the file shrinking.")
       .def(py::init<const std::string&>(), py::arg("path"))
       .def("check", &MappedFile::check)
       .def_property_readonly("size", &MappedFile::size)
@@ -76,16 +88,22 @@ void files(py::module_& m) {
 
 void instruction_sets(py::module_& m) {
   m.def("isa", [] { return kernels::active().name; }, "The kernel table in use.");
-  m.def("isa_available", [] {
-    const kernels::Table* tables[8];
-    const int n = kernels::available(tables, 8);
-    std::vector<std::string> names;
-    for (int i = 0; i < n; ++i) names.emplace_back(tables[i]->name);
-    return names;
-  }, "Kernel tables this build holds and this CPU runs, narrowest first.");
-  m.def("isa_select", [](const std::string& name) {
-    if (!kernels::select(name.c_str())) throw py::value_error("isa: '" + name + "' is not available on this CPU");
-  }, py::arg("name"));
+  m.def(
+      "isa_available",
+      [] {
+        const kernels::Table* tables[8];
+        const int n = kernels::available(tables, 8);
+        std::vector<std::string> names;
+        for (int i = 0; i < n; ++i) names.emplace_back(tables[i]->name);
+        return names;
+      },
+      "Kernel tables this build holds and this CPU runs, narrowest first.");
+  m.def(
+      "isa_select",
+      [](const std::string& name) {
+        if (!kernels::select(name.c_str())) throw py::value_error("isa: '" + name + "' is not available on this CPU");
+      },
+      py::arg("name"));
 }
 
 }  // namespace

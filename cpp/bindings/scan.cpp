@@ -1,9 +1,9 @@
 // Scan for Python: arrays in, pointers out, the GIL released for the length of a pass.
 #include "bindings/scan.hpp"
 
-#include <clinometer/fold.hpp>
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
+#include <clinometer/fold.hpp>
 
 #include <optional>
 
@@ -26,7 +26,8 @@ const T* data(const Maybe<T>& a) {
 template <class T>
 void need(const Maybe<T>& a, std::int64_t size, const char* name) {
   if (a && a->size() != size)
-    throw py::value_error(std::string(name) + " has " + std::to_string(a->size()) + " entries, wanted " + std::to_string(size));
+    throw py::value_error(std::string(name) + " has " + std::to_string(a->size()) + " entries, wanted " +
+                          std::to_string(size));
 }
 
 /// phi as a list of (array, row_start); dtype as the index of Dtype.
@@ -63,28 +64,34 @@ class PyScan {
               const Array<std::int64_t>& offsets, const Maybe<std::int64_t>& order, const Maybe<double>& weight,
               const Maybe<double>& omega, const Maybe<double>& unbias, const Maybe<std::int64_t>& cluster,
               const Maybe<std::int64_t>& fold, const Maybe<double>& directions, std::int64_t n_folds,
-              const Maybe<double>& columns, const Maybe<double>& values, const Maybe<double>& kept, std::int64_t n_threads,
-              bool in_double, const py::object& progress, std::int64_t begin, std::int64_t end) {
+              const Maybe<double>& columns, const Maybe<double>& values, const Maybe<double>& kept,
+              std::int64_t n_threads, bool in_double, const py::object& progress, std::int64_t begin,
+              std::int64_t end) {
     const std::int64_t G = offsets.size() - 1;
     Inputs in{kept ? Rows{} : rows_of(segments, dtype, n_dump, d), {}, {}};
-    in.prompts = {n_rows, G, begin, end < 0 ? n_rows : end, data(order), offsets.data(), data(weight), data(omega), data(unbias), data(cluster), data(fold)};
+    in.prompts = {n_rows,       G,           begin,        end < 0 ? n_rows : end, data(order), offsets.data(),
+                  data(weight), data(omega), data(unbias), data(cluster),          data(fold)};
     need(order, n_rows, "order");
     need(weight, n_rows, "weight");
     need(omega, G, "omega");
     need(unbias, G, "unbias");
     need(cluster, G, "cluster");
     need(fold, G, "fold");
-    if (offsets.size() < 1 || offsets.at(0) != 0 || offsets.at(G) != n_rows) throw py::value_error("offsets: must run from 0 to n_rows");
-    if (begin < 0 || begin > in.prompts.end || in.prompts.end > n_rows) throw py::value_error("begin, end: outside the rows");
+    if (offsets.size() < 1 || offsets.at(0) != 0 || offsets.at(G) != n_rows)
+      throw py::value_error("offsets: must run from 0 to n_rows");
+    if (begin < 0 || begin > in.prompts.end || in.prompts.end > n_rows)
+      throw py::value_error("begin, end: outside the rows");
     for (std::int64_t i = 0; order && i < n_rows; ++i)
       if (order->at(i) < 0 || order->at(i) >= n_dump) throw py::value_error("order: a row is outside the dump");
     const auto width = [&](const Maybe<double>& a, std::int64_t rows, const char* name) -> std::int64_t {
       if (!a) return 0;
-      if (a->ndim() != 2 || a->shape(0) != rows) throw py::value_error(std::string(name) + ": wanted one row for each of " + std::to_string(rows));
+      if (a->ndim() != 2 || a->shape(0) != rows)
+        throw py::value_error(std::string(name) + ": wanted one row for each of " + std::to_string(rows));
       return a->shape(1);
     };
     Scored& s = in.scored;
-    if (directions && (directions->ndim() != 2 || directions->shape(1) != d || n_folds < 1 || directions->shape(0) % n_folds))
+    if (directions &&
+        (directions->ndim() != 2 || directions->shape(1) != d || n_folds < 1 || directions->shape(0) % n_folds))
       throw py::value_error("directions: wanted (K * n_folds, d)");
     s.n_folds = n_folds;
     s.n_directions = directions ? directions->shape(0) / n_folds : 0;
@@ -133,7 +140,9 @@ Array<std::int64_t> non_finite_rows(const py::list& segments, int dtype, std::in
     std::vector<double> tile(std::size_t(kernels::padded(d)));
     for (std::int64_t i = 0; i < n; ++i) {
       const void* at = rows.at(i);
-      if (kernels::active().f64.decode[dtype](&at, 1, d, shift.data(), tile.data(), kernels::padded(d)).first_nonfinite == 0)
+      if (kernels::active()
+              .f64.decode[dtype](&at, 1, d, shift.data(), tile.data(), kernels::padded(d))
+              .first_nonfinite == 0)
         bad.push_back(i);
       if (i % 65536 == 0) {
         py::gil_scoped_acquire hold;
@@ -152,10 +161,10 @@ void bind_scan(py::module_& m) {
   m.def("non_finite_rows", &non_finite_rows, "segments"_a, "dtype"_a, "n"_a, "d"_a);
   py::class_<PyScan>(m, "Scan", "The one ordered fold over any number of statistics.")
       .def(py::init<const std::vector<std::shared_ptr<Statistic>>&>(), "statistics"_a)
-      .def("absorb", &PyScan::absorb, py::kw_only(), "segments"_a, "dtype"_a, "n_dump"_a, "d"_a, "n_rows"_a, "offsets"_a,
-           "order"_a = py::none(), "weight"_a = py::none(), "omega"_a = py::none(), "unbias"_a = py::none(),
-           "cluster"_a = py::none(), "fold"_a = py::none(), "directions"_a = py::none(), "n_folds"_a = 1,
-           "columns"_a = py::none(), "values"_a = py::none(), "kept"_a = py::none(), "n_threads"_a = 1,
+      .def("absorb", &PyScan::absorb, py::kw_only(), "segments"_a, "dtype"_a, "n_dump"_a, "d"_a, "n_rows"_a,
+           "offsets"_a, "order"_a = py::none(), "weight"_a = py::none(), "omega"_a = py::none(),
+           "unbias"_a = py::none(), "cluster"_a = py::none(), "fold"_a = py::none(), "directions"_a = py::none(),
+           "n_folds"_a = 1, "columns"_a = py::none(), "values"_a = py::none(), "kept"_a = py::none(), "n_threads"_a = 1,
            "in_double"_a = false, "progress"_a = py::none(), "begin"_a = 0, "end"_a = -1)
       .def("collapse", &PyScan::collapse)
       .def_property_readonly("non_finite", &PyScan::non_finite, "A row with NaN or Inf that ended a pass, or -1.");

@@ -33,8 +33,7 @@ CLINOMETER_INLINE void accumulate_block(const Run<L>& run, std::int64_t m, std::
       CLINOMETER_UNROLL for (int v = 0; v < V; ++v) sum[a][v] += factor * part[v];
     }
   }
-  CLINOMETER_UNROLL for (int a = 0; a < W; ++a)
-    CLINOMETER_UNROLL for (int v = 0; v < V; ++v)
+  CLINOMETER_UNROLL for (int a = 0; a < W; ++a) CLINOMETER_UNROLL for (int v = 0; v < V; ++v)
       add_to(run.out + (m + a) * run.ldo + c + v * kLanes<L>, sum[a][v]);
 }
 
@@ -55,10 +54,17 @@ void accumulate(const L* tile, std::int64_t n, std::int64_t ld, const L* weights
     std::int64_t m = 0;
     for (; m + 4 <= n_weights; m += 4) accumulate_strip<L, 4, kWide>(run, m);
     switch (n_weights - m) {
-      case 3: accumulate_strip<L, 3, kWide>(run, m); break;
-      case 2: accumulate_strip<L, 2, 4>(run, m); break;
-      case 1: accumulate_strip<L, 1, 8>(run, m); break;
-      default: break;
+      case 3:
+        accumulate_strip<L, 3, kWide>(run, m);
+        break;
+      case 2:
+        accumulate_strip<L, 2, 4>(run, m);
+        break;
+      case 1:
+        accumulate_strip<L, 1, 8>(run, m);
+        break;
+      default:
+        break;
     }
   }
 }

@@ -19,8 +19,7 @@ using View = Eigen::Map<const Matrix<L>, Eigen::Unaligned, Stride>;
 using Sums = Eigen::Map<Matrix<double>, Eigen::Unaligned, Stride>;
 
 template <Dtype T, class L>
-Decoded decode(const void* const* rows, std::int64_t n, std::int64_t d, const double* shift, L* tile,
-               std::int64_t ld) {
+Decoded decode(const void* const* rows, std::int64_t n, std::int64_t d, const double* shift, L* tile, std::int64_t ld) {
   Decoded seen{0.0, n};
   for (std::int64_t i = 0; i < n; ++i) {
     const char* const row = static_cast<const char*>(rows[i]);
@@ -114,10 +113,13 @@ extern const Table table;
 const Table table = {
     "baseline",
     {{decode<Dtype::f32, float>, decode<Dtype::f16, float>, decode<Dtype::bf16, float>, decode<Dtype::f64, float>},
-     project<float>, accumulate<float>, gram<float>},
-    {{decode<Dtype::f32, double>, decode<Dtype::f16, double>, decode<Dtype::bf16, double>,
-      decode<Dtype::f64, double>},
-     project<double>, accumulate<double>, gram<double>},
+     project<float>,
+     accumulate<float>,
+     gram<float>},
+    {{decode<Dtype::f32, double>, decode<Dtype::f16, double>, decode<Dtype::bf16, double>, decode<Dtype::f64, double>},
+     project<double>,
+     accumulate<double>,
+     gram<double>},
     tilt};
 
 }  // namespace clinometer::kernels::isa_baseline

@@ -35,7 +35,7 @@ CLINOMETER_INLINE void decode_rows(const void* const* rows, std::int64_t d, cons
   for (std::int64_t c = 0; c < whole; c += kPace) {
     const Doubles centre = loadu<double>(shift + c);
     CLINOMETER_UNROLL for (int r = 0; r < R; ++r)
-      decode_lanes<T>(static_cast<const char*>(rows[r]) + c * kElement, centre, tile + r * ld + c, watch[r]);
+        decode_lanes<T>(static_cast<const char*>(rows[r]) + c * kElement, centre, tile + r * ld + c, watch[r]);
   }
   std::int64_t end = whole;
   if (whole < d) {  // the last part goes through a zeroed copy: a row is never read past its end
@@ -54,8 +54,7 @@ CLINOMETER_INLINE void decode_rows(const void* const* rows, std::int64_t d, cons
 }
 
 template <Dtype T, class L>
-Decoded decode(const void* const* rows, std::int64_t n, std::int64_t d, const double* shift, L* tile,
-               std::int64_t ld) {
+Decoded decode(const void* const* rows, std::int64_t n, std::int64_t d, const double* shift, L* tile, std::int64_t ld) {
   Doubles spread = {};
   std::int64_t first = n;
   const auto note = [&](const RowWatch& watch, std::int64_t i) {

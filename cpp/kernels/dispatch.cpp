@@ -9,15 +9,23 @@
 
 namespace clinometer::kernels {
 
-namespace isa_baseline { extern const Table table; }
+namespace isa_baseline {
+extern const Table table;
+}
 #ifdef CLINOMETER_HAVE_AVX2
-namespace isa_avx2 { extern const Table table; }
+namespace isa_avx2 {
+extern const Table table;
+}
 #endif
 #ifdef CLINOMETER_HAVE_AVX512
-namespace isa_avx512 { extern const Table table; }
+namespace isa_avx512 {
+extern const Table table;
+}
 #endif
 #ifdef CLINOMETER_HAVE_NEON
-namespace isa_neon { extern const Table table; }
+namespace isa_neon {
+extern const Table table;
+}
 #endif
 
 namespace {

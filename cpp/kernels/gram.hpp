@@ -48,8 +48,8 @@ CLINOMETER_INLINE void gram_block(const L (*left)[kLeftValues], const RightStrip
       CLINOMETER_UNROLL for (int v = 0; v < V; ++v) sum[a][v] += factor * part[v];
     }
   }
-  CLINOMETER_UNROLL for (int a = 0; a < kLeftValues; ++a)
-    CLINOMETER_UNROLL for (int v = 0; v < V; ++v) add_to(out + a * ldo + v * kLanes<L>, sum[a][v]);
+  CLINOMETER_UNROLL for (int a = 0; a < kLeftValues; ++a) CLINOMETER_UNROLL for (int v = 0; v < V; ++v)
+      add_to(out + a * ldo + v * kLanes<L>, sum[a][v]);
 }
 
 template <class L, int V>
@@ -61,8 +61,8 @@ void gram_column(const LeftStrip<L>& left, int columns, const RightStrip<L>& rig
 
 /// `columns` left columns from `tile + a` by all right columns [b0, b1), over n <= kStripRows rows.
 template <class L>
-void gram_strip(const L* tile, int n, std::int64_t ld, std::int64_t a, int columns, std::int64_t b0,
-                std::int64_t b1, double* out, std::int64_t ldo) {
+void gram_strip(const L* tile, int n, std::int64_t ld, std::int64_t a, int columns, std::int64_t b0, std::int64_t b1,
+                double* out, std::int64_t ldo) {
   LeftStrip<L> left;
   RightStrip<L> right;
   left.copy(tile + a, n, ld, columns);

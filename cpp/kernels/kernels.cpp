@@ -16,10 +16,13 @@ extern const Table table;
 const Table table = {
     CLINOMETER_TEXT(CLINOMETER_LEVEL),
     {{decode<Dtype::f32, float>, decode<Dtype::f16, float>, decode<Dtype::bf16, float>, decode<Dtype::f64, float>},
-     project<float>, accumulate<float>, gram<float>},
-    {{decode<Dtype::f32, double>, decode<Dtype::f16, double>, decode<Dtype::bf16, double>,
-      decode<Dtype::f64, double>},
-     project<double>, accumulate<double>, gram<double>},
+     project<float>,
+     accumulate<float>,
+     gram<float>},
+    {{decode<Dtype::f32, double>, decode<Dtype::f16, double>, decode<Dtype::bf16, double>, decode<Dtype::f64, double>},
+     project<double>,
+     accumulate<double>,
+     gram<double>},
     tilt};
 
 }  // namespace clinometer::kernels::CLINOMETER_ISA_NAMESPACE

@@ -34,8 +34,7 @@ CLINOMETER_INLINE void project_block(const Panel<L>& p, std::int64_t i, std::int
       CLINOMETER_UNROLL for (int b = 0; b < C; ++b) sum[a][b] += row * direction[b];
     }
   }
-  CLINOMETER_UNROLL for (int a = 0; a < R; ++a)
-    CLINOMETER_UNROLL for (int b = 0; b < C; ++b)
+  CLINOMETER_UNROLL for (int a = 0; a < R; ++a) CLINOMETER_UNROLL for (int b = 0; b < C; ++b)
       p.scores[(i + a) * p.lds + k + b] += horizontal_sum(sum[a][b]);
 }
 
@@ -58,10 +57,17 @@ void project(const L* tile, std::int64_t n, std::int64_t ld, const L* directions
     std::int64_t k = 0;
     for (; k + 4 <= n_directions; k += 4) project_column<L, kRows, 4>(p, n, k);
     switch (n_directions - k) {  // fewer directions take more rows, to keep the FMA units fed
-      case 3: project_column<L, kRows, 3>(p, n, k); break;
-      case 2: project_column<L, 4, 2>(p, n, k); break;
-      case 1: project_column<L, 8, 1>(p, n, k); break;
-      default: break;
+      case 3:
+        project_column<L, kRows, 3>(p, n, k);
+        break;
+      case 2:
+        project_column<L, 4, 2>(p, n, k);
+        break;
+      case 1:
+        project_column<L, 8, 1>(p, n, k);
+        break;
+      default:
+        break;
     }
   }
 }

@@ -39,11 +39,11 @@ constexpr int kPace = kLanes<double>;
 // The unaligned twins may start at any byte: rows of a mapped file carry no alignment promise.
 template <class T, int N>
 struct Vector;
-#define CLINOMETER_VECTOR(T, N)                                                                \
-  template <>                                                                                  \
-  struct Vector<T, N> {                                                                        \
-    typedef T type __attribute__((vector_size(N * sizeof(T))));                                \
-    typedef T unaligned __attribute__((vector_size(N * sizeof(T)), aligned(1), may_alias));    \
+#define CLINOMETER_VECTOR(T, N)                                                             \
+  template <>                                                                               \
+  struct Vector<T, N> {                                                                     \
+    typedef T type __attribute__((vector_size(N * sizeof(T))));                             \
+    typedef T unaligned __attribute__((vector_size(N * sizeof(T)), aligned(1), may_alias)); \
   };
 CLINOMETER_VECTOR(float, kPace)
 CLINOMETER_VECTOR(float, 2 * kPace)
@@ -76,9 +76,7 @@ CLINOMETER_INLINE Vec<T> broadcast(T value) {
 CLINOMETER_INLINE Doubles to_double(Vec<float, kPace> v) { return __builtin_convertvector(v, Doubles); }
 CLINOMETER_INLINE Doubles to_double(Doubles v) { return v; }
 
-CLINOMETER_INLINE Doubles magnitude(Doubles v) {
-  return (Doubles)((Vec<std::uint64_t>)v & ~(std::uint64_t{1} << 63));
-}
+CLINOMETER_INLINE Doubles magnitude(Doubles v) { return (Doubles)((Vec<std::uint64_t>)v & ~(std::uint64_t{1} << 63)); }
 
 /// Larger of the two; a NaN in `candidate` loses.
 CLINOMETER_INLINE Doubles larger(Doubles candidate, Doubles held) { return candidate > held ? candidate : held; }

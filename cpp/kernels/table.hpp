@@ -24,18 +24,18 @@ template <class L>
 struct LaneTable {
   /// tile[i, c] = rows[i][c] - shift[c]; the stored value is widened exactly before the subtraction
   /// (f64 rows are shifted in f64, then rounded to L). shift has d entries.
-  Decoded (*decode[kDtypes])(const void* const* rows, std::int64_t n, std::int64_t d,
-                             const double* shift, L* tile, std::int64_t ld);
+  Decoded (*decode[kDtypes])(const void* const* rows, std::int64_t n, std::int64_t d, const double* shift, L* tile,
+                             std::int64_t ld);
   /// scores[i, k] = sum_c tile[i, c] * directions[k, c]; directions are (K, ldu), zero padded to ldu = ld.
-  void (*project)(const L* tile, std::int64_t n, std::int64_t ld, const L* directions,
-                  std::int64_t n_directions, double* scores, std::int64_t lds);
+  void (*project)(const L* tile, std::int64_t n, std::int64_t ld, const L* directions, std::int64_t n_directions,
+                  double* scores, std::int64_t lds);
   /// out[m, c] += sum_i weights[i, m] * tile[i, c], c < ld. out is (M, ldo) f64 with ldo >= ld.
-  void (*accumulate)(const L* tile, std::int64_t n, std::int64_t ld, const L* weights,
-                     std::int64_t n_weights, std::int64_t ldw, double* out, std::int64_t ldo);
+  void (*accumulate)(const L* tile, std::int64_t n, std::int64_t ld, const L* weights, std::int64_t n_weights,
+                     std::int64_t ldw, double* out, std::int64_t ldo);
   /// out[a, b] += sum_i tile[i, a] * tile[i, b] for a in [a0, a1), b in [b0, b1); borders are
   /// multiples of 16 (or ld). out is (ld, ldo) f64.
-  void (*gram)(const L* tile, std::int64_t n, std::int64_t ld, std::int64_t a0, std::int64_t a1,
-               std::int64_t b0, std::int64_t b1, double* out, std::int64_t ldo);
+  void (*gram)(const L* tile, std::int64_t n, std::int64_t ld, std::int64_t a0, std::int64_t a1, std::int64_t b0,
+               std::int64_t b1, double* out, std::int64_t ldo);
 };
 
 /// Sums over one prompt for M tilts side by side (theory 2). Lanes run over m.
@@ -58,8 +58,8 @@ struct Table {
   /// L = log1p(sum w (expm1 x - x))), 0 where x <= 0 with maximum 0 (then L = log sum w e^x).
   /// x may hold -inf. All terms are formed without cancellation: for |l| < 1,
   /// expm1(l) - l by its series sum_{m>=2} l^m / m!.
-  void (*tilt)(const double* x, const double* w, const double* f, const std::int64_t* small,
-               std::int64_t n, std::int64_t n_tilts, std::int64_t n_columns, TiltSums out);
+  void (*tilt)(const double* x, const double* w, const double* f, const std::int64_t* small, std::int64_t n,
+               std::int64_t n_tilts, std::int64_t n_columns, TiltSums out);
 };
 
 /// The table in use: the widest level this CPU runs, or the one CLINOMETER_ISA names.

@@ -33,7 +33,7 @@ CLINOMETER_INLINE void log_masses(const double* x, const double* w, const std::i
     mass += w[i] * g.exp;
   }
   for (int j = 0; j < kPace; ++j)
-    log_partition[j] = small[j] != 0     ? __builtin_log1p(excess[j])
+    log_partition[j] = small[j] != 0      ? __builtin_log1p(excess[j])
                        : change[j] > -0.5 ? __builtin_log1p(change[j])
                                           : __builtin_log(mass[j]);
 }

@@ -49,8 +49,15 @@ struct Pass {
   std::atomic<std::int64_t> done{0};
 
   Pass(const Rows& r, const Prompts& p, const Scored& s, const Options& o, std::int64_t base, bool needed)
-      : rows(r), prompts(p), scored(s), options(o), base_row(base), rows_needed(needed && !s.kept),
-        ld(kernels::padded(r.d)), n_projected(s.n_directions * s.n_folds), n_scores(s.n_directions + s.n_columns) {
+      : rows(r),
+        prompts(p),
+        scored(s),
+        options(o),
+        base_row(base),
+        rows_needed(needed && !s.kept),
+        ld(kernels::padded(r.d)),
+        n_projected(s.n_directions * s.n_folds),
+        n_scores(s.n_directions + s.n_columns) {
     u64.assign(std::size_t(n_projected * ld), 0);
     u32.assign(u64.size(), 0);
     scale.assign(std::size_t(n_projected), 1);
@@ -82,7 +89,8 @@ struct Pass {
 namespace {
 
 /// The pieces of the prompts in canonical rows [first, first + n), and their weights.
-void cut(const Pass& pass, std::int64_t first, std::int64_t n, std::vector<Piece>& pieces, std::vector<double>& weight) {
+void cut(const Pass& pass, std::int64_t first, std::int64_t n, std::vector<Piece>& pieces,
+         std::vector<double>& weight) {
   const Prompts& p = pass.prompts;
   pieces.clear();
   weight.resize(std::size_t(n));
@@ -93,8 +101,10 @@ void cut(const Pass& pass, std::int64_t first, std::int64_t n, std::vector<Piece
     const bool same_before = p.cluster && x > 0 && p.cluster[x - 1] == p.cluster[x];
     const bool same_after = p.cluster && x + 1 < p.n_prompts && p.cluster[x + 1] == p.cluster[x];
     pieces.push_back({x, at - first, stop - at, at == begin, stop == end, p.omega ? p.omega[x] : 1.0,
-                      p.unbias ? p.unbias[x] : size > 1 ? double(size) / double(size - 1) : 0.0, !same_before,
-                      !same_after, p.fold ? p.fold[x] : 0});
+                      p.unbias   ? p.unbias[x]
+                      : size > 1 ? double(size) / double(size - 1)
+                                 : 0.0,
+                      !same_before, !same_after, p.fold ? p.fold[x] : 0});
     for (; at < stop; ++at) weight[at - first] = p.weight ? p.weight[at] : 1.0 / double(size);
   }
 }
@@ -136,17 +146,23 @@ class Reader {
     for (std::int64_t i = 0; i < m; ++i) {
       at[0] = pass_.rows.at(pass_.row(first + i));
       double* to = pilot.data() + used * pass_.ld;
-      used += lanes<double>().decode[int(pass_.rows.dtype)](at.data(), 1, d, shift_.data(), to, pass_.ld).first_nonfinite == 1;
+      used +=
+          lanes<double>().decode[int(pass_.rows.dtype)](at.data(), 1, d, shift_.data(), to, pass_.ld).first_nonfinite ==
+          1;
     }
     std::vector<double> mean(std::size_t(d), 0);
     for (std::int64_t i = 0; i < used; ++i)
       for (std::int64_t c = 0; c < d; ++c) mean[c] += (pilot[i * pass_.ld + c] - mean[c]) / double(i + 1);
     for (std::int64_t i = 0; i < used; ++i)
-      for (std::int64_t c = 0; c < d; ++c) largest[c] = std::max(largest[c], std::abs(pilot[i * pass_.ld + c] - mean[c]));
+      for (std::int64_t c = 0; c < d; ++c)
+        largest[c] = std::max(largest[c], std::abs(pilot[i * pass_.ld + c] - mean[c]));
     for (std::int64_t c = 0; c < d; ++c) {
       shift_[c] = std::abs(mean[c]) < 1e38 ? double(static_cast<float>(mean[c])) : 0;
       if (largest[c] > kHuge || (largest[c] > 0 && largest[c] < kTiny)) wide_leaf_ = true;
     }
+    offset_.assign(std::size_t(pass_.n_projected), 0);
+    for (std::int64_t k = 0; k < pass_.n_projected; ++k)
+      for (std::int64_t c = 0; c < d; ++c) offset_[k] += pass_.u64[k * pass_.ld + c] * shift_[c];
   }
 
   void read(std::int64_t first, std::int64_t n, Block& b) {
@@ -182,7 +198,7 @@ class Reader {
 
  private:
   const Pass& pass_;
-  std::vector<double> shift_, weight_, value_, score_, projected_;
+  std::vector<double> shift_, offset_, weight_, value_, score_, projected_;
   std::vector<std::int64_t> row_;
   std::vector<const void*> at_;
   LaneTile<float> narrow_;
@@ -226,11 +242,9 @@ class Reader {
     projected_.assign(std::size_t(n * K), 0);
     lanes<L>().project(tile.x.data(), n, pass_.ld, pass_.template directions<L>(), K, projected_.data(), K);
     for (std::int64_t k = 0; k < K; ++k) {
-      double offset = 0;
-      for (std::int64_t c = 0; c < pass_.rows.d; ++c) offset += pass_.u64[k * pass_.ld + c] * shift_[c];
-      for (std::int64_t i = 0; i < n; ++i) projected_[i * K + k] = pass_.scale[k] * (projected_[i * K + k] + offset);
+      for (std::int64_t i = 0; i < n; ++i)
+        projected_[i * K + k] = pass_.scale[k] * (projected_[i * K + k] + offset_[k]);
     }
-    std::vector<Piece> unused;
     std::int64_t x = 0;
     for (std::int64_t i = 0; i < n; ++i) {
       const std::int64_t fold = s.n_folds > 1 ? fold_of(i, x) : 0;
@@ -533,7 +547,8 @@ void Scan::absorb(const Rows& rows, const Prompts& prompts, const Scored& scored
   Pass pass(rows, prompts, scored, options, base_row_, needs_rows);
   // small work stays on the calling thread; more threads than leaves help only inside a leaf's panels
   const double work = double(n) * double(std::max<std::int64_t>(rows.d, 16));
-  const std::int64_t useful = by_state ? options.n_threads : std::min(options.n_threads, (n + kLeafRows - 1) / kLeafRows);
+  const std::int64_t useful =
+      by_state ? options.n_threads : std::min(options.n_threads, (n + kLeafRows - 1) / kLeafRows);
   Threads team(work < 1e6 ? 1 : std::max<std::int64_t>(useful, 1), pass);
   if (by_rows) absorb_leaves(pass, team);
   if (by_state) absorb_panels(pass, team);

@@ -33,7 +33,8 @@ void on_fault(int signal, siginfo_t* info, void* context) {
     const int saved = errno;
     const std::uintptr_t page = at & ~std::uintptr_t(sysconf(_SC_PAGESIZE) - 1);
     // one mapping to the end of the range: page by page would exhaust the kernel's map count
-    void* zeros = mmap(reinterpret_cast<void*>(page), end - page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    void* zeros =
+        mmap(reinterpret_cast<void*>(page), end - page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
     errno = saved;
     if (zeros == MAP_FAILED) break;
     s.faulted.store(true, std::memory_order_release);

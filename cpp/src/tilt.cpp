@@ -35,8 +35,8 @@ struct Strip {
   std::vector<double> lam, reference, x;
 };
 
-void fill(Strip& s, std::int64_t m, const Labelled& l, std::int64_t n_scores, std::int64_t k, double beta,
-          double top, double widest, std::int64_t M) {
+void fill(Strip& s, std::int64_t m, const Labelled& l, std::int64_t n_scores, std::int64_t k, double beta, double top,
+          double widest, std::int64_t M) {
   const double lam = beta == 0 ? kInf : 1 / beta;
   s.lam[m] = lam;
   s.small[m] = lam * widest < 1 || widest == 0;
@@ -58,12 +58,21 @@ struct Tilt::Work {
 
 Tilt::Tilt(std::int64_t score_at, std::int64_t n_scores, std::int64_t value_at, std::int64_t n_values,
            std::vector<double> betas_, bool share_of_n)
-    : score_at(score_at), n_scores(n_scores), value_at(value_at), n_values(n_values),
-      n_betas(n_scores ? std::int64_t(betas_.size()) / n_scores : 0), betas(std::move(betas_)), share_of_n(share_of_n),
-      gains(n_scores * n_betas, n_values), win(n_scores * n_betas, n_values), baseline(1, n_values),
-      cumulants(3 * n_scores, n_values), unbiased(score_at, n_scores, value_at, n_values, 1) {
+    : score_at(score_at),
+      n_scores(n_scores),
+      value_at(value_at),
+      n_values(n_values),
+      n_betas(n_scores ? std::int64_t(betas_.size()) / n_scores : 0),
+      betas(std::move(betas_)),
+      share_of_n(share_of_n),
+      gains(n_scores * n_betas, n_values),
+      win(n_scores * n_betas, n_values),
+      baseline(1, n_values),
+      cumulants(3 * n_scores, n_values),
+      unbiased(score_at, n_scores, value_at, n_values, 1) {
   const std::size_t cells = betas.size();
-  for (auto* v : {&kl, &reverse_kl, &chi2, &ess, &log_partition, &log_partition_centred, &max_ratio}) v->assign(cells, 0);
+  for (auto* v : {&kl, &reverse_kl, &chi2, &ess, &log_partition, &log_partition_centred, &max_ratio})
+    v->assign(cells, 0);
   ess_min.assign(cells, kInf);
 }
 
@@ -115,7 +124,8 @@ void Tilt::view(const Prompt& p, const Labelled& l, Work& work) {
       widest[k] = std::max(widest[k], std::abs(l.score[i * n_scores + k]));
     }
   // strips keep the (n, M) block of exponents near the cache
-  const std::int64_t widest_strip = std::max(kLanes, (std::int64_t(1) << 15) / std::max<std::int64_t>(l.n, 1) / kLanes * kLanes);
+  const std::int64_t widest_strip =
+      std::max(kLanes, (std::int64_t(1) << 15) / std::max<std::int64_t>(l.n, 1) / kLanes * kLanes);
   for (std::int64_t start = 0; start < total; start += widest_strip) {
     const std::int64_t used = std::min(widest_strip, total - start), M = (used + kLanes - 1) / kLanes * kLanes;
     Strip s;

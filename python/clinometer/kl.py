@@ -12,6 +12,7 @@ from . import _core
 
 if TYPE_CHECKING:
     from .inputs import Call
+    from .population import Population
 
 Floats = NDArray[np.float64]
 HORIZON_LEVELS = 32
@@ -177,8 +178,11 @@ def pareto_table(call: Call, kept: Floats, betas: Floats, limit: int = 10_000_00
     if p.base == "logprob":
         return np.full(betas.shape, np.nan)
     rows = slice(None) if len(kept) <= limit else slice(None, None, len(kept) // 1_000_000)
-    with np.errstate(divide="ignore"):
-        base = np.log(p.row_weight()[rows] * np.repeat(p.sizes, p.sizes)[rows])
+    base = np.zeros(p.n_rows)[rows]
+    if p.base == "reweight":  # the ratio to the proposal is n w p/pi0, so equal weights give what "sampled" gives
+        own = call.population
+        with np.errstate(divide="ignore"):
+            base = np.log(own.row_weight() * np.repeat(own.sizes, own.sizes))[rows]
     out = np.empty(betas.shape)
     for k in range(kept.shape[1]):
         ratios = log_ratios(call, kept[:, k : k + 1], betas[k : k + 1])
@@ -187,28 +191,55 @@ def pareto_table(call: Call, kept: Floats, betas: Floats, limit: int = 10_000_00
 
 
 def pooled_errors(call: Call, kept: Floats, betas: Floats, values: Floats) -> Floats:
-    """Standard errors of within=False gains: influence of each prompt under the one normaliser, (K, B, J)."""
-    real, pooled = call.population, call.effective()
-    weight = pooled.row_weight()
-    K, B = betas.shape
-    out = np.full((K, B, values.shape[1]), np.nan)
-    v = values[real.rows]
+    """Joint covariance of within=False gains over values, (K, B, J, J), from the influence of each prompt."""
+    (K, B), J, p = betas.shape, values.shape[1], call.population
+    out = np.full((K, B, J, J), np.nan)
+    columns = [_PooledValue(p, values[:, j]) for j in range(J)]
+    present = np.stack([c.present for c in columns], axis=1)
     for k in range(K):
-        ratios = log_ratios(call, kept[:, k : k + 1], betas[k : k + 1])
         for b in range(B):
-            prob = weight * np.exp(ratios[b])
-            for j in range(values.shape[1]):
-                out[k, b, j] = _influence_error(weight, prob, v[:, j], real)
+            psi = np.stack([c.influence(kept[:, k], float(betas[k, b])) for c in columns], axis=1)
+            out[k, b] = clustered(psi, present, p.cluster)
     return out
 
 
-def _influence_error(weight: Floats, prob: Floats, f: Floats, p: Any) -> float:
-    seen = ~np.isnan(f)
-    f = np.where(seen, f, 0.0)
-    w, q = np.where(seen, weight, 0.0), np.where(seen, prob, 0.0)
-    w, q = w / w.sum(), q / q.sum()
-    psi = _per_prompt(q * (f - q @ f) - w * (f - w @ f), p.offsets)
-    if p.cluster is not None:
-        psi = np.asarray(np.bincount(p.cluster, weights=psi), np.float64)
-    groups = len(psi)
-    return float(np.sqrt(groups / (groups - 1) * np.sum(psi**2))) if groups > 1 else float("nan")
+class _PooledValue:
+    """One value under the one normaliser of within=False, on its labelled rows."""
+
+    def __init__(self, p: Population, values: Floats) -> None:
+        known = p.labelled(values)
+        self.offsets = p.offsets
+        self.weight = known.pooled().row_weight()
+        self.seen = self.weight > 0
+        f = np.where(self.seen, np.nan_to_num(values[p.rows]), 0.0)
+        self.centred = np.where(self.seen, f - self.weight @ f, 0.0)
+        self.present = _per_prompt(self.weight, p.offsets) > 0
+
+    def influence(self, t: Floats, beta: float) -> Floats:
+        """Sum over a prompt of (q - w) (f - E_w f) - q gain, (G,)."""
+        w, change = self.weight, np.zeros_like(self.weight)
+        if not self.seen.any():
+            return np.full(len(self.present), np.nan)
+        t = np.where(self.seen, t, t[self.seen].max())
+        t = t - w @ t
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            x = np.where(t == 0, 0.0, t / beta)
+            y = np.where(t == t.max(), 0.0, (t - t.max()) / beta)
+        if np.abs(x).max() < 0.5:  # q - w as w expm1(l): nothing cancels at small tilts
+            change = w * np.expm1(x - np.log1p(w @ np.expm1(x)))
+        else:
+            q = w * np.exp(y)
+            change = q / q.sum() - w
+        gain = change @ self.centred
+        return _per_prompt(change * self.centred - (w + change) * gain, self.offsets)
+
+
+def clustered(psi: Floats, present: NDArray[np.bool_], cluster: NDArray[np.int64] | None) -> Floats:
+    """C/(C-1) sum_c psi_c psi_c' over clusters of prompts (theory 2, "SE"); NaN below two clusters. psi (G, J)."""
+    psi = np.where(present, psi, 0.0)
+    if cluster is not None:
+        psi = np.stack([np.bincount(cluster, weights=c) for c in psi.T], axis=1)
+        present = np.stack([np.bincount(cluster, weights=c) > 0 for c in present.T], axis=1)
+    count = present.sum(axis=0).astype(float)
+    scale = np.sqrt(np.where(count > 1, count / np.where(count > 1, count - 1, 1.0), np.nan))
+    return np.asarray(psi.T @ psi * np.outer(scale, scale))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import tempfile
 import warnings
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -183,10 +185,12 @@ def cross_covariance(
     if call.n_values == 0:
         raise ValueError("values is empty, wanted at least one value")
     kept = adjusted(call, kept_scores(call), adjust)
-    state = run(call, [_core.CrossCovariance(0, call.n_scores, 0, call.n_values, n_ddof)], kept=kept)[0].finish()
-    se, joint = state["se"], state["cov"]
-    if not call.within:
-        se, joint = _pooled_covariance_errors(call, kept)
+    if call.within:
+        state = run(call, [_core.CrossCovariance(0, call.n_scores, 0, call.n_values, n_ddof)], kept=kept)[0].finish()
+        se, joint = state["se"], state["cov"]
+    else:
+        state = _by_value(call, kept, lambda: _core.CrossCovariance(0, call.n_scores, 0, 1, n_ddof))
+        se, joint = _pooled_covariance_errors(call, kept, n_ddof)
     p = call.population
     return CrossCovarianceResult(
         state["value"], se, state["correlation"], joint, call.names, call.value_names,
@@ -194,24 +198,33 @@ def cross_covariance(
     )  # fmt: skip
 
 
-def _pooled_covariance_errors(call: Call, kept: Floats) -> tuple[Floats, Floats]:
-    p, w = call.population, call.effective().row_weight()
-    v = np.asarray(call.values)[p.rows]
-    seen = ~np.isnan(v)
-    wv = np.where(seen, w[:, None], 0.0)
-    wv = wv / wv.sum(axis=0)
-    f = np.where(seen, v, 0.0)
-    f = np.where(seen, f - (wv * f).sum(axis=0), 0.0)
-    K, J = kept.shape[1], v.shape[1]
-    joint = np.full((K, J, J), np.nan)
-    for k in range(K):
-        t = kept[:, k : k + 1] - (wv * kept[:, k : k + 1]).sum(axis=0)
-        product = wv * t * f
-        psi = np.add.reduceat(product, p.offsets[:-1]) - np.add.reduceat(wv, p.offsets[:-1]) * product.sum(axis=0)
-        if p.cluster is not None:
-            psi = np.stack([np.bincount(p.cluster, weights=c) for c in psi.T], axis=1)
-        if len(psi) > 1:
-            joint[k] = len(psi) / (len(psi) - 1) * psi.T @ psi
+def _by_value(call: Call, kept: Floats, statistic: Callable[[], Any]) -> dict[str, Floats]:
+    """Under one normaliser each value has the population of its own labels: a fold for each, values last."""
+    parts = []
+    for v in np.asarray(call.values).T:
+        one = replace(call, values=np.ascontiguousarray(v[:, None]), progress=None)
+        p = call.population.labelled(v) if not np.isnan(v).all() else call.population
+        parts.append(run(one, [statistic()], kept=kept, population=p.pooled())[0].finish())
+    names = ("value", "correlation", "baseline", "gain", "win_rate", "first_order", "second_order",
+             "first_order_unbiased", "cumulants")  # fmt: skip
+    return {n: np.concatenate([s[n] for s in parts], axis=-1) for n in names if n in parts[0]}
+
+
+def _pooled_covariance_errors(call: Call, kept: Floats, ddof: int) -> tuple[Floats, Floats]:
+    """Errors (K, J) and joint covariance (K, J, J) of within=False covariances, by influence of each prompt."""
+    K, J, p = kept.shape[1], call.n_values, call.population
+    psi, present = np.zeros((K, p.n_prompts, J)), np.zeros((p.n_prompts, J), bool)
+    for j, v in enumerate(np.asarray(call.values).T):
+        if np.isnan(v).all():
+            continue
+        one = p.labelled(v).pooled()
+        w, factor = one.row_weight(), one.unbias[0] if ddof and one.unbias is not None else 1.0
+        f = np.where(w > 0, np.nan_to_num(v[p.rows]), 0.0)
+        product = factor * (kept - w @ kept) * (f - w @ f)[:, None]
+        terms = w[:, None] * (product - w @ product)
+        psi[:, :, j] = np.add.reduceat(terms, p.offsets[:-1], axis=0).T
+        present[:, j] = np.add.reduceat(w, p.offsets[:-1]) > 0 if factor else False
+    joint = np.stack([roots.clustered(one, present, p.cluster) for one in psi])
     return np.sqrt(np.einsum("kjj->kj", joint)), joint
 
 
@@ -306,10 +319,14 @@ def _score_dump(scores: Scores, directions: Any) -> tuple[Any, Any]:
 def _tilt_result(call: Call, kept: Floats, betas: Floats, s: dict[str, Floats], pareto: bool) -> TiltResult:
     p, (K, B), J = call.population, betas.shape, call.n_values
     se, joint = s["gain_se"], s["gain_cov"]
+    unbiased_se = s["first_order_se"]
     if not call.within and J:
-        se = roots.pooled_errors(call, kept, betas, np.asarray(call.values))
-        joint = np.full((K, B, J, J), np.nan)
-    unbiased, unbiased_se = s["first_order_unbiased"], s["first_order_se"]
+        joint = roots.pooled_errors(call, kept, betas, np.asarray(call.values))
+        se = np.sqrt(np.einsum("kbjj->kbj", joint))
+        s = s | _by_value(call, kept, lambda: _core.Tilt(0, K, 0, 1, betas, False))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            unbiased_se = _pooled_covariance_errors(call, kept, 1)[0][:, None, :] / betas[..., None]
+    unbiased = s["first_order_unbiased"]
     if p.base == "logprob":
         unbiased, unbiased_se = np.full_like(unbiased, np.nan), np.full_like(unbiased_se, np.nan)
     k2, k3, k4 = np.moveaxis(s["cumulants"], 1, 0) if J else (np.zeros((K, 0)),) * 3
@@ -359,13 +376,14 @@ def _sign_flip(call: Call, kept: Floats, betas: Floats, gain: Floats, k2: Floats
 def _refine(call: Call, kept: Floats, k: int, j: int, sign: float, low: float, high: float) -> float:
     if np.isinf(high):
         return high
-    from dataclasses import replace
-
-    one = replace(call, values=np.ascontiguousarray(np.asarray(call.values)[:, j : j + 1]), progress=None)
+    value = np.ascontiguousarray(np.asarray(call.values)[:, j : j + 1])
+    one = replace(call, values=value, progress=None)
+    known = None if call.within else call.population.labelled(value[:, 0]).pooled()
     score_ = np.ascontiguousarray(kept[:, k : k + 1])
     for _ in range(8):  # nine points a pass: the bracket shrinks tenfold each time
         grid = np.linspace(low, high, 11)[1:-1]
-        gain = run(one, [_core.Tilt(0, 1, 0, 1, 1 / grid[None], False)], kept=score_)[0].finish()["gain"][0, :, 0]
+        tilts = _core.Tilt(0, 1, 0, 1, 1 / grid[None], False)
+        gain = run(one, [tilts], kept=score_, population=known)[0].finish()["gain"][0, :, 0]
         below = np.flatnonzero(gain * sign < 0)
         first = int(below[0]) if len(below) else len(grid)
         high = grid[first] if first < len(grid) else high

@@ -33,6 +33,7 @@ class Population:
     omega: Floats | None = None
     unbias: Floats | None = None
     cluster: Ints | None = None
+    draws: Floats | None = None  # canonical: how many draws a row of base="counts" stands for
     base: str = "sampled"
     n_dropped: int = 0
 
@@ -66,7 +67,7 @@ class Population:
         """All rows as one prompt with weights omega_x w_i: the covariance over (x, y)."""
         weight = self.row_weight() * np.repeat(self.prompt_weight(), self.sizes)
         total = weight.sum()
-        square = float(np.square(weight / total).sum())
+        square = float(self._lost(weight / total).sum())
         unbias = np.array([1 / (1 - square) if square < 1 else 0.0])
         ends = np.array([0, self.n_rows], np.int64)
         return replace(
@@ -78,6 +79,11 @@ class Population:
             unbias=unbias,
             cluster=None,
         )
+
+    def _lost(self, weight: Floats) -> Floats:
+        """Terms of the share of variance lost to a sample mean, sum w^2 / draws: the ddof-1 factor is 1/(1 - sum)."""
+        square = np.square(weight)
+        return square if self.draws is None else np.divide(square, self.draws, out=np.zeros_like(square), where=square > 0)
 
     def folds(self, n_folds: int) -> Ints:
         """Fold of each prompt: a counter hash of its id, so it survives reordering and sharding."""
@@ -93,7 +99,7 @@ class Population:
         safe = np.where(total > 0, total, 1.0)
         weight = weight / np.repeat(safe, self.sizes)
         omega = np.where(total > 0, np.ones(self.n_prompts) if self.omega is None else self.omega, 0.0)
-        square = np.add.reduceat(weight**2, self.offsets[:-1]) if self.n_rows else np.zeros(0)
+        square = np.add.reduceat(self._lost(weight), self.offsets[:-1]) if self.n_rows else np.zeros(0)
         unbias = np.where((square > 0) & (square < 1), 1 / np.where(square < 1, 1 - square, 1.0), 0.0)
         return replace(self, weight=weight, omega=omega, unbias=unbias)
 
@@ -261,4 +267,5 @@ def _normalise(p: Population, log_weight: Floats, counts: Floats | None) -> Popu
     else:
         square = np.add.reduceat(weight**2, starts)
         unbias = np.where(square < 1, 1 / np.where(square < 1, 1 - square, 1.0), 0.0)
-    return replace(p, weight=weight, unbias=unbias)
+    draws = np.asarray(counts, float)[p.rows] if p.base == "counts" else None
+    return replace(p, weight=weight, unbias=unbias, draws=draws)

@@ -58,7 +58,8 @@ class Truth(Result):
     def kl(self, beta: ArrayLike) -> Floats:
         """KL of the tilted policy, u_C' Sigma u_C / (2 beta^2), [constitution, beta] (theory 3)."""
         betas = np.atleast_1d(np.asarray(beta, dtype=np.float64))
-        return np.einsum("kd,de,ke->k", self.u_c, self.sigma, self.u_c)[:, None] / (2.0 * betas**2)
+        squares = np.einsum("kd,de,ke->k", self.u_c, self.sigma, self.u_c)
+        return np.asarray(squares[:, None] / (2.0 * betas**2))
 
 
 def simulate(

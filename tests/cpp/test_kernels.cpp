@@ -22,10 +22,10 @@ namespace {
 int failures = 0;
 std::string where;
 
-#define CHECK(condition)                                                                             \
-  do {                                                                                               \
-    if (!(condition) && ++failures <= 20)                                                            \
-      std::fprintf(stderr, "line %d, %s: %s\n", __LINE__, where.c_str(), #condition);                \
+#define CHECK(condition)                                                              \
+  do {                                                                                \
+    if (!(condition) && ++failures <= 20)                                             \
+      std::fprintf(stderr, "line %d, %s: %s\n", __LINE__, where.c_str(), #condition); \
   } while (false)
 
 constexpr int kSizes[] = {1, 3, 7, 15, 17, 33, 130};
@@ -35,8 +35,10 @@ double normal() { return std::normal_distribution<double>()(engine); }
 
 template <class L>
 const k::LaneTable<L>& lanes(const k::Table& table) {
-  if constexpr (std::is_same_v<L, float>) return table.f32;
-  else return table.f64;
+  if constexpr (std::is_same_v<L, float>)
+    return table.f32;
+  else
+    return table.f64;
 }
 
 /// Wider than L, for the reference sums.
@@ -165,8 +167,10 @@ void check_decode(const k::Table& table, Dtype dtype, int n, int d, double mean,
       spread = std::fmax(spread, std::fabs(moved));
       CHECK(tile[static_cast<std::size_t>(i * ld + c)] == static_cast<L>(moved));
     }
-    if (finite) largest = std::fmax(largest, spread);
-    else if (i < first) first = i;
+    if (finite)
+      largest = std::fmax(largest, spread);
+    else if (i < first)
+      first = i;
   }
   CHECK(seen.first_nonfinite == first);
   CHECK(seen.max_abs == largest);
@@ -244,7 +248,8 @@ void check_accumulate(const k::Table& table, int n, int d, int n_weights) {
     for (std::int64_t c = 0; c < ldo; ++c) {
       Wide<L> sum = 0.25, size = 0.25;
       for (int i = 0; c < rows.ld && i < n; ++i) {
-        const Wide<L> term = Wide<L>(weights[static_cast<std::size_t>(i * ldw + m)]) * Wide<L>(rows.data[i * rows.ld + c]);
+        const Wide<L> term =
+            Wide<L>(weights[static_cast<std::size_t>(i * ldw + m)]) * Wide<L>(rows.data[i * rows.ld + c]);
         sum += term;
         size += std::fabs(term);
       }
@@ -253,7 +258,8 @@ void check_accumulate(const k::Table& table, int n, int d, int n_weights) {
 }
 
 template <class L>
-void check_gram(const k::Table& table, int n, int d, std::int64_t a0, std::int64_t a1, std::int64_t b0, std::int64_t b1) {
+void check_gram(const k::Table& table, int n, int d, std::int64_t a0, std::int64_t a1, std::int64_t b0,
+                std::int64_t b1) {
   const Tile<L> rows(n, d);
   const std::int64_t ldo = rows.ld + 5;
   std::vector<double> out(static_cast<std::size_t>(rows.ld * ldo), 0.5);
@@ -319,8 +325,9 @@ void check_tilt(const k::Table& table, const Prompt& p) {
   const auto size = static_cast<std::size_t>(p.m);
   std::vector<double> sums[6], gain(size * static_cast<std::size_t>(p.f), 9.0);
   for (auto& s : sums) s.assign(size, 9.0);
-  table.tilt(p.x.data(), p.w.data(), p.columns.data(), p.small.data(), p.n, p.m, p.f,
-             {sums[0].data(), sums[1].data(), sums[2].data(), sums[3].data(), sums[4].data(), sums[5].data(), gain.data()});
+  table.tilt(
+      p.x.data(), p.w.data(), p.columns.data(), p.small.data(), p.n, p.m, p.f,
+      {sums[0].data(), sums[1].data(), sums[2].data(), sums[3].data(), sums[4].data(), sums[5].data(), gain.data()});
   for (int m = 0; m < p.m; ++m) {
     const auto at = static_cast<std::size_t>(m);
     const auto x = [&](int i) { return static_cast<long double>(p.x[static_cast<std::size_t>(i * p.m + m)]); };
@@ -387,7 +394,8 @@ void check_tilts(const k::Table& table) {
   Prompt deep = random_prompt(6, 8, 1, false);
   for (std::size_t m = 0; m < 8; ++m) {
     deep.small[m] = 0;
-    for (std::size_t i = 0; i < 6; ++i) deep.x[i * 8 + m] = -static_cast<double>(i) * (140.0 + 1.3 * static_cast<double>(m));
+    for (std::size_t i = 0; i < 6; ++i)
+      deep.x[i * 8 + m] = -static_cast<double>(i) * (140.0 + 1.3 * static_cast<double>(m));
   }
   check_tilt(table, deep);
 }
@@ -400,7 +408,8 @@ void check_lanes(const k::Table& table) {
     for (int n : kSizes)
       for (int d : kSizes)
         for (double mean : {0.0, 1e6}) {
-          where = std::string(table.name) + " decode dtype " + std::to_string(type) + " n " + std::to_string(n) + " d " + std::to_string(d);
+          where = std::string(table.name) + " decode dtype " + std::to_string(type) + " n " + std::to_string(n) +
+                  " d " + std::to_string(d);
           check_decode<L>(table, static_cast<Dtype>(type), n, d, mean, n);
           check_decode<L>(table, static_cast<Dtype>(type), n, d, mean, n / 2);
         }
@@ -411,7 +420,8 @@ void check_lanes(const k::Table& table) {
   for (int n : kSizes)
     for (int d : kSizes)
       for (int count : kSizes) {
-        where = std::string(table.name) + " n " + std::to_string(n) + " d " + std::to_string(d) + " K " + std::to_string(count);
+        where = std::string(table.name) + " n " + std::to_string(n) + " d " + std::to_string(d) + " K " +
+                std::to_string(count);
         check_project<L>(table, n, d, count);
         check_accumulate<L>(table, n, d, count);
       }

@@ -9,14 +9,14 @@ namespace clinometer {
 
 /// The part of one prompt that lies in this block.
 struct Piece {
-  std::int64_t prompt;   // canonical index
-  std::int64_t first;    // first row of the piece, counted in the block
+  std::int64_t prompt;  // canonical index
+  std::int64_t first;   // first row of the piece, counted in the block
   std::int64_t count;
-  bool begins, ends;     // the prompt's first / last row is here
-  double omega;          // prompt weight, not normalised
-  double unbias;         // factor from ddof 0 to ddof 1 covariance; 0 where it is undefined (n < 2)
+  bool begins, ends;  // the prompt's first / last row is here
+  double omega;       // prompt weight, not normalised
+  double unbias;      // factor from ddof 0 to ddof 1 covariance; 0 where it is undefined (n < 2)
   bool cluster_begins, cluster_ends;
-  std::int64_t fold;     // cross-fitting fold of the prompt, 0 without folds
+  std::int64_t fold;  // cross-fitting fold of the prompt, 0 without folds
 };
 
 /// Decoded rows: stored - shift, in lanes of float or double, whichever the precision asks for.
@@ -27,20 +27,20 @@ class Tile {
   virtual void accumulate(const double* weights, std::int64_t n_weights, double* out) const = 0;
   const double* shift = nullptr;  // (d,)
   std::int64_t d = 0;
-  std::int64_t ld = 0;            // row length of `out`: d rounded up to the kernels' padding
+  std::int64_t ld = 0;  // row length of `out`: d rounded up to the kernels' padding
 };
 
 struct Block {
-  std::int64_t first = 0;            // canonical index of the first row
+  std::int64_t first = 0;  // canonical index of the first row
   std::int64_t n = 0;
-  const std::int64_t* row = nullptr; // (n,) index in the dump
-  const double* score = nullptr;     // (n, n_scores)
+  const std::int64_t* row = nullptr;  // (n,) index in the dump
+  const double* score = nullptr;      // (n, n_scores)
   std::int64_t n_scores = 0;
-  const double* value = nullptr;     // (n, n_values); NaN means unlabelled
+  const double* value = nullptr;  // (n, n_values); NaN means unlabelled
   std::int64_t n_values = 0;
-  const double* weight = nullptr;    // (n,) base weight inside the prompt, sums to 1 over it
+  const double* weight = nullptr;  // (n,) base weight inside the prompt, sums to 1 over it
   std::vector<Piece> pieces;
-  const Tile* tile = nullptr;        // null where a pass runs on kept scores
+  const Tile* tile = nullptr;  // null where a pass runs on kept scores
 };
 
 }  // namespace clinometer

@@ -32,8 +32,7 @@ class Clustered {
     one.d.resize(std::size_t(cells * width));
     one.o.assign(o, o + width);
     for (std::int64_t i = 0; i < cells; ++i)
-      for (std::int64_t j = 0; j < width; ++j)
-        one.d[i * width + j] = o[j] != 0 ? o[j] * c[i * width + j] : 0;
+      for (std::int64_t j = 0; j < width; ++j) one.d[i * width + j] = o[j] != 0 ? o[j] * c[i * width + j] : 0;
     one.ends = ends;
     if (begins && ends) return close(one);
     if (begins) {

@@ -31,16 +31,16 @@ struct Scored {
   std::int64_t n_directions = 0, n_folds = 1;
   const double* directions = nullptr;  // (n_directions * n_folds, d): all folds of a direction adjacent
   std::int64_t n_columns = 0;
-  const double* columns = nullptr;     // (N, n_columns) in dump order
+  const double* columns = nullptr;  // (N, n_columns) in dump order
   std::int64_t n_values = 0;
-  const double* values = nullptr;      // (N, n_values) in dump order
-  const double* kept = nullptr;        // (n_rows, n_directions + n_columns) canonical: no rows are read
+  const double* values = nullptr;  // (N, n_values) in dump order
+  const double* kept = nullptr;    // (n_rows, n_directions + n_columns) canonical: no rows are read
 };
 
 struct Options {
   std::int64_t n_threads = 1;
   bool in_double = false;
-  std::int64_t chunk_rows = 0;                                  // rows in flight; 0: chosen here
+  std::int64_t chunk_rows = 0;                                      // rows in flight; 0: chosen here
   std::function<void(std::int64_t done, std::int64_t total)> poll;  // calling thread, every 20 ms; may throw
 };
 
@@ -83,7 +83,7 @@ class Panel {
   std::int64_t n = 0, d = 0, width = 0;  // width = d + extra columns
   std::int64_t ld = 0;
   std::int64_t base_row = 0;
-  const double* weight = nullptr;        // (n,)
+  const double* weight = nullptr;  // (n,)
   std::vector<Piece> pieces;
   /// Weighted mean of some rows (absolute, in f64), weights summing to 1 over them.
   virtual void mean(std::int64_t first, std::int64_t count, const double* w, double* out) const = 0;

@@ -9,20 +9,21 @@
 namespace clinometer {
 
 struct Labelled {
-  bool whole = false;              // every row of positive weight: the policy's own sums come from here
+  bool whole = false;  // every row of positive weight: the policy's own sums come from here
   std::int64_t n = 0;
-  std::vector<double> weight;      // (n,) sums to 1
-  std::vector<double> score;       // (n, K) centred twice under weight
-  std::vector<double> mean;        // (K,) what was subtracted
+  std::vector<double> weight;         // (n,) sums to 1
+  std::vector<double> score;          // (n, K) centred twice under weight
+  std::vector<double> mean;           // (K,) what was subtracted
   std::vector<std::int64_t> columns;  // values covered
-  std::vector<double> value;       // (n, columns) centred
-  std::vector<double> value_mean;  // (columns,)
+  std::vector<double> value;          // (n, columns) centred
+  std::vector<double> value_mean;     // (columns,)
 };
 
 namespace detail {
 
 /// Subtract the weighted mean of each column twice: the residue of the first time matters at tiny tilts.
-inline void centre(std::vector<double>& x, std::int64_t width, const std::vector<double>& w, std::vector<double>& mean) {
+inline void centre(std::vector<double>& x, std::int64_t width, const std::vector<double>& w,
+                   std::vector<double>& mean) {
   mean.assign(std::size_t(width), 0);
   const std::int64_t n = std::int64_t(w.size());
   // a pilot keeps the weighted mean exact when all entries agree

@@ -14,7 +14,7 @@ struct Prompt {
   const double* value = nullptr;  // (n, n_values)
   std::int64_t n_values = 0;
   const double* weight = nullptr;
-  std::int64_t first = 0;         // canonical index of its first row
+  std::int64_t first = 0;  // canonical index of its first row
   double omega = 1, unbias = 0;
   bool cluster_begins = true, cluster_ends = true;
 };
@@ -57,8 +57,17 @@ struct Fragment {
     ends = later.ends;
   }
   Prompt view() const {
-    return {n, score.data(), std::int64_t(score.size()) / n, value.data(), std::int64_t(value.size()) / n,
-            weight.data(), first, omega, unbias, cluster_begins, cluster_ends};
+    return {n,
+            score.data(),
+            std::int64_t(score.size()) / n,
+            value.data(),
+            std::int64_t(value.size()) / n,
+            weight.data(),
+            first,
+            omega,
+            unbias,
+            cluster_begins,
+            cluster_ends};
   }
   void fields(Visitor& visit) {
     visit.field("first", first);
@@ -86,9 +95,8 @@ class PerPrompt : public StatisticOf<PerPrompt<S>> {
   void absorb(const Block& b) override {
     for (const Piece& p : b.pieces) {
       if (p.begins && p.ends) {
-        inner.prompt({p.count, b.score + p.first * b.n_scores, b.n_scores, b.value + p.first * b.n_values,
-                      b.n_values, b.weight + p.first, b.first + p.first, p.omega, p.unbias, p.cluster_begins,
-                      p.cluster_ends});
+        inner.prompt({p.count, b.score + p.first * b.n_scores, b.n_scores, b.value + p.first * b.n_values, b.n_values,
+                      b.weight + p.first, b.first + p.first, p.omega, p.unbias, p.cluster_begins, p.cluster_ends});
       } else if (p.begins) {
         tail = Fragment();
         tail.add(b, p);

@@ -12,6 +12,9 @@ __all__ = ["BadArguments", "expand", "parse"]
 # Options whose arguments are names or expressions that may start with "-", and whether they take several.
 NAMES = {"--value": True, "--constitutions": True, "--adjust": False, "--check": False, "--prompt-ids": False}
 SHORT = ("-o", "-h")
+CHECK = '"VALUE >= NUMBER at kl=K [for NAME]"; exit 1 if it fails; repeatable'
+JUDGES = "judge columns or saved directions; default: complete judge columns, else the values"
+VALUES = 'value columns; "-harm" if smaller is better; repeatable'
 
 
 class BadArguments(Exception):
@@ -65,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     from .. import __version__
 
     parser = Parser(
-        "clinometer", description="What each constitution's tilt does to each value, before any training run.",
+        "clinometer", description="What each constitution does to each value, before any training run.",
         epilog="exit codes: 0 good, 1 a check failed, 2 bad input", allow_abbrev=False,
     )  # fmt: skip
     parser.add_argument("--version", action="version", version=f"clinometer {__version__}")
@@ -89,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="EXPR",
-        help='"VALUE >= NUMBER at kl=K [for NAME]"; exit 1 if it fails; repeatable',
+        help=CHECK,
     )
     _html(report, None)
     score = add("score", "Scores of every row; -o FILE.npy keeps them.", commands.score)
@@ -112,7 +115,7 @@ def _dump(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--prompt-ids", metavar="NAME|FILE", help="column or .npy file")
     sub.add_argument("--columns", metavar="FILE.npz", help="more columns")
     sub.add_argument("--policy", choices=["on_policy", "off_policy"], help="who wrote the responses")
-    sub.add_argument("--nonfinite", choices=["raise", "drop"], default="raise", help="what NaN and Inf in rows do")
+    sub.add_argument("--nonfinite", choices=["raise", "drop"], default="raise", help="NaN and Inf in rows")
 
 
 def _judges(sub: argparse.ArgumentParser) -> None:
@@ -121,7 +124,7 @@ def _judges(sub: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME|FILE",
-        help="judge columns or saved directions; default: complete judge columns, else the values",
+        help=JUDGES,
     )
     sub.add_argument("--base", default="sampled", choices=["sampled", "counts", "logprob", "reweight"])
     sub.add_argument("--precision", default="mixed", choices=["mixed", "double"])
@@ -136,7 +139,7 @@ def _tilting(sub: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME",
-        help='value columns; "-harm" if smaller is better; repeatable',
+        help=VALUES,
     )
     sub.add_argument("--kl", nargs="+", type=float, metavar="K", help="nats; default 0.1 0.25 0.5 1")
     sub.add_argument("--clusters", metavar="NAME", help="column that groups prompts for standard errors")

@@ -18,9 +18,17 @@ DEMO_VALUES = ("helpful", "-harm", "positive")
 DEMO_LAYER = 24
 
 
+def _check_folders(args: argparse.Namespace) -> None:
+    """Refuse a file to write whose folder is not there, before any work."""
+    for option, given in (("-o", getattr(args, "output", None)), ("--json-file", args.json_file)):
+        if given is not None and not Path(given).absolute().parent.is_dir():
+            raise ValueError(f"{option} is {given!r}, but its folder does not exist")
+
+
 def _open(args: argparse.Namespace) -> Any:
     from ..dump import open_dump
 
+    _check_folders(args)
     return open_dump(
         args.dump, tensor=args.tensor, layer=args.layer, prompt_ids=args.prompt_ids, columns=args.columns,
         policy=args.policy, nonfinite=args.nonfinite,
@@ -55,6 +63,7 @@ def demo(args: argparse.Namespace) -> int:
     from ..dump import open_dump
     from ..report import report as make
 
+    _check_folders(args)
     path = Path(__file__).resolve().parent.parent / "data" / "demo"
     made = make(open_dump(path, layer=DEMO_LAYER), constitutions=list(DEMO_JUDGES), values=list(DEMO_VALUES))
     return _finish(args, made, every_kl=False)
@@ -79,6 +88,8 @@ def report(args: argparse.Namespace) -> int:
 def _finish(args: argparse.Namespace, made: Any, *, every_kl: bool, checks: list[str] | None = None) -> int:
     from ..errors import CheckFailed
 
+    if args.output is not None:
+        made.to_html(args.output)  # before anything is printed: a full disk is then the only thing said
     results, failed = [], False
     for text in checks or []:
         try:
@@ -92,7 +103,6 @@ def _finish(args: argparse.Namespace, made: Any, *, every_kl: bool, checks: list
     if not args.json:
         print(made.to_text(every_kl=every_kl))
     if args.output is not None:
-        made.to_html(args.output)
         written(args, args.output)
     for r in results:
         line = f"check holds: {r['check']}" if r["holds"] else str(r["message"])
@@ -120,7 +130,7 @@ def score(args: argparse.Namespace) -> int:
     dump = _open(args)
     judges = _constitutions(args, dump)
     if judges is None:
-        raise ValueError("no constitutions: pass --constitutions NAME or FILE, the dump has no complete judge column")
+        raise ValueError("no constitutions: the dump has no complete judge column; pass --constitutions")
     table = score_rows(dump, judges, **_options(args))
     if args.output is not None:
         with open(args.output, "wb") as file:

@@ -16,6 +16,7 @@ from ..errors import DumpError
 from ..inputs import segments_of
 from ..population import Population, population
 from ..report.safe import fit, visible, width
+from ..report.summary import spread_within
 from ..report.text import number
 
 __all__ = ["look", "shown"]
@@ -38,7 +39,7 @@ def look(args: argparse.Namespace) -> dict[str, Any]:
             for c in dump.candidates.values()
         ],
         "n_prompts": dump.n_prompts, "has_prompt_ids": dump.prompt_ids is not None,
-        "responses": [int(sizes.min()), float(np.median(sizes)), int(sizes.max())] if len(sizes) else [0, 0.0, 0],
+        "responses": [float(f(sizes)) if len(sizes) else 0.0 for f in (np.min, np.median, np.max)],
         "n_singletons": int((sizes == 1).sum()), "policy": dump.policy, "source": dict(dump.source or {}),
         "n_nonfinite_rows": len(bad), "columns": [_column(n, dump.columns[n], p) for n in dump.columns],
         "extras": {n: list(a.shape) for n, a in dump.extras.items() if n not in dump.candidates},
@@ -48,7 +49,7 @@ def look(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _open(args: argparse.Namespace) -> tuple[Dump, bool]:
-    """The dump, and whether its tensor had to be chosen here: inspecting must work before anyone knows the names."""
+    """The dump, and whether its tensor was picked here: one inspects before knowing the names."""
     rest = {
         "layer": args.layer, "prompt_ids": args.prompt_ids, "columns": args.columns, "policy": args.policy,
         "nonfinite": args.nonfinite,
@@ -69,13 +70,7 @@ def _column(name: str, column: Any, p: Population) -> dict[str, Any]:
     a = np.asarray(column, np.float64)
     seen = np.isfinite(a)
     out |= {"nan": int(np.isnan(a).sum()), "mean": float(a[seen].mean()) if seen.any() else float("nan")}
-    labelled = p.labelled(np.where(seen, a, np.nan))
-    f, w = np.where(seen, a, 0.0)[labelled.rows], labelled.row_weight()
-    if not seen.any():
-        return {**out, "within_sd": float("nan")}
-    centred = f - np.repeat(np.add.reduceat(w * f, p.offsets[:-1]), p.sizes)
-    variance = labelled.prompt_weight() @ np.add.reduceat(w * centred**2, p.offsets[:-1])
-    return {**out, "within_sd": float(np.sqrt(variance))}
+    return {**out, "within_sd": spread_within(np.where(seen, a, np.nan), p)}
 
 
 def _warnings(dump: Dump, found: dict[str, Any], chosen: bool) -> list[str]:
@@ -95,9 +90,8 @@ def _warnings(dump: Dump, found: dict[str, Any], chosen: bool) -> list[str]:
     elif dump.policy == "off_policy":
         out.append("off policy: results are a re-weighting of these rows, not a forecast")
     if found["n_nonfinite_rows"]:
-        out.append(
-            f"{found['n_nonfinite_rows']} rows hold NaN or Inf: passes refuse them; --nonfinite drop leaves out their prompts"
-        )
+        count = found["n_nonfinite_rows"]
+        out.append(f"{count} rows hold NaN or Inf: passes refuse them; --nonfinite drop leaves out their prompts")
     if not dump.has_column("n_tokens"):
         out.append("no column n_tokens: gains cannot be seen net of length")
     return out
@@ -130,4 +124,5 @@ def shown(found: dict[str, Any]) -> str:
 def _line(c: dict[str, Any]) -> str:
     if "distinct" in c:
         return f"{visible(c['dtype']):<9}{c['distinct']:>12} distinct"
-    return f"{c['dtype']:<9}{number(c['mean'], sign=False):>12}{number(c['within_sd'], sign=False):>12}{c['nan']:>9}"
+    mean, spread = number(c["mean"], sign=False), number(c["within_sd"], sign=False)
+    return f"{c['dtype']:<9}{mean:>12}{spread:>12}{c['nan']:>9}"

@@ -28,7 +28,8 @@ def emit(args: argparse.Namespace, payload: Any) -> None:
 def written(args: argparse.Namespace, what: str, *, label: str = "wrote ", to_stderr: bool = False) -> None:
     """Say what was done, aside where stdout carries JSON."""
     aside = to_stderr or args.json
-    print(f"{'clinometer: ' if aside else ''}{label}{visible(what)}", file=sys.stderr if aside else sys.stdout)
+    who = "clinometer: " if aside else ""
+    print(f"{who}{label}{visible(what)}", file=sys.stderr if aside else sys.stdout)
 
 
 def tilt_table(t: Any) -> str:
@@ -49,9 +50,8 @@ def tilt_table(t: Any) -> str:
             }
             lines.append("  " + "   ".join(f"{n} {number(a[k, b], sign=False)}" for n, a in cells.items()))
             for j, value in enumerate(t.values):
-                lines.append(
-                    "    " + fit(value, 28) + f"{number(t.gain[k, b, j]):>11} +- "
-                    f"{number(t.gain_se[k, b, j], sign=False):<11} first order {number(t.first_order[k, b, j]):<11} "
-                    f"win {number(t.win_rate[k, b, j], sign=False, digits=3)}"
-                )
+                gain = f"{number(t.gain[k, b, j]):>11} +- {number(t.gain_se[k, b, j], sign=False):<11}"
+                win = number(t.win_rate[k, b, j], sign=False, digits=3)
+                first = number(t.first_order[k, b, j])
+                lines.append("    " + fit(value, 28) + f"{gain} first order {first:<11} win {win}")
     return "\n".join(line.rstrip() for line in lines)

@@ -19,7 +19,7 @@ from ..results import TiltResult
 from ..theory import classify
 from .notes import coverage, diagnostics
 from .report import Report
-from .summary import summarise, within_sd
+from .summary import summarise, within_sd, without_flat
 
 __all__ = ["report"]
 
@@ -81,10 +81,11 @@ def report(
         if u_gen is not None:
             generation = cross_covariance(opened, _direction(u_gen), list(shown), **_quiet(options)).correlation[0]
         fit, cone, missing = _geometry(opened, names, chosen, options)
+        sd = within_sd(call)
         made = Report(
             dump=summarise(call), constitutions=result.directions, values=shown, n_requested=len(names),
             self_judged=self_judged, kl=levels.astype(np.float64), tilt=result, net=net, length=length,
-            classes=_classes(result, len(names)), value_sd=within_sd(call), correlation=related,
+            classes=_classes(result, len(names), sd), value_sd=sd, correlation=related,
             generation_correlation=generation, cone=cone, encoding_quality=fit, examples=(), notes=(), not_covered=(),
         )  # fmt: skip
         if texts is not None:
@@ -200,9 +201,9 @@ def _net(
     return tilt(dump, judges, values=list(shown), kl=kl, adjust=length, pareto_k=False, **_quiet(options))
 
 
-def _classes(result: TiltResult, n: int) -> NDArray[np.str_]:
-    rows = [classify(result.gain[:, b, :n], se=result.gain_se[:, b, :n]) for b in range(result.betas.shape[1])]
-    return np.stack(rows, axis=1)
+def _classes(result: TiltResult, n: int, sd: NDArray[np.float64]) -> NDArray[np.str_]:
+    gain, se = without_flat(result.gain[..., :n], result.gain_se[..., :n], sd[:n])
+    return np.stack([classify(gain[:, b], se=se[:, b]) for b in range(gain.shape[1])], axis=1)
 
 
 def _geometry(

@@ -60,7 +60,7 @@ def _axes(x: Scale, y: Scale, ends: tuple[float, float, float]) -> str:
     out = [
         f'<path class="axis" fill="none" d="M{LEFT} {TOP}V{floor}H{WIDTH - RIGHT}"/>',
         f'<path class="zero" fill="none" d="M{LEFT} {y(0.0):.1f}H{WIDTH - RIGHT}"/>',
-        f'<text x="{(LEFT + WIDTH) / 2:.0f}" y="{HEIGHT - 4}" text-anchor="middle">KL from the base policy, nats</text>',
+        f'<text x="{(LEFT + WIDTH) / 2:.0f}" y="{HEIGHT - 4}" text-anchor="middle">KL, nats</text>',
     ]
     for v in (low, high):
         out.append(f'<text x="{LEFT - 5}" y="{y(v) + 4:.1f}" text-anchor="end">{v:+.3g}</text>')
@@ -75,9 +75,8 @@ def _curve(report: Report, k: int, j: int, x: Scale, y: Scale) -> str:
     order = [int(b) for b in np.argsort(t.kl[k], kind="stable") if np.isfinite(t.gain[k, b, j])]
     points = " ".join(f"{x(t.kl[k, b]):.1f},{y(t.gain[k, b, j]):.1f}" for b in order)
     dash = ("", ' stroke-dasharray="6 3"', ' stroke-dasharray="2 2"')[k // COLOURS % 3]
-    out = [
-        f'<polyline class="s{colour}" fill="none" stroke-width="1.5"{dash} points="{x(0.0):.1f},{y(0.0):.1f} {points}"/>'
-    ]
+    start = f"{x(0.0):.1f},{y(0.0):.1f}"
+    out = [f'<polyline class="s{colour}" fill="none" stroke-width="1.5"{dash} points="{start} {points}"/>']
     for b in order:
         at, gain, bar = x(t.kl[k, b]), t.gain[k, b, j], Z95 * t.gain_se[k, b, j]
         if np.isfinite(bar):

@@ -79,6 +79,7 @@ def coverage(r: Report) -> tuple[str, ...]:
         out.append("KL levels past the horizon: more responses per prompt are needed to know the size of those gains")
     if r.cone is not None and r.dump.dim > r.n_requested:
         out.append(
-            "whether a prompt can reach the cone's best direction; with fewer values than dimensions it is almost never empty"
+            "whether a prompt can reach the cone's best direction; with fewer values than dimensions the cone is "
+            "almost never empty"
         )
     return tuple(out)

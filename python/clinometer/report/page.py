@@ -93,10 +93,12 @@ def _constitution(report: Report, k: int) -> str:
         past = "; past the KL horizon" if report.past_horizon[k, b] else ""
         caption = (
             f"kl {report.kl[b]:g}{reached}: {report.classes[k, b]}; beta {t.betas[k, b]:.3g}, "
-            f"ESS {number(t.ess[k, b], sign=False, digits=3)}, Pareto k {number(t.pareto_k[k, b], sign=False, digits=2)}, "
+            f"ESS {number(t.ess[k, b], sign=False, digits=3)}, "
+            f"Pareto k {number(t.pareto_k[k, b], sign=False, digits=2)}, "
             f"horizon {number(t.kl_horizon[k], sign=False, digits=3)} nats{past}"
         )
-        tables.append(_table(caption, head, (_cells(report, k, int(b), j) for j in range(len(report.values)))))
+        rows = [_cells(report, k, int(b), j) for j in range(len(report.values))]
+        tables.append(_table(caption, head, rows))
     return "\n".join(tables)
 
 
@@ -148,10 +150,11 @@ def _cone(report: Report) -> str:
     if c is None:
         return ""
     state = {True: "open", False: "empty", None: "undecided"}[c.feasible]
-    weights = ", ".join(f"{v} {w:.2f}" for v, w in zip(report.values[: report.n_requested], c.weights, strict=True))
+    names = report.values[: report.n_requested]
+    weights = ", ".join(f"{v} {w:.2f}" for v, w in zip(names, c.weights, strict=True))
     text = (
-        f"Directions that improve every value: {state}, margin {c.margin:.3f} sd per sqrt(2 KL) of the worst value, "
-        f"half-angle {np.degrees(c.half_angle):.1f} degrees; weights {weights}."
+        f"Directions that improve every value: {state}, margin {c.margin:.3f} sd per sqrt(2 KL) "
+        f"of the worst value, half-angle {np.degrees(c.half_angle):.1f} degrees; weights {weights}."
     )
     return f"<h2>Cone</h2>\n<p>{markup(text)}</p>"
 
@@ -160,7 +163,8 @@ def _examples(report: Report) -> str:
     if not report.examples:
         return ""
     rows = [[str(e["text"])[:400], str(e["prompt_id"]), str(e["row"]), f"{e['ratio']:.2f}"] for e in report.examples]
-    return "<h2>Responses that move most</h2>\n" + _table("", ["response", "prompt", "row", "probability ratio"], rows)
+    head = ["response", "prompt", "row", "probability ratio"]
+    return "<h2>Responses that move most</h2>\n" + _table("", head, rows)
 
 
 def _list(title: str, sentences: Iterable[str]) -> str:

@@ -69,7 +69,7 @@ class Report(Result):
             return "no column n_tokens in the dump: whether gains are a matter of length cannot be seen"
         if self.net is None:
             return f"length ({self.length}) is shown as a value, but gains net of it could not be computed"
-        return f"net of length: the score's within-prompt regression on {self.length} is taken out before tilting"
+        return f"net of length: the score's regression on {self.length} inside prompts is removed before tilting"
 
     @property
     def gain_sd(self) -> Floats:
@@ -134,8 +134,8 @@ class Report(Result):
         from .safe import visible
 
         return (
-            f"Report({visible(self.dump.name)}: {len(self.constitutions)} constitutions, {len(self.kl)} KL levels, "
-            f"{len(self.values)} values)"
+            f"Report({visible(self.dump.name)}: {len(self.constitutions)} constitutions, "
+            f"{len(self.kl)} KL levels, {len(self.values)} values)"
         )
 
     def _repr_html_(self) -> str:
@@ -154,7 +154,7 @@ class Report(Result):
         return made
 
     def to_json(self, path: str | os.PathLike[str] | None = None) -> str:
-        """Strict JSON of every field, verdict and recommendation; NaN is null, infinities "inf" and "-inf"."""
+        """Strict JSON of every field, verdict and choice; NaN is null, infinities "inf" and "-inf"."""
         from .export import dumps
 
         made = dumps({**self.to_dict(), "best": self.best(), "verdict": self.verdict()})

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..inputs import Call
+from ..population import Population
 from ..results import Result
 
-__all__ = ["DumpSummary", "summarise", "within_sd"]
+Floats = NDArray[np.float64]
+
+__all__ = ["DumpSummary", "spread_within", "summarise", "within_sd", "without_flat"]
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -53,7 +55,9 @@ def summarise(call: Call) -> DumpSummary:
     dump, p = call.dump, call.population
     sizes = p.sizes
     chosen = dump.candidates.get(dump.tensor) if dump.tensor is not None else None
-    spread = (float(sizes.min()), float(np.median(sizes)), float(sizes.max())) if len(sizes) else (0.0, 0.0, 0.0)
+    spread = (0.0, 0.0, 0.0)
+    if len(sizes):
+        spread = (float(sizes.min()), float(np.median(sizes)), float(sizes.max()))
     return DumpSummary(
         name=dump.name, n_rows=p.n_rows, n_prompts=p.n_prompts, n_dropped=p.n_dropped,
         n_singletons=int((sizes == 1).sum()), responses=spread, dim=dump.dim, dtype=dump.dtype, site=dump.tensor,
@@ -61,15 +65,27 @@ def summarise(call: Call) -> DumpSummary:
     )  # fmt: skip
 
 
-def within_sd(call: Call) -> NDArray[np.float64]:
-    """Within-prompt sd of each value under the base policy, sqrt(E_x Var_{y|x} f), (J,); NaN rows left out."""
-    out = np.full(call.n_values, np.nan)
-    for j in range(call.n_values):
-        column: Any = np.asarray(call.values)[:, j]
-        p = call.effective().labelled(column)
-        f, w = np.nan_to_num(column[p.rows]), p.row_weight()
-        if len(f) == 0 or not np.isfinite(p.prompt_weight()).all():
-            continue
-        centred = f - np.repeat(np.add.reduceat(w * f, p.offsets[:-1]), p.sizes)
-        out[j] = np.sqrt(p.prompt_weight() @ np.add.reduceat(w * centred**2, p.offsets[:-1]))
-    return out
+def within_sd(call: Call) -> Floats:
+    """Within-prompt sd of each value, sqrt(E_x Var_{y|x} f) under the base policy, (J,); NaN rows left out."""
+    columns = np.asarray(call.values).T if call.n_values else []
+    return np.array([spread_within(column, call.effective()) for column in columns])
+
+
+def spread_within(column: Floats, p: Population) -> float:
+    """Within-prompt sd of one column (N,), NaN rows left out; exactly 0 where it is constant inside every prompt."""
+    f, seen = column[p.rows], ~np.isnan(column[p.rows])
+    if not seen.any():
+        return float("nan")
+    labelled, starts = p.labelled(column), p.offsets[:-1]
+    # shifted by a value of the prompt itself, so that a constant leaves no rounding behind
+    top = np.maximum.reduceat(np.where(seen, f, -np.inf), starts)
+    f = np.where(seen, f, 0.0) - np.where(seen, np.repeat(top, p.sizes), 0.0)
+    w = labelled.row_weight()
+    centred = f - np.repeat(np.add.reduceat(w * f, starts), p.sizes)
+    return float(np.sqrt(labelled.prompt_weight() @ np.add.reduceat(w * centred**2, starts)))
+
+
+def without_flat(gain: Floats, se: Floats, sd: Floats) -> tuple[Floats, Floats]:
+    """Gains and errors with exact zeros for values that do not vary, whose rounding must not get a sign."""
+    flat = sd == 0
+    return np.where(flat, 0.0, gain), np.where(flat, 0.0, se)

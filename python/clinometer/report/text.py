@@ -30,6 +30,10 @@ def number(x: float, *, sign: bool = True, digits: int = 4) -> str:
     return f"{x:{plus}.{digits}f}" if small else f"{x:{plus}.2e}"
 
 
+def _short(x: float) -> str:
+    return number(x, sign=False, digits=3)
+
+
 def shown_levels(report: Report, every_kl: bool) -> list[int]:
     """Indices of the KL levels to show, ascending in KL."""
     order = np.argsort(report.kl, kind="stable")
@@ -90,9 +94,9 @@ def _cell(report: Report, k: int, b: int) -> list[str]:
     reached = "" if report.reached[k, b] else f" (rows reach {t.kl[k, b]:.3g})"
     lines = [
         f" {mark}kl {report.kl[b]:g}{reached}   {report.classes[k, b]}   beta {t.betas[k, b]:.3g}   "
-        f"ESS {number(t.ess[k, b], sign=False, digits=3)} (min {number(t.ess_min[k, b], sign=False, digits=3)})   "
+        f"ESS {_short(t.ess[k, b])} (min {_short(t.ess_min[k, b])})   "
         f"Pareto k {number(t.pareto_k[k, b], sign=False, digits=2)}   "
-        f"reverse KL {number(t.reverse_kl[k, b], sign=False, digits=3)}",
+        f"reverse KL {_short(t.reverse_kl[k, b])}",
         "    " + fit("value", NAME) + f"{'gain':>10}{'+-se':>9}  {'95 %, all cells':<22}"
         f"{'1st order':>10}{'in sd':>8}{'win':>7}{'net of length':>15}",
     ]
@@ -141,7 +145,8 @@ def _values(report: Report) -> list[str]:
         part = range(start, min(start + per_line, len(report.values)))
         lines.append("    " + fit("", NAME) + "".join("  " + fit(report.values[j], 12) for j in part))
         for name, row in who:
-            lines.append("    " + fit(name, NAME) + "".join(f"  {number(row[j], digits=2):<12}" for j in part))
+            cells = "".join(f"  {number(row[j], digits=2):<12}" for j in part)
+            lines.append("    " + fit(name, NAME) + cells)
     return lines
 
 
@@ -154,8 +159,8 @@ def _cone(report: Report) -> list[str]:
         f"{visible(v)} {w:.2f}" for v, w in zip(report.values[: report.n_requested], c.weights, strict=True)
     )
     first = (
-        f"cone of directions that improve every value: {state}, margin {c.margin:.3f} sd per sqrt(2 KL) of the "
-        f"worst value, half-angle {np.degrees(c.half_angle):.1f} degrees"
+        f"cone of directions that improve every value: {state}, margin {c.margin:.3f} sd per sqrt(2 KL) "
+        f"of the worst value, half-angle {np.degrees(c.half_angle):.1f} degrees"
     )
     best = f"best direction weighs the values' unit directions {weights}" if c.direction is not None else ""
     return ["", *_wrapped(first, "", "  "), *(_wrapped(best, "  ", "  ") if best else [])]
@@ -166,4 +171,5 @@ def _examples(report: Report) -> list[str]:
     for e in report.examples:
         head = f"x{e['ratio']:.2f}  prompt {visible(e['prompt_id'])} row {e['row']}: "
         lines += _wrapped(head + visible(e["text"])[:200], "    ", "      ")
-    return ["", "responses that gain and lose most probability under the recommended tilt", *lines] if lines else []
+    title = "responses that gain and lose most probability under the recommended tilt"
+    return ["", title, *lines] if lines else []

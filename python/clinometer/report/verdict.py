@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ..results import Result
 from ..theory import classify
 from .safe import visible
+from .summary import without_flat
 
 if TYPE_CHECKING:
     from .report import Report
@@ -25,7 +26,7 @@ Z95 = NormalDist().inv_cdf(0.975)
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Choice(Result):
-    """The recommended cell: a constitution at a KL; `gain`, `lower`, `upper` are (J,) over the values asked for.
+    """The recommended cell: a constitution at a KL; `gain`, `lower`, `upper` are (J,), of the values asked for.
 
     The bounds hold together at 95 % for every cell that could have been picked (Bonferroni over cells and
     values), so having picked the best is paid for. `kind` is the class under those bounds.
@@ -49,7 +50,7 @@ def selection_z(n_cells: int) -> float:
 
 
 def _trusted(report: Report) -> NDArray[np.bool_]:
-    """Cells (K, B) at or below their KL horizon and within the rows' reach; all reachable ones if there are none."""
+    """Cells (K, B) within their KL horizon and the rows' reach; all reachable ones if there are none."""
     past, reached = report.past_horizon, report.reached
     inside = ~past & reached
     if inside.any():
@@ -58,12 +59,12 @@ def _trusted(report: Report) -> NDArray[np.bool_]:
 
 
 def choose(report: Report, floor: float | Mapping[str, float] | None = None) -> Choice | None:
-    """The trusted cell whose worst value has the largest lower bound in sd units; None where a floor rules all out."""
+    """The trusted cell whose worst value has the largest lower bound in sd; None if a floor rules out all."""
     n = report.n_requested
     cells = _trusted(report)
     m = int(cells.sum())
     z = selection_z(m * n)
-    gain, se = report.tilt.gain[..., :n], report.tilt.gain_se[..., :n]
+    gain, se = without_flat(report.tilt.gain[..., :n], report.tilt.gain_se[..., :n], report.value_sd[:n])
     with np.errstate(divide="ignore", invalid="ignore"):
         lower, sd = gain - z * se, report.value_sd[:n]
         worst = np.where(sd > 0, lower / sd, np.where(np.isnan(lower), np.nan, 0.0)).min(axis=-1)
@@ -131,7 +132,8 @@ def _claim(best: Choice, judge: str, gains: str, paid: str) -> str:
             words = {"weakly_improving": "raises some values and moves no other", "neutral": "moves no value"}
             did = words.get(best.kind, "lowers some values and moves no other")
             return f"{_start(judge)} {did}: {gains} ({paid})."
-    settled = [f"{word} {up_or_down(up)}" for up, word in ((True, "raises"), (False, "lowers")) if up_or_down(up)]
+    both = ((True, "raises"), (False, "lowers"))
+    settled = [f"{word} {up_or_down(up)}" for up, word in both if up_or_down(up)]
     known = f"; what is settled: it {' and '.join(settled)}" if settled else ""
     return f"Cannot tell whether any choice improves every value: the best, {judge}, gives {gains} ({paid}){known}."
 
@@ -144,12 +146,13 @@ def _caveats(report: Report, best: Choice) -> list[str]:
     out = []
     d = report.dump
     if not d.is_forecast:
-        whose = "These rows come from another policy" if d.policy == "off_policy" else "Who wrote these rows is unknown"
+        other = d.policy == "off_policy"
+        whose = "These rows come from another policy" if other else "Who wrote these rows is unknown"
         out.append(f"{whose}: this is a re-weighting of them, not a forecast.")
     if best.past_horizon:
         out.append(
-            f"No KL asked for lies within the horizon ({report.tilt.kl_horizon[best.index[0]]:.2g} nats) that "
-            f"{d.responses[1]:g} responses per prompt support: the size of the gains is biased towards zero."
+            f"This KL is past the horizon of {report.tilt.kl_horizon[best.index[0]]:.2g} nats that these rows "
+            f"support (median {d.responses[1]:g} responses per prompt): the gains are biased towards zero."
         )
     length = _length_caveat(report, best)
     return [*out, length] if length else out

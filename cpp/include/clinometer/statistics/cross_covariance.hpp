@@ -11,13 +11,18 @@ class CrossCovariance {
   CrossCovariance() = default;
   CrossCovariance(std::int64_t score_at, std::int64_t n_scores, std::int64_t value_at, std::int64_t n_values,
                   std::int64_t ddof)
-      : score_at(score_at), n_scores(n_scores), value_at(value_at), n_values(n_values), ddof(ddof),
-        covariance(n_scores, n_values), variance(n_scores, n_values), value_variance(1, n_values) {}
+      : score_at(score_at),
+        n_scores(n_scores),
+        value_at(value_at),
+        n_values(n_values),
+        ddof(ddof),
+        covariance(n_scores, n_values),
+        variance(n_scores, n_values),
+        value_variance(1, n_values) {}
   CrossCovariance cleared() const { return {score_at, n_scores, value_at, n_values, ddof}; }
 
   void prompt(const Prompt& p) {
-    std::vector<double> c(std::size_t(n_scores * n_values)), t(c), f(static_cast<std::size_t>(n_values), 0.0),
-        o(f);
+    std::vector<double> c(std::size_t(n_scores * n_values)), t(c), f(static_cast<std::size_t>(n_values), 0.0), o(f);
     for_each_labelled(p, score_at, n_scores, value_at, n_values, [&](const Labelled& l) { covary(p, l, c, t, f, o); });
     add(p, c, t, f, o);
   }

@@ -19,7 +19,8 @@ class LogRatios {
 
   void prompt(const Prompt& p) {
     const std::int64_t B = n_scores ? std::int64_t(betas.size()) / n_scores : 0;
-    for (std::int64_t cell = 0; cell < n_scores * B; ++cell) one(p, cell / B, betas[cell], out + cell * n_rows + p.first);
+    for (std::int64_t cell = 0; cell < n_scores * B; ++cell)
+      one(p, cell / B, betas[cell], out + cell * n_rows + p.first);
   }
   void join(LogRatios&) {}
   Results finish() const { return {}; }

@@ -118,8 +118,7 @@ class Moments : public StatisticOf<Moments> {
     if (p.begins && scale(p) != 0) mass[p.fold] += p.omega;
     const double before = total;
     total += p.omega * part;
-    for (std::int64_t c = 0; total > before && c < width; ++c)
-      mean[c] += (m[c] - mean[c]) * (p.omega * part / total);
+    for (std::int64_t c = 0; total > before && c < width; ++c) mean[c] += (m[c] - mean[c]) * (p.omega * part / total);
     if (p.begins && p.ends) return;
     Straddle s;
     s.mass = part;

@@ -71,8 +71,7 @@ class CovarianceProjection : public StatisticOf<CovarianceProjection> {
         mean[k] += b.weight[i] / part * (b.score[i * b.n_scores + score_at + k] - pilot[k]);
     for (std::int64_t i = p.first; i < p.first + p.count; ++i)
       for (std::int64_t k = 0; k < n_scores; ++k)
-        weights[i * n_scores + k] =
-            scale * b.weight[i] * (b.score[i * b.n_scores + score_at + k] - pilot[k] - mean[k]);
+        weights[i * n_scores + k] = scale * b.weight[i] * (b.score[i * b.n_scores + score_at + k] - pilot[k] - mean[k]);
     if (p.begins && p.ends) return;
     Straddle s;
     s.mass = part;
@@ -84,7 +83,7 @@ class CovarianceProjection : public StatisticOf<CovarianceProjection> {
   }
 
   std::vector<double> row_mean(const Block& b, const Piece& p, double part) const {
-    std::vector<double> w(std::size_t(b.n), 0), out(std::size_t(b.tile->ld), 0);
+    std::vector<double> w(std::size_t(b.n), 0), out(std::size_t(b.tile -> ld), 0);
     for (std::int64_t i = p.first; part > 0 && i < p.first + p.count; ++i) w[i] = b.weight[i] / part;
     b.tile->accumulate(w.data(), 1, out.data());
     out.resize(std::size_t(d));

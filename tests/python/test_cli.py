@@ -1,0 +1,152 @@
+"""The command line: exit codes, streams, names that look like options."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from clinometer import cli
+from clinometer.cli.arguments import expand
+from clinometer.dump import write_dump
+
+ROWS, PER = 600, 10
+
+
+@pytest.fixture(scope="module")
+def dump(tmp_path_factory: pytest.TempPathFactory) -> str:
+    rng = np.random.default_rng(0)
+    phi = rng.normal(size=(ROWS, 4)).astype(np.float32)
+    partial = np.where(np.arange(ROWS) < 9, np.nan, phi[:, 0])
+    path = tmp_path_factory.mktemp("dump") / "d"
+    write_dump(
+        path, phi, prompt_ids=np.repeat(np.arange(ROWS // PER), PER), policy="on_policy",
+        columns={
+            "good": phi[:, 0] + 0.2 * rng.normal(size=ROWS), "harm": -phi[:, 1], "n_tokens": rng.integers(5, 30, ROWS),
+            "judge/both": phi[:, 0] + phi[:, 1], "judge/part": partial, "evil\x1b[31m": phi[:, 2],
+        },
+    )  # fmt: skip
+    return str(path)
+
+
+def run(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:
+    code = cli.main(list(argv))
+    out = capsys.readouterr()
+    return code, out.out, out.err
+
+
+def test_report_prints_writes_and_checks(dump: str, capsys: Any, tmp_path: Path) -> None:
+    page, data = tmp_path / "r.html", tmp_path / "r.json"
+    code, out, err = run(
+        capsys, "report", dump, "--value", "good", "-harm", "--kl", "0.1", "0.3", "--check", "-harm >= 0 at kl=0.3",
+        "-o", str(page), "--json-file", str(data),
+    )  # fmt: skip
+    assert code == 0 and err == ""
+    assert "judge/both" in out and "judge/part" not in out and "check holds: -harm >= 0" in out and "wrote " in out
+    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
+    payload = json.loads(data.read_text())
+    assert payload["values"] == ["good", "-harm", "n_tokens"] and payload["checks"][0]["holds"]
+
+
+def test_a_failed_check_is_one_and_still_reports(dump: str, capsys: Any) -> None:
+    code, out, err = run(capsys, "report", dump, "--value=good", "--kl", "0.1", "--check", "good >= 99 at kl=0.1")
+    assert code == 1 and "verdict:" in out
+    assert err.startswith("clinometer: check failed") and err.count("\n") == 1
+    code, out, err = run(
+        capsys, "report", dump, "--value=good", "--kl", "0.1", "--check", "good >= 99 at kl=0.1", "--json"
+    )
+    assert code == 1 and not json.loads(out)["checks"][0]["holds"] and "check failed" in err
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [[], ["nonsense"], ["report"], ["report", "DUMP"], ["report", "/no/such", "--value", "good"],
+     ["report", "DUMP", "--value", "nothing"], ["report", "DUMP", "--value"], ["report", "DUMP", "--value", "good", "--kl", "x"],
+     ["report", "DUMP", "--value", "good", "--kl", "-1"], ["report", "DUMP", "--value", "good", "--layer", "99"],
+     ["report", "DUMP", "--value", "good", "--check", "good > 0"],
+     ["report", "DUMP", "--value", "good", "--check", "good > 0 at kl=77"],
+     ["report", "DUMP", "--value", "good", "-o", "/no/such/folder/x.html"],
+     ["report", "DUMP", "--value", "good", "--constitutions", "judge/part"],
+     ["tilt", "DUMP", "--betas", "0"], ["tilt", "DUMP", "--betas", "1", "--kl", "1"], ["inspect", "DUMP", "--bogus"],
+     ["inspect", "DUMP\x1b[31m"], ["score", "DUMP", "--constitutions", "absent"]],
+)  # fmt: skip
+def test_bad_input_is_two_and_one_line(dump: str, capsys: Any, argv: list[str]) -> None:
+    code, out, err = run(capsys, *[dump if a == "DUMP" else a for a in argv])
+    assert code == 2 and out == ""
+    assert err.startswith("clinometer: ") and err.count("\n") == 1 and "\x1b" not in err and "Traceback" not in err
+
+
+def test_inspect(dump: str, capsys: Any) -> None:
+    code, out, err = run(capsys, "inspect", dump)
+    assert code == 0 and err == ""
+    assert "600 rows x 4 float32" in out and "60 prompts" in out and "policy on_policy" in out
+    assert "evil\\x1b[31m" in out and "\x1b" not in out
+    code, out, _ = run(capsys, "inspect", dump, "--json")
+    columns = {c["name"]: c for c in json.loads(out)["columns"]}
+    assert columns["judge/part"]["nan"] == 9
+    harm = columns["harm"]
+    assert columns["n_tokens"]["within_sd"] > 1
+    assert 0.8 < harm["within_sd"] < 1.1 and abs(harm["mean"]) < 0.2
+
+
+def test_inspect_before_the_names_are_known(capsys: Any, tmp_path: Path) -> None:
+    phi = np.ones((3, 2), np.float32)
+    write_dump(tmp_path / "two", {1: phi, 2: phi}, prompt_ids=[0, 1, 2])
+    code, out, _ = run(capsys, "inspect", str(tmp_path / "two"))
+    assert code == 0 and "several tensors can be phi" in out and out.count("_L") >= 2
+    assert "3 of 3 prompts have a single response" in out and "policy unknown" in out
+
+
+def test_score_and_tilt(dump: str, capsys: Any, tmp_path: Path) -> None:
+    file = tmp_path / "s.npy"
+    code, out, _ = run(capsys, "score", dump, "-o", str(file))
+    assert code == 0 and "judge/both" in out and np.load(file).shape == (ROWS, 1)
+    code, out, _ = run(capsys, "tilt", dump, "--value", "-harm", "--betas", "1", "2")
+    assert code == 0 and "judge/both" in out and "-harm" in out
+    code, out, _ = run(capsys, "tilt", dump, "--value", "-harm", "--betas", "1", "inf", "--json")
+    data = json.loads(out)
+    assert code == 0 and data["betas"] == [[1.0, "inf"]] and data["gain"][0][0][0] > 0 == data["gain"][0][1][0]
+
+
+def test_names_that_look_like_options() -> None:
+    assert expand(["tilt", "d", "--value", "-harm", "--kl", "1"]) == ["tilt", "d", "--value=-harm", "--kl", "1"]
+    assert expand(["--value", "a", "-b", "-o", "f"]) == ["--value=a", "--value=-b", "-o", "f"]
+    assert expand(["--check", "-h2 >= 0 at kl=1", "x"]) == ["--check=-h2 >= 0 at kl=1", "x"]
+    assert expand(["--value", "--", "-x"]) == ["--value", "--", "-x"]
+    assert expand(["--value=-h"]) == ["--value=-h"]
+
+
+def test_warnings_are_lines_on_stderr(dump: str, capsys: Any) -> None:
+    code, _, err = run(capsys, "tilt", dump, "--value", "good", "--kl", "50")
+    assert code == 0 and err.startswith("clinometer: warning: kl: beyond") and err.count("\n") == 1
+
+
+def test_help_version_and_interrupt(capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(capsys, "--help")[0] == 0
+    code, out, _ = run(capsys, "--version")
+    assert code == 0 and out.startswith("clinometer ")
+
+    def stop(argv: list[str]) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_guarded", stop)
+    assert cli.main(["inspect", "x"]) == 130
+
+
+@pytest.mark.slow
+def test_module_and_closed_pipe(dump: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "clinometer", "inspect", dump], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0 and "600 rows" in done.stdout and done.stderr == ""
+    with subprocess.Popen(
+        [sys.executable, "-m", "clinometer", "inspect", dump], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as child:
+        assert child.stdout is not None and child.stderr is not None
+        child.stdout.close()
+        assert child.stderr.read() == b""
