@@ -9,7 +9,7 @@ SOURCES := pyproject.toml CMakeLists.txt \
 .PHONY: demo test bench clean
 
 demo: $(VENV)/.installed
-	$(BIN)/clinometer demo
+	$(BIN)/clinometer demo -o "$(CURDIR)/clinometer-demo.html"
 
 test: $(VENV)/.tested
 	$(BIN)/python -m pytest

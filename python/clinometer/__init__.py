@@ -16,16 +16,15 @@ if TYPE_CHECKING:
     from .cone import ConeResult, pareto_cone
     from .fit import DirectionFit, fit_value_direction
     from .fold import Fold, scan
-    from .report import Report
-    from .report import report as report
-    from .simulate import simulate
+    from .reporting import Report, report
+    from .simulation import simulate
 
 __version__ = "0.1.0"
 
 # loaded at first use, so that importing the package costs little beyond NumPy
 _LAZY = {
     "ConeResult": "cone", "pareto_cone": "cone", "DirectionFit": "fit", "fit_value_direction": "fit",
-    "Fold": "fold", "scan": "fold", "Report": "report", "report": "report", "simulate": "simulate",
+    "Fold": "fold", "scan": "fold", "Report": "reporting", "report": "reporting", "simulate": "simulation",
     "reference": "", "stat": "", "theory": "",
 }  # fmt: skip
 
@@ -42,7 +41,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'clinometer' has no attribute {name!r}")
     module = import_module(f".{_LAZY[name] or name}", __name__)
     found = getattr(module, name) if _LAZY[name] else module
-    globals()[name] = found  # a function may share its module's name: the function wins
+    globals()[name] = found
     return found
 
 

@@ -83,7 +83,9 @@ class Population:
     def _lost(self, weight: Floats) -> Floats:
         """Terms of the share of variance lost to a sample mean, sum w^2 / draws: the ddof-1 factor is 1/(1 - sum)."""
         square = np.square(weight)
-        return square if self.draws is None else np.divide(square, self.draws, out=np.zeros_like(square), where=square > 0)
+        return (
+            square if self.draws is None else np.divide(square, self.draws, out=np.zeros_like(square), where=square > 0)
+        )
 
     def folds(self, n_folds: int) -> Ints:
         """Fold of each prompt: a counter hash of its id, so it survives reordering and sharding."""

@@ -66,7 +66,8 @@ def test_a_failed_check_is_one_and_still_reports(dump: str, capsys: Any) -> None
 @pytest.mark.parametrize(
     "argv",
     [[], ["nonsense"], ["report"], ["report", "DUMP"], ["report", "/no/such", "--value", "good"],
-     ["report", "DUMP", "--value", "nothing"], ["report", "DUMP", "--value"], ["report", "DUMP", "--value", "good", "--kl", "x"],
+     ["report", "DUMP", "--value", "nothing"], ["report", "DUMP", "--value"],
+     ["report", "DUMP", "--value", "good", "--kl", "x"],
      ["report", "DUMP", "--value", "good", "--kl", "-1"], ["report", "DUMP", "--value", "good", "--layer", "99"],
      ["report", "DUMP", "--value", "good", "--check", "good > 0"],
      ["report", "DUMP", "--value", "good", "--check", "good > 0 at kl=77"],
@@ -136,6 +137,25 @@ def test_help_version_and_interrupt(capsys: Any, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(cli, "_guarded", stop)
     assert cli.main(["inspect", "x"]) == 130
+
+
+DEMO = Path(cli.__file__).resolve().parent.parent / "data" / "demo"
+
+
+@pytest.mark.skipif(not DEMO.exists(), reason="the packaged dump is not in this tree")
+def test_demo_writes_its_page_here(capsys: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = run(capsys, "demo")
+    assert code == 0 and "judge/kind" in out and "-harm" in out and "clinometer-demo.html" in out
+    assert (tmp_path / "clinometer-demo.html").stat().st_size > 5000
+
+
+def test_bench_gets_its_own_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = pytest.importorskip("clinometer.bench")
+    seen: list[Any] = []
+    monkeypatch.setattr(bench, "main", lambda argv: seen.append(argv))
+    assert cli.main(["bench", "tilt", "--rows", "3"]) == 0
+    assert seen == [["tilt", "--rows", "3"]]
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from .blas import Blas
 from .cases import DTYPES, KERNELS, cases
 from .limits import Limits, measure
 from .pairs import timed_pairs
@@ -46,9 +47,9 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )  # fmt: skip
     p.add_argument("kernels", nargs="*", metavar="KERNEL", help=f"default all of {', '.join(KERNELS)}")
-    p.add_argument("--rows", type=int, metavar="N", help=f"default 32768, with --quick 8192; a multiple of {GROUP} is used")
+    p.add_argument("--rows", type=int, metavar="N", help=f"default 32768, with --quick 8192; whole prompts of {GROUP}")
     p.add_argument("--dim", type=int, metavar="D", help="default 512, with --quick 256")
-    p.add_argument("--repeats", type=int, metavar="R", help="pairs per cell; default at most 15, fewer where they are slow")
+    p.add_argument("--repeats", type=int, metavar="R", help="pairs per cell; default 3 to 15 by how long they take")
     p.add_argument("--json-file", metavar="F", help="write every time to this file")
     p.add_argument("--quick", action="store_true", help="small sizes and few pairs, under 10 s")
     return p
@@ -74,7 +75,7 @@ def _run(args: argparse.Namespace) -> int:
     threads = thread_count(None)
     about = {**machine(threads), "rows": n, "dim": d}
     _progress("limits")
-    limits = measure(threads, max(4 * n * d, (32 if args.quick else 128) << 20), 0.2 if args.quick else 1.0)
+    limits = measure(threads, max(4 * n * d, (32 if args.quick else 128) << 20), 0.1 if args.quick else 0.4)
     timed = _time(args, n, d)
     raised = _raise(limits, timed)
     if args.json_file is not None:
@@ -86,13 +87,15 @@ def _run(args: argparse.Namespace) -> int:
 
 def _time(args: argparse.Namespace, n: int, d: int) -> list[Timed]:
     _progress("rows")
-    rows = make(n, d, DTYPES)
-    budget = None if args.repeats else (0.15 if args.quick else 1.2)
+    rows, blas = make(n, d, DTYPES), Blas()
+    budget = None if args.repeats else (0.1 if args.quick else 0.6)
     out = []
     for case in cases(list(dict.fromkeys(args.kernels)) or list(KERNELS), rows):
         _progress(f"{case.kernel} {case.dtype} {case.size}")
-        ours, numpy, result, other = timed_pairs(case.ours, case.numpy, args.repeats or 15, budget)
-        out.append(Timed(case, ours, numpy, case.error(result), case.error(other)))
+        n_blas = blas.best(case.numpy)
+        with blas.limit(n_blas):
+            ours, numpy, result, other = timed_pairs(case.ours, case.numpy, args.repeats or 15, budget)
+        out.append(Timed(case, ours, numpy, case.error(result), case.error(other), n_blas))
     _progress("")
     return out
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -46,15 +47,14 @@ def _score(rows: Rows) -> Iterator[Case]:
         out, other = np.empty((rows.n, k), np.float32), np.empty((rows.n, k), np.float32)
         yield Case(
             "score", rows.dtype, f"K={k}",
-            lambda u=u, out=out: score(rows.dump, u, out=out),
-            lambda single=single, other=other: numpy_side.score(rows, single, other),
-            lambda got, u=u: exact.score_error(rows, u, got),
+            partial(score, rows.dump, u, out=out), partial(numpy_side.score, rows, single, other),
+            partial(exact.score_error, rows, u),
             2e-6, rows.n_bytes, 2.0 * rows.n * rows.d * k,
         )  # fmt: skip
 
 
 def _values(scores: Floats) -> Floats:
-    # correlated with the score, as a value that a constitution moves: noise alone would send `tilt` looking for sign flips
+    # correlated with the score, as a value that a constitution moves; noise alone has sign flips for `tilt` to find
     noise = np.random.default_rng(3).standard_normal((len(scores), N_VALUES))
     return np.asarray((0.5 * scores[:, :1] + noise) / np.sqrt(1.25))
 
@@ -66,6 +66,7 @@ def _tilt(rows: Rows) -> Iterator[Case]:
         dump, given = _score_dump(Scores(scores, prompt_ids=rows.dump.prompt_ids), None)
         call = prepare(dump, given, values)
         table = np.ascontiguousarray(np.broadcast_to(BETAS, (k, len(BETAS))))
+        cells = float(rows.n * table.size)
 
         def ours(call: Any = call, scores: Any = scores, table: Any = table, k: int = k) -> tuple[Any, Any, Any]:
             state = run(call, [_core.Tilt(0, k, 0, N_VALUES, table, False)], kept=scores)[0].finish()
@@ -73,9 +74,8 @@ def _tilt(rows: Rows) -> Iterator[Case]:
 
         yield Case(
             "tilt", "scores", f"K={k}", ours,
-            lambda scores=scores, values=values: numpy_side.tilt(scores, values, BETAS),
-            lambda got, scores=scores, values=values: exact.tilt_error(scores, values, BETAS, got),
-            1e-10, 8.0 * rows.n * (k + N_VALUES), 2.0 * rows.n * k * len(BETAS) * N_VALUES, float(rows.n * k * len(BETAS)),
+            partial(numpy_side.tilt, scores, values, BETAS), partial(exact.tilt_error, scores, values, BETAS),
+            1e-10, 8.0 * rows.n * (k + N_VALUES), 2 * cells * N_VALUES, cells,
         )  # fmt: skip
 
 
@@ -90,8 +90,8 @@ def _tilt_call(rows: Rows) -> Iterator[Case]:
     cells = float(rows.n * len(BETAS))
     yield Case(
         "tilt_call", rows.dtype, "K=1", ours,
-        lambda: numpy_side.tilt_rows(rows, single, values, BETAS),
-        lambda got: exact.tilt_rows_error(rows, u, values, BETAS, got),
+        partial(numpy_side.tilt_rows, rows, single, values, BETAS),
+        partial(exact.tilt_rows_error, rows, u, values, BETAS),
         1e-4, rows.n_bytes, 2.0 * rows.n * rows.d + 2 * cells * N_VALUES, cells,
     )  # fmt: skip
 
@@ -103,8 +103,7 @@ def _tilted_mean(rows: Rows) -> Iterator[Case]:
     yield Case(
         "tilted_mean", rows.dtype, f"K={k} B={b}",
         lambda: tilted_mean(rows.dump, u, FEW_BETAS).mean,
-        lambda: numpy_side.tilted_mean(rows, single, FEW_BETAS),
-        lambda got: exact.mean_error(rows, u, FEW_BETAS, got),
+        partial(numpy_side.tilted_mean, rows, single, FEW_BETAS), partial(exact.mean_error, rows, u, FEW_BETAS),
         1e-5, rows.n_bytes, 2.0 * rows.n * rows.d * (k + k * b), float(rows.n * k * b),
     )  # fmt: skip
 
@@ -115,9 +114,8 @@ def _covariance_projection(rows: Rows) -> Iterator[Case]:
         single = u.astype(np.float32)
         yield Case(
             "covariance_projection", rows.dtype, f"K={k}",
-            lambda u=u: covariance_projection(rows.dump, u),
-            lambda single=single: numpy_side.covariance_projection(rows, single),
-            lambda got, u=u: exact.projection_error(rows, u, got),
+            partial(covariance_projection, rows.dump, u), partial(numpy_side.covariance_projection, rows, single),
+            partial(exact.projection_error, rows, u),
             1e-5, rows.n_bytes, 4.0 * rows.n * rows.d * k,
         )  # fmt: skip
 
@@ -127,8 +125,7 @@ def _covariance(rows: Rows) -> Iterator[Case]:
     yield Case(
         "covariance", rows.dtype, f"d={rows.d}",
         lambda: moments(rows.dump).covariance,
-        lambda: numpy_side.covariance(rows),
-        lambda got: exact.covariance_error(rows, got),
+        partial(numpy_side.covariance, rows), partial(exact.covariance_error, rows),
         1e-5, rows.n_bytes, float(rows.n) * rows.d**2,
     )  # fmt: skip
 

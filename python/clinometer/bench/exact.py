@@ -28,7 +28,7 @@ def _scores(rows: Rows, directions: Floats) -> Floats:
 
 def _within(a: Floats) -> Floats:
     grouped = a.reshape(-1, GROUP, a.shape[1])
-    return (grouped - grouped.mean(axis=1, keepdims=True)).reshape(a.shape)
+    return np.asarray(grouped - grouped.mean(axis=1, keepdims=True)).reshape(a.shape)
 
 
 def score_error(rows: Rows, directions: Floats, got: Any) -> float:
@@ -72,7 +72,8 @@ def covariance_error(rows: Rows, got: Any) -> float:
     """Largest error over sd_a sd_b, on a block of sampled columns."""
     columns = _columns(rows)
     x = _within(rows.exact(columns=columns))
-    return float(np.max(np.abs(np.asarray(got)[np.ix_(columns, columns)] - x.T @ x / rows.n) / np.outer(_sd(x), _sd(x))))
+    block = np.asarray(got)[np.ix_(columns, columns)]
+    return float(np.max(np.abs(block - x.T @ x / rows.n) / np.outer(_sd(x), _sd(x))))
 
 
 def _sd(a: Floats) -> Floats:

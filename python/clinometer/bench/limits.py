@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .blas import Blas
+
 __all__ = ["Limits", "measure"]
 
 L1_DOUBLES = 1024
@@ -88,7 +90,13 @@ def _read_rate(pool: ThreadPoolExecutor, array: NDArray[np.float32], n: int, bud
 def _matmul_rate(budget: float, n: int = 768) -> float:
     a = np.random.default_rng(0).standard_normal((n, n), dtype=np.float32)
     out = np.empty_like(a)
-    return 2 * n**3 / _best(lambda: np.matmul(a, a, out=out), budget)
+    blas = Blas()
+
+    def rate(threads: int | None) -> float:
+        with blas.limit(threads):
+            return 2 * n**3 / _best(lambda: np.matmul(a, a, out=out), budget / len(blas.choices))
+
+    return max(rate(threads) for threads in blas.choices)
 
 
 def _exp_rate(pool: ThreadPoolExecutor, n: int, budget: float, repeats: int = 200) -> float:

@@ -16,7 +16,7 @@ TILT_CELLS = 1 << 18  # exponentials held at once: 2 MiB of float64
 def score(rows: Rows, directions: Singles, out: Singles) -> Singles:
     """Scores (N, K)."""
     if rows.dtype == "float32":
-        return np.matmul(rows.stored, directions.T, out=out)  # type: ignore[call-overload, no-any-return]
+        return np.matmul(rows.stored, directions.T, out=out)
     for begin, x in rows.chunks():
         np.matmul(x, directions.T, out=out[begin : begin + len(x)])
     return out
@@ -59,7 +59,8 @@ def tilted_mean(rows: Rows, directions: Singles, betas: Floats) -> Floats:
     out = np.zeros((k * b, rows.d))
     for _, x in rows.chunks():
         t = (x @ directions.T).reshape(-1, GROUP, k)
-        w = np.exp(((t - t.max(axis=1, keepdims=True))[..., None] / betas.astype(np.float32)).reshape(len(t), GROUP, k * b))
+        below = t - t.max(axis=1, keepdims=True)
+        w = np.exp((below[..., None] / betas.astype(np.float32)).reshape(len(t), GROUP, k * b))
         w /= w.sum(axis=1, keepdims=True)
         out += w.reshape(-1, k * b).T @ x
     return (out / (rows.n // GROUP)).reshape(k, b, rows.d)

@@ -15,12 +15,13 @@ LEAST_PAIRS = 3
 def timed_pairs(
     ours: Callable[[], Any], other: Callable[[], Any], repeats: int, budget: float | None
 ) -> tuple[list[float], list[float], Any, Any]:
-    """Seconds of each call and the last results; after one untimed pair, who goes first alternates.
+    """Seconds of each call and the last results; after an untimed call of ours, who goes first alternates.
+
+    The other has been called before, when its threads were chosen.
 
     With a budget in seconds the pairs stop once it is spent, but not before three of them.
     """
     ours()
-    other()
     times: tuple[list[float], list[float]] = ([], [])
     results: list[Any] = [None, None]
     start = time.perf_counter()

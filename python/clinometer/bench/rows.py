@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ GROUP = 16
 CHUNK_BYTES = 4 << 20
 OUTLIER_EVERY = 64
 Floats = NDArray[np.float64]
+Pick = slice | NDArray[np.int64]
 
 
 @dataclass
@@ -25,7 +27,7 @@ class Rows:
     """One dump in memory and the ways to read it: as a Dump, as float32 chunks, exactly."""
 
     dtype: str
-    stored: NDArray[np.generic]
+    stored: NDArray[Any]
     dump: Dump
 
     @property
@@ -47,19 +49,19 @@ class Rows:
         for begin in range(0, self.n, step):
             part = self.stored[begin : begin + step]
             if self.dtype == "float32":
-                yield begin, part  # type: ignore[misc]
+                yield begin, part
                 continue
             values = wide[: len(part)]
             if self.dtype == "bfloat16":
-                np.left_shift(part, 16, out=values.view(np.uint32), dtype=np.uint32)  # type: ignore[call-overload]
+                np.left_shift(part, 16, out=values.view(np.uint32), dtype=np.uint32)
             else:
                 np.copyto(values, part)
             yield begin, values
 
-    def exact(self, rows: slice | NDArray[np.int64] = slice(None), columns: slice | NDArray[np.int64] = slice(None)) -> Floats:
+    def exact(self, rows: Pick = slice(None), columns: Pick = slice(None)) -> Floats:
         """The stored values as float64."""
         part = self.stored[rows][:, columns]
-        return np.asarray(decode_bfloat16(part) if self.dtype == "bfloat16" else part, np.float64)  # type: ignore[arg-type]
+        return np.asarray(decode_bfloat16(part) if self.dtype == "bfloat16" else part, np.float64)
 
 
 def _spread(d: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -94,4 +96,5 @@ def _stored(single: NDArray[np.float32], dtype: str, ids: NDArray[np.int64]) -> 
 def directions(k: int, d: int) -> Floats:
     """Random directions (k, d) whose scores have standard deviation 1 on these rows."""
     _, sd = _spread(d)
-    return np.random.default_rng(2 + k).standard_normal((k, d)) / np.sqrt(float(np.square(sd).sum()))
+    u = np.random.default_rng(2 + k).standard_normal((k, d))
+    return np.asarray(u / np.sqrt(float(np.square(sd).sum())))

@@ -18,9 +18,11 @@ __all__ = ["Timed", "as_json", "machine", "render"]
 
 UNITS = {"read": (1e9, "GB/s"), "float32": (1e9, "GFLOP/s"), "exp": (1e9, "G/s")}
 NOTES = """\
-best, median: seconds of one call. limit: max(bytes / bandwidth, flops / peak, exps / exp rate) over the best time.
+best, median: seconds of one call. of limit: max(bytes / bandwidth, flops / peak, exps / exp rate) over the best time.
 NumPy / ours: median over the interleaved pairs, in brackets a 95 % interval for it (six pairs or more); above 1
 clinometer is the faster. error: of clinometer's timed result and of NumPy's, against float64 on a sample.
+BLAS: threads of NumPy's matrix products, one or all, whichever was the faster (- where threadpoolctl is missing and
+the environment decides). On a busy machine products on several threads wait for each other.
 The peak is a lower bound (the best NumPy matmul); a limit that any timed call beat is raised to that call's rate.
 tilt starts from kept scores. tilt_call is the public function from the rows on: it also returns errors, win rates,
 ESS, radii and horizons, where NumPy computes gain, KL and log partition only. All rows are in memory.
@@ -36,6 +38,7 @@ class Timed:
     numpy: list[float]
     error: float
     numpy_error: float
+    numpy_threads: int | None
 
     @property
     def ratios(self) -> list[float]:
@@ -66,9 +69,7 @@ def _cpu() -> str:
     return platform.processor() or "unknown"
 
 
-def as_json(
-    about: dict[str, Any], limits: Limits, raised: list[str], rows: list[Timed]
-) -> dict[str, Any]:
+def as_json(about: dict[str, Any], limits: Limits, raised: list[str], rows: list[Timed]) -> dict[str, Any]:
     """Everything measured, in seconds and per second."""
     used = {"bandwidth": limits.bandwidth, "flops": limits.flops, "exps": limits.exps}
     return {
@@ -87,6 +88,7 @@ def _record(t: Timed, limits: Limits) -> dict[str, Any]:
         "ratio": median(t.ratios), "ratio_interval": interval(t.ratios),
         "bytes": c.n_bytes, "flops": c.n_flops, "exps": c.n_exps,
         "error": t.error, "numpy_error": t.numpy_error, "tolerance": c.tolerance, "checked": t.checked,
+        "numpy_threads": t.numpy_threads,
     }  # fmt: skip
 
 
@@ -104,9 +106,10 @@ def render(about: dict[str, Any], limits: Limits, raised: list[str], rows: list[
     if raised:
         out.append(f"  raised to a rate seen in a timed call: {', '.join(raised)}")
     out += [
-        f"  used: {limits.bandwidth / 1e9:.2f} GB/s, {limits.flops / 1e9:.2f} GFLOP/s, {limits.exps / 1e9:.2f} G exp/s", "",
-        f"{'kernel':22}{'rows':9}{'size':9}{'best':>9}{'median':>9}{'limit':>7}{'NumPy best':>11}{'NumPy / ours':>21}"
-        f"{'pairs':>6}{'error':>8}{'NumPy':>8}",
+        f"  used: {limits.bandwidth / 1e9:.2f} GB/s, {limits.flops / 1e9:.2f} GFLOP/s, {limits.exps / 1e9:.2f} G exp/s",
+        "",
+        f"{'kernel':22}{'rows':9}{'size':9}{'best':>9}{'median':>9}{'of limit':>10}{'NumPy best':>11}{'NumPy / ours':>21}"
+        f"{'BLAS':>5}{'pairs':>6}{'error':>8}{'NumPy':>8}",
     ]  # fmt: skip
     out += [_line(t, limits) for t in rows]
     return "\n".join([*out, "", NOTES])
@@ -119,6 +122,7 @@ def _line(t: Timed, limits: Limits) -> str:
     ratio = f"{r['ratio']:.2f}{spread}"
     wrong = "" if t.checked else f"  WRONG: above {t.case.tolerance:.0e}"
     return (
-        f"{r['kernel']:22}{r['dtype']:9}{r['size']:9}{r['best']:9.5f}{r['median']:9.5f}{r['of_limit']:6.0%} "
-        f"{r['numpy_best']:11.5f}{ratio:>21}{len(t.ours):6}{t.error:8.0e}{t.numpy_error:8.0e}{wrong}"
+        f"{r['kernel']:22}{r['dtype']:9}{r['size']:9}{r['best']:9.5f}{r['median']:9.5f}{r['of_limit']:9.0%} "
+        f"{r['numpy_best']:11.5f}{ratio:>21}{t.numpy_threads or '-':>5}{len(t.ours):6}"
+        f"{t.error:8.0e}{t.numpy_error:8.0e}{wrong}"
     )

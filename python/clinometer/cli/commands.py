@@ -61,7 +61,7 @@ def _values(args: argparse.Namespace) -> list[str]:
 def demo(args: argparse.Namespace) -> int:
     """Report on the packaged dump."""
     from ..dump import open_dump
-    from ..report import report as make
+    from ..reporting import report as make
 
     _check_folders(args)
     path = Path(__file__).resolve().parent.parent / "data" / "demo"
@@ -71,8 +71,8 @@ def demo(args: argparse.Namespace) -> int:
 
 def report(args: argparse.Namespace) -> int:
     """Report on a dump; checks decide the exit code after everything is printed and written."""
-    from ..report import report as make
-    from ..report.check import parse
+    from ..reporting import report as make
+    from ..reporting.check import parse
 
     values = _values(args)
     for text in args.check:
@@ -125,7 +125,7 @@ def score(args: argparse.Namespace) -> int:
     """Scores of every row, summarised or written as (N, K)."""
     from ..inputs import prepare
     from ..passes import score as score_rows
-    from ..report.safe import fit
+    from ..reporting.safe import fit
 
     dump = _open(args)
     judges = _constitutions(args, dump)

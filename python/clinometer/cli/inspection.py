@@ -15,9 +15,9 @@ from ..dump import Dump, open_dump
 from ..errors import DumpError
 from ..inputs import segments_of
 from ..population import Population, population
-from ..report.safe import fit, visible, width
-from ..report.summary import spread_within
-from ..report.text import number
+from ..reporting.safe import fit, visible, width
+from ..reporting.summary import spread_within
+from ..reporting.text import number
 
 __all__ = ["look", "shown"]
 

@@ -6,9 +6,9 @@ import argparse
 import sys
 from typing import Any
 
-from ..report.export import dumps
-from ..report.safe import fit, visible
-from ..report.text import number
+from ..reporting.export import dumps
+from ..reporting.safe import fit, visible
+from ..reporting.text import number
 
 __all__ = ["emit", "tilt_table", "written"]
 

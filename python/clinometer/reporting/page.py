@@ -14,7 +14,7 @@ from .safe import markup
 from .text import number
 
 if TYPE_CHECKING:
-    from .report import Report
+    from .result import Report
 
 __all__ = ["page"]
 

@@ -12,7 +12,7 @@ from ..inputs import prepare
 from ..passes import kept_scores
 
 if TYPE_CHECKING:
-    from .report import Report
+    from .result import Report
 
 __all__ = ["moved_rows"]
 

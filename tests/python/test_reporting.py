@@ -5,6 +5,7 @@ from __future__ import annotations
 import html.parser
 import json
 import re
+import sys
 import unicodedata
 from typing import Any
 
@@ -14,10 +15,13 @@ import pytest
 from clinometer.dump import open_dump
 from clinometer.errors import CheckFailed
 from clinometer.passes import tilt
-from clinometer.report import Report, report
-from clinometer.report.check import parse
-from clinometer.report.safe import fit, markup, visible, width
-from clinometer.report.verdict import selection_z
+from clinometer.population import population
+from clinometer.reporting import Report, report
+from clinometer.reporting.check import parse
+from clinometer.reporting.export import records
+from clinometer.reporting.safe import fit, markup, visible, width
+from clinometer.reporting.summary import spread_within
+from clinometer.reporting.verdict import selection_z
 
 PAYLOADS = (
     "<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "\x1b[2J\x1b]0;owned\x07", "a\u202egnirts\u2066",
@@ -60,6 +64,18 @@ def test_within_sd_is_the_spread_inside_prompts(made: Report) -> None:
     good = world().columns["good"].reshape(150, 12)
     assert made.value_sd[0] == pytest.approx(np.sqrt(good.var(axis=1).mean()), rel=1e-12)
     np.testing.assert_allclose(made.gain_sd, made.tilt.gain / made.value_sd)
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e-12, 1.0, 1e300])
+def test_within_sd_at_any_scale(size: float) -> None:
+    rng = np.random.default_rng(0)
+    column = rng.normal(size=35)
+    column[3] = np.nan
+    p = population(35, np.arange(35) // 5)
+    groups = [column[i : i + 5][~np.isnan(column[i : i + 5])] for i in range(0, 35, 5)]
+    expected = np.sqrt(np.mean([g.var() for g in groups]))
+    assert spread_within(column * size, p) == pytest.approx(expected * size, rel=1e-12)
+    assert np.isnan(spread_within(np.full(35, np.nan), p))
 
 
 def test_length_is_added_and_partialled_out() -> None:
@@ -143,6 +159,20 @@ def test_a_noise_judge_cannot_be_told() -> None:
     assert r.verdict().startswith("Cannot tell")
     with pytest.raises(CheckFailed, match="cannot tell"):
         r.check("good >= 0 at kl=0.05")
+
+
+def test_picking_the_best_of_many_noise_judges_is_paid_for() -> None:
+    claims = 0
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        columns = {f"judge/{i}": rng.normal(size=240) for i in range(10)} | {"v": rng.normal(size=240)}
+        rows = rng.normal(size=(240, 1)).astype(np.float32)
+        dump = open_dump(rows, prompt_ids=np.arange(240) // 6, columns=columns, policy="on_policy")
+        judges = [f"judge/{i}" for i in range(10)]
+        made = report(dump, constitutions=judges, values=["v"], kl=[0.05, 0.1], sections=())
+        claims += not made.verdict().startswith("Cannot tell")
+    # uncorrected, the best of ten would be claimed in about a quarter of the worlds
+    assert claims <= 4
 
 
 def test_a_tradeoff_is_said() -> None:
@@ -229,9 +259,18 @@ def test_json_is_strict_and_round_trips(made: Report, tmp_path: Any) -> None:
     assert again["best"]["constitution"] == "judge/both" and again["verdict"] == made.verdict()
 
 
-def test_frame(made: Report) -> None:
-    pytest.importorskip("pandas")
-    assert len(made.to_frame()) == 2 * 3 * 3
+def test_records(made: Report) -> None:
+    rows = records(made)
+    assert len(rows) == 2 * 3 * 3
+    last = rows[-1]
+    assert (last["constitution"], last["kl"], last["value"]) == ("judge/one", 0.4, "n_tokens")
+    assert last["gain"] == made.tilt.gain[1, 2, 2] and last["net_of_length"] == made.net.gain[1, 2, 2]  # type: ignore[union-attr]
+
+
+def test_frame_needs_pandas_and_says_so(made: Report, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ImportError, match=r"clinometer\[frame\]"):
+        made.to_frame()
 
 
 def test_texts_show_what_moves() -> None:
@@ -246,6 +285,8 @@ def test_texts_show_what_moves() -> None:
 def test_bad_arguments() -> None:
     with pytest.raises(ValueError, match="sections holds 'x'"):
         report(world(), values=["good"], sections=["x"])
+    with pytest.raises(TypeError, match="no option 'bogus'"):
+        report(world(), values=["good"], bogus=1)
     with pytest.raises(ValueError, match="no column"):
         report(world(), values=["nothing"])
     with pytest.raises(ValueError, match="twice"):

@@ -11,7 +11,7 @@ import numpy as np
 from ..results import Result
 
 if TYPE_CHECKING:
-    from .report import Report
+    from .result import Report
 
 __all__ = ["dumps", "plain", "records"]
 

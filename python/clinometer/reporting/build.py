@@ -13,12 +13,12 @@ from ..cone import ConeResult, pareto_cone
 from ..directions import Directions
 from ..dump import Dump, open_dump
 from ..fit import DirectionFit, EncodingQuality, fit_value_direction
-from ..inputs import prepare
+from ..inputs import PASS_OPTIONS, prepare
 from ..passes import DEFAULT_KL, cross_covariance, moments, score, tilt
 from ..results import TiltResult
 from ..theory import classify
 from .notes import coverage, diagnostics
-from .report import Report
+from .result import Report
 from .summary import summarise, within_sd, without_flat
 
 __all__ = ["report"]
@@ -60,9 +60,12 @@ def report(
     >>> import clinometer as cm
     >>> r = cm.report(cm.simulate(n_prompts=60, n_responses=8, dim=4, random_state=1), values=["s"], kl=[0.1])
     >>> r.constitutions, r.tilt.gain.shape
-    (('s',), (1, 1, 1))
+    (('s',), (1, 1, 2))
     """
     chosen = _sections(sections)
+    unknown = [name for name in options if name not in PASS_OPTIONS]
+    if unknown:
+        raise TypeError(f"report has no option {unknown[0]!r}; the pass options are {', '.join(PASS_OPTIONS)}")
     opened = open_dump(dump, prompt_ids=options.pop("prompt_ids", None))
     if clusters is not None:
         options["clusters"] = clusters
@@ -80,8 +83,8 @@ def report(
         generation = None
         if u_gen is not None:
             generation = cross_covariance(opened, _direction(u_gen), list(shown), **_quiet(options)).correlation[0]
-        fit, cone, missing = _geometry(opened, names, chosen, options)
         sd = within_sd(call)
+        fit, cone, missing = _geometry(opened, names, sd, chosen, options)
         made = Report(
             dump=summarise(call), constitutions=result.directions, values=shown, n_requested=len(names),
             self_judged=self_judged, kl=levels.astype(np.float64), tilt=result, net=net, length=length,
@@ -207,7 +210,7 @@ def _classes(result: TiltResult, n: int, sd: NDArray[np.float64]) -> NDArray[np.
 
 
 def _geometry(
-    dump: Dump, names: tuple[str, ...], chosen: frozenset[str], options: dict[str, Any]
+    dump: Dump, names: tuple[str, ...], sd: NDArray[np.float64], chosen: frozenset[str], options: dict[str, Any]
 ) -> tuple[EncodingQuality | None, ConeResult | None, list[str]]:
     """Fits of the values, their quality out of fold, and their cone under the within covariance."""
     if not chosen & {"encoding", "cone"}:
@@ -220,7 +223,7 @@ def _geometry(
     quality = fit.encoding_quality if "encoding" in chosen else None
     if "cone" not in chosen:
         return quality, None, []
-    flat = [n for n, v in zip(names, fit.vectors, strict=True) if not v.any()]
+    flat = [n for n, v, s in zip(names, fit.vectors, sd[: len(names)], strict=True) if s == 0 or not v.any()]
     if flat:
         return quality, None, [f"no cone: {', '.join(flat)} cannot be told from the rows inside prompts"]
     return quality, pareto_cone(fit.vectors, moments(dump, **within)), []

@@ -13,7 +13,7 @@ from .safe import visible
 from .verdict import choose, selection_z
 
 if TYPE_CHECKING:
-    from .report import Report
+    from .result import Report
 
 __all__ = ["Check", "parse", "run"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from clinometer.simulate import simulate
+from clinometer.simulation import simulate
 from clinometer.theory import score_correlation
 
 

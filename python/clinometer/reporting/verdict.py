@@ -16,7 +16,7 @@ from .safe import visible
 from .summary import without_flat
 
 if TYPE_CHECKING:
-    from .report import Report
+    from .result import Report
 
 __all__ = ["Z95", "Choice", "choose", "selection_z", "verdict"]
 

@@ -11,7 +11,7 @@ from .safe import fit, visible
 from .verdict import Z95, selection_z
 
 if TYPE_CHECKING:
-    from .report import Report
+    from .result import Report
 
 __all__ = ["number", "shown_levels", "text"]
 

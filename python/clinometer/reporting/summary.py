@@ -67,8 +67,8 @@ def summarise(call: Call) -> DumpSummary:
 
 def within_sd(call: Call) -> Floats:
     """Within-prompt sd of each value, sqrt(E_x Var_{y|x} f) under the base policy, (J,); NaN rows left out."""
-    columns = np.asarray(call.values).T if call.n_values else []
-    return np.array([spread_within(column, call.effective()) for column in columns])
+    table = np.asarray(call.values, np.float64)
+    return np.array([spread_within(table[:, j], call.effective()) for j in range(call.n_values)])
 
 
 def spread_within(column: Floats, p: Population) -> float:
@@ -80,9 +80,12 @@ def spread_within(column: Floats, p: Population) -> float:
     # shifted by a value of the prompt itself, so that a constant leaves no rounding behind
     top = np.maximum.reduceat(np.where(seen, f, -np.inf), starts)
     f = np.where(seen, f, 0.0) - np.where(seen, np.repeat(top, p.sizes), 0.0)
-    w = labelled.row_weight()
+    scale = float(np.abs(f).max())
+    if scale == 0:
+        return 0.0
+    f, w = f / scale, labelled.row_weight()  # scaled, so that squares neither overflow nor vanish
     centred = f - np.repeat(np.add.reduceat(w * f, starts), p.sizes)
-    return float(np.sqrt(labelled.prompt_weight() @ np.add.reduceat(w * centred**2, starts)))
+    return scale * float(np.sqrt(labelled.prompt_weight() @ np.add.reduceat(w * centred**2, starts)))
 
 
 def without_flat(gain: Floats, se: Floats, sd: Floats) -> tuple[Floats, Floats]:

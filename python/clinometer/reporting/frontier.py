@@ -11,7 +11,7 @@ from .safe import markup
 from .verdict import Z95
 
 if TYPE_CHECKING:
-    from .report import Report
+    from .result import Report
 
 __all__ = ["frontier"]
 
