@@ -1,5 +1,6 @@
 // The table of contents of clinometer._core.
 #include <clinometer/mapped_file.hpp>
+#include <clinometer/ridge.hpp>
 #include <clinometer/statistics/cross_covariance.hpp>
 #include <clinometer/statistics/log_ratios.hpp>
 #include <clinometer/statistics/moments.hpp>
@@ -86,6 +87,24 @@ void files(py::module_& m) {
   });
 }
 
+void small_solves(py::module_& m) {
+  m.def(
+      "solve_ridge",
+      [](const Array& sigma, double ridge, const Array& rhs) -> py::object {
+        if (sigma.ndim() != 2 || sigma.shape(0) != sigma.shape(1) || rhs.ndim() != 2 || rhs.shape(1) != sigma.shape(0))
+          throw py::value_error("solve_ridge: wanted sigma (n, n) and rhs (m, n)");
+        Array out({rhs.shape(0), rhs.shape(1)});
+        bool good = false;
+        {
+          py::gil_scoped_release free;
+          good = solve_ridge(sigma.data(), sigma.shape(0), ridge, rhs.data(), rhs.shape(0), out.mutable_data());
+        }
+        return good ? py::object(out) : py::none();
+      },
+      py::arg("sigma"), py::arg("ridge"), py::arg("rhs"),
+      "rhs (sigma + ridge I)^-1, or None if not positive definite.");
+}
+
 void instruction_sets(py::module_& m) {
   m.def("isa", [] { return kernels::active().name; }, "The kernel table in use.");
   m.def(
@@ -112,6 +131,7 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
   m.doc() = "The compiled core of clinometer: kernels, the fold and its statistics.";
   statistics(m);
   files(m);
+  small_solves(m);
   instruction_sets(m);
   clinometer::bindings::bind_scan(m);
 }

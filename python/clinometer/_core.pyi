@@ -26,6 +26,7 @@ __all__: list[str] = [
     "isa_available",
     "isa_select",
     "non_finite_rows",
+    "solve_ridge",
 ]
 
 class Statistic:
@@ -217,5 +218,13 @@ def non_finite_rows(
     n: typing.SupportsInt | typing.SupportsIndex,
     d: typing.SupportsInt | typing.SupportsIndex,
 ) -> numpy.typing.NDArray[numpy.int64]: ...
+def solve_ridge(
+    sigma: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+    ridge: typing.SupportsFloat | typing.SupportsIndex,
+    rhs: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+) -> typing.Any:
+    """
+    rhs (sigma + ridge I)^-1, or None if not positive definite.
+    """
 
 LEAF_ROWS: int = 8192

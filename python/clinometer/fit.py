@@ -20,6 +20,7 @@ Floats = NDArray[np.float64]
 METHODS = ("ridge", "least_squares", "mean_difference")
 ALPHAS = np.geomspace(1e-4, 1e2, 13)
 BOOTSTRAP = 400
+SMALL = 1024  # d up to which one thread solves
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -137,26 +138,22 @@ def _fit_group(call: Call, group: list[int], method: str, alpha: Any, folds: int
     state = _core.Moments(call.dump.dim, len(group), folds, 0, True)
     scatter = run(one, [state], population=p)[0].finish()["scatter"]
     total, d = scatter.sum(axis=0), call.dump.dim
-    solvers = [_Solver(method, (total - s)[:d, :d], p, call.dump.dtype) for s in scatter]
-    whole = _Solver(method, total[:d, :d], p, call.dump.dtype)
-    return [
-        _fit_column(scatter, total, d + g, d, solvers, whole, alpha if method == "ridge" else 0.0)
-        for g in range(len(group))
-    ]
+    held = [total - s for s in scatter]
+    grid = np.zeros(1) if method != "ridge" else ALPHAS if isinstance(alpha, str) else np.array([float(alpha)])
+    paths = np.stack([_solve(method, h, d, grid, p, call.dump.dtype) for h in held])  # (F, A, G, d)
+    best = [_least_error(paths[:, :, g], scatter, d, d + g) for g in range(len(group))]
+    chosen = np.unique(best)
+    whole = dict(zip(chosen.tolist(), _solve(method, total, d, grid[chosen], p, call.dump.dtype), strict=True))
+    return [(whole[a][g], paths[:, a, g], float(grid[a])) for g, a in enumerate(best)]
 
 
-def _fit_column(
-    scatter: Floats, total: Floats, column: int, d: int, solvers: list[_Solver], whole: _Solver, alpha: Any
-) -> tuple[Floats, Floats, float]:
-    grid = ALPHAS if isinstance(alpha, str) else np.array([float(alpha)])
-    paths = np.stack([solve((total - s)[:d, column], grid) for solve, s in zip(solvers, scatter, strict=True)])
-    # out-of-fold error up to a constant: u'S u - 2 u'c on the fold left out
+def _least_error(paths: Floats, scatter: Floats, d: int, column: int) -> int:
+    """Index of the penalty with the least out-of-fold error, u'S u - 2 u'c on the fold left out."""
     error = [
         sum(u[a] @ s[:d, :d] @ u[a] - 2 * u[a] @ s[:d, column] for u, s in zip(paths, scatter, strict=True))
-        for a in range(len(grid))
+        for a in range(paths.shape[1])
     ]
-    best = int(np.argmin(error))
-    return whole(total[:d, column], grid[best : best + 1])[0], paths[:, best], float(grid[best])
+    return int(np.argmin(error))
 
 
 def _need_two_levels(values: Floats, names: list[str]) -> None:
@@ -166,39 +163,41 @@ def _need_two_levels(values: Floats, names: list[str]) -> None:
             raise ValueError(f"mean_difference needs two-valued labels; {name!r} has {levels} values")
 
 
-class _Solver:
-    """(Sigma + alpha tr(Sigma)/d I)^+ c for several alphas: Cholesky for alpha > 0, else by eigenvalues.
+def _solve(method: str, moments: Floats, d: int, alphas: Floats, p: Population, dtype: str) -> Floats:
+    """(Sigma + alpha tr(Sigma)/d I)^+ c for each alpha and value, (A, G, d)."""
+    sigma = np.ascontiguousarray((moments[:d, :d] + moments[:d, :d].T) / 2)
+    c = np.ascontiguousarray(moments[d:, :d])
+    if method == "mean_difference":
+        return c[None]
+    mean = float(np.trace(sigma)) / d
+    return np.stack([_ridge(sigma, float(a) * mean, c) if a > 0 else _least_norm(sigma, c, p, dtype) for a in alphas])
 
-    Cholesky factors cost d^3/3 each and stay fast on a busy machine, where the many small steps of an
-    eigendecomposition wait for each other.
-    """
 
-    def __init__(self, method: str, sigma: Floats, p: Population, dtype: str) -> None:
-        self.method, self.sigma = method, (sigma + sigma.T) / 2
-        # theory Details: eigenvalues below max(N - G, d) eps are null; f32 lanes bound what sums can resolve
-        eps = 2.3e-16 if dtype == "float64" else 1.2e-7
-        self.null = min(max(p.n_rows - p.n_prompts, len(sigma)) * eps, 1e-3)
-        self.factors: dict[float, Any] = {}
-
-    def __call__(self, c: Floats, alphas: Floats) -> Floats:
-        if self.method == "mean_difference":
-            return c[None]
-        return np.stack([self._solve(c, float(a)) for a in alphas])
-
-    def _solve(self, c: Floats, alpha: float) -> Floats:
+def _ridge(sigma: Floats, ridge: float, c: Floats) -> Floats:
+    """By Cholesky: on one thread to d = 1024, which stays quick on a busy machine, and by SciPy beyond."""
+    if ridge == 0:
+        return np.zeros_like(c)
+    if len(sigma) <= SMALL:
+        out = _core.solve_ridge(sigma, ridge, c)
+    else:
         from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
-        ridge = alpha * float(np.trace(self.sigma)) / len(c)
-        if ridge > 0 and alpha not in self.factors:
-            try:
-                self.factors[alpha] = cho_factor(self.sigma + ridge * np.eye(len(c)), lower=True)
-            except LinAlgError:  # a penalty below the rounding of Sigma
-                self.factors[alpha] = None
-        if ridge > 0 and self.factors[alpha] is not None:
-            return np.asarray(cho_solve(self.factors[alpha], c))
-        lam, q = np.linalg.eigh(self.sigma)
-        keep = lam > self.null * max(lam.max(initial=0.0), 0.0)
-        return np.asarray(q @ np.where(keep, (q.T @ c) / np.where(keep, lam + ridge, 1.0), 0.0))
+        try:
+            out = cho_solve(cho_factor(sigma + ridge * np.eye(len(sigma)), lower=True), c.T).T
+        except LinAlgError:
+            out = None
+    if out is None:  # a penalty below the rounding of Sigma
+        out = np.linalg.lstsq(sigma + ridge * np.eye(len(sigma)), c.T, rcond=None)[0].T
+    return np.ascontiguousarray(out)
+
+
+def _least_norm(sigma: Floats, c: Floats, p: Population, dtype: str) -> Floats:
+    """Minimum-norm solution; eigenvalues below max(N - G, d) eps are null (theory Details)."""
+    lam, q = np.linalg.eigh(sigma)
+    # f32 lanes bound what sums of rows can resolve, whatever the stored dtype
+    eps = 2.3e-16 if dtype == "float64" else 1.2e-7
+    keep = lam > min(max(p.n_rows - p.n_prompts, len(lam)) * eps, 1e-3) * max(lam.max(initial=0.0), 0.0)
+    return np.asarray(np.where(keep, (c @ q) / np.where(keep, lam, 1.0), 0.0) @ q.T)
 
 
 def _quality(call: Call, fold_vectors: Floats, folds: int) -> EncodingQuality:

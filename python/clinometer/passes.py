@@ -324,7 +324,7 @@ def _tilt_result(call: Call, kept: Floats, betas: Floats, s: dict[str, Floats], 
         joint = roots.pooled_errors(call, kept, betas, np.asarray(call.values))
         se = np.sqrt(np.einsum("kbjj->kbj", joint))
         s = s | _by_value(call, kept, lambda: _core.Tilt(0, K, 0, 1, betas, False))
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             unbiased_se = _pooled_covariance_errors(call, kept, 1)[0][:, None, :] / betas[..., None]
     unbiased = s["first_order_unbiased"]
     if p.base == "logprob":
@@ -359,7 +359,7 @@ def _sign_flip(call: Call, kept: Floats, betas: Floats, gain: Floats, k2: Floats
     """Smallest 1/beta at which a gain crosses zero: bracketed on the betas, refined on kept scores."""
     K, _, J = gain.shape
     out = np.full((K, J), np.inf)
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", over="ignore"):  # 1 / 5e-324 is inf, as 1 / 0 is
         lam = 1 / betas
     for k in range(K):
         ascending = np.argsort(lam[k], kind="stable")

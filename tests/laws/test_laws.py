@@ -250,7 +250,12 @@ def test_shuffled_rows_agree_with_grouped_ones(large: Rows) -> None:
     order = np.random.default_rng(5).permutation(len(large.phi))
     grouped = cm.tilt(large.phi, large.u, BETAS, large.values, prompt_ids=large.prompt, precision="double")
     shuffled = cm.tilt(
-        large.phi[order], large.u, BETAS, large.values[order], prompt_ids=large.prompt[order], precision="double"
+        large.phi[order],
+        large.u,
+        BETAS,
+        large.values[order],
+        prompt_ids=large.prompt[order],
+        precision="double",
     )
     np.testing.assert_allclose(shuffled.gain, grouped.gain, rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(shuffled.gain_se, grouped.gain_se, rtol=1e-9)

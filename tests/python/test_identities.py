@@ -57,9 +57,7 @@ def test_jeffreys_identity_and_kl_from_the_partition() -> None:
     lam = 1 / BETAS
     np.testing.assert_allclose(lam * own, got.kl + got.reverse_kl, rtol=1e-9)
     np.testing.assert_allclose(lam * own - got.log_partition_centred, got.kl, rtol=1e-6, atol=1e-15)
-    np.testing.assert_allclose(
-        got.log_partition, got.log_partition_centred + lam * got.baseline[:, None], rtol=1e-9
-    )
+    np.testing.assert_allclose(got.log_partition, got.log_partition_centred + lam * got.baseline[:, None], rtol=1e-9)
     assert (np.diff(got.kl, axis=1) >= 0).all() and (np.diff(got.ess, axis=1) <= 0).all()
 
 
@@ -108,9 +106,7 @@ def test_gaussian_world_is_exact_at_every_strength() -> None:
     # gain = correlation x sd x sqrt(2 KL)
     cross = cm.cross_covariance(dump, truth.u_c, values)
     sd = np.sqrt(truth.u_star @ truth.sigma @ truth.u_star)
-    np.testing.assert_allclose(
-        got.gain[:, 0, 0], cross.correlation[:, 0] * sd * np.sqrt(2 * got.kl[:, 0]), rtol=0.05
-    )
+    np.testing.assert_allclose(got.gain[:, 0, 0], cross.correlation[:, 0] * sd * np.sqrt(2 * got.kl[:, 0]), rtol=0.05)
 
 
 def test_toy_example_prints_its_table() -> None:
@@ -136,9 +132,7 @@ def test_pooled_covariance_promises_the_wrong_sign() -> None:
     topic, z = 3 * rng.normal(size=2000)[ids], rng.normal(size=len(ids))
     f, scores = topic + z, cm.Scores((topic - z)[:, None], prompt_ids=ids)
     dump = cm.open_dump(np.zeros((len(ids), 1), np.float32), prompt_ids=ids)
-    within, pooled = (
-        cm.cross_covariance(dump, scores, f, within=w).value[0, 0] for w in (True, False)
-    )
+    within, pooled = (cm.cross_covariance(dump, scores, f, within=w).value[0, 0] for w in (True, False))
     assert within == pytest.approx(-1, abs=0.05) and pooled == pytest.approx(8, abs=0.6)
     gains = cm.tilt(scores, None, [100.0, 2.0, 0.5, 0.01], f)
     assert (gains.gain < 0).all() and (gains.first_order < 0).all()
@@ -253,9 +247,15 @@ def test_least_squares_direction_predicts_every_covariance() -> None:
 
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(
-    st.integers(1, 6), st.integers(1, 7), st.integers(1, 4), st.integers(0, 2**31), st.floats(-8, 8),
-    st.floats(-300, 300), st.sampled_from(["mixed", "double"]), st.booleans(),
-)  # fmt: skip
+    st.integers(1, 6),
+    st.integers(1, 7),
+    st.integers(1, 4),
+    st.integers(0, 2**31),
+    st.floats(-8, 8),
+    st.floats(-300, 300),
+    st.sampled_from(["mixed", "double"]),
+    st.booleans(),
+)
 def test_any_small_dump_gives_finite_and_ordered_numbers(
     prompts: int, n: int, d: int, seed: int, log_beta: float, mean: float, precision: str, within: bool
 ) -> None:
@@ -265,8 +265,14 @@ def test_any_small_dump_gives_finite_and_ordered_numbers(
     phi = np.round(rng.normal(size=(len(ids), d)), 1).astype(np.float32) + np.float32(mean)  # with ties
     values = rng.normal(size=(len(ids), 2))
     got = cm.tilt(
-        phi, rng.normal(size=(2, d)), [10.0**log_beta, np.inf], values, prompt_ids=ids, precision=precision, within=within
-    )  # fmt: skip
+        phi,
+        rng.normal(size=(2, d)),
+        [10.0**log_beta, np.inf],
+        values,
+        prompt_ids=ids,
+        precision=precision,
+        within=within,
+    )
     for name in ("gain", "kl", "chi2", "ess", "ess_min", "max_ratio", "baseline", "win_rate", "first_order"):
         assert np.isfinite(getattr(got, name)).all(), name
     assert (got.kl >= 0).all() and (got.reverse_kl >= 0).all() and (got.chi2 >= 0).all()

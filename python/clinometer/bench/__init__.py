@@ -88,7 +88,7 @@ def _run(args: argparse.Namespace) -> int:
 def _time(args: argparse.Namespace, n: int, d: int) -> list[Timed]:
     _progress("rows")
     rows, blas = make(n, d, DTYPES), Blas()
-    budget = None if args.repeats else (0.1 if args.quick else 0.6)
+    budget = None if args.repeats else (0.1 if args.quick else 0.4)
     out = []
     for case in cases(list(dict.fromkeys(args.kernels)) or list(KERNELS), rows):
         _progress(f"{case.kernel} {case.dtype} {case.size}")

@@ -108,8 +108,8 @@ def render(about: dict[str, Any], limits: Limits, raised: list[str], rows: list[
     out += [
         f"  used: {limits.bandwidth / 1e9:.2f} GB/s, {limits.flops / 1e9:.2f} GFLOP/s, {limits.exps / 1e9:.2f} G exp/s",
         "",
-        f"{'kernel':22}{'rows':9}{'size':9}{'best':>9}{'median':>9}{'of limit':>10}{'NumPy best':>11}{'NumPy / ours':>21}"
-        f"{'BLAS':>5}{'pairs':>6}{'error':>8}{'NumPy':>8}",
+        f"{'kernel':22}{'rows':9}{'size':9}{'best':>9}{'median':>9}{'of limit':>10}{'NumPy best':>11}"
+        f"{'NumPy / ours':>21}{'BLAS':>5}{'pairs':>6}{'error':>8}{'NumPy':>8}",
     ]  # fmt: skip
     out += [_line(t, limits) for t in rows]
     return "\n".join([*out, "", NOTES])
