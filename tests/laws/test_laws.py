@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import pickle
@@ -34,6 +35,7 @@ WRITERS = {"Scores", "LogRatios"}  # they write to the caller's array and have n
 ROWWISE = sorted(set(MAKERS) - WRITERS)
 
 
+@functools.cache  # a state keeps a pointer to them, so they must outlive it
 def weights_of(n: int) -> np.ndarray:
     return np.random.default_rng(1).random((n, 2))
 
