@@ -51,12 +51,14 @@ void statistics(py::module_& m) {
   bind<Scores>(m, "Scores", "Writes scores.",
                py::init([](std::int64_t score_at, std::int64_t k, const py::array& out, bool single, bool canonical) {
                  return Scores(score_at, k, output(out), single, canonical);
-               }));
+               }),
+               py::keep_alive<1, 4>());
   bind<PerPrompt<LogRatios>>(m, "LogRatios", "Writes log-ratios.",
                              py::init([](std::int64_t score_at, std::int64_t k, const Array& betas, const Array& out) {
                                return PerPrompt<LogRatios>(LogRatios(score_at, k, copy(betas),
                                                                      static_cast<double*>(output(out)), out.shape(1)));
-                             }));
+                             }),
+                             py::keep_alive<1, 5>());
   bind<WeightedRows>(m, "WeightedRows", "Weighted sums of rows.", py::init([](std::int64_t d, const Array& weights) {
                        return WeightedRows(d, weights.data(), weights.shape(1));
                      }),

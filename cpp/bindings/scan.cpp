@@ -160,7 +160,7 @@ void bind_scan(py::module_& m) {
   m.attr("LEAF_ROWS") = kLeafRows;
   m.def("non_finite_rows", &non_finite_rows, "segments"_a, "dtype"_a, "n"_a, "d"_a);
   py::class_<PyScan>(m, "Scan", "The one ordered fold over any number of statistics.")
-      .def(py::init<const std::vector<std::shared_ptr<Statistic>>&>(), "statistics"_a)
+      .def(py::init<const std::vector<std::shared_ptr<Statistic>>&>(), "statistics"_a, py::keep_alive<1, 2>())
       .def("absorb", &PyScan::absorb, py::kw_only(), "segments"_a, "dtype"_a, "n_dump"_a, "d"_a, "n_rows"_a,
            "offsets"_a, "order"_a = py::none(), "weight"_a = py::none(), "omega"_a = py::none(),
            "unbias"_a = py::none(), "cluster"_a = py::none(), "fold"_a = py::none(), "directions"_a = py::none(),

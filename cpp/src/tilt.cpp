@@ -42,7 +42,7 @@ void fill(Strip& s, std::int64_t m, const Labelled& l, std::int64_t n_scores, st
   s.small[m] = lam * widest < 1 || widest == 0;
   s.reference[m] = s.small[m] ? 0 : top;
   for (std::int64_t i = 0; i < l.n; ++i) {
-    const double t = l.score[i * n_scores + k] - s.reference[m];
+    const double t = s.small[m] ? l.score[i * n_scores + k] : l.below[i * n_scores + k];
     // dividing by nothing: rows of the largest score keep 0, all others fall to -inf
     s.x[i * M + m] = t == 0 ? 0 : lam == 0 ? 0 : lam == kInf ? (s.small[m] ? 0 : -kInf) : lam * t;
   }

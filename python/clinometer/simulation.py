@@ -125,6 +125,9 @@ def simulate(
         raise ValueError(f"n_constitutions is {n_constitutions}; wanted a whole number >= 0")
     if not 0.0 < rho2 <= 1.0:
         raise ValueError(f"rho2 is {rho2!r}; wanted a number in (0, 1]")
+    for name, scale in ("prompt_sd", prompt_sd), ("tilt_sd", tilt_sd):
+        if not 0.0 <= scale < np.inf:
+            raise ValueError(f"{name} is {scale!r}; wanted a finite number >= 0")
     rng = np.random.default_rng(random_state)
     eigenvalues = _spectrum(spectrum, dim)
     aligned = _alignment(alignment, n_constitutions)

@@ -292,7 +292,6 @@ def test_every_instruction_set(isa: str, dtype: str, precision: str) -> None:
         test_tilt(case)
 
 
-@pytest.mark.xfail(strict=True, reason="off the diagonal the core takes the smaller count of clusters")
 def test_joint_errors_of_values_labelled_in_different_prompts() -> None:
     case = make_case(9, 7, 3, 2, "float32", "sampled", True, "double", False, 1)
     case.values[case.ids == case.ids[0], 1] = np.nan

@@ -65,13 +65,14 @@ class Clustered {
 
   /// Covariance of the two means, NaN with fewer than two clusters.
   double covariance(std::int64_t cell, std::int64_t j, std::int64_t k) const {
-    const double groups = std::min(count[j], count[k]);
-    if (groups < 2) return std::numeric_limits<double>::quiet_NaN();
+    if (count[j] < 2 || count[k] < 2) return std::numeric_limits<double>::quiet_NaN();
     const std::int64_t at = cell * width * width;
     const double mj = sum[cell * width + j] / mass[j], mk = sum[cell * width + k] / mass[k];
     const double s = dd[at + j * width + k] - mk * d_o[at + j * width + k] - mj * d_o[at + k * width + j] +
                      mj * mk * oo[j * width + k];
-    const double scaled = groups / (groups - 1) * s / (mass[j] * mass[k]);
+    // each value's own factor: with labels in different clusters the matrix stays positive semidefinite
+    const double factor = std::sqrt(count[j] / (count[j] - 1) * (count[k] / (count[k] - 1)));
+    const double scaled = factor * s / (mass[j] * mass[k]);
     return j == k ? std::max(scaled, 0.0) : scaled;
   }
 

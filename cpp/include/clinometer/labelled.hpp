@@ -4,7 +4,9 @@
 #pragma once
 #include <clinometer/per_prompt.hpp>
 
+#include <algorithm>
 #include <cmath>
+#include <limits>
 
 namespace clinometer {
 
@@ -14,6 +16,7 @@ struct Labelled {
   std::vector<double> weight;         // (n,) sums to 1
   std::vector<double> score;          // (n, K) centred twice under weight
   std::vector<double> mean;           // (K,) what was subtracted
+  std::vector<double> below;          // (n, K) score less the largest: exact where a far outlier swamps the mean
   std::vector<std::int64_t> columns;  // values covered
   std::vector<double> value;          // (n, columns) centred
   std::vector<double> value_mean;     // (columns,)
@@ -56,6 +59,12 @@ inline Labelled gather(const Prompt& p, std::int64_t score_at, std::int64_t n_sc
   }
   out.n = std::int64_t(out.weight.size());
   out.columns = columns;
+  std::vector<double> top(std::size_t(n_scores), -std::numeric_limits<double>::infinity());
+  for (std::int64_t i = 0; i < out.n; ++i)
+    for (std::int64_t k = 0; k < n_scores; ++k) top[k] = std::max(top[k], out.score[i * n_scores + k]);
+  out.below = out.score;
+  for (std::int64_t i = 0; i < out.n; ++i)
+    for (std::int64_t k = 0; k < n_scores; ++k) out.below[i * n_scores + k] -= top[k];
   centre(out.score, n_scores, out.weight, out.mean);
   centre(out.value, std::int64_t(columns.size()), out.weight, out.value_mean);
   return out;
