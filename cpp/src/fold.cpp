@@ -16,6 +16,7 @@ namespace {
 
 constexpr std::int64_t kPilotRows = 16;
 constexpr std::int64_t kPanelRows = 512;
+constexpr std::int64_t kWindowLeaves = 8;
 // beyond these a product of two float lanes may overflow or vanish: such blocks are done in double
 constexpr double kHuge = 1e15, kTiny = 1e-15;
 
@@ -36,7 +37,7 @@ struct Stop {};
 /// One absorb() call: the inputs, where leaves begin, and the directions in lanes.
 struct Pass {
   const Rows& rows;
-  const Prompts& prompts;
+  Prompts prompts;  // begin and end move with the window
   const Scored& scored;
   const Options& options;
   std::int64_t base_row;
@@ -47,6 +48,7 @@ struct Pass {
   std::vector<double> u64, scale;
   std::atomic<bool> stop{false};
   std::atomic<std::int64_t> done{0};
+  std::int64_t total = 0;
 
   Pass(const Rows& r, const Prompts& p, const Scored& s, const Options& o, std::int64_t base, bool needed)
       : rows(r),
@@ -319,7 +321,7 @@ class Threads : public Team {
     if (now - polled_ < std::chrono::milliseconds(20) || !pass_.options.poll || pass_.stop) return;
     polled_ = now;
     try {
-      pass_.options.poll(pass_.done.load(), pass_.prompts.end - pass_.prompts.begin);
+      pass_.options.poll(std::min(pass_.done.load(), pass_.total), pass_.total);
     } catch (...) {
       fail(std::current_exception());
     }
@@ -550,8 +552,16 @@ void Scan::absorb(const Rows& rows, const Prompts& prompts, const Scored& scored
   const std::int64_t useful =
       by_state ? options.n_threads : std::min(options.n_threads, (n + kLeafRows - 1) / kLeafRows);
   Threads team(work < 1e6 ? 1 : std::max<std::int64_t>(useful, 1), pass);
-  if (by_rows) absorb_leaves(pass, team);
-  if (by_state) absorb_panels(pass, team);
+  pass.total = n;
+  // statistics of both kinds take turns over windows of leaves, so that the disk is read once
+  const std::int64_t step = by_rows && by_state ? kWindowLeaves * kLeafRows : n;
+  for (std::int64_t at = prompts.begin; at < prompts.end; at += step) {
+    pass.prompts.begin = at;
+    pass.prompts.end = std::min(prompts.end, at + step);
+    pass.base_row = base_row_ + at - prompts.begin;
+    if (by_rows) absorb_leaves(pass, team);
+    if (by_state) absorb_panels(pass, team);
+  }
   if (options.poll) options.poll(n, n);
   base_row_ += n;
 }
