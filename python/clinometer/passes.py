@@ -150,6 +150,8 @@ def adjusted(call: Call, kept: Floats, adjust: Any) -> Floats:
     names = (adjust,) if isinstance(adjust, str) else tuple(adjust)
     other = prepare(call.dump, list(names), prompt_ids=np.zeros(call.dump.n_rows, np.int64))
     z = np.asarray(other.columns)[call.population.rows]
+    if not np.isfinite(z).all():
+        raise ValueError(f"adjust: {', '.join(names)} hold NaN or Inf in rows that count")
     p = call.effective()
     w = p.row_weight()
 

@@ -300,7 +300,6 @@ def test_joint_errors_of_values_labelled_in_different_prompts() -> None:
     np.testing.assert_allclose(got.gain_cov(0, 0), want[0, 0], rtol=1e-8)
 
 
-@pytest.mark.xfail(strict=True, reason="the ddof-1 factor of counts ignores the counts where a value has gaps")
 @pytest.mark.parametrize("seed", [2, 3, 4])
 def test_counts_with_unlabelled_rows(seed: int) -> None:
     case = make_case(15, 7, 3, 2, "float32", "counts", True, "double", False, seed)

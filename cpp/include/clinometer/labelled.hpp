@@ -13,6 +13,7 @@ namespace clinometer {
 struct Labelled {
   bool whole = false;  // every row of positive weight: the policy's own sums come from here
   std::int64_t n = 0;
+  double mass = 1;                    // base weight of the rows seen, before it is brought to 1
   std::vector<double> weight;         // (n,) sums to 1
   std::vector<double> score;          // (n, K) centred twice under weight
   std::vector<double> mean;           // (K,) what was subtracted
@@ -58,6 +59,7 @@ inline Labelled gather(const Prompt& p, std::int64_t score_at, std::int64_t n_sc
     for (std::int64_t j : columns) out.value.push_back(p.value[i * p.n_values + value_at + j]);
   }
   out.n = std::int64_t(out.weight.size());
+  out.mass = total;
   out.columns = columns;
   std::vector<double> top(std::size_t(n_scores), -std::numeric_limits<double>::infinity());
   for (std::int64_t i = 0; i < out.n; ++i)

@@ -92,13 +92,17 @@ class CrossCovariance {
   Clustered covariance, variance, value_variance;
 
  private:
-  /// ddof 1 factor on the labelled rows: the prompt's own where all are labelled, else 1/(1 - sum w^2).
+  /// ddof 1 factor on the labelled rows: the prompt's own where all are labelled. Otherwise from the draws behind
+  /// the labels, n times their mass, if the prompt's factor is n/(n-1) of counted draws; else 1/(1 - sum w^2).
   double unbias(const Prompt& p, const Labelled& l) const {
     if (ddof == 0) return 1;
     if (l.whole) return p.unbias;
-    if (p.unbias == 0 || l.n < 2) return 0;
-    double square = 0;
+    if (p.unbias == 0) return 0;
+    double all = 0, square = 0;
+    for (std::int64_t i = 0; i < p.n; ++i) all += p.weight[i] * p.weight[i];
     for (double w : l.weight) square += w * w;
+    const double per_draw = 1 - 1 / p.unbias;  // 1/n of counts, sum w^2 of single draws
+    if (std::abs(per_draw - all) > 1e-12) square = per_draw / l.mass;
     return square < 1 ? 1 / (1 - square) : 0;
   }
 };
