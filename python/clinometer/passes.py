@@ -99,16 +99,10 @@ def moments(dump: Any, *, within: bool = True, ddof: int = 0, covariance: bool =
     """
     call = prepare(dump, within=within, **options)
     _need_rows(call)
-    n_ddof = _check_ddof(ddof, call.population.base)
-    d = call.dump.dim
-    state = run(call, [_core.Moments(d, 0, 1, n_ddof, bool(covariance))])[0].finish()
-    with np.errstate(invalid="ignore"):
-        scatter = state["scatter"][0] / state["mass"][0]
-    variances = np.diagonal(scatter).copy() if covariance else scatter[:, 0]
-    p = call.population
-    return Moments(
-        state["mean"], scatter if covariance else None, variances, p.n_rows, p.n_prompts, p.n_dropped, within
-    )
+    from . import stat
+
+    statistic = stat.Moments(ddof=ddof, covariance=bool(covariance))
+    return statistic.result(call, run(call, [statistic.state(call, 0, 0, 0, 0)])[0], (), ())
 
 
 def covariance_projection(dump: Any, directions: Any, *, within: bool = True, ddof: int = 0, **options: Any) -> Floats:

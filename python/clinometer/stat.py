@@ -39,6 +39,12 @@ class Statistic:
         raise NotImplementedError
 
 
+def _checked_ddof(ddof: Any, call: Call) -> int:
+    from .passes import _check_ddof
+
+    return _check_ddof(ddof, call.population.base)
+
+
 @dataclass(frozen=True)
 class Moments(Statistic):
     """Mean and covariance, as `clinometer.moments`."""
@@ -47,11 +53,13 @@ class Moments(Statistic):
     covariance: bool = True
 
     def state(self, call: Call, score_at: int, n_scores: int, value_at: int, n_values: int) -> Any:
-        return _core.Moments(call.dump.dim, call.n_values, 1, self.ddof, self.covariance)
+        ddof = _checked_ddof(self.ddof, call)
+        return _core.Moments(call.dump.dim, call.n_values, 1, ddof, self.covariance)
 
     def result(self, call: Call, state: Any, names: tuple[str, ...], values: tuple[str, ...]) -> MomentsResult:
         s, d = state.finish(), call.dump.dim
-        scatter = s["scatter"][0] / s["mass"][0]
+        with np.errstate(invalid="ignore"):
+            scatter = s["scatter"][0] / s["mass"][0]
         p = call.population
         full = np.ascontiguousarray(scatter[:d, :d]) if self.covariance else None
         variances = np.diagonal(scatter)[:d].copy() if self.covariance else scatter[:d, 0]
@@ -65,7 +73,8 @@ class CovarianceProjection(Statistic):
     ddof: int = 0
 
     def state(self, call: Call, score_at: int, n_scores: int, value_at: int, n_values: int) -> Any:
-        return _core.CovarianceProjection(call.dump.dim, score_at, n_scores, self.ddof)
+        ddof = _checked_ddof(self.ddof, call)
+        return _core.CovarianceProjection(call.dump.dim, score_at, n_scores, ddof)
 
     def result(self, call: Call, state: Any, names: tuple[str, ...], values: tuple[str, ...]) -> Floats:
         return np.asarray(state.finish()["projection"])
@@ -78,7 +87,8 @@ class CrossCovariance(Statistic):
     ddof: int = 1
 
     def state(self, call: Call, score_at: int, n_scores: int, value_at: int, n_values: int) -> Any:
-        return _core.CrossCovariance(score_at, n_scores, value_at, n_values, self.ddof)
+        ddof = _checked_ddof(self.ddof, call)
+        return _core.CrossCovariance(score_at, n_scores, value_at, n_values, ddof)
 
     def result(self, call: Call, state: Any, names: tuple[str, ...], values: tuple[str, ...]) -> CrossCovarianceResult:
         s, p = state.finish(), call.population

@@ -89,3 +89,10 @@ def test_kl_needs_kept_scores() -> None:
 def test_bad_arguments(call: Any, match: str) -> None:
     with pytest.raises((ValueError, TypeError), match=match):
         call()
+
+
+def test_a_scan_checks_ddof_as_the_pass_does() -> None:
+    dump = cm.open_dump(PHI[:5], prompt_ids=IDS[:5])
+    for statistic in (cm.stat.Moments(ddof=3), cm.stat.CovarianceProjection(U, ddof=3)):
+        with pytest.raises(ValueError, match="ddof is 3"):
+            cm.scan(dump, statistic)
