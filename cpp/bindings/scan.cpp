@@ -5,6 +5,7 @@
 #include <pybind11/stl.h>
 #include <clinometer/fold.hpp>
 
+#include <cmath>
 #include <optional>
 
 #include "kernels/table.hpp"
@@ -105,7 +106,7 @@ class PyScan {
       s.n_directions = width(kept, n_rows, "kept");
       s.n_columns = 0;
     }
-    Options options{std::max<std::int64_t>(1, n_threads), in_double, 0, [&](std::int64_t done, std::int64_t total) {
+    Options options{std::max<std::int64_t>(1, n_threads), in_double, [&](std::int64_t done, std::int64_t total) {
                       py::gil_scoped_acquire hold;
                       if (PyErr_CheckSignals() != 0) throw py::error_already_set();
                       if (!progress.is_none()) progress(done, total);
@@ -140,9 +141,7 @@ Array<std::int64_t> non_finite_rows(const py::list& segments, int dtype, std::in
     std::vector<double> tile(std::size_t(kernels::padded(d)));
     for (std::int64_t i = 0; i < n; ++i) {
       const void* at = rows.at(i);
-      if (kernels::active()
-              .f64.decode[dtype](&at, 1, d, shift.data(), tile.data(), kernels::padded(d))
-              .first_nonfinite == 0)
+      if (!std::isfinite(kernels::active().f64.decode[dtype](&at, 1, 0, d, shift.data(), tile.data(), 1)))
         bad.push_back(i);
       if (i % 65536 == 0) {
         py::gil_scoped_acquire hold;

@@ -49,7 +49,11 @@ CLINOMETER_VECTOR(float, kPace)
 CLINOMETER_VECTOR(float, 2 * kPace)
 CLINOMETER_VECTOR(double, kPace)
 CLINOMETER_VECTOR(std::uint16_t, kPace)
+CLINOMETER_VECTOR(std::uint16_t, 2 * kPace)
+CLINOMETER_VECTOR(std::int32_t, kPace)
+CLINOMETER_VECTOR(std::int32_t, 2 * kPace)
 CLINOMETER_VECTOR(std::uint32_t, kPace)
+CLINOMETER_VECTOR(std::uint32_t, 2 * kPace)
 CLINOMETER_VECTOR(std::int64_t, kPace)
 CLINOMETER_VECTOR(std::uint64_t, kPace)
 #undef CLINOMETER_VECTOR
@@ -75,6 +79,14 @@ CLINOMETER_INLINE Vec<T> broadcast(T value) {
 
 CLINOMETER_INLINE Doubles to_double(Vec<float, kPace> v) { return __builtin_convertvector(v, Doubles); }
 CLINOMETER_INLINE Doubles to_double(Doubles v) { return v; }
+
+CLINOMETER_INLINE Vec<float> narrow(Doubles low, Doubles high) {
+  float lane[2 * kPace];
+  using Half = Vec<float, kPace>;
+  storeu<float, kPace>(lane, __builtin_convertvector(low, Half));
+  storeu<float, kPace>(lane + kPace, __builtin_convertvector(high, Half));
+  return loadu<float>(lane);
+}
 
 CLINOMETER_INLINE Doubles magnitude(Doubles v) { return (Doubles)((Vec<std::uint64_t>)v & ~(std::uint64_t{1} << 63)); }
 

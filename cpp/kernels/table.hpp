@@ -1,7 +1,9 @@
 // The table of hot loops. One instance per instruction-set level; dispatch.cpp picks one at start.
 // Everything is raw pointers; L is the lane type (float inside "mixed" blocks, double in "double").
-// Tiles are row-major (n, ld) with ld a multiple of 16, unaligned, columns d..ld-1 zero.
-// Sums run in lanes of L inside one call (a block of at most a few hundred rows) and leave as f64.
+// A tile holds shifted rows as panels of 16 columns: tile[c / 16][i][c % 16], `rows` rows apart from panel to
+// panel. One layout serves all three products: a panel is read as vectors along its columns, or as factors
+// down its rows, always contiguous. Columns past the last are zero.
+// Sums run in lanes of L inside one call and leave as f64.
 #pragma once
 #include <clinometer/rows.hpp>
 #include <cstdint>
@@ -10,31 +12,36 @@ namespace clinometer::kernels {
 
 using clinometer::Dtype;
 using clinometer::kDtypes;
-/// Tile widths and direction strides are padded to this many elements.
+/// Width of a panel; directions, weights and results are padded to it.
 inline constexpr std::int64_t kPad = 16;
+/// Directions up to here are scored by dot products straight from the stored rows, without a tile.
+inline constexpr std::int64_t kDots = 8;
+/// Weights up to here are applied straight to the stored rows, without a tile.
+inline constexpr std::int64_t kFewWeights = 4;
 constexpr std::int64_t padded(std::int64_t n) { return (n + kPad - 1) / kPad * kPad; }
-
-/// What decoding saw: the largest |stored - shift|, and the first row holding NaN or Inf (n if none).
-struct Decoded {
-  double max_abs;
-  std::int64_t first_nonfinite;
-};
 
 template <class L>
 struct LaneTable {
-  /// tile[i, c] = rows[i][c] - shift[c]; the stored value is widened exactly before the subtraction
-  /// (f64 rows are shifted in f64, then rounded to L). shift has d entries.
-  Decoded (*decode[kDtypes])(const void* const* rows, std::int64_t n, std::int64_t d, const double* shift, L* tile,
-                             std::int64_t ld);
-  /// scores[i, k] = sum_c tile[i, c] * directions[k, c]; directions are (K, ldu), zero padded to ldu = ld.
-  void (*project)(const L* tile, std::int64_t n, std::int64_t ld, const L* directions, std::int64_t n_directions,
-                  double* scores, std::int64_t lds);
-  /// out[m, c] += sum_i weights[i, m] * tile[i, c], c < ld. out is (M, ldo) f64 with ldo >= ld.
-  void (*accumulate)(const L* tile, std::int64_t n, std::int64_t ld, const L* weights, std::int64_t n_weights,
-                     std::int64_t ldw, double* out, std::int64_t ldo);
-  /// out[a, b] += sum_i tile[i, a] * tile[i, b] for a in [a0, a1), b in [b0, b1); borders are
-  /// multiples of 16 (or ld). out is (ld, ldo) f64.
-  void (*gram)(const L* tile, std::int64_t n, std::int64_t ld, std::int64_t a0, std::int64_t a1, std::int64_t b0,
+  /// tile = rows[i][c] - shift[c] for c in [begin, end), begin a multiple of 16; panels counted from begin.
+  /// Returns the largest magnitude of the differences, infinity where one is NaN or infinite.
+  double (*decode[kDtypes])(const void* const* rows, std::int64_t n, std::int64_t begin, std::int64_t end,
+                            const L* shift, L* tile, std::int64_t tile_rows);
+  /// scores[i, k] = sum_c (rows[i][c] - shift[c]) directions[k, c], K = 1, 2, 4 or 8 of them in rows of ld >= d,
+  /// zero from d on. Returns what decode returns.
+  double (*dots[kDtypes])(const void* const* rows, std::int64_t n, std::int64_t d, const L* shift, const L* directions,
+                          std::int64_t ld, std::int64_t n_directions, double* scores, std::int64_t lds);
+  /// out[m, c] += sum_i weights[i, m] (rows[i][c] - shift[c]), M = 1, 2 or 4. Returns what decode returns.
+  double (*weigh[kDtypes])(const void* const* rows, std::int64_t n, std::int64_t d, const L* shift, const L* weights,
+                           std::int64_t n_weights, double* out, std::int64_t ldo);
+  /// scores[i, k] += sum over a tile's `width` columns; directions packed as [k / 16][c][k % 16], `ld` columns
+  /// apart from pack to pack, K a multiple of 16.
+  void (*project)(const L* tile, std::int64_t n, std::int64_t tile_rows, std::int64_t width, const L* packed,
+                  std::int64_t ld, std::int64_t n_directions, double* scores, std::int64_t lds);
+  /// out[m, c] += sum_i weights[i, m] tile[i, c]; weights (n, ldw), out (M, ldo) f64, M <= ldw a multiple of 4.
+  void (*accumulate)(const L* tile, std::int64_t n, std::int64_t tile_rows, std::int64_t width, const L* weights,
+                     std::int64_t n_weights, std::int64_t ldw, double* out, std::int64_t ldo);
+  /// out[a, b] += sum_i tile[i, a] tile[i, b] for a in [a0, a1), b in [b0, b1), borders multiples of 16.
+  void (*gram)(const L* tile, std::int64_t n, std::int64_t tile_rows, std::int64_t a0, std::int64_t a1, std::int64_t b0,
                std::int64_t b1, double* out, std::int64_t ldo);
 };
 

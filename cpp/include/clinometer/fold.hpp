@@ -40,7 +40,6 @@ struct Scored {
 struct Options {
   std::int64_t n_threads = 1;
   bool in_double = false;
-  std::int64_t chunk_rows = 0;                                      // rows in flight; 0: chosen here
   std::function<void(std::int64_t done, std::int64_t total)> poll;  // calling thread, every 20 ms; may throw
 };
 
@@ -76,25 +75,26 @@ class Team {
   virtual void parallel(std::int64_t n, const std::function<void(std::int64_t)>& f) = 0;
 };
 
-/// Rows decoded for a Split::state statistic, with `extra` f64 columns (values) appended to each row.
+/// Rows for a Split::state statistic, with `extra` f64 columns (values) behind the d of a row. The statistic
+/// asks for prompts one by one, centred by their own mean into a work tile, and multiplies that.
 class Panel {
  public:
   virtual ~Panel() = default;
   std::int64_t n = 0, d = 0, width = 0;  // width = d + extra columns
   std::int64_t ld = 0;
-  std::int64_t base_row = 0;
   const double* weight = nullptr;  // (n,)
   std::vector<Piece> pieces;
-  /// Weighted mean of some rows (absolute, in f64), weights summing to 1 over them.
-  virtual void mean(std::int64_t first, std::int64_t count, const double* w, double* out) const = 0;
-  /// Row `to` of the work tile = factor * (row `from` - mean).
-  virtual void centre(std::int64_t from, const double* mean, double factor, std::int64_t to) = 0;
-  /// Row `to` of the work tile = factor * x.
-  virtual void put(const double* x, double factor, std::int64_t to) = 0;
+  /// Room for `rows` rows in the work tile.
   virtual void reserve(std::int64_t rows) = 0;
-  /// out[a, b] += sum over work rows [r0, r1) of x_a x_b for one tile.
+  /// Work rows `to`.. = factor_i (row_i - mean) of a piece; mean (width,) under w, which sums to 1. Any thread.
+  virtual void centre(const Piece& piece, const double* w, const double* factor, std::int64_t to, double* mean) = 0;
+  /// Work row `to` = factor * x.
+  virtual void put(const double* x, double factor, std::int64_t to) = 0;
+  /// out[a, b] += sum over work rows [r0, r1) of x_a x_b for one tile; its part below the diagonal may be left out.
   virtual void gram(std::int64_t r0, std::int64_t r1, std::int64_t a0, std::int64_t a1, std::int64_t b0,
                     std::int64_t b1, double* out, std::int64_t ldo) const = 0;
+  /// out[a] += sum over work rows of x_a^2.
+  virtual void squares(std::int64_t r0, std::int64_t r1, double* out) const = 0;
 };
 
 }  // namespace clinometer

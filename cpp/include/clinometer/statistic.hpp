@@ -62,6 +62,7 @@ class Statistic {
   virtual void fields(Visitor& visit) = 0;
   virtual Split split() const { return Split::rows; }
   virtual bool needs_rows() const { return false; }
+  virtual bool needs_prompts() const { return true; }
 };
 
 /// Supplies empty() and the downcast of merge(); S gives cleared() and join(S&).

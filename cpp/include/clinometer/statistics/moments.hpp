@@ -30,12 +30,8 @@ class Moments : public StatisticOf<Moments> {
     const std::int64_t P = std::int64_t(panel.pieces.size());
     std::vector<double> means(std::size_t(P * ld), 0), parts(std::size_t(P), 0);
     panel.reserve(panel.n + P);
-    team.parallel(P, [&](std::int64_t i) { piece_mean(panel, panel.pieces[i], &parts[i], &means[i * ld]); });
     // rows sorted by fold, so that each fold's Gram reads one run of them
     std::vector<std::int64_t> start(std::size_t(P), 0), border(std::size_t(n_folds) + 1, 0);
-    std::vector<std::pair<double, std::vector<double>>> joins;
-    std::vector<std::int64_t> join_fold;
-    for (std::int64_t i = 0; i < P; ++i) collect(panel.pieces[i], parts[i], &means[i * ld], joins, join_fold);
     std::int64_t row = 0;
     for (std::int64_t f = 0; f < n_folds; ++f) {
       border[f] = row;
@@ -44,16 +40,11 @@ class Moments : public StatisticOf<Moments> {
           start[i] = row;
           row += panel.pieces[i].count;
         }
-      for (std::size_t j = 0; j < joins.size(); ++j)
-        if (join_fold[j] == f) panel.put(joins[j].second.data(), std::sqrt(joins[j].first), row++);
     }
     border[n_folds] = row;
-    team.parallel(P, [&](std::int64_t i) {
-      const Piece& p = panel.pieces[i];
-      for (std::int64_t r = 0; r < p.count; ++r)
-        panel.centre(p.first + r, &means[i * ld], std::sqrt(scale(p) * panel.weight[p.first + r]), start[i] + r);
-    });
-    add_tiles(panel, team, border);
+    team.parallel(P, [&](std::int64_t i) { parts[i] = centre(panel, panel.pieces[i], start[i], &means[i * ld]); });
+    for (std::int64_t f = 0; f < n_folds; ++f) add_tiles(panel, team, f, border[f], border[f + 1]);
+    for (std::int64_t i = 0; i < P; ++i) collect(panel, team, panel.pieces[i], parts[i], &means[i * ld]);
   }
 
   void join(Moments& later) {
@@ -106,15 +97,19 @@ class Moments : public StatisticOf<Moments> {
 
   double scale(const Piece& p) const { return p.omega * (ddof ? p.unbias : 1); }
 
-  void piece_mean(const Panel& panel, const Piece& p, double* part, double* out) const {
-    std::vector<double> w(panel.weight + p.first, panel.weight + p.first + p.count);
-    for (double x : w) *part += x;
-    for (double& x : w) x = *part > 0 ? x / *part : 1.0 / double(p.count);
-    panel.mean(p.first, p.count, w.data(), out);
+  /// The piece's rows into the work tile, weighted and centred; returns its base weight, and its mean in `mean`.
+  double centre(Panel& panel, const Piece& p, std::int64_t to, double* mean) const {
+    const double* const weight = panel.weight + p.first;
+    std::vector<double> w(weight, weight + p.count), factor(w);
+    double part = 0;
+    for (double x : w) part += x;
+    for (double& x : w) x = part > 0 ? x / part : 1.0 / double(p.count);
+    for (double& x : factor) x = std::sqrt(scale(p) * x);
+    panel.centre(p, w.data(), factor.data(), to, mean);
+    return part;
   }
 
-  void collect(const Piece& p, double part, const double* m, std::vector<std::pair<double, std::vector<double>>>& joins,
-               std::vector<std::int64_t>& join_fold) {
+  void collect(Panel& panel, Team& team, const Piece& p, double part, const double* m) {
     if (p.begins && scale(p) != 0) mass[p.fold] += p.omega;
     const double before = total;
     total += p.omega * part;
@@ -126,26 +121,25 @@ class Moments : public StatisticOf<Moments> {
     s.ends = p.ends;
     s.fold = p.fold;
     s.mean.assign(m, m + width);
+    // the rows are done: a join takes the place of the first of them
     ends.part(std::move(s), p.begins, [&](double factor, const std::vector<double>& x, std::int64_t f) {
-      joins.emplace_back(factor, x);
-      join_fold.push_back(f);
+      panel.put(x.data(), std::sqrt(factor), 0);
+      add_tiles(panel, team, f, 0, 1);
     });
   }
 
-  void add_tiles(Panel& panel, Team& team, const std::vector<std::int64_t>& border) {
-    const std::int64_t step = full ? std::max<std::int64_t>(64, (ld / 12 + 15) / 16 * 16) : ld;
-    std::vector<std::array<std::int64_t, 3>> tiles;
-    for (std::int64_t f = 0; f < n_folds; ++f)
-      for (std::int64_t a = 0; full && border[f] < border[f + 1] && a < ld; a += step)
-        for (std::int64_t b = a; b < ld; b += step) tiles.push_back({f, a, b});
+  /// One fold's sums, tile by tile over the threads.
+  void add_tiles(Panel& panel, Team& team, std::int64_t f, std::int64_t from, std::int64_t to) {
+    if (from == to) return;
+    if (!full) return panel.squares(from, to, &scatter[f * ld]);
+    const std::int64_t step = std::max<std::int64_t>(96, (ld / 16 + 95) / 96 * 96);
+    std::vector<std::array<std::int64_t, 2>> tiles;
+    for (std::int64_t a = 0; a < ld; a += step)
+      for (std::int64_t b = a; b < ld; b += step) tiles.push_back({a, b});
     team.parallel(std::int64_t(tiles.size()), [&](std::int64_t i) {
-      const auto [f, a, b] = tiles[i];
-      panel.gram(border[f], border[f + 1], a, std::min(a + step, ld), b, std::min(b + step, ld),
-                 scatter.data() + f * ld * ld, ld);
+      const auto [a, b] = tiles[i];
+      panel.gram(from, to, a, std::min(a + step, ld), b, std::min(b + step, ld), scatter.data() + f * ld * ld, ld);
     });
-    if (full) return;
-    // the diagonal alone: 16-wide tiles on the diagonal of a scratch square would waste 15/16
-    for (std::int64_t f = 0; f < n_folds; ++f) panel.gram(border[f], border[f + 1], 0, 0, 0, ld, &scatter[f * ld], 0);
   }
 };
 
