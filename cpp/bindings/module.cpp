@@ -45,8 +45,8 @@ void statistics(py::module_& m) {
       }));
   bind<PerPrompt<Tilt>>(m, "Tilt", "Exact tilt with its expansions and errors.",
                         py::init([](std::int64_t score_at, std::int64_t k, std::int64_t value_at, std::int64_t j,
-                                    const Array& betas, bool share_of_n) {
-                          return PerPrompt<Tilt>(Tilt(score_at, k, value_at, j, copy(betas), share_of_n));
+                                    const Array& betas, bool share_of_n, bool single) {
+                          return PerPrompt<Tilt>(Tilt(score_at, k, value_at, j, copy(betas), share_of_n, single));
                         }));
   bind<Scores>(m, "Scores", "Writes scores.",
                py::init([](std::int64_t score_at, std::int64_t k, const py::array& out, bool single, bool canonical) {

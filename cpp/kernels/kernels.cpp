@@ -5,6 +5,7 @@
 #include "kernels/dots.hpp"
 #include "kernels/product.hpp"
 #include "kernels/tilt.hpp"
+#include "kernels/tilt_lanes.hpp"
 
 #define CLINOMETER_TEXT_(x) #x
 #define CLINOMETER_TEXT(x) CLINOMETER_TEXT_(x)
@@ -26,6 +27,7 @@ constexpr LaneTable<L> lane_table() {
 }  // namespace
 
 extern const Table table;
-const Table table = {CLINOMETER_TEXT(CLINOMETER_LEVEL), lane_table<float>(), lane_table<double>(), tilt};
+const Table table = {CLINOMETER_TEXT(CLINOMETER_LEVEL), lane_table<float>(), lane_table<double>(), tilt,
+                     tilt_batch, cumulant_batch};
 
 }  // namespace clinometer::kernels::CLINOMETER_ISA_CLINOMETER_TEXT(CLINOMETER_LEVEL)SPACE

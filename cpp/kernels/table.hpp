@@ -56,6 +56,31 @@ struct TiltSums {
   double* gain;           // (F, M) sum w expm1(l) f_j, f_j centred under w
 };
 
+/// Whole prompts, fully labelled, in f32: what tilt_batch and cumulant_batch take in and where their sums go.
+/// Tilts and directions come in lanes; n_tilts is a multiple of 16.
+struct TiltBatch {
+  std::int64_t n_prompts, n_tilts, n_values;  // n_values <= kBatchValues
+  const std::int64_t* offsets;                // (P + 1,) rows of the batch
+  const float* omega;                         // (P,)
+  const float* unbias;                        // (P,) factor from ddof 0 to 1; 0 where it is undefined
+  const float* weight;                        // (rows,) base weights, positive, of sum 1 in a prompt
+  const float* columns;                       // (rows, 2 J): centred values, then their mid-ranks less 1/2
+  const float* score;                         // panels [.][rows][16] of centred scores
+  const std::int64_t* panel;                  // (n_tilts / 16,) panel of each 16 tilts
+  const float *top, *reach;                   // [panel][P][16] largest score, largest magnitude
+  const float* lam;                           // (n_tilts,) 1 / beta; negative: always left out
+  const float* pilot;                         // (J, n_tilts) near the gains: what errors are measured from
+  float* sums;                                // (tilt_sums(J) or cumulant_sums(J), n_tilts)
+  char* left_out;                             // (P, n_tilts) zero before; 1 where f32 would not do
+};
+/// More values than this go the way of f64.
+inline constexpr std::int64_t kBatchValues = 16;
+/// kl, log_partition, chi2, ess, ess_min, max log-ratio; per value d, d o, o win; pairs d_j d_i, i <= j. With
+/// d = o (gain - pilot), o the prompt's omega.
+constexpr std::int64_t tilt_sums(std::int64_t J) { return 6 + 3 * J + J * (J + 1) / 2; }
+/// Per value k2, k3, k4 by omega; d, d o of the unbiased covariance; pairs.
+constexpr std::int64_t cumulant_sums(std::int64_t J) { return 5 * J + J * (J + 1) / 2; }
+
 struct Table {
   const char* name;
   LaneTable<float> f32;
@@ -67,6 +92,9 @@ struct Table {
   /// expm1(l) - l by its series sum_{m>=2} l^m / m!.
   void (*tilt)(const double* x, const double* w, const double* f, const std::int64_t* small, std::int64_t n,
                std::int64_t n_tilts, std::int64_t n_columns, TiltSums out);
+  /// The same in f32 lanes over many prompts; null at baseline, where everything goes through `tilt`.
+  void (*tilt_batch)(const TiltBatch&);
+  void (*cumulant_batch)(const TiltBatch&);
 };
 
 /// The table in use: the widest level this CPU runs, or the one CLINOMETER_ISA names.

@@ -23,7 +23,7 @@ def kl_at(call: Call, kept: Floats, betas: Floats) -> Floats:
     from .inputs import run
 
     bare = _without_values(call)
-    state = run(bare, [_core.Tilt(0, kept.shape[1], 0, 0, betas, False)], kept=kept)[0]
+    state = run(bare, [_core.Tilt(0, kept.shape[1], 0, 0, betas, False, not call.in_double)], kept=kept)[0]
     return np.asarray(state.finish()["kl"])
 
 
@@ -58,7 +58,7 @@ def solve(call: Call, kept: Floats, kl: Floats, names: tuple[str, ...]) -> Float
     for _ in range(80):
         at = kl_at(call, kept, np.where(open_, 1 / lam, np.inf))
         low, high = np.where(at < target, lam, low), np.where(at >= target, lam, high)
-        done = ~open_ | (np.abs(at - target) <= 1e-11 * target) | (high - low <= 1e-15 * lam)
+        done = ~open_ | (np.abs(at - target) <= (1e-11 if call.in_double else 3e-7) * target) | (high - low <= 1e-15 * lam)
         if done.all():
             break
         with np.errstate(divide="ignore", invalid="ignore"):

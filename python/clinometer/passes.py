@@ -300,7 +300,7 @@ def tilt(
     kept = adjusted(call, kept_scores(call), adjust)
     table = _strength(call, kept, betas, kl)
     reweight = call.population.base == "reweight"
-    state = run(call, [_core.Tilt(0, call.n_scores, 0, call.n_values, table, reweight)], kept=kept)[0].finish()
+    state = run(call, [_core.Tilt(0, call.n_scores, 0, call.n_values, table, reweight, not call.in_double)], kept=kept)[0].finish()
     return _tilt_result(call, kept, table, state, pareto_k)
 
 
@@ -319,7 +319,7 @@ def _tilt_result(call: Call, kept: Floats, betas: Floats, s: dict[str, Floats], 
     if not call.within and J:
         joint = roots.pooled_errors(call, kept, betas, np.asarray(call.values))
         se = np.sqrt(np.einsum("kbjj->kbj", joint))
-        s = s | _by_value(call, kept, lambda: _core.Tilt(0, K, 0, 1, betas, False))
+        s = s | _by_value(call, kept, lambda: _core.Tilt(0, K, 0, 1, betas, False, not call.in_double))
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             unbiased_se = _pooled_covariance_errors(call, kept, 1)[0][:, None, :] / betas[..., None]
     unbiased = s["first_order_unbiased"]
@@ -378,7 +378,7 @@ def _refine(call: Call, kept: Floats, k: int, j: int, sign: float, low: float, h
     score_ = np.ascontiguousarray(kept[:, k : k + 1])
     for _ in range(8):  # nine points a pass: the bracket shrinks tenfold each time
         grid = np.linspace(low, high, 11)[1:-1]
-        tilts = _core.Tilt(0, 1, 0, 1, 1 / grid[None], False)
+        tilts = _core.Tilt(0, 1, 0, 1, 1 / grid[None], False, not call.in_double)
         gain = run(one, [tilts], kept=score_, population=known)[0].finish()["gain"][0, :, 0]
         below = np.flatnonzero(gain * sign < 0)
         first = int(below[0]) if len(below) else len(grid)

@@ -125,7 +125,8 @@ class Tilt(Statistic):
         if self.betas is None:
             raise ValueError("stat.Tilt needs betas; kl= is solved from kept scores by clinometer.tilt")
         betas = _checked_betas(self.betas, n_scores)
-        return _core.Tilt(score_at, n_scores, value_at, n_values, betas, call.population.base == "reweight")
+        reweight = call.population.base == "reweight"
+        return _core.Tilt(score_at, n_scores, value_at, n_values, betas, reweight, not call.in_double)
 
     def result(self, call: Call, state: Any, names: tuple[str, ...], values: tuple[str, ...]) -> TiltSums:
         return TiltSums(state.finish(), names, values)

@@ -26,7 +26,7 @@ MAKERS: dict[str, Callable[[int], Any]] = {
     "Moments": lambda n: _core.Moments(D, J, 2, 0, True),
     "CovarianceProjection": lambda n: _core.CovarianceProjection(D, 0, K, 0),
     "CrossCovariance": lambda n: _core.CrossCovariance(0, K, 0, J, 1),
-    "Tilt": lambda n: _core.Tilt(0, K, 0, J, BETAS, False),
+    "Tilt": lambda n: _core.Tilt(0, K, 0, J, BETAS, False, True),
     "WeightedRows": lambda n: _core.WeightedRows(D, weights_of(n)),
     "Scores": lambda n: _core.Scores(0, K, np.zeros((n, K)), False, True),
     "LogRatios": lambda n: _core.LogRatios(0, K, BETAS, np.zeros((K * 2, n))),
