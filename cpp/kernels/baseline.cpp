@@ -176,6 +176,6 @@ constexpr LaneTable<L> lane_table() {
 }  // namespace
 
 extern const Table table;
-const Table table = {"baseline", lane_table<float>(), lane_table<double>(), tilt, nullptr, nullptr};
+const Table table = {"baseline", lane_table<float>(), lane_table<double>(), tilt, nullptr, nullptr, nullptr};
 
 }  // namespace clinometer::kernels::isa_baseline

@@ -27,7 +27,12 @@ constexpr LaneTable<L> lane_table() {
 }  // namespace
 
 extern const Table table;
-const Table table = {CLINOMETER_TEXT(CLINOMETER_LEVEL), lane_table<float>(), lane_table<double>(), tilt,
-                     tilt_batch, cumulant_batch};
+const Table table = {CLINOMETER_TEXT(CLINOMETER_LEVEL),
+                     lane_table<float>(),
+                     lane_table<double>(),
+                     tilt,
+                     tilt_batch,
+                     cumulant_batch,
+                     mid_ranks};
 
-}  // namespace clinometer::kernels::CLINOMETER_ISA_CLINOMETER_TEXT(CLINOMETER_LEVEL)SPACE
+}  // namespace clinometer::kernels::CLINOMETER_ISA_NAMESPACE

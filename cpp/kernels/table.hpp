@@ -95,6 +95,8 @@ struct Table {
   /// The same in f32 lanes over many prompts; null at baseline, where everything goes through `tilt`.
   void (*tilt_batch)(const TiltBatch&);
   void (*cumulant_batch)(const TiltBatch&);
+  /// out[i * stride]: mid-rank of f_i under w, less 1/2; n^2 steps. Null at baseline too.
+  void (*mid_ranks)(const double* f, const double* w, std::int64_t n, float* out, std::int64_t stride);
 };
 
 /// The table in use: the widest level this CPU runs, or the one CLINOMETER_ISA names.

@@ -120,8 +120,8 @@ CLINOMETER_INLINE void add_columns(const Floats* moved, const float* f, std::int
                                    Floats* to) {
   Floats sum[C];
   CLINOMETER_UNROLL for (int j = 0; j < C; ++j) sum[j] = to[j];
-  for (std::int64_t i = 0; i < n; ++i) CLINOMETER_UNROLL for (int j = 0; j < C; ++j)
-      sum[j] += moved[i] * broadcast(f[i * width + j]);
+  for (std::int64_t i = 0; i < n; ++i)
+    CLINOMETER_UNROLL for (int j = 0; j < C; ++j) sum[j] += moved[i] * broadcast(f[i * width + j]);
   CLINOMETER_UNROLL for (int j = 0; j < C; ++j) to[j] = sum[j];
 }
 
@@ -174,10 +174,10 @@ CLINOMETER_INLINE Ints tilt_close(const TiltBatch& b, std::int64_t p, const Tilt
   const Floats ratio = lam * top - L;
   sums[4] = choose((Ints)(share < sums[4]) & ~bad, share, sums[4]);
   sums[5] = choose((Ints)(ratio > sums[5]) & ~bad, ratio, sums[5]);
-  Floats* const gain = sums + 6;       // d
-  Floats* const mass = gain + J;       // d o
-  Floats* const win = mass + J;        // o win
-  Floats* pair = win + J;              // d d'
+  Floats* const gain = sums + 6;  // d
+  Floats* const mass = gain + J;  // d o
+  Floats* const win = mass + J;   // o win
+  Floats* pair = win + J;         // d d'
   Floats d[kBatchValues];
   for (std::int64_t j = 0; j < J; ++j) {
     d[j] = choose(bad, Floats{}, omega * (columns[j] * inverse - loadu<float>(pilot + j * stride)));
@@ -201,12 +201,30 @@ void tilt_vector(const TiltBatch& b, std::int64_t at, Floats* columns, Floats* s
   for (std::int64_t p = 0; p < b.n_prompts; ++p) {
     const Floats top = loadu<float>(b.top + (panel * b.n_prompts + p) * kPad + lane);
     const Floats reach = loadu<float>(b.reach + (panel * b.n_prompts + p) * kPad + lane);
-    const TiltSum s = tilt_prompt(b, p, t, lam, !any((Ints)!(lam * reach <= 0.34f)), columns);
+    const TiltSum s = tilt_prompt(b, p, t, lam, !any((Ints) !(lam * reach <= 0.34f)), columns);
     const Ints bad = tilt_close(b, p, s, given, top, columns, b.pilot + at, b.n_tilts, sums);
     if (any(bad))
       for (int j = 0; j < kSingle; ++j) b.left_out[p * b.n_tilts + at + j] = bad[j] != 0;
   }
   for (std::int64_t i = 0; i < n_sums; ++i) storeu<float>(b.sums + i * b.n_tilts + at, sums[i]);
+}
+
+/// out[i * stride] = w(f < f_i) + w(f = f_i) / 2 - 1/2, counted pair by pair: for short columns.
+void mid_ranks(const double* f, const double* w, std::int64_t n, float* out, std::int64_t stride) {
+  for (std::int64_t i = 0; i < n; i += kPace) {
+    const std::int64_t used = n - i < kPace ? n - i : kPace;
+    double own[kPace] = {};
+    for (std::int64_t j = 0; j < used; ++j) own[j] = f[i + j];
+    const Doubles mine = loadu<double>(own);
+    Doubles below = {}, tied = {};
+    for (std::int64_t j = 0; j < n; ++j) {
+      const Doubles other = broadcast(f[j]), weight = broadcast(w[j]);
+      below += other < mine ? weight : Doubles{};
+      tied += other == mine ? weight : Doubles{};
+    }
+    const Doubles rank = below + 0.5 * tied - 0.5;
+    for (std::int64_t j = 0; j < used; ++j) out[(i + j) * stride] = static_cast<float>(rank[j]);
+  }
 }
 
 void tilt_batch(const TiltBatch& b) {
@@ -237,10 +255,10 @@ CLINOMETER_INLINE void cumulant_prompt(const TiltBatch& b, std::int64_t p, const
     }
   }
   const float omega = b.omega[p], factor = b.unbias[p], counted = factor != 0.0f ? omega : 0.0f;
-  Floats* const moment = sums;             // 3 J
-  Floats* const d = moment + 3 * J;        // J
-  Floats* const mass = d + J;              // J
-  Floats* pair = mass + J;                 // J (J + 1) / 2
+  Floats* const moment = sums;       // 3 J
+  Floats* const d = moment + 3 * J;  // J
+  Floats* const mass = d + J;        // J
+  Floats* pair = mass + J;           // J (J + 1) / 2
   Floats one[kBatchValues];
   for (std::int64_t j = 0; j < J; ++j) {
     moment[j] += k2[j] * omega;

@@ -61,7 +61,7 @@ struct Pass {
         base_row(base),
         rows_needed(rows_needed && !s.kept),
         ld(kernels::padded(r.d)),
-        prompts_needed(prompts_needed),
+        prompts_needed(prompts_needed || s.n_folds > 1),
         n_projected(s.n_directions * s.n_folds),
         n_scores(s.n_directions + s.n_columns) {
     lds = n_projected > kernels::kDots ? kernels::padded(n_projected) : 1;
@@ -139,7 +139,8 @@ std::int64_t block_rows(const Pass& pass, std::int64_t first, std::int64_t end, 
   const std::vector<double> shift(std::size_t(pass.rows.d), 0);
   std::vector<double> tile(std::size_t(pass.ld));
   for (std::size_t i = 0; i < at.size(); ++i)
-    if (std::isinf(lanes<double>().decode[int(pass.rows.dtype)](&at[i], 1, 0, pass.rows.d, shift.data(), tile.data(), 1)))
+    if (std::isinf(
+            lanes<double>().decode[int(pass.rows.dtype)](&at[i], 1, 0, pass.rows.d, shift.data(), tile.data(), 1)))
       throw NonFiniteRow{row[i]};
   throw NonFiniteRow{row[0]};  // finite as stored, but not its difference from the leaf's shift
 }
@@ -171,8 +172,7 @@ class LaneTile : public Tile {
     scores.assign(std::size_t(n * lds), 0);
     checked_ = true;
     if (pass_.dots())
-      return fits<L>(
-          lanes<L>().dots[type()](at_->data(), n, d, lane_shift_.data(), u, ld, lds, scores.data(), lds));
+      return fits<L>(lanes<L>().dots[type()](at_->data(), n, d, lane_shift_.data(), u, ld, lds, scores.data(), lds));
     for (std::int64_t c = 0; c < d; c += kChunk) {
       const std::int64_t width = decode(c);
       if (width == 0) return false;
@@ -223,8 +223,7 @@ class LaneTile : public Tile {
 
   bool multiply(std::int64_t n, std::int64_t m, double* out) {
     if (m <= kernels::kFewWeights)
-      return fits<L>(
-          lanes<L>().weigh[type()](at_->data(), n, d, lane_shift_.data(), weight_.data(), m, out, ld));
+      return fits<L>(lanes<L>().weigh[type()](at_->data(), n, d, lane_shift_.data(), weight_.data(), m, out, ld));
     for (std::int64_t c = 0; c < d; c += kChunk) {
       const std::int64_t width = decode(c);
       if (width == 0) return false;
@@ -349,7 +348,7 @@ class Reader {
 /// Rows of a block: so many that a second use of the stored rows finds them in cache, or where a tile is made of
 /// them, so many that reading the directions is spread over enough rows.
 std::int64_t wanted_rows(const Pass& pass) {
-  if (!pass.rows_needed) return 256;
+  if (!pass.rows_needed) return 1024;
   constexpr std::int64_t item[] = {4, 2, 2, 8};
   const std::int64_t bytes = pass.rows.d * item[int(pass.rows.dtype)];
   return std::clamp<std::int64_t>(kBlockBytes / std::max<std::int64_t>(bytes, 1), pass.dots() ? 16 : 192, 256);
@@ -518,7 +517,8 @@ class LanePanel : public Panel {
     }
   }
   void put(const double* x, double factor, std::int64_t to) override {
-    for (std::int64_t c = 0; c < ld; ++c) work_[c / 16 * 16 * rows_ + to * 16 + c % 16] = c < width ? L(factor * x[c]) : L(0);
+    for (std::int64_t c = 0; c < ld; ++c)
+      work_[c / 16 * 16 * rows_ + to * 16 + c % 16] = c < width ? L(factor * x[c]) : L(0);
   }
   void gram(std::int64_t r0, std::int64_t r1, std::int64_t a0, std::int64_t a1, std::int64_t b0, std::int64_t b1,
             double* out, std::int64_t ldo) const override {

@@ -269,8 +269,8 @@ void Tilt::fields(Visitor& visit) {
   unbiased.fields(visit);
   visit.field("mass", mass);
   visit.field("prompts", n_prompts);
-  for (auto* v : {&win, &cumulants, &mean, &kl, &reverse_kl, &chi2, &ess, &log_partition_centred, &ess_min,
-                  &max_log_ratio})
+  for (auto* v :
+       {&win, &cumulants, &mean, &kl, &reverse_kl, &chi2, &ess, &log_partition_centred, &ess_min, &max_log_ratio})
     visit.field("sums", *v);
 }
 

@@ -12,6 +12,7 @@ namespace {
 // powers up to t^3 f of such numbers stay within f32
 constexpr double kLargestScore = 1e8, kSmallestScore = 1e-8, kLargestValue = 1e12, kSmallestValue = 1e-12;
 constexpr std::int64_t kFewScores = 8;  // below: lanes run over directions and betas together
+constexpr std::size_t kShort = 64;      // rows up to which ranks are counted and not sorted
 constexpr std::int64_t kMostRows = std::int64_t(1) << 16;
 
 /// Weighted means of `width` columns, columns innermost.
@@ -22,15 +23,7 @@ void means(const double* x, std::int64_t stride, const double* w, std::int64_t n
   for (std::int64_t k = 0; k < width; ++k) mean[k] += x[k];
 }
 
-/// Mid-ranks less 1/2 of a short column under w: below and half of the tied, counted pair by pair.
-void short_ranks(const double* f, const double* w, std::int64_t n, float* out, std::int64_t stride) {
-  for (std::int64_t i = 0; i < n; ++i) {
-    double below = 0;
-    for (std::int64_t j = 0; j < n; ++j) below += w[j] * ((f[j] < f[i] ? 0.5 : 0.0) + (f[j] <= f[i] ? 0.5 : 0.0));
-    out[i * stride] = float(below - 0.5);
-  }
-}
-
+/// Mid-ranks less 1/2 under w, by sorting.
 void long_ranks(const double* f, const double* w, std::int64_t n, float* out, std::int64_t stride) {
   std::vector<std::int64_t> order(static_cast<std::size_t>(n));
   for (std::int64_t i = 0; i < n; ++i) order[i] = i;
@@ -51,13 +44,25 @@ bool within(double largest, double low, double high) { return largest == 0 || (l
 
 /// Arrays of a batch (kernels/table.hpp), filled prompt by prompt.
 struct Tilt::Batch {
-  std::int64_t K, J, B, Kp;        // Kp: K padded to 16
-  std::vector<const Prompt*> kept;
+  std::int64_t K = 0, J = 0, B = 0, Kp = 0;  // Kp: K padded to 16
+  std::vector<Prompt> kept;
   std::vector<std::int64_t> offsets{0};
   std::vector<float> omega, unbias, weight, columns, score, top, reach;
   std::vector<double> mean, baseline;  // (P, K), (P, J)
 
-  Batch(std::int64_t K, std::int64_t J, std::int64_t B) : K(K), J(J), B(B), Kp((K + 15) / 16 * 16) {}
+  // what the kernels take and give, kept for the next batch
+  std::vector<float> lam, pilot, direct, direct_top, direct_reach, wide, wide_top, wide_reach, sums;
+  std::vector<std::int64_t> panel, own;
+  std::vector<char> left;
+
+  void begin(std::int64_t n_scores, std::int64_t n_values, std::int64_t n_betas) {
+    K = n_scores, J = n_values, B = n_betas, Kp = (K + 15) / 16 * 16;
+    kept.clear();
+    offsets.assign(1, 0);
+    for (auto* v : {&omega, &unbias, &weight, &columns, &score, &top, &reach}) v->clear();
+    mean.clear();
+    baseline.clear();
+  }
   bool few() const { return K < kFewScores; }
   std::int64_t tilts() const { return few() ? (K * B + 15) / 16 * 16 : B * Kp; }
   /// The cell (k, b) of a lane, or -1 for padding.
@@ -105,7 +110,7 @@ struct Tilt::Batch {
   void add(const Prompt& p, const double* t, const double* m, const std::vector<double>& high,
            const std::vector<double>& reach_k, const double* f, const std::vector<double>& fm) {
     const std::size_t rows = std::size_t(offsets.back()), n = std::size_t(p.n), P = kept.size();
-    kept.push_back(&p);
+    kept.push_back(p);
     offsets.push_back(std::int64_t(rows + n));
     omega.push_back(float(p.omega));
     unbias.push_back(float(p.unbias));
@@ -132,25 +137,25 @@ struct Tilt::Batch {
         column[i] = f[std::int64_t(i) * p.n_values + j];
         to[i * F + std::size_t(j)] = float(column[i] - fm[std::size_t(j)]);
       }
-      (n <= 64 ? short_ranks : long_ranks)(column.data(), p.weight, p.n, to + J + j, 2 * J);
+      (n <= kShort ? kernels::active().mid_ranks : long_ranks)(column.data(), p.weight, p.n, to + J + j, 2 * J);
     }
   }
 
   /// [rows][Kp] to [Kp / 16][rows][16], or, for few scores, to a panel of every 16 tilts.
-  static std::vector<float> panels(const std::vector<float>& x, std::int64_t Kp) {
+  const float* panels(const std::vector<float>& x, std::vector<float>& out) const {
     const std::int64_t rows = std::int64_t(x.size()) / Kp;
-    std::vector<float> out(x.size());
+    out.resize(x.size());
     for (std::int64_t q = 0; q < Kp; q += 16)
       for (std::int64_t i = 0; i < rows; ++i) std::copy_n(&x[i * Kp + q], 16, &out[q * rows + i * 16]);
-    return out;
+    return out.data();
   }
-  std::vector<float> spread(const std::vector<float>& x) const {
+  const float* spread(const std::vector<float>& x, std::vector<float>& out) const {
     const std::int64_t rows = std::int64_t(x.size()) / Kp, n = tilts();
-    std::vector<float> out(std::size_t(rows * n), 0.0f);
+    out.resize(std::size_t(rows * n));
+    std::fill(out.begin() + (n - 16) * rows, out.end(), 0.0f);  // the padding of the last panel
     for (std::int64_t lane = 0; lane < K * B; ++lane)
-      for (std::int64_t i = 0; i < rows; ++i)
-        out[lane / 16 * 16 * rows + i * 16 + lane % 16] = x[i * Kp + lane / B];
-    return out;
+      for (std::int64_t i = 0; i < rows; ++i) out[lane / 16 * 16 * rows + i * 16 + lane % 16] = x[i * Kp + lane / B];
+    return out.data();
   }
 };
 
@@ -160,61 +165,66 @@ void Tilt::prompts(const Prompt* p, std::int64_t n) {
   // the first prompt sets what errors are measured from
   for (; i < n && (!lanes || !gains.settled() || !unbiased.covariance.settled() || n_prompts == 0); ++i) prompt(p[i]);
   if (i == n) return;
-  Batch batch(n_scores, n_values, n_betas);
+  thread_local Batch batch;
+  batch.begin(n_scores, n_values, n_betas);
   for (; i < n; ++i)
     if (!batch.take(p[i], score_at, value_at)) prompt(p[i]);
   if (batch.prompts()) absorb(batch);
 }
 
-void Tilt::absorb(const Batch& b) {
+void Tilt::absorb(Batch& b) {
   const std::int64_t J = n_values, P = b.prompts(), M = b.tilts(), Kp = b.Kp;
-  std::vector<float> lam(std::size_t(M), 0.0f), pilot(std::size_t(J * M), 0.0f);
+  b.lam.assign(std::size_t(M), 0.0f);
+  b.pilot.assign(std::size_t(J * M), 0.0f);
   for (std::int64_t lane = 0; lane < M; ++lane) {
     const std::int64_t cell = b.cell(lane);
     if (cell < 0) continue;
     const double l = 1 / betas[cell];
-    lam[lane] = l == 0 ? 0.0f : l > 1e-30 && l < 1e30 ? float(l) : -1.0f;
-    for (std::int64_t j = 0; j < J; ++j) pilot[j * M + lane] = float(gains.pilot_of(cell, j));
+    b.lam[lane] = l == 0 ? 0.0f : l > 1e-30 && l < 1e30 ? float(l) : -1.0f;
+    for (std::int64_t j = 0; j < J; ++j) b.pilot[j * M + lane] = float(gains.pilot_of(cell, j));
   }
-  const std::vector<float> direct = Batch::panels(b.score, Kp), top = Batch::panels(b.top, Kp),
-                           reach = Batch::panels(b.reach, Kp);
-  const std::vector<float> wide = b.few() ? b.spread(b.score) : std::vector<float>(),
-                           wide_top = b.few() ? b.spread(b.top) : wide, wide_reach = b.few() ? b.spread(b.reach) : wide;
-  std::vector<std::int64_t> panel(std::size_t(M / 16)), own(std::size_t(Kp / 16));
-  for (std::int64_t g = 0; g < M / 16; ++g) panel[g] = b.few() ? g : g % (Kp / 16);
-  for (std::int64_t g = 0; g < Kp / 16; ++g) own[g] = g;
-  std::vector<float> sums(std::size_t(kernels::tilt_sums(J) * M));
-  std::vector<char> left(std::size_t(P * M), 0);
-  kernels::TiltBatch batch{P, M, J, b.offsets.data(), b.omega.data(), b.unbias.data(), b.weight.data(),
-                           b.columns.data(), b.few() ? wide.data() : direct.data(), panel.data(),
-                           b.few() ? wide_top.data() : top.data(), b.few() ? wide_reach.data() : reach.data(),
-                           lam.data(), pilot.data(), sums.data(), left.data()};
+  b.own.resize(std::size_t(Kp / 16));
+  for (std::int64_t g = 0; g < Kp / 16; ++g) b.own[g] = g;
+  b.panel.resize(std::size_t(M / 16));
+  for (std::int64_t g = 0; g < M / 16; ++g) b.panel[g] = b.few() ? g : g % (Kp / 16);
+  b.sums.resize(std::size_t(kernels::tilt_sums(J) * M));
+  b.left.assign(std::size_t(P * M), 0);
+  kernels::TiltBatch batch{};
+  batch.n_prompts = P, batch.n_tilts = M, batch.n_values = J;
+  batch.offsets = b.offsets.data();
+  batch.omega = b.omega.data(), batch.unbias = b.unbias.data(), batch.weight = b.weight.data();
+  batch.columns = b.columns.data();
+  const float* const direct = b.panels(b.score, b.direct);
+  batch.score = b.few() ? b.spread(b.score, b.wide) : direct;
+  batch.top = b.few() ? b.spread(b.top, b.wide_top) : b.panels(b.top, b.direct_top);
+  batch.reach = b.few() ? b.spread(b.reach, b.wide_reach) : b.panels(b.reach, b.direct_reach);
+  batch.panel = b.panel.data(), batch.lam = b.lam.data(), batch.pilot = b.pilot.data();
+  batch.sums = b.sums.data(), batch.left_out = b.left.data();
   kernels::active().tilt_batch(batch);
-  add_batch(b, sums);
+  add_batch(b);
   for (std::int64_t p = 0; p < P; ++p) {
     std::vector<std::int64_t> cells;
     for (std::int64_t lane = 0; lane < M; ++lane)
-      if (left[p * M + lane] && b.cell(lane) >= 0) cells.push_back(b.cell(lane));
-    if (!cells.empty()) left_out(*b.kept[p], cells);
+      if (b.left[p * M + lane] && b.cell(lane) >= 0) cells.push_back(b.cell(lane));
+    if (!cells.empty()) left_out(b.kept[p], cells);
   }
   if (J == 0) return;
-  std::vector<float> own_pilot(std::size_t(J * Kp), 0.0f), moments(std::size_t(kernels::cumulant_sums(J) * Kp));
+  b.pilot.assign(std::size_t(J * Kp), 0.0f);
+  b.sums.resize(std::size_t(kernels::cumulant_sums(J) * Kp));
   for (std::int64_t k = 0; k < n_scores; ++k)
-    for (std::int64_t j = 0; j < J; ++j) own_pilot[j * Kp + k] = float(unbiased.covariance.pilot_of(k, j));
+    for (std::int64_t j = 0; j < J; ++j) b.pilot[j * Kp + k] = float(unbiased.covariance.pilot_of(k, j));
   batch.n_tilts = Kp;
-  batch.score = direct.data();
-  batch.panel = own.data();
-  batch.pilot = own_pilot.data();
-  batch.sums = moments.data();
+  batch.score = direct;
+  batch.panel = b.own.data(), batch.pilot = b.pilot.data(), batch.sums = b.sums.data();
   kernels::active().cumulant_batch(batch);
-  add_cumulants(b, moments);
+  add_cumulants(b);
 }
 
 /// The kernel's sums and what counts prompts into the state.
-void Tilt::add_batch(const Batch& b, const std::vector<float>& sums) {
+void Tilt::add_batch(const Batch& b) {
   const std::int64_t J = n_values, M = b.tilts();
   for (std::int64_t p = 0; p < b.prompts(); ++p) {
-    const Prompt& one = *b.kept[p];
+    const Prompt& one = b.kept[p];
     mass += one.omega;
     n_prompts += 1;
     for (std::int64_t k = 0; k < n_scores; ++k) mean[k] += one.omega * b.mean[p * n_scores + k];
@@ -223,7 +233,7 @@ void Tilt::add_batch(const Batch& b, const std::vector<float>& sums) {
     baseline.add(b.baseline.data() + p * J, o.data(), true, true);
     if (one.unbias != 0) unbiased.covariance.count_closed(one.omega);
   }
-  const auto row = [&](std::int64_t i) { return sums.data() + i * M; };
+  const auto row = [&](std::int64_t i) { return b.sums.data() + i * M; };
   for (std::int64_t lane = 0; lane < M; ++lane) {
     const std::int64_t cell = b.cell(lane);
     if (cell < 0) continue;
@@ -237,16 +247,17 @@ void Tilt::add_batch(const Batch& b, const std::vector<float>& sums) {
     gains.add_sums(cell, row(6) + lane, row(6 + J) + lane, row(6 + 3 * J) + lane, M);
     for (std::int64_t j = 0; j < J; ++j) win[cell * J + j] += row(6 + 2 * J + j)[lane];
   }
-  // a win rate is 1/2 and the sum: the half of every prompt that the kernel kept
-  for (std::int64_t p = 0; p < b.prompts(); ++p)
-    for (double& x : win) x += 0.5 * b.kept[p]->omega;
+  // a win rate is one half and the kernel's sum
+  double total = 0;
+  for (const Prompt& p : b.kept) total += p.omega;
+  for (double& x : win) x += 0.5 * total;
 }
 
-void Tilt::add_cumulants(const Batch& b, const std::vector<float>& sums) {
+void Tilt::add_cumulants(const Batch& b) {
   const std::int64_t J = n_values, Kp = b.Kp;
   for (std::int64_t k = 0; k < n_scores; ++k) {
-    for (std::int64_t i = 0; i < 3 * J; ++i) cumulants[3 * k * J + i] += sums[i * Kp + k];
-    const float* const at = sums.data() + 3 * J * Kp + k;
+    for (std::int64_t i = 0; i < 3 * J; ++i) cumulants[3 * k * J + i] += b.sums[i * Kp + k];
+    const float* const at = b.sums.data() + 3 * J * Kp + k;
     unbiased.covariance.add_sums(k, at, at + J * Kp, at + 2 * J * Kp, Kp);
   }
 }
@@ -263,7 +274,8 @@ void Tilt::left_out(const Prompt& p, const std::vector<std::int64_t>& cells) {
   for (std::int64_t cell : cells) {
     gains.add_cell(cell, w.gain.data() + cell * n_values, p.omega);
     // the half has been counted with the batch
-    for (std::int64_t j = 0; j < n_values; ++j) win[cell * n_values + j] += p.omega * (w.win[cell * n_values + j] - 0.5);
+    for (std::int64_t j = 0; j < n_values; ++j)
+      win[cell * n_values + j] += p.omega * (w.win[cell * n_values + j] - 0.5);
   }
 }
 

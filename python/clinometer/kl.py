@@ -58,7 +58,9 @@ def solve(call: Call, kept: Floats, kl: Floats, names: tuple[str, ...]) -> Float
     for _ in range(80):
         at = kl_at(call, kept, np.where(open_, 1 / lam, np.inf))
         low, high = np.where(at < target, lam, low), np.where(at >= target, lam, high)
-        done = ~open_ | (np.abs(at - target) <= (1e-11 if call.in_double else 3e-7) * target) | (high - low <= 1e-15 * lam)
+        done = (
+            ~open_ | (np.abs(at - target) <= (1e-11 if call.in_double else 3e-7) * target) | (high - low <= 1e-15 * lam)
+        )
         if done.all():
             break
         with np.errstate(divide="ignore", invalid="ignore"):

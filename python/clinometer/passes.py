@@ -300,7 +300,9 @@ def tilt(
     kept = adjusted(call, kept_scores(call), adjust)
     table = _strength(call, kept, betas, kl)
     reweight = call.population.base == "reweight"
-    state = run(call, [_core.Tilt(0, call.n_scores, 0, call.n_values, table, reweight, not call.in_double)], kept=kept)[0].finish()
+    state = run(call, [_core.Tilt(0, call.n_scores, 0, call.n_values, table, reweight, not call.in_double)], kept=kept)[
+        0
+    ].finish()
     return _tilt_result(call, kept, table, state, pareto_k)
 
 

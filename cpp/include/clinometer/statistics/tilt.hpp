@@ -29,8 +29,8 @@ class Tilt {
   Clustered gains, baseline;  // (K B, J), (1, J)
   CrossCovariance unbiased;   // ddof 1
   double mass = 0, n_prompts = 0;
-  std::vector<double> win, cumulants;    // (K B, J), (3 K, J) sums weighted as the gains
-  std::vector<double> mean;              // (K,) omega-weighted sums of prompt means
+  std::vector<double> win, cumulants;  // (K B, J), (3 K, J) sums weighted as the gains
+  std::vector<double> mean;            // (K,) omega-weighted sums of prompt means
   std::vector<double> kl, reverse_kl, chi2, ess, log_partition_centred;  // (K B,) omega-weighted sums
   std::vector<double> ess_min, max_log_ratio;
 
@@ -43,9 +43,9 @@ class Tilt {
   void view(const Prompt& p, const Labelled& l, const std::vector<std::int64_t>& cells, Work& work);
   void moments(const Labelled& l, Work& work) const;
   void left_out(const Prompt& p, const std::vector<std::int64_t>& cells);
-  void absorb(const Batch& batch);
-  void add_batch(const Batch& batch, const std::vector<float>& sums);
-  void add_cumulants(const Batch& batch, const std::vector<float>& sums);
+  void absorb(Batch& batch);
+  void add_batch(const Batch& batch);
+  void add_cumulants(const Batch& batch);
 };
 
 }  // namespace clinometer
