@@ -23,8 +23,8 @@ def kl_at(call: Call, kept: Floats, betas: Floats) -> Floats:
     from .inputs import run
 
     bare = _without_values(call)
-    state = run(bare, [_core.Tilt(0, kept.shape[1], 0, 0, betas, False, not call.in_double)], kept=kept)[0]
-    return np.asarray(state.finish()["kl"])
+    statistic = _core.Tilt(0, kept.shape[1], 0, 0, betas, False, not call.in_double)
+    return np.asarray(run(bare, [statistic], kept=kept)[0].finish()["kl"])
 
 
 def _without_values(call: Call) -> Call:
@@ -55,12 +55,11 @@ def solve(call: Call, kept: Floats, kl: Floats, names: tuple[str, ...]) -> Float
     open_ = ~flat[:, None] & ~beyond
     lam = np.where(open_, np.sqrt(2 * target / np.where(flat, 1.0, variance)[:, None]), 1.0)
     low, high = np.zeros((K, B)), np.full((K, B), np.inf)
+    tolerance = 1e-11 if call.in_double else 3e-7  # what KL itself is good to
     for _ in range(80):
         at = kl_at(call, kept, np.where(open_, 1 / lam, np.inf))
         low, high = np.where(at < target, lam, low), np.where(at >= target, lam, high)
-        done = (
-            ~open_ | (np.abs(at - target) <= (1e-11 if call.in_double else 3e-7) * target) | (high - low <= 1e-15 * lam)
-        )
+        done = ~open_ | (np.abs(at - target) <= tolerance * target) | (high - low <= 1e-15 * lam)
         if done.all():
             break
         with np.errstate(divide="ignore", invalid="ignore"):
