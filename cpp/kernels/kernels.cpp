@@ -28,4 +28,4 @@ constexpr LaneTable<L> lane_table() {
 extern const Table table;
 const Table table = {CLINOMETER_TEXT(CLINOMETER_LEVEL), lane_table<float>(), lane_table<double>(), tilt};
 
-}  // namespace clinometer::kernels::CLINOMETER_ISA_CLINOMETER_TEXT(CLINOMETER_LEVEL)SPACE
+}  // namespace clinometer::kernels::CLINOMETER_ISA_NAMESPACE
