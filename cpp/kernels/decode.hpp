@@ -51,8 +51,8 @@ CLINOMETER_INLINE Vec<L> moved_part(const void* from, const L* shift, std::int64
 template <Dtype T, class L, int R>
 CLINOMETER_INLINE void decode_panel(const void* const* rows, std::int64_t c, const L* shift, L* to, Watch<L>& watch) {
   CLINOMETER_UNROLL for (int r = 0; r < R; ++r) CLINOMETER_UNROLL for (int v = 0; v < kPad; v += kLanes<L>) {
-    const Vec<L> x = Load<T>::template moved<L>(static_cast<const char*>(rows[r]) + (c + v) * Load<T>::bytes,
-                                                shift + c + v);
+    const Vec<L> x =
+        Load<T>::template moved<L>(static_cast<const char*>(rows[r]) + (c + v) * Load<T>::bytes, shift + c + v);
     watch.see(x);
     storeu<L>(to + r * kPad + v, x);
   }

@@ -46,8 +46,8 @@ CLINOMETER_INLINE void dot_block(const void* const* rows, const DotOperands<L>& 
       CLINOMETER_UNROLL for (int k = 0; k < C; ++k) sum[r][k] += x * loadu<L>(o.directions + k * o.ld);
     }
   }
-  CLINOMETER_UNROLL for (int r = 0; r < R; ++r) CLINOMETER_UNROLL for (int k = 0; k < C; ++k)
-      scores[r * o.lds + k] = horizontal_sum(sum[r][k]);
+  CLINOMETER_UNROLL for (int r = 0; r < R; ++r) CLINOMETER_UNROLL for (int k = 0; k < C; ++k) scores[r * o.lds + k] =
+      horizontal_sum(sum[r][k]);
 }
 
 template <Dtype T, class L, int R, int C>
@@ -111,8 +111,8 @@ CLINOMETER_INLINE void weigh_block(const void* const* rows, std::int64_t n, std:
 }
 
 template <Dtype T, class L, int M>
-double weigh_rows(const void* const* rows, std::int64_t n, std::int64_t d, const L* shift, const L* weights, double* out,
-                  std::int64_t ldo) {
+double weigh_rows(const void* const* rows, std::int64_t n, std::int64_t d, const L* shift, const L* weights,
+                  double* out, std::int64_t ldo) {
   constexpr int N = kLanes<L>, V = M == 4 ? (kRegisters >= 32 ? 4 : 2) : 4;
   Watch<L> watch;
   std::int64_t c = 0;

@@ -88,8 +88,7 @@ template <class L, int F>
 void across_strip(const L* left, std::int64_t step, const L* tile, std::int64_t n, std::int64_t tile_rows,
                   std::int64_t from, std::int64_t to, double* out, std::int64_t ldo) {
   std::int64_t v = from;
-  for (; v + kVectors <= to; v += kVectors)
-    across_block<L, F, kVectors>(left, step, tile, n, tile_rows, v, out, ldo);
+  for (; v + kVectors <= to; v += kVectors) across_block<L, F, kVectors>(left, step, tile, n, tile_rows, v, out, ldo);
   for (; v + 2 <= to; v += 2) across_block<L, F, 2>(left, step, tile, n, tile_rows, v, out, ldo);
   for (; v < to; ++v) across_block<L, F, 1>(left, step, tile, n, tile_rows, v, out, ldo);
 }
@@ -105,8 +104,7 @@ void accumulate(const L* tile, std::int64_t n, std::int64_t tile_rows, std::int6
     std::int64_t m = 0;
     for (; m + kFactors <= n_weights; m += kFactors)
       across_strip<L, kFactors>(weights + m, ldw, tile, n, tile_rows, v, to, out + m * ldo, ldo);
-    for (; m < n_weights; m += 4)
-      across_strip<L, 4>(weights + m, ldw, tile, n, tile_rows, v, to, out + m * ldo, ldo);
+    for (; m < n_weights; m += 4) across_strip<L, 4>(weights + m, ldw, tile, n, tile_rows, v, to, out + m * ldo, ldo);
   }
 }
 
