@@ -139,7 +139,7 @@ struct Load<Dtype::f64> {
       const char* const bytes = static_cast<const char*>(from);
       const Doubles low = loadu<double>(bytes) - to_double(loadu<float, kPace>(shift));
       const Doubles high = loadu<double>(bytes + kBytes) - to_double(loadu<float, kPace>(shift + kPace));
-      return narrow(low, high);
+      return narrow<kPace>(low, high);
     }
   }
 #endif

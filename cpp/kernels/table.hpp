@@ -26,21 +26,23 @@ struct LaneTable {
   /// Returns the largest magnitude of the differences, infinity where one is NaN or infinite.
   double (*decode[kDtypes])(const void* const* rows, std::int64_t n, std::int64_t begin, std::int64_t end,
                             const L* shift, L* tile, std::int64_t tile_rows);
-  /// scores[i, k] = sum_c (rows[i][c] - shift[c]) directions[k, c], K = 1, 2, 4 or 8 of them in rows of ld >= d,
-  /// zero from d on. Returns what decode returns.
+  /// scores[i, k] = sum_c (rows[i][c] - shift[c]) directions[k, c], K = 1, 2, 4 or 8 of them in rows of
+  /// ld >= padded(d), zero from d on. Returns what decode returns, and scores mean nothing if that is infinity.
   double (*dots[kDtypes])(const void* const* rows, std::int64_t n, std::int64_t d, const L* shift, const L* directions,
                           std::int64_t ld, std::int64_t n_directions, double* scores, std::int64_t lds);
-  /// out[m, c] += sum_i weights[i, m] (rows[i][c] - shift[c]), M = 1, 2 or 4. Returns what decode returns.
+  /// out[m, c] += sum_i weights[i, m] (rows[i][c] - shift[c]), M = 1, 2 or 4; ldo >= padded(d), of which only
+  /// columns to d change. Returns what decode returns, and out is spoilt if that is infinity.
   double (*weigh[kDtypes])(const void* const* rows, std::int64_t n, std::int64_t d, const L* shift, const L* weights,
                            std::int64_t n_weights, double* out, std::int64_t ldo);
   /// scores[i, k] += sum over a tile's `width` columns; directions packed as [k / 16][c][k % 16], `ld` columns
   /// apart from pack to pack, K a multiple of 16.
   void (*project)(const L* tile, std::int64_t n, std::int64_t tile_rows, std::int64_t width, const L* packed,
                   std::int64_t ld, std::int64_t n_directions, double* scores, std::int64_t lds);
-  /// out[m, c] += sum_i weights[i, m] tile[i, c]; weights (n, ldw), out (M, ldo) f64, M <= ldw a multiple of 4.
+  /// out[m, c] += sum_i weights[i, m] tile[i, c]; weights (n, ldw), out (M, ldo) f64, M a multiple of 4, M <= ldw.
   void (*accumulate)(const L* tile, std::int64_t n, std::int64_t tile_rows, std::int64_t width, const L* weights,
                      std::int64_t n_weights, std::int64_t ldw, double* out, std::int64_t ldo);
-  /// out[a, b] += sum_i tile[i, a] tile[i, b] for a in [a0, a1), b in [b0, b1), borders multiples of 16.
+  /// out[a, b] += sum_i tile[i, a] tile[i, b] for a in [a0, a1), b in [b0, b1), borders multiples of 16, wherever
+  /// b >= a. Below the diagonal an entry may or may not be added to.
   void (*gram)(const L* tile, std::int64_t n, std::int64_t tile_rows, std::int64_t a0, std::int64_t a1, std::int64_t b0,
                std::int64_t b1, double* out, std::int64_t ldo);
 };
