@@ -105,6 +105,11 @@ class TiltSums(Result):
     arrays: dict[str, Floats]
     directions: tuple[str, ...]
     values: tuple[str, ...]
+    n_rows: int
+    n_prompts: int
+    n_dropped: int
+    n_unlabelled: NDArray[np.int64]
+    fit_status: tuple[str, ...]
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -128,7 +133,10 @@ class Tilt(Statistic):
         return _core.Tilt(score_at, n_scores, value_at, n_values, betas, call.population.base == "reweight")
 
     def result(self, call: Call, state: Any, names: tuple[str, ...], values: tuple[str, ...]) -> TiltSums:
-        return TiltSums(state.finish(), names, values)
+        p = call.population
+        return TiltSums(
+            state.finish(), names, values, p.n_rows, p.n_prompts, p.n_dropped, call.n_unlabelled, call.fit_status
+        )
 
 
 @dataclass(frozen=True)
