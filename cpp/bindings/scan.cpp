@@ -132,7 +132,8 @@ class PyScan {
     for (Node& node : scan_.nodes()) {
       py::list states;
       for (auto& s : node.states) {
-        if (!s) throw py::value_error("nodes: a statistic with folds keeps one running state and has no nodes");
+        if (!s || s->running())
+          throw py::value_error("nodes: a statistic with folds keeps one running state and has no nodes");
         states.append(std::shared_ptr<Statistic>(std::move(s)));
       }
       out.append(py::make_tuple(node.leaf, node.level, states));

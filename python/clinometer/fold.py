@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,40 +16,12 @@ from .inputs import Call, absorb
 from .nodes import Node, collapse, copied, push
 from .plan import Share, plan, results
 from .results import Result
+from .rows import Rows
 from .stat import Scores, Statistic
 
-__all__ = ["Fold", "Rows"]
+__all__ = ["LEAF", "Fold"]
 
 LEAF = int(_core.LEAF_ROWS)
-
-
-@dataclass
-class Rows:
-    """Rows as they came: phi (m, d), prompt ids (m,), columns (m,) by name."""
-
-    phi: NDArray[Any]
-    ids: NDArray[Any]
-    columns: dict[str, NDArray[Any]]
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def take(self, a: int, b: int | None = None) -> Rows:
-        """Rows [a, b)."""
-        return Rows(self.phi[a:b], self.ids[a:b], {n: c[a:b] for n, c in self.columns.items()})
-
-    def borders(self, *, over: bool) -> NDArray[np.int64]:
-        """Where prompts begin; `over` says that the last one is complete and counts its end too."""
-        starts = np.append(0, np.flatnonzero(self.ids[1:] != self.ids[:-1]) + 1)
-        return np.append(starts, len(self)) if over else starts
-
-    @staticmethod
-    def joined(parts: list[Rows]) -> Rows:
-        """One block of all; the parts are consecutive."""
-        if len(parts) == 1:
-            return parts[0]
-        columns = {n: np.concatenate([p.columns[n] for p in parts]) for n in parts[0].columns}
-        return Rows(np.concatenate([p.phi for p in parts]), np.concatenate([p.ids for p in parts]), columns)
 
 
 class Fold:
@@ -174,7 +146,7 @@ class Fold:
         end = self.begin + (complete - self.begin) // LEAF * LEAF
         if end > self.begin:
             self._fold(rows.take(0, complete), self.begin, end)
-            keep = _last_border(rows, end)
+            keep = rows.last_border(end)
             self.begin, rows = end - keep, rows.take(keep)
         self.waiting = [rows]
 
@@ -188,7 +160,7 @@ class Fold:
         if last == len(borders):
             return rows
         self.head, self.open_left = (rows.take(0, int(borders[last])), end), False
-        keep = int(borders[np.searchsorted(borders, end, side="right") - 1])
+        keep = rows.last_border(end)
         self.begin, self.folded_to = end - keep, self.folded_to + end
         return rows.take(keep)
 
@@ -276,8 +248,9 @@ class Fold:
             raise ValueError("Fold has no rows to finish")
         facts = self.dump_facts or {}
         counts = SimpleNamespace(
-            n_rows=self.n_rows, n_prompts=self.n_prompts, n_dropped=facts.get("n_dropped", 0), base=self.options["base"]
-        )
+            n_rows=self.n_rows, n_prompts=self.n_prompts, n_dropped=facts.get("n_dropped", 0),
+            base=self.options["base"], policy=facts.get("policy"),
+        )  # fmt: skip
         names = self.call.value_names
         gaps = [self.unlabelled.get(n, self.unlabelled.get(n.removeprefix("-"), 0)) for n in names]
         call = replace(self.call, population=counts, n_unlabelled=np.array(gaps, np.int64))  # type: ignore[arg-type]
@@ -302,11 +275,6 @@ class Fold:
             raise ValueError("load: this Fold has rows already; load into a new one")
         read(path, into=self)
         return self
-
-
-def _last_border(rows: Rows, end: int) -> int:
-    borders = rows.borders(over=False)
-    return int(borders[np.searchsorted(borders, end, side="right") - 1])
 
 
 def _checked_start(start_row: Any) -> int | None:

@@ -17,8 +17,9 @@ from . import _core, stat
 from .directions import Directions
 from .dump import open_dump
 from .errors import DumpError
-from .fold import Fold, Rows
+from .fold import Fold
 from .plan import plan
+from .rows import Rows
 
 __all__ = ["Snapshot", "described", "encode", "read", "write"]
 
@@ -222,7 +223,7 @@ def _array(data: memoryview, dtype: str, shape: list[int]) -> NDArray[Any]:
         kind = np.dtype(dtype)
         if kind.kind not in "fiubUS":
             raise ValueError
-    return np.frombuffer(data, np.uint8).copy().view(kind).reshape(shape)
+    return np.asarray(np.frombuffer(data, np.uint8).copy().view(kind).reshape(shape))
 
 
 def _restored(header: dict[str, Any], blobs: list[Any]) -> Fold:

@@ -110,6 +110,12 @@ class TiltSums(Result):
     n_dropped: int
     n_unlabelled: NDArray[np.int64]
     fit_status: tuple[str, ...]
+    policy: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every array by name beside the other fields."""
+        own = super().to_dict()
+        return {**own.pop("arrays"), **own}
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -135,8 +141,9 @@ class Tilt(Statistic):
     def result(self, call: Call, state: Any, names: tuple[str, ...], values: tuple[str, ...]) -> TiltSums:
         p = call.population
         return TiltSums(
-            state.finish(), names, values, p.n_rows, p.n_prompts, p.n_dropped, call.n_unlabelled, call.fit_status
-        )
+            state.finish(), names, values, p.n_rows, p.n_prompts, p.n_dropped, call.n_unlabelled, call.fit_status,
+            getattr(p, "policy", call.dump.policy),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

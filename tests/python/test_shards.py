@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 import clinometer as cm
-from clinometer import _core
+from clinometer import _core, cli
 from clinometer.shards import shard
 
 RNG = np.random.default_rng(8)
@@ -243,7 +244,7 @@ def test_different_work_is_refused() -> None:
     with pytest.raises(ValueError, match="differ in vectors"):
         a.merge(other)
     sharded = shard(dump(), 2, 2, *SETS["tilt"]())
-    with pytest.raises(ValueError, match="differ in rows of the dump|do not know their border"):
+    with pytest.raises(ValueError, match="differ in rows of the dump"):
         a.merge(sharded)
 
 
@@ -284,7 +285,66 @@ def test_a_share_that_is_none(index: Any, count: Any) -> None:
 
 
 def test_what_cannot_be_sharded_says_so() -> None:
+    scan = _core.Scan([_core.Moments(5, 0, 2, 0, True)])
+    scan.absorb(segments=[(PHI[:9], 0)], dtype=0, n_dump=9, d=5, n_rows=9, offsets=np.array([0, 4, 9]),
+                fold=np.array([0, 1]))  # fmt: skip
+    with pytest.raises(ValueError, match="running state"):
+        scan.nodes()
     with pytest.raises(ValueError, match="within=False"):
         shard(dump(), 1, 2, cm.stat.Moments(), within=False)
     with pytest.raises(ValueError, match="betas"):
         shard(dump(), 1, 2, cm.stat.Tilt(U, "v"))
+
+
+def run(capsys: Any, *argv: Any) -> tuple[int, str, str]:
+    code = cli.main([str(a) for a in argv])
+    out = capsys.readouterr()
+    return code, out.out, out.err
+
+
+@pytest.fixture(scope="module")
+def on_disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path: Path = tmp_path_factory.mktemp("shards") / "d"
+    cm.write_dump(path, PHI, prompt_ids=IDS, columns=COLUMNS, shard_rows=9999, policy="on_policy")
+    return path
+
+
+def test_the_command_line_merges_shards(on_disk: Path, tmp_path: Path, capsys: Any) -> None:
+    common = ["--constitutions", "judge", "-w", "--value", "v", "-w", "--betas", "0.5", "inf"]
+    files = []
+    for i in (1, 2, 3):
+        files.append(tmp_path / f"{i}.state")
+        code, out, err = run(capsys, "tilt", on_disk, *common, "--shards", f"{i}/3", "--state", files[-1])
+        assert (code, err) == (0, "") and "rows" in out
+    code, out, err = run(capsys, "merge", *files, "--json")
+    merged = json.loads(out)
+    assert (code, err) == (0, "")
+    code, out, _ = run(capsys, "tilt", on_disk, *common, "--json")
+    whole = json.loads(out)
+    assert merged["n_rows"] == whole["n_rows"] == N and merged["directions"] == ["judge", "-w"]
+    for name in ("gain", "gain_se", "kl", "chi2", "ess", "win_rate", "first_order"):
+        assert merged[name] == whole[name], name
+    code, out, err = run(capsys, "merge", *files)
+    assert code == 0 and "on_policy" in out and "judge" in out and "Pareto" not in out and "horizon" not in out
+    code, out, err = run(capsys, "merge", *files[:2])
+    assert code == 2 and "is missing" in err
+    code, out, err = run(capsys, "merge", files[0], files[2], files[1])
+    assert code == 2 and "gap" in err
+
+
+@pytest.mark.parametrize(
+    "argv, says",
+    [
+        (["--kl", "0.5", "--shards", "1/2", "--state", "s"], "--shards needs --betas"),
+        (["--shards", "1/2", "--state", "s"], "--shards needs --betas"),
+        (["--betas", "1", "--shards", "3/2", "--state", "s"], "1 <= I <= N"),
+        (["--betas", "1", "--shards", "x", "--state", "s"], "1 <= I <= N"),
+        (["--betas", "1", "--shards", "1/2"], "--state FILE"),
+        (["--betas", "1", "--state", "s"], "--shards I/N"),
+        (["--betas", "1", "--shards", "1/2", "--state", "s", "--adjust", "w"], "--adjust"),
+        (["--betas", "1", "--shards", "1/2", "--state", "/no/such/folder/s"], "--state is"),
+    ],
+)
+def test_shard_options_that_do_not_go_together(on_disk: Path, capsys: Any, argv: list[str], says: str) -> None:
+    code, out, err = run(capsys, "tilt", on_disk, "--constitutions", "judge", *argv)
+    assert code == 2 and out == "" and says in err and err.count("\n") == 1
