@@ -212,6 +212,8 @@ class _PooledValue:
         self.weight = known.pooled().row_weight()
         self.seen = self.weight > 0
         f = np.where(self.seen, np.nan_to_num(values[p.rows]), 0.0)
+        self.first = int(np.argmax(self.seen))
+        f = np.where(self.seen, f - f[self.first], 0.0)
         self.centred = np.where(self.seen, f - self.weight @ f, 0.0)
         self.present = _per_prompt(self.weight, p.offsets) > 0
 
@@ -221,6 +223,7 @@ class _PooledValue:
         if not self.seen.any():
             return np.full(len(self.present), np.nan)
         t = np.where(self.seen, t, t[self.seen].max())
+        t = t - t[self.first]  # from a pilot: exact where scores agree
         t = t - w @ t
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             x = np.where(t == 0, 0.0, t / beta)

@@ -16,6 +16,7 @@ from . import kl as roots
 from .directions import Scores
 from .dump import open_dump
 from .inputs import Call, prepare, run
+from .population import Population
 from .results import CrossCovarianceResult, Moments, TiltedMeanResult, TiltResult
 
 __all__ = ["covariance_projection", "cross_covariance", "moments", "score", "tilt", "tilted_mean"]
@@ -216,12 +217,18 @@ def _pooled_covariance_errors(call: Call, kept: Floats, ddof: int) -> tuple[Floa
         one = p.labelled(v).pooled()
         w, factor = one.row_weight(), one.unbias[0] if ddof and one.unbias is not None else 1.0
         f = np.where(w > 0, np.nan_to_num(v[p.rows]), 0.0)
-        product = factor * (kept - w @ kept) * (f - w @ f)[:, None]
+        product = factor * _centred(kept, w) * _centred(f, w)[:, None]
         terms = w[:, None] * (product - w @ product)
         psi[:, :, j] = np.add.reduceat(terms, p.offsets[:-1], axis=0).T
         present[:, j] = np.add.reduceat(w, p.offsets[:-1]) > 0 if factor else False
     joint = np.stack([roots.clustered(one, present, p.cluster) for one in psi])
     return np.sqrt(np.einsum("kjj->kj", joint)), joint
+
+
+def _centred(x: Floats, w: Floats) -> Floats:
+    """Less the weighted mean; from a pilot, so that a column that does not vary gives zeros."""
+    x = x - x[:1]
+    return np.asarray(x - w @ x)
 
 
 def _checked_betas(betas: ArrayLike, K: int) -> Floats:
@@ -337,9 +344,15 @@ def _tilt_result(call: Call, kept: Floats, betas: Floats, s: dict[str, Floats], 
         linear_radius=_linear_radius(k2, k3, k4), sign_flip=_sign_flip(call, kept, betas, s["gain"], k2),
         kl_horizon=roots.horizon(call, kept),
         directions=call.names, values=call.value_names, n_rows=p.n_rows, n_prompts=p.n_prompts,
-        n_prompts_unbiased=int((p.sizes > 1).sum()), n_dropped=p.n_dropped, n_unlabelled=call.n_unlabelled,
+        n_prompts_unbiased=_n_unbiased(p), n_dropped=p.n_dropped, n_unlabelled=call.n_unlabelled,
         fit_status=call.fit_status, policy=call.dump.policy, _gain_cov=joint,
     )  # fmt: skip
+
+
+def _n_unbiased(p: Population) -> int:
+    """Prompts with a ddof-1 factor: two draws or more, none for "logprob"."""
+    known = p.sizes > 1 if p.unbias is None else p.unbias > 0
+    return int((known & (p.prompt_weight() > 0)).sum())
 
 
 def _linear_radius(k2: Floats, k3: Floats, k4: Floats, q: float = 0.1) -> Floats:
