@@ -43,7 +43,7 @@ class Fold:
 
     >>> import numpy as np, clinometer as cm
     >>> fold = cm.Fold(cm.stat.Moments(), dim=1)
-    >>> fold.absorb(np.array([[0.0], [2.0]]), [7, 7])
+    >>> fold.absorb(np.array([[0.0], [2.0], [0.0], [2.0]]), [7, 7, 7, 7])
     >>> fold.finish()[0].covariance.tolist()
     [[1.0]]
     """

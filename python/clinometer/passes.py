@@ -98,7 +98,7 @@ def moments(dump: Any, *, within: bool = True, ddof: int = 0, covariance: bool =
     Cost: one pass, N d^2 multiply-adds and 2 d^2 float64 with the covariance.
 
     >>> import numpy as np, clinometer as cm
-    >>> cm.moments(np.array([[0.0], [2.0], [5.0]]), prompt_ids=[0, 0, 1]).covariance.tolist()
+    >>> cm.moments(np.array([[0.0], [2.0], [0.0], [2.0], [5.0]]), prompt_ids=[0, 0, 0, 0, 1]).covariance.tolist()
     [[0.5]]
     """
     call = prepare(dump, within=within, **options)
