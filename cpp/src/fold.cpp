@@ -6,6 +6,7 @@
 #include <cmath>
 #include <condition_variable>
 #include <exception>
+#include <map>
 #include <mutex>
 #include <thread>
 #include <tuple>
@@ -557,30 +558,48 @@ class LanePanel : public Panel {
 
 }  // namespace
 
-Scan::States Scan::empty_states() const {
+void push(std::vector<Node>& nodes, Node next) {
+  // a right child has its level's bit set; its sibling, if it is here, is the last node
+  while (!nodes.empty() && nodes.back().level == next.level && (next.leaf >> next.level) % 2 == 1 &&
+         nodes.back().leaf == next.leaf - (std::int64_t(1) << next.level)) {
+    Node left = std::move(nodes.back());
+    nodes.pop_back();
+    for (std::size_t i = 0; i < left.states.size(); ++i) {
+      if (left.states[i])
+        left.states[i]->merge(*next.states[i]);
+      else
+        left.states[i] = std::move(next.states[i]);
+    }
+    ++left.level;
+    next = std::move(left);
+  }
+  nodes.push_back(std::move(next));
+}
+
+Scan::States Scan::empty_states(Split split) const {
   States out;
-  for (const auto& s : prototypes_) out.push_back(s->empty());
+  for (const auto& s : prototypes_) out.push_back(s->split() == split ? s->empty() : nullptr);
   return out;
 }
 
-void Scan::push(States leaf) {
-  int level = 0;
-  for (auto it = counter_.find(level); it != counter_.end(); it = counter_.find(++level)) {
-    for (std::size_t i = 0; i < leaf.size(); ++i) it->second[i]->merge(*leaf[i]);
-    leaf = std::move(it->second);
-    counter_.erase(it);
-  }
-  counter_[level] = std::move(leaf);
+std::vector<Node> Scan::nodes() {
+  std::vector<Node> out = std::move(by_rows_.empty() ? by_state_ : by_rows_);
+  for (std::size_t n = 0; n < std::min(out.size(), by_state_.size()); ++n)
+    for (std::size_t i = 0; i < prototypes_.size(); ++i)
+      if (by_state_[n].states[i]) out[n].states[i] = std::move(by_state_[n].states[i]);
+  by_rows_.clear();
+  by_state_.clear();
+  return out;
 }
 
 std::vector<std::unique_ptr<Statistic>> Scan::collapse() {
-  States total = empty_states();
-  for (auto& [level, states] : counter_)  // highest level first: the oldest rows
-    for (std::size_t i = 0; i < total.size(); ++i) total[i]->merge(*states[i]);
-  for (std::size_t i = 0; i < total.size(); ++i)
-    if (i < whole_.size() && whole_[i]) total[i] = std::move(whole_[i]);
-  counter_.clear();
-  whole_.clear();
+  States total;
+  for (const auto& s : prototypes_) total.push_back(s->empty());
+  for (Node& node : nodes())
+    for (std::size_t i = 0; i < total.size(); ++i) {
+      if (node.states[i]) total[i]->merge(*node.states[i]);
+      node.states[i].reset();
+    }
   return total;
 }
 
@@ -602,7 +621,7 @@ void Scan::absorb_leaves(Pass& pass, Team& team) {
       }
     }
     if (!reader) reader = std::make_unique<Reader>(pass);
-    States states = empty_states();
+    States states = empty_states(Split::rows);
     const std::int64_t first = begin + leaf * kLeafRows, end = std::min(n, first + kLeafRows);
     reader->begin_leaf(first, end - first);
     Block block;
@@ -611,14 +630,14 @@ void Scan::absorb_leaves(Pass& pass, Team& team) {
       pass.check_stop();
       reader->read(at, block_rows(pass, at, end, wanted), block);
       for (auto& s : states)
-        if (s->split() == Split::rows) s->absorb(block);
+        if (s) s->absorb(block);
     }
     pass.done += end - first;
     std::lock_guard lock(mutex);
     idle.push_back(std::move(reader));
     finished[leaf] = std::move(states);
     for (auto it = finished.find(next_push); it != finished.end(); it = finished.find(++next_push)) {
-      push(std::move(it->second));
+      push(by_rows_, {(pass.base_row + next_push * kLeafRows) / kLeafRows, 0, std::move(it->second)});
       finished.erase(it);
     }
   });
@@ -626,15 +645,15 @@ void Scan::absorb_leaves(Pass& pass, Team& team) {
 
 void Scan::absorb_panels(Pass& pass, Team& team) {
   const std::int64_t n = pass.prompts.end;
-  whole_.resize(prototypes_.size());
-  for (std::size_t i = 0; i < prototypes_.size(); ++i)
-    if (prototypes_[i]->split() == Split::state && !whole_[i]) whole_[i] = prototypes_[i]->empty();
   Reader reader(pass);
   LanePanel<float> narrow(pass);
   LanePanel<double> wide(pass);
   for (std::int64_t leaf = pass.prompts.begin; leaf < n; leaf += kLeafRows) {
     const std::int64_t leaf_end = std::min(n, leaf + kLeafRows);
     reader.begin_leaf(leaf, leaf_end - leaf);
+    States states = empty_states(Split::state);
+    for (std::size_t i = 0; !by_state_.empty() && i < states.size(); ++i)
+      if (states[i] && states[i]->running()) states[i] = std::move(by_state_.back().states[i]);
     for (std::int64_t at = leaf; at < leaf_end;) {
       pass.check_stop();
       const std::int64_t rows = block_rows(pass, at, leaf_end, panel_rows(pass));
@@ -643,10 +662,11 @@ void Scan::absorb_panels(Pass& pass, Team& team) {
         panel = &wide;
         wide.fill(reader.shift(), at, rows, team);
       }
-      for (auto& s : whole_)
+      for (auto& s : states)
         if (s) s->absorb(*panel, team);
       at += rows;
     }
+    push(by_state_, {(pass.base_row + leaf - pass.prompts.begin) / kLeafRows, 0, std::move(states)});
     pass.done += leaf_end - leaf;
   }
 }

@@ -107,6 +107,7 @@ def fit_value_direction(
         raise ValueError("values is empty, wanted at least one value")
     if call.population.n_prompts < folds:
         raise ValueError(f"folds is {folds} but there are {call.population.n_prompts} prompts")
+    call, scale = _in_range(call)
     fits: list[Any] = [None] * call.n_values
     for group in _label_groups(np.asarray(call.values)):
         for j, fit in zip(group, _fit_group(call, group, method, alpha, int(folds)), strict=True):
@@ -114,10 +115,23 @@ def fit_value_direction(
     fold_vectors = np.stack([f[1] for f in fits], axis=1)
     quality = _quality(call, fold_vectors, int(folds))
     p = call.population
+    with np.errstate(over="ignore", under="ignore"):
+        vectors, fold_vectors = (np.ldexp(v, scale[:, None]) for v in (np.stack([f[0] for f in fits]), fold_vectors))
+    lost = ~np.isfinite(vectors).all(axis=1) | ~np.isfinite(fold_vectors).all(axis=(0, 2))
+    if lost.any():
+        raise ValueError(f"values: {call.value_names[int(np.argmax(lost))]!r} is too large for a direction in float64")
     return DirectionFit(
-        np.stack([f[0] for f in fits]), fold_vectors, call.value_names, method, np.array([f[2] for f in fits]),
+        vectors, fold_vectors, call.value_names, method, np.array([f[2] for f in fits]),
         quality, p.n_rows, p.n_prompts, p.n_dropped, call.dump.fingerprint(), dict(call.dump.source or {}),
     )  # fmt: skip
+
+
+def _in_range(call: Call) -> tuple[Call, NDArray[np.int64]]:
+    """Values over a power of two each, which is exact, and its exponents: f32 lanes hold their squares."""
+    values = np.asarray(call.values)
+    top = np.abs(np.nan_to_num(values)).max(axis=0, initial=0.0)
+    exponent = np.frexp(top)[1].astype(np.int64)
+    return replace(call, values=np.ascontiguousarray(np.ldexp(values, -exponent))), exponent
 
 
 def _label_groups(values: Floats) -> list[list[int]]:

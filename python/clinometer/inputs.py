@@ -39,7 +39,8 @@ class Call:
     fold: NDArray[np.int64] | None = None
     columns: Floats | None = None
     values: Floats | None = None
-    names: tuple[str, ...] = ()
+    order: NDArray[np.int64] | None = None  # where the caller's scores lie among the fold's; None: as they are
+    names: tuple[str, ...] = ()  # in the caller's order
     value_names: tuple[str, ...] = ()
     fit_status: tuple[str, ...] = ()
     n_unlabelled: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -167,14 +168,17 @@ def _is_names(x: Any) -> bool:
 
 
 def _resolve_directions(call: Call, given: Any) -> None:
-    """Fill directions (K * folds, d), columns (N, K') and their names; projected ones come first."""
+    """Fill directions (K * folds, d), columns (N, K'), names and order; the fold takes projected ones first."""
     if given is None:
         return
     projected: list[tuple[str, Floats, str]] = []
     columns: list[tuple[str, Floats]] = []
     items = list(given) if isinstance(given, (list, tuple)) and not _numeric(given) else [given]
+    is_column: list[bool] = []
     for item in items:
+        before = len(columns)
         _resolve_one(call, item, projected, columns)
+        is_column += [len(columns) > before] * (len(projected) + len(columns) - len(is_column))
     folds = max((len(v) for _, v, _ in projected), default=1)
     if any(len(v) not in (1, folds) for _, v, _ in projected):
         raise ValueError("directions: fits with different numbers of folds cannot share a pass")
@@ -186,8 +190,13 @@ def _resolve_directions(call: Call, given: Any) -> None:
     call.n_folds = folds
     if columns:
         call.columns = np.ascontiguousarray(np.stack([c for _, c in columns], axis=1), np.float64)
-    call.names = tuple(n for n, _, _ in projected) + tuple(n for n, _ in columns)
-    call.fit_status = tuple(s for _, _, s in projected) + ("score",) * len(columns)
+    # sorted by kind, stably, the caller's list is the fold's: the inverse says where each of its scores lies
+    order = np.argsort(np.argsort(is_column, kind="stable"), kind="stable")
+    if projected and columns and (order != np.arange(len(order))).any():
+        call.order = order
+    names = [n for n, _, _ in projected] + [n for n, _ in columns]
+    status = [s for _, _, s in projected] + ["score"] * len(columns)
+    call.names, call.fit_status = tuple(names[i] for i in order), tuple(status[i] for i in order)
 
 
 def _numeric(x: Sequence[Any]) -> bool:

@@ -75,7 +75,8 @@ def solve(call: Call, kept: Floats, kl: Floats, names: tuple[str, ...]) -> Float
 def score_variance(call: Call, kept: Floats) -> Floats:
     """E_x Var_{y|x}(t) of each score, (K,)."""
     p = call.effective()
-    t = kept - np.repeat(_per_prompt(kept * p.row_weight()[:, None], p.offsets), p.sizes, axis=0)
+    t = kept - np.repeat(kept[p.offsets[:-1]], p.sizes, axis=0)  # a pilot: scores that agree give exact zeros
+    t = t - np.repeat(_per_prompt(t * p.row_weight()[:, None], p.offsets), p.sizes, axis=0)
     return np.asarray(p.prompt_weight() @ _per_prompt(p.row_weight()[:, None] * t * t, p.offsets))
 
 
@@ -163,13 +164,13 @@ def _generalised_pareto(x: Floats) -> float:
     n = len(x)
     m = 30 + int(np.sqrt(n))
     grid = 1 - np.sqrt(m / (np.arange(1, m + 1) - 0.5))
-    grid = grid / (3 * x[int(n / 4 + 0.5) - 1]) + 1 / x[-1]
-    k = np.mean(np.log1p(-grid[:, None] * x), axis=1)
-    profile = n * (np.log(-grid / k) - k - 1)
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # a tail over too many orders is NaN
+        grid = grid / (3 * x[int(n / 4 + 0.5) - 1]) + 1 / x[-1]
+        k = np.mean(np.log1p(-grid[:, None] * x), axis=1)
+        profile = n * (np.log(-grid / k) - k - 1)
         weight = 1 / np.exp(profile - profile[:, None]).sum(axis=1)
-    theta = float(np.sum(grid * weight) / weight.sum())
-    shape = float(np.mean(np.log1p(-theta * x)))
+        theta = float(np.sum(grid * weight) / weight.sum())
+        shape = float(np.mean(np.log1p(-theta * x)))
     return (n * shape + 5) / (n + 10)
 
 
@@ -213,6 +214,8 @@ class _PooledValue:
         self.weight = known.pooled().row_weight()
         self.seen = self.weight > 0
         f = np.where(self.seen, np.nan_to_num(values[p.rows]), 0.0)
+        self.first = int(np.argmax(self.seen))
+        f = np.where(self.seen, f - f[self.first], 0.0)
         self.centred = np.where(self.seen, f - self.weight @ f, 0.0)
         self.present = _per_prompt(self.weight, p.offsets) > 0
 
@@ -222,6 +225,7 @@ class _PooledValue:
         if not self.seen.any():
             return np.full(len(self.present), np.nan)
         t = np.where(self.seen, t, t[self.seen].max())
+        t = t - t[self.first]  # from a pilot: exact where scores agree
         t = t - w @ t
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             x = np.where(t == 0, 0.0, t / beta)

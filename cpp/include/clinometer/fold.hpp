@@ -1,12 +1,11 @@
 // The one ordered fold. A grid of leaves (kLeafRows rows) lies over the canonical row order and depends on
-// nothing else; a leaf is absorbed in row order by one thread; leaf states merge in leaf order through a
-// binary counter. Threads, chunks, files and machines only decide who calls merge, so they change no bit.
+// nothing else; a leaf is absorbed in row order by one thread; leaf states merge along one binary tree over that
+// grid. Threads, chunks, files and machines only decide who calls merge, so they change no bit.
 #pragma once
 #include <clinometer/rows.hpp>
 #include <clinometer/statistic.hpp>
 
 #include <functional>
-#include <map>
 #include <memory>
 
 namespace clinometer {
@@ -48,24 +47,37 @@ struct NonFiniteRow {
   std::int64_t row;
 };
 
+/// The states of leaves [leaf, leaf + 2^level), a full node of the tree over the grid (the last leaf may be short).
+struct Node {
+  std::int64_t leaf = 0;
+  int level = 0;
+  std::vector<std::unique_ptr<Statistic>> states;  // null where another list of nodes holds the statistic
+};
+
+/// Adjacent nodes in leaf order. A node and its sibling become their parent, so the list is the same however the
+/// leaves arrived and wherever it begins.
+void push(std::vector<Node>& nodes, Node next);
+
 class Scan {
  public:
-  explicit Scan(std::vector<std::shared_ptr<Statistic>> prototypes) : prototypes_(std::move(prototypes)) {}
+  /// first_leaf: where on the grid the first row lies, for a shard of a longer pass.
+  explicit Scan(std::vector<std::shared_ptr<Statistic>> prototypes, std::int64_t first_leaf = 0)
+      : prototypes_(std::move(prototypes)), base_row_(first_leaf * kLeafRows) {}
   /// Rows [begin, end), begin on a leaf border; all but the last call bring a multiple of kLeafRows rows.
   void absorb(const Rows& rows, const Prompts& prompts, const Scored& scored, const Options& options);
   /// The states of everything absorbed, merged in leaf order. Ends the scan.
   std::vector<std::unique_ptr<Statistic>> collapse();
+  /// The states of everything absorbed as nodes of the tree, for a merge on the grid. Ends the scan.
+  std::vector<Node> nodes();
 
  private:
   using States = std::vector<std::unique_ptr<Statistic>>;
   std::vector<std::shared_ptr<Statistic>> prototypes_;
-  std::map<int, States, std::greater<int>> counter_;  // level -> merged states, older levels are higher
-  std::vector<std::unique_ptr<Statistic>> whole_;     // Split::state statistics, one state each
-  std::int64_t base_row_ = 0;
-  void push(States leaf);
+  std::vector<Node> by_rows_, by_state_;  // one list for each kind of split: within a window one runs ahead
+  std::int64_t base_row_;
   void absorb_leaves(struct Pass& pass, Team& team);
   void absorb_panels(struct Pass& pass, Team& team);
-  States empty_states() const;
+  States empty_states(Split split) const;
 };
 
 /// Runs f(0) .. f(n-1) on the threads of a pass; the calling thread takes part and polls.

@@ -1,7 +1,8 @@
 // Mean and covariance, within prompts (or over all rows: the caller makes them one prompt), by fold.
 // Columns beyond d are values, so one pass gives Sigma, Cov(phi, s) and Var(s) (theory 1, A1).
-// State: (folds, width, width) scatter. Rows are centred by the mean of their part of a prompt, so nothing
-// cancels; parts of a straddling prompt are joined by one more row.
+// State: (folds, width, width) scatter, its upper triangle by rows of tiles. Rows are centred by the mean of their
+// part of a prompt, so nothing cancels; parts of a straddling prompt are joined by one more row.
+// With folds the state is a running one: several trees of d x d nodes would not fit.
 #pragma once
 #include <clinometer/fold.hpp>
 #include <clinometer/straddle.hpp>
@@ -17,13 +18,15 @@ class Moments : public StatisticOf<Moments> {
   Moments() = default;
   Moments(std::int64_t d, std::int64_t n_values, std::int64_t n_folds, std::int64_t ddof, bool full)
       : width(d + n_values), d(d), n_folds(n_folds), ddof(ddof), full(full), ld((width + 15) / 16 * 16) {
-    scatter.assign(std::size_t(n_folds * (full ? ld * ld : ld)), 0);
+    scatter.assign(std::size_t(n_folds * size()), 0);
     mean.assign(std::size_t(width), 0);
     mass.assign(std::size_t(n_folds), 0);
   }
   Moments cleared() const { return {d, width - d, n_folds, ddof, full}; }
   Split split() const override { return Split::state; }
   bool needs_rows() const override { return true; }
+  /// A tree of leaves holds a state a level: too much for several folds or wide rows.
+  bool running() const override { return n_folds > 1 || ld > kWide; }
 
   using Statistic::absorb;
   void absorb(Panel& panel, Team& team) override {
@@ -51,7 +54,7 @@ class Moments : public StatisticOf<Moments> {
     ends.join(later.ends, [this](double s, const std::vector<double>& x, std::int64_t f) {
       for (std::int64_t a = 0; a < width; ++a) {
         if (!full) scatter[f * ld + a] += s * x[a] * x[a];
-        for (std::int64_t b = 0; full && b < width; ++b) scatter[(f * ld + a) * ld + b] += s * x[a] * x[b];
+        for (std::int64_t b = a; full && b < width; ++b) scatter[at(f, a, b)] += s * x[a] * x[b];
       }
     });
     const double a = total, b = later.total;
@@ -62,13 +65,14 @@ class Moments : public StatisticOf<Moments> {
   }
 
   Results finish() const override {
-    Result s{"scatter", {n_folds, width, full ? width : 1}, {}};
+    const std::int64_t w = full ? width : 1;
+    Result s{"scatter", {n_folds, width, w}, std::vector<double>(std::size_t(n_folds * width * w))};
     for (std::int64_t f = 0; f < n_folds; ++f)
       for (std::int64_t a = 0; a < width; ++a) {
-        if (!full) s.data.push_back(scatter[f * ld + a]);
-        // tiles fill the upper triangle and the diagonal blocks
-        for (std::int64_t b = 0; full && b < width; ++b)
-          s.data.push_back(scatter[(f * ld + std::min(a, b)) * ld + std::max(a, b)]);
+        if (!full) s.data[f * width + a] = scatter[f * ld + a];
+        double* const square = s.data.data() + f * width * w;
+        const double* const row = scatter.data() + at(f, a, 0);
+        for (std::int64_t b = a; full && b < width; ++b) square[a * w + b] = square[b * w + a] = row[b];
       }
     return {s, {"mean", {width}, mean}, {"mass", {n_folds}, mass}};
   }
@@ -88,12 +92,31 @@ class Moments : public StatisticOf<Moments> {
   }
 
  private:
+  static constexpr std::int64_t kWide = 2048;
   std::int64_t width = 0, d = 0, n_folds = 1, ddof = 0;
   bool full = true;
   std::int64_t ld = 0;
   std::vector<double> scatter, mean, mass;
   double total = 0;
   OpenEnds ends;
+
+  /// Columns of a tile.
+  std::int64_t step() const { return full ? std::max<std::int64_t>(96, (ld / 16 + 95) / 96 * 96) : ld; }
+  /// Where the row of tiles that begins at column a would have its column 0 of row 0; each is ld - a wide.
+  std::int64_t origin(std::int64_t a) const {
+    const std::int64_t before = a / step();
+    return before * step() * ld - step() * step() * before * (before - 1) / 2 - a * (ld - a) - a;
+  }
+  std::int64_t at(std::int64_t f, std::int64_t a, std::int64_t b) const {
+    const std::int64_t tile = a / step() * step();
+    return f * size() + origin(tile) + a * (ld - tile) + b;
+  }
+  /// Entries of one fold.
+  std::int64_t size() const {
+    if (!full) return ld;
+    const std::int64_t last = (ld - 1) / step() * step();
+    return origin(last) + ld * (ld - last) + last;
+  }
 
   double scale(const Piece& p) const { return p.omega * (ddof ? p.unbias : 1); }
 
@@ -132,13 +155,13 @@ class Moments : public StatisticOf<Moments> {
   void add_tiles(Panel& panel, Team& team, std::int64_t f, std::int64_t from, std::int64_t to) {
     if (from == to) return;
     if (!full) return panel.squares(from, to, &scatter[f * ld]);
-    const std::int64_t step = std::max<std::int64_t>(96, (ld / 16 + 95) / 96 * 96);
     std::vector<std::array<std::int64_t, 2>> tiles;
-    for (std::int64_t a = 0; a < ld; a += step)
-      for (std::int64_t b = a; b < ld; b += step) tiles.push_back({a, b});
+    for (std::int64_t a = 0; a < ld; a += step())
+      for (std::int64_t b = a; b < ld; b += step()) tiles.push_back({a, b});
     team.parallel(std::int64_t(tiles.size()), [&](std::int64_t i) {
       const auto [a, b] = tiles[i];
-      panel.gram(from, to, a, std::min(a + step, ld), b, std::min(b + step, ld), scatter.data() + f * ld * ld, ld);
+      panel.gram(from, to, a, std::min(a + step(), ld), b, std::min(b + step(), ld),
+                 scatter.data() + f * size() + origin(a), ld - a);
     });
   }
 };
