@@ -65,8 +65,10 @@ void statistics(py::module_& m) {
       .def(py::init([](const Ints& first, const Ints& second, const Array& label, const Array& weight) {
              auto list = std::make_shared<PairList>();
              list->n = first.size();
-             if (second.size() != list->n || weight.size() != list->n || label.ndim() != 2 || label.shape(0) != list->n)
-               throw py::value_error("PairList: wanted first (P,), second (P,), label (P, K) and weight (P,)");
+             if (second.size() != list->n || weight.ndim() != 2 || weight.shape(0) != list->n || label.ndim() != 2 ||
+                 label.shape(0) != list->n || (weight.shape(1) != 1 && weight.shape(1) != label.shape(1)))
+               throw py::value_error("PairList: wanted first (P,), second (P,), label (P, K), weight (P, 1 or K)");
+             list->n_weights = weight.shape(1);
              list->first = first.data();
              list->second = second.data();
              list->label = label.data();

@@ -25,17 +25,51 @@ __version__ = "0.1.0"
 
 # loaded at first use, so that importing the package costs little beyond NumPy
 _LAZY = {
-    "ConeResult": "cone", "pareto_cone": "cone", "DirectionFit": "fit", "fit_value_direction": "fit",
-    "Fold": "fold", "merge": "shards", "scan": "plan", "Report": "reporting", "report": "reporting",
-    "simulate": "simulation", "reference": "", "stat": "", "theory": "",
-}  # fmt: skip
+    "ConeResult": "cone",
+    "DirectionFit": "fit",
+    "fit_value_direction": "fit",
+    "Fold": "fold",
+    "merge": "shards",
+    "pareto_cone": "cone",
+    "reference": "",
+    "Report": "reporting",
+    "report": "reporting",
+    "scan": "plan",
+    "simulate": "simulation",
+    "stat": "",
+    "theory": "",
+}
 
 __all__ = [
-    "CheckFailed", "ConeResult", "DirectionFit", "Directions", "Dump", "DumpChangedError", "DumpError", "Fold",
-    "Report", "Scores", "covariance_projection", "cross_covariance", "errors", "fit_value_direction", "merge",
-    "moments", "open_dump", "pareto_cone", "reference", "report", "scan", "score", "simulate", "stat", "theory", "tilt",
-    "tilted_mean", "write_dump",
-]  # fmt: skip
+    "CheckFailed",
+    "ConeResult",
+    "DirectionFit",
+    "Directions",
+    "Dump",
+    "DumpChangedError",
+    "DumpError",
+    "Fold",
+    "Report",
+    "Scores",
+    "covariance_projection",
+    "cross_covariance",
+    "errors",
+    "fit_value_direction",
+    "merge",
+    "moments",
+    "open_dump",
+    "pareto_cone",
+    "reference",
+    "report",
+    "scan",
+    "score",
+    "simulate",
+    "stat",
+    "theory",
+    "tilt",
+    "tilted_mean",
+    "write_dump",
+]
 
 
 def __getattr__(name: str) -> Any:

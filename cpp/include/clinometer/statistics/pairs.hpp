@@ -18,10 +18,12 @@ struct PairList {
   const std::int64_t* first = nullptr;   // (n,) the row whose victory the label is the probability of
   const std::int64_t* second = nullptr;  // (n,)
   const double* label = nullptr;         // (n, K); NaN: not judged
-  const double* weight = nullptr;        // (n,)
-  std::vector<std::int64_t> by_later;    // pairs sorted by the larger of their rows
+  const double* weight = nullptr;        // (n, n_weights), one for each label or one for all of a pair
+  std::int64_t n_weights = 1;
+  std::vector<std::int64_t> by_later;  // pairs sorted by the larger of their rows
   std::vector<std::int64_t> by_earlier;
 
+  double weight_of(std::int64_t p, std::int64_t k) const { return weight[p * n_weights + (n_weights > 1 ? k : 0)]; }
   std::int64_t later(std::int64_t p) const { return std::max(first[p], second[p]); }
   std::int64_t earlier(std::int64_t p) const { return std::min(first[p], second[p]); }
   void sort() {
@@ -75,7 +77,7 @@ class Pairs : public StatisticOf<Pairs> {
 
   void join(Pairs& after) {
     held.merge(after.held);
-    for (std::int64_t p : after.open) meet(p);
+    for (Open& p : after.open) meet(std::move(p));
     add(gradient, after.gradient);
     add(loss, after.loss);
     add(bias_gradient, after.bias_gradient);
@@ -93,17 +95,47 @@ class Pairs : public StatisticOf<Pairs> {
     visit.field("score_at", score_at);
     visit.field("n_scores", n_scores);
     for (auto* v : {&bias, &gradient, &loss, &bias_gradient, &mass}) visit.field("sums", *v);
+    std::int64_t rows = std::int64_t(held.size()), pairs = std::int64_t(open.size());
+    visit.field("held", rows);
+    visit.field("open", pairs);
+    std::vector<std::int64_t> index;
+    std::vector<Row> row;
+    for (auto& [i, r] : held) index.push_back(i), row.push_back(std::move(r));
+    index.resize(std::size_t(rows));
+    row.resize(std::size_t(rows));
+    held.clear();
+    for (std::int64_t i = 0; i < rows; ++i) {
+      visit.field("row", index[i]);
+      visit.field("waits", row[i].waits);
+      visit.field("score", row[i].score);
+      visit.field("x", row[i].x);
+      held.emplace(index[i], std::move(row[i]));
+    }
+    open.resize(std::size_t(pairs));
+    for (Open& p : open) {
+      visit.field("first", p.first);
+      visit.field("second", p.second);
+      visit.field("label", p.label);
+      visit.field("weight", p.weight);
+    }
   }
 
  private:
+  /// A row kept for `waits` pairs whose other row has not come.
   struct Row {
+    std::int64_t waits = 0;
     std::vector<double> score, x;
+  };
+  /// A pair whose earlier row lies before this state.
+  struct Open {
+    std::int64_t first = 0, second = 0;
+    std::vector<double> label, weight;  // (K,)
   };
   std::int64_t d = 0, score_at = 0, n_scores = 0;
   std::shared_ptr<const PairList> list;
   std::vector<double> bias, gradient, loss, bias_gradient, mass;
   std::map<std::int64_t, Row> held;  // rows of divided pairs, by canonical index
-  std::vector<std::int64_t> open;    // pairs whose earlier row lies before this state
+  std::vector<Open> open;
 
   template <class F>
   void each(const std::vector<std::int64_t>& order, std::int64_t (PairList::*row)(std::int64_t) const, const Block& b,
@@ -114,9 +146,8 @@ class Pairs : public StatisticOf<Pairs> {
   }
 
   /// Loss and residual of one label; adds to the sums and returns weight * (sigma(z) - p).
-  double residual(std::int64_t p, std::int64_t k, double z) {
-    const double label = list->label[p * n_scores + k], w = list->weight[p];
-    if (std::isnan(label)) return 0;
+  double residual(std::int64_t k, double label, double w, double z) {
+    if (std::isnan(label) || w == 0) return 0;
     z += bias.empty() ? 0 : bias[k];
     const double e = std::exp(-std::abs(z)), sigma = (z >= 0 ? 1 : e) / (1 + e), r = w * (sigma - label);
     loss[k] += w * (std::max(z, 0.0) + std::log1p(e) - label * z);
@@ -129,7 +160,8 @@ class Pairs : public StatisticOf<Pairs> {
     const std::int64_t a = list->first[p] - b.first, c = list->second[p] - b.first;
     for (std::int64_t k = 0; k < n_scores; ++k) {
       const double* const s = b.score + score_at + k;
-      const double r = residual(p, k, s[a * b.n_scores] - s[c * b.n_scores]);
+      const double r =
+          residual(k, list->label[p * n_scores + k], list->weight_of(p, k), s[a * b.n_scores] - s[c * b.n_scores]);
       weights[a * n_scores + k] += r;
       weights[c * n_scores + k] -= r;
     }
@@ -137,30 +169,41 @@ class Pairs : public StatisticOf<Pairs> {
 
   void divided(const Block& b, std::int64_t p) {
     hold(b, list->later(p));
-    meet(p);
+    Open one{list->first[p], list->second[p], {}, {}};
+    for (std::int64_t k = 0; k < n_scores; ++k) {
+      one.label.push_back(list->label[p * n_scores + k]);
+      one.weight.push_back(list->weight_of(p, k));
+    }
+    meet(std::move(one));
   }
   void hold(const Block& b, std::int64_t row) {
-    if (held.count(row)) return;
+    Row& r = held[row];
+    if (r.waits++ > 0) return;
     const double* const s = b.score + (row - b.first) * b.n_scores + score_at;
-    Row r{{s, s + n_scores}, std::vector<double>(std::size_t(b.tile->ld), 0)};
+    r.score.assign(s, s + n_scores);
+    r.x.assign(std::size_t(b.tile->ld), 0);
     std::vector<double> one(std::size_t(b.n), 0);
     one[row - b.first] = 1;
     b.tile->accumulate(one.data(), 1, r.x.data());
     r.x.resize(std::size_t(d));
     for (std::int64_t c = 0; c < d; ++c) r.x[c] += b.tile->shift[c];
-    held.emplace(row, std::move(r));
+  }
+  void release(std::map<std::int64_t, Row>::iterator row) {
+    if (--row->second.waits == 0) held.erase(row);
   }
   /// A divided pair whose later row is held: summed if the earlier one is too, else left open.
-  void meet(std::int64_t p) {
-    const auto a = held.find(list->first[p]), c = held.find(list->second[p]);
+  void meet(Open p) {
+    const auto a = held.find(p.first), c = held.find(p.second);
     if (a == held.end() || c == held.end()) {
-      open.push_back(p);
+      open.push_back(std::move(p));
       return;
     }
     for (std::int64_t k = 0; k < n_scores; ++k) {
-      const double r = residual(p, k, a->second.score[k] - c->second.score[k]);
+      const double r = residual(k, p.label[k], p.weight[k], a->second.score[k] - c->second.score[k]);
       for (std::int64_t i = 0; i < d; ++i) gradient[k * d + i] += r * (a->second.x[i] - c->second.x[i]);
     }
+    release(a);
+    release(c);
   }
 };
 
