@@ -139,7 +139,7 @@ def jackknife(
     groups = len(omega)
     se = float(np.sqrt(groups / max(groups - 1, 1) * np.sum(omega**2 * (gain - mean) ** 2)))
     many = sizes > 1
-    kl = float(omega @ _per_prompt(np.where(prob > 0, prob * log_ratio, 0.0), offsets))
+    kl = float(omega @ _per_prompt(prob * np.where(prob > 0, log_ratio, 0.0), offsets))
     return float(omega[many] @ bias[many]), se if groups > 1 else np.nan, kl
 
 

@@ -431,7 +431,7 @@ def _refined(
     value = np.ascontiguousarray(np.asarray(call.values)[:, j : j + 1])
     one = replace(call, values=value, progress=None)
     known = None if call.within else call.population.labelled(value[:, 0]).pooled()
-    scores = np.ascontiguousarray(kept[:, ks])
+    scores, allowed = np.ascontiguousarray(kept[:, ks]), 1e-9 if call.in_double else 1e-7
 
     def slope(lam: Floats) -> Floats:
         statistic = _core.Tilt(0, len(ks), 0, 1, 1 / lam[:, None], False, not call.in_double)
@@ -448,7 +448,7 @@ def _refined(
         c, fc, b, fb = np.where(same, a, b), np.where(same, fa, fb), np.where(same, b, a), np.where(same, fb, fa)
         a, fa = x, fx
         best = np.where(np.abs(fa) < np.abs(fb), a, b)
-        tolerance = 1e-9 * np.abs(best) / np.maximum(np.abs(b - a), 1e-300)
+        tolerance = allowed * np.abs(best) / np.maximum(np.abs(b - a), 1e-300)
         done = (tolerance > 0.5) | (fa == 0) | (fb == 0)
         if done.all():
             break
