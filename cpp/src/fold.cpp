@@ -632,6 +632,8 @@ void Scan::absorb_leaves(Pass& pass, Team& team) {
       for (auto& s : states)
         if (s) s->absorb(block);
     }
+    for (auto& s : states)
+      if (s) s->leaf_ends();
     pass.done += end - first;
     std::lock_guard lock(mutex);
     idle.push_back(std::move(reader));
