@@ -61,7 +61,8 @@ void TiltedMean::absorb(const Block& b) {
   }
   mass += closed;
   if (closed == 0) return;
-  std::vector<double> block(std::size_t(M * ld), 0);
+  thread_local std::vector<double> block;
+  block.assign(std::size_t(M * ld), 0);
   b.tile->accumulate(weights.data(), M, block.data());
   for (std::int64_t m = 0; m < M; ++m)
     for (std::int64_t c = 0; c < d; ++c) sum[m * d + c] += block[m * ld + c] + closed * b.tile->shift[c];
