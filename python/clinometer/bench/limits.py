@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 import time
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
 from .. import _core
 from .problem import Work
-from .rows import Rows
+from .rows import SHORT, Rows
 
-__all__ = ["RESOURCES", "Limits", "limit_seconds", "names"]
+__all__ = ["RESOURCES", "Limits", "limit_key", "limit_seconds", "names"]
 
 RESOURCES = ("read", "fma", "exp")
 STREAMS = (1, 4, 8)
@@ -30,6 +31,11 @@ def limit_seconds(work: Work, rates: dict[str, float]) -> tuple[float, str]:
     """The least time the work can take, as if reading, flops and exponentials overlapped, and which of them binds."""
     need = {"read": work.n_bytes, "fma": work.n_flops, "exp": work.n_exps}
     return max((need[name] / rate, name) for name, rate in rates.items())
+
+
+def limit_key(resource: str, rows: Rows) -> str:
+    """What a rate holds for: reading for one file, the rest for the machine."""
+    return f"read {SHORT[rows.dtype]} n={rows.n} d={rows.d}" if resource == "read" else resource
 
 
 class Limits:
@@ -51,7 +57,7 @@ class Limits:
         out = {}
         for resource in resources:
             found = self._all(resource, rows)
-            key = f"{resource} {rows.dtype} d={rows.d}" if resource == "read" else resource
+            key = limit_key(resource, rows)
             if key not in self._chosen or self._chosen[key] not in found:
                 self.settings[key] = {name: max(probe(), probe(), probe()) for name, probe in found.items()}
                 self._chosen[key] = max(found, key=self.settings[key].__getitem__)
@@ -75,10 +81,11 @@ class Limits:
         if words is not None:
             pieces = np.array_split(words, self.threads)
             found["numpy.sum"] = lambda: _rate(rows, lambda: list(self._pool.map(_sum, pieces)))
-            if find_spec("torch") is not None:
-                import torch
-
-                tensor = torch.frombuffer(words, dtype=torch.float32)
+            torch = sys.modules.get("torch")  # where it is a peer
+            if torch is not None:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # the map is read-only, and nothing here writes
+                    tensor = torch.from_numpy(words)
                 found["torch.sum"] = lambda: _rate(rows, tensor.sum)
         return found
 

@@ -94,7 +94,7 @@ class Files:
     """Files of random rows in a folder, each written when it is first asked for."""
 
     def __init__(self, folder: str) -> None:
-        self._folder = folder
+        self.folder = folder
         self._open: dict[tuple[str, int, int], Rows] = {}
 
     def rows(self, dtype: str, n: int, d: int, repeat: bool = False) -> Rows:
@@ -109,7 +109,7 @@ class Files:
         return self._open[key]
 
     def path(self, dtype: str, n: int, d: int) -> str:
-        return os.path.join(self._folder, f"{SHORT[dtype]}-{n}-{d}.safetensors")
+        return os.path.join(self.folder, f"{SHORT[dtype]}-{n}-{d}.safetensors")
 
     def drop(self, dtype: str, n: int, d: int) -> None:
         """Delete a large file that no later cell reads."""

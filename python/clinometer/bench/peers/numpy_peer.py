@@ -21,7 +21,7 @@ __all__ = ["KERNELS", "VERSION", "set_threads"]
 
 VERSION = np.__version__
 TILT_CELLS = 1 << 17  # exponentials held at once: 512 KiB
-GRAM_ROWS = 4096  # rows whose products are summed in float32
+GRAM_ROWS = 2048  # rows whose products are summed in float32
 Work = Callable[[Rows, int], Any]
 _threads = 1
 _blas = Blas()
@@ -110,9 +110,17 @@ def tilt(p: Problem) -> Settings:
 
 
 def tilt_global(p: Problem) -> Settings:
-    """The same with all rows in one group."""
-    scores, betas = p.scores, p.betas.astype(np.float32)
-    values, n, m = p.values - p.values.mean(axis=0, dtype=np.float64).astype(np.float32), p.rows.n, p.k * len(p.betas)
+    """The same with all rows in one group, where sums in float32 may be too short."""
+    return {
+        f"{name}, {np.dtype(dtype).name}": call
+        for dtype in (np.float32, np.float64)
+        for name, call in _tilt_global(p, p.scores.astype(dtype), p.values.astype(np.float64), dtype).items()
+    }
+
+
+def _tilt_global(p: Problem, scores: Any, values: Floats, dtype: Any) -> Settings:
+    values, betas = (values - values.mean(axis=0)).astype(dtype), p.betas.astype(dtype)
+    n, m = p.rows.n, p.k * len(betas)
     step = max(TILT_CELLS // m, 16)
 
     def work(part: Rows, first: int) -> Floats:

@@ -18,7 +18,7 @@ __all__ = ["KERNELS", "VERSION", "set_threads", "tensor"]
 VERSION = str(torch.__version__)
 CHUNKS = {"1 MiB chunks": 1 << 20, "8 MiB chunks": 8 << 20}
 TILT_CELLS = 1 << 20
-GRAM_ROWS = 4096
+GRAM_ROWS = 2048
 Chunks = Callable[[], Iterator[tuple[int, Any]]]
 
 
@@ -105,28 +105,32 @@ def tilt(p: Problem) -> Settings:
 
 
 def tilt_global(p: Problem) -> Settings:
-    """The same with all rows in one group."""
-    t, f = torch.from_numpy(p.scores), torch.from_numpy(p.values)
-    betas, m = torch.from_numpy(p.betas.astype(np.float32)), p.k * len(p.betas)
+    """The same with all rows in one group, where sums in float32 may be too short."""
+    return {f"exp, matmul, {name}": _tilt_global(p, dtype) for name, dtype in
+            (("float32", torch.float32), ("float64", torch.float64))}  # fmt: skip
+
+
+def _tilt_global(p: Problem, dtype: Any) -> Callable[[], Any]:
+    t, f = torch.from_numpy(p.scores).to(dtype), torch.from_numpy(p.values).double()
+    f = (f - f.mean(0)).to(dtype)
+    betas, m = torch.from_numpy(p.betas).to(dtype), p.k * len(p.betas)
     step = max(TILT_CELLS // m, 16)
 
     def call() -> tuple[Any, Any, Any]:
-        sums = torch.zeros((f.shape[1] + 2, m), dtype=torch.float64)
-        top, v = t.amax(0), f - f.mean(0, dtype=torch.float64)
-        v = v.float()
+        sums, top = torch.zeros((f.shape[1] + 2, m), dtype=torch.float64), t.amax(0)
         for i in range(0, p.rows.n, step):
-            z, gain, kl = _tilt_sums(t[None, i : i + step], v[None, i : i + step], betas, top)
+            z, gain, kl = _tilt_sums(t[None, i : i + step], f[None, i : i + step], betas, top)
             sums[:-2] += gain[0]
             sums[-2] += kl[0]
             sums[-1] += z[0]
         z, log = sums[-1].clone(), torch.log(sums[-1] / p.rows.n)
         sums[:-1] /= z
         sums[-2] -= log
-        sums[-1] = log + (top.double()[:, None] / betas.double()).reshape(-1)
+        sums[-1] = log + (top.double()[:, None] / torch.from_numpy(p.betas)).reshape(-1)
         mean = sums.numpy().reshape(-1, p.k, len(p.betas))
         return mean[:-2].transpose(1, 2, 0), mean[-2], mean[-1]
 
-    return {"exp, matmul": call}
+    return call
 
 
 def tilted_mean(p: Problem) -> Settings:
