@@ -1,4 +1,4 @@
-"""`clinometer bench`: every kernel beside the limits of this machine and the best peer, with verdicts on the targets."""
+"""`clinometer bench`: every kernel beside the limits of this machine and the best peer, and verdicts on targets."""
 
 from __future__ import annotations
 

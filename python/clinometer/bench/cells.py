@@ -16,9 +16,10 @@ LEAF = 8192
 class Cell:
     """One line of measurements.
 
-    `how` says what the call is compared with: "peers" and the limits; "parts", the sum of what it fuses; "extras", the
-    same tilt without its further moments; "accuracy", what the mode allows; "odd", the next larger round size `other`; "threads", one thread; "growth",
-    a time per row or per direction at the smallest size; or one of the measurements of small.py.
+    `how` says what the call is compared with: "peers" and the limits; "parts", the sum of what it fuses; "extras",
+    the same tilt without its further moments; "accuracy", what the mode allows; "odd", the next larger round size
+    `other`; "threads", one thread; "growth", the time per row and direction at the smaller size `other`; the rest are
+    measurements of small.py.
     """
 
     how: str
@@ -125,9 +126,7 @@ def _rest(s: Sizes) -> Cells:
         Cell("threads", "covariance", "bfloat16", 1, s.narrow, half),
     ]
     wider = [Cell("growth", "score", "bfloat16", k, s.narrow, half, other=(half, s.narrow, 16, 16)) for k in (64, 256)]
-    longer = [
-        Cell("growth", "score", "bfloat16", 1, s.growth_d, m, other=(n, s.growth_d, 1, 16)) for m in s.growth[1:]
-    ]
+    longer = [Cell("growth", "score", "bfloat16", 1, s.growth_d, m, other=(n, s.growth_d, 1, 16)) for m in s.growth[1:]]
     small = [Cell("import", "import"), Cell("first", "first answer", "float32", 8, 512, 1000)]
     shifted = [
         Cell("accuracy", kernel, "float32", 4, 256, LEAF, mean=mean)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .pairs import interval, median
+from .table import WIDTH
 from .targets import judge, of_limit, raised
 
 __all__ = ["compare"]
@@ -22,7 +23,7 @@ def compare(before: Json, after: Json) -> str:
     different = [k for k in ("cpu", "threads", "isa", "setting") if before["about"].get(k) != after["about"].get(k)]
     if different:
         out.append(f"warning: the runs differ in {', '.join(different)}")
-    out += ["", f"{'kernel':48}{'A median':>10}{'B median':>10}{'A / B':>7}{'share A':>21}{'share B':>21}"]
+    out += ["", f"{'kernel':{WIDTH}}{'A median':>10}{'B median':>10}{'A / B':>7}{'share A':>21}{'share B':>21}"]
     factors = [raised(list(run.values())) for run in (old, new)]
     for name in (n for n in old if n in new):
         pair = (old[name], new[name])
@@ -39,7 +40,7 @@ def _title(run: Json) -> str:
 
 def _line(name: str, pair: tuple[Json, Json], factors: list[dict[str, float]]) -> str:
     a, b = (median(r["seconds"]) for r in pair)
-    text = f"{name:48}{a:10.5f}{b:10.5f}{a / b:7.2f}"
+    text = f"{name:{WIDTH}}{a:10.5f}{b:10.5f}{a / b:7.2f}"
     if not all("limit" in r for r in pair):
         return text
     shares = [of_limit(r, f) for r, f in zip(pair, factors, strict=True)]

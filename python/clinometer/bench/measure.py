@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -39,8 +40,9 @@ class Bench:
     def record(self, cell: Cell) -> Record:
         """Measure one cell; `skipped` says why one could not be."""
         out: Record = {"name": cell.name, **{k: v for k, v in asdict(cell).items() if v is not None}}
+        begun = time.perf_counter()
         try:
-            return out | _HOW[cell.how](self, cell)
+            return out | _HOW[cell.how](self, cell) | {"took": time.perf_counter() - begun}
         except ours.NotBuilt as error:
             return out | {"skipped": f"not built: {error}"}
         except small.NotHere as error:

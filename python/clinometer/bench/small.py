@@ -127,5 +127,3 @@ def peak_bytes(name: str, path: str) -> tuple[int, int]:
     callers = 8 * n + 8 * n
     results = {"score": 4 * n * MEMORY_DIRECTIONS, "moments": 8 * d * d, "tilt": 8 * n * MEMORY_DIRECTIONS}[kernel]
     return peak, BASE_BYTES + callers + results + 3 * 8 * d * d + ROW_BYTES * n
-
-

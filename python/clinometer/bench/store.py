@@ -108,5 +108,6 @@ class Store:
             return
         half = f"{self.path}.{os.getpid()}.part"
         with open(half, "w", encoding="utf-8") as file:
-            json.dump({"about": self.about, "limits": self.settings, "cells": list(self.cells.values())}, file, indent=1)
+            cells = list(self.cells.values())
+            json.dump({"about": self.about, "limits": self.settings, "cells": cells}, file, indent=1)
         os.replace(half, self.path)

@@ -28,7 +28,7 @@ def render(about: Json, settings: dict[str, dict[str, float]], records: list[Jso
         parts.append("\n".join(["kernels", _KERNELS, *(_kernel(r, factors) for r in timed)]))
     if any(r.get("peers") for r in timed):
         parts.append("\n".join(["peers", _PEERS, *(line for r in timed for line in _peers(r))]))
-    parts += [verdicts(judge(records)), NOTES]
+    parts += [verdicts(judge(records)), _accuracy(records), NOTES]
     return "\n\n".join(parts)
 
 
@@ -44,17 +44,18 @@ def _head(about: Json) -> str:
 
 
 def _limits(settings: dict[str, dict[str, float]], factors: dict[str, float]) -> str:
-    out = ["limits, best of each probe when it was chosen"]
+    out = ["limits, the fastest probe of each when it was chosen; --json-file keeps them all"]
     for key, probes in settings.items():
         scale, unit = UNITS[key.split()[0]]
-        each = ", ".join(f"{name} {rate / scale:.1f}" for name, rate in probes.items())
-        out.append(f"  {key} ({unit}): {each}")
-    out += [f"  {key}: a timed call beat the probes by {by:.3f}; shares are divided by that" for key, by in factors.items()]
+        best = max(probes, key=probes.__getitem__)
+        raised = f"; raised by {factors[key]:.3f}, since a timed call beat the probes" if key in factors else ""
+        out.append(f"  {key:30}{probes[best] / scale:9.1f} {unit:8} {best}{raised}")
     return "\n".join(out)
 
 
+WIDTH = 56
 _KERNELS = (
-    f"{'kernel':48}{'best':>9}{'median':>9}{'of limit':>21}{'by':>5}{'peer / ours':>22} {'best peer':12}"
+    f"{'kernel':{WIDTH}}{'best':>9}{'median':>9}{'of limit':>21}{'by':>5}{'peer / ours':>22} {'best peer':12}"
     f"{'pairs':>6}{'error':>7}"
 )
 
@@ -71,13 +72,13 @@ def spread(found: list[float], places: int = 2) -> str:
 def _kernel(r: Json, factors: dict[str, float]) -> str:
     share = r["error"] / r["tolerance"]
     return (
-        f"{r['name']:48}{min(r['seconds']):9.5f}{median(r['seconds']):9.5f}{spread(of_limit(r, factors)):>21}"
+        f"{r['name']:{WIDTH}}{min(r['seconds']):9.5f}{median(r['seconds']):9.5f}{spread(of_limit(r, factors)):>21}"
         f"{r['limit_by']:>5}{spread(r.get('peer', [])):>22} {r.get('best_peer') or '-':12}{len(r['seconds']):6}"
         f"{share:7.0e}{'' if r['checked'] else '  WRONG'}"
     )
 
 
-_PEERS = f"{'kernel':48}{'peer':10} {'setting':26}{'best':>9}{'/ ours':>8}{'error':>7}"
+_PEERS = f"{'kernel':{WIDTH}}{'peer':10} {'setting':26}{'best':>9}{'/ ours':>8}{'error':>7}"
 
 
 def _peers(r: Json) -> list[str]:
@@ -87,23 +88,30 @@ def _peers(r: Json) -> list[str]:
         note = "" if p["checked"] else "  inexact"
         once = "" if "rounds" in p else "  timed once"
         out.append(
-            f"{r['name']:48}{p['peer']:10} {p['setting']:26}{best:9.5f}{best / min(r['seconds']):8.2f}"
+            f"{r['name']:{WIDTH}}{p['peer']:10} {p['setting']:26}{best:9.5f}{best / min(r['seconds']):8.2f}"
             f"{p['error'] / p['tolerance']:7.0e}{note}{once}"
         )
-    return out + [f"{r['name']:48}{name:10} failed: {why}" for name, why in r.get("failed", {}).items()]
+    return out + [f"{r['name']:{WIDTH}}{name:10} failed: {why}" for name, why in r.get("failed", {}).items()]
+
+
+def _accuracy(records: list[Json]) -> str:
+    checked = [r for r in records if "checked" in r]
+    wrong = [r["name"] for r in checked if not r["checked"]]
+    text = f"accuracy modes: hold for {len(checked) - len(wrong)} of {len(checked)} timed results"
+    return "\n".join([text, *(f"  WRONG: {name}" for name in wrong)])
 
 
 def verdicts(judged: list[Judged]) -> str:
     """The targets table."""
-    out = ["targets", f"{'row':30}{'cell':48}{'measure':19}{'least':>7}{'figure':>23}  verdict"]
+    out = ["targets", f"{'row':29}{'cell':{WIDTH}}{'measure':19}{'least':>7}{'figure':>23}  verdict"]
     for j in judged:
         figure = "-" if j.figure is None else f"{j.figure:.3g}"
         if j.low_high:
             figure += f" [{j.low_high[0]:.3g}, {j.low_high[1]:.3g}]"
         out.append(
-            f"{j.target.row:30}{j.cell:48}{j.target.measure:19}{j.target.least:7.3g}{figure:>23}  {j.verdict}"
+            f"{j.target.row:29}{j.cell:{WIDTH}}{j.target.measure:19}{j.target.least:7.3g}{figure:>23}  {j.verdict}"
         )
-    counted = {word: sum(j.verdict == word for j in judged) for word in ("met", "missed", "not resolved")}
+    counted = {word: sum(j.verdict == word for j in judged) for word in ("met", "missed", "not resolved", "WRONG")}
     other = len(judged) - sum(counted.values())
     out.append(", ".join(f"{n} {word}" for word, n in counted.items()) + (f", {other} not measured" if other else ""))
     out.append(f"not measured by this command: {', '.join(NOT_HERE)}")

@@ -136,5 +136,5 @@ def _judged(target: Target, record: dict[str, Any], found: Any) -> Judged:
     if low_high is not None and len(found) >= LEAST_PAIRS:
         verdict = "met" if low_high[0] >= target.least else "missed" if low_high[1] < target.least else verdict
     if not record.get("checked", True):
-        verdict = "missed: WRONG"
+        verdict = "WRONG"
     return Judged(target, name, median(found), low_high, verdict)

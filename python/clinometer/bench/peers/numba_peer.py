@@ -1,4 +1,4 @@
-"""numba: the tilt as one fused parallel loop, nothing stored between score and sum, as a careful user would write it."""
+"""numba: the tilt as one fused parallel loop, nothing stored between score and sum."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def set_threads(threads: int) -> None:
     """Threads of numba's pool."""
     global _threads
     _threads = threads
-    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+    numba.set_num_threads(min(threads, int(numba.config.NUMBA_NUM_THREADS)))
 
 
 @_jit  # type: ignore[untyped-decorator]

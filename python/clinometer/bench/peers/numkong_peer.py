@@ -21,7 +21,7 @@ from . import Settings
 
 __all__ = ["KERNELS", "VERSION", "set_threads"]
 
-VERSION = numkong.__version__
+VERSION = str(numkong.__version__)
 _threads = 1
 
 
