@@ -56,6 +56,7 @@ class Sizes:
     scores: tuple[int, ...] = (1 << 20, 1 << 18, 1 << 16)
     growth: tuple[int, ...] = (10**5, 10**6, 10**7)
     growth_d: int = 256
+    memory: tuple[int, int] = (10**6, 256)
 
 
 SINGLE = ("import", "first", "memory")
@@ -133,7 +134,9 @@ def _rest(s: Sizes) -> Cells:
         for mean in (1e3, 1e6)
         for kernel in ("score", "fused", "tilted_mean", "covariance_projection", "covariance", "covariance_within")
     ]
-    memory = [Cell("memory", f"memory of {name}") for name in ("score", "tilt", "moments")]
+    memory = [
+        Cell("memory", f"memory of {name}", "bfloat16", 4, *s.memory[::-1]) for name in ("score", "tilt", "moments")
+    ]
     return [*threads, *wider, *small, *shifted, *memory, *longer]
 
 

@@ -225,8 +225,9 @@ def _first(bench: Bench, cell: Cell) -> Record:
 
 
 def _memory(bench: Bench, cell: Cell) -> Record:
-    bench.files.rows("bfloat16", *small.MEMORY_SHAPE)
-    peak, allowed = small.peak_bytes(cell.kernel, bench.files.path("bfloat16", *small.MEMORY_SHAPE))
+    shape = (cell.n, cell.d)
+    bench.files.rows(cell.dtype, *shape)
+    peak, allowed = small.peak_bytes(cell.kernel, bench.files.path(cell.dtype, *shape), *shape, cell.k)
     return {"bytes": peak, "allowed_bytes": allowed, "allowed": allowed / peak}
 
 

@@ -7,13 +7,12 @@ import shutil
 import subprocess
 import sys
 
-__all__ = ["FIRST_SECONDS", "IMPORT_SECONDS", "MEMORY_SHAPE", "NotHere", "first_answer_seconds", "import_seconds",
+__all__ = ["FIRST_SECONDS", "IMPORT_SECONDS", "NotHere", "first_answer_seconds", "import_seconds",
            "need_room", "peak_bytes"]  # fmt: skip
 
 IMPORT_SECONDS = 0.15
 FIRST_SECONDS = 0.005
-MEMORY_SHAPE = (1_000_000, 256)
-MEMORY_DIRECTIONS, MEMORY_BETAS = 4, 16
+MEMORY_BETAS = 16
 BASE_BYTES = 300 << 20
 ROW_BYTES = 16
 SPARE_BYTES = 2 << 30
@@ -114,7 +113,7 @@ print(peak[0])
 """
 
 
-def peak_bytes(name: str, path: str) -> tuple[int, int]:
+def peak_bytes(name: str, path: str, n: int, d: int, k: int) -> tuple[int, int]:
     """Peak of memory that is not mapped from files, interpreter included, and what the target allows.
 
     The ids and values that the caller holds are a result's size each and count as such.
@@ -122,8 +121,7 @@ def peak_bytes(name: str, path: str) -> tuple[int, int]:
     if not os.path.exists("/proc/self/status"):
         raise NotHere("no /proc to read the memory of a process from")
     kernel = name.removeprefix("memory of ")
-    peak = int(_python(_MEMORY, path, kernel, str(MEMORY_DIRECTIONS), str(MEMORY_BETAS)))
-    n, d = MEMORY_SHAPE
+    peak = int(_python(_MEMORY, path, kernel, str(k), str(MEMORY_BETAS)))
     callers = 8 * n + 8 * n
-    results = {"score": 4 * n * MEMORY_DIRECTIONS, "moments": 8 * d * d, "tilt": 8 * n * MEMORY_DIRECTIONS}[kernel]
+    results = {"score": 4 * n * k, "moments": 8 * d * d, "tilt": 8 * n * k}[kernel]
     return peak, BASE_BYTES + callers + results + 3 * 8 * d * d + ROW_BYTES * n

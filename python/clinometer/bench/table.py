@@ -53,7 +53,7 @@ def _limits(settings: dict[str, dict[str, float]], factors: dict[str, float]) ->
     return "\n".join(out)
 
 
-WIDTH = 56
+WIDTH = 62
 _KERNELS = (
     f"{'kernel':{WIDTH}}{'best':>9}{'median':>9}{'of limit':>21}{'by':>5}{'peer / ours':>22} {'best peer':12}"
     f"{'pairs':>6}{'error':>7}"
