@@ -75,6 +75,8 @@ def _checked(args: argparse.Namespace) -> tuple[list[Cell], list[str]]:
         given = getattr(args, name)
         if given is not None and given < 1:
             raise ValueError(f"--{name} is {given}, wanted at least 1")
+    if args.dim == 1:
+        raise ValueError("--dim is 1, wanted at least 2: odd widths are one below it")
     for name, folder in (("json-file", os.path.dirname(args.json_file or "") or "."), ("output", args.output or "."),
                          ("dir", args.dir or ".")):  # fmt: skip
         if not os.path.isdir(folder):

@@ -63,12 +63,17 @@ SINGLE = ("import", "first", "memory")
 Cells = list[Cell]
 
 
+def _half(n: int) -> int:
+    """Half the rows, in whole prompts."""
+    return max(n // 32, 1) * 16
+
+
 def _score(s: Sizes) -> Cells:
     return [
         Cell("peers", "score", t, k, d, n)
         for t in ALL
         for k, d, n in (
-            (1, s.wide, s.wide_rows), (8, s.wide, s.wide_rows), (64, s.wide, s.wide_rows // 2),
+            (1, s.wide, s.wide_rows), (8, s.wide, s.wide_rows), (64, s.wide, _half(s.wide_rows)),
             (512, s.narrow, s.narrow_rows),
         )
     ]  # fmt: skip
@@ -80,26 +85,26 @@ def _tilt(s: Sizes) -> Cells:
         for kernel in ("tilt", "tilt_global")
         for k, n in zip((1, 16, 128), s.scores, strict=True)
     ]
-    shapes = ((s.narrow, s.narrow_rows), (s.wide, s.wide_rows // 2))
+    shapes = ((s.narrow, s.narrow_rows), (s.wide, _half(s.wide_rows)))
     fused = [Cell("parts", "fused", t, k, d, n) for t in ALL[::2] for d, n in shapes for k in (1, 16, 128)]
     return [*stage, Cell("extras", "tilt", "float32", 16, 1, s.scores[1]), *fused]
 
 
 def _second_moments(s: Sizes) -> Cells:
-    means = [Cell("peers", "tilted_mean", t, 4, s.wide, s.wide_rows // 2) for t in ALL]
+    means = [Cell("peers", "tilted_mean", t, 4, s.wide, _half(s.wide_rows)) for t in ALL]
     products = [
-        Cell("peers", "covariance_projection", t, k, s.wide, s.wide_rows // (1 if k == 1 else 2))
+        Cell("peers", "covariance_projection", t, k, s.wide, s.wide_rows if k == 1 else _half(s.wide_rows))
         for t in ALL for k in (1, 16, 128)
     ]  # fmt: skip
-    full = [Cell("peers", "covariance", t, 1, s.narrow, s.narrow_rows // 2) for t in ALL]
+    full = [Cell("peers", "covariance", t, 1, s.narrow, _half(s.narrow_rows)) for t in ALL]
     full += [Cell("peers", "covariance", t, 1, s.wide, s.gram_rows) for t in ALL[::2]]
-    full += [Cell("peers", "covariance_within", "bfloat16", 1, s.narrow, s.narrow_rows // 2)]
-    pairs = [Cell("peers", "bradley_terry", t, 1, s.wide, s.wide_rows // 2) for t in ALL]
+    full += [Cell("peers", "covariance_within", "bfloat16", 1, s.narrow, _half(s.narrow_rows))]
+    pairs = [Cell("peers", "bradley_terry", t, 1, s.wide, _half(s.wide_rows)) for t in ALL]
     return [*means, *products, *full, *pairs]
 
 
 def _odd(s: Sizes) -> Cells:
-    n, d = s.narrow_rows // 2, s.narrow
+    n, d = _half(s.narrow_rows), s.narrow
     cells = []
     for kernel, k in (("score", 1), ("score", 8), ("score", 64), ("tilted_mean", 4), ("covariance_projection", 16)):
         cells.append(Cell("odd", kernel, "bfloat16", k, d - 1, n, other=(n, d, k, 16)))
@@ -109,7 +114,7 @@ def _odd(s: Sizes) -> Cells:
         Cell("odd", "score", "bfloat16", 8, d, n - 1, other=(n, d, 8, 16)),
         Cell("odd", "score", "bfloat16", 8, d, n, other=(n, d, 8, 16), shifted=True),
         Cell("odd", "covariance_projection", "bfloat16", 15, d, n, other=(n, d, 16, 16)),
-        Cell("odd", "covariance", "bfloat16", 1, d - 1, n // 2, other=(n // 2, d, 1, 16)),
+        Cell("odd", "covariance", "bfloat16", 1, d - 1, _half(n), other=(_half(n), d, 1, 16)),
     ]
     m = s.scores[1]
     return [
@@ -120,7 +125,7 @@ def _odd(s: Sizes) -> Cells:
 
 
 def _rest(s: Sizes) -> Cells:
-    half, n = s.narrow_rows // 2, s.growth[0]
+    half, n = _half(s.narrow_rows), s.growth[0]
     threads = [
         Cell("threads", "score", "bfloat16", 64, s.narrow, s.narrow_rows),
         Cell("threads", "covariance_projection", "bfloat16", 128, s.narrow, half),

@@ -89,12 +89,12 @@ def _limit(problem: Problem, rounds: Rounds, seconds: list[float]) -> Record:
     }  # fmt: skip
 
 
-def _tried(problem: Problem, name: str, settings: Settings, pause: float) -> list[Record]:
-    """Every setting of a peer called twice: the first call compiles and warms up."""
+def _tried(problem: Problem, name: str, settings: Settings, pause: float, hopeless: float) -> list[Record]:
+    """Every setting of a peer called twice, since the first call compiles and warms up; once where it is hopeless."""
     out = []
     for setting, call in settings.items():
         first, result = once(call, pause)
-        again, result = once(call, pause) if first < 5 else (first, result)
+        again, result = once(call, pause) if first < hopeless else (first, result)
         found = _checked(problem, result)
         out.append({"peer": name, "setting": setting, "seconds": min(first, again), "call": call, **found})
     return out
@@ -102,10 +102,12 @@ def _tried(problem: Problem, name: str, settings: Settings, pause: float) -> lis
 
 def _best_settings(bench: Bench, problem: Problem) -> tuple[list[Record], dict[str, str]]:
     """The fastest exact setting of each peer, else its fastest, and the peers that failed."""
-    best, failed = [], {}
+    best: list[Record] = []
+    failed: dict[str, str] = {}
     for name, peer in bench.peers.items():
         try:
-            tried = _tried(problem, name, peer.settings(problem), bench.pause)
+            fastest = min((r["seconds"] for r in best if r["checked"]), default=math.inf)
+            tried = _tried(problem, name, peer.settings(problem), bench.pause, max(10 * fastest, 1.0))
         except Exception as error:  # somebody else's library: whatever it raises, the others are still measured
             failed[name] = f"{type(error).__name__}: {error}".splitlines()[0]
             continue
