@@ -221,15 +221,14 @@ def _import(bench: Bench, cell: Cell) -> Record:
 
 
 def _first(bench: Bench, cell: Cell) -> Record:
-    bench.files.rows(cell.dtype, cell.n, cell.d)
-    seconds = small.first_answer_seconds(bench.files.path(cell.dtype, cell.n, cell.d), cell.k, bench.pairs)
+    path = bench.files.file(cell.dtype, cell.n, cell.d)
+    seconds = small.first_answer_seconds(path, cell.k, bench.pairs, cell.d)
     return {"seconds": seconds, "allowed": [small.FIRST_SECONDS / s for s in seconds]}
 
 
 def _memory(bench: Bench, cell: Cell) -> Record:
-    shape = (cell.n, cell.d)
-    bench.files.rows(cell.dtype, *shape)
-    peak, allowed = small.peak_bytes(cell.kernel, bench.files.path(cell.dtype, *shape), *shape, cell.k)
+    path = bench.files.file(cell.dtype, cell.n, cell.d)
+    peak, allowed = small.peak_bytes(cell.kernel, path, cell.n, cell.d, cell.k)
     return {"bytes": peak, "allowed_bytes": allowed, "allowed": allowed / peak}
 
 

@@ -98,15 +98,28 @@ class Files:
         self._open: dict[tuple[str, int, int], Rows] = {}
 
     def rows(self, dtype: str, n: int, d: int, repeat: bool = False) -> Rows:
-        """Rows (n, d) of one dtype; the same numbers, rounded, in each. `repeat` writes one random piece many times."""
-        key = (dtype, n, d)
-        if key not in self._open:
-            path = self.path(*key)
-            write_safetensors(path, {"phi": Payload(TAGS[dtype], (n, d), _pieces(dtype, n, d, repeat))})
-            array = segments_of(open_dump(path))[0][0][0]
-            self._open[key] = Rows(dtype, array.view(np.uint16) if dtype == "bfloat16" else array)
-            array.view(np.uint8).reshape(-1)[:: os.sysconf("SC_PAGE_SIZE")].max()  # every page is mapped once
-        return self._open[key]
+        """Rows (n, d) of one dtype, the first of a longer file where there is one; the same numbers in each dtype.
+
+        `repeat` writes one random piece many times.
+        """
+        for (tag, longest, width), rows in self._open.items():
+            if (tag, width) == (dtype, d) and longest >= n:
+                return rows.first(n)
+        self._write(dtype, n, d, repeat)
+        return self._open[dtype, n, d]
+
+    def file(self, dtype: str, n: int, d: int) -> str:
+        """Path of a file of just these rows."""
+        if (dtype, n, d) not in self._open:
+            self._write(dtype, n, d, False)
+        return self.path(dtype, n, d)
+
+    def _write(self, dtype: str, n: int, d: int, repeat: bool) -> None:
+        path = self.path(dtype, n, d)
+        write_safetensors(path, {"phi": Payload(TAGS[dtype], (n, d), _pieces(dtype, n, d, repeat))})
+        array = segments_of(open_dump(path))[0][0][0]
+        self._open[dtype, n, d] = Rows(dtype, array.view(np.uint16) if dtype == "bfloat16" else array)
+        array.view(np.uint8).reshape(-1)[:: os.sysconf("SC_PAGE_SIZE")].max()  # every page is mapped once
 
     def path(self, dtype: str, n: int, d: int) -> str:
         return os.path.join(self.folder, f"{SHORT[dtype]}-{n}-{d}.safetensors")

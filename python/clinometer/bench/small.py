@@ -78,7 +78,7 @@ print(time.perf_counter() - t)
 """
 
 
-def first_answer_seconds(path: str, k: int, runs: int, d: int = 512) -> list[float]:
+def first_answer_seconds(path: str, k: int, runs: int, d: int) -> list[float]:
     """Seconds of the first `score` of a process, from a path to the scores."""
     return [float(_python(_FIRST, path, str(k), str(d))) for _ in range(runs)]
 
