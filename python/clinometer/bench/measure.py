@@ -21,7 +21,7 @@ from .rows import Files, Rows
 __all__ = ["Bench", "Record"]
 
 Record = dict[str, Any]
-RIVAL = 2.5  # a peer this many times slower than the best one is timed once and not in rounds
+RIVALS, RIVAL = 2, 2.0  # so many of the fastest peers, at most so many times slower than the first, are in the rounds
 NAMED = {"covariance": ("numpy", "torch.cov")}  # peers that a target names
 STAGE_SHARE, STAGE_SLACK = 0.6, 1.1  # of the exp rate, and times that, for a stage that is fused
 
@@ -90,7 +90,7 @@ def _limit(problem: Problem, rounds: Rounds, seconds: list[float]) -> Record:
 
 
 def _tried(problem: Problem, name: str, settings: Settings, pause: float, hopeless: float) -> list[Record]:
-    """Every setting of a peer called twice, since the first call compiles and warms up; once where it is hopeless."""
+    """Every setting of a peer called twice, since the first call warms up; once where it is hopeless."""
     out = []
     for setting, call in settings.items():
         first, result = once(call, pause)
@@ -107,7 +107,7 @@ def _best_settings(bench: Bench, problem: Problem) -> tuple[list[Record], dict[s
     for name, peer in bench.peers.items():
         try:
             fastest = min((r["seconds"] for r in best if r["checked"]), default=math.inf)
-            tried = _tried(problem, name, peer.settings(problem), bench.pause, max(10 * fastest, 1.0))
+            tried = _tried(problem, name, peer.settings(problem), bench.pause, max(3 * fastest, 0.5))
         except Exception as error:  # somebody else's library: whatever it raises, the others are still measured
             failed[name] = f"{type(error).__name__}: {error}".splitlines()[0]
             continue
@@ -122,10 +122,9 @@ def _with_peers(bench: Bench, cell: Cell) -> Record:
     call = ours.call(problem)
     call()
     tried, failed = _best_settings(bench, problem)
-    counted = [r for r in tried if r["checked"]]
-    fastest = min((r["seconds"] for r in counted), default=0.0)
-    wanted = NAMED.get(cell.kernel, ())
-    rivals = {r["peer"]: r for r in counted if r["seconds"] <= RIVAL * fastest or r["peer"] in wanted}
+    counted = sorted((r for r in tried if r["checked"]), key=lambda r: float(r["seconds"]))
+    close = [r["peer"] for r in counted[:RIVALS] if r["seconds"] <= RIVAL * counted[0]["seconds"]]
+    rivals = {r["peer"]: r for r in counted if r["peer"] in (*close, *NAMED.get(cell.kernel, ()))}
     probes = bench.limits.probes(names(problem.work, cell.kernel not in ("tilt", "tilt_global")), problem.rows)
     rounds = bench.rounds({"ours": call, **{name: r["call"] for name, r in rivals.items()}}, probes)
     for name, r in rivals.items():

@@ -44,7 +44,7 @@ def _product(a: Any, b: Any) -> Any:
 
 
 def _run(program: Program, *operands: Any) -> Callable[[], Any]:
-    compiled = jax.jit(program)
+    compiled = jax.jit(program).lower(*operands).compile()
     return lambda: jax.tree.map(np.asarray, compiled(*operands))
 
 

@@ -1,4 +1,4 @@
-"""numba: the tilt as one fused parallel loop, nothing stored between score and sum."""
+"""numba: the tilt as one fused parallel loop, nothing stored between score and sum; compiled before it is timed."""
 
 from __future__ import annotations
 
@@ -81,6 +81,7 @@ def _pooled(t: Any, f: Any, lam: Any, top: Any, sums: Any) -> None:  # pragma: n
 def tilt(p: Problem) -> Settings:
     """Gain (K, B, J), KL and log partition (K, B), averaged over prompts."""
     lam, group = (1 / p.betas).astype(np.float32), p.rows.group
+    _grouped(p.scores[:group], p.values[:group], lam, group, np.zeros((1, p.values.shape[1] + 2, p.k, len(lam))))
 
     def call() -> tuple[Any, Any, Any]:
         sums = np.zeros((BLOCKS, p.values.shape[1] + 2, p.k, len(lam)))
@@ -94,6 +95,7 @@ def tilt(p: Problem) -> Settings:
 def tilt_global(p: Problem) -> Settings:
     """The same with all rows in one group."""
     lam = (1 / p.betas).astype(np.float32)
+    _pooled(p.scores[:1], p.values[:1], lam, p.scores[0], np.zeros((1, p.values.shape[1] + 2, p.k, len(lam))))
 
     def call() -> tuple[Any, Any, Any]:
         sums, top = np.zeros((BLOCKS, p.values.shape[1] + 2, p.k, len(lam))), p.scores.max(axis=0)
