@@ -103,13 +103,13 @@ def _accuracy(records: list[Json]) -> str:
 
 def verdicts(judged: list[Judged]) -> str:
     """The targets table."""
-    out = ["targets", f"{'row':29}{'cell':{WIDTH}}{'measure':19}{'least':>7}{'figure':>23}  verdict"]
+    out = ["targets", f"{'row':29}{'cell':{WIDTH}}{'measure':19}{'least':>7}{'figure':>28}  verdict"]
     for j in judged:
         figure = "-" if j.figure is None else f"{j.figure:.3g}"
         if j.low_high:
             figure += f" [{j.low_high[0]:.3g}, {j.low_high[1]:.3g}]"
         out.append(
-            f"{j.target.row:29}{j.cell:{WIDTH}}{j.target.measure:19}{j.target.least:7.3g}{figure:>23}  {j.verdict}"
+            f"{j.target.row:29}{j.cell:{WIDTH}}{j.target.measure:19}{j.target.least:7.3g}{figure:>28}  {j.verdict}"
         )
     counted = {word: sum(j.verdict == word for j in judged) for word in ("met", "missed", "not resolved", "WRONG")}
     other = len(judged) - sum(counted.values())
