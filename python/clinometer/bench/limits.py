@@ -15,7 +15,7 @@ from .. import _core
 from .problem import Work
 from .rows import SHORT, Rows
 
-__all__ = ["RESOURCES", "Limits", "limit_key", "limit_seconds", "names"]
+__all__ = ["RESOURCES", "Limits", "limit_key", "limit_seconds", "names", "undisturbed"]
 
 RESOURCES = ("read", "fma", "exp")
 STREAMS = (1, 4, 8)
@@ -38,11 +38,21 @@ def limit_key(resource: str, rows: Rows) -> str:
     return f"read {SHORT[rows.dtype]} n={rows.n} d={rows.d}" if resource == "read" else resource
 
 
+def undisturbed(rates: list[float]) -> list[float]:
+    """The rate of each round, but no less than their upper quartile: a probe that something disturbed flatters us.
+
+    >>> undisturbed([4.0, 1.0, 5.0, 4.0])
+    [4.25, 4.25, 5.0, 4.25]
+    """
+    least = float(np.quantile(rates, 0.75))
+    return [max(rate, least) for rate in rates]
+
+
 class Limits:
     """For each resource the fastest of several probes: that one then takes part in the rounds.
 
     `settings` holds the rate of every probe tried, for the report. `effort` scales how long a probe of flops or
-    exponentials runs: 1 is about 20 ms.
+    exponentials runs: 1 is about 25 ms.
     """
 
     def __init__(self, threads: int, effort: float = 1.0) -> None:
@@ -69,8 +79,8 @@ class Limits:
         if resource == "read":
             return self._reading(rows, counts)
         if resource == "fma":
-            return {_label(t): lambda t=t: _core.probe_fma(1.5 * self._effort, t) for t in counts}  # type: ignore[misc]
-        return {_label(t): lambda t=t: _core.probe_exp(80 * self._effort, t) for t in counts}  # type: ignore[misc]
+            return {_label(t): lambda t=t: _core.probe_fma(3 * self._effort, t) for t in counts}  # type: ignore[misc]
+        return {_label(t): lambda t=t: _core.probe_exp(120 * self._effort, t) for t in counts}  # type: ignore[misc]
 
     def _reading(self, rows: Rows, counts: list[int]) -> dict[str, Probe]:
         found: dict[str, Probe] = {

@@ -12,7 +12,7 @@ import numpy as np
 
 from . import exact, ours, small
 from .cells import Cell
-from .limits import Limits, limit_key, limit_seconds, names
+from .limits import Limits, limit_key, limit_seconds, names, undisturbed
 from .pairs import Rounds, once, ratios, timed_rounds
 from .peers import Peer, Settings
 from .problem import TOLERANCES, Problem
@@ -80,7 +80,8 @@ def _checked(problem: Problem, result: Any) -> Record:
 
 def _limit(problem: Problem, rounds: Rounds, seconds: list[float]) -> Record:
     """Share of the limit in each round; the probes ran in the same one."""
-    each = [dict(zip(rounds.rates, rates, strict=True)) for rates in zip(*rounds.rates.values(), strict=True)]
+    lifted = {name: undisturbed(rates) for name, rates in rounds.rates.items()}
+    each = [dict(zip(lifted, rates, strict=True)) for rates in zip(*lifted.values(), strict=True)]
     bound = [limit_seconds(problem.work, rates) for rates in each]
     by = max({name for _, name in bound}, key=[name for _, name in bound].count)
     return {
@@ -147,7 +148,7 @@ def _parts(bench: Bench, cell: Cell) -> Record:
     for call in calls.values():
         call()
     rounds = bench.rounds(calls, bench.limits.probes(names(problem.work, True), problem.rows))
-    stage = [STAGE_SLACK * problem.work.n_exps / (STAGE_SHARE * rate) for rate in rounds.rates["exp"]]
+    stage = [STAGE_SLACK * problem.work.n_exps / (STAGE_SHARE * rate) for rate in undisturbed(rounds.rates["exp"])]
     allowed = [s + t for s, t in zip(rounds.seconds["scores"], stage, strict=True)]
     mine = rounds.seconds["ours"]
     return {
