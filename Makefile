@@ -14,8 +14,9 @@ demo: $(VENV)/.installed
 test: $(VENV)/.tested
 	$(BIN)/python -m pytest
 
-bench: $(VENV)/.installed
-	$(BIN)/clinometer bench
+# goes on where an interrupted run of the same code stopped
+bench: $(VENV)/.peers $(VENV)/.installed
+	$(BIN)/clinometer bench --resume --json-file benchmarks/results/.cells.json --output benchmarks/results
 
 clean:
 	rm -rf $(VENV) build
@@ -26,6 +27,12 @@ $(VENV)/bin/python:
 
 $(VENV)/.installed: $(SOURCES) | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check .
+	@touch $@
+
+# one by one: a peer that is not to be had here is reported as absent
+$(VENV)/.peers: | $(VENV)/bin/python
+	for peer in threadpoolctl torch jax numkong faiss-cpu numba scikit-learn; do \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check $$peer || echo "no $$peer"; done
 	@touch $@
 
 # the package is in place by now: this adds what its extra "test" names
