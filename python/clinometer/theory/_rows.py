@@ -45,7 +45,7 @@ class Weights:
         """Sums over the rows of each prompt, (G, ...)."""
         return np.asarray(np.add.reduceat(x, self.p.offsets[:-1], axis=0))
 
-    def spread(self, per_prompt: Floats) -> Floats:
+    def spread(self, per_prompt: NDArray[Any]) -> NDArray[Any]:
         """A number a prompt, repeated on its rows."""
         return np.repeat(per_prompt, self.p.sizes, axis=0)
 
@@ -72,10 +72,10 @@ class Weights:
         shape = per_prompt.shape[1:]
         flat = per_prompt.reshape(len(per_prompt), -1)
         columns = [self.joint(flat[:, m : m + 1])[0, 0] for m in range(flat.shape[1])]
-        return np.sqrt(np.array(columns).reshape(shape))
+        return np.asarray(np.sqrt(np.array(columns).reshape(shape)))
 
     def tilt(self, t: Floats, lam: float) -> tuple[Floats, Floats]:
-        """Tilted weights p and log-ratios l of every row; lam = inf shares the argmax by base weight."""
+        """Tilted weights p and log-ratios r of every row; lam = inf shares the argmax by base weight."""
         alive = self.row > 0.0
         top = np.maximum.reduceat(np.where(alive, t, -np.inf), self.p.offsets[:-1])
         x = np.where(alive, t - self.spread(np.where(np.isfinite(top), top, 0.0)), 0.0)
@@ -85,13 +85,13 @@ class Weights:
             x = lam * x
         mass = self.total(self.row * np.exp(x))
         log_mass = np.log(np.where(mass > 0.0, mass, 1.0))
-        l = x - self.spread(log_mass)
-        return self.row * np.exp(l), l
+        r = x - self.spread(log_mass)
+        return self.row * np.exp(r), r
 
     def change(self, t: Floats, lam: float) -> tuple[Floats, Floats]:
-        """p - w and l; at small tilts as w expm1(l), where the difference would cancel."""
-        p, l = self.tilt(t, lam)
-        return np.where(np.abs(l) < 0.5, self.row * np.expm1(np.minimum(l, 1.0)), p - self.row), l
+        """p - w and r; at small tilts as w expm1(r), where the difference would cancel."""
+        p, r = self.tilt(t, lam)
+        return np.where(np.abs(r) < 0.5, self.row * np.expm1(np.minimum(r, 1.0)), p - self.row), r
 
     def factor(self) -> Floats:
         """n/(n-1) of each prompt, 0 where a single response leaves no variance to see (theory 2)."""
@@ -105,7 +105,9 @@ class Weights:
         factor = self.factor()
         omega = np.where(factor > 0.0, self.prompt, 0.0)
         total = omega.sum()
-        return np.asarray((omega * factor) @ per_prompt / total) if total > 0.0 else np.full(per_prompt.shape[1:], np.nan)
+        return (
+            np.asarray((omega * factor) @ per_prompt / total) if total > 0.0 else np.full(per_prompt.shape[1:], np.nan)
+        )
 
 
 @dataclass(frozen=True)
@@ -174,14 +176,14 @@ def scored(dump: Any, directions: Any, values: Any, *, adjust: Any = None, **opt
     return Scored(call, kept, table)
 
 
-def kl_terms(l: Floats) -> Floats:
-    """e^l l - expm1(l), which is >= 0: sum_i w_i of it is KL(p || w) without cancellation (theory 2)."""
-    l = np.where(np.isneginf(l), -np.inf, l)
-    small = np.abs(l) < 1e-2
-    x = np.where(small, l, 0.0)
+def kl_terms(r: Floats) -> Floats:
+    """e^r r - expm1(r), which is >= 0: sum_i w_i of it is KL(p || w) without cancellation (theory 2)."""
+    r = np.where(np.isneginf(r), -np.inf, r)
+    small = np.abs(r) < 1e-2
+    x = np.where(small, r, 0.0)
     series = x * x * (0.5 + x * (1.0 / 3.0 + x * (0.125 + x * (1.0 / 30.0 + x * (1.0 / 144.0 + x / 840.0)))))
     with np.errstate(invalid="ignore"):
-        direct = np.where(np.isneginf(l), 1.0, np.exp(l) * l - np.expm1(l))
+        direct = np.where(np.isneginf(r), 1.0, np.exp(r) * r - np.expm1(r))
     return np.where(small, series, direct)
 
 

@@ -142,9 +142,7 @@ def _fill(s: Scored, j: int, sizes: NDArray[np.int64], replacement: bool, cells:
     best = [w.total(p * f) for p in _chosen(w, s.value(j), sizes, replacement)]
     for k in range(s.scores.shape[1]):
         t = w.centre(s.scores[:, k])
-        cells["r"][k, :, j] = ratio(
-            w.mean(w.total(w.row * f * t)), np.sqrt(variance * w.mean(w.total(w.row * t * t)))
-        )
+        cells["r"][k, :, j] = ratio(w.mean(w.total(w.row * f * t)), np.sqrt(variance * w.mean(w.total(w.row * t * t))))
         for m, p in enumerate(_chosen(w, s.scores[:, k], sizes, replacement)):
             gain = w.total(p * f)
             cells["gain"][k, m, j], cells["gain_se"][k, m, j] = w.mean(gain), w.se(gain)

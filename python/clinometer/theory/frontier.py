@@ -116,22 +116,27 @@ def gain_kl_frontier(
     if values is None:
         raise TypeError("values is None; wanted names of columns or an array")
     s = scored(dump, directions, values, adjust=adjust, **options)
-    call, (K, B, J) = s.call, (s.call.n_scores, len(asked), s.call.n_values)
+    call, (K, J) = s.call, (s.call.n_scores, s.call.n_values)
     betas = roots.solve(call, s.scores, asked, call.names)
     state = run(call, [_core.Tilt(0, K, 0, J, betas, call.population.base == "reweight")], kept=s.scores)[0].finish()
     oracle = [_oracle(s, j, asked) for j in range(J)]
-    moved = [_curve(s, k, _grid(betas[k], s.scores[:, k]), z) for k in range(K)]
+    sd = np.sqrt(roots.score_variance(call, s.scores))
+    moved = [_curve(s, k, _grid(betas[k], float(sd[k])), z) for k in range(K)]
     correlation, spread = _correlations(s)
     reached = state["kl"]
     line = correlation[:, None, :] * spread * np.sqrt(2.0 * reached)[:, :, None]
     best = np.stack([o[0] for o in oracle], axis=1)
+    turns = {name: np.stack([m[name] for m in moved]) for name in (*_TURN, "shape", "curve")}
+    ends: dict[str, Any] = {
+        "oracle": best, "oracle_se": np.stack([o[1] for o in oracle], axis=1),
+        "oracle_kl": np.stack([o[2] for o in oracle], axis=1), "oracle_limit": np.array([o[3] for o in oracle]),
+        "oracle_kl_max": np.array([o[4] for o in oracle]),
+    }  # fmt: skip
     return GainKLFrontier(
-        asked, reached, betas, state["gain"], state["gain_se"], ratio(state["gain"], best[None]), line, correlation,
-        best, np.stack([o[1] for o in oracle], axis=1), np.stack([o[2] for o in oracle], axis=1),
-        np.array([o[3] for o in oracle]), np.array([o[4] for o in oracle]),
-        np.stack([m["curve"] for m in moved]), np.stack([m["kl"] for m in moved]),
-        np.stack([m["shape"] for m in moved]), *(np.stack([m[n] for m in moved]) for n in _TURN),
-        roots.horizon(call, s.scores), call.names, call.value_names, **s.counts(),
+        kl=asked, kl_reached=reached, betas=betas, gain=state["gain"], gain_se=state["gain_se"],
+        efficiency=ratio(state["gain"], best[None]), gaussian=line, correlation=correlation,
+        curve_kl=np.stack([m["kl"] for m in moved]), kl_horizon=roots.horizon(call, s.scores),
+        directions=call.names, values=call.value_names, **ends, **turns, **s.counts(),
     )  # fmt: skip
 
 
@@ -165,12 +170,11 @@ def _oracle(s: Scored, j: int, asked: Floats) -> tuple[Floats, Floats, Floats, f
     return gain[:-1], se[:-1], kl[:-1], float(gain[-1]), float(kl[-1])
 
 
-def _grid(betas: Floats, t: Floats) -> Floats:
+def _grid(betas: Floats, sd: float) -> Floats:
     """An even grid of 1/beta up to the strongest level; the argmax limit is stood in for by 50 sd of the score."""
     beta = float(betas.min())
     if np.isinf(beta):
         return np.zeros(GRID)
-    sd = float(np.std(t)) or 1.0
     return np.linspace(0.0, 50.0 / sd if beta == 0.0 else 1.0 / beta, GRID + 1)[1:]
 
 

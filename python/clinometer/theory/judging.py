@@ -248,7 +248,9 @@ def complementarity(
         w = s.weights(j)
         grams = per_prompt_grams(s, np.column_stack([parts[0].scores, parts[1].scores, s.value(j)]), j)
         out[j], weights[j] = _together(np.tensordot(w.prompt, grams, 1))
-        boot = [_together(np.tensordot(x, grams, 1))[0][0] for x in resampled(w.prompt, draws, random_state, w.p.cluster)]
+        boot = [
+            _together(np.tensordot(x, grams, 1))[0][0] for x in resampled(w.prompt, draws, random_state, w.p.cluster)
+        ]
         ci[j] = interval(np.array(boot))
     return Complementarity(
         out[:, 0], ci, out[:, 1], out[:, 2], out[:, 3], out[:, 4], weights, s.call.value_names, s.population.n_prompts

@@ -111,7 +111,11 @@ def _operator(
     moments = passes.moments(source, covariance=False, **options)
     if options.get("within", True) is False:
         raise ValueError("within is False; wanted True: the pooled covariance is not one a policy can use")
-    return lambda u: passes.covariance_projection(source, u, **options), len(moments.mean), float(moments.variances.sum())
+    return (
+        lambda u: passes.covariance_projection(source, u, **options),
+        len(moments.mean),
+        float(moments.variances.sum()),
+    )
 
 
 def _orthonormal(rows: Floats) -> Floats:

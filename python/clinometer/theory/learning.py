@@ -1,4 +1,4 @@
-"""How a judge's quality grows with the pairs it is fitted on, and how a value's ceiling moves with the layer (theory 4)."""
+"""How a judge's quality grows with its pairs, and how a value's ceiling moves with the layer (theory 4)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def bradley_terry(difference: Floats, prob: Floats, *, ridge: float = 1e-2) -> F
     if penalty == 0.0:
         return np.zeros(d)
     frame = None
-    if P < d:
+    if d > P:
         frame, triangle = np.linalg.qr(D.T)
         D = np.ascontiguousarray(triangle.T)
     u = np.zeros(D.shape[1])

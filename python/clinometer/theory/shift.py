@@ -116,7 +116,7 @@ def _difference(a: Dump, b: Dump, low: int, high: int) -> Floats:
     if not np.isfinite(D).all():
         row = low + int(np.argmax(~np.isfinite(D).all(axis=1)))
         raise ValueError(f"row {row} of the difference holds NaN or Inf; wanted finite rows")
-    return D
+    return np.asarray(D)
 
 
 def _roy_vetterli(squares: Floats) -> float:
@@ -126,7 +126,13 @@ def _roy_vetterli(squares: Floats) -> float:
 
 
 def _error(
-    a: Dump, b: Dump, spans: list[tuple[int, int]], gram: Floats, energy: float, square: float, labels: NDArray[np.int64]
+    a: Dump,
+    b: Dump,
+    spans: list[tuple[int, int]],
+    gram: Floats,
+    energy: float,
+    square: float,
+    labels: NDArray[np.int64],
 ) -> float:
     """Infinitesimal jackknife of energy^2 / square: the influence of a row, summed over its cluster."""
     psi = np.zeros(int(labels.max()) + 1)
