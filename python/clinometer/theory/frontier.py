@@ -126,7 +126,7 @@ def gain_kl_frontier(
     reached = state["kl"]
     line = correlation[:, None, :] * spread * np.sqrt(2.0 * reached)[:, :, None]
     best = np.stack([o[0] for o in oracle], axis=1)
-    turns = {name: np.stack([m[name] for m in moved]) for name in (*_TURN, "shape", "curve")}
+    turns: dict[str, Any] = {name: np.stack([m[name] for m in moved]) for name in (*_TURN, "shape", "curve")}
     ends: dict[str, Any] = {
         "oracle": best, "oracle_se": np.stack([o[1] for o in oracle], axis=1),
         "oracle_kl": np.stack([o[2] for o in oracle], axis=1), "oracle_limit": np.array([o[3] for o in oracle]),

@@ -203,8 +203,8 @@ class _Store:
             for e, name in enumerate(("worst", "best"))
         )
         return Screen(
-            self.n, harmful, helpful, open_, flat, n_fragile, threshold, status, fdr=float(fdr), method=method, values=names,
-            n_prompts=G, **worst, **best,
+            self.n, harmful, helpful, open_, flat, n_fragile, threshold, status, fdr=float(fdr), method=method,
+            values=names, n_prompts=G, **worst, **best,
         )  # fmt: skip
 
     def _thresholds(self, gauge: Gauge, fdr: float, method: str) -> Floats:
