@@ -13,10 +13,12 @@ from .passes import covariance_projection, cross_covariance, moments, score, til
 
 if TYPE_CHECKING:
     from . import reference, stat, theory
+    from .comparing import compare
     from .cone import ConeResult, pareto_cone
     from .fit import DirectionFit, fit_value_direction
     from .fold import Fold, scan
     from .reporting import Report, report
+    from .responses import examples
     from .simulation import simulate
 
 __version__ = "0.1.0"
@@ -25,12 +27,13 @@ __version__ = "0.1.0"
 _LAZY = {
     "ConeResult": "cone", "pareto_cone": "cone", "DirectionFit": "fit", "fit_value_direction": "fit",
     "Fold": "fold", "scan": "fold", "Report": "reporting", "report": "reporting", "simulate": "simulation",
-    "reference": "", "stat": "", "theory": "",
+    "compare": "comparing", "examples": "responses", "reference": "", "stat": "", "theory": "",
 }  # fmt: skip
 
 __all__ = [
     "CheckFailed", "ConeResult", "DirectionFit", "Directions", "Dump", "DumpChangedError", "DumpError", "Fold",
-    "Report", "Scores", "covariance_projection", "cross_covariance", "errors", "fit_value_direction", "moments",
+    "Report", "Scores", "compare", "covariance_projection", "cross_covariance", "errors", "examples",
+    "fit_value_direction", "moments",
     "open_dump", "pareto_cone", "reference", "report", "scan", "score", "simulate", "stat", "theory", "tilt",
     "tilted_mean", "write_dump",
 ]  # fmt: skip

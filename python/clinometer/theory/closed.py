@@ -125,4 +125,4 @@ def wendel_probability(k: int, d: int) -> float:
     for name, number in ("k", k), ("d", d):
         if isinstance(number, bool) or not isinstance(number, (int, np.integer)) or number < 1:
             raise ValueError(f"{name} is {number!r}; wanted a whole number >= 1")
-    return sum(comb(k - 1, i) for i in range(min(d, k))) / 2 ** (k - 1)
+    return float(sum(comb(k - 1, i) for i in range(min(d, k))) / 2 ** (k - 1))

@@ -102,7 +102,7 @@ def _constrained(A: Floats, p: Floats, floors: ArrayLike | None, tol: float) -> 
     active = np.concatenate([np.zeros((*A.shape[:-1], 1), bool), np.abs(room) <= slack], axis=-1)
     breaking = (active & (p < 0.0)).any(axis=-1)
     rate = np.where(feasible, np.where(breaking, -np.inf, p[..., 0]), np.nan)
-    return Scalarised("constrained", np.where(feasible, A[..., 0], -np.inf), rate, active, feasible)
+    return Scalarised("constrained", np.where(feasible, A[..., 0], -np.inf), rate, active, np.asarray(feasible))
 
 
 def _vector(name: str, given: ArrayLike | None, J: int, *, least: float, strict: bool = False) -> Floats:
