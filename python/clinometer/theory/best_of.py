@@ -22,8 +22,9 @@ class BestOfN(Result):
 
     `gain` with `gain_se`, `oracle` the gain of selecting by the value itself, `regret` their difference with
     `regret_se` paired by prompt, `normal` = e_n r sd_s what the Gaussian formula gives: all (K, M, J). `kl` (K, M) is
-    the selected policy's KL on the rows, `kl_bound` (M,) = log n - (n-1)/n, reached where no two rows tie, and
-    `efficiency` (M,) = e_n / sqrt(2 kl_bound), below the 1 of a tilt. The Gaussian world has no errors (NaN).
+    the selected policy's KL on the rows (NaN without replacement, where rows stand for draws of the policy),
+    `kl_bound` (M,) = log n - (n-1)/n, reached where no two rows tie, and `efficiency` (M,) = e_n / sqrt(2 kl_bound),
+    below the 1 of a tilt. The Gaussian world has no errors (NaN).
     """
 
     n: NDArray[np.int64]
@@ -95,7 +96,7 @@ def best_of_n(
     for j in range(J):
         spread[j] = _fill(s, j, sizes, replacement, cells)
     whole = s.weights()
-    for k in range(K):
+    for k in range(K if replacement else 0):
         for m, p in enumerate(_chosen(whole, s.scores[:, k], sizes, replacement)):
             terms = np.where(p > 0.0, p * np.log(np.where(p > 0.0, p, 1.0) / np.where(p > 0.0, whole.row, 1.0)), 0.0)
             kl[k, m] = whole.mean(whole.total(terms))

@@ -107,12 +107,12 @@ def screen(
         raise ValueError(f"{call.dump.name} has no rows to pass over")
     table = np.asarray(call.values)[call.population.rows]
     gauge = Gauge(Scored(call, np.zeros((len(table), 0)), table))
-    store = _Store(call.n_values, keep)
-    for block in _blocks(directions, call.dump.dim):
-        store.add(*gauge.measure(block))
-    if store.n == 0:
-        raise ValueError("directions is empty, wanted at least one candidate")
-    return store.finish(gauge, fdr, method, fragile, call.value_names, call.population.n_prompts)
+    with _Store(call.n_values, keep) as store:
+        for block in _blocks(directions, call.dump.dim):
+            store.add(*gauge.measure(block))
+        if store.n == 0:
+            raise ValueError("directions is empty, wanted at least one candidate")
+        return store.finish(gauge, fdr, method, fragile, call.value_names, call.population.n_prompts)
 
 
 def _blocks(directions: Any, dim: int) -> Iterator[Floats]:
@@ -147,12 +147,19 @@ class _Store:
         # number, gain, se, sd of score: rows for each value and end
         self.ends = [[np.zeros((0, 4)) for _ in range(2)] for _ in range(J)]
 
+    def __enter__(self) -> _Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.file is not None:
+            self.file.close()
+
     def add(self, gain: Floats, se: Floats, sd: Floats) -> None:
         flat = ~(sd > 0.0)
+        # No error seen (one cluster) is no evidence; an effect without any spread is certain.
+        sure = np.where(np.isnan(se) | (gain == 0.0), 0.0, np.copysign(np.inf, gain))
         with np.errstate(divide="ignore", invalid="ignore"):
-            z = np.where(flat, np.nan, np.where(se > 0.0, gain / se, np.sign(gain) * np.inf))
-        # 0 / 0 without an error is not evidence; a correlation rides along as the fragility of the candidate.
-        z = np.where(~flat & (se == 0.0) & (gain == 0.0), 0.0, z)
+            z = np.where(flat, np.nan, np.where(se > 0.0, gain / se, sure))
         self._keep(np.stack([z, np.where(flat, np.nan, gain / np.where(flat, 1.0, sd))]))
         number = np.arange(self.n, self.n + len(gain), dtype=np.float64)
         for j in range(self.J):
@@ -168,7 +175,7 @@ class _Store:
     def _keep(self, part: Floats) -> None:
         self.bytes += part.nbytes
         if self.file is None and self.bytes > MEMORY:
-            self.file = tempfile.TemporaryFile(prefix="clinometer-")  # noqa: SIM115 gone with this object
+            self.file = tempfile.TemporaryFile(prefix="clinometer-")  # noqa: SIM115 closed by __exit__
             for held in self.parts:
                 np.save(self.file, held)
             self.parts = []
