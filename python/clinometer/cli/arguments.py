@@ -104,6 +104,10 @@ def _parser() -> argparse.ArgumentParser:
     _tilting(tilt)
     tilt.add_argument("--betas", nargs="+", type=float, metavar="B", help="instead of --kl")
     tilt.add_argument("--adjust", metavar="NAME", help="column partialled out of the scores inside prompts")
+    verify = add("verify", "Measure the claims of the theory in simulated worlds.", commands.verify)
+    verify.add_argument("--only", nargs="+", metavar="ITEM", help="items such as T3 or 11.9")
+    verify.add_argument("-o", "--output", metavar="FILE.md", help="write the table as Markdown")
+    _json(verify)
     commands_.add_parser("bench", help="Measure the kernels on this machine.", add_help=False)
     return parser
 

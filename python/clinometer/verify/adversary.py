@@ -58,7 +58,9 @@ def _() -> Check:
         u = np.zeros((2040, 50))
         u[:40, :5], u[40:, 5:] = rng.standard_normal((40, 5)), rng.standard_normal((2000, 45))
         s = phi[:, :5].sum(axis=1) + 0.5 * rng.standard_normal(1200)
-        hit = theory.screen(cm.open_dump(phi, prompt_ids=prompts(120, 10)), u, s, fdr=0.1, method="by").status[:, 0] != 0
+        hit = (
+            theory.screen(cm.open_dump(phi, prompt_ids=prompts(120, 10)), u, s, fdr=0.1, method="by").status[:, 0] != 0
+        )
         shares.append(hit[40:].sum() / max(int(hit.sum()), 1))
     return at_most(float(np.mean(shares)), 0.1)
 

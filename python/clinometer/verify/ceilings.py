@@ -84,10 +84,10 @@ def _proxy(rho: float, beta: float | None) -> float:
     dump = gaussian_grid(np.eye(2))
     x = dump.read(0, dump.n_rows, np.float64)
     s = rho * x[:, 0] + np.sqrt(1.0 - rho**2) * x[:, 1]
-    options = {"betas": [beta]} if beta else {"kl": [0.5]}
-    proxy = cm.tilt(dump, [rho if beta else 1.0, 0.0], values=s, base="logprob", **options).gain.item()
-    oracle = cm.tilt(dump, cm.Scores(s), values=s, base="logprob", **options).gain.item()
-    return proxy / oracle
+    judges = ([rho if beta else 1.0, 0.0], cm.Scores(s))
+    betas, kl = ([beta], None) if beta else (None, [0.5])
+    proxy, oracle = (cm.tilt(dump, judge, betas, s, kl=kl, base="logprob").gain.item() for judge in judges)
+    return float(proxy / oracle)
 
 
 @claim("T6", "at matched beta the best encoded judge loses 1 - rho^2: its share of the oracle at rho = .6")

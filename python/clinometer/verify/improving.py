@@ -8,7 +8,7 @@ import clinometer as cm
 from clinometer import theory
 
 from .registry import Check, claim, near
-from .worlds import Floats, gaussian_grid, generator, prompts, random_rows
+from .worlds import Floats, covariance, gaussian_grid, generator, prompts, random_rows
 
 SIGMA = np.array([[2.0, 0.6], [0.6, 0.5]])
 STAR, JUDGE = np.array([0.7, -0.4]), np.array([0.5, 0.3])
@@ -43,14 +43,14 @@ def _() -> Check:
     phi, ids = random_rows(40)
     u, v = generator(40).standard_normal((2, 4)), generator(41).standard_normal((3, 4))
     scores = cm.cross_covariance(phi, u, phi @ v.T, ddof=0, prompt_ids=ids, precision="double").value
-    formed = u @ cm.moments(phi, prompt_ids=ids, precision="double").covariance @ v.T
+    formed = u @ covariance(phi, prompt_ids=ids, precision="double") @ v.T
     return near(float(np.abs(scores / formed - 1.0).max()), 0.0, 1e-9)
 
 
 @claim("T3", "Sigma of N rows in G prompts has rank N - G at most (N = 20, G = 5, d = 30)")
 def _() -> Check:
     phi = generator(42).standard_normal((20, 30))
-    sigma = cm.moments(phi, prompt_ids=prompts(5, 4), precision="double").covariance
+    sigma = covariance(phi, prompt_ids=prompts(5, 4), precision="double")
     return near(float(np.linalg.matrix_rank(sigma, tol=1e-9)), 15.0, 0.0)
 
 

@@ -86,7 +86,19 @@ def claim(item: str, text: str) -> Callable[[Callable[[], Check]], Callable[[], 
 
 def claims() -> Iterator[Claim]:
     """All claims, in the order of the theory: importing the modules fills the list."""
-    from . import adversary, ceilings, improving, plural, programs, relaxing, setup, slips, slips_later, spectral, tilting
+    from . import (
+        adversary,
+        ceilings,
+        improving,
+        plural,
+        programs,
+        relaxing,
+        setup,
+        slips,
+        slips_later,
+        spectral,
+        tilting,
+    )
 
     modules = (
         setup, tilting, improving, ceilings, spectral, adversary, relaxing, plural, programs, slips, slips_later,

@@ -65,7 +65,9 @@ def _() -> Check:
     return near(float(found) / float(_weights(dump) @ curve), 1.0, 1e-6)
 
 
-@claim("T14", "least squares is not E grad f without Gaussian phi: exponential phi, f = phi^2 gives 4, where E grad is 2")
+@claim(
+    "T14", "least squares is not E grad f without Gaussian phi: exponential phi, f = phi^2 gives 4, where E grad is 2"
+)
 def _() -> Check:
     phi = generator(111).exponential(size=(400_000, 1))
     u = cm.fit_value_direction(phi, phi[:, 0] ** 2, method="least_squares", prompt_ids=prompts(4000, 100)).vector

@@ -8,7 +8,7 @@ import clinometer as cm
 from clinometer.theory.learning import bradley_terry
 
 from .registry import Check, at_least, claim, near
-from .worlds import demeaned, generator, prompts, random_rows
+from .worlds import covariance, demeaned, generator, prompts, random_rows
 
 
 @claim("A1", "least squares satisfies u'Sigma v = Cov(s, <v, phi>) for a nonlinear s, on the rows")
@@ -18,7 +18,7 @@ def _() -> Check:
     u = cm.fit_value_direction(phi, s, method="least_squares", prompt_ids=ids, precision="double").vector
     v = generator(2).standard_normal((3, 4))
     right = cm.cross_covariance(phi, v, s, ddof=0, prompt_ids=ids, precision="double").value[:, 0]
-    left = v @ cm.moments(phi, prompt_ids=ids, precision="double").covariance @ u
+    left = v @ covariance(phi, prompt_ids=ids, precision="double") @ u
     return near(float(np.abs(left / right - 1.0).max()), 0.0, 1e-10)
 
 
@@ -99,7 +99,7 @@ def _() -> Check:
 @claim("App D", "rho2 = u*'Sigma u* / (u*'Sigma u* + sigma^2) with Sigma not the identity, from moments")
 def _() -> Check:
     world = cm.simulate(n_prompts=3000, n_responses=10, dim=6, rho2=0.3, random_state=2)
-    explained = world.truth.u_star @ cm.moments(world, ddof=1).covariance @ world.truth.u_star
+    explained = world.truth.u_star @ covariance(world, ddof=1) @ world.truth.u_star
     s = world.column("s")
     total = float((demeaned(s, np.asarray(world.prompt_ids)) ** 2).sum() / (world.n_rows * 0.9))
     return near(float(explained / total), 0.3, 0.01)
@@ -112,7 +112,7 @@ def _() -> Check:
     u = cm.fit_value_direction(phi, f, method="least_squares", prompt_ids=ids, precision="double").vector
     v, h = np.array([0.2, 0.1, -0.3, 0.1]), 1e-4
     gains = [cm.tilt(phi, w, [1 / h], f, prompt_ids=ids, precision="double").gain.item() for w in (v, -v)]
-    first = u @ cm.moments(phi, prompt_ids=ids, precision="double").covariance @ v
+    first = u @ covariance(phi, prompt_ids=ids, precision="double") @ v
     return near((gains[0] - gains[1]) / (2.0 * h) / float(first), 1.0, 1e-6)
 
 

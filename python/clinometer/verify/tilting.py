@@ -9,7 +9,7 @@ from clinometer import kl as roots
 from clinometer import theory
 
 from .registry import Check, at_least, at_most, claim, near
-from .worlds import demeaned, generator, kl_of, prompts, random_rows, tilted
+from .worlds import covariance, demeaned, generator, kl_of, prompts, random_rows, tilted
 
 
 @claim("P2", "least squares of log pi_C on phi returns u_gen + u_C/beta (largest error)")
@@ -102,7 +102,7 @@ def _() -> Check:
 @claim("T13", "pooled covariance = within + covariance of the prompt means (largest error)")
 def _() -> Check:
     phi, ids = random_rows(27)
-    pooled, within = (cm.moments(phi, prompt_ids=ids, within=w, precision="double").covariance for w in (False, True))
+    pooled, within = (covariance(phi, prompt_ids=ids, within=w, precision="double") for w in (False, True))
     means = np.stack([phi[ids == g].mean(axis=0) for g in range(40)])
     return near(float(np.abs(pooled - within - np.cov(means.T, ddof=0)).max()), 0.0, 1e-9)
 
@@ -112,7 +112,7 @@ def _() -> Check:
     rng = generator(28)
     ids = prompts(4000, 8)
     t = 2.0 * rng.standard_normal(4000)[ids] + rng.standard_normal(32_000)
-    a, b = (cm.moments(t[:, None], prompt_ids=ids, within=w, ddof=1).covariance.item() for w in (False, True))
+    a, b = (covariance(t[:, None], prompt_ids=ids, within=w, ddof=1).item() for w in (False, True))
     return near(a / b, 5.0, 0.3)
 
 
@@ -173,7 +173,9 @@ def _() -> Check:
     scores = cm.Scores(t, prompt_ids=ids)
     gain = cm.tilt(scores, None, [2.0], t, pareto_k=False).gain.item()
     log_ratio = np.log(tilted(t, ids, 0.5) * 16)
-    bias, _ = roots.jackknife(np.full(len(t), 1 / 16), log_ratio, t, np.arange(20_001) * 16, np.full(20_000, 1 / 20_000))
+    bias, _ = roots.jackknife(
+        np.full(len(t), 1 / 16), log_ratio, t, np.arange(20_001) * 16, np.full(20_000, 1 / 20_000)
+    )
     return at_most(abs((gain - bias - 0.5) / (gain - 0.5)), 0.35)
 
 

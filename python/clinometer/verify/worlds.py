@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clinometer.dump import Dump, open_dump
+from clinometer.passes import moments
 
-__all__ = ["Floats", "demeaned", "gaussian_grid", "generator", "kl_of", "prompts", "random_rows", "tilted"]
+__all__ = [
+    "Floats",
+    "covariance",
+    "demeaned",
+    "gaussian_grid",
+    "generator",
+    "kl_of",
+    "prompts",
+    "random_rows",
+    "tilted",
+]
 
 Floats = NDArray[np.float64]
 
@@ -37,6 +49,13 @@ def gaussian_grid(sigma: Floats, mean: Floats | None = None, m: int = 40) -> Dum
     return open_dump(phi, prompt_ids=np.zeros(len(phi), int), columns={"logprob": mass})
 
 
+def covariance(source: Any, **options: Any) -> Floats:
+    """The covariance of the moments pass."""
+    found = moments(source, **options).covariance
+    assert found is not None
+    return found
+
+
 def prompts(n_prompts: int, n: int) -> NDArray[np.int64]:
     """Ids of prompts of n rows each."""
     return np.repeat(np.arange(n_prompts), n)
@@ -46,7 +65,10 @@ def random_rows(seed: int, n_prompts: int = 40, n: int = 9, d: int = 4) -> tuple
     """Correlated rows with large prompt means."""
     rng = generator(seed)
     ids = prompts(n_prompts, n)
-    phi = rng.standard_normal((len(ids), d)) @ rng.standard_normal((d, d)) + 5.0 * rng.standard_normal((n_prompts, d))[ids]
+    phi = (
+        rng.standard_normal((len(ids), d)) @ rng.standard_normal((d, d))
+        + 5.0 * rng.standard_normal((n_prompts, d))[ids]
+    )
     return phi, ids
 
 
