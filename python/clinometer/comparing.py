@@ -13,8 +13,8 @@ from .fit import DirectionFit, fit_value_direction
 from .population import fold_of
 from .results import Result
 from .theory._arrays import Floats
+from .theory._bootstrap import correlations, interval, per_prompt_grams, resampled
 from .theory._rows import Scored, Weights, ratio, scored
-from .theory.judging import correlations, interval, per_prompt_grams, resampled
 from .theory.shift import ShiftRank, shift_rank
 
 __all__ = ["Comparison", "compare"]
@@ -56,7 +56,7 @@ class Comparison(Result):
         if self.shift is not None:
             s = self.shift
             lines.append(
-                f"shift: participation {s.uncentred.participation:.1f} +- {s.participation_se:.1f}, "
+                f"shift: participation {s.uncentred.participation:.1f} +- {s.participation_se:.2g}, "
                 f"centred {s.centred.participation:.1f}, mean share {s.mean_share:.2f}"
             )
         return "\n".join(lines)

@@ -1,11 +1,10 @@
-"""`clinometer verify`: every claim passes, all items of the theory are there, and no row passes whatever it measures."""
+"""`clinometer verify`: every claim passes, every item of the theory is there, no row passes whatever it measures."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import replace
 from functools import cache
-from math import isinf
 
 import pytest
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from clinometer.theory.best_of import BestOfN, best_of_n
 from clinometer.theory.closed import GaussianTilt, QuadraticTilt, gaussian_tilt, quadratic_tilt, wendel_probability
+from clinometer.theory.complementary import Complementarity, complementarity
 from clinometer.theory.ensembles import Ensembles, ensembles
 from clinometer.theory.expansion import Cumulants, cumulants
 from clinometer.theory.fraction import pareto_fraction
@@ -19,16 +20,10 @@ from clinometer.theory.geometry import (
     worst_direction,
 )
 from clinometer.theory.iterated import Iteration, drifting_projection, iterate
-from clinometer.theory.judging import (
-    Complementarity,
-    GenerationJudgmentGap,
-    JudgeCeiling,
-    complementarity,
-    generation_judgment_gap,
-    judge_ceiling,
-)
+from clinometer.theory.judging import GenerationJudgmentGap, JudgeCeiling, generation_judgment_gap, judge_ceiling
 from clinometer.theory.large import RandomisedSpectrum, randomised_spectrum
-from clinometer.theory.learning import CeilingByLayer, LearningCurve, ceiling_by_layer, learning_curve
+from clinometer.theory.layers import CeilingByLayer, ceiling_by_layer
+from clinometer.theory.learning import LearningCurve, learning_curve
 from clinometer.theory.order import expected_max_normal
 from clinometer.theory.scalarised import ClassProbabilities, Scalarised, class_probabilities, scalarise, value_angles
 from clinometer.theory.screening import Screen, screen

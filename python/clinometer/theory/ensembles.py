@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from clinometer import kl as roots
 from clinometer.results import Result
 from clinometer.theory._arrays import Floats
-from clinometer.theory._rows import betas_of, kl_terms, scored
+from clinometer.theory._rows import Scored, Weights, betas_of, kl_terms, levels, scored
 
 __all__ = ["Ensembles", "ensembles"]
 
@@ -96,41 +96,53 @@ def ensembles(
     names = tuple(f"pool{m}" for m in range(len(W)))
     member_betas = betas_of(s.call, t, betas, kl)
     if betas is None:
-        asked = kl if kl is not None else [0.1, 0.25, 0.5, 1.0]
-        pool_betas = roots.solve(s.call, pool, np.atleast_1d(np.asarray(asked, np.float64)), names)
+        pool_betas = roots.solve(s.call, pool, levels(kl), names)
     else:
         pool_betas = np.broadcast_to(member_betas[:1], (len(W), member_betas.shape[1])).copy()
         if not (member_betas == member_betas[:1]).all():
             raise ValueError("betas differ between directions; wanted one list (B,) for an ensemble")
-    whole, (J, B) = s.weights(), (s.values.shape[1], pool_betas.shape[1])
+    gains = _gains(s, t, pool, W, member_betas, pool_betas)
+    return Ensembles(
+        weights=W, pool_betas=pool_betas, member_betas=member_betas, pool_kl=roots.kl_at(s.call, pool, pool_betas),
+        member_kl=roots.kl_at(s.call, t, member_betas), worst_member=gains["member_gain"].min(axis=0),
+        mixture_kl=_mixture_kl(s.weights(), t, W, member_betas), scale=scale,
+        directions=s.call.names, values=s.call.value_names, **gains, **s.counts(),
+    )  # fmt: skip
+
+
+def _gains(s: Scored, t: Floats, pool: Floats, W: Floats, member_betas: Floats, pool_betas: Floats) -> dict[str, Any]:
+    """Gains and errors of pools and mixtures (M, B, J), of members (K, B, J), and the first order."""
+    M, B, J = len(W), pool_betas.shape[1], s.values.shape[1]
     out: dict[str, Any] = {
-        n: np.empty((len(W), B, J)) for n in ("pool_gain", "pool_se", "mixture_gain", "mixture_se", "first_order")
+        n: np.empty((M, B, J)) for n in ("pool_gain", "pool_se", "mixture_gain", "mixture_se", "first_order")
     }
-    member = np.empty((t.shape[1], B, J))
+    out["member_gain"] = np.empty((t.shape[1], B, J))
     for j in range(J):
-        w, f = s.weights(j), s.weights(j).centre(s.value(j))
+        w = s.weights(j)
+        f = w.centre(s.value(j))
         k2 = np.asarray(w.mean(w.total((w.row * f)[:, None] * t)))
         for b in range(B):
-            single = np.stack([w.total(w.change(x, _inverse(member_betas[i, b]))[0] * f) for i, x in enumerate(t.T)], 1)
+            single, pooled = _moved(w, f, t, member_betas[:, b]), _moved(w, f, pool, pool_betas[:, b])
             mixed = single @ W.T
-            pooled = np.stack(
-                [w.total(w.change(x, _inverse(pool_betas[m, b]))[0] * f) for m, x in enumerate(pool.T)], 1
-            )
-            member[:, b, j] = w.mean(single)
+            out["member_gain"][:, b, j] = w.mean(single)
             out["mixture_gain"][:, b, j], out["mixture_se"][:, b, j] = w.mean(mixed), w.se(mixed)
             out["pool_gain"][:, b, j], out["pool_se"][:, b, j] = w.mean(pooled), w.se(pooled)
             with np.errstate(divide="ignore", invalid="ignore"):
                 out["first_order"][:, b, j] = (W @ k2) / pool_betas[:, b]
-    pool_kl = roots.kl_at(s.call, pool, pool_betas)
-    mixture_kl = np.empty((len(W), B))
-    for b in range(B):
-        p = np.stack([whole.tilt(x, _inverse(member_betas[i, b]))[0] for i, x in enumerate(t.T)], axis=1)
-        mixture_kl[:, b] = [_kl(whole, p @ row) for row in W]
-    return Ensembles(
-        weights=W, pool_betas=pool_betas, member_betas=member_betas, pool_kl=pool_kl, mixture_kl=mixture_kl,
-        member_gain=member, member_kl=roots.kl_at(s.call, t, member_betas), worst_member=member.min(axis=0),
-        scale=scale, directions=s.call.names, values=s.call.value_names, **out, **s.counts(),
-    )  # fmt: skip
+    return out
+
+
+def _moved(w: Weights, f: Floats, t: Floats, betas: Floats) -> Floats:
+    """Gain of a centred value in every prompt, (G, K)."""
+    return np.stack([w.total(w.change(x, _inverse(b))[0] * f) for x, b in zip(t.T, betas, strict=True)], axis=1)
+
+
+def _mixture_kl(w: Weights, t: Floats, W: Floats, betas: Floats) -> Floats:
+    out = np.empty((len(W), betas.shape[1]))
+    for b in range(betas.shape[1]):
+        p = np.stack([w.tilt(x, _inverse(beta))[0] for x, beta in zip(t.T, betas[:, b], strict=True)], axis=1)
+        out[:, b] = [_kl(w, p @ row) for row in W]
+    return out
 
 
 def _inverse(beta: float) -> float:
@@ -146,7 +158,7 @@ def _simplex(weights: ArrayLike, K: int) -> Floats:
     return W
 
 
-def _kl(w: Any, p: Floats) -> float:
+def _kl(w: Weights, p: Floats) -> float:
     """KL(p || w) of one policy on the rows."""
     alive = (p > 0.0) & (w.row > 0.0)
     log_ratio = np.log(np.where(alive, p, 1.0) / np.where(alive, w.row, 1.0))

@@ -1,4 +1,4 @@
-"""How a judge's quality grows with its pairs, and how a value's ceiling moves with the layer (theory 4)."""
+"""How a judge's quality grows with the pairs it is fitted on (theory, Details)."""
 
 from __future__ import annotations
 
@@ -8,51 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from clinometer import fit
 from clinometer.dump import Dump, open_dump
 from clinometer.results import Result
 from clinometer.theory._arrays import Floats
-from clinometer.theory._rows import levels, ratio, rows_at, scored
-from clinometer.theory.order import expected_max_normal
+from clinometer.theory._pairs import bradley_terry
+from clinometer.theory._rows import ratio, rows_at, scored
 
-__all__ = ["CeilingByLayer", "LearningCurve", "bradley_terry", "ceiling_by_layer", "learning_curve"]
-
-
-def bradley_terry(difference: Floats, prob: Floats, *, ridge: float = 1e-2) -> Floats:
-    """u minimising mean of -p log sig(z) - (1 - p) log sig(-z) + ridge tr(C)/(2 d) |u|^2, z = D u (theory 1, (5)).
-
-    C is the second moment of the differences (P, d). Newton with halving, in the rows' span where P < d, which the
-    ridge does not notice.
-    """
-    D, p = np.asarray(difference, np.float64), np.asarray(prob, np.float64)
-    P, d = D.shape
-    penalty = ridge * float((D * D).sum()) / max(P * d, 1)
-    if penalty == 0.0:
-        return np.zeros(d)
-    frame = None
-    if d > P:
-        frame, triangle = np.linalg.qr(D.T)
-        D = np.ascontiguousarray(triangle.T)
-    u = np.zeros(D.shape[1])
-
-    def loss(at: Floats) -> float:
-        z = D @ at
-        return float((np.logaddexp(0.0, z) - p * z).mean() + 0.5 * penalty * at @ at)
-
-    now = loss(u)
-    for _ in range(100):
-        s = 1.0 / (1.0 + np.exp(-np.clip(D @ u, -700.0, 700.0)))
-        gradient = D.T @ (s - p) / P + penalty * u
-        hessian = (D * (s * (1.0 - s))[:, None]).T @ D / P + penalty * np.eye(len(u))
-        step = np.linalg.solve(hessian, gradient)
-        size = 1.0
-        while (new := loss(u - size * step)) > now and size > 1e-10:
-            size *= 0.5
-        u, done = u - size * step, float(gradient @ step) <= 1e-14 * max(now, 1e-300)
-        now = min(now, new)
-        if done:
-            break
-    return u if frame is None else np.asarray(frame @ u)
+__all__ = ["LearningCurve", "learning_curve"]
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -177,88 +139,3 @@ def _held_out_correlations(s: Any, prompts: NDArray[np.int64], columns: NDArray[
         both = omega @ w.total((w.row * f)[:, None] * t)
         out[:, j] = ratio(both, np.sqrt((omega @ w.total(w.row * f * f)) * (omega @ w.total(w.row[:, None] * t * t))))
     return out
-
-
-@dataclass(frozen=True, repr=False, eq=False)
-class CeilingByLayer(Result):
-    """Encoding quality and the gain it allows, by layer and value (L, J).
-
-    `quality` is the out-of-fold within R^2 with `quality_ci` (L, J, 2), `correlation` the out-of-fold r; `ceiling`
-    (L, B, J) = r sd_s sqrt(2 KL) and `best_of` (L, M, J) = e_n r sd_s are Gaussian-world gains of a judge that reads
-    the layer that well, `oracle` (B, J) and `best_of_oracle` (M, J) the same for r = 1. `best` (J,) is a layer.
-    """
-
-    layers: tuple[Any, ...]
-    quality: Floats
-    quality_ci: Floats
-    correlation: Floats
-    ceiling: Floats
-    best_of: Floats
-    oracle: Floats
-    best_of_oracle: Floats
-    kl: Floats
-    n: NDArray[np.int64]
-    best: tuple[Any, ...]
-    values: tuple[str, ...]
-
-
-def ceiling_by_layer(
-    dump: Any, values: Any, layers: Any = None, *, kl: Any = None, n: Any = (4, 16), fits: Any = None, **options: Any
-) -> CeilingByLayer:
-    """Compare layers by how much of a value their directions hold, and by the gain that allows (theory 4, Cor 7).
-
-    The ceiling at matched KL is r sd_s sqrt(2 KL), monotone in rho within the same rows and prompts. r is the quality
-    of the fitted direction and lower than rho; if E[s | phi] is not linear a judge may exceed it.
-
-    Parameters
-    ----------
-    dump : a dump with several layers, or a mapping of name to dump
-    values : as in `clinometer.fit_value_direction`
-    layers : layers to compare; None takes all that the dump has
-    kl, n : KL levels and best-of-n sizes
-    fits : keyword arguments of `fit_value_direction`
-
-    Returns
-    -------
-    CeilingByLayer
-        Cost: one fit a layer.
-
-    Examples
-    --------
-    >>> import clinometer as cm
-    >>> world = cm.simulate(n_prompts=60, n_responses=8, dim=4, random_state=3)
-    >>> ceiling_by_layer({"only": world}, "s").ceiling.shape
-    (1, 4, 1)
-    """
-    sources = _sources(dump, layers)
-    asked, sizes = levels(kl), np.atleast_1d(np.asarray(n))
-    e = expected_max_normal(sizes)
-    found = [fit.fit_value_direction(d, values, **(fits or {}), **options).encoding_quality for d in sources.values()]
-    one = next(iter(sources.values()))
-    s = scored(one, np.zeros((1, one.dim)), values, **options)
-    sd = np.array([_spread(s, j) for j in range(s.values.shape[1])])
-    quality, r = (np.stack([getattr(q, name) for q in found]) for name in ("value", "r"))
-    line, names = np.sqrt(2.0 * asked)[:, None] * sd, tuple(sources)
-    top = np.argmax(np.where(np.isnan(quality), -np.inf, quality), axis=0)
-    return CeilingByLayer(
-        names, quality, np.stack([q.ci for q in found]), r, r[:, None, :] * line, r[:, None, :] * e[:, None] * sd,
-        line, e[:, None] * sd, asked, sizes, tuple(names[i] for i in top), s.call.value_names,
-    )  # fmt: skip
-
-
-def _sources(dump: Any, layers: Any) -> dict[Any, Any]:
-    if isinstance(dump, dict):
-        if not dump or layers is not None:
-            raise ValueError("dump is a mapping; wanted at least one entry and layers=None")
-        return {name: d if isinstance(d, Dump) else open_dump(d) for name, d in dump.items()}
-    if not isinstance(dump, Dump):
-        raise TypeError("dump: wanted a Dump with several layers, or a mapping of name to dump")
-    chosen = dump.layers if layers is None else list(layers)
-    if not chosen:
-        raise ValueError(f"{dump.name} names no layers; wanted layers=, or a mapping of name to dump")
-    return {layer: dump.select(layer=layer) for layer in chosen}
-
-
-def _spread(s: Any, j: int) -> float:
-    w = s.weights(j)
-    return float(np.sqrt(w.mean(w.total(w.row * w.centre(s.value(j)) ** 2))))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 import clinometer as cm
-from clinometer.theory.learning import bradley_terry
+from clinometer.theory._pairs import bradley_terry
 
 from .registry import Check, at_least, claim, near
 from .worlds import covariance, demeaned, generator, prompts, random_rows

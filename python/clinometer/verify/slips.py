@@ -131,7 +131,7 @@ def _() -> Check:
     "gamma is no result: judges fitted on labels of pure noise have |cosine| sqrt(2/(pi d)), d = 20 (mean of 200)",
 )
 def _() -> Check:
-    from clinometer.theory.learning import bradley_terry
+    from clinometer.theory._pairs import bradley_terry
 
     rng, cosines = generator(163), []
     for _fit in range(200):
