@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from clinometer.results import Result
 from clinometer.theory._arrays import Floats
-from clinometer.theory._rows import Weights, scored
+from clinometer.theory._rows import Weights, ratio, scored
 
 __all__ = ["Cumulants", "cumulants"]
 
@@ -44,6 +44,17 @@ class Cumulants(Result):
     n_dropped: int
     n_unlabelled: NDArray[np.int64]
     fit_status: tuple[str, ...]
+
+    @property
+    def z(self) -> Floats:
+        """k2 over its error (K, J): how sure the sign of the gain is at small tilts (theory 3, Cor 4)."""
+        return ratio(self.gain[:, 0], self.gain_se[:, 0])
+
+    @property
+    def verdict(self) -> NDArray[np.str_]:
+        """ "improves", "harms" or "undecided" (K, J): the sign of k2 if beyond 1.96 errors; at 0 k3 decides."""
+        with np.errstate(invalid="ignore"):
+            return np.where(self.z > 1.96, "improves", np.where(self.z < -1.96, "harms", "undecided"))
 
     def predict(self, betas: ArrayLike) -> Floats:
         """Gain to fourth order at each beta, [direction, beta, value]."""

@@ -12,7 +12,7 @@ from clinometer import _core
 from clinometer.inputs import run
 from clinometer.results import Result
 from clinometer.theory._arrays import Floats
-from clinometer.theory._rows import Scored, kl_terms, scored
+from clinometer.theory._rows import Scored, Weights, kl_terms, scored
 
 __all__ = ["Iteration", "drifting_projection", "iterate"]
 
@@ -87,7 +87,7 @@ def iterate(
     Returns
     -------
     Iteration
-        Cost: one pass over the dump, then T tilts of the scores; N T float64.
+        Cost: one pass over the dump, then T tilts of the scores; memory 8 N (K + 6).
 
     Examples
     --------
@@ -101,31 +101,54 @@ def iterate(
     if not isinstance(rebase, (bool, np.bool_)):
         raise TypeError(f"rebase is {rebase!r}, wanted True or False")
     s = scored(dump, directions, values, **options)
-    T, lam = _strengths(s, beta, rounds)
-    each = s.scores[:, [0] * T] if s.scores.shape[1] == 1 else s.scores
-    kept = np.ascontiguousarray(np.cumsum(each * lam, axis=1) if rebase else each * lam)
-    J = s.values.shape[1]
-    one = replace(s.call, progress=None)
-    out = run(one, [_core.Tilt(0, T, 0, J, np.ones((T, 1)), s.population.base == "reweight")], kept=kept)[0].finish()
-    step, falls = np.empty((T, J)), np.zeros(J, np.int64)
-    for j in range(J):
-        step[:, j], falls[j] = _steps(s, j, kept, each * lam, rebase)
+    lam = _strengths(s, beta, rounds)
     sizes = s.population.sizes
     stop_kl = float(np.log(np.median(sizes[sizes > 1])) / 2.0) if (sizes > 1).any() else 0.0
-    kl = out["kl"][:, 0]
-    beyond = np.flatnonzero(kl > stop_kl)
-    last = np.ascontiguousarray(kept[:, -1:])
-    limit = run(one, [_core.Tilt(0, 1, 0, J, np.zeros((1, 1)), False)], kept=last)[0].finish()["gain"][0, 0]
+    found = _rounds(s, lam, bool(rebase))
+    beyond = np.flatnonzero(found["kl"] > stop_kl)
     return Iteration(
-        gain=out["gain"][:, 0], gain_se=out["gain_se"][:, 0], step=step, kl=kl, kl_step=_between(s, kept, rebase, kl),
-        ess=out["ess"][:, 0], ess_min=out["ess_min"][:, 0], max_ratio=out["max_ratio"][:, 0],
-        limit=limit if rebase else np.full(J, np.nan), stop=int(beyond[0]) + 1 if beyond.size else None,
-        stop_kl=stop_kl, falls=falls, rebase=bool(rebase),
-        directions=s.call.names, values=s.call.value_names, **s.counts(),
+        stop=int(beyond[0]) + 1 if beyond.size else None, stop_kl=stop_kl, rebase=bool(rebase),
+        directions=s.call.names, values=s.call.value_names, **found, **s.counts(),
     )  # fmt: skip
 
 
-def _strengths(s: Scored, beta: ArrayLike, rounds: int | None) -> tuple[int, Floats]:
+FROM_TILT = ("gain", "gain_se", "kl", "ess", "ess_min", "max_ratio")
+
+
+def _rounds(s: Scored, lam: Floats, rebase: bool) -> dict[str, Any]:
+    """Every round in turn; only the policy before and the accumulated score are kept."""
+    weights = [s.weights(j) for j in range(s.values.shape[1])]
+    values = [w.centre(s.value(j)) for j, w in enumerate(weights)]
+    whole, total = s.weights(), np.zeros(len(s.scores))
+    before = np.zeros_like(total)
+    lists: dict[str, list[Any]] = {name: [] for name in (*FROM_TILT, "step", "kl_step")}
+    gains = [[np.zeros(w.p.n_prompts)] for w in weights]
+    for i, strength in enumerate(lam):
+        t = s.scores[:, min(i, s.scores.shape[1] - 1)] * strength
+        start = total if rebase else np.zeros_like(total)
+        lists["step"].append([_promised(w, f, start, t) for w, f in zip(weights, values, strict=True)])
+        total = start + t
+        tilted = _tilt(s, total, 1.0)
+        for name in FROM_TILT:
+            lists[name].append(tilted[name][0, 0])
+        now = whole.tilt(total, 1.0)[1]
+        lists["kl_step"].append(_between(whole, now, before if rebase else np.zeros_like(now)))
+        before = now
+        for w, f, g in zip(weights, values, gains, strict=True):
+            g.append(w.total(w.change(total, 1.0)[0] * f))
+    out: dict[str, Any] = {name: np.array(x) for name, x in lists.items()}
+    out["falls"] = np.array([_falls(w, np.stack(g, axis=1)) for w, g in zip(weights, gains, strict=True)], np.int64)
+    out["limit"] = _tilt(s, total, 0.0)["gain"][0, 0] if rebase else np.full(len(weights), np.nan)
+    return out
+
+
+def _tilt(s: Scored, t: Floats, beta: float) -> dict[str, Floats]:
+    state = _core.Tilt(0, 1, 0, s.values.shape[1], np.full((1, 1), beta), s.population.base == "reweight")
+    return dict(run(replace(s.call, progress=None), [state], kept=np.ascontiguousarray(t[:, None]))[0].finish())
+
+
+def _strengths(s: Scored, beta: ArrayLike, rounds: int | None) -> Floats:
+    """1/beta of every round."""
     betas, K = np.asarray(beta, np.float64), s.scores.shape[1]
     if betas.ndim > 1 or not (betas > 0.0).all() or betas.size == 0:
         raise ValueError(f"beta is {beta!r}; wanted numbers > 0, one or one a round")
@@ -136,37 +159,28 @@ def _strengths(s: Scored, beta: ArrayLike, rounds: int | None) -> tuple[int, Flo
         raise ValueError(f"rounds is {rounds} but there are {K} directions; wanted one direction or one a round")
     if betas.ndim and betas.size not in (1, T):
         raise ValueError(f"beta has {betas.size} entries for {T} rounds")
-    return T, np.broadcast_to(1.0 / betas, (T,))
+    return np.broadcast_to(1.0 / betas, (T,))
 
 
-def _steps(s: Scored, j: int, kept: Floats, each: Floats, rebase: bool) -> tuple[Floats, int]:
-    """First-order gain of every round from the policy it starts at, and the first round that turns down."""
-    w, T = s.weights(j), kept.shape[1]
-    f = w.centre(s.value(j))
-    promised, gains = np.empty(T), np.zeros((w.p.n_prompts, T + 1))
-    for i in range(T):
-        q = w.tilt(kept[:, i - 1], 1.0)[0] if i and rebase else w.row
-        t = each[:, i] - w.spread(w.total(q * each[:, i]))
-        promised[i] = w.mean(w.total(q * t * f) - w.total(q * t) * w.total(q * f))
-        gains[:, i + 1] = w.total(w.change(kept[:, i], 1.0)[0] * f)
-    drop = np.diff(gains, axis=1)
-    turned = np.flatnonzero(w.mean(drop) < -2.0 * np.nan_to_num(w.se(drop), nan=np.inf))
-    turned = turned[turned > 0] if turned.size and w.mean(drop)[0] >= 0.0 else turned[:0]
-    return promised, int(turned[0]) if turned.size else 0
+def _promised(w: Weights, f: Floats, start: Floats, t: Floats) -> float:
+    """Covariance of a value and the round's score under the policy the round starts from."""
+    q = w.tilt(start, 1.0)[0]
+    t = t - w.spread(w.total(q * t))
+    return float(w.mean(w.total(q * t * f)))
 
 
-def _between(s: Scored, kept: Floats, rebase: bool, kl: Floats) -> Floats:
-    """KL(pi_t || pi_(t-1)); with the reference kept it is KL(pi_t || pi0)."""
-    if not rebase:
-        return kl.copy()
-    w, out, before = s.weights(), np.empty(kept.shape[1]), np.zeros(len(kept))
-    previous = w.row
-    for i in range(kept.shape[1]):
-        p, now = w.tilt(kept[:, i], 1.0)
-        ratio = np.where(previous > 0.0, now - before, 0.0)
-        out[i] = w.mean(w.total(previous * kl_terms(ratio)))
-        before, previous = now, p
-    return out
+def _falls(w: Weights, gains: Floats) -> int:
+    """First round after which the mean of per-prompt gains (G, T + 1) drops, if its first round did not."""
+    change = np.diff(gains, axis=1)
+    mean, se = w.mean(change), np.nan_to_num(w.se(change), nan=np.inf)
+    turned = np.flatnonzero(mean < -2.0 * se)
+    return int(turned[0]) if turned.size and mean[0] >= 0.0 else 0
+
+
+def _between(w: Weights, now: Floats, before: Floats) -> float:
+    """KL of two policies given by their log-ratios to the first one."""
+    base = w.row * np.exp(before)
+    return float(w.mean(w.total(base * kl_terms(np.where(base > 0.0, now - before, 0.0)))))
 
 
 def drifting_projection(rounds: ArrayLike, *, step: float, start: float = 0.0, strength: float = 1.0) -> Floats:
