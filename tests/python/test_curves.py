@@ -295,8 +295,10 @@ def test_complementarity_is_multiple_correlation(same: bool) -> None:
     a, b, noise = rng.standard_normal((3, len(IDS)))
     s = a + 2.0 * b + noise + 10.0 * IDS
     b = 2.0 * a if same else b
-    table = np.column_stack([a, b])
-    found = theory.complementarity(table, [[1.0, 0.0]], [[0.0, 1.0]], s, prompt_ids=IDS, precision="double", draws=20)
+    found = theory.complementarity(a, b, s, prompt_ids=IDS, draws=20)
+    dump = cm.open_dump(np.column_stack([a, b]), prompt_ids=IDS, columns={"s": s})
+    again = theory.complementarity([1.0, 0.0], [[0.0, 1.0]], "s", dump=dump, precision="double", draws=20)
+    assert again.together[0] == pytest.approx(found.together[0])
 
     def demean(x: Floats) -> Floats:
         return x - np.array([x[g == IDS].mean() for g in IDS])

@@ -9,7 +9,7 @@ from scipy.stats import false_discovery_control
 
 import clinometer as cm
 from clinometer import theory
-from clinometer.theory import _store
+from clinometer.theory import _gauge, _store
 
 
 def world(unequal: bool = True) -> tuple[cm.Dump, np.ndarray, np.ndarray]:
@@ -18,8 +18,8 @@ def world(unequal: bool = True) -> tuple[cm.Dump, np.ndarray, np.ndarray]:
     return dump, values, np.random.default_rng(0).standard_normal((60, 9))
 
 
-@pytest.mark.parametrize("case", ["plain", "gaps", "shuffled", "clusters", "counts", "logprob", "offset"])
-def test_gains_and_errors_are_those_of_cross_covariance(case: str) -> None:
+@pytest.mark.parametrize("case", ["plain", "gaps", "shuffled", "clusters", "counts", "logprob", "offset", "blocks"])
+def test_gains_and_errors_are_those_of_cross_covariance(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     dump, values, u = world()
     options: dict[str, object] = {}
     rng = np.random.default_rng(1)
@@ -30,8 +30,10 @@ def test_gains_and_errors_are_those_of_cross_covariance(case: str) -> None:
     if case == "shuffled":
         order = rng.permutation(dump.n_rows)
         phi, ids, values = phi[order], ids[order], values[order]
-    if case == "clusters":
+    if case in ("clusters", "blocks"):
         options["clusters"] = np.arange(90) // 4
+    if case == "blocks":
+        monkeypatch.setattr(_gauge, "BLOCK", 64)
     if case == "counts":
         options |= {"base": "counts", "counts": rng.integers(0, 4, dump.n_rows) + (np.arange(dump.n_rows) % 3 == 0)}
         singles = np.flatnonzero(np.bincount(ids) == 1)

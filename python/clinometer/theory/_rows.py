@@ -19,8 +19,6 @@ from clinometer.theory._arrays import Floats
 
 __all__ = ["Scored", "Weights", "betas_of", "kl_terms", "levels", "ratio", "rows_at", "scored"]
 
-_RUN = 1 << 22
-
 
 @dataclass(frozen=True)
 class Weights:
@@ -211,8 +209,10 @@ def betas_of(call: Call, kept: Floats, betas: Any, kl: Any) -> Floats:
 
 
 def rows_at(dump: Any, rows: NDArray[np.int64]) -> Floats:
-    """Rows (m, d) of the dump in float64, in the order asked; consecutive ones are read together."""
+    """Rows (m, d) of the dump in float64, in the order asked; near and consecutive ones are read together."""
     rows = np.asarray(rows, np.int64)
+    if len(rows) and (low := int(rows.min())) + 4 * len(rows) > (high := int(rows.max())):
+        return np.asarray(dump.read(low, high + 1)[rows - low], np.float64)
     out = np.empty((len(rows), dump.dim))
     starts = np.flatnonzero(np.append(True, np.diff(rows) != 1)) if len(rows) else np.zeros(0, np.int64)
     for a, b in zip(starts.tolist(), [*starts[1:].tolist(), len(rows)], strict=True):

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from clinometer.directions import Scores
+from clinometer.dump import open_dump
 from clinometer.results import Result
 from clinometer.theory._arrays import Floats
 from clinometer.theory._bootstrap import correlations, interval, per_prompt_grams, resampled
@@ -38,8 +40,9 @@ class Complementarity(Result):
 
 
 def complementarity(
-    dump: Any, judge_a: Any, judge_b: Any, value: Any, *, draws: int = DRAWS, random_state: int = 0, **options: Any
-) -> Complementarity:
+    judge_a: Any, judge_b: Any, value: Any, *, dump: Any = None, draws: int = DRAWS, random_state: int = 0,
+    **options: Any,
+) -> Complementarity:  # fmt: skip
     """What a second judge adds to the best single one (theory, Details: complementarity).
 
     R^2 = c' V^-1 c / Var(s) with V the judges' within-prompt covariance and c their covariances with the value. Never
@@ -47,24 +50,31 @@ def complementarity(
 
     Parameters
     ----------
-    judge_a, judge_b : one direction, column or score each
-    value : one or more values
+    judge_a, judge_b : scores (N,) of every row; with `dump` also columns, directions or fits
+    value : array (N,) or (N, J); with `dump` also columns
+    dump : where names and directions are looked up; without it ``prompt_ids=`` says which rows go together
     draws, random_state : bootstrap over prompts for the interval
+    **options : base policy and pass options
 
     Returns
     -------
     Complementarity
-        Cost: two passes over the dump.
+        Cost: two passes over the dump, or none.
 
     Examples
     --------
     >>> import numpy as np
-    >>> t = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]])
-    >>> found = complementarity(t, [[1.0, 0.0]], [[0.0, 1.0]], t.sum(axis=1), prompt_ids=[0, 0, 0, 0])
+    >>> a, b = np.array([1.0, 0.0, -1.0, 0.0]), np.array([0.0, 1.0, 0.0, -1.0])
+    >>> found = complementarity(a, b, a + b, prompt_ids=[0, 0, 0, 0])
     >>> round(float(found.together[0]), 6), round(float(found.gain[0]), 4)
     (1.0, 0.2929)
     """
-    parts = [scored(dump, judge, value, **options) for judge in (judge_a, judge_b)]
+    judges = [judge_a, judge_b]
+    if dump is None:
+        judges = [j if isinstance(j, Scores) else Scores(j) for j in judges]
+        ids = next((j.prompt_ids for j in judges if j.prompt_ids is not None), options.pop("prompt_ids", None))
+        dump = open_dump(np.zeros((len(judges[0]), 1), np.float32), prompt_ids=ids)
+    parts = [scored(dump, judge, value, **options) for judge in judges]
     for name, part in zip(("judge_a", "judge_b"), parts, strict=True):
         if part.scores.shape[1] != 1:
             raise ValueError(f"{name} holds {part.scores.shape[1]} judges; wanted one")

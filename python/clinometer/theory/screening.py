@@ -79,8 +79,8 @@ def screen(
     Returns
     -------
     Screen
-        Memory: (2 + J) d^2 and (G + block) d float64, 17 J bytes a candidate of which 16 go to a temporary file beyond
-        256 MiB. Cost: one pass, then 2 (1 + J) M d^2 flops.
+        Memory: (1 + 2 J) d^2 float64, 32 MiB of rows and 17 J bytes a candidate, 16 of which go to a temporary file
+        beyond 256 MiB. Cost: one reading of the dump a value, then 4 J M d^2 flops.
 
     Examples
     --------
