@@ -196,9 +196,7 @@ def verify(args: argparse.Namespace) -> int:
     emit(args, [asdict(row) for row in rows])
     if args.output is not None:
         with open(args.output, "w", encoding="utf-8", newline="\n") as file:
-            file.write(
-                checks.markdown(rows, "# What the theory claims, measured\n\nWritten by `clinometer verify -o`.")
-            )
+            file.write(checks.markdown(rows, checks.heading()))
         written(args, args.output)
     if not args.json:
         print(checks.table(rows))

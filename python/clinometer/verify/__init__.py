@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from .registry import Row, claims, judged
 
-__all__ = ["Row", "markdown", "table", "verify"]
+__all__ = ["Row", "heading", "markdown", "table", "verify"]
 
 _WIDE = 104
 
@@ -61,19 +61,33 @@ def table(rows: Iterable[Row]) -> str:
     return "\n".join([*lines, "", _count(held)])
 
 
-def markdown(rows: Iterable[Row], heading: str = "") -> str:
+def markdown(rows: Iterable[Row], above: str = "") -> str:
     """The rows as a Markdown table, nothing cut."""
     held = list(rows)
 
     def cell(text: str) -> str:
         return text.replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*").replace("_", "\\_")
 
-    lines = [heading, ""] if heading else []
+    lines = [above, ""] if above else []
     lines += [_count(held), "", "| item | claim | measured | expected | verdict |", "| --- | --- | ---: | --- | --- |"]
     for row in held:
         cells = (cell(x) for x in (row.item, row.claim, row.measured, row.expected, row.verdict))
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def heading() -> str:
+    """What a page of the table says above it."""
+    import platform
+
+    import numpy
+    import scipy
+
+    from clinometer import __version__, _core
+
+    versions = f"clinometer {__version__} ({_core.isa()} kernels), Python {platform.python_version()}"
+    libraries = f"NumPy {numpy.__version__}, SciPy {scipy.__version__}"
+    return f"# What the theory claims, measured\n\nWritten by `clinometer verify -o FILE`: {versions}, {libraries}."
 
 
 def _count(rows: list[Row]) -> str:
