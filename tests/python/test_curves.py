@@ -114,6 +114,21 @@ def test_the_oracle_is_the_tilt_by_the_value_at_that_kl() -> None:
         )
     assert (found.oracle[None] >= found.gain).all()
     np.testing.assert_allclose(found.efficiency, found.gain / found.oracle)
+    np.testing.assert_allclose(found.regret, found.oracle[None] - found.gain, atol=1e-12)
+
+
+def test_the_error_of_the_regret_is_paired_by_prompt() -> None:
+    t, f = rows(13)
+    found = theory.gain_kl_frontier(t, [[1.0]], f[:, 0], kl=[0.1], prompt_ids=IDS, precision="double")
+    lam = brentq(lambda x: brute_tilt(f[:, 0], f[:, 0], x)[1] - 0.1, 1e-6, 1e3, xtol=1e-12)
+    lost = []
+    for x in range(len(SIZES)):
+        at, gain = x == IDS, []
+        for score, strength in ((f[:, 0], lam), (t[:, 0], 1.0 / found.betas[0, 0])):
+            p = np.exp(strength * (score[at] - score[at].max()))
+            gain.append(float((p / p.sum()) @ f[at, 0]))
+        lost.append(gain[0] - gain[1])
+    assert found.regret_se.item() == pytest.approx(np.std(lost, ddof=1) / np.sqrt(len(lost)), rel=1e-6)
 
 
 def test_no_policy_of_that_kl_beats_the_oracle() -> None:

@@ -33,6 +33,7 @@ U = np.array([[1.0, 0.0, 0.5], [0.0, 1.0, -1.0]])
 def quietly(f: Call, *args: Any, **options: Any) -> Any:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="kl: beyond what the rows can reach")
+        warnings.filterwarnings("ignore", message="iterate: the KL of round")
         return f(*args, **options)
 
 

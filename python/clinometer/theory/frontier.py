@@ -25,11 +25,12 @@ GRID = 24
 class GainKLFrontier(Result):
     """Gains at matched KL; axes are direction, KL level, value.
 
-    `gain`, `gain_se`, `efficiency` (gain over the oracle's) and `gaussian` (r sd_s sqrt(2 KL), what a Gaussian
-    world gives) are (K, B, J); `kl` (B,) is what was asked and `kl_reached` (K, B) what the rows allow; `oracle`,
-    `oracle_se`, `oracle_kl` are (B, J), the tilt by the value itself; `oracle_limit` and `oracle_kl_max` (J,) its
-    end at beta = 0. `curve` (K, L, J) holds the exact gains on an even grid of 1/beta, with `curve_kl` (K, L).
-    `shape` (K, J) says what the curve does; `peak_gain`, `peak_kl`, `drop`, `drop_se` are (K, J).
+    `gain`, `gain_se`, `efficiency` (gain over the oracle's), `gaussian` (r sd_s sqrt(2 KL), what a Gaussian world
+    gives), `regret` = oracle - gain and `regret_se`, paired by prompt, are (K, B, J); `kl` (B,) is what was asked and
+    `kl_reached` (K, B) what the rows allow; `oracle`, `oracle_se`, `oracle_kl` are (B, J), the tilt by the value
+    itself; `oracle_limit` and `oracle_kl_max` (J,) its end at beta = 0. `curve` (K, L, J) holds the exact gains on an
+    even grid of 1/beta, with `curve_kl` (K, L). `shape` (K, J) says what the curve does; `peak_gain`, `peak_kl`,
+    `drop`, `drop_se` are (K, J): where it turns and how far it goes back from there.
     """
 
     kl: Floats
@@ -38,6 +39,8 @@ class GainKLFrontier(Result):
     gain: Floats
     gain_se: Floats
     efficiency: Floats
+    regret: Floats
+    regret_se: Floats
     gaussian: Floats
     correlation: Floats
     oracle: Floats
@@ -126,6 +129,7 @@ def gain_kl_frontier(
     reached = state["kl"]
     line = correlation[:, None, :] * spread * np.sqrt(2.0 * reached)[:, :, None]
     best = np.stack([o[0] for o in oracle], axis=1)
+    regret = _regret(s, betas, np.stack([o[5] for o in oracle]))
     turns: dict[str, Any] = {name: np.stack([m[name] for m in moved]) for name in (*_TURN, "shape", "curve")}
     ends: dict[str, Any] = {
         "oracle": best, "oracle_se": np.stack([o[1] for o in oracle], axis=1),
@@ -134,7 +138,8 @@ def gain_kl_frontier(
     }  # fmt: skip
     return GainKLFrontier(
         kl=asked, kl_reached=reached, betas=betas, gain=state["gain"], gain_se=state["gain_se"],
-        efficiency=ratio(state["gain"], best[None]), gaussian=line, correlation=correlation,
+        efficiency=ratio(state["gain"], best[None]), regret=regret[0], regret_se=regret[1], gaussian=line,
+        correlation=correlation,
         curve_kl=np.stack([m["kl"] for m in moved]), kl_horizon=roots.horizon(call, s.scores),
         directions=call.names, values=call.value_names, **ends, **turns, **s.counts(),
     )  # fmt: skip
@@ -157,8 +162,24 @@ def _correlations(s: Scored) -> tuple[Floats, Floats]:
     return r, spread
 
 
-def _oracle(s: Scored, j: int, asked: Floats) -> tuple[Floats, Floats, Floats, float, float]:
-    """Gain, error and KL of the tilt by value j itself, and both ends of its curve."""
+def _regret(s: Scored, betas: Floats, oracle_betas: Floats) -> tuple[Floats, Floats]:
+    """Gain of the value's own tilt (J, B) less that of every judge (K, B), per prompt: means and errors (K, B, J)."""
+    shape = (*betas.shape, s.values.shape[1])
+    mean, se = np.empty(shape), np.empty(shape)
+    with np.errstate(divide="ignore"):
+        lam, oracle_lam = 1.0 / betas, 1.0 / oracle_betas
+    for j in range(shape[2]):
+        w, own = s.weights(j), s.value(j)
+        f = w.centre(own)
+        for b in range(shape[1]):
+            best = w.total(w.change(own, oracle_lam[j, b])[0] * f)
+            lost = [best - w.total(w.change(t, x)[0] * f) for t, x in zip(s.scores.T, lam[:, b], strict=True)]
+            mean[:, b, j], se[:, b, j] = w.mean(np.stack(lost, axis=1)), w.se(np.stack(lost, axis=1))
+    return mean, se
+
+
+def _oracle(s: Scored, j: int, asked: Floats) -> tuple[Floats, Floats, Floats, float, float, Floats]:
+    """Gain, error and KL of the tilt by value j itself, both ends of its curve, and the betas."""
     call, score = s.restricted(j)
     with warnings.catch_warnings():  # past the rows' reach the oracle is the mean of maxima, which is what is wanted
         warnings.filterwarnings("ignore", message="kl: beyond")
@@ -167,7 +188,7 @@ def _oracle(s: Scored, j: int, asked: Floats) -> tuple[Floats, Floats, Floats, f
     reweight = call.population.base == "reweight"
     out = run(call, [_core.Tilt(0, 1, 0, 1, every, reweight)], kept=score)[0].finish()
     gain, se, kl = out["gain"][0, :, 0], out["gain_se"][0, :, 0], out["kl"][0]
-    return gain[:-1], se[:-1], kl[:-1], float(gain[-1]), float(kl[-1])
+    return gain[:-1], se[:-1], kl[:-1], float(gain[-1]), float(kl[-1]), betas[0]
 
 
 def _grid(betas: Floats, sd: float) -> Floats:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -87,7 +88,8 @@ def iterate(
     Returns
     -------
     Iteration
-        Cost: one pass over the dump, then T tilts of the scores; memory 8 N (K + 6).
+        With a warning where a round goes beyond `stop_kl`. Cost: one pass over the dump, then T tilts of the scores;
+        memory 8 N (K + 6).
 
     Examples
     --------
@@ -106,6 +108,13 @@ def iterate(
     stop_kl = float(np.log(np.median(sizes[sizes > 1])) / 2.0) if (sizes > 1).any() else 0.0
     found = _rounds(s, lam, bool(rebase))
     beyond = np.flatnonzero(found["kl"] > stop_kl)
+    if beyond.size and s.population.base != "logprob":  # a fixed set of candidates has no draws to run out of
+        warnings.warn(
+            f"iterate: the KL of round {beyond[0] + 1} exceeds {stop_kl:.3g}, half the log of the median number of "
+            "responses; from there on these rows cannot tell the policy",
+            UserWarning,
+            stacklevel=2,
+        )
     return Iteration(
         stop=int(beyond[0]) + 1 if beyond.size else None, stop_kl=stop_kl, rebase=bool(rebase),
         directions=s.call.names, values=s.call.value_names, **found, **s.counts(),
