@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib import import_module
 
 __all__ = ["Check", "Claim", "Row", "at_least", "at_most", "claim", "claims", "judged", "near", "same"]
 
@@ -79,6 +80,10 @@ class Row:
 
 
 _CLAIMS: list[Claim] = []
+MODULES = (
+    "setup", "tilting", "improving", "ceilings", "spectral", "adversary", "relaxing", "plural", "programs",
+    "slips", "slips_later",
+)  # fmt: skip
 
 
 def claim(item: str, text: str) -> Callable[[Callable[[], Check]], Callable[[], Check]]:
@@ -93,25 +98,9 @@ def claim(item: str, text: str) -> Callable[[Callable[[], Check]], Callable[[], 
 
 def claims() -> Iterator[Claim]:
     """All claims, in the order of the theory: importing the modules fills the list."""
-    from . import (
-        adversary,
-        ceilings,
-        improving,
-        plural,
-        programs,
-        relaxing,
-        setup,
-        slips,
-        slips_later,
-        spectral,
-        tilting,
-    )
-
-    modules = (
-        setup, tilting, improving, ceilings, spectral, adversary, relaxing, plural, programs, slips, slips_later,
-    )  # fmt: skip
-    for module in modules:
-        yield from (c for c in _CLAIMS if c.measure.__module__ == module.__name__)
+    for name in MODULES:
+        module = import_module(f".{name}", __package__)
+        yield from [c for c in _CLAIMS if c.measure.__module__ == module.__name__]
 
 
 def judged(one: Claim, check: Check | None = None) -> Row:
