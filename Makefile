@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SOURCES := pyproject.toml CMakeLists.txt \
            $(shell find cpp python -type f ! -name '*.pyc' ! -name '*.so' ! -path '*/.*')
 
-.PHONY: demo test bench clean
+.PHONY: demo test bench verify clean
 
 demo: $(VENV)/.installed
 	$(BIN)/clinometer demo -o "$(CURDIR)/clinometer-demo.html"
@@ -17,6 +17,9 @@ test: $(VENV)/.tested
 # goes on where an interrupted run of the same code stopped
 bench: $(VENV)/.peers $(VENV)/.installed
 	$(BIN)/clinometer bench --resume --json-file benchmarks/results/.cells.json --output benchmarks/results
+
+verify: $(VENV)/.installed
+	$(BIN)/clinometer verify -o "$(CURDIR)/benchmarks/results/verify.md"
 
 clean:
 	rm -rf $(VENV) build

@@ -13,11 +13,13 @@ from .passes import covariance_projection, cross_covariance, moments, score, til
 
 if TYPE_CHECKING:
     from . import reference, stat, theory
+    from .comparing import compare
     from .cone import ConeResult, pareto_cone
     from .fit import DirectionFit, fit_value_direction
     from .fold import Fold
     from .plan import scan
     from .reporting import Report, report
+    from .responses import examples
     from .shards import merge
     from .simulation import simulate
 
@@ -25,8 +27,10 @@ __version__ = "0.1.0"
 
 # loaded at first use, so that importing the package costs little beyond NumPy
 _LAZY = {
+    "compare": "comparing",
     "ConeResult": "cone",
     "DirectionFit": "fit",
+    "examples": "responses",
     "fit_value_direction": "fit",
     "Fold": "fold",
     "merge": "shards",
@@ -51,9 +55,11 @@ __all__ = [
     "Fold",
     "Report",
     "Scores",
+    "compare",
     "covariance_projection",
     "cross_covariance",
     "errors",
+    "examples",
     "fit_value_direction",
     "merge",
     "moments",
