@@ -10,6 +10,7 @@
 #include <clinometer/statistics/weighted_rows.hpp>
 
 #include "bindings/bind.hpp"
+#include "bindings/lp.hpp"
 #include "bindings/scan.hpp"
 #include "kernels/table.hpp"
 
@@ -136,4 +137,5 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
   small_solves(m);
   instruction_sets(m);
   clinometer::bindings::bind_scan(m);
+  clinometer::bindings::bind_lp(m);
 }

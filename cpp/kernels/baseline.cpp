@@ -109,6 +109,7 @@ void tilt(const double* x, const double* w, const double* f, const std::int64_t*
 
 }  // namespace
 
+extern const LpTable lp_table;
 extern const Table table;
 const Table table = {
     "baseline",
@@ -120,6 +121,7 @@ const Table table = {
      project<double>,
      accumulate<double>,
      gram<double>},
-    tilt};
+    tilt,
+    &lp_table};
 
 }  // namespace clinometer::kernels::isa_baseline

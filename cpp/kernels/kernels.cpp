@@ -12,6 +12,7 @@
 
 namespace clinometer::kernels::CLINOMETER_ISA_NAMESPACE {
 
+extern const LpTable lp_table;
 extern const Table table;
 const Table table = {
     CLINOMETER_TEXT(CLINOMETER_LEVEL),
@@ -23,6 +24,7 @@ const Table table = {
      project<double>,
      accumulate<double>,
      gram<double>},
-    tilt};
+    tilt,
+    &lp_table};
 
 }  // namespace clinometer::kernels::CLINOMETER_ISA_NAMESPACE

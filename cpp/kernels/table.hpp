@@ -49,6 +49,45 @@ struct TiltSums {
   double* gain;           // (F, M) sum w expm1(l) f_j, f_j centred under w
 };
 
+/// A bounded game: max t with (M x)_i - g_i t >= 0, low <= x <= high and, if asked, sum x = 1 (theory 9).
+/// Interleaved by problem: element e of problem l stands at [e * lanes + l]. Entries of M are at most 1 in size.
+struct Game {
+  const double* m;     // (k, n)
+  const double* g;     // (k,) in [0, 1]; rows with g = 0 must hold at the start
+  const double* low;   // (n,)
+  const double* high;  // (n,), may be infinite with sum_to_one
+  std::int64_t k, n;
+  bool sum_to_one;
+  std::int64_t start;  // with sum_to_one: the column that holds all mass at first, or -1 to fill greedily
+  double* work;        // game_workspace(k, n) doubles for each problem
+  double* x;           // (n,) out
+  double* y;           // (k,) out: prices of the rows, sum g y = 1
+  double* y_low;       // (k,) out of solve_pairs: what rounding y to double dropped; may be null
+  std::int64_t* done;  // (lanes,) out: 1 where the method came to its end
+};
+constexpr std::int64_t game_workspace(std::int64_t k, std::int64_t n) {
+  return 2 * ((k + 1) * (n + 1) + 10 * (n + k + 4));  // twice: pairs of doubles may live here
+}
+
+/// Hot loops of the small games; `lanes` problems side by side, or one problem in double or in pairs.
+struct LpTable {
+  std::int64_t lanes;
+  void (*solve)(const Game& game);
+  void (*solve_one)(const Game& game);
+  void (*solve_pairs)(const Game& game);  // one problem in about 106 bits
+  /// rows = M x and columns = M' y in compensated arithmetic, (k,) and (n,), interleaved. Each is within
+  /// 2^-53 |result| + 2^-100 (n + 2)^2 sum |terms| of the truth.
+  void (*evaluate)(const double* m, std::int64_t k, std::int64_t n, const double* x, const double* y, double* rows,
+                   double* columns);
+  void (*evaluate_one)(const double* m, std::int64_t k, std::int64_t n, const double* x, const double* y, double* rows,
+                       double* columns);
+  /// min y' G y / 2 - sum y over y >= 0, (k, k) Grams with entries at most 1, interleaved; done = 0 where G
+  /// is singular on the way (to `floor` of a diagonal entry). work: 2 k (k + 4) doubles for each problem.
+  void (*min_norm)(const double* gram, std::int64_t k, double floor, double* work, double* y, std::int64_t* done);
+  /// prices (n,) = sum_i y_i m[i * stride + p] for p < n, in row order.
+  void (*price)(const double* m, std::int64_t stride, std::int64_t k, std::int64_t n, const double* y, double* prices);
+};
+
 struct Table {
   const char* name;
   LaneTable<float> f32;
@@ -60,6 +99,7 @@ struct Table {
   /// expm1(l) - l by its series sum_{m>=2} l^m / m!.
   void (*tilt)(const double* x, const double* w, const double* f, const std::int64_t* small, std::int64_t n,
                std::int64_t n_tilts, std::int64_t n_columns, TiltSums out);
+  const LpTable* lp;
 };
 
 /// The table in use: the widest level this CPU runs, or the one CLINOMETER_ISA names.

@@ -1,0 +1,45 @@
+// The games: arrays to pointers. Shapes are checked in Python; what would read out of bounds is checked here.
+#include <pybind11/numpy.h>
+#include <clinometer/lp/cone.hpp>
+
+#include "bindings/lp.hpp"
+
+namespace clinometer::bindings {
+namespace {
+
+namespace py = pybind11;
+using Array = py::array_t<double, py::array::c_style>;
+
+lp::Work work(int threads) {
+  return {threads, [] {
+            py::gil_scoped_acquire held;
+            if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+          }};
+}
+
+void want(bool good, const char* message) {
+  if (!good) throw py::value_error(message);
+}
+
+py::tuple cones(const Array& a, int threads) {
+  want(a.ndim() == 3 && a.shape(1) > 0 && a.shape(2) > 0, "lp_cones: wanted a (P, k, d)");
+  const py::ssize_t problems = a.shape(0), k = a.shape(1), d = a.shape(2);
+  py::array_t<std::int8_t> status(problems);
+  Array lower(problems), upper(problems), weights({problems, d}), dual({problems, k});
+  const lp::ConeResults out{reinterpret_cast<lp::Status*>(status.mutable_data()), lower.mutable_data(),
+                            upper.mutable_data(), weights.mutable_data(), dual.mutable_data()};
+  {
+    py::gil_scoped_release free;
+    lp::solve_cones(a.data(), problems, k, d, work(threads), out);
+  }
+  return py::make_tuple(status, lower, upper, weights, dual);
+}
+
+}  // namespace
+
+void bind_lp(py::module_& m) {
+  m.def("lp_cones", cones, py::arg("a"), py::arg("n_threads"),
+        "status, lower, upper, weights, dual of cones (P, k, d).");
+}
+
+}  // namespace clinometer::bindings

@@ -1,0 +1,16 @@
+// Proof that 0 is a convex combination of rows (Gordan): no direction has a positive product with all of them.
+#pragma once
+#include <cstdint>
+
+namespace clinometer::lp {
+
+/// Whether some lambda >= 0, lambda != 0 with lambda' A = 0 exactly is proved to exist near `guess` (+ `guess_low`,
+/// which may be null, its rounding). Two routes: weights of small rational ratios, summed without rounding; or a
+/// square system in the support whose solution is enclosed by a verified inverse. a is (k, d) with entries at most
+/// 1 in size; cost O(s^3) for a support of s rows.
+bool holds_origin(const double* a, std::int64_t k, std::int64_t d, const double* guess, const double* guess_low);
+
+/// Sign of sum_i (b_i + b_low_i) a_i without rounding (b_low may be null); 2 if a product leaves the range of doubles.
+int exact_sign(const double* a, std::int64_t stride, const double* b, const double* b_low, std::int64_t n);
+
+}  // namespace clinometer::lp
