@@ -1,6 +1,7 @@
 // The games: arrays to pointers. Shapes are checked in Python; what would read out of bounds is checked here.
 #include <pybind11/numpy.h>
 #include <clinometer/lp/cone.hpp>
+#include <clinometer/lp/gram_cone.hpp>
 
 #include "bindings/lp.hpp"
 
@@ -35,9 +36,25 @@ py::tuple cones(const Array& a, int threads) {
   return py::make_tuple(status, lower, upper, weights, dual);
 }
 
+py::tuple gram_cones(const Array& grams, int threads) {
+  want(grams.ndim() == 3 && grams.shape(1) > 0 && grams.shape(1) == grams.shape(2), "lp_gram_cones: wanted (P, k, k)");
+  const py::ssize_t problems = grams.shape(0), k = grams.shape(1);
+  py::array_t<std::int8_t> status(problems);
+  Array lower(problems), upper(problems), weights({problems, k});
+  const lp::GramConeResults out{reinterpret_cast<lp::Status*>(status.mutable_data()), lower.mutable_data(),
+                                upper.mutable_data(), weights.mutable_data()};
+  {
+    py::gil_scoped_release free;
+    lp::solve_gram_cones(grams.data(), problems, k, work(threads), out);
+  }
+  return py::make_tuple(status, lower, upper, weights);
+}
+
 }  // namespace
 
 void bind_lp(py::module_& m) {
+  m.def("lp_gram_cones", gram_cones, py::arg("grams"), py::arg("n_threads"),
+        "status, lower, upper, weights of cones from Grams (P, k, k).");
   m.def("lp_cones", cones, py::arg("a"), py::arg("n_threads"),
         "status, lower, upper, weights, dual of cones (P, k, d).");
 }

@@ -36,7 +36,7 @@ void evaluate(const double* m, std::int64_t k, std::int64_t n, const double* x, 
     for (std::int64_t j = 0; j < n; ++j) dot.add(load<K>(m + (i * n + j) * w), load<K>(x + j * w));
     keep<K>(rows + i * w, dot.sum + dot.error);
   }
-  for (std::int64_t j = 0; j < n; ++j) {
+  for (std::int64_t j = 0; j < n && columns != nullptr; ++j) {
     Compensated<typename K::Real> dot{none, none};
     for (std::int64_t i = 0; i < k; ++i) dot.add(load<K>(m + (i * n + j) * w), load<K>(y + i * w));
     keep<K>(columns + j * w, dot.sum + dot.error);

@@ -60,6 +60,8 @@ void min_norm(const double* gram, std::int64_t k, double floor, double* work, do
   const Doubles none{}, infinite = broadcast(__builtin_inf());
   for (std::int64_t i = 0; i < k * k; ++i) s.h[i] = loadu<double>(gram + i * kPace);
   for (std::int64_t i = 0; i < k; ++i) s.value[i] = broadcast(-1.0), s.inside[i] = Wide::Index{};
+  Doubles* const flat = at + k * (k + 4);
+  for (std::int64_t i = 0; i < k; ++i) flat[i] = none;
   auto open = ~Wide::Index{}, driving = Wide::Index{}, good = ~Wide::Index{};
   Wide::Index e{};
   Doubles risen{}, mass{};
@@ -94,7 +96,12 @@ void min_norm(const double* gram, std::int64_t k, double floor, double* work, do
       step = choose(sooner, ratio, step);
       stop = choose(sooner, index<Wide>(i), stop);
     }
+    // Flat to rounding and nothing in the way: the rows of this direction sum to nothing, which is the answer.
     const auto endless = open & ~less(step, infinite);
+    for (std::int64_t i = 0; i < k; ++i) {
+      const Doubles along = choose(equal(e, i), broadcast(1.0), choose(s.inside[i], s.column[i], none));
+      flat[i] = choose(endless, along, flat[i]);
+    }
     good = good & ~endless;
     open = open & ~endless;
     const Doubles move = choose(open, step, none);
@@ -112,8 +119,8 @@ void min_norm(const double* gram, std::int64_t k, double floor, double* work, do
     driving = open & ~full;
   }
   for (std::int64_t i = 0; i < k; ++i) {
-    const Doubles held = choose(s.inside[i] & less(none, s.value[i]), s.value[i], none);
-    storeu<double>(y + i * kPace, held);
+    const Doubles held = choose(good, choose(s.inside[i], s.value[i], none), flat[i]);
+    storeu<double>(y + i * kPace, choose(less(none, held), held, none));
   }
   for (int l = 0; l < kPace; ++l) done[l] = good[l] != 0 && open[l] == 0;
 }

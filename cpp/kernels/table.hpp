@@ -76,7 +76,7 @@ struct LpTable {
   void (*solve_one)(const Game& game);
   void (*solve_pairs)(const Game& game);  // one problem in about 106 bits
   /// rows = M x and columns = M' y in compensated arithmetic, (k,) and (n,), interleaved. Each is within
-  /// 2^-53 |result| + 2^-100 (n + 2)^2 sum |terms| of the truth.
+  /// 2^-53 |result| + 2^-100 (n + 2)^2 sum |terms| of the truth. columns may be null.
   void (*evaluate)(const double* m, std::int64_t k, std::int64_t n, const double* x, const double* y, double* rows,
                    double* columns);
   void (*evaluate_one)(const double* m, std::int64_t k, std::int64_t n, const double* x, const double* y, double* rows,

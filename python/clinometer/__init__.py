@@ -12,7 +12,7 @@ from .errors import CheckFailed, DumpChangedError, DumpError
 from .passes import covariance_projection, cross_covariance, moments, score, tilt, tilted_mean
 
 if TYPE_CHECKING:
-    from . import reference, stat, theory
+    from . import lp, reference, stat, theory
     from .cone import ConeResult, pareto_cone
     from .fit import DirectionFit, fit_value_direction
     from .fold import Fold, scan
@@ -25,12 +25,12 @@ __version__ = "0.1.0"
 _LAZY = {
     "ConeResult": "cone", "pareto_cone": "cone", "DirectionFit": "fit", "fit_value_direction": "fit",
     "Fold": "fold", "scan": "fold", "Report": "reporting", "report": "reporting", "simulate": "simulation",
-    "reference": "", "stat": "", "theory": "",
+    "lp": "", "reference": "", "stat": "", "theory": "",
 }  # fmt: skip
 
 __all__ = [
     "CheckFailed", "ConeResult", "DirectionFit", "Directions", "Dump", "DumpChangedError", "DumpError", "Fold",
-    "Report", "Scores", "covariance_projection", "cross_covariance", "errors", "fit_value_direction", "moments",
+    "Report", "Scores", "covariance_projection", "cross_covariance", "errors", "fit_value_direction", "lp", "moments",
     "open_dump", "pareto_cone", "reference", "report", "scan", "score", "simulate", "stat", "theory", "tilt",
     "tilted_mean", "write_dump",
 ]  # fmt: skip

@@ -25,6 +25,8 @@ __all__: list[str] = [
     "isa",
     "isa_available",
     "isa_select",
+    "lp_cones",
+    "lp_gram_cones",
     "non_finite_rows",
     "solve_ridge",
 ]
@@ -212,6 +214,20 @@ def isa_available() -> list[str]:
     """
 
 def isa_select(name: str) -> None: ...
+def lp_cones(
+    a: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], n_threads: typing.SupportsInt | typing.SupportsIndex
+) -> tuple:
+    """
+    status, lower, upper, weights, dual of cones (P, k, d).
+    """
+
+def lp_gram_cones(
+    grams: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], n_threads: typing.SupportsInt | typing.SupportsIndex
+) -> tuple:
+    """
+    status, lower, upper, weights of cones from Grams (P, k, k).
+    """
+
 def non_finite_rows(
     segments: list,
     dtype: typing.SupportsInt | typing.SupportsIndex,

@@ -1,0 +1,13 @@
+"""Small linear programs in batches, with witnesses anyone can evaluate (theory 8 and 9).
+
+Every answer carries `lower` from its weights and `upper` from its prices; the status is drawn from those two,
+evaluated in twice the working precision, and never from a solver's tolerance.
+"""
+
+from __future__ import annotations
+
+from .cone import cone
+from .gram_cone import gram_cone
+from .result import GramConeResult, LPResult
+
+__all__ = ["GramConeResult", "LPResult", "cone", "gram_cone"]
