@@ -1,6 +1,7 @@
 // The games: arrays to pointers. Shapes are checked in Python; what would read out of bounds is checked here.
 #include <pybind11/numpy.h>
 #include <clinometer/lp/cone.hpp>
+#include <clinometer/lp/ensemble.hpp>
 #include <clinometer/lp/gram_cone.hpp>
 
 #include "bindings/lp.hpp"
@@ -50,9 +51,41 @@ py::tuple gram_cones(const Array& grams, int threads) {
   return py::make_tuple(status, lower, upper, weights);
 }
 
+py::tuple as_tuple(const lp::EnsembleResult& r) {
+  py::array_t<std::int64_t> at(py::ssize_t(r.at.size()), r.at.data());
+  Array weight(py::ssize_t(r.weight.size()), r.weight.data()), dual(py::ssize_t(r.dual.size()), r.dual.data());
+  return py::make_tuple(int(r.status), r.lower, r.upper, r.violation, at, weight, dual, r.passes);
+}
+
+py::tuple ensemble(const Array& m, int threads) {
+  want(m.ndim() == 2 && m.shape(0) > 0 && m.shape(1) > 0, "lp_ensemble: wanted m (k, n)");
+  lp::EnsembleResult result;
+  {
+    py::gil_scoped_release free;
+    result = lp::solve_ensemble(m.data(), m.shape(1), m.shape(0), m.shape(1), work(threads));
+  }
+  return as_tuple(result);
+}
+
+py::tuple constrained(const Array& rows, const Array& tau, int threads) {
+  want(rows.ndim() == 2 && rows.shape(0) > 1 && rows.shape(1) > 0 && tau.ndim() == 1 &&
+           tau.shape(0) + 1 == rows.shape(0),
+       "lp_constrained: wanted rows (1 + k, n) and tau (k,)");
+  lp::EnsembleResult result;
+  {
+    py::gil_scoped_release free;
+    result = lp::solve_constrained(rows.data(), rows.shape(1), tau.shape(0), rows.shape(1), tau.data(), work(threads));
+  }
+  return as_tuple(result);
+}
+
 }  // namespace
 
 void bind_lp(py::module_& m) {
+  m.def("lp_ensemble", ensemble, py::arg("m"), py::arg("n_threads"),
+        "status, lower, upper, violation, columns, weights, dual, passes of the game m (k, n).");
+  m.def("lp_constrained", constrained, py::arg("rows"), py::arg("tau"), py::arg("n_threads"),
+        "The same for max c.w with M w >= tau; rows are c, then M.");
   m.def("lp_gram_cones", gram_cones, py::arg("grams"), py::arg("n_threads"),
         "status, lower, upper, weights of cones from Grams (P, k, k).");
   m.def("lp_cones", cones, py::arg("a"), py::arg("n_threads"),

@@ -203,6 +203,20 @@ int exact_sign(const double* a, std::int64_t stride, const double* b, const doub
   return sum.sign();
 }
 
+bool small_ratios(const std::vector<double>& weight, std::vector<double>& integer) {
+  std::vector<double> used, whole;
+  double largest = 0;
+  for (const double w : weight) largest = std::fmax(largest, w);
+  for (const double w : weight)
+    if (w > 1e-14 * largest) used.push_back(w / largest);
+  if (used.empty() || !as_integers(used, std::vector<double>(used.size(), 0), 1e-13, whole)) return false;
+  integer.assign(weight.size(), 0);
+  std::size_t next = 0;
+  for (std::size_t i = 0; i < weight.size(); ++i)
+    if (weight[i] > 1e-14 * largest) integer[i] = whole[next++];
+  return true;
+}
+
 bool holds_origin(const double* a, std::int64_t k, std::int64_t d, const double* guess, const double* guess_low) {
   const Support support = support_of(a, k, d, guess, guess_low);
   if (support.rows.empty()) return false;

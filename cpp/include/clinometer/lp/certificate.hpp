@@ -1,6 +1,7 @@
 // Proof that 0 is a convex combination of rows (Gordan): no direction has a positive product with all of them.
 #pragma once
 #include <cstdint>
+#include <vector>
 
 namespace clinometer::lp {
 
@@ -9,6 +10,9 @@ namespace clinometer::lp {
 /// square system in the support whose solution is enclosed by a verified inverse. a is (k, d) with entries at most
 /// 1 in size; cost O(s^3) for a support of s rows.
 bool holds_origin(const double* a, std::int64_t k, std::int64_t d, const double* guess, const double* guess_low);
+
+/// Non-negative weights as integers over one denominator below 2^52, where their ratios are that simple.
+bool small_ratios(const std::vector<double>& weight, std::vector<double>& integer);
 
 /// Sign of sum_i (b_i + b_low_i) a_i without rounding (b_low may be null); 2 if a product leaves the range of doubles.
 int exact_sign(const double* a, std::int64_t stride, const double* b, const double* b_low, std::int64_t n);
