@@ -8,7 +8,7 @@
 namespace clinometer::kernels::CLINOMETER_ISA_NAMESPACE {
 
 extern const LpTable lp_table;
-const LpTable lp_table = {kPace,          solve<Wide>,      solve<Single>, solve<Double>,
-                          evaluate<Wide>, evaluate<Single>, min_norm,      price};
+const LpTable lp_table = {kPace,    solve<Wide>, solve<Single>, solve<Double>, evaluate<Wide>, evaluate<Single>,
+                          min_norm, price,       scan};
 
 }  // namespace clinometer::kernels::CLINOMETER_ISA_NAMESPACE

@@ -43,8 +43,10 @@ void evaluate(const double* m, std::int64_t k, std::int64_t n, const double* x, 
   }
 }
 
-void price(const double* m, std::int64_t stride, std::int64_t k, std::int64_t n, const double* y, double* prices) {
+double price(const double* m, std::int64_t stride, std::int64_t k, std::int64_t n, const double* y, double* prices) {
   constexpr std::int64_t step = 4 * kPace;
+  Doubles high = broadcast(-__builtin_inf());
+  double top = -__builtin_inf();
   std::int64_t p = 0;
   for (; p + step <= n; p += step) {
     Doubles a{}, b{}, c{}, e{};
@@ -58,12 +60,43 @@ void price(const double* m, std::int64_t stride, std::int64_t k, std::int64_t n,
     }
     storeu<double>(prices + p, a), storeu<double>(prices + p + kPace, b);
     storeu<double>(prices + p + 2 * kPace, c), storeu<double>(prices + p + 3 * kPace, e);
+    high = larger(larger(a, b), larger(larger(c, e), high));
   }
   for (; p < n; ++p) {
     double sum = 0;
     for (std::int64_t i = 0; i < k; ++i) sum = multiply_add(y[i], m[i * stride + p], sum);
     prices[p] = sum;
+    top = sum > top ? sum : top;
   }
+  for (int l = 0; l < kPace; ++l) top = high[l] > top ? high[l] : top;
+  return top;
+}
+
+double scan(const double* row, std::int64_t n, double offset, double* least, double* size, double* top) {
+  Doubles big{}, high = broadcast(-__builtin_inf()), poison{};
+  const Doubles shift = broadcast(offset);
+  double bad = 0;
+  std::int64_t p = 0;
+  for (; p + kPace <= n; p += kPace) {
+    const Doubles x = loadu<double>(row + p), over = x - shift, held = loadu<double>(least + p);
+    big = larger(magnitude(x), big);
+    high = larger(x, high);
+    poison = poison + x * 0.0;
+    storeu<double>(least + p, over < held ? over : held);
+  }
+  for (int l = 0; l < kPace; ++l) {
+    *size = big[l] > *size ? big[l] : *size;
+    *top = high[l] > *top ? high[l] : *top;
+    bad += poison[l];
+  }
+  for (; p < n; ++p) {
+    const double x = row[p], over = x - offset, length = x < 0 ? -x : x;
+    *size = length > *size ? length : *size;
+    *top = x > *top ? x : *top;
+    bad += x * 0.0;
+    least[p] = over < least[p] ? over : least[p];
+  }
+  return bad;
 }
 
 }  // namespace

@@ -84,8 +84,12 @@ struct LpTable {
   /// min y' G y / 2 - sum y over y >= 0, (k, k) Grams with entries at most 1, interleaved; done = 0 where G
   /// is singular on the way (to `floor` of a diagonal entry). work: 2 k (k + 4) doubles for each problem.
   void (*min_norm)(const double* gram, std::int64_t k, double floor, double* work, double* y, std::int64_t* done);
-  /// prices (n,) = sum_i y_i m[i * stride + p] for p < n, in row order.
-  void (*price)(const double* m, std::int64_t stride, std::int64_t k, std::int64_t n, const double* y, double* prices);
+  /// prices (n,) = sum_i y_i m[i * stride + p] for p < n, in row order; returns the largest.
+  double (*price)(const double* m, std::int64_t stride, std::int64_t k, std::int64_t n, const double* y,
+                  double* prices);
+  /// least[p] = min(least[p], row[p] - offset); size and top the largest |row[p]| and row[p] so far. Returns a NaN
+  /// where the row holds NaN or Inf, else 0.
+  double (*scan)(const double* row, std::int64_t n, double offset, double* least, double* size, double* top);
 };
 
 struct Table {

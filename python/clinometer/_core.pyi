@@ -26,6 +26,8 @@ __all__: list[str] = [
     "isa_available",
     "isa_select",
     "lp_cones",
+    "lp_constrained",
+    "lp_ensemble",
     "lp_gram_cones",
     "non_finite_rows",
     "solve_ridge",
@@ -219,6 +221,22 @@ def lp_cones(
 ) -> tuple:
     """
     status, lower, upper, weights, dual of cones (P, k, d).
+    """
+
+def lp_constrained(
+    rows: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+    tau: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+    n_threads: typing.SupportsInt | typing.SupportsIndex,
+) -> tuple:
+    """
+    The same for max c.w with M w >= tau; rows are c, then M.
+    """
+
+def lp_ensemble(
+    m: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], n_threads: typing.SupportsInt | typing.SupportsIndex
+) -> tuple:
+    """
+    status, lower, upper, violation, columns, weights, dual, passes of the game m (k, n).
     """
 
 def lp_gram_cones(

@@ -71,14 +71,8 @@ void Columns::scan() {
     std::vector<double> least(std::size_t(count), kInfinite);
     for (std::int64_t i = 0; i < k_; ++i) {
       const double* const row = m_ + i * stride_ + begin;
-      double size = 0, top = -kInfinite, poison = 0;
-      for (std::int64_t p = 0; p < count; ++p) {
-        size = std::fabs(row[p]) > size ? std::fabs(row[p]) : size;
-        top = row[p] > top ? row[p] : top;
-        poison += row[p] * 0;
-        const double over = row[p] - offset_[i];
-        least[p] = over < least[p] ? over : least[p];
-      }
+      double size = 0, top = -kInfinite;
+      const double poison = kernels::active().lp->scan(row, count, offset_[i], least.data(), &size, &top);
       s.finite = s.finite && poison == 0;
       s.size.push_back(size);
       s.top.push_back(top);
@@ -132,9 +126,9 @@ std::vector<double> Columns::folded(const std::vector<double>& y, double& consta
   return out;
 }
 
-void Columns::chunk_prices(std::int64_t chunk, const std::vector<double>& y, double* prices) const {
+double Columns::chunk_prices(std::int64_t chunk, const std::vector<double>& y, double* prices) const {
   const std::int64_t begin = chunk * kChunk;
-  kernels::active().lp->price(m_ + begin, stride_, k_, std::min(kChunk, n_ - begin), y.data(), prices);
+  return kernels::active().lp->price(m_ + begin, stride_, k_, std::min(kChunk, n_ - begin), y.data(), prices);
 }
 
 double Columns::exact_price(const std::vector<double>& y, std::int64_t p, double& doubt_out) const {
@@ -158,13 +152,13 @@ Pass Columns::price(const std::vector<double>& y, double cutoff, std::int64_t mo
   std::vector<double> top(std::size_t(chunks), -kInfinite);
   parallel(chunks, work_, [&](std::int64_t c, int) {
     double prices[kChunk];
-    chunk_prices(c, by, prices);
+    top[c] = chunk_prices(c, by, prices) - constant;
+    if (!(top[c] > cutoff)) return;
     const std::int64_t begin = c * kChunk, count = std::min(kChunk, n_ - begin);
-    double above = cutoff, highest = -kInfinite;
+    double above = cutoff;
     std::vector<Priced>& list = found[c];
     for (std::int64_t p = 0; p < count; ++p) {
       const double price = prices[p] - constant;
-      highest = price > highest ? price : highest;
       if (!(price > above)) continue;
       list.push_back({begin + p, price});
       if (std::int64_t(list.size()) < 4 * most) continue;
@@ -172,7 +166,6 @@ Pass Columns::price(const std::vector<double>& y, double cutoff, std::int64_t mo
       above = std::max_element(list.begin(), list.end(), before)->price;  // the least of those kept
     }
     keep_best(list, most);
-    top[c] = highest;
   });
   Pass pass{{}, -kInfinite, 0};
   const double highest = *std::max_element(top.begin(), top.end());

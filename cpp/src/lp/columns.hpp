@@ -45,7 +45,7 @@ class Columns {
   void scan();
   void shrink();
   double exact_price(const std::vector<double>& y, std::int64_t p, double& doubt) const;
-  void chunk_prices(std::int64_t chunk, const std::vector<double>& y, double* prices) const;
+  double chunk_prices(std::int64_t chunk, const std::vector<double>& y, double* prices) const;
   std::vector<double> folded(const std::vector<double>& y, double& constant) const;
 
   const double* m_;

@@ -7,7 +7,9 @@ evaluated in twice the working precision, and never from a solver's tolerance.
 from __future__ import annotations
 
 from .cone import cone
+from .constrained import constrained
+from .ensemble import ensemble
 from .gram_cone import gram_cone
 from .result import GramConeResult, LPResult
 
-__all__ = ["GramConeResult", "LPResult", "cone", "gram_cone"]
+__all__ = ["GramConeResult", "LPResult", "cone", "constrained", "ensemble", "gram_cone"]

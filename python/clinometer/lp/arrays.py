@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["batch", "finite", "number_or_array", "real_array"]
+__all__ = ["batch", "factors", "finite", "number_or_array", "real_array", "table"]
 
 Floats = NDArray[np.float64]
 
@@ -31,6 +31,26 @@ def batch(name: str, value: Any, axes: str) -> tuple[Floats, bool]:
     if single:
         finite(name, rows)
     return (rows[None] if single else rows), single
+
+
+def table(name: str, value: Any) -> tuple[Floats, bool]:
+    """Like `batch` for (k, m) with many columns: whether they are finite is left to the pass that reads them."""
+    rows = real_array(name, value)
+    if rows.ndim not in (2, 3) or 0 in rows.shape[-2:]:
+        raise ValueError(f"{name} has shape {rows.shape}; wanted (k, m) or (P, k, m) with k and m at least 1")
+    return (rows[None], True) if rows.ndim == 2 else (rows, False)
+
+
+def factors(name: str, value: Any, count: int) -> Floats | None:
+    """Positive finite factors (count,), or None."""
+    if value is None:
+        return None
+    given = real_array(name, value)
+    if given.shape != (count,):
+        raise ValueError(f"{name} has shape {given.shape}; wanted ({count},)")
+    if not ((given > 0) & np.isfinite(given)).all():
+        raise ValueError(f"{name} holds a factor that is not positive and finite")
+    return given
 
 
 def finite(name: str, value: Floats) -> None:

@@ -175,7 +175,7 @@ def prompt_value(m: npt.ArrayLike, caps: npt.ArrayLike) -> Fraction:
     """
     rows, most = _exact(m), _exact([caps])[0]
     n = len(most)
-    shift = -min(0, *(min(row) for row in rows))
+    shift = -min([Fraction(0), *(min(row) for row in rows)])
     table: list[list[Rational]] = [[1, *(-y - shift for y in row)] for row in rows]
     table += [[0, *(int(i == j) for j in range(n))] for i in range(n)]
     table += [[0, *([1] * n)], [0, *([-1] * n)]]
