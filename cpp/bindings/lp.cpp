@@ -2,7 +2,9 @@
 #include <pybind11/numpy.h>
 #include <clinometer/lp/cone.hpp>
 #include <clinometer/lp/ensemble.hpp>
+#include <clinometer/lp/front.hpp>
 #include <clinometer/lp/gram_cone.hpp>
+#include <clinometer/lp/prompt.hpp>
 
 #include "bindings/lp.hpp"
 
@@ -79,9 +81,67 @@ py::tuple constrained(const Array& rows, const Array& tau, int threads) {
   return as_tuple(result);
 }
 
+using Indices = py::array_t<std::int64_t, py::array::c_style>;
+
+lp::Prompts prompts_of(const Array& values, const Indices& begin, const Array& weight, const double* scale) {
+  const bool shaped = values.ndim() == 2 && values.shape(1) > 0 && values.shape(1) <= 64 && begin.ndim() == 1 &&
+                      begin.shape(0) > 0 && weight.ndim() == 1 && weight.shape(0) == values.shape(0);
+  want(shaped && begin.at(0) == 0 && begin.at(begin.shape(0) - 1) == values.shape(0),
+       "prompts: wanted values (N, k), begin (G + 1,) from 0 to N and weight (N,)");
+  for (py::ssize_t g = 1; g < begin.shape(0); ++g) want(begin.at(g) > begin.at(g - 1), "prompts: begin must rise");
+  return {values.data(), begin.data(), weight.data(), scale, begin.shape(0) - 1, values.shape(1)};
+}
+
+Array variances(const Array& values, const Indices& begin, const Array& weight, int threads) {
+  const lp::Prompts prompts = prompts_of(values, begin, weight, nullptr);
+  Array out(prompts.k);
+  double* const to = out.mutable_data();
+  {
+    py::gil_scoped_release free;
+    lp::within_variances(prompts, work(threads), to);
+  }
+  return out;
+}
+
+py::tuple prompts(const Array& values, const Indices& begin, const Array& weight, const Array& scale, double bound,
+                  bool kl, int threads) {
+  want(scale.ndim() == 1 && values.ndim() == 2 && scale.shape(0) == values.shape(1), "lp_prompts: wanted scale (k,)");
+  const lp::Prompts given = prompts_of(values, begin, weight, scale.data());
+  py::array_t<std::int8_t> status(given.count);
+  Array lower(given.count), upper(given.count), dual({given.count, given.k}), weights(values.shape(0));
+  const lp::PromptResults out{reinterpret_cast<lp::Status*>(status.mutable_data()), lower.mutable_data(),
+                              upper.mutable_data(), dual.mutable_data(), weights.mutable_data()};
+  {
+    py::gil_scoped_release free;
+    if (kl) {
+      lp::solve_budget(given, bound, work(threads), out);
+    } else {
+      lp::solve_capped(given, bound, work(threads), out);
+    }
+  }
+  return py::make_tuple(status, lower, upper, dual, weights);
+}
+
+py::array_t<bool> front(const Array& points, int threads) {
+  want(points.ndim() == 2 && points.shape(1) > 0, "lp_front: wanted points (n, k)");
+  py::array_t<bool> keep(points.shape(0));
+  auto* const to = reinterpret_cast<std::uint8_t*>(keep.mutable_data());
+  {
+    py::gil_scoped_release free;
+    lp::pareto_front(points.data(), points.shape(0), points.shape(1), work(threads), to);
+  }
+  return keep;
+}
+
 }  // namespace
 
 void bind_lp(py::module_& m) {
+  m.def("lp_variances", variances, py::arg("values"), py::arg("begin"), py::arg("weight"), py::arg("n_threads"),
+        "Within-prompt variances (k,) of values (N, k).");
+  m.def("lp_prompts", prompts, py::arg("values"), py::arg("begin"), py::arg("weight"), py::arg("scale"),
+        py::arg("bound"), py::arg("kl"), py::arg("n_threads"),
+        "status, lower, upper, dual, weights of one game a prompt; bound is the ratio cap or the KL.");
+  m.def("lp_front", front, py::arg("points"), py::arg("n_threads"), "Points (n, k) that no other point dominates.");
   m.def("lp_ensemble", ensemble, py::arg("m"), py::arg("n_threads"),
         "status, lower, upper, violation, columns, weights, dual, passes of the game m (k, n).");
   m.def("lp_constrained", constrained, py::arg("rows"), py::arg("tau"), py::arg("n_threads"),

@@ -149,7 +149,7 @@ bool invert(std::vector<double> b, std::int64_t s, std::vector<double>& c) {
 
 /// The square system sum_i lambda_i (a_i, 1) = (0, 1) has one solution and it is positive: |I - C B| < 1 for an
 /// approximate inverse C, and the residual of the approximate solution bounds its distance from the true one.
-bool solution_is_positive(const double* a, std::int64_t d, const Support& support) {
+bool solution_is_positive(const double* a, std::int64_t d, const Support& support, double blur) {
   const std::int64_t s = std::int64_t(support.rows.size());
   if (std::int64_t(support.columns.size()) + 1 != s) return false;
   std::vector<double> b(std::size_t(s * s), 1), c;
@@ -166,7 +166,9 @@ bool solution_is_positive(const double* a, std::int64_t d, const Support& suppor
         sum += c[i * s + e] * b[e * s + j];
         size += std::fabs(c[i * s + e] * b[e * s + j]);
       }
-      row += std::fabs(sum) + slack * size;
+      double uncertain = 0;
+      for (std::int64_t e = 0; e + 1 < s && blur > 0; ++e) uncertain += std::fabs(c[i * s + e]) * blur;
+      row += std::fabs(sum) + slack * size + 2 * uncertain;
     }
     alpha = std::fmax(alpha, row);
   }
@@ -175,10 +177,11 @@ bool solution_is_positive(const double* a, std::int64_t d, const Support& suppor
   for (std::int64_t e = 0; e < s; ++e) {
     double sum = e + 1 == s ? -1 : 0, size = 1;
     for (std::int64_t i = 0; i < s; ++i) {
+      if (e + 1 < s) residual[e] += 2 * blur * std::fabs(c[i * s + s - 1]);
       sum += b[e * s + i] * c[i * s + s - 1];
       size += std::fabs(b[e * s + i] * c[i * s + s - 1]);
     }
-    residual[e] = std::fabs(sum) + slack * size;
+    residual[e] += std::fabs(sum) + slack * size;
   }
   double far = 0;
   for (std::int64_t i = 0; i < s; ++i) {
@@ -217,10 +220,12 @@ bool small_ratios(const std::vector<double>& weight, std::vector<double>& intege
   return true;
 }
 
-bool holds_origin(const double* a, std::int64_t k, std::int64_t d, const double* guess, const double* guess_low) {
+bool holds_origin(const double* a, std::int64_t k, std::int64_t d, const double* guess, const double* guess_low,
+                  double blur) {
   const Support support = support_of(a, k, d, guess, guess_low);
   if (support.rows.empty()) return false;
-  if (support.columns.empty() || solution_is_positive(a, d, support)) return true;
+  if (support.columns.empty() || solution_is_positive(a, d, support, blur)) return true;
+  if (blur > 0) return false;
   std::vector<double> integer;
   for (const double close : {1e-13, guess_low == nullptr ? 0.0 : 1e-26})
     if (close > 0 && as_integers(support.weight, support.low, close, integer) && sums_to_zero(a, d, support, integer))
