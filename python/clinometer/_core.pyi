@@ -28,7 +28,10 @@ __all__: list[str] = [
     "lp_cones",
     "lp_constrained",
     "lp_ensemble",
+    "lp_front",
     "lp_gram_cones",
+    "lp_prompts",
+    "lp_variances",
     "non_finite_rows",
     "solve_ridge",
 ]
@@ -239,11 +242,42 @@ def lp_ensemble(
     status, lower, upper, violation, columns, weights, dual, passes of the game m (k, n).
     """
 
+def lp_front(
+    points: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+    n_threads: typing.SupportsInt | typing.SupportsIndex,
+) -> numpy.typing.NDArray[numpy.bool]:
+    """
+    Points (n, k) that no other point dominates.
+    """
+
 def lp_gram_cones(
     grams: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], n_threads: typing.SupportsInt | typing.SupportsIndex
 ) -> tuple:
     """
     status, lower, upper, weights of cones from Grams (P, k, k).
+    """
+
+def lp_prompts(
+    values: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+    begin: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
+    weight: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+    scale: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+    bound: typing.SupportsFloat | typing.SupportsIndex,
+    kl: bool,
+    n_threads: typing.SupportsInt | typing.SupportsIndex,
+) -> tuple:
+    """
+    status, lower, upper, dual, weights of one game a prompt; bound is the ratio cap or the KL.
+    """
+
+def lp_variances(
+    values: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+    begin: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
+    weight: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+    n_threads: typing.SupportsInt | typing.SupportsIndex,
+) -> numpy.typing.NDArray[numpy.float64]:
+    """
+    Within-prompt variances (k,) of values (N, k).
     """
 
 def non_finite_rows(

@@ -9,7 +9,12 @@ from __future__ import annotations
 from .cone import cone
 from .constrained import constrained
 from .ensemble import ensemble
+from .front import pareto_front
 from .gram_cone import gram_cone
-from .result import GramConeResult, LPResult
+from .prompt import prompt
+from .result import GramConeResult, LPResult, PromptResult
 
-__all__ = ["GramConeResult", "LPResult", "cone", "constrained", "ensemble", "gram_cone"]
+__all__ = [
+    "GramConeResult", "LPResult", "PromptResult", "cone", "constrained", "ensemble", "gram_cone", "pareto_front",
+    "prompt",
+]  # fmt: skip

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..results import Result
 
-__all__ = ["STATUS", "GramConeResult", "LPResult", "named"]
+__all__ = ["STATUS", "GramConeResult", "LPResult", "PromptResult", "named"]
 
 Floats = NDArray[np.float64]
 # in the order of clinometer::lp::Status
@@ -65,6 +65,35 @@ class GramConeResult(Result):
     half_angle: Any
     lower: Any
     upper: Any
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class PromptResult(Result):
+    """One game for each of G prompts.
+
+    Attributes
+    ----------
+    status : (G,) "improvable", "blocked" (t = 0 is proved), "undecided", "invalid" (NaN or Inf in the prompt)
+    margin : (G,) t in within-prompt sd units, attained by the weights; equal to lower
+    dual : (G, k) prices of the values, in the simplex; NaN for a value that is constant in the prompt
+    weights : (N,) the policy q of each row of the dump; NaN for rows of dropped or invalid prompts
+    lower, upper : (G,) bounds of t
+    scale : (k,) the within-prompt sd of each value over all prompts
+    prompts : (G,) ids, in the order of the arrays
+    """
+
+    status: Any
+    margin: Floats
+    dual: Floats
+    weights: Floats
+    lower: Floats
+    upper: Floats
+    scale: Floats
+    prompts: NDArray[Any]
+    values: tuple[str, ...]
+    n_rows: int
+    n_prompts: int
+    n_dropped: int
 
 
 def named(codes: NDArray[np.int8], single: bool) -> Any:

@@ -157,7 +157,7 @@ def constrained_value(m: npt.ArrayLike, c: npt.ArrayLike, tau: npt.ArrayLike) ->
     >>> constrained_value([[1.0, 0.0]], [0.0, 1.0], [0.5])
     Fraction(1, 2)
     """
-    rows, floors, goal = _exact(m), _exact([tau])[0], _exact([c])[0]
+    rows, floors, goal = _exact(m), _exact(np.atleast_2d(tau))[0], _exact(np.atleast_2d(c))[0]
     n = len(goal)
     table: list[list[Rational]] = [[-y for y in row] for row in rows]
     table += [[1] * n, [-1] * n]
@@ -173,7 +173,7 @@ def prompt_value(m: npt.ArrayLike, caps: npt.ArrayLike) -> Fraction:
     >>> prompt_value([[1.0, -1.0]], [0.75, 1.0])
     Fraction(1, 2)
     """
-    rows, most = _exact(m), _exact([caps])[0]
+    rows, most = _exact(m), _exact(np.atleast_2d(caps))[0]
     n = len(most)
     shift = -min([Fraction(0), *(min(row) for row in rows)])
     table: list[list[Rational]] = [[1, *(-y - shift for y in row)] for row in rows]
