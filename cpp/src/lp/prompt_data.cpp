@@ -11,7 +11,6 @@ namespace clinometer::lp {
 namespace {
 
 constexpr std::int64_t kBatch = 1024;
-constexpr std::int64_t kMostRows = 64;
 
 }  // namespace
 
@@ -57,26 +56,13 @@ void read_game(const Prompts& p, std::int64_t at, PromptGame& game) {
   for (double& entry : game.m) entry *= factor;
 }
 
-Runs by_shape(const Prompts& p, const Work& work, const PromptResults& out) {
+Runs by_length(const Prompts& p) {
   Runs runs;
-  runs.key.assign(std::size_t(p.count), -1);
-  parallel((p.count + kBatch - 1) / kBatch, work, [&](std::int64_t batch, int) {
-    std::vector<std::int64_t> rows;
-    for (std::int64_t at = batch * kBatch; at < std::min(p.count, (batch + 1) * kBatch); ++at) {
-      if (!varying(p, at, rows)) {
-        stay(p, at, Status::invalid, out);
-      } else if (rows.empty()) {
-        stay(p, at, Status::blocked, out);
-      } else {
-        runs.key[at] = (p.begin[at + 1] - p.begin[at]) * (kMostRows + 1) + std::int64_t(rows.size());
-      }
-    }
-  });
-  for (std::int64_t at = 0; at < p.count; ++at)
-    if (runs.key[at] >= 0) runs.order.push_back(at);
-  const auto by_key = [&runs](std::int64_t a, std::int64_t b) { return runs.key[a] < runs.key[b]; };
-  if (!std::is_sorted(runs.order.begin(), runs.order.end(), by_key))
-    std::stable_sort(runs.order.begin(), runs.order.end(), by_key);
+  const auto length = [&p](std::int64_t at) { return p.begin[at + 1] - p.begin[at]; };
+  const auto shorter = [&length](std::int64_t a, std::int64_t b) { return length(a) < length(b); };
+  runs.resize(std::size_t(p.count));
+  std::iota(runs.begin(), runs.end(), std::int64_t{0});
+  if (!std::is_sorted(runs.begin(), runs.end(), shorter)) std::stable_sort(runs.begin(), runs.end(), shorter);
   return runs;
 }
 

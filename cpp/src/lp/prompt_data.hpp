@@ -1,4 +1,4 @@
-// A prompt's game in numbers: values centred, scaled, constant ones left out; and prompts of one shape together.
+// A prompt's game in numbers: values centred, scaled, constant ones left out; and prompts of one length together.
 #pragma once
 #include <clinometer/lp/prompt.hpp>
 #include <vector>
@@ -19,11 +19,9 @@ inline constexpr double kConstant = 1e-12;
 bool varying(const Prompts& prompts, std::int64_t at, std::vector<std::int64_t>& rows);
 void read_game(const Prompts& prompts, std::int64_t at, PromptGame& game);
 
-/// Prompts in runs of equal (n, varying values), each run in prompt order; invalid and empty ones are answered.
-struct Runs {
-  std::vector<std::int64_t> order, key;
-};
-Runs by_shape(const Prompts& prompts, const Work& work, const PromptResults& out);
+/// Prompts by length, in their order where lengths are equal.
+using Runs = std::vector<std::int64_t>;
+Runs by_length(const Prompts& prompts);
 
 /// t = 0 proved: the differences to one response hold the origin, with prices near `y`.
 bool nothing_improves(const Prompts& prompts, const PromptGame& game, const double* y);
