@@ -5,10 +5,10 @@
 namespace clinometer::kernels::CLINOMETER_ISA_NAMESPACE {
 namespace {
 
-void centre(const double* s, const double* w, const double* by, std::int64_t k, std::int64_t n, double* m,
+void centre(const double* s, const double* w, const double* by, std::int64_t k, std::int64_t n, double* m, double* blur,
             std::int64_t* exponent, std::int64_t* fine) {
   const Doubles none{}, infinite = broadcast(__builtin_inf());
-  Doubles largest{}, poison{};
+  Doubles largest{}, poison{}, offset{};
   auto good = ~Wide::Index{};
   for (std::int64_t j = 0; j < k; ++j) {
     Doubles low = infinite, high = none - infinite, mean{}, rest{};
@@ -23,9 +23,10 @@ void centre(const double* s, const double* w, const double* by, std::int64_t k, 
     for (std::int64_t i = 0; i < n; ++i)
       rest = rest + loadu<double>(w + i * kPace) * (loadu<double>(s + (i * k + j) * kPace) - mean);
     mean = mean + rest;  // what rounding left in the first mean
-    const Doubles size = larger(magnitude(low), magnitude(high)) * 1e-3, scale = broadcast(1 / by[j]);
+    const Doubles far = larger(magnitude(low), magnitude(high)), size = far * 1e-3, scale = broadcast(1 / by[j]);
     good = good & less(larger(size, scale) * 1e-12, high - low);
     const Doubles factor = broadcast(by[j]);
+    offset = larger(far * factor, offset);
     for (std::int64_t i = 0; i < n; ++i) {
       const Doubles entry = (loadu<double>(s + (i * k + j) * kPace) - mean) * factor;
       storeu<double>(m + (j * n + i) * kPace, entry);
@@ -36,6 +37,8 @@ void centre(const double* s, const double* w, const double* by, std::int64_t k, 
   good = good & (Wide::Index)(poison == none) & (Wide::Index)(biased > 200) & (Wide::Index)(biased < 1800);
   const Doubles factor = (Doubles)((Vec<std::uint64_t>)(2045 - choose(good, biased, Wide::Index{} + 1022)) << 52);
   for (std::int64_t e = 0; e < k * n; ++e) storeu<double>(m + e * kPace, loadu<double>(m + e * kPace) * factor);
+  // The mean after one correction, a difference and two products: within a few roundings of the largest value.
+  storeu<double>(blur, offset * factor * 0x1p-50);
   for (int l = 0; l < kPace; ++l) {
     exponent[l] = biased[l] - 1022;
     fine[l] = good[l] != 0;

@@ -19,14 +19,15 @@ struct Bench {
   std::vector<PromptGame> games;
   Aligned values, base, m, g, low, high, work, x, y, products, sums;
   std::vector<std::int64_t> done, exponent, fine;
-  std::vector<double> q, price, lower, upper;
+  std::vector<double> q, price, lower, upper, blur;
 };
 
 /// The values of up to `w` prompts of one length, centred in lanes; lanes beyond `count` repeat the first.
 void centred(const Prompts& p, const std::int64_t* at, std::int64_t count, std::int64_t w, Bench& b) {
   const std::int64_t n = p.begin[at[0] + 1] - p.begin[at[0]], k = p.k;
   b.values.reserve(n * k * w), b.base.reserve(n * w), b.m.reserve(k * n * w);
-  b.exponent.resize(std::size_t(w)), b.fine.resize(std::size_t(w)), b.price.resize(std::size_t(k));
+  b.exponent.resize(std::size_t(w)), b.fine.resize(std::size_t(w)), b.blur.resize(std::size_t(w)),
+      b.price.resize(std::size_t(k));
   for (std::int64_t l = 0; l < w; ++l) {
     const std::int64_t begin = p.begin[at[l < count ? l : 0]];
     const double *const from = p.values + begin * k, *const weight = p.weight + begin;
@@ -35,8 +36,8 @@ void centred(const Prompts& p, const std::int64_t* at, std::int64_t count, std::
     for (std::int64_t i = 0; i < n; ++i) base[i * w] = weight[i];
   }
   for (std::int64_t j = 0; j < k; ++j) b.price[j] = 1 / p.scale[j];
-  kernels::active().lp->centre(b.values.data(), b.base.data(), b.price.data(), k, n, b.m.data(), b.exponent.data(),
-                               b.fine.data());
+  kernels::active().lp->centre(b.values.data(), b.base.data(), b.price.data(), k, n, b.m.data(), b.blur.data(),
+                               b.exponent.data(), b.fine.data());
 }
 
 /// A prompt by itself, constant values left out; false if it is answered without a game.
@@ -81,7 +82,7 @@ class Capped {
       table_.settle(b.products.data(), b.sums.data(), b.x.data(), b.high.data(), b.y.data(), p_.k, n, b.lower.data(),
                     b.upper.data());
       for (std::int64_t l = 0; l < count; ++l) {
-        if (b.fine[l] && closed(b.lower[l], b.upper[l])) {
+        if (b.fine[l] && b.lower[l] > b.blur[l] && closed(b.lower[l], b.upper[l])) {
           write_lane(b, at[l], n, l, w);
         } else {
           slow.push_back(at[l]);
@@ -162,16 +163,17 @@ class Capped {
     play(b, game.k, game.n, 1);
     bounds(b, game, lower, upper);
     keep(b, game);
-    bool blocked = cap_ <= 1 || (!(lower > 0) && nothing_improves(p_, game, b.price.data()));
-    if (!blocked && !closed(lower, upper)) {
+    bool blocked = cap_ <= 1 || (!(lower > game.blur) && nothing_improves(p_, game, b.price.data()));
+    // Up to `blur` the game played may differ from the one the values define: a smaller margin proves nothing.
+    if (!blocked && !(lower > game.blur && closed(lower, upper))) {
       table_.solve_pairs(game_of(b, game.k, game.n));
       table_.evaluate_one(b.m.data(), game.k, game.n, b.x.data(), b.y.data(), b.products.data(), b.sums.data());
       bounds(b, game, sharper, bound);
       upper = std::min(upper, bound);
       if (sharper >= lower) lower = sharper, keep(b, game);
-      if (!(lower > 0)) blocked = nothing_improves(p_, game, b.y.data());
+      if (!(lower > game.blur)) blocked = nothing_improves(p_, game, b.y.data());
     }
-    const bool improvable = !blocked && lower > 0;
+    const bool improvable = !blocked && lower > game.blur;
     write(p_, game,
           blocked      ? Status::blocked
           : improvable ? Status::improvable
@@ -244,7 +246,7 @@ class Budget {
       least = std::min(least, b.products.data()[r * w + l]);
     }
     const double margin = std::sqrt(std::max(square, 0.0));
-    const bool improvable = least > 0x1p-50;
+    const bool improvable = least > 0x1p-50 + 2 * game.blur;
     const bool blocked = !improvable && nothing_improves(p_, game, b.price.data());
     const double lower = improvable ? std::min(least / margin, margin) : 0;
     write(p_, game,

@@ -37,7 +37,7 @@ void read_game(const Prompts& p, std::int64_t at, PromptGame& game) {
   const std::int64_t begin = p.begin[at];
   game.at = at, game.n = p.begin[at + 1] - begin, game.k = std::int64_t(game.rows.size());
   game.m.resize(std::size_t(game.k * game.n));
-  double largest = 0;
+  double largest = 0, offset = 0;
   for (std::int64_t r = 0; r < game.k; ++r) {
     const double* const value = p.values + begin * p.k + game.rows[r];
     double* const row = game.m.data() + r * game.n;
@@ -48,12 +48,14 @@ void read_game(const Prompts& p, std::int64_t at, PromptGame& game) {
     const double by = 1 / p.scale[game.rows[r]];
     for (std::int64_t i = 0; i < game.n; ++i) {
       row[i] = (value[i * p.k] - mean) * by;
+      offset = std::fmax(offset, std::fabs(value[i * p.k] * by));
       largest = std::fabs(row[i]) > largest ? std::fabs(row[i]) : largest;
     }
   }
   game.exponent = largest > 0 ? std::ilogb(largest) + 1 : 0;
   const double factor = std::ldexp(1.0, -game.exponent);
   for (double& entry : game.m) entry *= factor;
+  game.blur = offset * factor * 0x1p-50;
 }
 
 Runs by_length(const Prompts& p) {

@@ -8,6 +8,7 @@ namespace clinometer::lp {
 struct PromptGame {
   std::int64_t at = 0, n = 0, k = 0;  // k values that vary
   int exponent = 0;                   // entries of m are the game's over 2^exponent, at most 1 in size
+  double blur = 0;                    // what rounding may have done to an entry of m
   std::vector<std::int64_t> rows;     // which values these are
   std::vector<double> m;              // (k, n)
 };
