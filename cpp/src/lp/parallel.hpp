@@ -15,7 +15,8 @@ namespace clinometer::lp {
 /// Run task(index, worker) for index < count; worker < threads names the scratch space to use.
 template <class Task>
 void parallel(std::int64_t count, const Work& work, Task&& task) {
-  const int threads = int(std::clamp<std::int64_t>(work.threads, 1, std::max<std::int64_t>(count, 1)));
+  // A thread that would find fewer than four tasks costs more to start than it saves.
+  const int threads = int(std::clamp<std::int64_t>(work.threads, 1, std::max<std::int64_t>(count / 4, 1)));
   std::atomic<std::int64_t> next{0};
   std::atomic<bool> stop{false};
   std::exception_ptr error;

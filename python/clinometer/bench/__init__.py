@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from ..inputs import thread_count
 from .blas import Blas
 from .cases import DTYPES, KERNELS, cases
 from .limits import Limits, measure
@@ -46,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
         "clinometer bench", description="Measure the kernels on this machine, beside its limits and beside NumPy.",
         allow_abbrev=False,
     )  # fmt: skip
-    p.add_argument("kernels", nargs="*", metavar="KERNEL", help=f"default all of {', '.join(KERNELS)}")
+    p.add_argument("kernels", nargs="*", metavar="KERNEL", help=f"default all of {', '.join(KERNELS)}; or lp")
     p.add_argument("--rows", type=int, metavar="N", help=f"default 32768, with --quick 8192; whole prompts of {GROUP}")
     p.add_argument("--dim", type=int, metavar="D", help="default 512, with --quick 256")
     p.add_argument("--repeats", type=int, metavar="R", help="pairs per cell; default 3 to 15 by how long they take")
@@ -56,9 +57,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _check(args: argparse.Namespace) -> None:
-    unknown = [k for k in args.kernels if k not in KERNELS]
+    unknown = [k for k in args.kernels if k not in KERNELS and k != "lp"]
     if unknown:
-        raise ValueError(f"kernel {unknown[0]!r} is unknown, wanted some of {', '.join(KERNELS)}")
+        raise ValueError(f"kernel {unknown[0]!r} is unknown, wanted some of {', '.join(KERNELS)}, or lp by itself")
+    if "lp" in args.kernels and len(set(args.kernels)) > 1:
+        raise ValueError("lp has peers and a table of its own; wanted it by itself")
     for name in ("rows", "dim", "repeats"):
         given = getattr(args, name)
         if given is not None and given < 1:
@@ -67,9 +70,32 @@ def _check(args: argparse.Namespace) -> None:
         raise ValueError(f"--json-file: no directory {os.path.dirname(args.json_file)!r}")
 
 
-def _run(args: argparse.Namespace) -> int:
-    from ..inputs import thread_count
+def _run_lp(args: argparse.Namespace) -> int:
+    from .lp import lp_cases, render_lp, time_lp
 
+    repeats, done = args.repeats or (6 if args.quick else 9), []
+    for case in lp_cases(args.quick):
+        _progress(f"{case.kernel} {case.size} {case.peer_name}")
+        # HiGHS takes seconds on a game of 1e6 columns: three pairs of it
+        done.append(time_lp(case, min(repeats, 3) if case.one_game and not args.quick else repeats))
+    _progress("")
+    if args.json_file is not None:
+        record = [
+            {"kernel": c.kernel, "size": c.size, "peer": c.peer_name, "seconds": c.seconds, "target": c.target,
+             "peer_seconds": c.peer_seconds, "difference": c.difference, "verdict": c.verdict}
+            for c in done
+        ]  # fmt: skip
+        with open(args.json_file, "w", encoding="utf-8") as file:
+            json.dump({"machine": machine(thread_count(None)), "rows": record}, file, indent=1)
+    about = machine(thread_count(None))
+    print(f"{about['cpu']}, {about['threads']} threads, kernels {about['isa']}, Python {about['python']}\n")
+    print(render_lp(done))
+    return 0 if all(c.checked for c in done) else WRONG
+
+
+def _run(args: argparse.Namespace) -> int:
+    if "lp" in args.kernels:
+        return _run_lp(args)
     n, d = args.rows or (8192 if args.quick else 32768), args.dim or (256 if args.quick else 512)
     n = -(-n // GROUP) * GROUP
     threads = thread_count(None)
