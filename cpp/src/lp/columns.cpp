@@ -46,7 +46,7 @@ Columns::Columns(const double* m, std::int64_t stride, std::int64_t k, std::int6
   bool far = false;
   for (std::int64_t i = 0; i < k_; ++i) {
     const double size = largest_[i];
-    exponent_.push_back(size > 0 ? std::ilogb(size) + (offset_[i] != 0 ? 2 : 1) : 0);
+    exponent_.push_back(size > 0 ? exponent_of(size) + (offset_[i] != 0 ? 2 : 1) : 0);
     far = far || std::abs(exponent_.back()) > kFar;
   }
   given_ = exponent_;
@@ -103,8 +103,8 @@ void Columns::scan() {
 void Columns::shrink() {
   copy_.resize(std::size_t(k_ * n_));
   for (std::int64_t i = 0; i < k_; ++i) {
-    for (std::int64_t p = 0; p < n_; ++p) copy_[i * n_ + p] = std::ldexp(m_[i * stride_ + p], -exponent_[i]);
-    offset_[i] = std::ldexp(offset_[i], -exponent_[i]);
+    for (std::int64_t p = 0; p < n_; ++p) copy_[i * n_ + p] = scale_by(m_[i * stride_ + p], -exponent_[i]);
+    offset_[i] = scale_by(offset_[i], -exponent_[i]);
     exponent_[i] = 0;
   }
   m_ = copy_.data();
@@ -112,14 +112,14 @@ void Columns::shrink() {
 }
 
 double Columns::entry(std::int64_t i, std::int64_t p) const {
-  return std::ldexp(m_[i * stride_ + p] - offset_[i], -exponent_[i]);
+  return scale_by(m_[i * stride_ + p] - offset_[i], -exponent_[i]);
 }
 
 std::vector<double> Columns::folded(const std::vector<double>& y, double& constant) const {
   std::vector<double> out(y);
   Sum total;
   for (std::int64_t i = 0; i < k_; ++i) {
-    out[i] = std::ldexp(y[i], -exponent_[i]);
+    out[i] = scale_by(y[i], -exponent_[i]);
     total.add(out[i], offset_[i]);
   }
   constant = total.value();
@@ -134,7 +134,7 @@ double Columns::chunk_prices(std::int64_t chunk, const std::vector<double>& y, d
 double Columns::exact_price(const std::vector<double>& y, std::int64_t p, double& doubt_out) const {
   Sum sum;
   for (std::int64_t i = 0; i < k_; ++i) {
-    const double by = std::ldexp(y[i], -exponent_[i]);
+    const double by = scale_by(y[i], -exponent_[i]);
     sum.add(by, m_[i * stride_ + p]);
     sum.add(-by, offset_[i]);
   }
@@ -190,7 +190,7 @@ Pass Columns::price(const std::vector<double>& y, double cutoff, std::int64_t mo
 double Columns::product(std::int64_t i, const std::vector<std::int64_t>& at, const std::vector<double>& w,
                         double& doubt_out) const {
   Sum sum;
-  const double factor = std::ldexp(1.0, -exponent_[i]);
+  const double factor = scale_by(1.0, -exponent_[i]);
   for (std::size_t j = 0; j < at.size(); ++j) {
     sum.add(w[j], m_[i * stride_ + at[j]] * factor);
     sum.add(-w[j], offset_[i] * factor);

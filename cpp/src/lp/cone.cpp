@@ -89,7 +89,7 @@ class Cones {
   }
 
   double share(const Problem& p, std::int64_t i) const {
-    return std::ldexp(1.0, std::max(p.smallest - p.exponent[i], kFarthest));
+    return scale_by(1.0, std::max(p.smallest - p.exponent[i], kFarthest));
   }
 
   /// Lanes beyond `count` repeat the first problem.
@@ -135,7 +135,7 @@ class Cones {
     for (std::int64_t i = 0; i < k_; ++i) {
       const double least = b.one_products[i] - doubt(b.one_products[i], d_, mass);
       positive = positive && least > 0;
-      lower = std::min(lower, std::ldexp(least, p.exponent[i]));
+      lower = std::min(lower, scale_by(least, p.exponent[i]));
     }
     if (positive && (lower > p.lower || !p.improvable)) {
       // A product of 1e-320 may round to 0 in the given coordinates; its sign does not.
@@ -144,22 +144,22 @@ class Cones {
       p.v = b.one_x;
     }
     for (std::int64_t i = 0; i < k_; ++i) {
-      weight += std::ldexp(b.one_y[i], std::max(p.smallest - p.exponent[i], -1070));
+      weight += scale_by(b.one_y[i], std::max(p.smallest - p.exponent[i], -1070));
       size += b.one_y[i];
     }
     if (!(weight > 0)) return;
     double upper = 0;
     for (std::int64_t j = 0; j < d_; ++j) upper += std::fabs(b.one_sums[j]) + doubt(b.one_sums[j], k_, size);
-    upper = std::ldexp(upper / weight * (1 + 0x1p-50 * double(d_ + k_)), p.smallest);
+    upper = scale_by(upper / weight * (1 + 0x1p-50 * double(d_ + k_)), p.smallest);
     if (upper < p.upper || p.upper == std::numeric_limits<double>::infinity()) {
       p.upper = upper;
       for (std::int64_t i = 0; i < k_; ++i)
-        p.lambda[i] = std::ldexp(b.one_y[i], std::max(p.smallest - p.exponent[i], -1070)) / weight;
+        p.lambda[i] = scale_by(b.one_y[i], std::max(p.smallest - p.exponent[i], -1070)) / weight;
     }
   }
 
   bool settled(const Problem& p) const {
-    return p.improvable && p.upper - p.lower <= kGap * p.upper + std::ldexp(1e-15, p.smallest);
+    return p.improvable && p.upper - p.lower <= kGap * p.upper + scale_by(1e-15, p.smallest);
   }
 
   /// In pairs of doubles: in the given coordinates for the value, then with rows of one size for the sign.
@@ -192,17 +192,17 @@ class Cones {
       for (std::int64_t i = 0; i < k_; ++i) {
         const int e = p.smallest - p.exponent[i];
         if (e < -60) return false;
-        given[i] = std::ldexp(y[i], e);
-        if (y_low != nullptr) low[i] = std::ldexp(y_low[i], e);
-        for (std::int64_t j = 0; j < d_; ++j) rows[i * d_ + j] = std::ldexp(p.rows[i * d_ + j], -e);
+        given[i] = scale_by(y[i], e);
+        if (y_low != nullptr) low[i] = scale_by(y_low[i], e);
+        for (std::int64_t j = 0; j < d_; ++j) rows[i * d_ + j] = scale_by(p.rows[i * d_ + j], -e);
       }
       if (!holds_origin(rows.data(), k_, d_, given.data(), y_low == nullptr ? nullptr : low.data())) return false;
     }
     double weight = 0;
-    for (std::int64_t i = 0; i < k_; ++i) weight += std::ldexp(y[i], std::max(p.smallest - p.exponent[i], -1070));
+    for (std::int64_t i = 0; i < k_; ++i) weight += scale_by(y[i], std::max(p.smallest - p.exponent[i], -1070));
     if (!(weight > 0)) return false;
     for (std::int64_t i = 0; i < k_; ++i)
-      p.lambda[i] = std::ldexp(y[i], std::max(p.smallest - p.exponent[i], -1070)) / weight;
+      p.lambda[i] = scale_by(y[i], std::max(p.smallest - p.exponent[i], -1070)) / weight;
     p.blocked = true;
     p.upper = 0;
     return true;

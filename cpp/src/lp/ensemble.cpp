@@ -19,7 +19,7 @@ std::vector<double> in_simplex(const Columns& columns, const std::vector<double>
     if (y[i] > 0) least = std::min(least, columns.exponent(i));
   double total = 0;
   for (std::int64_t i = from; i < columns.k(); ++i) {
-    out.push_back(y[i] > 0 ? std::ldexp(y[i], std::max(least - columns.exponent(i), -1070)) : 0);
+    out.push_back(y[i] > 0 ? scale_by(y[i], std::max(least - columns.exponent(i), -1070)) : 0);
     total += out.back();
   }
   for (double& price : out) price /= total;
@@ -43,12 +43,12 @@ EnsembleResult solve_ensemble(const double* m, std::int64_t stride, std::int64_t
   if (smallest > largest) smallest = largest = 0;
   std::vector<double> g;
   for (std::int64_t i = 0; i < k; ++i)
-    g.push_back(columns.zero_row(i) ? 1 : std::ldexp(1.0, std::max(smallest - columns.exponent(i), kFarthest)));
+    g.push_back(columns.zero_row(i) ? 1 : scale_by(1.0, std::max(smallest - columns.exponent(i), kFarthest)));
   Generation game(columns, g);
   game.run();
   result.passes += game.passes;
   use(result, game);
-  result.lower = std::ldexp(game.lower, smallest), result.upper = std::ldexp(game.upper, smallest);
+  result.lower = scale_by(game.lower, smallest), result.upper = scale_by(game.upper, smallest);
   result.dual = in_simplex(columns, game.y, 0);
   bool positive = game.positive, blocked = game.not_positive;
   if (!positive && !blocked && smallest != largest) {
@@ -65,7 +65,7 @@ EnsembleResult solve_ensemble(const double* m, std::int64_t stride, std::int64_t
     // A value of exactly 0: prices that are ratios of small integers prove it, rounded ones do not.
     std::vector<double> whole;
     if (small_ratios(result.dual, whole)) {
-      for (std::int64_t i = 0; i < k; ++i) whole[i] = std::ldexp(whole[i], columns.exponent(i));
+      for (std::int64_t i = 0; i < k; ++i) whole[i] = scale_by(whole[i], columns.exponent(i));
       blocked = columns.none_positive(whole);
       ++result.passes;
       if (blocked) result.upper = 0;
@@ -110,10 +110,10 @@ EnsembleResult solve_constrained(const double* rows, std::int64_t stride, std::i
   result.passes += best.passes;
   use(result, best);
   result.violation = best.violation;
-  result.lower = std::ldexp(best.lower, columns.exponent(0));
-  result.upper = std::ldexp(best.upper, columns.exponent(0));
+  result.lower = scale_by(best.lower, columns.exponent(0));
+  result.upper = scale_by(best.upper, columns.exponent(0));
   for (std::int64_t i = 0; i < k; ++i)
-    result.dual[i] = std::ldexp(best.y[i + 1], columns.exponent(0) - columns.exponent(i + 1));
+    result.dual[i] = scale_by(best.y[i + 1], columns.exponent(0) - columns.exponent(i + 1));
   result.status = best.violation <= 1e-13 ? Status::optimal : Status::undecided;
   return result;
 }

@@ -56,8 +56,8 @@ bool alone(const Prompts& p, std::int64_t at, const PromptResults& out, PromptGa
 void write(const Prompts& p, const PromptGame& game, Status status, double lower, double upper, const double* y,
            const PromptResults& out) {
   out.status[game.at] = status;
-  out.lower[game.at] = std::ldexp(lower, game.exponent);
-  out.upper[game.at] = std::ldexp(upper, game.exponent);
+  out.lower[game.at] = scale_by(lower, game.exponent);
+  out.upper[game.at] = scale_by(upper, game.exponent);
   double total = 0;
   for (std::int64_t r = 0; r < game.k; ++r) total += y[r];
   for (std::int64_t j = 0; j < p.k; ++j) out.dual[game.at * p.k + j] = std::numeric_limits<double>::quiet_NaN();
@@ -120,8 +120,8 @@ class Capped {
   void write_lane(Bench& b, std::int64_t at, std::int64_t n, std::int64_t l, std::int64_t w) const {
     const double* const y = b.y.data() + l;
     out_.status[at] = Status::improvable;
-    out_.lower[at] = std::ldexp(b.lower[l], int(b.exponent[l]));
-    out_.upper[at] = std::ldexp(b.upper[l], int(b.exponent[l]));
+    out_.lower[at] = scale_by(b.lower[l], int(b.exponent[l]));
+    out_.upper[at] = scale_by(b.upper[l], int(b.exponent[l]));
     double total = 0;
     for (std::int64_t r = 0; r < p_.k; ++r) total += y[r * w];
     for (std::int64_t r = 0; r < p_.k; ++r) out_.dual[at * p_.k + r] = y[r * w] / total;

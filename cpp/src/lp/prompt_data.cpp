@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "src/lp/parallel.hpp"
+#include "src/lp/scaled.hpp"
 
 namespace clinometer::lp {
 namespace {
@@ -52,8 +53,8 @@ void read_game(const Prompts& p, std::int64_t at, PromptGame& game) {
       largest = std::fabs(row[i]) > largest ? std::fabs(row[i]) : largest;
     }
   }
-  game.exponent = largest > 0 ? std::ilogb(largest) + 1 : 0;
-  const double factor = std::ldexp(1.0, -game.exponent);
+  game.exponent = largest > 0 ? exponent_of(largest) + 1 : 0;
+  const double factor = scale_by(1.0, -game.exponent);
   for (double& entry : game.m) entry *= factor;
   game.blur = offset * factor * 0x1p-50;
 }
@@ -87,10 +88,10 @@ bool nothing_improves(const Prompts& p, const PromptGame& game, const double* y)
       largest = std::fmax(largest, std::fabs(gap));
     }
     if (!(largest > 0)) return false;
-    const int e = std::ilogb(largest) + 1;
-    for (std::int64_t i = 0; i < d; ++i) rows[r * d + i] = std::ldexp(rows[r * d + i], -e);
-    blur = std::fmax(blur, std::ldexp(lost, -e));
-    guess[r] = std::ldexp(y[r] / p.scale[j], e);
+    const int e = exponent_of(largest) + 1;
+    for (std::int64_t i = 0; i < d; ++i) rows[r * d + i] = scale_by(rows[r * d + i], -e);
+    blur = std::fmax(blur, scale_by(lost, -e));
+    guess[r] = scale_by(y[r] / p.scale[j], e);
   }
   return holds_origin(rows.data(), game.k, d, guess.data(), nullptr, blur);
 }

@@ -1,5 +1,6 @@
 // One problem's rows after exact powers of two: largest entry of each row in [1/2, 1).
 #pragma once
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <vector>
@@ -23,8 +24,17 @@ class Aligned {
   std::vector<double> storage_;
 };
 
-/// x 2^e, also where 2^e alone is out of range.
-inline double scale_by(double x, int e) { return std::ldexp(x, e); }
+/// x 2^e: ldexp, without its call where 2^e is a normal number.
+inline double scale_by(double x, int e) {
+  if (e < -1000 || e > 1000) return std::ldexp(x, e);
+  return x * std::bit_cast<double>(std::uint64_t(e + 1023) << 52);
+}
+
+/// ilogb of a positive finite number.
+inline int exponent_of(double x) {
+  const int biased = int(std::bit_cast<std::uint64_t>(x) >> 52);
+  return biased == 0 ? std::ilogb(x) : biased - 1023;
+}
 
 enum class Rows { fine, zero, invalid };
 
@@ -46,13 +56,13 @@ inline Rows scale_rows(const double* a, std::int64_t k, std::int64_t d, double* 
       exponent[i] = 0;
       continue;
     }
-    const int e = std::ilogb(largest) + 1;
+    const int e = exponent_of(largest) + 1;
     exponent[i] = e;
     if (e > -1000 && e < 1000) {
-      const double factor = std::ldexp(1.0, -e);
+      const double factor = scale_by(1.0, -e);
       for (std::int64_t j = 0; j < d; ++j) scaled[i * d + j] = a[i * d + j] * factor;
     } else {
-      for (std::int64_t j = 0; j < d; ++j) scaled[i * d + j] = std::ldexp(a[i * d + j], -e);
+      for (std::int64_t j = 0; j < d; ++j) scaled[i * d + j] = scale_by(a[i * d + j], -e);
     }
   }
   return kind;
