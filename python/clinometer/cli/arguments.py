@@ -104,6 +104,14 @@ def _parser() -> argparse.ArgumentParser:
     _tilting(tilt)
     tilt.add_argument("--betas", nargs="+", type=float, metavar="B", help="instead of --kl")
     tilt.add_argument("--adjust", metavar="NAME", help="column partialled out of the scores inside prompts")
+    pareto = add("pareto", "Best direction, best mixture of constitutions, and what floors cost.", commands.pareto)
+    _dump(pareto)
+    _judges(pareto)
+    pareto.add_argument("--value", action="append", default=[], metavar="NAME", help=VALUES)
+    pareto.add_argument("--clusters", metavar="NAME", help="column that groups prompts for the bootstrap")
+    pareto.add_argument("--bootstrap", type=int, default=500, metavar="B", help="replicates, default 500")
+    pareto.add_argument("--seed", type=int, default=0)
+    _json(pareto)
     commands_.add_parser("bench", help="Measure the kernels on this machine.", add_help=False)
     return parser
 

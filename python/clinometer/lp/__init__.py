@@ -11,10 +11,11 @@ from .constrained import constrained
 from .ensemble import ensemble
 from .front import pareto_front
 from .gram_cone import gram_cone
+from .pareto import ParetoResult, pareto
 from .prompt import prompt
 from .result import GramConeResult, LPResult, PromptResult
 
 __all__ = [
-    "GramConeResult", "LPResult", "PromptResult", "cone", "constrained", "ensemble", "gram_cone", "pareto_front",
-    "prompt",
+    "GramConeResult", "LPResult", "ParetoResult", "PromptResult", "cone", "constrained", "ensemble", "gram_cone",
+    "pareto", "pareto_front", "prompt",
 ]  # fmt: skip
