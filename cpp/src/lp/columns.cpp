@@ -12,7 +12,7 @@ namespace clinometer::lp {
 namespace {
 
 constexpr std::int64_t kChunk = 8192;
-constexpr std::int64_t kFirst = 128;  // chunks that each offer their best column at the start
+constexpr std::int64_t kFirst = 512;  // columns to start with, spread over the chunks
 constexpr int kFar = 400;             // exponents beyond this are taken out of the data itself
 constexpr double kInfinite = std::numeric_limits<double>::infinity();
 
@@ -33,6 +33,20 @@ void keep_best(std::vector<Priced>& list, std::int64_t most) {
   if (std::int64_t(list.size()) <= most) return;
   std::nth_element(list.begin(), list.begin() + most, list.end(), before);
   list.resize(std::size_t(most));
+}
+
+/// Up to `most` of the largest price - constant above `above`.
+void collect(const double* prices, std::int64_t begin, std::int64_t count, double constant, double above,
+             std::int64_t most, std::vector<Priced>& list) {
+  for (std::int64_t p = 0; p < count; ++p) {
+    const double price = prices[p] - constant;
+    if (!(price > above)) continue;
+    list.push_back({begin + p, price});
+    if (std::int64_t(list.size()) < 4 * most) continue;
+    keep_best(list, most);
+    above = std::max_element(list.begin(), list.end(), before)->price;  // the least of those kept
+  }
+  keep_best(list, most);
 }
 
 }  // namespace
@@ -60,10 +74,10 @@ void Columns::scan() {
   struct Seen {
     std::vector<double> size, top;
     std::vector<std::int64_t> top_at;
-    double best = -kInfinite;
-    std::int64_t best_at = 0;
+    std::vector<Priced> best;
     bool finite = true;
   };
+  const std::int64_t each = std::max<std::int64_t>(1, kFirst / chunks), group = (chunks + kFirst - 1) / kFirst;
   std::vector<Seen> seen(std::size_t(chunks), Seen{});
   parallel(chunks, work_, [&](std::int64_t c, int) {
     Seen& s = seen[c];
@@ -78,20 +92,18 @@ void Columns::scan() {
       s.top.push_back(top);
       s.top_at.push_back(s.finite ? begin + (std::find(row, row + count, top) - row) : begin);
     }
-    for (std::int64_t p = 0; p < count && s.finite; ++p)
-      if (least[p] > s.best) s.best = least[p], s.best_at = begin + p;
+    if (s.finite) collect(least.data(), begin, count, 0, -kInfinite, each, s.best);
   });
   std::vector<std::int64_t> top(std::size_t(k_), 0);
   std::vector<double> height(std::size_t(k_), -kInfinite);
-  const std::int64_t group = std::max<std::int64_t>(1, (chunks + kFirst - 1) / kFirst);
   for (std::int64_t c = 0; c < chunks; ++c) {
     finite_ = finite_ && seen[c].finite;
     for (std::int64_t i = 0; i < k_; ++i) {
       largest_[i] = std::max(largest_[i], seen[c].size[i]);
       if (seen[c].top[i] > height[i]) height[i] = seen[c].top[i], top[i] = seen[c].top_at[i];
     }
-    if (c % group == 0) first_.push_back(seen[c].best_at);
-    if (seen[c].best > seen[first_.back() / kChunk].best) first_.back() = seen[c].best_at;
+    if (c % group == 0)
+      for (const Priced& column : seen[c].best) first_.push_back(column.at);
   }
   for (std::int64_t i = 0; i < k_; ++i) largest_[i] = std::max(largest_[i], std::fabs(offset_[i]));
   first_.insert(first_.end(), top.begin(), top.end());
@@ -154,18 +166,7 @@ Pass Columns::price(const std::vector<double>& y, double cutoff, std::int64_t mo
     double prices[kChunk];
     top[c] = chunk_prices(c, by, prices) - constant;
     if (!(top[c] > cutoff)) return;
-    const std::int64_t begin = c * kChunk, count = std::min(kChunk, n_ - begin);
-    double above = cutoff;
-    std::vector<Priced>& list = found[c];
-    for (std::int64_t p = 0; p < count; ++p) {
-      const double price = prices[p] - constant;
-      if (!(price > above)) continue;
-      list.push_back({begin + p, price});
-      if (std::int64_t(list.size()) < 4 * most) continue;
-      keep_best(list, most);
-      above = std::max_element(list.begin(), list.end(), before)->price;  // the least of those kept
-    }
-    keep_best(list, most);
+    collect(prices, c * kChunk, std::min(kChunk, n_ - c * kChunk), constant, cutoff, most, found[c]);
   });
   Pass pass{{}, -kInfinite, 0};
   const double highest = *std::max_element(top.begin(), top.end());
