@@ -12,6 +12,7 @@
 #include <clinometer/statistics/weighted_rows.hpp>
 
 #include "bindings/bind.hpp"
+#include "bindings/lp.hpp"
 #include "bindings/probe.hpp"
 #include "bindings/scan.hpp"
 #include "kernels/table.hpp"
@@ -164,4 +165,5 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
   instruction_sets(m);
   clinometer::bindings::bind_scan(m);
   clinometer::bindings::bind_probes(m);
+  clinometer::bindings::bind_lp(m);
 }

@@ -179,7 +179,8 @@ constexpr LaneTable<L> lane_table() {
 
 }  // namespace
 
+extern const LpTable lp_table;
 extern const Table table;
-const Table table = {"baseline", lane_table<float>(), lane_table<double>(), tilt, exponentials, nullptr, nullptr, nullptr};
+const Table table = {"baseline", lane_table<float>(), lane_table<double>(), tilt, exponentials, nullptr, nullptr, nullptr, &lp_table};
 
 }  // namespace clinometer::kernels::isa_baseline

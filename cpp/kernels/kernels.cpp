@@ -26,6 +26,7 @@ constexpr LaneTable<L> lane_table() {
 
 }  // namespace
 
+extern const LpTable lp_table;
 extern const Table table;
 const Table table = {CLINOMETER_TEXT(CLINOMETER_LEVEL),
                      lane_table<float>(),
@@ -34,6 +35,7 @@ const Table table = {CLINOMETER_TEXT(CLINOMETER_LEVEL),
                      exponentials,
                      tilt_batch,
                      cumulant_batch,
-                     mid_ranks};
+                     mid_ranks,
+                     &lp_table};
 
 }  // namespace clinometer::kernels::CLINOMETER_ISA_NAMESPACE

@@ -6,14 +6,16 @@
 #include <cstdint>
 
 #ifndef CLINOMETER_LEVEL
-#error "define CLINOMETER_LEVEL as avx2, avx512 or neon"
+#error "define CLINOMETER_LEVEL as baseline, avx2, avx512 or neon"
 #endif
 #define CLINOMETER_JOIN_(a, b) a##b
 #define CLINOMETER_JOIN(a, b) CLINOMETER_JOIN_(a, b)
 #define CLINOMETER_ISA_NAMESPACE CLINOMETER_JOIN(isa_, CLINOMETER_LEVEL)
+#define CLINOMETER_BYTES_baseline 16
 #define CLINOMETER_BYTES_avx2 32
 #define CLINOMETER_BYTES_avx512 64
 #define CLINOMETER_BYTES_neon 16
+#define CLINOMETER_REGISTERS_baseline 16
 #define CLINOMETER_REGISTERS_avx2 16
 #define CLINOMETER_REGISTERS_avx512 32
 #define CLINOMETER_REGISTERS_neon 32

@@ -83,6 +83,58 @@ constexpr std::int64_t tilt_sums(std::int64_t J) { return 6 + 3 * J + J * (J + 1
 /// Per value k2, k3, k4 by omega; d, d o of the unbiased covariance; pairs.
 constexpr std::int64_t cumulant_sums(std::int64_t J) { return 5 * J + J * (J + 1) / 2; }
 
+/// A bounded game: max t with (M x)_i - g_i t >= 0, low <= x <= high and, if asked, sum x = 1 (theory 9).
+/// Interleaved by problem: element e of problem l stands at [e * lanes + l]. Entries of M are at most 1 in size.
+struct Game {
+  const double* m;     // (k, n)
+  const double* g;     // (k,) in [0, 1]; rows with g = 0 must hold at the start
+  const double* low;   // (n,)
+  const double* high;  // (n,), may be infinite with sum_to_one
+  std::int64_t k, n;
+  bool sum_to_one;
+  std::int64_t start;  // with sum_to_one: the column that holds all mass at first, or -1 to fill greedily
+  double* work;        // game_workspace(k, n) doubles for each problem
+  double* x;           // (n,) out
+  double* y;           // (k,) out: prices of the rows, sum g y = 1
+  double* y_low;       // (k,) out of solve_pairs: what rounding y to double dropped; may be null
+  std::int64_t* done;  // (lanes,) out: 1 where the method came to its end
+};
+constexpr std::int64_t game_workspace(std::int64_t k, std::int64_t n) {
+  return 2 * ((k + 1) * (n + 1) + 10 * (n + k + 4));  // twice: pairs of doubles may live here
+}
+
+/// Hot loops of the small games; `lanes` problems side by side, or one problem in double or in pairs.
+struct LpTable {
+  std::int64_t lanes;
+  void (*solve)(const Game& game);
+  void (*solve_one)(const Game& game);
+  void (*solve_pairs)(const Game& game);  // one problem in about 106 bits
+  /// rows = M x and columns = M' y in compensated arithmetic, (k,) and (n,), interleaved. Each is within
+  /// 2^-53 |result| + 2^-100 (n + 2)^2 sum |terms| of the truth. columns may be null.
+  void (*evaluate)(const double* m, std::int64_t k, std::int64_t n, const double* x, const double* y, double* rows,
+                   double* columns);
+  void (*evaluate_one)(const double* m, std::int64_t k, std::int64_t n, const double* x, const double* y, double* rows,
+                       double* columns);
+  /// min y' G y / 2 - sum y over y >= 0, (k, k) Grams with entries at most 1, interleaved; done = 0 where G
+  /// is singular on the way (to `floor` of a diagonal entry). work: 2 k (k + 4) doubles for each problem.
+  void (*min_norm)(const double* gram, std::int64_t k, double floor, double* work, double* y, std::int64_t* done);
+  /// Games of prompts, interleaved: m (k, n) = (s - mean) * by * 2^-exponent from values s (n, k) under weights w (n,),
+  /// largest entry in [1/2, 1); blur bounds the rounding of its entries. fine[l] = 0 where a value is constant to 1e-12 on the support, not finite or out of
+  /// range: such a prompt is for the slow road.
+  void (*centre)(const double* s, const double* w, const double* by, std::int64_t k, std::int64_t n, double* m,
+                 double* blur, std::int64_t* exponent, std::int64_t* fine);
+  /// Bounds of capped games from `evaluate`: lower = min of rows, upper = max over the capped simplex of the columns by
+  /// the threshold that x suggests (any threshold is valid), both rounded outward.
+  void (*settle)(const double* rows, const double* columns, const double* x, const double* high, const double* y,
+                 std::int64_t k, std::int64_t n, double* lower, double* upper);
+  /// prices (n,) = sum_i y_i m[i * stride + p] for p < n, in row order; returns the largest.
+  double (*price)(const double* m, std::int64_t stride, std::int64_t k, std::int64_t n, const double* y,
+                  double* prices);
+  /// least[p] = min(least[p], row[p] - offset); size and top the largest |row[p]| and row[p] so far. Returns a NaN
+  /// where the row holds NaN or Inf, else 0.
+  double (*scan)(const double* row, std::int64_t n, double offset, double* least, double* size, double* top);
+};
+
 struct Table {
   const char* name;
   LaneTable<float> f32;
@@ -101,6 +153,7 @@ struct Table {
   void (*cumulant_batch)(const TiltBatch&);
   /// out[i * stride]: mid-rank of f_i under w, less 1/2; n^2 steps. Null at baseline too.
   void (*mid_ranks)(const double* f, const double* w, std::int64_t n, float* out, std::int64_t stride);
+  const LpTable* lp;
 };
 
 /// The table in use: the widest level this CPU runs, or the one CLINOMETER_ISA names.

@@ -12,7 +12,7 @@ from .errors import CheckFailed, DumpChangedError, DumpError
 from .passes import covariance_projection, cross_covariance, moments, score, tilt, tilted_mean
 
 if TYPE_CHECKING:
-    from . import reference, stat, theory
+    from . import lp, reference, stat, theory
     from .comparing import compare
     from .cone import ConeResult, pareto_cone
     from .fit import DirectionFit, fit_value_direction
@@ -33,6 +33,7 @@ _LAZY = {
     "examples": "responses",
     "fit_value_direction": "fit",
     "Fold": "fold",
+    "lp": "",
     "merge": "shards",
     "pareto_cone": "cone",
     "reference": "",
@@ -61,6 +62,7 @@ __all__ = [
     "errors",
     "examples",
     "fit_value_direction",
+    "lp",
     "merge",
     "moments",
     "open_dump",

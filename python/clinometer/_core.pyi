@@ -25,6 +25,13 @@ __all__: list[str] = [
     "isa",
     "isa_available",
     "isa_select",
+    "lp_cones",
+    "lp_constrained",
+    "lp_ensemble",
+    "lp_front",
+    "lp_gram_cones",
+    "lp_prompts",
+    "lp_variances",
     "non_finite_rows",
     "probe_exp",
     "probe_exp_values",
@@ -222,6 +229,67 @@ def isa_available() -> list[str]:
     """
 
 def isa_select(name: str) -> None: ...
+def lp_cones(
+    a: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], n_threads: typing.SupportsInt | typing.SupportsIndex
+) -> tuple:
+    """
+    status, lower, upper, weights, dual of cones (P, k, d).
+    """
+
+def lp_constrained(
+    rows: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+    tau: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+    n_threads: typing.SupportsInt | typing.SupportsIndex,
+) -> tuple:
+    """
+    The same for max c.w with M w >= tau; rows are c, then M.
+    """
+
+def lp_ensemble(
+    m: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], n_threads: typing.SupportsInt | typing.SupportsIndex
+) -> tuple:
+    """
+    status, lower, upper, violation, columns, weights, dual, passes of the game m (k, n).
+    """
+
+def lp_front(
+    points: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+    n_threads: typing.SupportsInt | typing.SupportsIndex,
+) -> numpy.typing.NDArray[numpy.bool]:
+    """
+    Points (n, k) that no other point dominates.
+    """
+
+def lp_gram_cones(
+    grams: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], n_threads: typing.SupportsInt | typing.SupportsIndex
+) -> tuple:
+    """
+    status, lower, upper, weights of cones from Grams (P, k, k).
+    """
+
+def lp_prompts(
+    values: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+    begin: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
+    weight: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+    scale: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+    bound: typing.SupportsFloat | typing.SupportsIndex,
+    kl: bool,
+    n_threads: typing.SupportsInt | typing.SupportsIndex,
+) -> tuple:
+    """
+    status, lower, upper, dual, weights of one game a prompt; bound is the ratio cap or the KL.
+    """
+
+def lp_variances(
+    values: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+    begin: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
+    weight: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+    n_threads: typing.SupportsInt | typing.SupportsIndex,
+) -> numpy.typing.NDArray[numpy.float64]:
+    """
+    Within-prompt variances (k,) of values (N, k).
+    """
+
 def non_finite_rows(
     segments: list,
     dtype: typing.SupportsInt | typing.SupportsIndex,

@@ -50,7 +50,9 @@ def _tilt_stage(p: Problem, n_threads: int | None, within: bool = True) -> Resul
     table = _table(p)
 
     def stage() -> tuple[Any, Any, Any]:
-        return _three(run(prepared, [_core.Tilt(0, p.k, 0, p.values.shape[1], table, False, True)], kept=kept)[0].finish())
+        return _three(
+            run(prepared, [_core.Tilt(0, p.k, 0, p.values.shape[1], table, False, True)], kept=kept)[0].finish()
+        )
 
     return stage
 

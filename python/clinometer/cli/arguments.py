@@ -113,6 +113,14 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("--only", nargs="+", metavar="ITEM", help="items such as T3 or 11.9")
     verify.add_argument("-o", "--output", metavar="FILE.md", help="write the table as Markdown")
     _json(verify)
+    pareto = add("pareto", "Best direction, best mixture of constitutions, and what floors cost.", commands.pareto)
+    _dump(pareto)
+    _judges(pareto)
+    pareto.add_argument("--value", action="append", default=[], metavar="NAME", help=VALUES)
+    pareto.add_argument("--clusters", metavar="NAME", help="column that groups prompts for the bootstrap")
+    pareto.add_argument("--bootstrap", type=int, default=500, metavar="B", help="replicates, default 500")
+    pareto.add_argument("--seed", type=int, default=0)
+    _json(pareto)
     commands_.add_parser("bench", help="Measure the kernels on this machine.", add_help=False)
     return parser
 

@@ -12,7 +12,7 @@ import numpy as np
 from . import sharding
 from .output import emit, written
 
-__all__ = ["bench", "complete_judges", "demo", "inspect", "report", "score", "tilt", "verify"]
+__all__ = ["bench", "complete_judges", "demo", "inspect", "pareto", "report", "score", "tilt", "verify"]
 
 DEMO_JUDGES = ("judge/kind", "judge/honest")
 DEMO_VALUES = ("helpful", "-harm", "positive")
@@ -206,6 +206,24 @@ def verify(args: argparse.Namespace) -> int:
     if not args.json:
         print(checks.table(rows))
     return int(any(row.verdict != "pass" for row in rows))
+
+
+def pareto(args: argparse.Namespace) -> int:
+    """Best direction, best mixture, prices of floors."""
+    from ..lp import pareto as weigh
+    from .output import pareto_table
+
+    values = _values(args)
+    dump = _open(args)
+    judges = _constitutions(args, dump) or values
+    options = _options(args)
+    if args.clusters is not None:
+        options["clusters"] = args.clusters
+    result = weigh(dump, judges, values, n_bootstrap=args.bootstrap, random_state=args.seed, **options)
+    emit(args, result)
+    if not args.json:
+        print(pareto_table(result))
+    return 0
 
 
 def bench(args: argparse.Namespace) -> int:

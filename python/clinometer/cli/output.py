@@ -10,7 +10,7 @@ from ..reporting.export import dumps
 from ..reporting.safe import fit, visible
 from ..reporting.text import number
 
-__all__ = ["emit", "tilt_table", "written"]
+__all__ = ["emit", "pareto_table", "tilt_table", "written"]
 
 
 def emit(args: argparse.Namespace, payload: Any) -> None:
@@ -54,4 +54,42 @@ def tilt_table(t: Any) -> str:
                 win = number(t.win_rate[k, b, j], sign=False, digits=3)
                 first = number(t.first_order[k, b, j])
                 lines.append("    " + fit(value, 28) + f"{gain} first order {first:<11} win {win}")
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def pareto_table(r: Any) -> str:
+    """A ParetoResult as text; gains are correlations inside prompts."""
+
+    def number_of(x: float) -> str:
+        return number(x, digits=3)
+
+    def sure(ci: Any, share: float) -> str:
+        if not r.n_bootstrap:
+            return ""
+        return (
+            f"   95 % [{number_of(ci[0])}, {number_of(ci[1])}], positive in {share:.0%} of {r.n_bootstrap} replicates"
+        )
+
+    def mixed(weights: Any, names: Any) -> list[str]:
+        used = sorted((-w, visible(n)) for w, n in zip(weights, names, strict=True) if w > 0)
+        return [f"    {-w:6.1%}  {name}" for w, name in used]
+
+    lines = [
+        f"{r.n_rows} rows, {r.n_prompts} prompts, {r.n_unlabelled} rows without every label left out",
+        "gains are correlations of score and value inside prompts; a mixture averages unit-sd scores",
+        "",
+        f"any direction        worst gain {number_of(r.margin)}  {r.status}{sure(r.margin_ci, r.sure)}",
+        *mixed(r.direction, r.values),
+        f"mixture              worst gain {number_of(r.mixture_value)}  {r.mixture_status}"
+        + sure(r.mixture_ci, r.mixture_sure),
+        *mixed(r.mixture, r.constitutions),
+        f"single constitution  worst gain {number_of(r.alone_value)}  {visible(r.constitutions[r.alone])}",
+        "",
+        "largest gain of a mixture if no other value may fall, and what raising a floor by 1 would cost it",
+        "    " + fit("value", 24) + f"{'gain':>9}  " + "".join(f"{fit(v, 14):>16}" for v in r.values),
+    ]
+    for i, value in enumerate(r.values):
+        cells = "".join(f"{'-' if i == j else number(x, sign=False, digits=3):>16}" for j, x in enumerate(r.price[i]))
+        gain = number_of(r.best[i]) if r.best[i] == r.best[i] else "none"
+        lines.append("    " + fit(value, 24) + f"{gain:>9}  " + cells)
     return "\n".join(line.rstrip() for line in lines)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from .base import BaseOptions, BaseWeights, Block, base_weights, clustered_covariance
 from .budget import jackknife_bias, kl_curve, kl_horizon, solve_kl
 from .fit import encoding_quality, fit_value_direction
+from .lp import ExactLP, cone_value, constrained_value, exact_lp, game_value, prompt_value
 from .moments import covariance_projection, cross_covariance, moments, score, within_residual
 from .one_prompt import PromptTilt, tilt_block
 from .pareto import pareto_k
@@ -18,18 +19,24 @@ __all__ = [
     "BaseOptions",
     "BaseWeights",
     "Block",
+    "ExactLP",
     "PromptTilt",
     "base_weights",
     "clustered_covariance",
+    "cone_value",
+    "constrained_value",
     "covariance_projection",
     "cross_covariance",
     "encoding_quality",
+    "exact_lp",
     "fit_value_direction",
+    "game_value",
     "jackknife_bias",
     "kl_curve",
     "kl_horizon",
     "moments",
     "pareto_k",
+    "prompt_value",
     "score",
     "solve_kl",
     "tilt",

@@ -1,0 +1,15 @@
+// The small games of one instruction-set level. Compiled apart from the other kernels, without contraction.
+#pragma once
+#include "kernels/lp_certify.hpp"
+#include "kernels/lp_min_norm.hpp"
+#include "kernels/lp_prompt.hpp"
+#include "kernels/lp_simplex.hpp"
+#include "kernels/table.hpp"
+
+namespace clinometer::kernels::CLINOMETER_ISA_NAMESPACE {
+
+extern const LpTable lp_table;
+const LpTable lp_table = {kPace,  solve<Wide>, solve<Single>, solve<Double>, evaluate<Wide>, evaluate<Single>, min_norm,
+                          centre, settle,      price,         scan};
+
+}  // namespace clinometer::kernels::CLINOMETER_ISA_NAMESPACE

@@ -1,0 +1,103 @@
+// What a witness is worth: M x and M' y with the rounding error of every operation carried along (Ogita, Rump and
+// Oishi's Dot2), so that signs come from about twice the working precision. And prices of many columns.
+#pragma once
+#include "kernels/lp_lanes.hpp"
+
+namespace clinometer::kernels::CLINOMETER_ISA_NAMESPACE {
+namespace {
+
+/// sum + error, the running dot product in twice the precision.
+template <class R>
+struct Compensated {
+  R sum, error;
+  CLINOMETER_INLINE void add(R a, R b) {
+    const R p = a * b, s = sum + p;
+    error = error + (product_error(a, b, p) + sum_error(sum, p, s));
+    sum = s;
+  }
+};
+
+template <class K>
+CLINOMETER_INLINE void keep(double* to, typename K::Real v) {
+  if constexpr (K::kCount > 1) {
+    storeu<double>(to, v);
+  } else {
+    *to = v;
+  }
+}
+
+template <class K>
+void evaluate(const double* m, std::int64_t k, std::int64_t n, const double* x, const double* y, double* rows,
+              double* columns) {
+  constexpr std::int64_t w = K::kCount;
+  const auto none = real<K>(0);
+  for (std::int64_t i = 0; i < k; ++i) {
+    Compensated<typename K::Real> dot{none, none};
+    for (std::int64_t j = 0; j < n; ++j) dot.add(load<K>(m + (i * n + j) * w), load<K>(x + j * w));
+    keep<K>(rows + i * w, dot.sum + dot.error);
+  }
+  for (std::int64_t j = 0; j < n && columns != nullptr; ++j) {
+    Compensated<typename K::Real> dot{none, none};
+    for (std::int64_t i = 0; i < k; ++i) dot.add(load<K>(m + (i * n + j) * w), load<K>(y + i * w));
+    keep<K>(columns + j * w, dot.sum + dot.error);
+  }
+}
+
+double price(const double* m, std::int64_t stride, std::int64_t k, std::int64_t n, const double* y, double* prices) {
+  constexpr std::int64_t step = 4 * kPace;
+  Doubles high = broadcast(-__builtin_inf());
+  double top = -__builtin_inf();
+  std::int64_t p = 0;
+  for (; p + step <= n; p += step) {
+    Doubles a{}, b{}, c{}, e{};
+    for (std::int64_t i = 0; i < k; ++i) {
+      const double* const row = m + i * stride + p;
+      const Doubles by = broadcast(y[i]);
+      a = multiply_add(by, loadu<double>(row), a);
+      b = multiply_add(by, loadu<double>(row + kPace), b);
+      c = multiply_add(by, loadu<double>(row + 2 * kPace), c);
+      e = multiply_add(by, loadu<double>(row + 3 * kPace), e);
+    }
+    storeu<double>(prices + p, a), storeu<double>(prices + p + kPace, b);
+    storeu<double>(prices + p + 2 * kPace, c), storeu<double>(prices + p + 3 * kPace, e);
+    high = larger(larger(a, b), larger(larger(c, e), high));
+  }
+  for (; p < n; ++p) {
+    double sum = 0;
+    for (std::int64_t i = 0; i < k; ++i) sum = multiply_add(y[i], m[i * stride + p], sum);
+    prices[p] = sum;
+    top = sum > top ? sum : top;
+  }
+  for (int l = 0; l < kPace; ++l) top = high[l] > top ? high[l] : top;
+  return top;
+}
+
+double scan(const double* row, std::int64_t n, double offset, double* least, double* size, double* top) {
+  Doubles big{}, high = broadcast(-__builtin_inf()), poison{};
+  const Doubles shift = broadcast(offset);
+  double bad = 0;
+  std::int64_t p = 0;
+  for (; p + kPace <= n; p += kPace) {
+    const Doubles x = loadu<double>(row + p), over = x - shift, held = loadu<double>(least + p);
+    big = larger(magnitude(x), big);
+    high = larger(x, high);
+    poison = poison + x * 0.0;
+    storeu<double>(least + p, over < held ? over : held);
+  }
+  for (int l = 0; l < kPace; ++l) {
+    *size = big[l] > *size ? big[l] : *size;
+    *top = high[l] > *top ? high[l] : *top;
+    bad += poison[l];
+  }
+  for (; p < n; ++p) {
+    const double x = row[p], over = x - offset, length = x < 0 ? -x : x;
+    *size = length > *size ? length : *size;
+    *top = x > *top ? x : *top;
+    bad += x * 0.0;
+    least[p] = over < least[p] ? over : least[p];
+  }
+  return bad;
+}
+
+}  // namespace
+}  // namespace clinometer::kernels::CLINOMETER_ISA_NAMESPACE

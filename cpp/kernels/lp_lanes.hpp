@@ -1,0 +1,169 @@
+// Arithmetic the small games are written in, three times over: lanes (one problem each), one double, and a
+// pair of doubles with about 106 bits. A lane never sees its neighbours, so an answer does not depend on the
+// company a problem was solved in.
+#pragma once
+#include "kernels/simd.hpp"
+#if defined(__x86_64__) && defined(__FMA__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+namespace clinometer::kernels::CLINOMETER_ISA_NAMESPACE {
+namespace {
+
+constexpr double kUnit = 0x1p-53;
+
+// Compiled without contraction: the error terms below need every operation rounded as written. Where an FMA is
+// wanted it is asked for.
+CLINOMETER_INLINE double multiply_add(double a, double b, double c) {
+#if defined(__FMA__) || defined(__aarch64__)
+  return __builtin_fma(a, b, c);
+#else
+  return a * b + c;
+#endif
+}
+
+CLINOMETER_INLINE Doubles multiply_add(Doubles a, Doubles b, Doubles c) {
+#if defined(__AVX512F__)
+  return (Doubles)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
+#elif defined(__FMA__)
+  return (Doubles)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c);
+#elif defined(__aarch64__)
+  return (Doubles)vfmaq_f64((float64x2_t)c, (float64x2_t)a, (float64x2_t)b);
+#else
+  return a * b + c;
+#endif
+}
+
+/// The rounding error of p = a b. Without an FMA instruction by Dekker's halves, whose products are exact.
+CLINOMETER_INLINE double product_error(double a, double b, double p) {
+#if defined(__FMA__) || defined(__aarch64__)
+  return __builtin_fma(a, b, -p);
+#else
+  const double a1 = 134217729.0 * a, b1 = 134217729.0 * b;
+  const double ah = a1 - (a1 - a), al = a - ah, bh = b1 - (b1 - b), bl = b - bh;
+  return ((ah * bh - p) + ah * bl + al * bh) + al * bl;
+#endif
+}
+
+CLINOMETER_INLINE Doubles product_error(Doubles a, Doubles b, Doubles p) {
+#if defined(__AVX512F__)
+  return (Doubles)_mm512_fmsub_pd((__m512d)a, (__m512d)b, (__m512d)p);
+#elif defined(__FMA__)
+  return (Doubles)_mm256_fmsub_pd((__m256d)a, (__m256d)b, (__m256d)p);
+#elif defined(__aarch64__)
+  return (Doubles)vfmaq_f64(-(float64x2_t)p, (float64x2_t)a, (float64x2_t)b);
+#else
+  const Doubles a1 = 134217729.0 * a, b1 = 134217729.0 * b;
+  const Doubles ah = a1 - (a1 - a), al = a - ah, bh = b1 - (b1 - b), bl = b - bh;
+  return ((ah * bh - p) + ah * bl + al * bh) + al * bl;
+#endif
+}
+
+/// s = a + b with its rounding error (Knuth).
+template <class R>
+CLINOMETER_INLINE R sum_error(R a, R b, R s) {
+  const R other = s - a;
+  return (a - (s - other)) + (b - other);
+}
+
+/// hi + lo, |lo| <= ulp(hi) / 2.
+struct Twofold {
+  double hi = 0, lo = 0;
+  Twofold() = default;
+  CLINOMETER_INLINE Twofold(double x) : hi(x) {}  // NOLINT: a double is one, exactly
+  CLINOMETER_INLINE Twofold(double h, double l) : hi(h), lo(l) {}
+};
+
+CLINOMETER_INLINE Twofold renormalised(double a, double b) {
+  const double s = a + b;
+  return {s, b - (s - a)};
+}
+CLINOMETER_INLINE Twofold operator-(Twofold a) { return {-a.hi, -a.lo}; }
+CLINOMETER_INLINE Twofold operator+(Twofold a, Twofold b) {
+  const double s = a.hi + b.hi, t = a.lo + b.lo;
+  if (s - s != 0) return s;  // an infinite bound stays one
+  const Twofold first = renormalised(s, sum_error(a.hi, b.hi, s) + t);
+  return renormalised(first.hi, first.lo + sum_error(a.lo, b.lo, t));
+}
+CLINOMETER_INLINE Twofold operator-(Twofold a, Twofold b) { return a + (-b); }
+CLINOMETER_INLINE Twofold operator*(Twofold a, Twofold b) {
+  const double p = a.hi * b.hi;
+  if (p - p != 0) return p;
+  return renormalised(p, product_error(a.hi, b.hi, p) + (a.hi * b.lo + a.lo * b.hi));
+}
+CLINOMETER_INLINE Twofold operator/(Twofold a, Twofold b) {
+  const double q = a.hi / b.hi;
+  if (q - q != 0) return q;
+  const Twofold rest = a - b * Twofold(q);
+  const double q2 = rest.hi / b.hi;
+  const Twofold last = rest - b * Twofold(q2);
+  return renormalised(q, q2) + Twofold(last.hi / b.hi);
+}
+CLINOMETER_INLINE Twofold multiply_add(Twofold a, Twofold b, Twofold c) { return a * b + c; }
+CLINOMETER_INLINE bool operator<(Twofold a, Twofold b) { return a.hi < b.hi || (a.hi == b.hi && a.lo < b.lo); }
+
+/// The three arithmetics by one set of names. A mask is -1 or 0 in every lane.
+struct Wide {
+  using Real = Doubles;
+  using Index = Vec<std::int64_t>;
+  static constexpr int kCount = kPace;
+  static constexpr double kRelative = 1e-13, kPivot = 1e-10, kTie = 1e-14;
+};
+struct Single {
+  using Real = double;
+  using Index = std::int64_t;
+  static constexpr int kCount = 1;
+  static constexpr double kRelative = 1e-13, kPivot = 1e-10, kTie = 1e-14;
+};
+struct Double {
+  using Real = Twofold;
+  using Index = std::int64_t;
+  static constexpr int kCount = 1;
+  static constexpr double kRelative = 1e-28, kPivot = 1e-24, kTie = 0;
+};
+
+CLINOMETER_INLINE Wide::Index less(Doubles a, Doubles b) { return (Wide::Index)(a < b); }
+CLINOMETER_INLINE std::int64_t less(double a, double b) { return -std::int64_t(a < b); }
+CLINOMETER_INLINE std::int64_t less(Twofold a, Twofold b) { return -std::int64_t(a < b); }
+CLINOMETER_INLINE Wide::Index equal(Wide::Index a, std::int64_t b) { return (Wide::Index)(a == b); }
+CLINOMETER_INLINE std::int64_t equal(std::int64_t a, std::int64_t b) { return -std::int64_t(a == b); }
+CLINOMETER_INLINE Doubles choose(Wide::Index m, Doubles a, Doubles b) { return m ? a : b; }
+CLINOMETER_INLINE double choose(std::int64_t m, double a, double b) { return m ? a : b; }
+CLINOMETER_INLINE Twofold choose(std::int64_t m, Twofold a, Twofold b) { return m ? a : b; }
+CLINOMETER_INLINE Wide::Index choose(Wide::Index m, Wide::Index a, Wide::Index b) { return m ? a : b; }
+CLINOMETER_INLINE std::int64_t choose(std::int64_t m, std::int64_t a, std::int64_t b) { return m ? a : b; }
+CLINOMETER_INLINE bool any(std::int64_t m) { return m != 0; }
+CLINOMETER_INLINE bool any(Wide::Index m) {
+  std::int64_t all = 0;
+  for (int l = 0; l < kPace; ++l) all |= m[l];
+  return all != 0;
+}
+template <class R>
+CLINOMETER_INLINE R size_of(R a) {
+  return choose(less(a, R{} - a), R{} - a, a);
+}
+template <class K>
+CLINOMETER_INLINE typename K::Real real(double x) {
+  if constexpr (K::kCount > 1) {
+    return broadcast(x);
+  } else {
+    return x;
+  }
+}
+template <class K>
+CLINOMETER_INLINE typename K::Index index(std::int64_t i) {
+  return typename K::Index{} + i;
+}
+template <class K>
+CLINOMETER_INLINE typename K::Real load(const double* from) {
+  if constexpr (K::kCount > 1) {
+    return loadu<double>(from);
+  } else {
+    return *from;
+  }
+}
+
+}  // namespace
+}  // namespace clinometer::kernels::CLINOMETER_ISA_NAMESPACE

@@ -1,0 +1,229 @@
+#include "src/lp/columns.hpp"
+
+#include <clinometer/lp/certificate.hpp>
+#include <cmath>
+#include <limits>
+
+#include "kernels/table.hpp"
+#include "src/lp/parallel.hpp"
+#include "src/lp/scaled.hpp"
+
+namespace clinometer::lp {
+namespace {
+
+constexpr std::int64_t kChunk = 8192;
+constexpr std::int64_t kFirst = 512;  // columns to start with, spread over the chunks
+constexpr int kFar = 400;             // exponents beyond this are taken out of the data itself
+constexpr double kInfinite = std::numeric_limits<double>::infinity();
+
+struct Sum {
+  double high = 0, low = 0, mass = 0;
+  void add(double a, double b) {
+    const double p = a * b, s = high + p, other = s - high;
+    low += std::fma(a, b, -p) + ((high - (s - other)) + (p - other));
+    high = s;
+    mass += std::fabs(p);
+  }
+  double value() const { return high + low; }
+};
+
+bool before(const Priced& a, const Priced& b) { return a.price > b.price || (a.price == b.price && a.at < b.at); }
+
+void keep_best(std::vector<Priced>& list, std::int64_t most) {
+  if (std::int64_t(list.size()) <= most) return;
+  std::nth_element(list.begin(), list.begin() + most, list.end(), before);
+  list.resize(std::size_t(most));
+}
+
+/// Up to `most` of the largest price - constant above `above`.
+void collect(const double* prices, std::int64_t begin, std::int64_t count, double constant, double above,
+             std::int64_t most, std::vector<Priced>& list) {
+  for (std::int64_t p = 0; p < count; ++p) {
+    const double price = prices[p] - constant;
+    if (!(price > above)) continue;
+    list.push_back({begin + p, price});
+    if (std::int64_t(list.size()) < 4 * most) continue;
+    keep_best(list, most);
+    above = std::max_element(list.begin(), list.end(), before)->price;  // the least of those kept
+  }
+  keep_best(list, most);
+}
+
+}  // namespace
+
+Columns::Columns(const double* m, std::int64_t stride, std::int64_t k, std::int64_t n, const double* offset,
+                 const Work& work)
+    : m_(m), stride_(stride), k_(k), n_(n), offset_(std::size_t(k), 0), largest_(std::size_t(k), 0), work_(work) {
+  if (offset != nullptr) offset_.assign(offset, offset + k);
+  scan();
+  if (!finite_) return;
+  bool far = false;
+  for (std::int64_t i = 0; i < k_; ++i) {
+    const double size = largest_[i];
+    exponent_.push_back(size > 0 ? exponent_of(size) + (offset_[i] != 0 ? 2 : 1) : 0);
+    far = far || std::abs(exponent_.back()) > kFar;
+  }
+  given_ = exponent_;
+  if (far) shrink();
+}
+
+/// Sizes, finiteness, and candidates: each row's largest entry and, for a coarse grid, the column whose smallest
+/// entry is largest.
+void Columns::scan() {
+  const std::int64_t chunks = (n_ + kChunk - 1) / kChunk;
+  struct Seen {
+    std::vector<double> size, top;
+    std::vector<std::int64_t> top_at;
+    std::vector<Priced> best;
+    bool finite = true;
+  };
+  const std::int64_t each = std::max<std::int64_t>(1, kFirst / chunks), group = (chunks + kFirst - 1) / kFirst;
+  std::vector<Seen> seen(std::size_t(chunks), Seen{});
+  parallel(chunks, work_, [&](std::int64_t c, int) {
+    Seen& s = seen[c];
+    const std::int64_t begin = c * kChunk, count = std::min(kChunk, n_ - begin);
+    std::vector<double> least(std::size_t(count), kInfinite);
+    for (std::int64_t i = 0; i < k_; ++i) {
+      const double* const row = m_ + i * stride_ + begin;
+      double size = 0, top = -kInfinite;
+      const double poison = kernels::active().lp->scan(row, count, offset_[i], least.data(), &size, &top);
+      s.finite = s.finite && poison == 0;
+      s.size.push_back(size);
+      s.top.push_back(top);
+      s.top_at.push_back(s.finite ? begin + (std::find(row, row + count, top) - row) : begin);
+    }
+    if (s.finite) collect(least.data(), begin, count, 0, -kInfinite, each, s.best);
+  });
+  std::vector<std::int64_t> top(std::size_t(k_), 0);
+  std::vector<double> height(std::size_t(k_), -kInfinite);
+  for (std::int64_t c = 0; c < chunks; ++c) {
+    finite_ = finite_ && seen[c].finite;
+    for (std::int64_t i = 0; i < k_; ++i) {
+      largest_[i] = std::max(largest_[i], seen[c].size[i]);
+      if (seen[c].top[i] > height[i]) height[i] = seen[c].top[i], top[i] = seen[c].top_at[i];
+    }
+    if (c % group == 0)
+      for (const Priced& column : seen[c].best) first_.push_back(column.at);
+  }
+  for (std::int64_t i = 0; i < k_; ++i) largest_[i] = std::max(largest_[i], std::fabs(offset_[i]));
+  first_.insert(first_.end(), top.begin(), top.end());
+  std::sort(first_.begin(), first_.end());
+  first_.erase(std::unique(first_.begin(), first_.end()), first_.end());
+}
+
+/// A copy over powers of two, for rows so large or small that prices would leave the range of doubles.
+void Columns::shrink() {
+  copy_.resize(std::size_t(k_ * n_));
+  for (std::int64_t i = 0; i < k_; ++i) {
+    for (std::int64_t p = 0; p < n_; ++p) copy_[i * n_ + p] = scale_by(m_[i * stride_ + p], -exponent_[i]);
+    offset_[i] = scale_by(offset_[i], -exponent_[i]);
+    exponent_[i] = 0;
+  }
+  m_ = copy_.data();
+  stride_ = n_;
+}
+
+double Columns::entry(std::int64_t i, std::int64_t p) const {
+  return scale_by(m_[i * stride_ + p] - offset_[i], -exponent_[i]);
+}
+
+std::vector<double> Columns::folded(const std::vector<double>& y, double& constant) const {
+  std::vector<double> out(y);
+  Sum total;
+  for (std::int64_t i = 0; i < k_; ++i) {
+    out[i] = scale_by(y[i], -exponent_[i]);
+    total.add(out[i], offset_[i]);
+  }
+  constant = total.value();
+  return out;
+}
+
+double Columns::chunk_prices(std::int64_t chunk, const std::vector<double>& y, double* prices) const {
+  const std::int64_t begin = chunk * kChunk;
+  return kernels::active().lp->price(m_ + begin, stride_, k_, std::min(kChunk, n_ - begin), y.data(), prices);
+}
+
+double Columns::exact_price(const std::vector<double>& y, std::int64_t p, double& doubt_out) const {
+  Sum sum;
+  for (std::int64_t i = 0; i < k_; ++i) {
+    const double by = scale_by(y[i], -exponent_[i]);
+    sum.add(by, m_[i * stride_ + p]);
+    sum.add(-by, offset_[i]);
+  }
+  doubt_out = doubt(sum.value(), 2 * k_, sum.mass);
+  return sum.value();
+}
+
+Pass Columns::price(const std::vector<double>& y, double cutoff, std::int64_t most) const {
+  const std::int64_t chunks = (n_ + kChunk - 1) / kChunk;
+  double constant = 0, size = 0;
+  const std::vector<double> by = folded(y, constant);
+  for (std::int64_t i = 0; i < k_; ++i) size += std::fabs(y[i]);
+  const double blur = 4 * double(k_ + 2) * 0x1p-53 * size;  // of a price: entries are at most 1 in size
+  std::vector<std::vector<Priced>> found(std::size_t(chunks), std::vector<Priced>{});
+  std::vector<double> top(std::size_t(chunks), -kInfinite);
+  parallel(chunks, work_, [&](std::int64_t c, int) {
+    double prices[kChunk];
+    top[c] = chunk_prices(c, by, prices) - constant;
+    if (!(top[c] > cutoff)) return;
+    collect(prices, c * kChunk, std::min(kChunk, n_ - c * kChunk), constant, cutoff, most, found[c]);
+  });
+  Pass pass{{}, -kInfinite, 0};
+  const double highest = *std::max_element(top.begin(), top.end());
+  std::vector<double> prices(std::size_t(kChunk), 0);
+  for (std::int64_t c = 0; c < chunks; ++c) {
+    pass.best.insert(pass.best.end(), found[c].begin(), found[c].end());
+    if (std::int64_t(pass.best.size()) > 8 * most) keep_best(pass.best, most);
+    if (!(top[c] >= highest - 2 * blur)) continue;
+    chunk_prices(c, by, prices.data());
+    for (std::int64_t p = c * kChunk; p < std::min(n_, (c + 1) * kChunk); ++p) {
+      if (!(prices[p - c * kChunk] - constant >= highest - 2 * blur)) continue;
+      double doubt_of = 0;
+      const double price = exact_price(y, p, doubt_of);
+      if (price + doubt_of > pass.top + pass.doubt) pass.top = price, pass.doubt = doubt_of;
+    }
+  }
+  keep_best(pass.best, most);
+  std::sort(pass.best.begin(), pass.best.end(), before);
+  return pass;
+}
+
+double Columns::product(std::int64_t i, const std::vector<std::int64_t>& at, const std::vector<double>& w,
+                        double& doubt_out) const {
+  Sum sum;
+  const double factor = scale_by(1.0, -exponent_[i]);
+  for (std::size_t j = 0; j < at.size(); ++j) {
+    sum.add(w[j], m_[i * stride_ + at[j]] * factor);
+    sum.add(-w[j], offset_[i] * factor);
+  }
+  doubt_out = doubt(sum.value(), 2 * std::int64_t(at.size()), sum.mass);
+  return sum.value();
+}
+
+bool Columns::none_positive(const std::vector<double>& y) const {
+  double constant = 0, size = 0;
+  const std::vector<double> by = folded(y, constant);
+  for (const double v : y) size += std::fabs(v);
+  const double blur = 4 * double(k_ + 2) * 0x1p-53 * size;
+  const std::int64_t chunks = (n_ + kChunk - 1) / kChunk;
+  std::vector<char> good(std::size_t(chunks), 1);
+  parallel(chunks, work_, [&](std::int64_t c, int) {
+    double prices[kChunk];
+    chunk_prices(c, by, prices);
+    const std::int64_t begin = c * kChunk, count = std::min(kChunk, n_ - begin);
+    std::vector<double> terms(std::size_t(2 * k_), 0), weights(terms);
+    for (std::int64_t p = 0; p < count && good[c]; ++p) {
+      const double price = prices[p] - constant;
+      if (price <= -blur) continue;
+      for (std::int64_t i = 0; i < k_; ++i) {
+        terms[2 * i] = m_[i * stride_ + begin + p], terms[2 * i + 1] = -offset_[i];
+        weights[2 * i] = weights[2 * i + 1] = by[i];
+      }
+      const int sign = price > blur ? 1 : exact_sign(terms.data(), 1, weights.data(), nullptr, 2 * k_);
+      good[c] = sign == 0 || sign == -1;
+    }
+  });
+  return std::find(good.begin(), good.end(), 0) == good.end();
+}
+
+}  // namespace clinometer::lp

@@ -1,0 +1,21 @@
+"""Small linear programs in batches, with witnesses anyone can evaluate (theory 8 and 9).
+
+Every answer carries `lower` from its weights and `upper` from its prices; the status is drawn from those two,
+evaluated in twice the working precision, and never from a solver's tolerance.
+"""
+
+from __future__ import annotations
+
+from .cone import cone
+from .constrained import constrained
+from .ensemble import ensemble
+from .front import pareto_front
+from .gram_cone import gram_cone
+from .pareto import ParetoResult, pareto
+from .prompt import prompt
+from .result import GramConeResult, LPResult, PromptResult
+
+__all__ = [
+    "GramConeResult", "LPResult", "ParetoResult", "PromptResult", "cone", "constrained", "ensemble", "gram_cone",
+    "pareto", "pareto_front", "prompt",
+]  # fmt: skip

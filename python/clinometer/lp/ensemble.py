@@ -1,0 +1,105 @@
+"""The best mixture of many candidates (theory 9, L1)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _core
+from ..inputs import thread_count
+from .arrays import factors, finite, real_array, table
+from .result import LPResult, named
+
+__all__ = ["ensemble"]
+
+Floats = NDArray[np.float64]
+
+
+def ensemble(m: Any, *, scale_rows: Any = None, scale_columns: Any = None, n_threads: int | None = None) -> LPResult:
+    """max over w in the simplex of min_j (M w)_j = min over prices lambda in the simplex of max_i (M' lambda)_i.
+
+    Column generation: a game of some hundred columns gives prices, one pass prices all columns, the best of them
+    join. lower > 0: the mixture `weights` improves every value ("improvable"). upper <= 0: the prices `dual` prove
+    that no mixture improves the dual-weighted sum ("blocked"). Otherwise "undecided", which needs a true margin below
+    1e-13 after each row is scaled to largest entry 1. The gap is at most 1e-9 of the value, or 1e-15 of the largest
+    entry. Shifting M shifts the value; scaling rows or columns changes the game.
+
+    Parameters
+    ----------
+    m : array (k, m) of k values by m candidates, or (P, k, m); float64 in C order is read in place, memory maps too
+    scale_rows, scale_columns : array (k,) and (m,) of positive factors, or None
+        The game solved is scale_rows_j M_ji scale_columns_i, and everything returned belongs to it.
+    n_threads : share the passes; no number of threads changes a bit
+
+    Returns
+    -------
+    LPResult
+        weights w (m,) with at most k non-zeros, dual (k,), n_passes reads of M (usually 3 to 6). Memory beyond M
+        is O(m) for the weights; scaling makes one copy.
+
+    Examples
+    --------
+    >>> from clinometer import lp
+    >>> found = lp.ensemble([[2.0, -1.0, 0.1], [-1.0, 2.0, 0.1]])
+    >>> found.status, round(found.value, 4), found.weights.round(4).tolist()
+    ('improvable', 0.5, [0.5, 0.5, 0.0])
+    """
+    problems, single = table("m", m)
+    threads = thread_count(n_threads)
+    rows = factors("scale_rows", scale_rows, problems.shape[1])
+    columns = factors("scale_columns", scale_columns, problems.shape[2])
+    if rows is not None:
+        problems = problems * rows[:, None]
+    if columns is not None:
+        problems = problems * columns
+    found = [_solved("m", problem, single, threads) for problem in problems]
+    if single:
+        return LPResult(**found[0], scale_rows=rows, scale_columns=columns)
+    return stacked(found, problems.shape[1:], scale_rows=rows, scale_columns=columns)
+
+
+def _solved(name: str, m: Floats, single: bool, threads: int) -> dict[str, Any]:
+    return unpacked(name, m, single, _core.lp_ensemble(m, threads))
+
+
+def unpacked(name: str, m: Floats, single: bool, answer: Any) -> dict[str, Any]:
+    """Fields of one answer; NaN or Inf raises for one problem and marks it in a batch."""
+    code, lower, upper, violation, at, weight, dual, passes = answer
+    status = named(np.array([code], np.int8), True)
+    weights = np.zeros(m.shape[-1])
+    weights[at] = weight
+    value = lower
+    if status == "invalid":
+        if single:
+            finite(name, m)
+        weights[:] = lower = upper = value = violation = np.nan
+        dual = np.full(m.shape[0], np.nan)
+    elif status == "infeasible":
+        value = lower = upper = -np.inf
+    return {
+        "status": status, "value": value, "weights": weights, "dual": dual, "lower": lower, "upper": upper,
+        "violation": violation, "n_passes": passes,
+    }  # fmt: skip
+
+
+def stacked(found: list[dict[str, Any]], shape: tuple[int, ...], **more: Any) -> LPResult:
+    """Answers of a batch as one result."""
+    k, n = shape
+    numbers = {name: np.array([f[name] for f in found], float) for name in ("value", "lower", "upper", "violation")}
+    return LPResult(
+        status=np.array([f["status"] for f in found], dtype="<U10"), **numbers,
+        weights=np.array([f["weights"] for f in found]).reshape(-1, n),
+        dual=np.array([f["dual"] for f in found]).reshape(-1, k),
+        n_passes=max((f["n_passes"] for f in found), default=0), **more,
+    )  # fmt: skip
+
+
+def as_floors(name: str, value: Any, k: int) -> Floats:
+    """A finite float64 vector (k,)."""
+    given = real_array(name, value)
+    if given.shape != (k,):
+        raise ValueError(f"{name} has shape {given.shape}; wanted ({k},)")
+    finite(name, given)
+    return given

@@ -1,0 +1,102 @@
+"""What a solved game returns: bounds, witnesses and a status drawn from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..results import Result
+
+__all__ = ["STATUS", "GramConeResult", "LPResult", "PromptResult", "named"]
+
+Floats = NDArray[np.float64]
+# in the order of clinometer::lp::Status
+STATUS = np.array(["improvable", "blocked", "undecided", "invalid", "optimal", "infeasible"])
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class LPResult(Result):
+    """One game, or P of them on a leading axis.
+
+    Attributes
+    ----------
+    status : "improvable" (lower > 0), "blocked" (upper <= 0), "undecided"; of `constrained` "optimal",
+        "infeasible", "undecided"; "invalid" for a problem of a batch that holds NaN or Inf
+    value : what `weights` attain; equal to lower (-inf if infeasible)
+    weights : v (d,) of a cone, w (m,) of an ensemble in the simplex
+    dual : (k,) prices of the rows in the simplex; where infeasible, the Farkas certificate
+    lower, upper : bounds of the value, from weights and dual, rounded outward
+    violation : largest shortfall of a floor, in units of its row's largest entry; 0 without floors
+    scale_rows, scale_columns : factors the problem was multiplied by, or None
+    n_passes : reads of all columns
+    """
+
+    status: Any
+    value: Any
+    weights: Floats
+    dual: Floats
+    lower: Any
+    upper: Any
+    violation: Any = 0.0
+    scale_rows: Floats | None = None
+    scale_columns: Floats | None = None
+    n_passes: int = 0
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class GramConeResult(Result):
+    """Cones of which only the products of their rows are known; arrays have a leading axis P for a batch.
+
+    Attributes
+    ----------
+    status : "improvable"; "undecided" below the Gram's resolution; "blocked" for a zero row; "invalid"
+    margin : max over unit v of min_j <a_j / |a_j|, v>, attained by the weights; equal to lower
+    weights : (k,) in the simplex, on unit rows: the best direction is sum_j weights_j a_j / |a_j|
+    half_angle : radians, arcsin(margin)
+    lower, upper : bounds of the margin
+    """
+
+    status: Any
+    margin: Any
+    weights: Floats
+    half_angle: Any
+    lower: Any
+    upper: Any
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class PromptResult(Result):
+    """One game for each of G prompts.
+
+    Attributes
+    ----------
+    status : (G,) "improvable", "blocked" (t = 0 is proved), "undecided", "invalid" (NaN or Inf in the prompt)
+    margin : (G,) t in within-prompt sd units, attained by the weights; equal to lower
+    dual : (G, k) prices of the values, in the simplex; NaN for a value that is constant in the prompt
+    weights : (N,) the policy q of each row of the dump; NaN for rows of dropped or invalid prompts
+    lower, upper : (G,) bounds of t
+    scale : (k,) the within-prompt sd of each value over all prompts
+    prompts : (G,) ids, in the order of the arrays
+    """
+
+    status: Any
+    margin: Floats
+    dual: Floats
+    weights: Floats
+    lower: Floats
+    upper: Floats
+    scale: Floats
+    prompts: NDArray[Any]
+    values: tuple[str, ...]
+    n_rows: int
+    n_prompts: int
+    n_dropped: int
+
+
+def named(codes: NDArray[np.int8], single: bool) -> Any:
+    """Status codes as words; a str for one problem."""
+    words = STATUS[codes]
+    return str(words[0]) if single else words

@@ -1,0 +1,109 @@
+"""cm.lp.pareto and `clinometer pareto`: parts against their own functions, the bootstrap against repeated sampling."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import clinometer as cm
+from clinometer import lp
+from clinometer.cli import main
+
+SEED = 8
+
+
+def world(prompts: int = 60, n: int = 6, seed: int = SEED) -> tuple[cm.Dump, np.ndarray, np.ndarray]:
+    """A dump whose three judge directions see two values, each with noise of its own."""
+    rng = np.random.default_rng(seed)
+    phi = rng.standard_normal((prompts * n, 5)) + np.repeat(rng.standard_normal((prompts, 5)), n, axis=0)
+    values = phi[:, :2] + 0.5 * rng.standard_normal((prompts * n, 2))
+    judges = np.array([[1.0, -0.3, 1, 0, 0], [-0.3, 1.0, 0, 1, 0], [0.1, 0.1, 0, 0, 1]])
+    return cm.open_dump(phi, prompt_ids=np.repeat(np.arange(prompts), n)), judges, values
+
+
+def test_parts_are_those_of_their_own_functions() -> None:
+    dump, judges, values = world()
+    found = lp.pareto(dump, judges, values, n_bootstrap=0, precision="double")
+    want = cm.cross_covariance(dump, judges, values, ddof=0, precision="double").correlation
+    np.testing.assert_allclose(found.gains, want, atol=1e-9)
+    centred = values.reshape(60, 6, 2) - values.reshape(60, 6, 2).mean(axis=1, keepdims=True)
+    gram = np.einsum("pni,pnj->ij", centred, centred)
+    cone = cm.pareto_cone(gram=gram)
+    assert found.margin == pytest.approx(cone.margin) and found.status == "improvable"
+    np.testing.assert_allclose(found.direction, cone.weights, atol=1e-9)
+    game = lp.ensemble(found.gains.T)
+    assert found.mixture_value == game.value and found.mixture.tolist() == game.weights.tolist()
+    assert found.alone_value == found.gains.min(axis=1).max() <= found.mixture_value + 1e-12
+    assert np.isnan(found.mixture_ci).all() and np.isnan(found.sure)
+
+
+def test_price_is_what_a_raised_floor_costs() -> None:
+    dump, judges, values = world()
+    found = lp.pareto(dump, judges, values, n_bootstrap=0)
+    for i, j in [(0, 1), (1, 0)]:
+        rows, goal = found.gains.T[[j]], found.gains.T[i]
+        assert found.best[i] == pytest.approx(lp.constrained(rows, goal, [0.0]).value)
+        raised = lp.constrained(rows, goal, [1e-6]).value
+        assert (found.best[i] - raised) / 1e-6 == pytest.approx(found.price[i, j], abs=1e-3)
+        assert found.price[i, i] == 0
+
+
+def test_bootstrap_is_seeded_and_as_wide_as_repeated_sampling() -> None:
+    dump, judges, values = world()
+    first = lp.pareto(dump, judges, values, n_bootstrap=200, random_state=1)
+    again = lp.pareto(dump, judges, values, n_bootstrap=200, random_state=1)
+    np.testing.assert_array_equal(first.mixture_ci, again.mixture_ci)
+    assert first.n_bootstrap == 200 and first.sure == 1.0 and first.mixture_sure == 1.0
+    repeats = [lp.pareto(*world(seed=s), n_bootstrap=0).mixture_value for s in range(60)]
+    width = np.diff(first.mixture_ci)[0]
+    assert 0.6 < width / (3.92 * np.std(repeats)) < 1.6
+    narrow = lp.pareto(*world(prompts=240), n_bootstrap=200)
+    assert np.diff(narrow.margin_ci)[0] < 0.75 * np.diff(first.margin_ci)[0]
+
+
+def test_clusters_are_drawn_whole() -> None:
+    dump, judges, values = world(prompts=12)
+    one = lp.pareto(dump, judges, values, n_bootstrap=20, clusters=np.zeros(12, int))
+    assert np.ptp(one.mixture_ci) == pytest.approx(0.0, abs=1e-12)
+    assert one.mixture_ci[0] == pytest.approx(one.mixture_value, abs=1e-9)
+
+
+def test_rows_without_a_label_are_left_out() -> None:
+    dump, judges, values = world()
+    holed = values.copy()
+    gone = np.arange(len(values)) % 7 == 3
+    holed[gone, 1] = np.nan
+    found = lp.pareto(dump, judges, holed, n_bootstrap=0)
+    assert found.n_unlabelled == gone.sum()
+    kept = np.flatnonzero(~gone)
+    rows = dump.read(0, dump.n_rows)[kept].astype(float)
+    rest = lp.pareto(
+        cm.open_dump(rows, prompt_ids=np.asarray(dump.prompt_ids)[kept]), judges, values[kept], n_bootstrap=0
+    )
+    np.testing.assert_allclose(found.gains, rest.gains, atol=1e-5)
+
+
+def test_one_value_and_constant_columns() -> None:
+    dump, judges, values = world(prompts=8)
+    found = lp.pareto(dump, judges, values[:, :1], n_bootstrap=5)
+    assert found.margin == 1.0 and found.price.tolist() == [[0.0]]
+    assert found.best[0] == found.gains.max() == pytest.approx(found.mixture_value)
+    with pytest.raises(ValueError, match="does not vary"):
+        lp.pareto(dump, judges, np.full((48, 1), 0.1))
+    with pytest.raises(ValueError, match="n_bootstrap is -1"):
+        lp.pareto(dump, judges, values, n_bootstrap=-1)
+
+
+def test_command_line(capsys: pytest.CaptureFixture[str]) -> None:
+    demo = str(Path(cm.__file__).parent / "data" / "demo")
+    command = ["pareto", demo, "--layer", "24", "--value", "helpful", "--value=-harm", "--bootstrap", "50"]
+    assert main(command) == 0
+    printed = capsys.readouterr().out
+    assert "mixture" in printed and "judge/honest" in printed and "replicates" in printed
+    assert main([*command, "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["status"] == "improvable" and len(record["mixture"]) == 2
+    assert main(["pareto", demo, "--layer", "24"]) == 2
