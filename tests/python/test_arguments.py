@@ -136,6 +136,10 @@ OWN: dict[str, list[tuple[str, Any, type[Exception], str]]] = {
         ("folds", 1, ValueError, "folds"),
         ("folds", 2.5, ValueError, "folds"),
         ("folds", 7, ValueError, "folds"),
+        ("pooled", 1, TypeError, "pooled"),
+        ("method", "lda", ValueError, "two-valued"),
+        ("method", "logistic", ValueError, "two-valued"),
+        ("method", "mean_difference", ValueError, "two-valued"),
     ],
 }
 WRONG = [

@@ -219,7 +219,7 @@ def _geometry(
     n_prompts = prepare(dump, None, list(names), **within).population.n_prompts
     if n_prompts < FOLDS:
         return None, None, [f"cone and encoding quality need at least {FOLDS} prompts, there are {n_prompts}"]
-    fit = fit_value_direction(dump, list(names), method="ridge", folds=FOLDS, **within)
+    fit = fit_value_direction(dump, list(names), method="ridge", folds=FOLDS, pooled=False, **within)
     quality = fit.encoding_quality if "encoding" in chosen else None
     if "cone" not in chosen:
         return quality, None, []

@@ -1,0 +1,8 @@
+"""Directions fitted to labels, pairs and log-probabilities, cross-fitted by prompt (theory 1, 10)."""
+
+from __future__ import annotations
+
+from .result import DirectionFit, EncodingQuality
+from .value import fit_value_direction
+
+__all__ = ["DirectionFit", "EncodingQuality", "fit_value_direction"]
