@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from .preference import fit_preference_direction
 from .result import DirectionFit, EncodingQuality
 from .value import fit_value_direction
 
-__all__ = ["DirectionFit", "EncodingQuality", "fit_value_direction"]
+__all__ = ["DirectionFit", "EncodingQuality", "fit_preference_direction", "fit_value_direction"]
