@@ -14,7 +14,7 @@ from .passes import covariance_projection, cross_covariance, moments, score, til
 if TYPE_CHECKING:
     from . import reference, stat, theory
     from .cone import ConeResult, pareto_cone
-    from .fit import DirectionFit, fit_preference_direction, fit_value_direction
+    from .fit import DirectionFit, fit_generation_direction, fit_preference_direction, fit_value_direction
     from .fold import Fold, scan
     from .reporting import Report, report
     from .simulation import simulate
@@ -23,14 +23,17 @@ __version__ = "0.1.0"
 
 # loaded at first use, so that importing the package costs little beyond NumPy
 _LAZY = {
-    "ConeResult": "cone", "pareto_cone": "cone", "DirectionFit": "fit", "fit_value_direction": "fit",
-    "fit_preference_direction": "fit", "Fold": "fold", "scan": "fold", "Report": "reporting", "report": "reporting",
-    "simulate": "simulation", "reference": "", "stat": "", "theory": "",
+    "ConeResult": "cone", "pareto_cone": "cone",
+    "DirectionFit": "fit", "fit_generation_direction": "fit", "fit_preference_direction": "fit",
+    "fit_value_direction": "fit",
+    "Fold": "fold", "scan": "fold", "Report": "reporting", "report": "reporting", "simulate": "simulation",
+    "reference": "", "stat": "", "theory": "",
 }  # fmt: skip
 
 __all__ = [
     "CheckFailed", "ConeResult", "DirectionFit", "Directions", "Dump", "DumpChangedError", "DumpError", "Fold",
-    "Report", "Scores", "covariance_projection", "cross_covariance", "errors", "fit_preference_direction",
+    "Report", "Scores", "covariance_projection", "cross_covariance", "errors", "fit_generation_direction",
+    "fit_preference_direction",
     "fit_value_direction", "moments", "open_dump", "pareto_cone", "reference", "report", "scan", "score", "simulate",
     "stat", "theory", "tilt", "tilted_mean", "write_dump",
 ]  # fmt: skip

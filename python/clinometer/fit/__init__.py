@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from .generation import fit_generation_direction
 from .preference import fit_preference_direction
 from .result import DirectionFit, EncodingQuality
 from .value import fit_value_direction
 
-__all__ = ["DirectionFit", "EncodingQuality", "fit_preference_direction", "fit_value_direction"]
+__all__ = [
+    "DirectionFit",
+    "EncodingQuality",
+    "fit_generation_direction",
+    "fit_preference_direction",
+    "fit_value_direction",
+]

@@ -44,11 +44,15 @@ class FoldScatter:
     def n_folds(self) -> int:
         return len(self.by_fold)
 
-    def part(self, fold: int | None) -> tuple[Floats, Floats]:
-        """Sigma (d, d) and c (m, d) without a fold (None: of all rows), per mass of prompts; made when asked for."""
+    def matrix(self, fold: int | None) -> Floats:
+        """The scatter without a fold (None: of all rows), symmetric, per mass of prompts; made when asked for."""
         a = self.total if fold is None else (self.total - self.by_fold[fold]) / max(1 - self.mass[fold], 1e-300)
-        sigma = np.ascontiguousarray((a[: self.d, : self.d] + a[: self.d, : self.d].T) / 2)
-        return sigma, np.ascontiguousarray(a[self.d :, : self.d])
+        return np.asarray((a + a.T) / 2)
+
+    def part(self, fold: int | None) -> tuple[Floats, Floats]:
+        """Sigma (d, d) and c (m, d) of that matrix."""
+        a = self.matrix(fold)
+        return np.ascontiguousarray(a[: self.d, : self.d]), np.ascontiguousarray(a[self.d :, : self.d])
 
     def map(self, solve: Callable[[Floats, Floats], Floats]) -> tuple[Floats, Floats]:
         """A solve of all rows, and one without each fold (F, ...)."""
