@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .cone import ConeResult, pareto_cone
     from .fit import DirectionFit, fit_generation_direction, fit_preference_direction, fit_value_direction
     from .fold import Fold, scan
+    from .inference import GainIntervals, gain_intervals
     from .reporting import Report, report
     from .simulation import simulate
 
@@ -26,16 +27,17 @@ _LAZY = {
     "ConeResult": "cone", "pareto_cone": "cone",
     "DirectionFit": "fit", "fit_generation_direction": "fit", "fit_preference_direction": "fit",
     "fit_value_direction": "fit",
+    "GainIntervals": "inference", "gain_intervals": "inference",
     "Fold": "fold", "scan": "fold", "Report": "reporting", "report": "reporting", "simulate": "simulation",
     "reference": "", "stat": "", "theory": "",
 }  # fmt: skip
 
 __all__ = [
     "CheckFailed", "ConeResult", "DirectionFit", "Directions", "Dump", "DumpChangedError", "DumpError", "Fold",
-    "Report", "Scores", "covariance_projection", "cross_covariance", "errors", "fit_generation_direction",
-    "fit_preference_direction",
-    "fit_value_direction", "moments", "open_dump", "pareto_cone", "reference", "report", "scan", "score", "simulate",
-    "stat", "theory", "tilt", "tilted_mean", "write_dump",
+    "GainIntervals", "Report", "Scores", "covariance_projection", "cross_covariance", "errors",
+    "fit_generation_direction", "fit_preference_direction", "fit_value_direction", "gain_intervals", "moments",
+    "open_dump", "pareto_cone", "reference", "report", "scan", "score", "simulate", "stat", "theory", "tilt",
+    "tilted_mean", "write_dump",
 ]  # fmt: skip
 
 

@@ -25,6 +25,15 @@ PASS_OPTIONS = (
 )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Fitted:
+    """Direction `index` of a fit, and for each prompt the fold that did not see it."""
+
+    fit: Any
+    index: int
+    fold: NDArray[np.int64]
+
+
 @dataclass
 class Call:
     """One pass over one dump: everything checked, nothing read yet."""
@@ -43,6 +52,7 @@ class Call:
     names: tuple[str, ...] = ()
     value_names: tuple[str, ...] = ()
     fit_status: tuple[str, ...] = ()
+    fitted: tuple[Fitted | None, ...] = ()  # of each direction, where it is applied out of fold
     n_unlabelled: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
     @property
@@ -174,6 +184,7 @@ class _Projected:
     name: str
     vectors: Floats
     fit: Any = None
+    index: int = 0
     status: str = "given"
 
 
@@ -215,6 +226,10 @@ def _stack(call: Call, projected: list[_Projected]) -> None:
     call.fold = None if call.n_folds == 1 or call_fold is None else call_fold.reshape(-1).astype(np.int64)
     statuses = [one.status if status == "given" else status for one, (status, _) in zip(projected, ways, strict=True)]
     call.fit_status = tuple(statuses) + call.fit_status[len(projected) :]
+    call.fitted = tuple(
+        None if fold is None else Fitted(one.fit, one.index, fold)
+        for one, (_, fold) in zip(projected, ways, strict=True)
+    )
 
 
 def _numeric(x: Sequence[Any]) -> bool:
@@ -245,7 +260,7 @@ def _resolve_one(call: Call, item: Any, projected: list[_Projected], columns: li
         if item.vectors.shape[1] != dump.dim:
             raise ValueError(f"the fit has {item.vectors.shape[1]} columns but rows of the dump have {dump.dim}")
         every = np.concatenate([item.fold_vectors, item.vectors[None]])
-        projected.extend(_Projected(n, every[:, j], item) for j, n in enumerate(item.names))
+        projected.extend(_Projected(n, every[:, j], item, j) for j, n in enumerate(item.names))
     else:
         status = "given"
         if isinstance(item, Directions):
@@ -256,7 +271,7 @@ def _resolve_one(call: Call, item: Any, projected: list[_Projected], columns: li
             names = tuple(f"direction{len(projected) + k}" for k in range(len(vectors)))
         if vectors.ndim != 2 or vectors.shape[1] != dump.dim:
             raise ValueError(f"directions has {vectors.shape[-1]} columns but rows of the dump have {dump.dim}")
-        projected.extend(_Projected(n, v[None], None, status) for n, v in zip(names, vectors, strict=True))
+        projected.extend(_Projected(n, v[None], status=status) for n, v in zip(names, vectors, strict=True))
 
 
 def _saved(path: Any) -> Any:
