@@ -16,7 +16,20 @@ if TYPE_CHECKING:
     from .cone import ConeResult, pareto_cone
     from .fit import DirectionFit, fit_generation_direction, fit_preference_direction, fit_value_direction
     from .fold import Fold, scan
-    from .inference import GainIntervals, gain_intervals
+    from .inference import (
+        Baselines,
+        GainIntervals,
+        NullBand,
+        PPIResult,
+        Recommendation,
+        baselines,
+        benjamini_hochberg,
+        gain_intervals,
+        holm,
+        null_band,
+        ppi_gain,
+        recommend,
+    )
     from .reporting import Report, report
     from .simulation import simulate
 
@@ -27,17 +40,21 @@ _LAZY = {
     "ConeResult": "cone", "pareto_cone": "cone",
     "DirectionFit": "fit", "fit_generation_direction": "fit", "fit_preference_direction": "fit",
     "fit_value_direction": "fit",
-    "GainIntervals": "inference", "gain_intervals": "inference",
+    "Baselines": "inference", "GainIntervals": "inference", "NullBand": "inference", "PPIResult": "inference",
+    "Recommendation": "inference", "baselines": "inference", "benjamini_hochberg": "inference",
+    "gain_intervals": "inference", "holm": "inference", "null_band": "inference", "ppi_gain": "inference",
+    "recommend": "inference",
     "Fold": "fold", "scan": "fold", "Report": "reporting", "report": "reporting", "simulate": "simulation",
     "reference": "", "stat": "", "theory": "",
 }  # fmt: skip
 
 __all__ = [
-    "CheckFailed", "ConeResult", "DirectionFit", "Directions", "Dump", "DumpChangedError", "DumpError", "Fold",
-    "GainIntervals", "Report", "Scores", "covariance_projection", "cross_covariance", "errors",
-    "fit_generation_direction", "fit_preference_direction", "fit_value_direction", "gain_intervals", "moments",
-    "open_dump", "pareto_cone", "reference", "report", "scan", "score", "simulate", "stat", "theory", "tilt",
-    "tilted_mean", "write_dump",
+    "Baselines", "CheckFailed", "ConeResult", "DirectionFit", "Directions", "Dump", "DumpChangedError",
+    "DumpError", "Fold", "GainIntervals", "NullBand", "PPIResult", "Recommendation", "Report", "Scores",
+    "baselines", "benjamini_hochberg", "covariance_projection", "cross_covariance", "errors",
+    "fit_generation_direction", "fit_preference_direction", "fit_value_direction", "gain_intervals", "holm",
+    "moments", "null_band", "open_dump", "pareto_cone", "ppi_gain", "recommend", "reference", "report", "scan",
+    "score", "simulate", "stat", "theory", "tilt", "tilted_mean", "write_dump",
 ]  # fmt: skip
 
 

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from .gold import PPIResult, ppi_gain
 from .intervals import GainIntervals, gain_intervals
+from .null import NullBand, null_band
+from .selection import Recommendation, benjamini_hochberg, holm, recommend
+from .simpler import Baselines, baselines
 
-__all__ = ["GainIntervals", "gain_intervals"]
+__all__ = [
+    "Baselines", "GainIntervals", "NullBand", "PPIResult", "Recommendation", "baselines", "benjamini_hochberg",
+    "gain_intervals", "holm", "null_band", "ppi_gain", "recommend",
+]  # fmt: skip

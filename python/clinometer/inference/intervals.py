@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from ..results import Result
 from .gains import Cell, cells, slope_in_kl, unit_sums
 from .label_error import LabelError, label_errors
 
-__all__ = ["GainIntervals", "gain_intervals"]
+__all__ = ["GainIntervals", "check_level", "gain_intervals", "normal_bounds"]
 
 Floats = NDArray[np.float64]
 
@@ -81,8 +82,7 @@ def gain_intervals(
     >>> bool(found.se_labels[0, 0, 0] > 0), found.interval.shape
     (True, (1, 1, 1, 2))
     """
-    if isinstance(level, bool) or not isinstance(level, (int, float, np.number)) or not 0 < level < 1:
-        raise ValueError(f"level is {level!r}, wanted a number between 0 and 1")
+    check_level(level)
     if isinstance(replicates, bool) or not isinstance(replicates, (int, np.integer)) or replicates < 0:
         raise ValueError(f"replicates is {replicates!r}, wanted a whole number >= 0")
     seed = options.get("random_state") or 0
@@ -100,6 +100,18 @@ def gain_intervals(
     for cell in cells(call, kept, table):
         out.fill(cell, np.ascontiguousarray(kept[:, cell.k]), betas is None, errors.get(cell.k))
     return out.result(betas is None, errors)
+
+
+def check_level(level: Any) -> None:
+    """Coverage of an interval: a number between 0 and 1."""
+    if isinstance(level, bool) or not isinstance(level, (int, float, np.number)) or not 0 < level < 1:
+        raise ValueError(f"level is {level!r}, wanted a number between 0 and 1")
+
+
+def normal_bounds(x: Floats, se: Floats, level: float) -> Floats:
+    """Lower and upper bound on a new last axis."""
+    z = NormalDist().inv_cdf(0.5 + level / 2)
+    return np.asarray(x[..., None] + se[..., None] * np.array([-z, z]))
 
 
 class _Filling:
@@ -147,14 +159,10 @@ class _Filling:
         return np.asarray(gain[:, None] + np.nanquantile(draws, [tail, 1 - tail], axis=0).T)
 
     def result(self, matched: bool, errors: dict[int, LabelError]) -> GainIntervals:
-        from statistics import NormalDist
-
-        z = NormalDist().inv_cdf(0.5 + self.level / 2)
-        bounds = np.array([-z, z])
         p = self.call.population
         return GainIntervals(
-            self.betas, self.gain, self.kl, self.se, self.se_labels, self.gain[..., None] + self.se[..., None] * bounds,
-            self.gain[..., None] + self.se_labels[..., None] * bounds, self.boot, self.boot_labels,
+            self.betas, self.gain, self.kl, self.se, self.se_labels, normal_bounds(self.gain, self.se, self.level),
+            normal_bounds(self.gain, self.se_labels, self.level), self.boot, self.boot_labels,
             np.array([k in errors for k in range(len(self.betas))]), self.call.names, self.call.value_names,
             self.call.fit_status, p.n_prompts if p.cluster is None else len(np.unique(p.cluster)), self.replicates,
             self.level, matched,
