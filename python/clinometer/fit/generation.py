@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..inputs import Call, column, prepare
+from ..passes import _need_rows
 from ..population import Population
 from .options import check_alpha, check_folds
 from .out_of_fold import out_of_fold
@@ -60,6 +61,7 @@ def fit_generation_direction(
     if logprobs is None:
         raise ValueError("logprobs is None, wanted a column name or an array (N,)")
     call = prepare(dump, **options)
+    _need_rows(call)
     label = column(call.dump, logprobs, None, "logprobs")
     assert label is not None
     table = np.concatenate([_checked(call, label)[:, None], _covariates(call, covariates)], axis=1)

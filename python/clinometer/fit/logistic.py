@@ -37,7 +37,7 @@ def fit_logistic(
     for a in np.argsort(-grid, kind="stable").tolist():  # from the strongest penalty, each start near the last fit
         problem.alpha = float(grid[a])
         metric = Metric(sigma / 4 + problem.alpha * penalty_unit(sigma) * np.eye(len(sigma)))
-        u, b = minimise(problem.loss, u, b, metric, intercept=True, what="method='logistic'")
+        u, b = minimise(problem.loss, u, b, metric, intercept=True, what="method='logistic'", exact=call.in_double)
         held = problem.held_out(u, b)
         for j in np.flatnonzero(held < best):
             best[j], chosen[j] = held[j], a

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..inputs import prepare
+from ..passes import _need_rows
 from ..resampling import bootstrap_sums
 from .bradley_terry import BradleyTerry
 from .options import ALPHAS, check_alpha, check_folds
@@ -65,6 +66,7 @@ def fit_preference_direction(
     if not isinstance(position_bias, (bool, np.bool_)):
         raise TypeError(f"position_bias is {position_bias!r}, wanted True or False")
     call = prepare(dump, **options)
+    _need_rows(call)
     held = checked_pairs(call, pairs, prob)
     called = _names(names, held.prob.shape[1])
     p = call.population
