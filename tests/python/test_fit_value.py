@@ -272,6 +272,16 @@ def test_gaps_in_labels_leave_their_rows_out(world: World) -> None:
     np.testing.assert_allclose(both.encoding_quality.value[1], again.encoding_quality.value[0], rtol=1e-9)
 
 
+@pytest.mark.parametrize("scale", [1e-290, 1e-30, 1e30, 1e290])
+@pytest.mark.parametrize("precision", ["mixed", "double"])
+def test_labels_of_any_size(world: World, scale: float, precision: str) -> None:
+    options = {"prompt_ids": world.ids, "precision": precision}
+    plain = cm.fit_value_direction(world.phi, world.s, **options)
+    fit = cm.fit_value_direction(world.phi, world.s * scale, **options)
+    np.testing.assert_allclose(fit.vectors / scale, plain.vectors, rtol=1e-4 if precision == "mixed" else 1e-9)
+    np.testing.assert_allclose(fit.encoding_quality.value, plain.encoding_quality.value, rtol=1e-4)
+
+
 # Applied out of fold by itself
 
 

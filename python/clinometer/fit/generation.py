@@ -14,6 +14,7 @@ from .options import check_alpha, check_folds
 from .out_of_fold import out_of_fold
 from .quality import grouping, quality_of
 from .result import DirectionFit, EncodingQuality
+from .scale import in_range, in_units
 from .scatter import FoldScatter, fold_scatter
 from .seen import prompt_keys
 from .solve import ridge_path
@@ -65,22 +66,24 @@ def fit_generation_direction(
     label = column(call.dump, logprobs, None, "logprobs")
     assert label is not None
     table = np.concatenate([_checked(call, label)[:, None], _covariates(call, covariates)], axis=1)
+    table, exponent = in_range(table)
     p = call.population
     if p.n_prompts < folds:
         raise ValueError(f"folds is {folds} but there are {p.n_prompts} prompts")
     known = p.labelled(label)
     fold = p.folds(int(folds))
     scatter = fold_scatter(call, table, known, fold, int(folds))
-    whole, coefficients = _partialled(scatter, None, float(alpha))
+    whole, _ = _partialled(scatter, None, float(alpha))
     parts = [_partialled(scatter, f, float(alpha)) for f in range(int(folds))]
     fold_vectors = np.stack([u for u, _ in parts])[:, None]
     quality = _quality(call, known, fold, fold_vectors, table, np.stack([g for _, g in parts]))
+    whole, fold_vectors = (in_units(v, exponent[:1], ("logprobs",)) for v in (whole[None], fold_vectors))
     keys = prompt_keys(call.dump, p)
     order = np.argsort(keys)
     return DirectionFit(
-        whole[None], fold_vectors, (_name(logprobs),), "generation", np.array([float(alpha)]), quality, p.n_rows,
+        whole, fold_vectors, (_name(logprobs),), "generation", np.array([float(alpha)]), quality, p.n_rows,
         p.n_prompts, p.n_dropped, call.dump.fingerprint(), dict(call.dump.source or {}), None, np.zeros(1),
-        ("scores",), 0, keys[order], fold[order], {"coefficients": coefficients},
+        ("scores",), 0, keys[order], fold[order],
     )  # fmt: skip
 
 

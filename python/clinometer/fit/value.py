@@ -16,6 +16,7 @@ from .options import ALPHAS, check_alpha, check_folds
 from .out_of_fold import out_of_fold
 from .quality import grouping, quality_of, stacked
 from .result import DirectionFit, EncodingQuality
+from .scale import in_range, in_units
 from .scatter import FoldScatter, fold_scatter, label_groups
 from .seen import prompt_keys
 from .solve import ridge_path
@@ -76,6 +77,10 @@ def fit_value_direction(
         raise ValueError(f"folds is {folds} but there are {p.n_prompts} prompts")
     if method in BINARY:
         call = replace(call, values=binary_labels(np.asarray(call.values), p, call.value_names, method))
+    labels, exponent = np.asarray(call.values), np.zeros(call.n_values, np.int64)
+    if method not in BINARY:
+        scaled, exponent = in_range(labels)
+        call = replace(call, values=scaled)
     grid = _grid(method, alpha)
     fold = p.folds(int(folds))
     fit = _fit(call, method, grid, fold, int(folds), within=True)
@@ -83,13 +88,14 @@ def fit_value_direction(
     over_all = None
     if pooled:
         over_all = _quality(call, _fit(call, method, grid, fold, int(folds), within=False), fold, within=False)
+    vectors, fold_vectors = (in_units(v, exponent, call.value_names) for v in (fit.vectors, fit.fold_vectors))
     keys = prompt_keys(call.dump, p)
     order = np.argsort(keys)
     return DirectionFit(
-        fit.vectors, fit.fold_vectors, call.value_names, method, fit.alpha, quality, p.n_rows, p.n_prompts,
+        vectors, fold_vectors, call.value_names, method, fit.alpha, quality, p.n_rows, p.n_prompts,
         p.n_dropped, call.dump.fingerprint(), dict(call.dump.source or {}), over_all, fit.intercepts,
         ("binary" if method in BINARY else "scores",) * call.n_values, 0, keys[order], fold[order],
-        {"labels": call.values},
+        {"labels": labels},
     )  # fmt: skip
 
 

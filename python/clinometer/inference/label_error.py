@@ -85,7 +85,7 @@ class ScoreError(LabelError):
         label = np.asarray(self.fit._training["labels"])[:, self.j]
         self.p = call.population.labelled(label)
         none = np.zeros(call.population.n_prompts, np.int64)
-        self.scatter = fold_scatter(call, label[:, None], self.p, none, 1)
+        self.scatter = fold_scatter(call, np.zeros((len(label), 0)), self.p, none, 1)
         u = np.concatenate([self.fit.fold_vectors[:, [self.j]], self.fit.vectors[None, [self.j]]])
         t = out_of_fold(call, u, self.fold)[:, 0]
         weight = self.p.row_weight()

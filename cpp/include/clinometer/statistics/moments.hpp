@@ -72,6 +72,7 @@ class Moments : public StatisticOf<Moments> {
 
   Results finish() const override {
     Result s{"scatter", {n_folds, width, full ? width : 1}, {}};
+    s.data.reserve(std::size_t(n_folds * width * (full ? width : 1)));
     for (std::int64_t f = 0; f < n_folds; ++f)
       for (std::int64_t a = 0; a < width; ++a) {
         if (!full) s.data.push_back(scatter[f * ld + a]);
