@@ -55,9 +55,9 @@ def fit_value_direction(
     -------
     DirectionFit with .vectors (J, d), .fold_vectors (F, J, d), .encoding_quality
 
-    Cost: one pass (two with pooled) of N d^2 multiply-adds and (folds + 1) d^2 float64 for each set of labelled
-    rows, twice that while the pass hands them over; logistic adds some 20 passes a penalty. Fewer rows than d and
-    matrices short of rank are fine.
+    Cost: one pass (two with pooled) of N d^2 multiply-adds for each set of labelled rows and two of N d for the
+    quality; (folds + 1) d^2 float64, and 4 folds d^2 at the peak, where the pass hands them over; logistic adds
+    some 20 passes a penalty. Fewer rows than d and matrices short of rank are fine.
 
     >>> import clinometer as cm
     >>> world = cm.simulate(n_prompts=50, n_responses=8, dim=4, random_state=1)
