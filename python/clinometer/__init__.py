@@ -15,8 +15,22 @@ if TYPE_CHECKING:
     from . import lp, reference, stat, theory
     from .comparing import compare
     from .cone import ConeResult, pareto_cone
-    from .fit import DirectionFit, fit_value_direction
+    from .fit import DirectionFit, fit_generation_direction, fit_preference_direction, fit_value_direction
     from .fold import Fold
+    from .inference import (
+        Baselines,
+        GainIntervals,
+        NullBand,
+        PPIResult,
+        Recommendation,
+        baselines,
+        benjamini_hochberg,
+        gain_intervals,
+        holm,
+        null_band,
+        ppi_gain,
+        recommend,
+    )
     from .plan import scan
     from .reporting import Report, report
     from .responses import examples
@@ -27,15 +41,29 @@ __version__ = "0.1.0"
 
 # loaded at first use, so that importing the package costs little beyond NumPy
 _LAZY = {
+    "Baselines": "inference",
+    "baselines": "inference",
+    "benjamini_hochberg": "inference",
     "compare": "comparing",
     "ConeResult": "cone",
     "DirectionFit": "fit",
     "examples": "responses",
+    "fit_generation_direction": "fit",
+    "fit_preference_direction": "fit",
     "fit_value_direction": "fit",
     "Fold": "fold",
+    "gain_intervals": "inference",
+    "GainIntervals": "inference",
+    "holm": "inference",
     "lp": "",
     "merge": "shards",
+    "null_band": "inference",
+    "NullBand": "inference",
     "pareto_cone": "cone",
+    "ppi_gain": "inference",
+    "PPIResult": "inference",
+    "recommend": "inference",
+    "Recommendation": "inference",
     "reference": "",
     "Report": "reporting",
     "report": "reporting",
@@ -46,6 +74,7 @@ _LAZY = {
 }
 
 __all__ = [
+    "Baselines",
     "CheckFailed",
     "ConeResult",
     "DirectionFit",
@@ -54,19 +83,32 @@ __all__ = [
     "DumpChangedError",
     "DumpError",
     "Fold",
+    "GainIntervals",
+    "NullBand",
+    "PPIResult",
+    "Recommendation",
     "Report",
     "Scores",
+    "baselines",
+    "benjamini_hochberg",
     "compare",
     "covariance_projection",
     "cross_covariance",
     "errors",
     "examples",
+    "fit_generation_direction",
+    "fit_preference_direction",
     "fit_value_direction",
+    "gain_intervals",
+    "holm",
     "lp",
     "merge",
     "moments",
+    "null_band",
     "open_dump",
     "pareto_cone",
+    "ppi_gain",
+    "recommend",
     "reference",
     "report",
     "scan",

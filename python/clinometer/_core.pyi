@@ -17,10 +17,13 @@ __all__: list[str] = [
     "LogRatios",
     "MappedFile",
     "Moments",
+    "PairList",
+    "Pairs",
     "Scan",
     "Scores",
     "Statistic",
     "Tilt",
+    "TiltedMean",
     "WeightedRows",
     "isa",
     "isa_available",
@@ -115,6 +118,22 @@ class Tilt(Statistic):
         arg3: typing.SupportsInt | typing.SupportsIndex,
         arg4: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
         arg5: bool,
+        arg6: bool,
+    ) -> None: ...
+    def __repr__(self) -> str: ...
+    def __setstate__(self, arg0: bytes) -> None: ...
+
+class TiltedMean(Statistic):
+    """
+    Mean representation under each tilt.
+    """
+    def __getstate__(self) -> bytes: ...
+    def __init__(
+        self,
+        arg0: typing.SupportsInt | typing.SupportsIndex,
+        arg1: typing.SupportsInt | typing.SupportsIndex,
+        arg2: typing.SupportsInt | typing.SupportsIndex,
+        arg3: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
     ) -> None: ...
     def __repr__(self) -> str: ...
     def __setstate__(self, arg0: bytes) -> None: ...
@@ -146,6 +165,34 @@ class LogRatios(Statistic):
         arg1: typing.SupportsInt | typing.SupportsIndex,
         arg2: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
         arg3: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+    ) -> None: ...
+    def __repr__(self) -> str: ...
+    def __setstate__(self, arg0: bytes) -> None: ...
+
+class PairList:
+    """
+    Pairs of canonical rows with their labels.
+    """
+    def __init__(
+        self,
+        arg0: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
+        arg1: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
+        arg2: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+        arg3: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+    ) -> None: ...
+
+class Pairs(Statistic):
+    """
+    Bradley-Terry loss and gradient.
+    """
+    def __getstate__(self) -> bytes: ...
+    def __init__(
+        self,
+        arg0: typing.SupportsInt | typing.SupportsIndex,
+        arg1: typing.SupportsInt | typing.SupportsIndex,
+        arg2: typing.SupportsInt | typing.SupportsIndex,
+        arg3: PairList,
+        arg4: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
     ) -> None: ...
     def __repr__(self) -> str: ...
     def __setstate__(self, arg0: bytes) -> None: ...

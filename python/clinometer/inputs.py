@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +25,15 @@ PASS_OPTIONS = (
 )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Fitted:
+    """Direction `index` of a fit, and for each prompt the fold that did not see it."""
+
+    fit: Any
+    index: int
+    fold: NDArray[np.int64]
+
+
 @dataclass
 class Call:
     """One pass over one dump: everything checked, nothing read yet."""
@@ -43,6 +53,7 @@ class Call:
     names: tuple[str, ...] = ()  # in the caller's order
     value_names: tuple[str, ...] = ()
     fit_status: tuple[str, ...] = ()
+    fitted: tuple[Fitted | None, ...] = ()  # of each direction, where it is applied out of fold
     n_unlabelled: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
     @property
@@ -112,7 +123,7 @@ def prepare(
             dump, proposal_logprobs, "proposal_logprob" if reweight else None, "proposal_logprobs"
         ),
     }
-    _resolve_directions(call, directions)
+    projected = _resolve_directions(call, directions)
     _resolve_values(call, values)
     ids = dump.prompt_ids if prompt_ids is None else _id_column(dump, prompt_ids)
     if isinstance(clusters, str):
@@ -121,7 +132,7 @@ def prepare(
     call.population = population(
         dump.n_rows, ids, base=base, prompt_weights=prompt_weights, clusters=clusters, drop=drop, **extra
     )
-    _resolve_folds(call)
+    _stack(call, projected)
     return call
 
 
@@ -167,11 +178,22 @@ def _is_names(x: Any) -> bool:
     return isinstance(x, str) or (isinstance(x, (list, tuple)) and len(x) > 0 and all(isinstance(i, str) for i in x))
 
 
-def _resolve_directions(call: Call, given: Any) -> None:
-    """Fill directions (K * folds, d), columns (N, K'), names and order; the fold takes projected ones first."""
+@dataclass(frozen=True)
+class _Projected:
+    """A direction before the prompts are known: one vector, or the fold fits of a fit and its full fit last."""
+
+    name: str
+    vectors: Floats
+    fit: Any = None
+    index: int = 0
+    status: str = "given"
+
+
+def _resolve_directions(call: Call, given: Any) -> list[_Projected]:
+    """Fill columns (N, K'), names and order; the directions to project come first in the fold and are returned."""
     if given is None:
-        return
-    projected: list[tuple[str, Floats, str]] = []
+        return []
+    projected: list[_Projected] = []
     columns: list[tuple[str, Floats]] = []
     items = list(given) if isinstance(given, (list, tuple)) and not _numeric(given) else [given]
     is_column: list[bool] = []
@@ -179,24 +201,44 @@ def _resolve_directions(call: Call, given: Any) -> None:
         before = len(columns)
         _resolve_one(call, item, projected, columns)
         is_column += [len(columns) > before] * (len(projected) + len(columns) - len(is_column))
-    folds = max((len(v) for _, v, _ in projected), default=1)
-    if any(len(v) not in (1, folds) for _, v, _ in projected):
-        raise ValueError("directions: fits with different numbers of folds cannot share a pass")
-    if projected:
-        stacked = np.concatenate([np.repeat(v, folds // len(v), axis=0) for _, v, _ in projected])
-        call.directions = np.ascontiguousarray(stacked, np.float64)
-        if not np.isfinite(call.directions).all():
-            raise ValueError("directions hold NaN or Inf")
-    call.n_folds = folds
+    if not all(np.isfinite(one.vectors).all() for one in projected):
+        raise ValueError("directions hold NaN or Inf")
     if columns:
         call.columns = np.ascontiguousarray(np.stack([c for _, c in columns], axis=1), np.float64)
     # sorted by kind, stably, the caller's list is the fold's: the inverse says where each of its scores lies
     order = np.argsort(np.argsort(is_column, kind="stable"), kind="stable")
     if projected and columns and (order != np.arange(len(order))).any():
         call.order = order
-    names = [n for n, _, _ in projected] + [n for n, _ in columns]
-    status = [s for _, _, s in projected] + ["score"] * len(columns)
-    call.names, call.fit_status = tuple(names[i] for i in order), tuple(status[i] for i in order)
+    names = [one.name for one in projected] + [n for n, _ in columns]
+    call.names = tuple(names[i] for i in order)
+    call.fit_status = ("given",) * len(projected) + ("score",) * len(columns)  # in the fold's order until _stack
+    return projected
+
+
+def _stack(call: Call, projected: list[_Projected]) -> None:
+    """Fill directions (K * folds, d) and the fold of each prompt; fits dealt differently share their refinement."""
+    if not projected:
+        return
+    found = {id(one.fit): one.fit._for_dump(call.dump, call.population) for one in projected if one.fit is not None}
+    plain: tuple[str, NDArray[np.int64] | None] = ("given", None)
+    ways = [found.get(id(one.fit), plain) if one.fit is not None else plain for one in projected]
+    dealt = {id(fold): fold for _, fold in ways if fold is not None}
+    cells = np.stack(list(dealt.values()), axis=1) if dealt else np.zeros((call.population.n_prompts, 0), np.int64)
+    kinds, call_fold = np.unique(cells, axis=0, return_inverse=True) if dealt else (np.zeros((1, 0), np.int64), None)
+    at = {key: i for i, key in enumerate(dealt)}
+    stacked = []
+    for one, (_, fold) in zip(projected, ways, strict=True):
+        pick = np.full(len(kinds), len(one.vectors) - 1) if fold is None else kinds[:, at[id(fold)]]
+        stacked.append(one.vectors[pick])
+    call.directions = np.ascontiguousarray(np.concatenate(stacked), np.float64)
+    call.n_folds = max(len(kinds), 1)
+    call.fold = None if call.n_folds == 1 or call_fold is None else call_fold.reshape(-1).astype(np.int64)
+    statuses = [one.status if status == "given" else status for one, (status, _) in zip(projected, ways, strict=True)]
+    status = [*statuses, *call.fit_status[len(projected) :]]
+    fitted = [None if f is None else Fitted(one.fit, one.index, f) for one, (_, f) in zip(projected, ways, strict=True)]
+    fitted += [None] * (len(status) - len(fitted))
+    order = range(len(status)) if call.order is None else call.order.tolist()
+    call.fit_status, call.fitted = tuple(status[i] for i in order), tuple(fitted[i] for i in order)
 
 
 def _numeric(x: Sequence[Any]) -> bool:
@@ -205,16 +247,14 @@ def _numeric(x: Sequence[Any]) -> bool:
     )
 
 
-def _resolve_one(
-    call: Call, item: Any, projected: list[tuple[str, Floats, str]], columns: list[tuple[str, Floats]]
-) -> None:
+def _resolve_one(call: Call, item: Any, projected: list[_Projected], columns: list[tuple[str, Floats]]) -> None:
     from .fit import DirectionFit
 
     dump = call.dump
     if isinstance(item, str) and not dump.has_column(item) and os.path.exists(item):
-        item = Directions.load(item)
+        item = _saved(item)
     if isinstance(item, os.PathLike):
-        item = Directions.load(item)
+        item = _saved(item)
     if isinstance(item, str):
         sign, name = (-1.0, item[1:]) if item.startswith("-") and not dump.has_column(item) else (1.0, item)
         columns.append((item, sign * _required(dump, name, "constitutions")))
@@ -226,16 +266,41 @@ def _resolve_one(
             raise ValueError(f"scores have {len(a)} rows but the dump has {dump.n_rows}")
         columns.extend((str(n), np.ascontiguousarray(a[:, k])) for k, n in enumerate(item.names or []))
     elif isinstance(item, DirectionFit):
-        projected.extend(item._for_dump(dump))
+        if item.vectors.shape[1] != dump.dim:
+            raise ValueError(f"the fit has {item.vectors.shape[1]} columns but rows of the dump have {dump.dim}")
+        every = np.concatenate([item.fold_vectors, item.vectors[None]])
+        projected.extend(_Projected(n, every[:, j], item, j) for j, n in enumerate(item.names))
     else:
+        status = "given"
         if isinstance(item, Directions):
             names, vectors = tuple(item.names), np.asarray(item.vectors, np.float64)
+            status = _in_sample(item, dump)
         else:
             vectors = np.atleast_2d(_numeric_array("directions", item))
             names = tuple(f"direction{len(projected) + k}" for k in range(len(vectors)))
         if vectors.ndim != 2 or vectors.shape[1] != dump.dim:
             raise ValueError(f"directions has {vectors.shape[-1]} columns but rows of the dump have {dump.dim}")
-        projected.extend((n, v[None], "given") for n, v in zip(names, vectors, strict=True))
+        projected.extend(_Projected(n, v[None], status=status) for n, v in zip(names, vectors, strict=True))
+
+
+def _saved(path: Any) -> Any:
+    """The fit or the directions that a file holds."""
+    from .fit.saving import load_any
+
+    return load_any(path)
+
+
+def _in_sample(given: Directions, dump: Dump) -> str:
+    """Status of directions that say which dump they were fitted on."""
+    if given.source.get("fitted_on") is None or given.source["fitted_on"] != dump.fingerprint():
+        return "given"
+    warnings.warn(
+        f"directions {', '.join(given.names[:4])} were fitted on these rows: gains are optimistic; "
+        "pass the DirectionFit, which is applied out of fold",
+        UserWarning,
+        stacklevel=6,
+    )
+    return "in-sample"
 
 
 def _numeric_array(name: str, x: Any) -> Floats:
@@ -289,11 +354,6 @@ def _resolve_values(call: Call, given: Any) -> None:
     call.values = np.ascontiguousarray(values, np.float64)
     call.value_names = names
     call.n_unlabelled = np.isnan(values).sum(axis=0)
-
-
-def _resolve_folds(call: Call) -> None:
-    if call.n_folds > 1:
-        call.fold = call.population.folds(call.n_folds)
 
 
 def non_finite(call: Call, columns: dict[str, Floats | None]) -> NDArray[np.int64] | None:

@@ -33,6 +33,7 @@ class Population:
     omega: Floats | None = None
     unbias: Floats | None = None
     cluster: Ints | None = None
+    cluster_ids: NDArray[Any] | None = None  # the labels behind `cluster`
     draws: Floats | None = None  # canonical: how many draws a row of base="counts" stands for
     base: str = "sampled"
     n_dropped: int = 0
@@ -78,6 +79,7 @@ class Population:
             omega=None,
             unbias=unbias,
             cluster=None,
+            cluster_ids=None,
         )
 
     def _lost(self, weight: Floats) -> Floats:
@@ -88,8 +90,22 @@ class Population:
         )
 
     def folds(self, n_folds: int) -> Ints:
-        """Fold of each prompt: a counter hash of its id, so it survives reordering and sharding."""
-        return fold_of(self.ids, n_folds)
+        """Fold of each prompt: a hash of its id, or of its cluster's label, so it survives reordering and sharding."""
+        return fold_of(self.ids if self.cluster_ids is None else self.cluster_ids, n_folds)
+
+    def regrouped(self, group: Ints) -> Population:
+        """The rows of each group of prompts as one prompt, whose id is the group and whose weight is its mass."""
+        prompts = np.argsort(group, kind="stable")
+        index = _rows_of(self, prompts)
+        ends = np.append(np.flatnonzero(np.diff(group[prompts])) + 1, len(prompts)) if len(prompts) else prompts
+        offsets = np.append(0, np.cumsum(self.sizes[prompts])[ends - 1]).astype(np.int64)
+        weight = (self.row_weight() * np.repeat(self.prompt_weight(), self.sizes))[index]
+        mass = np.add.reduceat(weight, offsets[:-1]) if len(ends) else np.zeros(0)
+        weight = weight / np.repeat(np.where(mass > 0, mass, 1.0), np.diff(offsets))
+        return replace(
+            self, offsets=offsets, ids=np.unique(group), order=self.rows[index], weight=weight, omega=mass,
+            unbias=None, cluster=None, cluster_ids=None, draws=None,
+        )  # fmt: skip
 
     def labelled(self, values: Floats) -> Population:
         """The population on rows where `values` (N,) is not NaN; prompts without a label get no weight."""
@@ -108,14 +124,22 @@ class Population:
 
 def fold_of(ids: NDArray[Any], n_folds: int) -> Ints:
     """Fold numbers from a hash of each id; equal ids get equal folds whatever their order."""
+    return (hash_of(ids) % np.uint64(n_folds)).astype(np.int64)
+
+
+def hash_of(ids: NDArray[Any]) -> NDArray[np.uint64]:
+    """A 64-bit hash of each id."""
     if ids.dtype.kind in "iu":
-        x = ids.astype(np.uint64)
-        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-            x = (x ^ (x >> np.uint64(shift))) * np.uint64(factor)
-        x ^= x >> np.uint64(31)
-        return (x % np.uint64(n_folds)).astype(np.int64)
+        return mixed(ids.astype(np.uint64))
     digests = [hashlib.sha256(str(i).encode()).digest()[:8] for i in ids]
-    return np.array([int.from_bytes(b, "little") % n_folds for b in digests], np.int64)
+    return np.array([int.from_bytes(b, "little") for b in digests], np.uint64)
+
+
+def mixed(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """The finaliser of splitmix64: every bit of the result depends on every bit of x."""
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        x = (x ^ (x >> np.uint64(shift))) * np.uint64(factor)
+    return np.asarray(x ^ (x >> np.uint64(31)))
 
 
 def population(
@@ -143,7 +167,8 @@ def population(
     cluster = _per_prompt("clusters", clusters, unique)
     p = Population(n_rows, offsets, names, order, omega=None if omega is None else np.asarray(omega, float), base=base)
     if cluster is not None:
-        p = _by_cluster(p, np.unique(cluster, return_inverse=True)[1].astype(np.int64))
+        codes = np.unique(cluster, return_inverse=True)[1].astype(np.int64)
+        p = _by_cluster(replace(p, cluster_ids=cluster), codes)
     if drop is not None and len(drop):
         p = _dropped(p, drop)
     return _weighted(p, logprobs, counts, proposal_logprobs)
@@ -206,17 +231,22 @@ def _per_prompt(name: str, given: ArrayLike | None, unique: Ints, *, positive: b
 
 def _take(p: Population, prompts: Ints) -> Population:
     """The prompts given, in that order."""
-    sizes = p.sizes[prompts]
-    ends = np.cumsum(sizes)
-    index = np.repeat(p.offsets[prompts] - np.append(0, ends[:-1]), sizes) + np.arange(int(sizes.sum()))
     return replace(
         p,
-        offsets=np.append(0, ends).astype(np.int64),
+        offsets=np.append(0, np.cumsum(p.sizes[prompts])).astype(np.int64),
         ids=p.ids[prompts],
-        order=p.rows[index],
+        order=p.rows[_rows_of(p, prompts)],
         omega=None if p.omega is None else p.omega[prompts],
         cluster=None if p.cluster is None else p.cluster[prompts],
+        cluster_ids=None if p.cluster_ids is None else p.cluster_ids[prompts],
     )
+
+
+def _rows_of(p: Population, prompts: Ints) -> Ints:
+    """Canonical rows of the prompts given, in that order."""
+    sizes = p.sizes[prompts]
+    ends = np.cumsum(sizes)
+    return np.asarray(np.repeat(p.offsets[prompts] - np.append(0, ends)[:-1], sizes) + np.arange(int(sizes.sum())))
 
 
 def _by_cluster(p: Population, cluster: Ints) -> Population:

@@ -222,6 +222,13 @@ PASSES: dict[str, Callable[..., Any]] = {
     "tilt kl": lambda dump, r, **o: vars(cm.tilt(dump, r.u, None, r.values, kl=[0.2], pareto_k=False, **o)),
     "tilted_mean": lambda dump, r, **o: vars(cm.tilted_mean(dump, r.u, BETAS, **o)),
     "fit": lambda dump, r, **o: {"v": cm.fit_value_direction(dump, r.values, folds=2, **o).fold_vectors},
+    "fit logistic": lambda dump, r, **o: vars(
+        cm.fit_value_direction(dump, r.values[:, 0] > 0, method="logistic", alpha=1.0, folds=2, pooled=False, **o)
+    ),
+    "fit generation": lambda dump, r, **o: vars(
+        cm.fit_generation_direction(dump, r.values[:, 0], covariates=np.nan_to_num(r.values[:, 1]), folds=2, **o)
+    ),
+    "gain_intervals": lambda dump, r, **o: vars(cm.gain_intervals(dump, r.u, BETAS, r.values, replicates=20, **o)),
 }
 
 

@@ -17,6 +17,8 @@ PHI = RNG.normal(size=(N, D)).astype(np.float32)
 U = RNG.normal(size=(2, D))
 V = RNG.normal(size=(N, 2))
 ZERO_ONE = (np.arange(N) % 2).astype(float)
+PAIRS = np.stack([4 * np.arange(6), 4 * np.arange(6) + 1], axis=1)
+SOFT = np.linspace(0.2, 0.8, 6)
 DUMP = cm.open_dump(PHI, prompt_ids=IDS, columns={"v": V[:, 0], "count": np.ones(N), "text": IDS.astype(str)})
 Bad = tuple[str, Callable[..., Any], dict[str, Any], type[Exception], str]
 
@@ -29,6 +31,16 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "tilt": (cm.tilt, {"dump": DUMP, "directions": U, "betas": [1.0], "values": V}),
     "tilted_mean": (cm.tilted_mean, {"dump": DUMP, "directions": U, "betas": [1.0]}),
     "fit_value_direction": (cm.fit_value_direction, {"dump": DUMP, "values": V, "folds": 2}),
+    "fit_preference_direction": (
+        cm.fit_preference_direction,
+        {"dump": DUMP, "pairs": PAIRS, "prob": SOFT, "folds": 2, "alpha": 0.5},
+    ),
+    "fit_generation_direction": (cm.fit_generation_direction, {"dump": DUMP, "logprobs": V[:, 0], "folds": 2}),
+    "gain_intervals": (cm.gain_intervals, {"dump": DUMP, "directions": U, "betas": [1.0], "values": V}),
+    "ppi_gain": (cm.ppi_gain, {"dump": DUMP, "directions": U, "betas": [1.0], "values": V, "gold": V}),
+    "null_band": (cm.null_band, {"dump": DUMP, "values": V, "kl": [0.1], "draws": 3}),
+    "recommend": (cm.recommend, {"dump": DUMP, "constitutions": U, "values": V, "kl": [0.1], "splits": 3}),
+    "baselines": (cm.baselines, {"dump": DUMP, "directions": U, "values": V, "folds": 2}),
 }
 nan, inf = float("nan"), float("inf")
 
@@ -108,6 +120,13 @@ DDOF: list[tuple[str, Any, type[Exception], str]] = [
     ("ddof", True, ValueError, "ddof"),
 ]
 OWN: dict[str, list[tuple[str, Any, type[Exception], str]]] = {
+    "fit_preference_direction": [],
+    "fit_generation_direction": [],
+    "gain_intervals": [*DIRECTIONS, *VALUES, *STRENGTH],
+    "ppi_gain": [*DIRECTIONS, *VALUES, *STRENGTH],
+    "null_band": [*VALUES],
+    "recommend": [("constitutions", *rest) for _, *rest in DIRECTIONS] + VALUES,
+    "baselines": [*DIRECTIONS, *VALUES],
     "score": [
         *DIRECTIONS,
         ("out", np.zeros((N, 2)), ValueError, "out"),
@@ -136,6 +155,10 @@ OWN: dict[str, list[tuple[str, Any, type[Exception], str]]] = {
         ("folds", 1, ValueError, "folds"),
         ("folds", 2.5, ValueError, "folds"),
         ("folds", 7, ValueError, "folds"),
+        ("pooled", 1, TypeError, "pooled"),
+        ("method", "lda", ValueError, "two-valued"),
+        ("method", "logistic", ValueError, "two-valued"),
+        ("method", "mean_difference", ValueError, "two-valued"),
     ],
 }
 WRONG = [

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..cone import ConeResult, pareto_cone
 from ..directions import Directions
 from ..dump import Dump, open_dump
-from ..fit import DirectionFit, EncodingQuality, fit_value_direction
+from ..fit import DirectionFit, EncodingQuality, fit_preference_direction, fit_value_direction
 from ..inputs import PASS_OPTIONS, prepare
 from ..passes import DEFAULT_KL, cross_covariance, moments, score, tilt
 from ..results import TiltResult
@@ -74,7 +74,7 @@ def report(
         opened, names = _values_as_columns(opened, values, options)
         length = _length(opened, names)
         shown = (*names, length) if length is not None and _listed(names, length) is None else names
-        judges, self_judged, skipped = _judges(opened, constitutions, pairs, names)
+        judges, self_judged, skipped = _judges(opened, constitutions, pairs, names, options)
         result = tilt(opened, judges, values=list(shown), kl=levels, **options)
         net = _net(opened, judges, shown, levels, length, options) if "length" in chosen else None
         call = prepare(opened, None, list(shown), **options)
@@ -147,7 +147,9 @@ def _listed(names: tuple[str, ...], length: str) -> str | None:
     return next((n for n in names if n in (length, "-" + length)), None)
 
 
-def _judges(dump: Dump, constitutions: Any, pairs: Any, names: tuple[str, ...]) -> tuple[list[Any], bool, list[str]]:
+def _judges(
+    dump: Dump, constitutions: Any, pairs: Any, names: tuple[str, ...], options: dict[str, Any]
+) -> tuple[list[Any], bool, list[str]]:
     """What tilts: constitutions and pairs, else those values that are complete."""
     judges: list[Any] = []
     if constitutions is not None:
@@ -156,7 +158,7 @@ def _judges(dump: Dump, constitutions: Any, pairs: Any, names: tuple[str, ...]) 
         )
         judges += list(constitutions) if many else [constitutions]
     if pairs is not None:
-        judges.append(_pair_fit(dump, pairs))
+        judges.append(_pair_fit(dump, pairs, options))
     if judges:
         return judges, False, []
     call = prepare(dump, None, list(names))
@@ -170,15 +172,10 @@ def _judges(dump: Dump, constitutions: Any, pairs: Any, names: tuple[str, ...]) 
     return kept, True, skipped
 
 
-def _pair_fit(dump: Dump, pairs: Any) -> Any:
-    from .. import fit
-
-    make = getattr(fit, "fit_preference_direction", None)
-    if make is None:
-        raise ValueError("pairs: this version fits no preference directions; pass constitutions= instead")
+def _pair_fit(dump: Dump, pairs: Any, options: dict[str, Any]) -> DirectionFit:
     if not isinstance(pairs, (list, tuple)) or len(pairs) != 2:
         raise ValueError("pairs must be (rows (P, 2), prob (P,)), within-prompt row numbers and preferences")
-    return make(dump, pairs[0], pairs[1])
+    return fit_preference_direction(dump, pairs[0], pairs[1], **_quiet(options))
 
 
 def _direction(u_gen: Any) -> Any:
@@ -218,7 +215,7 @@ def _geometry(
     n_prompts = prepare(dump, None, list(names), **within).population.n_prompts
     if n_prompts < FOLDS:
         return None, None, [f"cone and encoding quality need at least {FOLDS} prompts, there are {n_prompts}"]
-    fit = fit_value_direction(dump, list(names), method="ridge", folds=FOLDS, **within)
+    fit = fit_value_direction(dump, list(names), method="ridge", folds=FOLDS, pooled=False, **within)
     quality = fit.encoding_quality if "encoding" in chosen else None
     if "cone" not in chosen:
         return quality, None, []

@@ -205,7 +205,7 @@ def betas_of(call: Call, kept: Floats, betas: Any, kl: Any) -> Floats:
     from clinometer import passes
 
     passes._check_strength(betas, kl, call.n_scores)
-    return passes._strength(call, kept, betas, kl)
+    return passes._strength(call, kept, passes.no_scale(call), betas, kl)
 
 
 def rows_at(dump: Any, rows: NDArray[np.int64]) -> Floats:

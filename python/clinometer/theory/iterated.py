@@ -152,7 +152,8 @@ def _rounds(s: Scored, lam: Floats, rebase: bool) -> dict[str, Any]:
 
 
 def _tilt(s: Scored, t: Floats, beta: float) -> dict[str, Floats]:
-    state = _core.Tilt(0, 1, 0, s.values.shape[1], np.full((1, 1), beta), s.population.base == "reweight")
+    reweight = s.population.base == "reweight"
+    state = _core.Tilt(0, 1, 0, s.values.shape[1], np.full((1, 1), beta), reweight, not s.call.in_double)
     return dict(run(replace(s.call, progress=None), [state], kept=np.ascontiguousarray(t[:, None]))[0].finish())
 
 

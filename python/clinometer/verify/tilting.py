@@ -173,7 +173,7 @@ def _() -> Check:
     scores = cm.Scores(t, prompt_ids=ids)
     gain = cm.tilt(scores, None, [2.0], t, pareto_k=False).gain.item()
     log_ratio = np.log(tilted(t, ids, 0.5) * 16)
-    bias, _ = roots.jackknife(
+    bias, _, _ = roots.jackknife(
         np.full(len(t), 1 / 16), log_ratio, t, np.arange(20_001) * 16, np.full(20_000, 1 / 20_000)
     )
     return at_most(abs((gain - bias - 0.5) / (gain - 0.5)), 0.35)

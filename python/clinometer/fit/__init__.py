@@ -1,0 +1,16 @@
+"""Directions fitted to labels, pairs and log-probabilities, cross-fitted by prompt (theory 1, 10)."""
+
+from __future__ import annotations
+
+from .generation import fit_generation_direction
+from .preference import fit_preference_direction
+from .result import DirectionFit, EncodingQuality
+from .value import fit_value_direction
+
+__all__ = [
+    "DirectionFit",
+    "EncodingQuality",
+    "fit_generation_direction",
+    "fit_preference_direction",
+    "fit_value_direction",
+]

@@ -1,0 +1,179 @@
+"""Bradley-Terry regression of many label columns and folds at once, along a path of penalties."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..dump import Dump
+from .descent import Metric, minimise, softplus
+from .pairs import KEPT_BYTES, Dense, Differences, Pairs, Streamed, margins, pair_loss_gradient
+
+__all__ = ["BradleyTerry", "PairFit"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+WITNESS = 1e-8
+SQUARE = 4096  # dimensions up to which the curvature is kept as a matrix
+
+
+@dataclass(frozen=True)
+class PairFit:
+    """The chosen fits; `margins` (P, K) are out of fold."""
+
+    vectors: Floats
+    fold_vectors: Floats
+    intercepts: Floats
+    alpha: Floats
+    ridge: Floats
+    margins: Floats
+    separated: NDArray[np.bool_]
+
+
+class BradleyTerry:
+    """Fits of K label columns, each without each of F folds and then of all pairs: K (F + 1) problems."""
+
+    def __init__(self, dump: Dump, pairs: Pairs, fold: Ints, n_folds: int, bias: bool, names: tuple[str, ...]) -> None:
+        self.K, self.F, self.bias, self.names = pairs.prob.shape[1], n_folds, bias, names
+        self.fold, known = fold, ~np.isnan(pairs.prob)
+        self.prob = np.nan_to_num(pairs.prob)
+        self.base = np.where(known, pairs.weight[:, None], 0.0)  # (P, K)
+        self.differences, self.basis = _reduced(Streamed(dump, pairs.rows))
+        self.dim = dump.dim
+        self.spread, self.hessian = self._moments()
+
+    def _moments(self) -> tuple[float, Floats]:
+        """Mean square of a difference's entries, the unit of alpha, and the curvature at 0 (or its diagonal)."""
+        m = self.differences.dim
+        weight = self.base.mean(axis=1)
+        weight = weight / max(weight.sum(), 1e-300)
+        total = np.zeros((m, m) if m <= SQUARE else m)
+        for at, rows in self.differences.chunks():
+            scaled = rows * weight[at, None]
+            total += rows.T @ scaled if m <= SQUARE else (rows * scaled).sum(axis=0)
+        trace = np.trace(total) if total.ndim == 2 else total.sum()
+        return float(trace) / self.dim, total / 4
+
+    def _weights(self) -> Floats:
+        """(P, K (F + 1)): what each problem gives a pair, columns summing to 1 (or 0 without pairs)."""
+        seen = np.concatenate([self.fold[:, None] != np.arange(self.F), np.ones((len(self.fold), 1), bool)], axis=1)
+        weight = (self.base[:, :, None] * seen[:, None, :]).reshape(len(self.fold), -1)
+        total = weight.sum(axis=0)
+        return np.asarray(weight / np.where(total > 0, total, 1.0))
+
+    def path(self, grid: Floats) -> PairFit:
+        """From the strongest penalty down, each start near the last fit; the best penalty of each column is kept."""
+        M = self.K * (self.F + 1)
+        u, b, best = np.zeros((M, self.differences.dim)), np.zeros(M), np.full(self.K, np.inf)
+        kept_u, kept_b, kept_z = u.copy(), b.copy(), np.zeros((len(self.fold), M))
+        alpha = np.zeros(self.K)
+        prob, weight = np.repeat(self.prob, self.F + 1, axis=1), self._weights()
+        for a in -np.sort(-grid):
+            u, b = self._fit(float(a), u, b, prob, weight)
+            z = margins(self.differences, u, b)
+            held = self._held_out(z)
+            for k in np.flatnonzero(held < best):
+                own = slice(k * (self.F + 1), (k + 1) * (self.F + 1))
+                best[k], alpha[k], kept_u[own], kept_b[own], kept_z[:, own] = held[k], a, u[own], b[own], z[:, own]
+        return self._result(kept_u, kept_b, kept_z, alpha)
+
+    def _fit(self, alpha: float, u: Floats, b: Floats, prob: Floats, weight: Floats) -> tuple[Floats, Floats]:
+        ridge = alpha * self.spread
+
+        def loss(u: Floats, b: Floats) -> tuple[Floats, Floats, Floats]:
+            value, gradient, slope = pair_loss_gradient(self.differences, prob, weight, u, b)
+            if alpha == 0:
+                self._refuse_separable(u, b, prob, weight)
+            return value + ridge / 2 * (u * u).sum(axis=1), gradient + ridge * u, slope
+
+        diagonal = np.eye(len(self.hessian)) if self.hessian.ndim == 2 else 1.0
+        metric = Metric(self.hessian + ridge * diagonal)
+        return minimise(loss, u, b, metric, intercept=self.bias, what="fit_preference_direction")
+
+    def _refuse_separable(self, u: Floats, b: Floats, prob: Floats, weight: Floats) -> None:
+        """A direction that orders hard labels without error proves that no finite fit exists."""
+        hit = _separates(margins(self.differences, u, b), prob, weight)
+        if hit.any():
+            raise ValueError(
+                f"alpha=0: the pairs of {self.names[int(np.argmax(hit)) // (self.F + 1)]!r} (or those without one "
+                "fold) are separable: a direction orders them all without error and the fit has no finite norm; "
+                "use alpha='cv' or a number > 0, or give soft labels"
+            )
+
+    def _separable(self, u: Floats, b: Floats) -> NDArray[np.bool_]:
+        """Which columns have hard labels that some direction orders without error, (K,): one is looked for."""
+        weight = self.base / self.base.sum(axis=0)
+        found = _separates(margins(self.differences, u, b), self.prob, weight)
+        hard = np.where(weight > 0, np.isin(self.prob, (0.0, 1.0)), True).all(axis=0) & ~found
+        if hard.any():  # almost without a penalty a fit goes to where the labels are in order
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)
+                u, b = self._fit(WITNESS, u[hard], b[hard], self.prob[:, hard], weight[:, hard])
+            found[hard] = _separates(margins(self.differences, u, b), self.prob[:, hard], weight[:, hard])
+        return found
+
+    def _held_out(self, z: Floats) -> Floats:
+        """Log-loss of each column (K,), every pair by the fit without its fold."""
+        z = self._out_of_fold(z)
+        return np.asarray((self.base * (softplus(z) - self.prob * z)).sum(axis=0))
+
+    def _out_of_fold(self, z: Floats) -> Floats:
+        cube = z.reshape(len(z), self.K, self.F + 1)
+        return np.asarray(cube[np.arange(len(z)), :, self.fold])
+
+    def _result(self, u: Floats, b: Floats, z: Floats, alpha: Floats) -> PairFit:
+        full = u if self.basis is None else u @ self.basis.T
+        cube, F = full.reshape(self.K, self.F + 1, self.dim), self.F
+        last = slice(F, None, F + 1)
+        separated = self._separable(u[last], b[last])
+        return PairFit(
+            np.ascontiguousarray(cube[:, F]), np.ascontiguousarray(np.moveaxis(cube[:, :F], 0, 1)), b[last].copy(),
+            alpha, alpha * self.spread, self._out_of_fold(z), separated,
+        )  # fmt: skip
+
+    def moved_error(self, fit: PairFit, k: int) -> Floats:
+        """How each pair's label moves the squared error of column k through the fit, h'H^-1 psi_p centred, (P,).
+
+        h is the slope in u of sum w (p - p^)^2 out of fold, H the curvature and psi_p = w (p - p^) D_p the label's
+        pull on the fit. Zero where the differences are too many to keep or too wide for a square matrix.
+        """
+        from scipy.special import expit
+
+        if not isinstance(self.differences, Dense) or self.differences.dim > SQUARE:
+            return np.zeros(len(self.fold))
+        rows, w = self.differences.rows, self.base[:, k] / self.base[:, k].sum()
+        ridge = np.full(rows.shape[1], fit.ridge[k])
+        if self.bias:
+            rows, ridge = np.concatenate([rows, np.ones((len(rows), 1))], axis=1), np.append(ridge, 0.0)
+        guess = expit(fit.margins[:, k])
+        pull, curvature = w * (self.prob[:, k] - guess), w * guess * (1 - guess)
+        slope = -2 * (pull * guess * (1 - guess)) @ rows
+        hessian = rows.T @ (curvature[:, None] * rows) + np.diag(ridge)
+        moved = pull * (rows @ np.linalg.lstsq(hessian, slope, rcond=1e-12)[0])
+        return np.asarray(moved - w * moved.sum())
+
+
+def _separates(z: Floats, prob: Floats, weight: Floats) -> NDArray[np.bool_]:
+    """Which columns have hard labels alone and all of them on the right side, (M,)."""
+    counted = weight > 0
+    right = np.where(counted, (2 * prob - 1) * z > 0, True).all(axis=0)
+    hard = np.where(counted, (prob == 0) | (prob == 1), True).all(axis=0)
+    return np.asarray(right & hard & counted.any(axis=0))
+
+
+def _reduced(streamed: Streamed) -> tuple[Differences, Floats | None]:
+    """Differences in memory where they fit, and in P coordinates with their basis (d, P) where P < d.
+
+    A ridge fit lies in the span of the differences, so nothing is lost.
+    """
+    P, d = len(streamed.pairs), streamed.dim
+    if 8 * P * d > KEPT_BYTES:
+        return streamed, None
+    dense = streamed.kept()
+    if d <= P:
+        return dense, None
+    basis, upper = np.linalg.qr(dense.rows.T)
+    return Dense(np.ascontiguousarray(upper.T)), np.ascontiguousarray(basis)

@@ -1,0 +1,109 @@
+"""Logistic regression of two-valued labels on prompt-centred rows (theory 10), streamed over the dump."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _core
+from ..inputs import Call, run
+from ..population import Population
+from .descent import Metric, minimise, softplus
+from .out_of_fold import scores_of
+from .scatter import FoldScatter
+from .solve import penalty_unit
+
+__all__ = ["fit_logistic"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+def fit_logistic(
+    call: Call, p: Population, fold: Ints, labels: Floats, scatter: FoldScatter, grid: Floats
+) -> tuple[Floats, Floats, Floats, list[int]]:
+    """Directions (m, d), fold directions (F, m, d), intercepts (m,) and the penalty chosen for each label.
+
+    All labels and folds are fitted together: a step is one pass for scores and one for the gradient.
+    """
+    problem = _Problem(call, p, fold, labels, scatter)
+    m, F = labels.shape[1], scatter.n_folds
+    u, b = np.zeros((m * (F + 1), scatter.d)), np.zeros(m * (F + 1))
+    best, chosen = np.full(m, np.inf), [0] * m
+    kept_u, kept_b = u.copy(), b.copy()
+    sigma = scatter.part(None)[0]
+    for a in np.argsort(-grid, kind="stable").tolist():  # from the strongest penalty, each start near the last fit
+        problem.alpha = float(grid[a])
+        metric = Metric(sigma / 4 + problem.alpha * penalty_unit(sigma) * np.eye(len(sigma)))
+        u, b = minimise(problem.loss, u, b, metric, intercept=True, what="method='logistic'", exact=call.in_double)
+        held = problem.held_out(u, b)
+        for j in np.flatnonzero(held < best):
+            best[j], chosen[j] = held[j], a
+            own = slice(j * (F + 1), (j + 1) * (F + 1))
+            kept_u[own], kept_b[own] = u[own], b[own]
+    shaped = kept_u.reshape(m, F + 1, -1)
+    return shaped[:, F], np.moveaxis(shaped[:, :F], 0, 1), kept_b.reshape(m, F + 1)[:, F], chosen
+
+
+class _Problem:
+    """Losses of every label (m) and fold (F, then all rows), label by label."""
+
+    def __init__(self, call: Call, p: Population, fold: Ints, labels: Floats, scatter: FoldScatter) -> None:
+        self.call, self.p, self.alpha = replace(call, population=p, within=True, progress=None), p, 0.0
+        self.F, self.m = scatter.n_folds, labels.shape[1]
+        self.y = np.nan_to_num(labels[p.rows])
+        self.at = np.repeat(fold, p.sizes)
+        self.base = p.row_weight() * np.repeat(p.prompt_weight(), p.sizes)
+        units = [penalty_unit(scatter.part(f)[0]) for f in (*range(self.F), None)]
+        self.unit = np.tile(units, self.m)
+
+    def _weight(self, f: int) -> Floats:
+        """Weights of the rows that fit f sees, summing to 1."""
+        w = self.base if f == self.F else np.where(self.at == f, 0.0, self.base)
+        return np.asarray(w / max(w.sum(), 1e-300))
+
+    def _centred(self, t: Floats) -> Floats:
+        p = self.p
+        return np.asarray(t - np.repeat(np.add.reduceat(p.row_weight() * t, p.offsets[:-1]), p.sizes))
+
+    def loss(self, u: Floats, b: Floats) -> tuple[Floats, Floats, Floats]:
+        """Mean log-loss + ridge/2 |u|^2 with its gradients, for each label and fold."""
+        z = scores_of(self.call, u)
+        ridge = self.alpha * self.unit
+        value, slope = ridge / 2 * (u * u).sum(axis=1), np.empty(len(u))
+        for i in range(len(u)):
+            w, y = self._weight(i % (self.F + 1)), self.y[:, i // (self.F + 1)]
+            t = self._centred(z[:, i]) + b[i]
+            value[i] += w @ (softplus(t) - y * t)
+            if self.alpha == 0 and ((2 * y - 1) * t)[w > 0].min() > 0:
+                raise ValueError(
+                    "alpha=0: the labels are separable by a direction, so the fit has no finite norm; "
+                    "use alpha='cv' or a number > 0"
+                )
+            residual = w * (_sigmoid(t) - y)
+            slope[i] = residual.sum()
+            # d/du of prompt-centred scores: the residuals, less their sum in the prompt spread by base weight
+            of_prompt = np.add.reduceat(residual, self.p.offsets[:-1])
+            z[:, i] = residual - self.p.row_weight() * np.repeat(of_prompt, self.p.sizes)
+        rows = run(self.call, [_core.WeightedRows(u.shape[1], np.ascontiguousarray(z))], population=self.p)[0]
+        return value, rows.finish()["sum"] + ridge[:, None] * u, slope
+
+    def held_out(self, u: Floats, b: Floats) -> Floats:
+        """Mean log-loss of each label on the rows its fold fits did not see, (m,)."""
+        z = scores_of(self.call, u)
+        out = np.zeros(self.m)
+        for j in range(self.m):
+            for f in range(self.F):
+                i = j * (self.F + 1) + f
+                t = self._centred(z[:, i]) + b[i]
+                w = np.where(self.at == f, self.base, 0.0)
+                out[j] += w @ (softplus(t) - self.y[:, j] * t)
+        return out
+
+
+def _sigmoid(z: Floats) -> Floats:
+    from scipy.special import expit
+
+    return np.asarray(expit(z))

@@ -1,0 +1,136 @@
+"""What a fit returns: directions, their fold fits, and how well they do out of fold."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..dump import Dump
+from ..results import Result
+from .seen import folds_of_seen
+
+if TYPE_CHECKING:
+    import os
+
+    from ..directions import Directions
+    from ..population import Population
+
+__all__ = ["DirectionFit", "EncodingQuality"]
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class EncodingQuality(Result):
+    """Out-of-fold quality of J fits (theory 1, Def 1).
+
+    Attributes
+    ----------
+    value : (J,) R^2 = 1 - SSE/SST of the fold fits on the prompts they did not see; negative is legitimate
+    ci : (J, 2) 95 % interval, percentile bootstrap over prompts or clusters, with what their labels do to the fit
+        (not of binary methods, whose interval is of the directions as fitted)
+    r, auc : (J,) correlation; chance that a row of the higher of two labels scores higher, NaN for other labels
+    rho2_debiased : (J,) share of the label's variance that is linear in phi at all, free of the noise of the fit:
+        covariance of label and out-of-fold least squares over the label's variance. NaN unless N - G > 2 d in
+        the rows of every fit
+    rho2_ci : (J, 2) its 95 % interval, normal, by the influence of each prompt or cluster
+    """
+
+    value: Floats
+    ci: Floats
+    r: Floats
+    auc: Floats
+    rho2_debiased: Floats
+    rho2_ci: Floats
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class DirectionFit(Result):
+    """Directions fitted on a dump, with the fold fits that score it out of fold.
+
+    A pass over prompts that the fit has seen scores each by the fold that did not see it ("cross-fitted"), and
+    other prompts by `vectors` ("given"). Prompts are recognised by id and first row, also in a selection.
+
+    Attributes
+    ----------
+    vectors, fold_vectors : (J, d) and (F, J, d); fold f never saw the prompts dealt to f
+    intercepts : (J,) of logistic fits, the position bias of pairs; otherwise 0
+    alpha : (J,) penalty in units of tr(Sigma)/d
+    encoding_quality, pooled_quality : inside prompts; over all rows, of directions fitted to all rows, where topic
+        alone can make it large (None where not asked for)
+    labels : for each direction "scores", "binary", "soft", "hard", or "separable": hard labels that the direction
+        separates without error, so that its norm is the penalty's and beta means nothing (theory 1, Assumption 3)
+    """
+
+    vectors: Floats
+    fold_vectors: Floats
+    names: tuple[str, ...]
+    method: str
+    alpha: Floats
+    encoding_quality: EncodingQuality
+    n_rows: int
+    n_prompts: int
+    n_dropped: int
+    fingerprint: str = field(repr=False)
+    source: dict[str, Any] = field(default_factory=dict, repr=False)
+    pooled_quality: EncodingQuality | None = None
+    intercepts: Floats = field(default_factory=lambda: np.zeros(0))
+    labels: tuple[str, ...] = ()
+    n_pairs: int = 0
+    _seen: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, np.uint64))  # keys of prompts, sorted
+    _folds: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))  # and their folds
+    _training: Any = None  # labels, kept for errors that include them; not saved
+
+    @property
+    def vector(self) -> Floats:
+        """The direction of a single value, (d,)."""
+        if len(self.vectors) != 1:
+            raise ValueError(f"this fit holds {len(self.vectors)} directions; use .vectors")
+        return np.asarray(self.vectors[0])
+
+    @property
+    def linear_share(self) -> Floats:
+        """Share of a judge's within-prompt variance that is linear in phi, out of fold, (J,); NaN for pairs.
+
+        What a direction keeps of the judge it was fitted to (theory, "Direction or score").
+        """
+        return np.full(len(self.vectors), np.nan) if self.n_pairs else self.encoding_quality.value
+
+    def directions(self) -> Directions:
+        """The full fits as `Directions`: for other dumps. On the dump of the fit a pass calls them "in-sample"."""
+        from ..directions import Directions
+
+        return Directions(self.names, self.vectors, source={**self.source, "fitted_on": self.fingerprint})
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a safetensors file atomically; a pass takes its path like the fit itself."""
+        from .saving import save
+
+        save(self, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> DirectionFit:
+        """Read what `save` wrote, bit for bit; a malformed file is a DumpError."""
+        from .saving import load
+
+        return load(path)
+
+    def _for_dump(self, dump: Dump, p: Population) -> tuple[str, NDArray[np.int64] | None]:
+        """Fit status in a pass, and for each prompt the fold that did not see it: F where none did."""
+        if self.vectors.shape[1] != dump.dim:
+            raise ValueError(f"the fit has {self.vectors.shape[1]} columns but rows of the dump have {dump.dim}")
+        fold = folds_of_seen(dump, p, self._seen, self._folds, len(self.fold_vectors))
+        known = fold < len(self.fold_vectors)
+        if dump.fingerprint() == self.fingerprint and not known.all():
+            warnings.warn(
+                f"the fit of {', '.join(self.names)} saw these rows under other prompt ids, so it cannot be applied "
+                "out of fold: gains are optimistic; fit with the prompt ids of this pass",
+                UserWarning,
+                stacklevel=6,
+            )
+            return "in-sample", None
+        return ("cross-fitted", fold) if known.any() else ("given", None)

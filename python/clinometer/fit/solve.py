@@ -1,0 +1,63 @@
+"""Small dense solves on finished d x d states."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _core
+
+__all__ = ["least_norm", "penalty_unit", "ridge_path", "ridge_solve"]
+
+Floats = NDArray[np.float64]
+SMALL = 1024  # d up to which one thread solves
+
+
+def penalty_unit(sigma: Floats) -> float:
+    """tr(Sigma)/d, the unit of alpha (theory 10)."""
+    return float(np.trace(sigma)) / len(sigma)
+
+
+def ridge_path(sigma: Floats, c: Floats, alphas: Floats, cutoff: float) -> Floats:
+    """(Sigma + alpha tr(Sigma)/d I)^+ c for each alpha and row of c, (A, J, d)."""
+    unit = penalty_unit(sigma)
+    return np.stack([ridge_solve(sigma, a * unit, c) if a > 0 else least_norm(sigma, c, cutoff) for a in alphas])
+
+
+def ridge_solve(sigma: Floats, ridge: float, c: Floats) -> Floats:
+    """By Cholesky: on one thread to d = 1024, which stays quick on a busy machine, and by SciPy beyond."""
+    if ridge == 0:
+        return np.zeros_like(c)
+    out = cholesky_solve(sigma, ridge, c)
+    if out is None:  # a penalty below the rounding of Sigma
+        out = np.asarray(np.linalg.lstsq(sigma + ridge * np.eye(len(sigma)), c.T, rcond=None)[0].T, np.float64)
+    return np.ascontiguousarray(out)
+
+
+def cholesky_solve(sigma: Floats, ridge: float, c: Floats) -> Floats | None:
+    """(Sigma + ridge I)^-1 c, (J, d); None where the matrix is not positive definite."""
+    if len(sigma) <= SMALL:
+        return _core.solve_ridge(sigma, ridge, c)  # type: ignore[no-any-return]
+    from scipy.linalg import LinAlgError, cho_factor, cho_solve
+
+    try:
+        return np.asarray(cho_solve(cho_factor(sigma + ridge * np.eye(len(sigma)), lower=True), c.T).T)
+    except LinAlgError:
+        return None
+
+
+def unbiased_solve(sigma: Floats, c: Floats) -> Floats | None:
+    """Plain least squares where Sigma is well of full rank, on coordinates of unit variance; else None."""
+    sd = np.sqrt(np.diagonal(sigma))
+    if not (sd > 0).all():
+        return None
+    scaled = np.ascontiguousarray(sigma / np.outer(sd, sd))
+    out = cholesky_solve(scaled, 0.0, np.ascontiguousarray(c / sd))
+    return None if out is None or not np.isfinite(out).all() else out / sd
+
+
+def least_norm(sigma: Floats, c: Floats, cutoff: float) -> Floats:
+    """Minimum-norm solution; eigenvalues up to `cutoff` of the largest are null (theory Details)."""
+    lam, q = np.linalg.eigh(sigma)
+    keep = lam > cutoff * max(lam.max(initial=0.0), 0.0)
+    return np.asarray(np.where(keep, (c @ q) / np.where(keep, lam, 1.0), 0.0) @ q.T)

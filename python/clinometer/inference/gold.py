@@ -1,0 +1,167 @@
+"""Gains of values that are models, corrected by gold labels on some prompts (prediction-powered inference)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..inputs import Call, prepare
+from ..passes import _check_strength, _need_scores, _strength, adjusted, kept_scores, no_scale
+from ..population import Population
+from ..results import Result
+from .gains import cells, unit_sums
+from .intervals import check_level, normal_bounds
+
+__all__ = ["PPIResult", "ppi_gain"]
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class PPIResult(Result):
+    """Gains corrected by gold labels; axes direction, beta, value, and bounds last.
+
+    `gain` with `se`, `interval` is the corrected one, `gain_values` that of the values as given, `gain_gold` with
+    `gain_gold_se` that of the gold prompts alone, `power` the weight lambda in [0, 1] of the values.
+    """
+
+    betas: Floats
+    gain: Floats
+    se: Floats
+    interval: Floats
+    gain_values: Floats
+    gain_gold: Floats
+    gain_gold_se: Floats
+    power: Floats
+    n_gold: NDArray[np.int64]
+    directions: tuple[str, ...]
+    values: tuple[str, ...]
+    fit_status: tuple[str, ...]
+    level: float
+
+
+def ppi_gain(
+    dump: Any, directions: Any, betas: Any = None, values: Any = None, *, gold: Any, kl: Any = None,
+    adjust: Any = None, power: float | None = None, level: float = 0.95, **options: Any,
+) -> PPIResult:  # fmt: skip
+    """Gains of the gold labels, from many model labels and a few gold ones (theory, "Gold labels").
+
+    With c_x(f) the gain of f in prompt x, over prompts without (u) and with gold labels (g):
+    gain = lambda mean_u c(f) + mean_g (c(y) - lambda c(f)), unbiased for any fixed lambda and however wrong the
+    values are, if the gold prompts are a random sample. lambda = Cov_g(c(y), c(f)) / ((1 + n/N) Var c(f)), cut to
+    [0, 1], is the choice of least variance (PPI++); useless values get 0 and gold labels alone are left.
+
+    Parameters
+    ----------
+    directions, betas, values, kl, adjust : as in `tilt`; values are the model's labels
+    gold : gold labels of the values in the same order and sign: column names, (N,) or (N, J), NaN where there are
+        none. Label whole prompts: in one labelled in part, the tilt is among its labelled rows
+    power : lambda, or None for the best
+    level : coverage of the interval, normal, by prompts or clusters, at the betas given or solved
+
+    Returns
+    -------
+    PPIResult, axes direction, beta, value. Cost: one pass, then work on kept scores.
+
+    >>> import numpy as np, clinometer as cm
+    >>> world = cm.simulate(n_prompts=100, n_responses=8, dim=4, n_values=1, random_state=1)
+    >>> gold = np.where(np.repeat(np.arange(100), 8) < 40, np.asarray(world.columns["s"]), np.nan)
+    >>> found = cm.ppi_gain(world, "judge/c0", values="judge/c0", gold=gold, kl=[0.1])
+    >>> found.n_gold.tolist(), bool(found.se[0, 0, 0] < found.gain_gold_se[0, 0, 0])
+    ([40], True)
+    """
+    check_level(level)
+    if power is not None and (isinstance(power, bool) or not isinstance(power, (int, float)) or not 0 <= power <= 1):
+        raise ValueError(f"power is {power!r}, wanted None or a number from 0 to 1")
+    call = prepare(dump, directions, values, **options)
+    _need_scores(call)
+    _check_strength(betas, kl, call.n_scores)
+    if call.n_values == 0:
+        raise ValueError("values is empty, wanted at least one value")
+    truth = _gold(call, gold)
+    kept = adjusted(call, kept_scores(call), adjust)
+    table = _strength(call, kept, no_scale(call), betas, kl)
+    both = _both(call, truth)
+    J = call.n_values
+    shape = (*table.shape, J)
+    arrays = {name: np.full(shape, np.nan) for name in ("gain", "se", "values", "gold", "gold_se", "power")}
+    n_gold = np.zeros(J, np.int64)
+    for cell in cells(both, kept, table):
+        for j in range(J):
+            own = _Value(cell.gain[:, j], cell.gain[:, J + j], cell.gain[:, 2 * J + j], call.population)
+            at = (cell.k, cell.b, j)
+            n_gold[j] = int(own.gold.sum())
+            arrays["values"][at] = cell.share[:, j] @ np.nan_to_num(own.f)
+            arrays["power"][at] = lam = own.best_power() if power is None else float(power)
+            arrays["gain"][at], arrays["se"][at] = own.corrected(lam)
+            arrays["gold"][at], arrays["gold_se"][at] = own.corrected(0.0)
+    return PPIResult(
+        table, arrays["gain"], arrays["se"], normal_bounds(arrays["gain"], arrays["se"], level), arrays["values"],
+        arrays["gold"], arrays["gold_se"], arrays["power"], n_gold, call.names, call.value_names, call.fit_status,
+        float(level),
+    )  # fmt: skip
+
+
+def _gold(call: Call, gold: Any) -> Floats:
+    try:
+        truth = prepare(call.dump, None, gold, prompt_ids=np.zeros(call.dump.n_rows, np.int64)).values
+    except (ValueError, TypeError) as error:
+        raise type(error)(f"gold: {error}") from None
+    if truth is None or truth.shape[1] != call.n_values:
+        have = 0 if truth is None else truth.shape[1]
+        raise ValueError(f"gold has {have} columns, wanted {call.n_values}: one for each value, in their order")
+    for j, name in enumerate(call.value_names):
+        if np.isnan(truth[call.population.rows, j]).all():
+            raise ValueError(f"gold: no row has a gold label of {name!r}")
+    return truth
+
+
+def _both(call: Call, truth: Floats) -> Call:
+    """Values, gold labels, and values where there are gold labels, as 3 J columns of one call."""
+    values = np.asarray(call.values)
+    on_gold = np.where(np.isnan(truth), np.nan, values)
+    return replace(call, values=np.ascontiguousarray(np.concatenate([values, truth, on_gold], axis=1)))
+
+
+class _Value:
+    """Gains by prompt of one value: f over its rows, y of the gold labels, and f on the rows of those."""
+
+    def __init__(self, f: Floats, y: Floats, on_gold: Floats, p: Population) -> None:
+        self.f, self.p = f, p
+        self.gold = ~np.isnan(y) & ~np.isnan(on_gold) & (p.prompt_weight() > 0)
+        self.rest = ~np.isnan(f) & np.isnan(y) & (p.prompt_weight() > 0)
+        self.y, self.hat = np.where(self.gold, y, 0.0), np.where(self.gold, on_gold, np.where(self.rest, f, 0.0))
+        self.in_gold, self.in_rest = _share(self.gold, p), _share(self.rest, p)
+
+    def best_power(self) -> float:
+        if not self.rest.any() or self.gold.sum() < 2:
+            return 0.0
+        n, N = self.gold.sum(), self.rest.sum()
+        y, f = (x - self.in_gold @ x for x in (self.y, self.hat))
+        every = _share(self.gold | self.rest, self.p)
+        spread = every @ (self.hat - every @ self.hat) ** 2 * (n + N) / (n + N - 1)
+        best = (self.in_gold @ (y * f)) / ((1 + n / N) * spread) if spread > 0 else 0.0
+        return float(np.clip(best, 0.0, 1.0))
+
+    def corrected(self, lam: float) -> tuple[float, float]:
+        """(gain, error): the two means with the influence of each unit in both."""
+        if not self.rest.any():
+            lam = 0.0
+        error = np.where(self.gold, self.y - lam * self.hat, 0.0)
+        first, second = lam * (self.in_rest @ self.hat), self.in_gold @ error
+        psi = np.stack([self.in_rest * lam * self.hat - self.in_rest * first, self.in_gold * (error - second)], axis=1)
+        factors = []
+        for present in (self.rest, self.gold):
+            units = unit_sums(present[:, None].astype(float), self.p) > 0
+            n = int(units.sum())
+            factors.append(np.sqrt(n / (n - 1)) if n > 1 else (np.nan if present is self.gold else 0.0))
+        units = unit_sums(psi, self.p) @ np.array(factors)
+        return float(first + second), float(np.sqrt((units**2).sum()))
+
+
+def _share(mask: NDArray[np.bool_], p: Population) -> Floats:
+    omega = np.where(mask, p.prompt_weight(), 0.0)
+    return np.asarray(omega / max(omega.sum(), 1e-300))

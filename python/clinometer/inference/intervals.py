@@ -1,0 +1,169 @@
+"""Two intervals of a gain: given the judge's direction, and including the labels it was fitted to (theory 10)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..inputs import Call, prepare
+from ..passes import _check_strength, _need_scores, _strength, adjusted, kept_scores, no_scale
+from ..resampling import bootstrap_counts, bucketed
+from ..results import Result
+from .gains import Cell, cells, slope_in_kl, unit_sums
+from .label_error import LabelError, label_errors
+
+__all__ = ["GainIntervals", "check_level", "gain_intervals", "normal_bounds"]
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class GainIntervals(Result):
+    """Gains with both errors; axes direction, beta, value, and lower and upper bound last.
+
+    `se` and `interval` take the direction as given; `se_labels` and `interval_labels` carry the uncertainty of
+    the labels it was fitted to as well, and are NaN where `labels_known` (K,) is False. `bootstrap` and
+    `bootstrap_labels` are percentile intervals of the same two, (K, B, J, 2), NaN without replicates.
+    """
+
+    betas: Floats
+    gain: Floats
+    kl: Floats
+    se: Floats
+    se_labels: Floats
+    interval: Floats
+    interval_labels: Floats
+    bootstrap: Floats
+    bootstrap_labels: Floats
+    labels_known: NDArray[np.bool_]
+    directions: tuple[str, ...]
+    values: tuple[str, ...]
+    fit_status: tuple[str, ...]
+    n_units: int
+    replicates: int
+    level: float
+    matched: bool
+
+
+def gain_intervals(
+    dump: Any, directions: Any, betas: Any = None, values: Any = None, *, kl: Any = None, adjust: Any = None,
+    level: float = 0.95, replicates: int = 0, **options: Any,
+) -> GainIntervals:  # fmt: skip
+    """Gains with an interval given the direction and one that includes its labels (theory 2 "SE", 10, Details).
+
+    Given the direction, prompt x adds c_x - gain. A direction fitted on this dump moves with its labels by
+    H^-1 psi_x, psi_x the gradient of prompt x's part of the fit's loss and H its curvature, so it adds
+    g'H^-1 psi_x, g = d gain / d u: one solve and one pass. Residuals in psi_x are out of fold, as a jackknife's
+    would be. With kl= the gain is at matched KL: beta is solved on the rows, and the error is that of the gain
+    less d gain/d KL times the KL of the rows, so the scale of a direction is immaterial.
+
+    Parameters
+    ----------
+    directions, betas, values, kl, adjust : as in `tilt`; only a `DirectionFit` of this very dump carries
+        labels, and of the methods ridge, least_squares and pairs
+    level : coverage of the intervals
+    replicates : bootstrap replicates over prompts or clusters, from kept scores; 0 for none
+    random_state : seed of the bootstrap
+
+    Returns
+    -------
+    GainIntervals, axes direction, beta, value.
+
+    Cost: one pass for scores; two more and a d x d solve for each fit (and for each of its betas one pass).
+
+    >>> import clinometer as cm
+    >>> world = cm.simulate(n_prompts=80, n_responses=8, dim=4, random_state=1)
+    >>> fit = cm.fit_value_direction(world, "judge/c0", pooled=False)
+    >>> found = cm.gain_intervals(world, fit, values="s", kl=[0.1])
+    >>> bool(found.se_labels[0, 0, 0] > 0), found.interval.shape
+    (True, (1, 1, 1, 2))
+    """
+    check_level(level)
+    if isinstance(replicates, bool) or not isinstance(replicates, (int, np.integer)) or replicates < 0:
+        raise ValueError(f"replicates is {replicates!r}, wanted a whole number >= 0")
+    seed = options.get("random_state") or 0
+    if not options.get("within", True):
+        raise ValueError("within=False: intervals that include labels are of gains inside prompts")
+    call = prepare(dump, directions, values, **options)
+    _need_scores(call)
+    if call.n_values == 0:
+        raise ValueError("values is empty, wanted at least one value")
+    _check_strength(betas, kl, call.n_scores)
+    kept = adjusted(call, kept_scores(call), adjust)
+    table = _strength(call, kept, no_scale(call), betas, kl)
+    errors = label_errors(call, adjust)
+    out = _Filling(call, table, float(level), int(replicates), int(seed))
+    for cell in cells(call, kept, table):
+        out.fill(cell, np.ascontiguousarray(kept[:, cell.k]), betas is None, errors.get(cell.k))
+    return out.result(betas is None, errors)
+
+
+def check_level(level: Any) -> None:
+    """Coverage of an interval: a number between 0 and 1."""
+    if isinstance(level, bool) or not isinstance(level, (int, float, np.number)) or not 0 < level < 1:
+        raise ValueError(f"level is {level!r}, wanted a number between 0 and 1")
+
+
+def normal_bounds(x: Floats, se: Floats, level: float) -> Floats:
+    """Lower and upper bound on a new last axis."""
+    z = NormalDist().inv_cdf(0.5 + level / 2)
+    return np.asarray(x[..., None] + se[..., None] * np.array([-z, z]))
+
+
+class _Filling:
+    """The arrays of the result while cells come in."""
+
+    def __init__(self, call: Call, betas: Floats, level: float, replicates: int, seed: int) -> None:
+        self.call, self.betas, self.level, self.replicates, self.seed = call, betas, level, replicates, seed
+        shape = (*betas.shape, call.n_values)
+        self.gain, self.kl = np.full(shape, np.nan), np.full(betas.shape, np.nan)
+        self.se, self.se_labels = np.full(shape, np.nan), np.full(shape, np.nan)
+        self.boot, self.boot_labels = np.full((*shape, 2), np.nan), np.full((*shape, 2), np.nan)
+
+    def fill(self, cell: Cell, t: Floats, matched: bool, error: LabelError | None) -> None:
+        p, at = self.call.population, (cell.k, cell.b)
+        gain = cell.total()
+        omega = p.prompt_weight()
+        self.gain[at], self.kl[at] = gain, omega @ cell.kl
+        psi = cell.share * np.nan_to_num(cell.gain - gain)
+        slope = slope_in_kl(cell, t, self.call) if matched else np.zeros(len(gain))
+        psi = psi - np.outer(omega * (cell.kl - omega @ cell.kl), slope)
+        self.se[at], self.boot[at] = self._errors(psi, cell.share, gain)
+        if error is not None:
+            both = psi + error.of_prompts(cell, t, slope)
+            self.se_labels[at], self.boot_labels[at] = self._errors(both, cell.share, gain)
+
+    def _errors(self, psi: Floats, share: Floats, gain: Floats) -> tuple[Floats, Floats]:
+        """Clustered error (J,) of influences (G, J), and the percentile interval (J, 2)."""
+        p = self.call.population
+        units, held = unit_sums(psi, p), unit_sums(share, p)
+        count = (held > 0).sum(axis=0).astype(float)
+        scale = np.where(count > 1, count / np.where(count > 1, count - 1, 1.0), np.nan)
+        se = np.sqrt(scale * (units**2).sum(axis=0))
+        if not self.replicates:
+            return se, np.full((len(gain), 2), np.nan)
+        return se, self._percentiles(units, held, gain)
+
+    def _percentiles(self, units: Floats, held: Floats, gain: Floats) -> Floats:
+        """Gains of resampled units: influences are linear, divided by the weight that was drawn."""
+        units, held = bucketed(units), bucketed(held)
+        draws = np.concatenate([
+            (counts @ units) / np.where((mass := counts @ held) > 0, mass, np.nan)
+            for counts in bootstrap_counts(len(units), self.replicates, self.seed)
+        ])  # fmt: skip
+        tail = (1 - self.level) / 2
+        return np.asarray(gain[:, None] + np.nanquantile(draws, [tail, 1 - tail], axis=0).T)
+
+    def result(self, matched: bool, errors: dict[int, LabelError]) -> GainIntervals:
+        p = self.call.population
+        return GainIntervals(
+            self.betas, self.gain, self.kl, self.se, self.se_labels, normal_bounds(self.gain, self.se, self.level),
+            normal_bounds(self.gain, self.se_labels, self.level), self.boot, self.boot_labels,
+            np.array([k in errors for k in range(len(self.betas))]), self.call.names, self.call.value_names,
+            self.call.fit_status, p.n_prompts if p.cluster is None else len(np.unique(p.cluster)), self.replicates,
+            self.level, matched,
+        )  # fmt: skip

@@ -1,0 +1,152 @@
+"""What gains mean nothing: those of random directions, and of judges whose scores were shuffled in each prompt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _core
+from .. import kl as roots
+from ..inputs import Call, prepare, run
+from ..passes import DEFAULT_KL, _checked_kl, kept_scores
+from ..population import Population
+from ..results import Result
+from .intervals import check_level
+
+__all__ = ["NullBand", "null_band"]
+
+Floats = NDArray[np.float64]
+STRIP_BYTES = 1 << 28
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class NullBand(Result):
+    """Gains of `draws` nulls at each KL; `gain` (K, M, B, J), `interval` (K, B, J, 2).
+
+    K is the number of judges shuffled, or 1 for random directions (`kind` "permuted" or "random").
+    """
+
+    kl: Floats
+    gain: Floats
+    interval: Floats
+    kind: str
+    judges: tuple[str, ...]
+    values: tuple[str, ...]
+    level: float
+
+    def p_value(self, gain: Any) -> Floats:
+        """Two-sided p of gains (K', B, J) at the same KL, K' = K or, for random directions, any: (K', B, J).
+
+        (1 + number of nulls at least as far from their mean) / (1 + M), never 0.
+        """
+        a = np.asarray(gain, np.float64)
+        M, cells = self.gain.shape[1], self.gain.shape[2:]
+        if a.ndim != 3 or a.shape[1:] != cells or (self.kind == "permuted" and len(a) != len(self.gain)):
+            raise ValueError(f"gain has shape {a.shape}, wanted ({len(self.gain)}, {cells[0]}, {cells[1]})")
+        middle = self.gain.mean(axis=1, keepdims=True)
+        far = np.abs(self.gain - middle) >= np.abs(a[:, None] - middle) * (1 - 1e-12)
+        return np.asarray((1 + far.sum(axis=1)) / (1 + M))
+
+
+def null_band(
+    dump: Any, values: Any, *, judges: Any = None, kl: Any = None, draws: int = 200, level: float = 0.95,
+    random_state: int = 0, **options: Any,
+) -> NullBand:  # fmt: skip
+    """Gains at each KL of judges that know nothing of the values (theory, "Null band").
+
+    Without judges: directions with independent normal entries in the units of each column's within-prompt sd,
+    as every direction at a KL has the same score sd in nats. With judges (columns, scores, directions, fits):
+    their own scores shuffled inside each prompt, which keeps their spread, ties and tails and cuts every tie to
+    the values. A gain inside the band is what chance gives; with random directions the band also shows how much
+    the geometry of phi alone favours a value.
+
+    Parameters
+    ----------
+    values : as in `tilt`
+    judges : as `directions` in `tilt`, or None for random directions
+    kl : nats, default 0.1, 0.25, 0.5, 1
+    draws : nulls M (for each judge)
+    random_state : seed; the same seed gives the same nulls
+
+    Returns
+    -------
+    NullBand with .gain (K, M, B, J), .interval (K, B, J, 2), .p_value(gain)
+
+    Cost: a pass of N d M multiply-adds for random directions, one for judges; then tilts of N M kept scores.
+
+    >>> import clinometer as cm
+    >>> world = cm.simulate(n_prompts=60, n_responses=8, dim=4, random_state=1)
+    >>> band = cm.null_band(world, "s", judges="judge/c0", kl=[0.1], draws=50)
+    >>> gain = cm.tilt(world, "judge/c0", values="s", kl=[0.1]).gain
+    >>> band.interval.shape, bool(gain[0, 0, 0] > band.interval[0, 0, 0, 1])
+    ((1, 1, 1, 2), True)
+    """
+    check_level(level)
+    if isinstance(draws, bool) or not isinstance(draws, (int, np.integer)) or draws < 1:
+        raise ValueError(f"draws is {draws!r}, wanted a whole number >= 1")
+    if not options.get("within", True):
+        raise ValueError("within=False: nulls are of tilts inside prompts")
+    levels = _checked_kl(DEFAULT_KL if kl is None else kl)
+    call = prepare(dump, judges, values, **options)
+    if call.n_values == 0:
+        raise ValueError("values is empty, wanted at least one value")
+    if call.population.n_rows == 0:
+        raise ValueError(f"{call.dump.name} has no rows to pass over")
+    rng = np.random.default_rng(random_state)
+    if judges is None:
+        gain = _random(call, levels, int(draws), rng)[None]
+    else:
+        kept = kept_scores(call)
+        gain = np.stack([_permuted(call, kept[:, k], levels, int(draws), rng) for k in range(call.n_scores)])
+    tail = (1 - level) / 2
+    interval = np.moveaxis(np.quantile(gain, [tail, 1 - tail], axis=1), 0, -1)
+    kind = "random" if judges is None else "permuted"
+    return NullBand(levels, gain, interval, kind, call.names, call.value_names, float(level))
+
+
+def _strips(call: Call, draws: int) -> list[int]:
+    step = max(1, STRIP_BYTES // (8 * max(call.population.n_rows, 1)))
+    return [min(step, draws - start) for start in range(0, draws, step)]
+
+
+def _random(call: Call, levels: Floats, draws: int, rng: np.random.Generator) -> Floats:
+    """Gains (M, B, J) of random directions."""
+    state = _core.Moments(call.dump.dim, 0, 1, 0, False)
+    bare = replace(call, values=None, progress=None)
+    variances = run(bare, [state])[0].finish()["scatter"][0, : call.dump.dim, 0]
+    scale = np.where(variances > 0, 1 / np.sqrt(np.where(variances > 0, variances, 1.0)), 0.0)
+    out = []
+    for m in _strips(call, draws):
+        u = rng.standard_normal((m, call.dump.dim)) * scale
+        names = tuple(map(str, range(m)))
+        out.append(_gains(call, kept_scores(replace(call, directions=u, columns=None, names=names)), levels))
+    return np.concatenate(out)
+
+
+def _permuted(call: Call, t: Floats, levels: Floats, draws: int, rng: np.random.Generator) -> Floats:
+    """Gains (M, B, J) of one judge's scores, shuffled inside prompts."""
+    prompt = np.repeat(np.arange(call.population.n_prompts), call.population.sizes)
+    out = []
+    for m in _strips(call, draws):
+        kept = np.empty((len(t), m))
+        for i in range(m):
+            kept[:, i] = t[_shuffle(prompt, call.population, rng)]
+        out.append(_gains(call, kept, levels))
+    return np.concatenate(out)
+
+
+def _shuffle(prompt: NDArray[np.int64], p: Population, rng: np.random.Generator) -> NDArray[np.int64]:
+    """A random order of the rows of every prompt; rows are sorted by prompt, so only they change places."""
+    return np.lexsort((rng.random(p.n_rows), prompt))
+
+
+def _gains(call: Call, kept: Floats, levels: Floats) -> Floats:
+    """Gains (M, B, J) at each KL of many kept scores."""
+    names = tuple(map(str, range(kept.shape[1])))
+    quiet = replace(call, names=names, progress=None)
+    betas = roots.solve(quiet, kept, levels, names)
+    state = _core.Tilt(0, kept.shape[1], 0, call.n_values, betas, False, not call.in_double)
+    return np.asarray(run(quiet, [state], kept=kept)[0].finish()["gain"])

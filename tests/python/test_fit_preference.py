@@ -1,0 +1,246 @@
+"""Preference directions against scikit-learn, finite differences, and what is known of separable labels."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+
+import clinometer as cm
+from clinometer.fit import bradley_terry
+from clinometer.fit.pairs import Dense, Streamed, pair_loss_gradient
+from clinometer.population import population
+
+Floats = NDArray[np.float64]
+
+
+class World:
+    """Prompts of 5 rows, all pairs of neighbours, a judge with and without a taste for the first place."""
+
+    def __init__(self, seed: int, prompts: int, d: int, scale: float = 1.0) -> None:
+        rng = np.random.default_rng(seed)
+        self.ids = np.repeat(np.arange(prompts), 5)
+        self.phi = rng.normal(size=(5 * prompts, d)) + 10 * rng.normal(size=(prompts, d))[self.ids]
+        starts = 5 * np.arange(prompts)
+        self.pairs = np.concatenate([np.stack([starts + i, starts + (i + 1) % 5], axis=1) for i in range(5)])
+        self.u = scale * rng.normal(size=d) / np.sqrt(d)
+        self.z = (self.phi[self.pairs[:, 0]] - self.phi[self.pairs[:, 1]]) @ self.u
+        self.soft = 1 / (1 + np.exp(-self.z))
+        self.hard = (rng.random(len(self.z)) < self.soft).astype(float)
+        self.options: dict[str, Any] = {"prompt_ids": self.ids}
+
+    def differences(self) -> Floats:
+        return self.phi[self.pairs[:, 0]] - self.phi[self.pairs[:, 1]]
+
+    def fold_of_pairs(self, n: int) -> NDArray[np.int64]:
+        return population(len(self.ids), self.ids).folds(n)[self.ids[self.pairs[:, 0]]]
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return World(0, 60, 6)
+
+
+def scikit(x: Floats, p: Floats, ridge: float, intercept: bool) -> LogisticRegression:
+    """Soft labels as two weighted copies of each pair; the mean loss makes C = 1/ridge."""
+    both, label = np.concatenate([x, x]), np.repeat([1, 0], len(x))
+    model = LogisticRegression(C=1 / max(ridge, 1e-13), fit_intercept=intercept, tol=1e-13, max_iter=100_000)
+    return model.fit(both, label, sample_weight=np.concatenate([p, 1 - p]) / len(x))
+
+
+def test_exact_soft_labels_are_recovered(world: World) -> None:
+    for phi in (world.phi, world.phi.astype(np.float32)):
+        x = phi.astype(float)[world.pairs[:, 0]] - phi.astype(float)[world.pairs[:, 1]]
+        soft = 1 / (1 + np.exp(-x @ world.u))
+        fit = cm.fit_preference_direction(phi, world.pairs, soft, alpha=0, **world.options)
+        np.testing.assert_allclose(fit.vector, world.u, rtol=1e-8, atol=1e-8)
+        np.testing.assert_allclose(fit.fold_vectors[:, 0], np.tile(world.u, (5, 1)), rtol=1e-7, atol=1e-7)
+    assert fit.labels == ("soft",) and fit.n_pairs == 300
+    q = fit.encoding_quality
+    assert q.value[0] > 1 - 1e-9 and q.auc[0] == 1 and np.isnan(q.rho2_debiased[0]) and np.isnan(fit.linear_share[0])
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.01, 1.0])
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("kind", ["soft", "hard"])
+def test_fits_are_scikit_learn(world: World, alpha: float, bias: bool, kind: str) -> None:
+    z = world.z + 0.7 * bias
+    prob = 1 / (1 + np.exp(-z)) if kind == "soft" else world.hard
+    x = world.differences()
+    fit = cm.fit_preference_direction(
+        world.phi, world.pairs, prob, alpha=alpha, position_bias=bias, folds=3, **world.options
+    )
+    ridge = alpha * (x**2).mean()
+    want = scikit(x, prob, ridge, bias)
+    np.testing.assert_allclose(fit.vector, want.coef_[0], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(fit.intercepts, want.intercept_ if bias else 0, rtol=1e-5, atol=1e-6)
+    at = world.fold_of_pairs(3)
+    for f in range(3):
+        one = scikit(x[at != f], prob[at != f], ridge, bias)
+        np.testing.assert_allclose(fit.fold_vectors[f, 0], one.coef_[0], rtol=1e-5, atol=1e-6)
+
+
+def test_gradient_is_the_slope_of_the_loss(world: World) -> None:
+    rng = np.random.default_rng(1)
+    dense = Dense(world.differences())
+    u, b = rng.normal(size=(3, 6)), rng.normal(size=3)
+    prob, weight = rng.random((300, 3)), rng.random((300, 3))
+    _, gradient, slope = pair_loss_gradient(dense, prob, weight, u, b)
+    for i in range(6):
+        step = 1e-5 * np.eye(6)[i]
+        up, down = (pair_loss_gradient(dense, prob, weight, u + s * step, b)[0] for s in (1, -1))
+        np.testing.assert_allclose((up - down) / 2e-5, gradient[:, i], rtol=1e-6, atol=1e-6)
+    up, down = (pair_loss_gradient(dense, prob, weight, u, b + s * 1e-5)[0] for s in (1, -1))
+    np.testing.assert_allclose((up - down) / 2e-5, slope, rtol=1e-6, atol=1e-6)
+
+
+def test_streamed_differences_give_the_dense_loss(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clinometer.fit.pairs.CHUNK_BYTES", 8 * 6 * 7)  # seven pairs a chunk
+    streamed = Streamed(cm.open_dump(world.phi, prompt_ids=world.ids), world.pairs)
+    assert len(list(streamed.chunks())) == 43
+    args = (world.soft[:, None], np.ones((300, 1)), world.u[None] * 2, np.array([0.3]))
+    for a, b in zip(pair_loss_gradient(streamed, *args), pair_loss_gradient(streamed.kept(), *args), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12)
+    kept = cm.fit_preference_direction(world.phi, world.pairs, world.hard, **world.options)
+    monkeypatch.setattr(bradley_terry, "KEPT_BYTES", 0)
+    monkeypatch.setattr(bradley_terry, "SQUARE", 3)  # and the diagonal metric
+    again = cm.fit_preference_direction(world.phi, world.pairs, world.hard, **world.options)
+    np.testing.assert_allclose(again.vectors, kept.vectors, rtol=1e-6)
+    assert again.alpha == kept.alpha
+
+
+@pytest.mark.parametrize("d", [33, 301])
+def test_fewer_pairs_than_columns(d: int) -> None:
+    w = World(2, 15, d)
+    x = w.differences()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        fit = cm.fit_preference_direction(w.phi, w.pairs, w.hard, alpha=0.5, folds=2, **w.options)
+    want = scikit(x, w.hard, 0.5 * (x**2).mean(), False)
+    np.testing.assert_allclose(fit.vector, want.coef_[0], rtol=1e-5, atol=1e-7)
+
+
+def test_penalty_is_chosen_by_the_log_loss_of_unseen_prompts(world: World) -> None:
+    w = World(4, 40, 12, scale=3)
+    fit = cm.fit_preference_direction(w.phi, w.pairs, w.hard, folds=4, **w.options)
+    x, at = w.differences(), w.fold_of_pairs(4)
+    losses = []
+    for alpha in 10.0 ** np.arange(-4, 3):
+        z = np.empty(len(x))
+        for f in range(4):
+            z[at == f] = x[at == f] @ scikit(x[at != f], w.hard[at != f], alpha * (x**2).mean(), False).coef_[0]
+        losses.append((np.logaddexp(0, z) - w.hard * z).mean())
+    assert fit.alpha[0] == pytest.approx(10.0 ** (np.argmin(losses) - 4))
+
+
+def test_many_constitutions_are_fitted_at_once(world: World) -> None:
+    prob = np.stack([world.soft, 1 - world.soft, world.hard], axis=1)
+    prob[::4, 1] = np.nan
+    fit = cm.fit_preference_direction(world.phi, world.pairs, prob, alpha=0.2, names=["a", "b", "c"], **world.options)
+    for k in range(3):
+        known = ~np.isnan(prob[:, k])
+        x = world.differences()
+        unit = (
+            (x**2 * np.mean((~np.isnan(prob)) / 1.0, axis=1)[:, None]).sum() / (~np.isnan(prob)).mean(axis=1).sum() / 6
+        )
+        want = scikit(x[known], prob[known, k], 0.2 * unit, False)
+        np.testing.assert_allclose(fit.vectors[k], want.coef_[0], rtol=1e-5, atol=1e-6)
+    assert fit.names == ("a", "b", "c") and fit.labels == ("soft", "soft", "hard")
+    dump = cm.open_dump(world.phi, prompt_ids=world.ids)
+    assert cm.tilt(dump, fit, kl=[0.1]).fit_status == ("cross-fitted",) * 3
+
+
+def test_separable_labels_are_refused_without_a_penalty_and_flagged_with_one() -> None:
+    w = World(5, 40, 3)
+    clear = (w.z > 0).astype(float)
+    with pytest.raises(ValueError, match="separable"):
+        cm.fit_preference_direction(w.phi, w.pairs, clear, alpha=0, **w.options)
+    with pytest.warns(UserWarning, match="beta means nothing"):
+        fit = cm.fit_preference_direction(w.phi, w.pairs, clear, alpha=1e-3, **w.options)
+    assert fit.labels == ("separable",)
+    cosine = fit.vector @ w.u / np.linalg.norm(fit.vector) / np.linalg.norm(w.u)
+    assert cosine > 0.97 and fit.encoding_quality.auc[0] > 0.9
+    few = World(6, 8, 50)  # fewer pairs than columns: always separable
+    with pytest.raises(ValueError, match="separable"):
+        cm.fit_preference_direction(few.phi, few.pairs, few.hard, alpha=0, folds=2, **few.options)
+
+
+def test_quality_is_of_pairs_of_unseen_prompts(world: World) -> None:
+    fit = cm.fit_preference_direction(world.phi, world.pairs, world.hard, alpha=0.1, **world.options)
+    at = world.fold_of_pairs(5)
+    z = np.einsum("pd,pd->p", world.differences(), fit.fold_vectors[at, 0])
+    guess = 1 / (1 + np.exp(-z))
+    q = fit.encoding_quality
+    assert q.value[0] == pytest.approx(1 - ((world.hard - guess) ** 2).sum() / (300 * 0.25), rel=1e-9)
+    assert q.auc[0] == pytest.approx(((z > 0) == (world.hard > 0.5)).mean())
+    assert q.ci[0, 0] < q.value[0] < q.ci[0, 1]
+
+
+def test_quality_of_few_pairs_carries_what_their_labels_do_to_the_fit() -> None:
+    bounds, values = [], []
+    for seed in range(80):
+        w = World(100 + seed, 40, 8)
+        rng = np.random.default_rng(seed)
+        keep = rng.permutation(len(w.pairs))[:80]
+        z = w.differences()[keep].sum(axis=1) / np.sqrt(8)  # the same judge every time
+        hard = (rng.random(80) < 1 / (1 + np.exp(-z))).astype(float)
+        fit = cm.fit_preference_direction(w.phi, w.pairs[keep], hard, alpha=0.1, **w.options)
+        bounds.append(fit.encoding_quality.ci[0])
+        values.append(fit.encoding_quality.value[0])
+    inside = sum(low < np.mean(values) < high for low, high in bounds)
+    assert inside >= 71  # 95 % of 80 is 76, less 2.6 binomial errors
+
+
+def test_pairs_of_dropped_prompts_are_left_out(world: World) -> None:
+    broken = world.phi.copy()
+    broken[7] = np.nan  # prompt 1
+    dump = cm.open_dump(broken, prompt_ids=world.ids, nonfinite="drop")
+    fit = cm.fit_preference_direction(dump, world.pairs, world.soft, alpha=0)
+    np.testing.assert_allclose(fit.vector, world.u, rtol=1e-7, atol=1e-8)
+    assert fit.n_pairs == 295 and fit.n_dropped == 1
+    with pytest.raises(cm.DumpError, match="pair"):
+        cm.fit_preference_direction(broken, world.pairs, world.soft, alpha=0, **world.options)
+
+
+BAD: list[tuple[str, Any, type[Exception], str]] = [
+    ("pairs", np.array([[0, 1], [4, 5]]), ValueError, "pair 1 joins rows 4 and 5 of different prompts"),
+    ("pairs", np.array([[0, 1], [2, 2]]), ValueError, "pair 1 joins row 2 with itself"),
+    ("pairs", np.array([[0, 1], [2, 300]]), ValueError, "pair 1"),
+    ("pairs", np.array([[0, 1], [-1, 2]]), ValueError, "pair 1"),
+    ("pairs", np.array([[0.0, 1.0], [2.0, 3.0]]), TypeError, "integers"),
+    ("pairs", np.zeros((2, 3), int), ValueError, "pairs has shape"),
+    ("pairs", np.zeros((0, 2), int), ValueError, "pairs has shape"),
+    ("pairs", "nope", ValueError, "pairs"),
+    ("prob", [0.5, 1.5], ValueError, "pair 1"),
+    ("prob", [0.5], ValueError, "prob has shape"),
+    ("prob", ["a", "b"], TypeError, "prob"),
+    ("prob", [np.nan, np.nan], ValueError, "NaN"),
+    ("prob", np.zeros((2, 0)), ValueError, "prob has shape"),
+    ("alpha", -1.0, ValueError, "alpha"),
+    ("alpha", "best", ValueError, "alpha"),
+    ("folds", 1, ValueError, "folds"),
+    ("folds", 3, ValueError, "2 prompts"),
+    ("position_bias", 1, TypeError, "position_bias"),
+    ("names", ["a", "b"], ValueError, "names"),
+    ("nonsense", 1, TypeError, "nonsense"),
+]
+
+
+@pytest.mark.parametrize(("argument", "value", "error", "message"), BAD)
+def test_a_wrong_argument_is_named(world: World, argument: str, value: Any, error: Any, message: str) -> None:
+    good: dict[str, Any] = {"pairs": np.array([[0, 1], [5, 6]]), "prob": [0.5, 0.7], "folds": 2}
+    with pytest.raises(error, match=message):
+        cm.fit_preference_direction(world.phi, **(good | {argument: value}), **world.options)
+
+
+def test_a_report_takes_pairs(world: World) -> None:
+    dump = cm.open_dump(world.phi, prompt_ids=world.ids, columns={"s": world.phi @ world.u})
+    made = cm.report(dump, pairs=(world.pairs, world.soft), values=["s"], kl=[0.1], sections=())
+    assert made.constitutions == ("pairs",) and made.tilt.fit_status == ("cross-fitted",)
+    assert made.tilt.gain[0, 0, 0] > 5 * made.tilt.gain_se[0, 0, 0]
+    with pytest.raises(ValueError, match="pairs must be"):
+        cm.report(dump, pairs=world.pairs[:3], values=["s"])

@@ -1,0 +1,306 @@
+"""Gold labels, null bands, selection and baselines against explicit formulas, other libraries and known worlds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.stats import false_discovery_control, pearsonr
+
+import clinometer as cm
+
+Floats = NDArray[np.float64]
+N, G = 6, 80
+IDS = np.repeat(np.arange(G), N)
+
+
+class World:
+    """A value, a model of it that shares the judge's error, a judge, and gold labels on some prompts."""
+
+    def __init__(self, seed: int = 0, gold: int = 25) -> None:
+        rng = np.random.default_rng(seed)
+        self.phi = rng.normal(size=(G * N, 4)) + rng.normal(size=(G, 4))[IDS]
+        shared = rng.normal(size=G * N)
+        self.true = self.phi[:, 0] + 0.3 * rng.normal(size=G * N)
+        self.model = self.true + shared
+        self.judge = 0.5 * self.phi[:, 0] + shared
+        self.gold = np.where(np.isin(IDS, rng.choice(G, gold, replace=False)), self.true, np.nan)
+        columns = {"true": self.true, "model": self.model, "judge": self.judge, "gold": self.gold, "topic": IDS * 1.0}
+        self.dump = cm.open_dump(self.phi, prompt_ids=IDS, columns=columns)
+
+    def contributions(self, t: Floats, f: Floats, beta: float) -> Floats:
+        """Gain of f in each prompt under a tilt by t."""
+        out = []
+        for x in range(G):
+            p = np.exp((t[x == IDS] - t[x == IDS].max()) / beta)
+            out.append(p @ f[x == IDS] / p.sum() - f[x == IDS].mean())
+        return np.array(out)
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return World()
+
+
+# Gold labels
+
+
+def explicit(w: World, beta: float, power: float | None) -> tuple[float, float, float]:
+    """(estimate, error, lambda) of prediction-powered inference of a mean, written out."""
+    known = ~np.isnan(w.gold).reshape(G, N)[:, 0]
+    y, f = w.contributions(w.judge, w.true, beta), w.contributions(w.judge, w.model, beta)
+    n, m = known.sum(), (~known).sum()
+    if power is None:
+        top = np.mean((y[known] - y[known].mean()) * (f[known] - f[known].mean()))
+        power = float(np.clip(top / ((1 + n / m) * np.var(f, ddof=1)), 0, 1))
+    estimate = power * f[~known].mean() + (y[known] - power * f[known]).mean()
+    error = np.sqrt(power**2 * f[~known].var(ddof=1) / m + (y[known] - power * f[known]).var(ddof=1) / n)
+    return float(estimate), float(error), power
+
+
+@pytest.mark.parametrize("power", [None, 0.0, 0.4, 1.0])
+def test_gold_labels_correct_by_the_explicit_formula(world: World, power: float | None) -> None:
+    got = cm.ppi_gain(world.dump, "judge", [0.7, 5.0], "model", gold="gold", power=power, precision="double")
+    for b, beta in enumerate((0.7, 5.0)):
+        estimate, error, lam = explicit(world, beta, power)
+        assert got.gain[0, b, 0] == pytest.approx(estimate, rel=1e-9)
+        assert got.se[0, b, 0] == pytest.approx(error, rel=1e-9)
+        assert got.power[0, b, 0] == pytest.approx(lam, rel=1e-9)
+    assert got.n_gold.tolist() == [25]
+    plain = cm.tilt(world.dump, "judge", [0.7, 5.0], "model", precision="double")
+    np.testing.assert_allclose(got.gain_values, plain.gain, rtol=1e-9)
+    truth = cm.tilt(world.dump, "judge", [0.7, 5.0], "gold", precision="double")
+    np.testing.assert_allclose(got.gain_gold, truth.gain, rtol=1e-9)
+    np.testing.assert_allclose(got.gain_gold_se, truth.gain_se, rtol=1e-9)
+
+
+def test_gold_labels_agree_with_ppi_python(world: World) -> None:
+    ppi = pytest.importorskip("ppi_py")
+    known = ~np.isnan(world.gold).reshape(G, N)[:, 0]
+    y, f = (world.contributions(world.judge, v, 0.7) for v in (world.true, world.model))
+    got = cm.ppi_gain(world.dump, "judge", [0.7], "model", gold="gold", precision="double")
+    want = ppi.ppi_mean_pointestimate(y[known], f[known], f[~known])
+    assert got.gain[0, 0, 0] == pytest.approx(float(np.squeeze(want)), rel=1e-9)
+
+
+def test_gold_labels_remove_the_error_that_judge_and_value_share() -> None:
+    errors, plain, inside = [], [], 0
+    for seed in range(60):
+        w = World(seed, gold=30)
+        truth = cm.tilt(w.dump, "judge", values="true", kl=[0.3], pareto_k=False).gain[0, 0, 0]
+        got = cm.ppi_gain(w.dump, "judge", values="model", gold="gold", kl=[0.3])
+        errors.append(got.gain[0, 0, 0] - truth)
+        plain.append(got.gain_values[0, 0, 0] - truth)
+        inside += int(got.interval[0, 0, 0, 0] < truth < got.interval[0, 0, 0, 1])
+    assert np.mean(plain) > 0.4 and abs(np.mean(errors)) < 3.5 * np.std(errors) / np.sqrt(60)
+    assert inside >= 53
+
+
+def test_gold_on_every_prompt_or_useless_values_leave_gold_alone(world: World) -> None:
+    whole = cm.ppi_gain(world.dump, "judge", [1.0], "model", gold="true")
+    want = cm.tilt(world.dump, "judge", [1.0], "true")
+    np.testing.assert_allclose(whole.gain, want.gain, rtol=1e-5)
+    np.testing.assert_allclose(whole.se, want.gain_se, rtol=1e-5)
+    against = cm.ppi_gain(world.dump, "judge", [1.0], "-model", gold="gold")
+    assert against.power[0, 0, 0] == 0 and against.gain[0, 0, 0] == against.gain_gold[0, 0, 0]
+
+
+def test_clusters_and_weights_enter_gold_errors(world: World) -> None:
+    groups, omega = np.arange(G) // 4, np.random.default_rng(0).uniform(0.5, 2, G)
+    got = cm.ppi_gain(
+        world.dump, "judge", [1.0], "model", gold="gold", power=0.0, clusters=groups, prompt_weights=omega
+    )
+    want = cm.tilt(world.dump, "judge", [1.0], "gold", clusters=groups, prompt_weights=omega)
+    np.testing.assert_allclose(got.gain, want.gain, rtol=1e-9)
+    np.testing.assert_allclose(got.se, want.gain_se, rtol=1e-9)
+
+
+# Null bands
+
+
+def test_random_directions_are_matched_and_cover_themselves(world: World) -> None:
+    band = cm.null_band(world.dump, ["true", "judge"], kl=[0.1, 0.5], draws=300, random_state=1)
+    assert band.gain.shape == (1, 300, 2, 2) and band.kind == "random"
+    again = cm.null_band(world.dump, ["true", "judge"], kl=[0.1, 0.5], draws=300, random_state=1)
+    np.testing.assert_array_equal(band.gain, again.gain)
+    u = np.random.default_rng(9).normal(size=(200, 4)) / np.sqrt(cm.moments(world.dump).variances)
+    fresh = cm.tilt(world.dump, u, values=["true", "judge"], kl=[0.1, 0.5], pareto_k=False).gain
+    low, high = band.interval[0, ..., 0], band.interval[0, ..., 1]
+    share = ((fresh >= low) & (fresh <= high)).mean(axis=0)
+    assert (np.abs(share - 0.95) < 3.5 * np.sqrt(0.05 * 0.95 * (1 / 200 + 1 / 300))).all()
+    p = band.p_value(fresh)
+    assert p.shape == (200, 2, 2) and (np.abs(p.mean(axis=0) - 0.5) < 0.12).all()
+
+
+def test_shuffled_judges_gain_nothing(world: World) -> None:
+    band = cm.null_band(world.dump, "true", judges=["judge", "true"], kl=[0.3], draws=400)
+    assert band.gain.shape == (2, 400, 1, 1) and band.judges == ("judge", "true")
+    spread = band.gain.std(axis=1)
+    assert (np.abs(band.gain.mean(axis=1)) < 4 * spread / 20).all()
+    gain = cm.tilt(world.dump, ["judge", "true"], values="true", kl=[0.3]).gain
+    assert (band.p_value(gain)[1] <= 1 / 401 + 1e-12).all()
+    assert (band.p_value(band.gain[:, 0])).min() > 0
+    # shuffling inside prompts keeps what each prompt's scores can reach: the sd of a null is that of its theory
+    t = world.judge.reshape(G, N)
+    f = world.true.reshape(G, N)
+    lam = 1 / cm.tilt(world.dump, "judge", kl=[1e-6]).betas[0, 0]
+    small = cm.null_band(world.dump, "true", judges="judge", kl=[1e-6], draws=400).gain.std() / lam
+    want = np.sqrt((t.var(axis=1) * f.var(axis=1) / (N - 1)).sum()) / G
+    assert small == pytest.approx(want, rel=0.15)
+
+
+# Selection
+
+
+def test_selection_pays_for_the_winners_curse() -> None:
+    """Forty judges that know nothing: the best looks good where it was chosen, and is worth nothing elsewhere."""
+    honest, optimism = [], []
+    for seed in range(25):
+        rng = np.random.default_rng(seed)
+        scores = cm.Scores(rng.normal(size=(G * N, 40)))
+        value = rng.normal(size=G * N)
+        dump = cm.open_dump(rng.normal(size=(G * N, 1)), prompt_ids=IDS)
+        got = cm.recommend(dump, scores, value, kl=[0.2], splits=40, random_state=seed)
+        honest.append(got.gain[0])
+        optimism.append(got.optimism[0])
+    assert abs(np.mean(honest)) < 4 * np.std(honest) / 5 and np.mean(optimism) > 0.08
+    assert got.share.shape == (40, 1) and got.share.sum() == pytest.approx(1) and got.share.max() < 0.9
+
+
+def test_a_clear_winner_is_always_chosen_and_split_by_hand(world: World) -> None:
+    got = cm.recommend(world.dump, ["judge", "true", "-true"], ["true"], kl=[0.1, 0.4], splits=1, random_state=5)
+    assert got.constitution == "true" and got.kl == 0.4 and got.share[1, 1] == 1
+    half = np.argsort(np.random.default_rng(5).random((1, G)), axis=1)[0] < G // 2
+    beta = cm.tilt(world.dump, "true", kl=[0.4]).betas[0, 0]
+    gains = world.contributions(world.true, world.true, beta)
+    assert got.gain[0] == pytest.approx(gains[~half].mean(), rel=1e-6)
+    assert got.se[0] == pytest.approx(gains[~half].std(ddof=1) / np.sqrt((~half).sum()), rel=1e-6)
+    assert got.optimism[0] == pytest.approx(gains[half].mean() - gains[~half].mean(), rel=1e-6)
+    sd = np.sqrt(np.mean([world.true[x == IDS].var() for x in range(G)]))
+    assert got.objective[1, 1] == pytest.approx(gains.mean() / sd, rel=1e-6)
+
+
+def test_objectives_worst_and_weighted(world: World) -> None:
+    against = np.stack([world.true, -2.5 * world.true], axis=1)
+    worst = cm.recommend(world.dump, ["true", "-true", "judge"], against, kl=[0.2], splits=20)
+    sum_ = cm.recommend(world.dump, ["true", "-true", "judge"], against, kl=[0.2], splits=20, weights=[1.0, 3.0])
+    assert worst.objective.max() < 0.0 and sum_.constitution == "-true" and sum_.objective[1, 0] > 0
+    flat = cm.recommend(world.dump, ["true", "judge"], ["true", "topic"], kl=[0.2], splits=20)
+    assert flat.constitution == "true"  # a value that does not vary has no vote
+
+
+def test_corrected_p_values() -> None:
+    rng = np.random.default_rng(0)
+    p = rng.random((4, 5)) ** 2
+    np.testing.assert_allclose(cm.benjamini_hochberg(p).ravel(), false_discovery_control(p.ravel()))
+    q = p.copy()
+    q[1, 2] = np.nan
+    known = ~np.isnan(q)
+    np.testing.assert_allclose(cm.benjamini_hochberg(q)[known], false_discovery_control(q[known]))
+    # Holm by its definition: the smallest level at which each is still rejected, stepping down
+    flat = q[known]
+    got = cm.holm(q)[known]
+    for i, x in enumerate(flat):
+        smaller = [(flat >= y).sum() * y for y in flat if y <= x]
+        assert got[i] == pytest.approx(min(1.0, max(smaller)))
+    assert np.isnan(cm.holm(q)[1, 2]) and cm.holm([]).shape == (0,)
+    for wrong in ([1.5], [-0.1]):
+        with pytest.raises(ValueError, match="p holds"):
+            cm.holm(wrong)
+
+
+# Baselines
+
+
+def test_baselines_are_their_definitions(world: World) -> None:
+    rng = np.random.default_rng(2)
+    u = rng.normal(size=(1, 4))
+    values = np.stack([world.true, np.where(rng.random(G * N) < 0.4, np.nan, world.model)], axis=1)
+    got = cm.baselines(world.dump, [cm.Directions(["u"], u), "judge"], values, precision="double")
+    ridge = cm.fit_value_direction(world.dump, values, pooled=False, precision="double").vectors
+    cosine = ridge @ u[0] / np.linalg.norm(u) / np.linalg.norm(ridge, axis=1)
+    np.testing.assert_allclose(got.cosine[0], cosine, rtol=1e-9)
+    assert np.isnan(got.cosine[1]).all()
+    scores = np.stack([world.phi @ u[0], world.judge], axis=1)
+    for k in range(2):
+        for j in range(2):
+            known = ~np.isnan(values[:, j])
+            r = [pearsonr(scores[rows, k], values[rows, j])[0]
+                 for rows in (known & (x == IDS) for x in range(G)) if rows.sum() > 1]  # fmt: skip
+            assert got.correlation[k, j] == pytest.approx(np.mean(r), rel=1e-9)
+            if j == 0:
+                assert got.pooled_correlation[k, j] == pytest.approx(pearsonr(scores[:, k], values[:, j])[0], rel=1e-9)
+    assert got.n_prompts[0] == G
+
+
+def test_projection_difference_is_of_the_favourite_response(world: World) -> None:
+    got = cm.baselines(world.dump, "judge", world.true, folds=2, precision="double").projection_difference[0, 0]
+    p = cm.inputs.prepare(world.dump).population
+    fold = p.folds(2)[IDS]
+    dev = world.true - np.array([world.true[x == IDS].mean() for x in range(G)])[IDS]
+    centred = world.phi - np.stack([world.phi[x == IDS].mean(axis=0) for x in range(G)])[IDS]
+    along = np.empty(G * N)
+    for f in range(2):
+        seen = fold != f
+        v = centred[seen & (dev > 0)].mean(axis=0) - centred[seen & (dev < 0)].mean(axis=0)
+        along[~seen] = centred[~seen] @ v
+    best = [np.flatnonzero(x == IDS)[np.argmax(world.judge[x == IDS])] for x in range(G)]
+    sd = np.sqrt(np.mean([along[x == IDS].var() for x in range(G)]))
+    assert got == pytest.approx(along[best].mean() / sd, rel=1e-6)
+
+
+def test_topic_alone_gives_no_correlation_inside_prompts(world: World) -> None:
+    got = cm.baselines(world.dump, "judge", "topic")
+    assert np.isnan(got.correlation).all() and got.n_prompts[0] == 0
+
+
+CALLS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "ppi_gain": (cm.ppi_gain, {"directions": "judge", "betas": [1.0], "values": "model", "gold": "gold"}),
+    "null_band": (cm.null_band, {"values": "true", "kl": [0.1], "draws": 2}),
+    "recommend": (cm.recommend, {"constitutions": "judge", "values": "true", "kl": [0.1], "splits": 2}),
+    "baselines": (cm.baselines, {"directions": "judge", "values": "true"}),
+}
+BAD: list[tuple[str, str, Any, type[Exception], str]] = [
+    ("ppi_gain", "gold", "nope", ValueError, "gold"),
+    ("ppi_gain", "gold", np.full(G * N, np.nan), ValueError, "no row"),
+    ("ppi_gain", "gold", np.zeros((G * N, 2)), ValueError, "2 columns"),
+    ("ppi_gain", "gold", None, ValueError, "gold"),
+    ("ppi_gain", "power", 2.0, ValueError, "power"),
+    ("ppi_gain", "level", 0.0, ValueError, "level"),
+    ("ppi_gain", "betas", -1.0, ValueError, "betas"),
+    ("ppi_gain", "values", None, ValueError, "values"),
+    ("null_band", "draws", 0, ValueError, "draws"),
+    ("null_band", "kl", [-1.0], ValueError, "kl"),
+    ("null_band", "level", 1.0, ValueError, "level"),
+    ("null_band", "values", None, ValueError, "values"),
+    ("null_band", "judges", "nope", ValueError, "nope"),
+    ("null_band", "within", False, ValueError, "within"),
+    ("recommend", "splits", 0, ValueError, "splits"),
+    ("recommend", "weights", [1.0, 2.0], ValueError, "weights"),
+    ("recommend", "weights", [-1.0], ValueError, "weights"),
+    ("recommend", "values", "topic", ValueError, "none varies"),
+    ("recommend", "kl", 0.0, ValueError, "kl"),
+    ("recommend", "within", False, ValueError, "within"),
+    ("baselines", "values", None, ValueError, "values"),
+    ("baselines", "directions", "nope", ValueError, "nope"),
+    ("baselines", "folds", 1, ValueError, "folds"),
+    ("baselines", "within", False, ValueError, "within"),
+    ("baselines", "nonsense", 1, TypeError, "nonsense"),
+]
+
+
+@pytest.mark.parametrize(("name", "argument", "value", "error", "message"), BAD)
+def test_a_wrong_argument_is_named(
+    world: World, name: str, argument: str, value: Any, error: Any, message: str
+) -> None:
+    function, good = CALLS[name]
+    with pytest.raises(error, match=message):
+        function(world.dump, **(good | {argument: value}))
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_the_good_arguments_are_good(world: World, name: str) -> None:
+    function, good = CALLS[name]
+    function(world.dump, **good)

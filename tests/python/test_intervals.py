@@ -1,0 +1,250 @@
+"""Intervals of gains: against tilt's errors, finite differences, brute-force resampling, and by coverage."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import clinometer as cm
+from clinometer.inference.gains import cells, slope_in_kl
+from clinometer.inference.label_error import label_errors
+from clinometer.inputs import prepare
+from clinometer.passes import kept_scores
+
+Floats = NDArray[np.float64]
+
+
+class World:
+    def __init__(self, seed: int, prompts: int = 60, n: int = 6, d: int = 4, pairs: int = 150) -> None:
+        rng = np.random.default_rng(seed)
+        self.ids = np.repeat(np.arange(prompts), n)
+        self.phi = rng.normal(size=(prompts * n, d)) + rng.normal(size=(prompts, d))[self.ids]
+        self.values = np.stack(
+            [self.phi[:, 0] + rng.normal(size=len(self.ids)), rng.normal(size=len(self.ids))], axis=1
+        )
+        self.judge = self.phi @ np.linspace(1, 0.2, d) / np.sqrt(d) + 0.5 * rng.normal(size=len(self.ids))
+        first = n * rng.integers(0, prompts, pairs) + rng.integers(0, n, pairs)
+        second = n * (first // n) + (first + rng.integers(1, n, pairs)) % n
+        self.pairs = np.stack([first, second], axis=1)
+        z = 2 * (self.phi[first] - self.phi[second]) @ np.linspace(1, 0.2, d) / np.sqrt(d)
+        self.hard = (rng.random(pairs) < 1 / (1 + np.exp(-z))).astype(float)
+        self.length = rng.integers(10, 99, len(self.ids)) + 20.0 * (self.phi[:, 1] > 0)
+        columns = {"a": self.values[:, 0], "b": self.values[:, 1], "judge": self.judge, "n_tokens": self.length}
+        self.dump = cm.open_dump(self.phi, prompt_ids=self.ids, columns=columns)
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return World(0)
+
+
+@pytest.mark.parametrize("clusters", [False, True])
+@pytest.mark.parametrize("gaps", [False, True])
+def test_given_the_direction_the_error_at_a_beta_is_that_of_tilt(world: World, clusters: bool, gaps: bool) -> None:
+    values, rng = world.values.copy(), np.random.default_rng(1)
+    if gaps:
+        values[rng.random(values.shape) < 0.3] = np.nan
+        values[:12, 1] = np.nan
+    options: dict[str, Any] = {"prompt_weights": rng.uniform(0.5, 2, 60), "precision": "double"}
+    if clusters:
+        options["clusters"] = np.arange(60) // 3
+    u, betas = rng.normal(size=(2, 4)), [1e8, 2.0, 0.5]
+    found = cm.gain_intervals(world.dump, u, betas, values, **options)
+    want = cm.tilt(world.dump, u, betas, values, **options)
+    np.testing.assert_allclose(found.gain, want.gain, rtol=1e-9)
+    np.testing.assert_allclose(found.se, want.gain_se, rtol=1e-8)
+    np.testing.assert_allclose(found.kl, want.kl, rtol=1e-6, atol=1e-15)
+    assert not found.labels_known.any() and np.isnan(found.se_labels).all() and not found.matched
+    assert found.n_units == (20 if clusters else 60)
+    low, high = np.moveaxis(found.interval, -1, 0)
+    np.testing.assert_allclose((high - low) / 2, 1.959963984540054 * found.se)
+
+
+def test_at_matched_kl_the_error_is_that_of_solving_again() -> None:
+    """Delete-one-prompt jackknife with beta solved on the remaining rows."""
+    w = World(3, prompts=40)
+    u = np.array([[1.0, 0.3, 0.0, -0.2]])
+    found = cm.gain_intervals(w.dump, u, values=w.values, kl=[0.4], precision="double")
+    left = []
+    for x in range(40):
+        keep = w.ids != x
+        left.append(cm.tilt(w.phi[keep], u, values=w.values[keep], kl=[0.4], prompt_ids=w.ids[keep], pareto_k=False,
+                            precision="double").gain[0, 0])  # fmt: skip
+    spread = np.asarray(left) - np.mean(left, axis=0)
+    np.testing.assert_allclose(found.se[0, 0], np.sqrt(39 / 40 * (spread**2).sum(axis=0)), rtol=0.05)
+    fixed = cm.gain_intervals(w.dump, u, found.betas, w.values, precision="double").se
+    assert np.abs(found.se / fixed - 1).max() > 0.01
+
+
+def _fits(w: World) -> dict[str, cm.DirectionFit]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return {
+            "ridge": cm.fit_value_direction(w.dump, "judge", alpha=0.05, pooled=False, precision="double"),
+            "pairs": cm.fit_preference_direction(w.dump, w.pairs, w.hard, alpha=0.05),
+        }
+
+
+@pytest.mark.parametrize("kind", ["ridge", "pairs"])
+@pytest.mark.parametrize("matched", [False, True])
+@pytest.mark.parametrize("adjust", [None, "n_tokens"])
+def test_gradient_is_the_slope_of_the_gain_in_the_direction(
+    world: World, kind: str, matched: bool, adjust: Any
+) -> None:
+    fit = _fits(world)[kind]
+    call = prepare(world.dump, fit, ["a", "b"], precision="double")
+    error = label_errors(call, adjust)[0]
+    options: dict[str, Any] = {"values": ["a", "b"], "adjust": adjust, "pareto_k": False, "precision": "double"}
+    strength: dict[str, Any] = {"kl": [0.3]} if matched else {"betas": [0.8]}
+
+    def gain(shift: Floats) -> Floats:
+        """Gains with every fold's direction moved alike."""
+        moved = np.einsum("nd,nd->n", world.phi, (fit.fold_vectors[:, 0] + shift)[call.fold[world.ids]])
+        return cm.tilt(world.dump, cm.Scores(moved), **strength, **options).gain[0, 0]
+
+    from clinometer.passes import _strength, adjusted
+
+    kept = adjusted(call, kept_scores(call), adjust)
+    table = _strength(call, kept, strength.get("betas"), strength.get("kl"))
+    cell = next(cells(call, kept, table))
+    slope = slope_in_kl(cell, kept[:, 0], call) if matched else np.zeros(2)
+    got = error.gradient(cell, kept[:, 0], slope)
+    scale = np.linalg.norm(fit.vector)
+    for i in range(4):
+        step = 1e-4 * scale * np.eye(4)[i]
+        want = (gain(step) - gain(-step)) / (2e-4 * scale)
+        np.testing.assert_allclose(got[:, i], want, rtol=2e-4, atol=1e-6 / scale)
+
+
+def test_score_labels_move_the_direction_as_the_fit_says(world: World) -> None:
+    """g'(change of the fit when the labels of one prompt change) is linear in the residuals of that prompt."""
+    fit = _fits(world)["ridge"]
+    call = prepare(world.dump, fit, ["a"], precision="double")
+    error = label_errors(call, None)[0]
+    g = np.random.default_rng(4).normal(size=(2, 4))
+    change = np.where(world.ids == 7, np.random.default_rng(5).normal(size=len(world.ids)), 0.0)
+    moved = cm.fit_value_direction(world.dump, world.judge + change, alpha=0.05, pooled=False, precision="double")
+    centred = change - np.where(world.ids == 7, change[world.ids == 7].mean(), 0.0)
+    error.residual = centred / 6 / 60
+    part = error.moved(g)
+    # the constant that centres influences is the same for every prompt
+    np.testing.assert_allclose(part[7] - part[8], g @ (moved.vector - fit.vector), rtol=1e-8)
+
+
+@pytest.mark.parametrize("d", [4, 200])
+@pytest.mark.parametrize("bias", [False, True])
+def test_pairs_move_the_direction_as_the_fit_says(d: int, bias: bool) -> None:
+    """Adding a little weight to one pair's label changes the fit by H^-1 (change of p) D."""
+    w = World(6, d=d)
+    rng = np.random.default_rng(0)
+    soft = rng.uniform(0.2, 0.8, len(w.pairs))
+    fit = cm.fit_preference_direction(w.dump, w.pairs, soft, alpha=0.05, position_bias=bias)
+    call = prepare(w.dump, fit, ["a"])
+    error = label_errors(call, None)[0]
+    eps, one = 1e-2, np.arange(len(soft)) == 11
+    up, down = (
+        cm.fit_preference_direction(w.dump, w.pairs, soft + sign * eps * one, alpha=0.05, position_bias=bias).vector
+        for sign in (1, -1)
+    )
+    z = (w.phi[w.pairs[:, 0]] - w.phi[w.pairs[:, 1]]) @ fit.vector + fit.intercepts[0]
+    s = 1 / (1 + np.exp(-z))
+    error.curvature = s * (1 - s) / len(z)  # at the full fit, where the change is taken
+    residual = np.zeros(len(z))
+    residual[11] = 1 / len(z)
+    error.residual = residual
+    g = (w.phi[w.pairs[:5, 0]] - w.phi[w.pairs[:5, 1]])[:2]
+    part = error.moved(g)
+    change = part.sum(axis=0)  # influences are centred: compare the one prompt less its share of the total
+    np.testing.assert_allclose(change, 0, atol=1e-12)
+    own = w.pairs[11, 0] // 6
+    share = np.mean(w.pairs[:, 0] // 6 == own)
+    np.testing.assert_allclose(part[own] / (1 - share), g @ (up - down) / (2 * eps), rtol=1e-3)
+
+
+def test_bootstrap_of_prompts_is_that_of_refolded_rows(world: World) -> None:
+    u = np.array([[1.0, 0.0, 0.5, 0.0]])
+    found = cm.gain_intervals(world.dump, u, [1.0], world.values, replicates=20000, random_state=3)
+    again = cm.gain_intervals(world.dump, u, [1.0], world.values, replicates=20000, random_state=3)
+    np.testing.assert_array_equal(found.bootstrap, again.bootstrap)
+    contributions = np.stack(
+        [cm.tilt(world.phi[world.ids == x], u, [1.0], world.values[world.ids == x], prompt_ids=np.zeros(6, int),
+                 pareto_k=False).gain[0, 0] for x in range(60)]
+    )  # fmt: skip
+    rng = np.random.default_rng(0)
+    draws = np.array([contributions[rng.integers(0, 60, 60)].mean(axis=0) for _ in range(20000)])
+    want = np.quantile(draws, [0.025, 0.975], axis=0).T
+    np.testing.assert_allclose(found.bootstrap[0, 0], want, atol=0.07 * found.se[0, 0].max())
+
+
+def test_fits_of_other_dumps_and_saved_fits_know_no_labels(world: World, tmp_path: Any) -> None:
+    fit = _fits(world)["ridge"]
+    fit.save(tmp_path / "f")
+    for other in (cm.DirectionFit.load(tmp_path / "f"), cm.fit_value_direction(world.phi + 1, world.judge, pooled=False,
+                                                                              prompt_ids=world.ids)):  # fmt: skip
+        got = cm.gain_intervals(world.dump, [other, "judge"], [1.0], "a")
+        assert not got.labels_known.any() and np.isfinite(got.se).all()
+    both = cm.gain_intervals(world.dump, [fit, "judge"], [1.0], "a")
+    assert both.labels_known.tolist() == [True, False] and both.fit_status == ("cross-fitted", "score")
+
+
+def test_odd_but_valid(world: World) -> None:
+    fit = _fits(world)["pairs"]
+    ends = cm.gain_intervals(world.dump, fit, [np.inf, 1e300, 1e-6], "a")
+    assert not ends.gain[0, 0].any() and not ends.se_labels[0, 0].any() and np.isfinite(ends.se_labels).all()
+    one = cm.gain_intervals(world.phi[:6], np.ones((1, 4)), [1.0], world.values[:6], prompt_ids=world.ids[:6])
+    assert np.isnan(one.se).all() and np.isfinite(one.gain).all()
+    flat = cm.gain_intervals(world.dump, np.zeros((1, 4)), values="a", kl=[0.1])
+    assert not flat.gain.any() and not flat.se.any()
+
+
+BAD: list[tuple[str, Any, type[Exception], str]] = [
+    ("level", 1.0, ValueError, "level"),
+    ("level", "high", ValueError, "level"),
+    ("replicates", -1, ValueError, "replicates"),
+    ("replicates", 2.5, ValueError, "replicates"),
+    ("values", None, ValueError, "values"),
+    ("within", False, ValueError, "within"),
+    ("kl", -1.0, ValueError, "kl"),
+    ("betas", 0.0, ValueError, "betas"),
+    ("adjust", "nope", ValueError, "nope"),
+    ("nonsense", 1, TypeError, "nonsense"),
+]
+
+
+@pytest.mark.parametrize(("argument", "value", "error", "message"), BAD)
+def test_a_wrong_argument_is_named(world: World, argument: str, value: Any, error: Any, message: str) -> None:
+    good: dict[str, Any] = {"directions": np.ones((1, 4)), "values": "a"}
+    with pytest.raises(error, match=message):
+        cm.gain_intervals(world.dump, **(good | {argument: value}))
+
+
+def _coverage(kind: str, repeats: int, d: int, n_labels: int) -> tuple[float, float]:
+    """Share of intervals, with and without labels, that hold the mean of the estimate over repeated worlds."""
+    gains, plain, full = [], [], []
+    for seed in range(repeats):
+        w = World(1000 + seed, prompts=60, d=d, pairs=n_labels)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if kind == "pairs":
+                fit = cm.fit_preference_direction(w.dump, w.pairs, w.hard, alpha=0.3)
+            else:
+                fit = cm.fit_value_direction(w.dump, "judge", alpha=0.05, pooled=False)
+        got = cm.gain_intervals(w.dump, fit, values="a", kl=[0.2])
+        gains.append(got.gain[0, 0, 0])
+        plain.append(got.interval[0, 0, 0])
+        full.append(got.interval_labels[0, 0, 0])
+    target = np.mean(gains)
+    inside = [np.mean([low <= target <= high for low, high in x]) for x in (full, plain)]
+    return float(inside[0]), float(inside[1])
+
+
+@pytest.mark.parametrize(("kind", "d", "n_labels"), [("pairs", 4, 60), ("pairs", 30, 100), ("ridge", 12, 0)])
+def test_intervals_that_include_the_labels_cover(kind: str, d: int, n_labels: int) -> None:
+    full, plain = _coverage(kind, 150, d, max(n_labels, 60))
+    assert full >= 0.95 - 2.6 * np.sqrt(0.95 * 0.05 / 150)
+    if kind == "pairs":
+        assert plain < full - 0.03  # the judge's own noise is a good part of the error
