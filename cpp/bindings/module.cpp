@@ -4,6 +4,7 @@
 #include <clinometer/statistics/cross_covariance.hpp>
 #include <clinometer/statistics/log_ratios.hpp>
 #include <clinometer/statistics/moments.hpp>
+#include <clinometer/statistics/pairs.hpp>
 #include <clinometer/statistics/projection.hpp>
 #include <clinometer/statistics/scores.hpp>
 #include <clinometer/statistics/tilt.hpp>
@@ -19,6 +20,7 @@ using namespace clinometer;
 using clinometer::bindings::bind;
 namespace py = pybind11;
 using Array = py::array_t<double, py::array::c_style>;
+using Ints = py::array_t<std::int64_t, py::array::c_style>;
 
 std::vector<double> copy(const Array& a) { return {a.data(), a.data() + a.size()}; }
 
@@ -45,8 +47,8 @@ void statistics(py::module_& m) {
       }));
   bind<PerPrompt<Tilt>>(m, "Tilt", "Exact tilt with its expansions and errors.",
                         py::init([](std::int64_t score_at, std::int64_t k, std::int64_t value_at, std::int64_t j,
-                                    const Array& betas, bool share_of_n) {
-                          return PerPrompt<Tilt>(Tilt(score_at, k, value_at, j, copy(betas), share_of_n));
+                                    const Array& betas, bool share_of_n, bool single) {
+                          return PerPrompt<Tilt>(Tilt(score_at, k, value_at, j, copy(betas), share_of_n, single));
                         }));
   bind<Scores>(m, "Scores", "Writes scores.",
                py::init([](std::int64_t score_at, std::int64_t k, const py::array& out, bool single, bool canonical) {
@@ -59,6 +61,25 @@ void statistics(py::module_& m) {
                                                                      static_cast<double*>(output(out)), out.shape(1)));
                              }),
                              py::keep_alive<1, 5>());
+  py::class_<PairList, std::shared_ptr<PairList>>(m, "PairList", "Pairs of canonical rows with their labels.")
+      .def(py::init([](const Ints& first, const Ints& second, const Array& label, const Array& weight) {
+             auto list = std::make_shared<PairList>();
+             list->n = first.size();
+             if (second.size() != list->n || weight.ndim() != 2 || weight.shape(0) != list->n || label.ndim() != 2 ||
+                 label.shape(0) != list->n || (weight.shape(1) != 1 && weight.shape(1) != label.shape(1)))
+               throw py::value_error("PairList: wanted first (P,), second (P,), label (P, K), weight (P, 1 or K)");
+             list->n_weights = weight.shape(1);
+             list->first = first.data();
+             list->second = second.data();
+             list->label = label.data();
+             list->weight = weight.data();
+             list->sort();
+             return list;
+           }),
+           py::keep_alive<1, 2>(), py::keep_alive<1, 3>(), py::keep_alive<1, 4>(), py::keep_alive<1, 5>());
+  bind<Pairs>(m, "Pairs", "Bradley-Terry loss and gradient.",
+              py::init([](std::int64_t d, std::int64_t score_at, std::int64_t k, std::shared_ptr<PairList> list,
+                          const Array& bias) { return Pairs(d, score_at, k, std::move(list), copy(bias)); }));
   bind<WeightedRows>(m, "WeightedRows", "Weighted sums of rows.", py::init([](std::int64_t d, const Array& weights) {
                        return WeightedRows(d, weights.data(), weights.shape(1));
                      }),

@@ -5,6 +5,7 @@
 #include <pybind11/stl.h>
 #include <clinometer/fold.hpp>
 
+#include <cmath>
 #include <optional>
 
 #include "kernels/table.hpp"
@@ -58,7 +59,10 @@ struct Inputs {
 
 class PyScan {
  public:
-  explicit PyScan(const std::vector<std::shared_ptr<Statistic>>& statistics) : scan_(statistics) {}
+  PyScan(const std::vector<std::shared_ptr<Statistic>>& statistics, std::int64_t first_leaf)
+      : scan_(statistics, first_leaf) {
+    if (first_leaf < 0) throw py::value_error("first_leaf: negative");
+  }
 
   void absorb(const py::list& segments, int dtype, std::int64_t n_dump, std::int64_t d, std::int64_t n_rows,
               const Array<std::int64_t>& offsets, const Maybe<std::int64_t>& order, const Maybe<double>& weight,
@@ -105,7 +109,7 @@ class PyScan {
       s.n_directions = width(kept, n_rows, "kept");
       s.n_columns = 0;
     }
-    Options options{std::max<std::int64_t>(1, n_threads), in_double, 0, [&](std::int64_t done, std::int64_t total) {
+    Options options{std::max<std::int64_t>(1, n_threads), in_double, [&](std::int64_t done, std::int64_t total) {
                       py::gil_scoped_acquire hold;
                       if (PyErr_CheckSignals() != 0) throw py::error_already_set();
                       if (!progress.is_none()) progress(done, total);
@@ -121,6 +125,20 @@ class PyScan {
   std::vector<std::shared_ptr<Statistic>> collapse() {
     std::vector<std::shared_ptr<Statistic>> out;
     for (auto& s : scan_.collapse()) out.emplace_back(std::move(s));
+    return out;
+  }
+  /// [(leaf, level, states)], in leaf order.
+  py::list nodes() {
+    py::list out;
+    for (Node& node : scan_.nodes()) {
+      py::list states;
+      for (auto& s : node.states) {
+        if (!s || s->running())
+          throw py::value_error("nodes: a statistic with folds keeps one running state and has no nodes");
+        states.append(std::shared_ptr<Statistic>(std::move(s)));
+      }
+      out.append(py::make_tuple(node.leaf, node.level, states));
+    }
     return out;
   }
   std::int64_t non_finite() const { return non_finite_; }
@@ -140,9 +158,7 @@ Array<std::int64_t> non_finite_rows(const py::list& segments, int dtype, std::in
     std::vector<double> tile(std::size_t(kernels::padded(d)));
     for (std::int64_t i = 0; i < n; ++i) {
       const void* at = rows.at(i);
-      if (kernels::active()
-              .f64.decode[dtype](&at, 1, d, shift.data(), tile.data(), kernels::padded(d))
-              .first_nonfinite == 0)
+      if (!std::isfinite(kernels::active().f64.decode[dtype](&at, 1, 0, d, shift.data(), tile.data(), 1)))
         bad.push_back(i);
       if (i % 65536 == 0) {
         py::gil_scoped_acquire hold;
@@ -160,13 +176,15 @@ void bind_scan(py::module_& m) {
   m.attr("LEAF_ROWS") = kLeafRows;
   m.def("non_finite_rows", &non_finite_rows, "segments"_a, "dtype"_a, "n"_a, "d"_a);
   py::class_<PyScan>(m, "Scan", "The one ordered fold over any number of statistics.")
-      .def(py::init<const std::vector<std::shared_ptr<Statistic>>&>(), "statistics"_a, py::keep_alive<1, 2>())
+      .def(py::init<const std::vector<std::shared_ptr<Statistic>>&, std::int64_t>(), "statistics"_a, "first_leaf"_a = 0,
+           py::keep_alive<1, 2>())
       .def("absorb", &PyScan::absorb, py::kw_only(), "segments"_a, "dtype"_a, "n_dump"_a, "d"_a, "n_rows"_a,
            "offsets"_a, "order"_a = py::none(), "weight"_a = py::none(), "omega"_a = py::none(),
            "unbias"_a = py::none(), "cluster"_a = py::none(), "fold"_a = py::none(), "directions"_a = py::none(),
            "n_folds"_a = 1, "columns"_a = py::none(), "values"_a = py::none(), "kept"_a = py::none(), "n_threads"_a = 1,
            "in_double"_a = false, "progress"_a = py::none(), "begin"_a = 0, "end"_a = -1)
       .def("collapse", &PyScan::collapse)
+      .def("nodes", &PyScan::nodes, "The states as nodes (leaf, level, states) of the tree over the grid.")
       .def_property_readonly("non_finite", &PyScan::non_finite, "A row with NaN or Inf that ended a pass, or -1.");
 }
 

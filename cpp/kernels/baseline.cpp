@@ -18,48 +18,104 @@ template <class L>
 using View = Eigen::Map<const Matrix<L>, Eigen::Unaligned, Stride>;
 using Sums = Eigen::Map<Matrix<double>, Eigen::Unaligned, Stride>;
 
-template <Dtype T, class L>
-Decoded decode(const void* const* rows, std::int64_t n, std::int64_t d, const double* shift, L* tile, std::int64_t ld) {
-  Decoded seen{0.0, n};
-  for (std::int64_t i = 0; i < n; ++i) {
-    const char* const row = static_cast<const char*>(rows[i]);
-    L* const to = tile + i * ld;
-    double spread = 0.0;
-    bool finite = true;
-    for (std::int64_t c = 0; c < d; ++c) {
-      const double stored = Load<T>::one(row + c * Load<T>::bytes), moved = stored - shift[c];
-      finite = finite && std::isfinite(stored);
-      spread = std::max(spread, std::abs(moved));
-      to[c] = static_cast<L>(moved);
-    }
-    std::fill(to + d, to + ld, L(0));
-    if (finite)
-      seen.max_abs = std::max(seen.max_abs, spread);
-    else
-      seen.first_nonfinite = std::min(seen.first_nonfinite, i);
+/// Rows by columns with a row length: how panels, directions and results are seen by Eigen.
+template <class L>
+View<L> view(const L* from, std::int64_t rows, std::int64_t columns, std::int64_t ld) {
+  return View<L>(from, rows, columns, Stride(ld));
+}
+
+template <class L>
+double decode_one(const void* const row, Dtype type, std::int64_t c, double shift, double* top) {
+  const char* const bytes = static_cast<const char*>(row);
+  double stored = 0.0;
+  switch (type) {
+    case Dtype::f32:
+      stored = Load<Dtype::f32>::one(bytes + 4 * c);
+      break;
+    case Dtype::f16:
+      stored = Load<Dtype::f16>::one(bytes + 2 * c);
+      break;
+    case Dtype::bf16:
+      stored = Load<Dtype::bf16>::one(bytes + 2 * c);
+      break;
+    case Dtype::f64:
+      stored = Load<Dtype::f64>::one(bytes + 8 * c);
+      break;
   }
-  return seen;
+  const L moved = static_cast<L>(stored - shift);
+  *top = std::isfinite(moved) ? std::max(*top, std::abs(static_cast<double>(moved)))
+                              : std::numeric_limits<double>::infinity();
+  return static_cast<double>(moved);
+}
+
+template <Dtype T, class L>
+double decode(const void* const* rows, std::int64_t n, std::int64_t begin, std::int64_t end, const L* shift, L* tile,
+              std::int64_t tile_rows) {
+  double top = 0.0;
+  for (std::int64_t i = 0; i < n; ++i)
+    for (std::int64_t c = begin; c < begin + padded(end - begin); ++c)
+      tile[(c - begin) / kPad * kPad * tile_rows + i * kPad + (c - begin) % kPad] =
+          c < end ? static_cast<L>(decode_one<L>(rows[i], T, c, shift[c], &top)) : L(0);
+  return top;
+}
+
+/// The rows as a plain matrix: the readable way to dots and weigh.
+template <Dtype T, class L>
+Matrix<L> plain(const void* const* rows, std::int64_t n, std::int64_t d, const L* shift, double* top) {
+  Matrix<L> x(n, d);
+  for (std::int64_t i = 0; i < n; ++i)
+    for (std::int64_t c = 0; c < d; ++c) x(i, c) = static_cast<L>(decode_one<L>(rows[i], T, c, shift[c], top));
+  return x;
+}
+
+template <Dtype T, class L>
+double dots(const void* const* rows, std::int64_t n, std::int64_t d, const L* shift, const L* directions,
+            std::int64_t ld, std::int64_t n_directions, double* scores, std::int64_t lds) {
+  double top = 0.0;
+  const Matrix<L> x = plain<T, L>(rows, n, d, shift, &top);
+  Sums(scores, n, n_directions, Stride(lds)) =
+      (x * view(directions, n_directions, d, ld).transpose()).template cast<double>();
+  return top;
+}
+
+template <Dtype T, class L>
+double weigh(const void* const* rows, std::int64_t n, std::int64_t d, const L* shift, const L* weights,
+             std::int64_t n_weights, double* out, std::int64_t ldo) {
+  double top = 0.0;
+  const Matrix<L> x = plain<T, L>(rows, n, d, shift, &top);
+  Sums(out, n_weights, d, Stride(ldo)) +=
+      (view(weights, n, n_weights, n_weights).transpose() * x).template cast<double>();
+  return top;
 }
 
 template <class L>
-void project(const L* tile, std::int64_t n, std::int64_t ld, const L* directions, std::int64_t n_directions,
-             double* scores, std::int64_t lds) {
-  const View<L> rows(tile, n, ld, Stride(ld)), columns(directions, n_directions, ld, Stride(ld));
-  Sums(scores, n, n_directions, Stride(lds)) = (rows * columns.transpose()).template cast<double>();
+void project(const L* tile, std::int64_t n, std::int64_t tile_rows, std::int64_t width, const L* packed,
+             std::int64_t ld, std::int64_t n_directions, double* scores, std::int64_t lds) {
+  for (std::int64_t k = 0; k < n_directions; k += kPad) {
+    Matrix<L> sum = Matrix<L>::Zero(n, kPad);
+    for (std::int64_t c = 0; c < width; c += kPad)
+      sum += view(tile + c * tile_rows, n, kPad, kPad) * view(packed + k * ld + c * kPad, kPad, kPad, kPad);
+    Sums(scores + k, n, kPad, Stride(lds)) += sum.template cast<double>();
+  }
 }
 
 template <class L>
-void accumulate(const L* tile, std::int64_t n, std::int64_t ld, const L* weights, std::int64_t n_weights,
-                std::int64_t ldw, double* out, std::int64_t ldo) {
-  const View<L> rows(tile, n, ld, Stride(ld)), factors(weights, n, n_weights, Stride(ldw));
-  Sums(out, n_weights, ld, Stride(ldo)) += (factors.transpose() * rows).template cast<double>();
+void accumulate(const L* tile, std::int64_t n, std::int64_t tile_rows, std::int64_t width, const L* weights,
+                std::int64_t n_weights, std::int64_t ldw, double* out, std::int64_t ldo) {
+  for (std::int64_t c = 0; c < width; c += kPad)
+    Sums(out + c, n_weights, kPad, Stride(ldo)) +=
+        (view(weights, n, n_weights, ldw).transpose() * view(tile + c * tile_rows, n, kPad, kPad))
+            .template cast<double>();
 }
 
 template <class L>
-void gram(const L* tile, std::int64_t n, std::int64_t ld, std::int64_t a0, std::int64_t a1, std::int64_t b0,
+void gram(const L* tile, std::int64_t n, std::int64_t tile_rows, std::int64_t a0, std::int64_t a1, std::int64_t b0,
           std::int64_t b1, double* out, std::int64_t ldo) {
-  const View<L> left(tile + a0, n, a1 - a0, Stride(ld)), right(tile + b0, n, b1 - b0, Stride(ld));
-  Sums(out + a0 * ldo + b0, a1 - a0, b1 - b0, Stride(ldo)) += (left.transpose() * right).template cast<double>();
+  for (std::int64_t a = a0; a < a1; a += kPad)
+    for (std::int64_t b = b0; b < b1; b += kPad)
+      Sums(out + a * ldo + b, kPad, kPad, Stride(ldo)) +=
+          (view(tile + a * tile_rows, n, kPad, kPad).transpose() * view(tile + b * tile_rows, n, kPad, kPad))
+              .template cast<double>();
 }
 
 /// expm1(l) - l = sum_{m >= 2} l^m / m!, by series where the subtraction would cancel.
@@ -107,19 +163,19 @@ void tilt(const double* x, const double* w, const double* f, const std::int64_t*
   }
 }
 
+template <class L>
+constexpr LaneTable<L> lane_table() {
+  return {{decode<Dtype::f32, L>, decode<Dtype::f16, L>, decode<Dtype::bf16, L>, decode<Dtype::f64, L>},
+          {dots<Dtype::f32, L>, dots<Dtype::f16, L>, dots<Dtype::bf16, L>, dots<Dtype::f64, L>},
+          {weigh<Dtype::f32, L>, weigh<Dtype::f16, L>, weigh<Dtype::bf16, L>, weigh<Dtype::f64, L>},
+          project<L>,
+          accumulate<L>,
+          gram<L>};
+}
+
 }  // namespace
 
 extern const Table table;
-const Table table = {
-    "baseline",
-    {{decode<Dtype::f32, float>, decode<Dtype::f16, float>, decode<Dtype::bf16, float>, decode<Dtype::f64, float>},
-     project<float>,
-     accumulate<float>,
-     gram<float>},
-    {{decode<Dtype::f32, double>, decode<Dtype::f16, double>, decode<Dtype::bf16, double>, decode<Dtype::f64, double>},
-     project<double>,
-     accumulate<double>,
-     gram<double>},
-    tilt};
+const Table table = {"baseline", lane_table<float>(), lane_table<double>(), tilt, nullptr, nullptr, nullptr};
 
 }  // namespace clinometer::kernels::isa_baseline

@@ -1,82 +1,90 @@
-// Decode rows of any format into a shifted tile. The difference is formed in f64 and rounded once to L,
-// so a column mean of 1e6 costs no digit of the spread. max_abs looks at that f64 difference over rows
-// that are finite throughout; a row with NaN or Inf is decoded too, and reported.
+// Decode rows of any format into panels of shifted lanes, and keep watch: the largest magnitude seen, by the
+// integer order of the bits without their sign, in which infinities and NaN come out on top.
 #pragma once
 #include "kernels/load.hpp"
 
 namespace clinometer::kernels::CLINOMETER_ISA_NAMESPACE {
 namespace {
 
-CLINOMETER_INLINE void store_lanes(double* to, Doubles v) { storeu<double>(to, v); }
-CLINOMETER_INLINE void store_lanes(float* to, Doubles v) {
-  using Narrow = Vec<float, kPace>;
-  storeu<float, kPace>(to, __builtin_convertvector(v, Narrow));
-}
-
-/// One row's running view: v - v is 0 for a finite value and NaN otherwise.
-struct RowWatch {
-  Doubles spread = {}, invalid = {};
+template <class L>
+struct Bits;
+template <>
+struct Bits<float> {
+  using type = std::int32_t;
+};
+template <>
+struct Bits<double> {
+  using type = std::int64_t;
 };
 
+/// Largest magnitude so far, as bits.
+template <class L>
+struct Watch {
+  using Int = typename Bits<L>::type;
+  Vec<Int> top = {};
+
+  CLINOMETER_INLINE void see(Vec<L> x) {
+    constexpr Int kMagnitude = sizeof(L) == 4 ? Int(0x7fffffff) : Int(0x7fffffffffffffffll);
+    const Vec<Int> bits = (Vec<Int>)x & kMagnitude;
+    top = bits > top ? bits : top;
+  }
+  double result() const {
+    Int largest = 0;
+    for (int j = 0; j < kLanes<L>; ++j) largest = top[j] > largest ? top[j] : largest;
+    L value;
+    __builtin_memcpy(&value, &largest, sizeof value);
+    return value <= __DBL_MAX__ ? static_cast<double>(value) : __builtin_inf();
+  }
+};
+
+/// The elements [from, from + count) of a row, count < kLanes<L>, read without touching what lies behind.
 template <Dtype T, class L>
-CLINOMETER_INLINE void decode_lanes(const void* from, Doubles shift, L* to, RowWatch& watch) {
-  const Doubles stored = Load<T>::lanes(from), moved = stored - shift;
-  watch.spread = larger(magnitude(moved), watch.spread);
-  watch.invalid += stored - stored;
-  store_lanes(to, moved);
+CLINOMETER_INLINE Vec<L> moved_part(const void* from, const L* shift, std::int64_t count) {
+  char copy[kLanes<L> * Load<T>::bytes] = {};
+  L centre[kLanes<L>] = {};
+  __builtin_memcpy(copy, from, static_cast<std::size_t>(count * Load<T>::bytes));
+  __builtin_memcpy(centre, shift, static_cast<std::size_t>(count) * sizeof(L));
+  return Load<T>::template moved<L>(copy, centre);
 }
 
-/// R rows together, so that a shift is read once for all of them.
+/// R rows of one panel that is whole.
 template <Dtype T, class L, int R>
-CLINOMETER_INLINE void decode_rows(const void* const* rows, std::int64_t d, const double* shift, L* tile,
-                                   std::int64_t ld, RowWatch (&watch)[R]) {
-  constexpr int kElement = Load<T>::bytes;
-  const std::int64_t whole = d / kPace * kPace;
-  for (std::int64_t c = 0; c < whole; c += kPace) {
-    const Doubles centre = loadu<double>(shift + c);
-    CLINOMETER_UNROLL for (int r = 0; r < R; ++r)
-        decode_lanes<T>(static_cast<const char*>(rows[r]) + c * kElement, centre, tile + r * ld + c, watch[r]);
+CLINOMETER_INLINE void decode_panel(const void* const* rows, std::int64_t c, const L* shift, L* to, Watch<L>& watch) {
+  CLINOMETER_UNROLL for (int r = 0; r < R; ++r) CLINOMETER_UNROLL for (int v = 0; v < kPad; v += kLanes<L>) {
+    const Vec<L> x =
+        Load<T>::template moved<L>(static_cast<const char*>(rows[r]) + (c + v) * Load<T>::bytes, shift + c + v);
+    watch.see(x);
+    storeu<L>(to + r * kPad + v, x);
   }
-  std::int64_t end = whole;
-  if (whole < d) {  // the last part goes through a zeroed copy: a row is never read past its end
-    double centre[kPace] = {};
-    __builtin_memcpy(centre, shift + whole, static_cast<std::size_t>(d - whole) * sizeof(double));
-    for (int r = 0; r < R; ++r) {
-      char copy[kPace * kElement] = {};
-      __builtin_memcpy(copy, static_cast<const char*>(rows[r]) + whole * kElement,
-                       static_cast<std::size_t>((d - whole) * kElement));
-      decode_lanes<T>(copy, loadu<double>(centre), tile + r * ld + whole, watch[r]);
-    }
-    end += kPace;
-  }
-  for (int r = 0; r < R; ++r)
-    for (std::int64_t c = end; c < ld; ++c) tile[r * ld + c] = L(0);
 }
 
 template <Dtype T, class L>
-Decoded decode(const void* const* rows, std::int64_t n, std::int64_t d, const double* shift, L* tile, std::int64_t ld) {
-  Doubles spread = {};
-  std::int64_t first = n;
-  const auto note = [&](const RowWatch& watch, std::int64_t i) {
-    if (horizontal_sum(watch.invalid) == 0.0)
-      spread = larger(watch.spread, spread);
-    else if (i < first)
-      first = i;
-  };
+void decode_rest(const void* row, std::int64_t c, std::int64_t end, const L* shift, L* to, Watch<L>& watch) {
+  for (int v = 0; v < kPad; v += kLanes<L>) {
+    const std::int64_t left = end - c - v, count = left < 0 ? 0 : left < kLanes<L> ? left : kLanes<L>;
+    const Vec<L> x = moved_part<T, L>(static_cast<const char*>(row) + (c + v) * Load<T>::bytes, shift + c + v, count);
+    watch.see(x);
+    storeu<L>(to + v, x);
+  }
+}
+
+template <Dtype T, class L, int R>
+CLINOMETER_INLINE void decode_rows(const void* const* rows, std::int64_t begin, std::int64_t end, const L* shift,
+                                   L* tile, std::int64_t tile_rows, Watch<L>& watch) {
+  std::int64_t c = begin;
+  for (; c + kPad <= end; c += kPad, tile += kPad * tile_rows) decode_panel<T, L, R>(rows, c, shift, tile, watch);
+  if (c < end)
+    for (int r = 0; r < R; ++r) decode_rest<T, L>(rows[r], c, end, shift, tile + r * kPad, watch);
+}
+
+template <Dtype T, class L>
+double decode(const void* const* rows, std::int64_t n, std::int64_t begin, std::int64_t end, const L* shift, L* tile,
+              std::int64_t tile_rows) {
+  Watch<L> watch;
   std::int64_t i = 0;
-  for (; i + 4 <= n; i += 4) {
-    RowWatch watch[4];
-    decode_rows<T, L, 4>(rows + i, d, shift, tile + i * ld, ld, watch);
-    for (int r = 0; r < 4; ++r) note(watch[r], i + r);
-  }
-  for (; i < n; ++i) {
-    RowWatch watch[1];
-    decode_rows<T, L, 1>(rows + i, d, shift, tile + i * ld, ld, watch);
-    note(watch[0], i);
-  }
-  double largest = 0.0;
-  for (int j = 0; j < kPace; ++j) largest = spread[j] > largest ? spread[j] : largest;
-  return {largest, first};
+  for (; i + 4 <= n; i += 4) decode_rows<T, L, 4>(rows + i, begin, end, shift, tile + i * kPad, tile_rows, watch);
+  for (; i < n; ++i) decode_rows<T, L, 1>(rows + i, begin, end, shift, tile + i * kPad, tile_rows, watch);
+  return watch.result();
 }
 
 }  // namespace

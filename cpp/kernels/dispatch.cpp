@@ -6,6 +6,9 @@
 #include <string>
 
 #include "kernels/table.hpp"
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 
 namespace clinometer::kernels {
 
@@ -61,6 +64,16 @@ const Table* first_choice() {
   return named;
 }
 
+#ifdef CLINOMETER_HAVE_AVX2
+/// Not every clang knows "f16c" as a feature to ask for; the system's side of it is that of avx2.
+bool f16c() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
+}
+
+bool avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && f16c(); }
+#endif
+
 }  // namespace
 
 int available(const Table** out, int capacity) {
@@ -70,14 +83,11 @@ int available(const Table** out, int capacity) {
   };
   add(true, isa_baseline::table);
 #ifdef CLINOMETER_HAVE_AVX2
-  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
-  add(avx2, isa_avx2::table);
+  add(avx2(), isa_avx2::table);
 #endif
 #ifdef CLINOMETER_HAVE_AVX512
-  const bool avx512 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-                      __builtin_cpu_supports("f16c") && __builtin_cpu_supports("avx512f") &&
-                      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-                      __builtin_cpu_supports("avx512dq");
+  const bool avx512 = avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
   add(avx512, isa_avx512::table);
 #endif
 #ifdef CLINOMETER_HAVE_NEON

@@ -49,7 +49,11 @@ CLINOMETER_VECTOR(float, kPace)
 CLINOMETER_VECTOR(float, 2 * kPace)
 CLINOMETER_VECTOR(double, kPace)
 CLINOMETER_VECTOR(std::uint16_t, kPace)
+CLINOMETER_VECTOR(std::uint16_t, 2 * kPace)
+CLINOMETER_VECTOR(std::int32_t, kPace)
+CLINOMETER_VECTOR(std::int32_t, 2 * kPace)
 CLINOMETER_VECTOR(std::uint32_t, kPace)
+CLINOMETER_VECTOR(std::uint32_t, 2 * kPace)
 CLINOMETER_VECTOR(std::int64_t, kPace)
 CLINOMETER_VECTOR(std::uint64_t, kPace)
 #undef CLINOMETER_VECTOR
@@ -75,6 +79,20 @@ CLINOMETER_INLINE Vec<T> broadcast(T value) {
 
 CLINOMETER_INLINE Doubles to_double(Vec<float, kPace> v) { return __builtin_convertvector(v, Doubles); }
 CLINOMETER_INLINE Doubles to_double(Doubles v) { return v; }
+
+/// Both halves in one vector; by way of memory the wide load would wait for the two narrow stores.
+template <int N>  // a template, so that only the branch of this width is compiled
+CLINOMETER_INLINE Vec<float, 2 * N> narrow(Vec<double, N> low, Vec<double, N> high) {
+  using Half = Vec<float, N>;
+  const Half a = __builtin_convertvector(low, Half), b = __builtin_convertvector(high, Half);
+  if constexpr (N == 2) {
+    return __builtin_shufflevector(a, b, 0, 1, 2, 3);
+  } else if constexpr (N == 4) {
+    return __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7);
+  } else {
+    return __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  }
+}
 
 CLINOMETER_INLINE Doubles magnitude(Doubles v) { return (Doubles)((Vec<std::uint64_t>)v & ~(std::uint64_t{1} << 63)); }
 

@@ -1,7 +1,9 @@
 // The table of hot loops. One instance per instruction-set level; dispatch.cpp picks one at start.
 // Everything is raw pointers; L is the lane type (float inside "mixed" blocks, double in "double").
-// Tiles are row-major (n, ld) with ld a multiple of 16, unaligned, columns d..ld-1 zero.
-// Sums run in lanes of L inside one call (a block of at most a few hundred rows) and leave as f64.
+// A tile holds shifted rows as panels of 16 columns: tile[c / 16][i][c % 16], `rows` rows apart from panel to
+// panel. One layout serves all three products: a panel is read as vectors along its columns, or as factors
+// down its rows, always contiguous. Columns past the last are zero.
+// Sums run in lanes of L inside one call and leave as f64.
 #pragma once
 #include <clinometer/rows.hpp>
 #include <cstdint>
@@ -10,31 +12,38 @@ namespace clinometer::kernels {
 
 using clinometer::Dtype;
 using clinometer::kDtypes;
-/// Tile widths and direction strides are padded to this many elements.
+/// Width of a panel; directions, weights and results are padded to it.
 inline constexpr std::int64_t kPad = 16;
+/// Directions up to here are scored by dot products straight from the stored rows, without a tile.
+inline constexpr std::int64_t kDots = 8;
+/// Weights up to here are applied straight to the stored rows, without a tile.
+inline constexpr std::int64_t kFewWeights = 4;
 constexpr std::int64_t padded(std::int64_t n) { return (n + kPad - 1) / kPad * kPad; }
-
-/// What decoding saw: the largest |stored - shift|, and the first row holding NaN or Inf (n if none).
-struct Decoded {
-  double max_abs;
-  std::int64_t first_nonfinite;
-};
 
 template <class L>
 struct LaneTable {
-  /// tile[i, c] = rows[i][c] - shift[c]; the stored value is widened exactly before the subtraction
-  /// (f64 rows are shifted in f64, then rounded to L). shift has d entries.
-  Decoded (*decode[kDtypes])(const void* const* rows, std::int64_t n, std::int64_t d, const double* shift, L* tile,
-                             std::int64_t ld);
-  /// scores[i, k] = sum_c tile[i, c] * directions[k, c]; directions are (K, ldu), zero padded to ldu = ld.
-  void (*project)(const L* tile, std::int64_t n, std::int64_t ld, const L* directions, std::int64_t n_directions,
-                  double* scores, std::int64_t lds);
-  /// out[m, c] += sum_i weights[i, m] * tile[i, c], c < ld. out is (M, ldo) f64 with ldo >= ld.
-  void (*accumulate)(const L* tile, std::int64_t n, std::int64_t ld, const L* weights, std::int64_t n_weights,
-                     std::int64_t ldw, double* out, std::int64_t ldo);
-  /// out[a, b] += sum_i tile[i, a] * tile[i, b] for a in [a0, a1), b in [b0, b1); borders are
-  /// multiples of 16 (or ld). out is (ld, ldo) f64.
-  void (*gram)(const L* tile, std::int64_t n, std::int64_t ld, std::int64_t a0, std::int64_t a1, std::int64_t b0,
+  /// tile = rows[i][c] - shift[c] for c in [begin, end), begin a multiple of 16; panels counted from begin.
+  /// Returns the largest magnitude of the differences, infinity where one is NaN or infinite.
+  double (*decode[kDtypes])(const void* const* rows, std::int64_t n, std::int64_t begin, std::int64_t end,
+                            const L* shift, L* tile, std::int64_t tile_rows);
+  /// scores[i, k] = sum_c (rows[i][c] - shift[c]) directions[k, c], K = 1, 2, 4 or 8 of them in rows of
+  /// ld >= padded(d), zero from d on. Returns what decode returns, and scores mean nothing if that is infinity.
+  double (*dots[kDtypes])(const void* const* rows, std::int64_t n, std::int64_t d, const L* shift, const L* directions,
+                          std::int64_t ld, std::int64_t n_directions, double* scores, std::int64_t lds);
+  /// out[m, c] += sum_i weights[i, m] (rows[i][c] - shift[c]), M = 1, 2 or 4; ldo >= padded(d), of which only
+  /// columns to d change. Returns what decode returns, and out is spoilt if that is infinity.
+  double (*weigh[kDtypes])(const void* const* rows, std::int64_t n, std::int64_t d, const L* shift, const L* weights,
+                           std::int64_t n_weights, double* out, std::int64_t ldo);
+  /// scores[i, k] += sum over a tile's `width` columns; directions packed as [k / 16][c][k % 16], `ld` columns
+  /// apart from pack to pack, K a multiple of 16.
+  void (*project)(const L* tile, std::int64_t n, std::int64_t tile_rows, std::int64_t width, const L* packed,
+                  std::int64_t ld, std::int64_t n_directions, double* scores, std::int64_t lds);
+  /// out[m, c] += sum_i weights[i, m] tile[i, c]; weights (n, ldw), out (M, ldo) f64, M a multiple of 4, M <= ldw.
+  void (*accumulate)(const L* tile, std::int64_t n, std::int64_t tile_rows, std::int64_t width, const L* weights,
+                     std::int64_t n_weights, std::int64_t ldw, double* out, std::int64_t ldo);
+  /// out[a, b] += sum_i tile[i, a] tile[i, b] for a in [a0, a1), b in [b0, b1), borders multiples of 16, wherever
+  /// b >= a. Below the diagonal an entry may or may not be added to.
+  void (*gram)(const L* tile, std::int64_t n, std::int64_t tile_rows, std::int64_t a0, std::int64_t a1, std::int64_t b0,
                std::int64_t b1, double* out, std::int64_t ldo);
 };
 
@@ -49,6 +58,31 @@ struct TiltSums {
   double* gain;           // (F, M) sum w expm1(l) f_j, f_j centred under w
 };
 
+/// Whole prompts, fully labelled, in f32: what tilt_batch and cumulant_batch take in and where their sums go.
+/// Tilts and directions come in lanes; n_tilts is a multiple of 16.
+struct TiltBatch {
+  std::int64_t n_prompts, n_tilts, n_values;  // n_values <= kBatchValues
+  const std::int64_t* offsets;                // (P + 1,) rows of the batch
+  const float* omega;                         // (P,)
+  const float* unbias;                        // (P,) factor from ddof 0 to 1; 0 where it is undefined
+  const float* weight;                        // (rows,) base weights, positive, of sum 1 in a prompt
+  const float* columns;                       // (rows, 2 J): centred values, then their mid-ranks less 1/2
+  const float* score;                         // panels [.][rows][16] of centred scores
+  const std::int64_t* panel;                  // (n_tilts / 16,) panel of each 16 tilts
+  const float *top, *reach;                   // [panel][P][16] largest score, largest magnitude
+  const float* lam;                           // (n_tilts,) 1 / beta; negative: always left out
+  const float* pilot;                         // (J, n_tilts) near the gains: what errors are measured from
+  float* sums;                                // (tilt_sums(J) or cumulant_sums(J), n_tilts)
+  char* left_out;                             // (P, n_tilts) zero before; 1 where f32 would not do
+};
+/// More values than this go the way of f64.
+inline constexpr std::int64_t kBatchValues = 16;
+/// kl, log_partition, chi2, ess, ess_min, max log-ratio; per value d, d o, o win; pairs d_j d_i, i <= j. With
+/// d = o (gain - pilot), o the prompt's omega.
+constexpr std::int64_t tilt_sums(std::int64_t J) { return 6 + 3 * J + J * (J + 1) / 2; }
+/// Per value k2, k3, k4 by omega; d, d o of the unbiased covariance; pairs.
+constexpr std::int64_t cumulant_sums(std::int64_t J) { return 5 * J + J * (J + 1) / 2; }
+
 struct Table {
   const char* name;
   LaneTable<float> f32;
@@ -60,6 +94,11 @@ struct Table {
   /// expm1(l) - l by its series sum_{m>=2} l^m / m!.
   void (*tilt)(const double* x, const double* w, const double* f, const std::int64_t* small, std::int64_t n,
                std::int64_t n_tilts, std::int64_t n_columns, TiltSums out);
+  /// The same in f32 lanes over many prompts; null at baseline, where everything goes through `tilt`.
+  void (*tilt_batch)(const TiltBatch&);
+  void (*cumulant_batch)(const TiltBatch&);
+  /// out[i * stride]: mid-rank of f_i under w, less 1/2; n^2 steps. Null at baseline too.
+  void (*mid_ranks)(const double* f, const double* w, std::int64_t n, float* out, std::int64_t stride);
 };
 
 /// The table in use: the widest level this CPU runs, or the one CLINOMETER_ISA names.

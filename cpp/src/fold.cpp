@@ -6,8 +6,10 @@
 #include <cmath>
 #include <condition_variable>
 #include <exception>
+#include <map>
 #include <mutex>
 #include <thread>
+#include <tuple>
 
 #include "kernels/table.hpp"
 
@@ -15,7 +17,8 @@ namespace clinometer {
 namespace {
 
 constexpr std::int64_t kPilotRows = 16;
-constexpr std::int64_t kPanelRows = 512;
+constexpr std::int64_t kChunk = 256;             // columns decoded at once: their panels stay in the nearest caches
+constexpr std::int64_t kBlockBytes = 256 << 10;  // stored rows of a block: a second use finds them in cache
 constexpr std::int64_t kWindowLeaves = 8;
 // beyond these a product of two float lanes may overflow or vanish: such blocks are done in double
 constexpr double kHuge = 1e15, kTiny = 1e-15;
@@ -43,49 +46,62 @@ struct Pass {
   std::int64_t base_row;
   bool rows_needed;
   std::int64_t ld;
-  std::int64_t n_projected, n_scores;
-  std::vector<float> u32;
-  std::vector<double> u64, scale;
+  bool prompts_needed;
+  std::int64_t n_projected, n_scores, lds;
+  std::vector<double> scale;
   std::atomic<bool> stop{false};
   std::atomic<std::int64_t> done{0};
   std::int64_t total = 0;
 
-  Pass(const Rows& r, const Prompts& p, const Scored& s, const Options& o, std::int64_t base, bool needed)
+  Pass(const Rows& r, const Prompts& p, const Scored& s, const Options& o, std::int64_t base, bool rows_needed,
+       bool prompts_needed)
       : rows(r),
         prompts(p),
         scored(s),
         options(o),
         base_row(base),
-        rows_needed(needed && !s.kept),
+        rows_needed(rows_needed && !s.kept),
         ld(kernels::padded(r.d)),
+        prompts_needed(prompts_needed || s.n_folds > 1),
         n_projected(s.n_directions * s.n_folds),
         n_scores(s.n_directions + s.n_columns) {
-    u64.assign(std::size_t(n_projected * ld), 0);
-    u32.assign(u64.size(), 0);
+    lds = n_projected > kernels::kDots ? kernels::padded(n_projected) : 1;
+    while (lds < n_projected) lds *= 2;
     scale.assign(std::size_t(n_projected), 1);
-    for (std::int64_t k = 0; rows_needed && k < n_projected; ++k) {
+    for (std::int64_t k = 0; this->rows_needed && k < n_projected; ++k) {
       double largest = 0;
       for (std::int64_t c = 0; c < rows.d; ++c) largest = std::max(largest, std::abs(s.directions[k * rows.d + c]));
       // a power of two brings each direction to unit size: exact, and no lane overflows on its account
       if (largest > 0) scale[k] = std::ldexp(1.0, std::ilogb(largest));
-      for (std::int64_t c = 0; c < rows.d; ++c) {
-        u64[k * ld + c] = s.directions[k * rows.d + c] / scale[k];
-        u32[k * ld + c] = static_cast<float>(u64[k * ld + c]);
-      }
     }
   }
+  bool dots() const { return n_projected <= kernels::kDots; }
+  double direction(std::int64_t k, std::int64_t c) const { return scored.directions[k * rows.d + c] / scale[k]; }
+
+  /// Directions in lanes of L: rows for dot products, else packs of 16 (table.hpp). Doubles only if asked for.
   template <class L>
   const L* directions() const {
-    if constexpr (sizeof(L) == 4) {
-      return u32.data();
-    } else {
-      return u64.data();
-    }
+    auto& lanes = std::get<Lanes<L>>(lanes_);
+    std::call_once(lanes.made, [&] {
+      lanes.u.assign(std::size_t(lds * ld), L(0));
+      for (std::int64_t k = 0; k < n_projected; ++k)
+        for (std::int64_t c = 0; c < rows.d; ++c)
+          lanes.u[dots() ? k * ld + c : (k / 16 * ld + c) * 16 + k % 16] = L(direction(k, c));
+    });
+    return lanes.u.data();
   }
   std::int64_t row(std::int64_t canonical) const { return prompts.order ? prompts.order[canonical] : canonical; }
   void check_stop() const {
     if (stop.load(std::memory_order_relaxed)) throw Stop{};
   }
+
+ private:
+  template <class L>
+  struct Lanes {
+    std::once_flag made;
+    std::vector<L> u;
+  };
+  mutable std::tuple<Lanes<float>, Lanes<double>> lanes_;
 };
 
 namespace {
@@ -119,21 +135,109 @@ std::int64_t block_rows(const Pass& pass, std::int64_t first, std::int64_t end, 
   return border > first ? border - first : wanted;
 }
 
+/// The first row with NaN or Inf; called when a decode saw one.
+[[noreturn]] void throw_non_finite(const Pass& pass, const std::vector<const void*>& at, const std::int64_t* row) {
+  const std::vector<double> shift(std::size_t(pass.rows.d), 0);
+  std::vector<double> tile(std::size_t(pass.ld));
+  for (std::size_t i = 0; i < at.size(); ++i)
+    if (std::isinf(
+            lanes<double>().decode[int(pass.rows.dtype)](&at[i], 1, 0, pass.rows.d, shift.data(), tile.data(), 1)))
+      throw NonFiniteRow{row[i]};
+  throw NonFiniteRow{row[0]};  // finite as stored, but not its difference from the leaf's shift
+}
+
+/// Whether lanes of L hold these magnitudes and their products.
+template <class L>
+bool fits(double largest) {
+  return sizeof(L) == 8 ? std::isfinite(largest) : largest <= kHuge && (largest == 0 || largest >= kTiny);
+}
+
+/// The stored rows of a block, seen in lanes of L.
 template <class L>
 class LaneTile : public Tile {
  public:
-  std::vector<L> x;
-  std::int64_t n = 0;
+  explicit LaneTile(const Pass& pass) : pass_(pass) { d = pass.rows.d, ld = pass.ld; }
+
+  void begin(const std::vector<double>& shift64, const std::vector<const void*>& at, const std::int64_t* row) {
+    shift = shift64.data();
+    lane_shift_.assign(shift64.begin(), shift64.end());
+    at_ = &at;
+    row_ = row;
+    checked_ = false;
+  }
+
+  /// Scores (n, lds) of the block's rows; false if L is too narrow for them.
+  bool project(std::vector<double>& scores) {
+    const std::int64_t n = std::int64_t(at_->size()), lds = pass_.lds;
+    const L* const u = pass_.directions<L>();
+    scores.assign(std::size_t(n * lds), 0);
+    checked_ = true;
+    if (pass_.dots())
+      return fits<L>(lanes<L>().dots[type()](at_->data(), n, d, lane_shift_.data(), u, ld, lds, scores.data(), lds));
+    for (std::int64_t c = 0; c < d; c += kChunk) {
+      const std::int64_t width = decode(c);
+      if (width == 0) return false;
+      lanes<L>().project(tile_.data(), n, n, width, u + c * 16, ld, lds, scores.data(), lds);
+    }
+    return true;
+  }
+
   void accumulate(const double* weights, std::int64_t m, double* out) const override {
-    std::vector<L> w(weights, weights + n * m);
-    lanes<L>().accumulate(x.data(), n, ld, w.data(), m, m, out, ld);
+    auto& self = const_cast<LaneTile&>(*this);  // scratch only
+    if (!self.add(weights, m, out)) {
+      LaneTile<double> wide(pass_);
+      wide.begin(std::vector<double>(shift, shift + d), *at_, row_);
+      if (sizeof(L) == 8 || !wide.add(weights, m, out)) throw_non_finite(pass_, *at_, row_);
+    }
+  }
+
+  /// out += weights' rows, or nothing and false if L is too narrow.
+  bool add(const double* weights, std::int64_t m, double* out) {
+    const std::int64_t n = std::int64_t(at_->size());
+    std::int64_t wide = m <= 2 ? m : (m + 3) / 4 * 4;
+    weight_.assign(std::size_t(n * wide), L(0));
+    for (std::int64_t i = 0; i < n; ++i)
+      for (std::int64_t j = 0; j < m; ++j) weight_[i * wide + j] = L(weights[i * m + j]);
+    if (checked_ && wide == m) return multiply(n, wide, out);
+    sum_.assign(std::size_t(wide * ld), 0);
+    if (!multiply(n, wide, sum_.data())) return false;
+    for (std::int64_t i = 0; i < m * ld; ++i) out[i] += sum_[i];
+    return true;
+  }
+
+ private:
+  const Pass& pass_;
+  std::vector<L> lane_shift_, tile_, weight_;
+  std::vector<double> sum_;
+  const std::vector<const void*>* at_ = nullptr;
+  const std::int64_t* row_ = nullptr;
+  bool checked_ = false;  // a projection has already seen every element
+
+  int type() const { return int(pass_.rows.dtype); }
+
+  /// Panels of the columns from c; their width, or 0 if L is too narrow.
+  std::int64_t decode(std::int64_t c) {
+    const std::int64_t n = std::int64_t(at_->size()), end = std::min(d, c + kChunk), width = kernels::padded(end - c);
+    tile_.resize(std::size_t(n * kChunk));
+    return fits<L>(lanes<L>().decode[type()](at_->data(), n, c, end, lane_shift_.data(), tile_.data(), n)) ? width : 0;
+  }
+
+  bool multiply(std::int64_t n, std::int64_t m, double* out) {
+    if (m <= kernels::kFewWeights)
+      return fits<L>(lanes<L>().weigh[type()](at_->data(), n, d, lane_shift_.data(), weight_.data(), m, out, ld));
+    for (std::int64_t c = 0; c < d; c += kChunk) {
+      const std::int64_t width = decode(c);
+      if (width == 0) return false;
+      lanes<L>().accumulate(tile_.data(), n, n, width, weight_.data(), m, m, out + c, ld);
+    }
+    return true;
   }
 };
 
 /// Reads, shifts, projects: turns canonical rows into Blocks. One per thread.
 class Reader {
  public:
-  explicit Reader(const Pass& pass) : pass_(pass) {}
+  explicit Reader(const Pass& pass) : pass_(pass), narrow_(pass), wide_(pass) {}
 
   /// The leaf's shift: mean of its first finite rows, representable in the lanes. Undone in f64.
   void begin_leaf(std::int64_t first, std::int64_t n) {
@@ -142,17 +246,13 @@ class Reader {
     wide_leaf_ = pass_.options.in_double;
     if (!pass_.rows_needed) return;
     const std::int64_t m = std::min(n, kPilotRows);
-    std::vector<const void*> at(1);
-    std::vector<double> pilot(std::size_t(m * pass_.ld)), largest(std::size_t(d), 0);
+    std::vector<double> pilot(std::size_t(m * pass_.ld)), largest(std::size_t(d), 0), mean(largest);
     std::int64_t used = 0;
     for (std::int64_t i = 0; i < m; ++i) {
-      at[0] = pass_.rows.at(pass_.row(first + i));
+      const void* const at = pass_.rows.at(pass_.row(first + i));
       double* to = pilot.data() + used * pass_.ld;
-      used +=
-          lanes<double>().decode[int(pass_.rows.dtype)](at.data(), 1, d, shift_.data(), to, pass_.ld).first_nonfinite ==
-          1;
+      used += std::isfinite(lanes<double>().decode[int(pass_.rows.dtype)](&at, 1, 0, d, shift_.data(), to, 1));
     }
-    std::vector<double> mean(std::size_t(d), 0);
     for (std::int64_t i = 0; i < used; ++i)
       for (std::int64_t c = 0; c < d; ++c) mean[c] += (pilot[i * pass_.ld + c] - mean[c]) / double(i + 1);
     for (std::int64_t i = 0; i < used; ++i)
@@ -164,11 +264,11 @@ class Reader {
     }
     offset_.assign(std::size_t(pass_.n_projected), 0);
     for (std::int64_t k = 0; k < pass_.n_projected; ++k)
-      for (std::int64_t c = 0; c < d; ++c) offset_[k] += pass_.u64[k * pass_.ld + c] * shift_[c];
+      for (std::int64_t c = 0; c < d; ++c) offset_[k] += pass_.direction(k, c) * shift_[c];
   }
 
   void read(std::int64_t first, std::int64_t n, Block& b) {
-    cut(pass_, first, n, b.pieces, weight_);
+    if (pass_.prompts_needed) cut(pass_, first, n, b.pieces, weight_);
     b.first = pass_.base_row + first - pass_.prompts.begin;
     b.n = n;
     row_.resize(std::size_t(n));
@@ -185,10 +285,8 @@ class Reader {
       b.score = s.kept + first * pass_.n_scores;
       return;
     }
-    score_.assign(std::size_t(n * pass_.n_scores), 0);
-    if (pass_.rows_needed) {
-      if (wide_leaf_ || !rows(narrow_, n, b)) rows(wide_, n, b);
-    }
+    score_.resize(std::size_t(n * pass_.n_scores));
+    if (pass_.rows_needed) rows(b);
     for (std::int64_t i = 0; i < n; ++i)
       for (std::int64_t k = 0; k < s.n_columns; ++k)
         score_[i * pass_.n_scores + s.n_directions + k] = s.columns[row_[i] * s.n_columns + k];
@@ -213,67 +311,49 @@ class Reader {
       std::copy_n(from + row_[i] * width, width, to.data() + std::int64_t(i) * width);
   }
 
-  /// Decodes and projects in lanes of L; false if the block needs wider lanes.
-  template <class L>
-  bool rows(LaneTile<L>& tile, std::int64_t n, Block& b) {
-    const std::int64_t ld = pass_.ld, d = pass_.rows.d;
-    at_.resize(std::size_t(n));
-    for (std::int64_t i = 0; i < n; ++i) at_[i] = pass_.rows.at(row_[i]);
-    tile.x.resize(std::size_t(n * ld));
-    tile.n = n;
-    tile.d = d;
-    tile.ld = ld;
-    tile.shift = shift_.data();
-    const kernels::Decoded seen =
-        lanes<L>().decode[int(pass_.rows.dtype)](at_.data(), n, d, shift_.data(), tile.x.data(), ld);
-    if (sizeof(L) == 4 && (seen.max_abs > kHuge || (seen.max_abs > 0 && seen.max_abs < kTiny) || !(seen.max_abs >= 0)))
-      return false;
-    if (seen.first_nonfinite < n) {
-      if (sizeof(L) == 4) return false;  // a finite f64 may be infinite as a float
-      throw NonFiniteRow{row_[seen.first_nonfinite]};
+  void rows(Block& b) {
+    at_.resize(row_.size());
+    for (std::size_t i = 0; i < row_.size(); ++i) at_[i] = pass_.rows.at(row_[i]);
+    if (!wide_leaf_) {
+      narrow_.begin(shift_, at_, row_.data());
+      b.tile = &narrow_;
+      if (pass_.n_projected == 0) return;
+      if (narrow_.project(projected_)) return scores(b);
     }
-    b.tile = &tile;
-    if (pass_.n_projected) project(tile, n);
-    return true;
+    wide_.begin(shift_, at_, row_.data());
+    b.tile = &wide_;
+    if (pass_.n_projected == 0) return;
+    if (!wide_.project(projected_)) throw_non_finite(pass_, at_, row_.data());
+    scores(b);
   }
 
-  template <class L>
-  void project(const LaneTile<L>& tile, std::int64_t n) {
+  /// From lanes to scores: each direction's scale, the leaf's shift undone, each prompt's own fold.
+  void scores(const Block& b) {
     const Scored& s = pass_.scored;
-    const std::int64_t K = pass_.n_projected;
-    projected_.assign(std::size_t(n * K), 0);
-    lanes<L>().project(tile.x.data(), n, pass_.ld, pass_.template directions<L>(), K, projected_.data(), K);
-    for (std::int64_t k = 0; k < K; ++k) {
-      for (std::int64_t i = 0; i < n; ++i)
-        projected_[i * K + k] = pass_.scale[k] * (projected_[i * K + k] + offset_[k]);
+    const std::int64_t K = s.n_directions, F = s.n_folds, S = pass_.n_scores;
+    if (F == 1) {
+      for (std::int64_t i = 0; i < b.n; ++i)
+        for (std::int64_t k = 0; k < K; ++k)
+          score_[i * S + k] = pass_.scale[k] * (projected_[i * pass_.lds + k] + offset_[k]);
+      return;
     }
-    std::int64_t x = 0;
-    for (std::int64_t i = 0; i < n; ++i) {
-      const std::int64_t fold = s.n_folds > 1 ? fold_of(i, x) : 0;
-      for (std::int64_t k = 0; k < s.n_directions; ++k)
-        score_[i * pass_.n_scores + k] = projected_[i * K + k * s.n_folds + fold];
-    }
-  }
-
-  std::int64_t fold_of(std::int64_t i, std::int64_t& x) {
-    if (i == 0) {
-      // the canonical row of the block's first row, found again from the pieces' prompt
-      x = first_prompt_;
-      within_ = first_within_;
-    }
-    while (within_ >= pass_.prompts.offsets[x + 1]) ++x;
-    ++within_;
-    return pass_.prompts.fold ? pass_.prompts.fold[x] : 0;
-  }
-  std::int64_t first_prompt_ = 0, first_within_ = 0, within_ = 0;
-
- public:
-  void locate(std::int64_t first) {
-    const Prompts& p = pass_.prompts;
-    first_prompt_ = std::upper_bound(p.offsets, p.offsets + p.n_prompts + 1, first) - p.offsets - 1;
-    first_within_ = first;
+    for (const Piece& p : b.pieces)
+      for (std::int64_t i = p.first; i < p.first + p.count; ++i)
+        for (std::int64_t k = 0; k < K; ++k) {
+          const std::int64_t at = k * F + p.fold;
+          score_[i * S + k] = pass_.scale[at] * (projected_[i * pass_.lds + at] + offset_[at]);
+        }
   }
 };
+
+/// Rows of a block: so many that a second use of the stored rows finds them in cache, or where a tile is made of
+/// them, so many that reading the directions is spread over enough rows.
+std::int64_t wanted_rows(const Pass& pass) {
+  if (!pass.rows_needed) return 1024;
+  constexpr std::int64_t item[] = {4, 2, 2, 8};
+  const std::int64_t bytes = pass.rows.d * item[int(pass.rows.dtype)];
+  return std::clamp<std::int64_t>(kBlockBytes / std::max<std::int64_t>(bytes, 1), pass.dots() ? 16 : 192, 256);
+}
 
 /// Threads for the length of one absorb() call; nothing outlives it, so a fork finds no pool.
 class Threads : public Team {
@@ -375,134 +455,189 @@ class Threads : public Team {
   }
 };
 
+/// Rows whose results are added to the d x d sums at once: more for wide sums, whose memory is the bottleneck.
+std::int64_t panel_rows(const Pass& pass) { return pass.rows.d >= 2048 ? 2048 : 1024; }
+
 template <class L>
 class LanePanel : public Panel {
  public:
-  std::vector<L> x, work;
-  std::vector<double> shift;
+  explicit LanePanel(const Pass& pass) : pass_(pass) {
+    d = pass.rows.d;
+    width = d + pass.scored.n_values;
+    ld = kernels::padded(width);
+  }
 
-  void mean(std::int64_t first, std::int64_t count, const double* w, double* out) const override {
-    std::vector<L> lane(w, w + count);
-    lanes<L>().accumulate(x.data() + first * ld, count, ld, lane.data(), 1, 1, out, ld);
-    for (std::int64_t c = 0; c < width; ++c) out[c] += shift[c];
+  /// Takes canonical rows [first, first + n); false if L is too narrow for them.
+  bool fill(const std::vector<double>& shift, std::int64_t first, std::int64_t rows, Team& team) {
+    n = rows;
+    cut(pass_, first, n, pieces, weights_);
+    weight = weights_.data();
+    shift_.assign(shift.begin(), shift.end());
+    for (std::int64_t j = d; j < width; ++j) shift_.push_back(L(value(pass_.row(first), j)));
+    for (L& s : shift_)
+      if (!std::isfinite(s)) s = 0;
+    row_.resize(std::size_t(n));
+    at_.resize(std::size_t(n));
+    for (std::int64_t i = 0; i < n; ++i) at_[i] = pass_.rows.at(row_[i] = pass_.row(first + i));
+    // a look at every element before any of them is summed; it also brings the rows near
+    std::atomic<bool> good{true};
+    const std::int64_t step = 64;
+    team.parallel((n + step - 1) / step, [&](std::int64_t block) {
+      const std::int64_t from = block * step, count = std::min(n - from, step);
+      thread_local std::vector<L> scratch;
+      for (std::int64_t c = 0; c < d; c += kChunk) {
+        scratch.resize(std::size_t(step * kChunk));
+        const double largest = lanes<L>().decode[int(pass_.rows.dtype)](
+            at_.data() + from, count, c, std::min(d, c + kChunk), shift_.data(), scratch.data(), count);
+        if (!(largest <= (sizeof(L) == 4 ? kHuge : std::numeric_limits<double>::max()))) good = false;
+      }
+    });
+    if (!good && sizeof(L) == 8) throw_non_finite(pass_, at_, row_.data());
+    return good;
   }
-  void centre(std::int64_t from, const double* m, double factor, std::int64_t to) override {
-    const L* a = x.data() + from * ld;
-    L* b = work.data() + to * ld;
-    for (std::int64_t c = 0; c < width; ++c) b[c] = L(factor) * (a[c] - L(m[c] - shift[c]));
-    std::fill(b + width, b + ld, L(0));
+
+  void reserve(std::int64_t rows) override {
+    rows_ = rows;
+    work_.resize(std::size_t(rows * ld));
   }
-  void put(const double* m, double factor, std::int64_t to) override {
-    L* b = work.data() + to * ld;
-    for (std::int64_t c = 0; c < width; ++c) b[c] = L(factor * m[c]);
-    std::fill(b + width, b + ld, L(0));
+
+  void centre(const Piece& p, const double* w, const double* factor, std::int64_t to, double* mean) override {
+    thread_local std::vector<L> tile;
+    tile.resize(std::size_t(p.count * ld));
+    lanes<L>().decode[int(pass_.rows.dtype)](at_.data() + p.first, p.count, 0, d, shift_.data(), tile.data(), p.count);
+    values(p, tile.data());
+    for (std::int64_t c = 0; c < ld; c += 16) {
+      const L* const from = tile.data() + c * p.count;
+      L* const work = work_.data() + c * rows_ + to * 16;
+      L m[16] = {};
+      for (std::int64_t i = 0; i < p.count; ++i)
+        for (int j = 0; j < 16; ++j) m[j] += L(w[i]) * from[i * 16 + j];
+      for (int j = 0; j < 16 && c + j < width; ++j) mean[c + j] = double(shift_[c + j]) + double(m[j]);
+      for (std::int64_t i = 0; i < p.count; ++i)
+        for (int j = 0; j < 16; ++j) work[i * 16 + j] = L(factor[i]) * (from[i * 16 + j] - m[j]);
+    }
   }
-  void reserve(std::int64_t n) override { work.resize(std::size_t(n * ld)); }
+  void put(const double* x, double factor, std::int64_t to) override {
+    for (std::int64_t c = 0; c < ld; ++c)
+      work_[c / 16 * 16 * rows_ + to * 16 + c % 16] = c < width ? L(factor * x[c]) : L(0);
+  }
   void gram(std::int64_t r0, std::int64_t r1, std::int64_t a0, std::int64_t a1, std::int64_t b0, std::int64_t b1,
             double* out, std::int64_t ldo) const override {
-    const L* from = work.data() + r0 * ld;
-    if (a0 < a1) return lanes<L>().gram(from, r1 - r0, ld, a0, a1, b0, b1, out, ldo);
-    for (std::int64_t i = 0; i < r1 - r0; ++i)  // the diagonal alone
-      for (std::int64_t c = b0; c < b1; ++c) out[c] += double(from[i * ld + c]) * double(from[i * ld + c]);
+    if (r0 < r1) lanes<L>().gram(work_.data() + r0 * 16, r1 - r0, rows_, a0, a1, b0, b1, out, ldo);
+  }
+  void squares(std::int64_t r0, std::int64_t r1, double* out) const override {
+    for (std::int64_t c = 0; c < ld; ++c)
+      for (std::int64_t i = r0; i < r1; ++i) {
+        const double x = work_[c / 16 * 16 * rows_ + i * 16 + c % 16];
+        out[c] += x * x;
+      }
+  }
+
+ private:
+  const Pass& pass_;
+  std::vector<L> shift_, work_;
+  std::vector<double> weights_;
+  std::vector<const void*> at_;
+  std::vector<std::int64_t> row_;
+  std::int64_t rows_ = 0;  // of the work tile
+
+  double value(std::int64_t row, std::int64_t column) const {
+    return pass_.scored.values[row * pass_.scored.n_values + column - d];
+  }
+  /// The values behind the d columns of a decoded piece; what is unlabelled counts as its shift.
+  void values(const Piece& p, L* tile) const {
+    for (std::int64_t c = kernels::padded(d); c < ld; ++c)
+      for (std::int64_t i = 0; i < p.count; ++i) tile[c / 16 * 16 * p.count + i * 16 + c % 16] = 0;
+    for (std::int64_t c = d; c < width; ++c)
+      for (std::int64_t i = 0; i < p.count; ++i) {
+        const double v = value(row_[p.first + i], c);
+        tile[c / 16 * 16 * p.count + i * 16 + c % 16] = std::isfinite(v) ? L(v - double(shift_[c])) : L(0);
+      }
   }
 };
 
-/// Decodes canonical rows into a panel with the values as further columns; false if L is too narrow.
-template <class L>
-bool fill_panel(LanePanel<L>& panel, Pass& pass, const Reader& reader, std::int64_t first, std::int64_t n,
-                std::vector<double>& weight, Team& team) {
-  const std::int64_t d = pass.rows.d, extra = pass.scored.n_values;
-  panel.n = n;
-  panel.d = d;
-  panel.width = d + extra;
-  panel.ld = kernels::padded(d + extra);
-  panel.base_row = pass.base_row + first - pass.prompts.begin;
-  panel.shift = reader.shift();
-  for (std::int64_t j = 0; j < extra; ++j) panel.shift.push_back(pass.scored.values[pass.row(first) * extra + j]);
-  for (double& s : panel.shift)
-    if (!std::isfinite(s)) s = 0;
-  cut(pass, first, n, panel.pieces, weight);
-  panel.weight = weight.data();
-  panel.x.resize(std::size_t(n * panel.ld));
-  std::atomic<bool> narrow{false};
-  std::atomic<std::int64_t> bad{-1};
-  const std::int64_t step = 64;
-  team.parallel((n + step - 1) / step, [&](std::int64_t block) {
-    std::vector<const void*> at(1);
-    for (std::int64_t i = block * step; i < std::min(n, (block + 1) * step); ++i) {
-      const std::int64_t row = pass.row(first + i);
-      at[0] = pass.rows.at(row);
-      L* to = panel.x.data() + i * panel.ld;
-      const kernels::Decoded seen =
-          lanes<L>().decode[int(pass.rows.dtype)](at.data(), 1, d, panel.shift.data(), to, panel.ld);
-      if (seen.first_nonfinite == 0) bad = row;
-      if (!(seen.max_abs <= kHuge)) narrow = true;
-      for (std::int64_t j = 0; j < extra; ++j) {
-        const double v = pass.scored.values[row * extra + j];
-        to[d + j] = std::isfinite(v) ? L(v - panel.shift[d + j]) : L(0);
-      }
-    }
-  });
-  if (sizeof(L) == 4 && (narrow || bad >= 0)) return false;
-  if (bad >= 0) throw NonFiniteRow{bad};
-  return true;
-}
-
 }  // namespace
 
-Scan::States Scan::empty_states() const {
+void push(std::vector<Node>& nodes, Node next) {
+  // a right child has its level's bit set; its sibling, if it is here, is the last node
+  while (!nodes.empty() && nodes.back().level == next.level && (next.leaf >> next.level) % 2 == 1 &&
+         nodes.back().leaf == next.leaf - (std::int64_t(1) << next.level)) {
+    Node left = std::move(nodes.back());
+    nodes.pop_back();
+    for (std::size_t i = 0; i < left.states.size(); ++i) {
+      if (left.states[i])
+        left.states[i]->merge(*next.states[i]);
+      else
+        left.states[i] = std::move(next.states[i]);
+    }
+    ++left.level;
+    next = std::move(left);
+  }
+  nodes.push_back(std::move(next));
+}
+
+Scan::States Scan::empty_states(Split split) const {
   States out;
-  for (const auto& s : prototypes_) out.push_back(s->empty());
+  for (const auto& s : prototypes_) out.push_back(s->split() == split ? s->empty() : nullptr);
   return out;
 }
 
-void Scan::push(States leaf) {
-  int level = 0;
-  for (auto it = counter_.find(level); it != counter_.end(); it = counter_.find(++level)) {
-    for (std::size_t i = 0; i < leaf.size(); ++i) it->second[i]->merge(*leaf[i]);
-    leaf = std::move(it->second);
-    counter_.erase(it);
-  }
-  counter_[level] = std::move(leaf);
+std::vector<Node> Scan::nodes() {
+  std::vector<Node> out = std::move(by_rows_.empty() ? by_state_ : by_rows_);
+  for (std::size_t n = 0; n < std::min(out.size(), by_state_.size()); ++n)
+    for (std::size_t i = 0; i < prototypes_.size(); ++i)
+      if (by_state_[n].states[i]) out[n].states[i] = std::move(by_state_[n].states[i]);
+  by_rows_.clear();
+  by_state_.clear();
+  return out;
 }
 
 std::vector<std::unique_ptr<Statistic>> Scan::collapse() {
-  States total = empty_states();
-  for (auto& [level, states] : counter_)  // highest level first: the oldest rows
-    for (std::size_t i = 0; i < total.size(); ++i) total[i]->merge(*states[i]);
-  for (std::size_t i = 0; i < total.size(); ++i)
-    if (i < whole_.size() && whole_[i]) total[i] = std::move(whole_[i]);
-  counter_.clear();
-  whole_.clear();
+  States total;
+  for (const auto& s : prototypes_) total.push_back(s->empty());
+  for (Node& node : nodes())
+    for (std::size_t i = 0; i < total.size(); ++i) {
+      if (node.states[i]) total[i]->merge(*node.states[i]);
+      node.states[i].reset();
+    }
   return total;
 }
 
 void Scan::absorb_leaves(Pass& pass, Team& team) {
   auto& threads = static_cast<Threads&>(team);
   const std::int64_t begin = pass.prompts.begin, n = pass.prompts.end, leaves = (n - begin + kLeafRows - 1) / kLeafRows;
-  const std::int64_t wanted = std::clamp<std::int64_t>(131072 / std::max<std::int64_t>(pass.ld, 1), 16, 256);
+  const std::int64_t wanted = wanted_rows(pass);
   std::mutex mutex;
+  std::vector<std::unique_ptr<Reader>> idle;  // buffers outlive a leaf
   std::map<std::int64_t, States> finished;
   std::int64_t next_push = 0;
   team.parallel(leaves, [&](std::int64_t leaf) {
-    Reader reader(pass);
-    States states = empty_states();
+    std::unique_ptr<Reader> reader;
+    {
+      std::lock_guard lock(mutex);
+      if (!idle.empty()) {
+        reader = std::move(idle.back());
+        idle.pop_back();
+      }
+    }
+    if (!reader) reader = std::make_unique<Reader>(pass);
+    States states = empty_states(Split::rows);
     const std::int64_t first = begin + leaf * kLeafRows, end = std::min(n, first + kLeafRows);
-    reader.begin_leaf(first, end - first);
+    reader->begin_leaf(first, end - first);
     Block block;
     for (std::int64_t at = first; at < end; at += block.n) {
       if (threads.calling_thread()) threads.poll();
       pass.check_stop();
-      reader.locate(at);
-      reader.read(at, block_rows(pass, at, end, wanted), block);
+      reader->read(at, block_rows(pass, at, end, wanted), block);
       for (auto& s : states)
-        if (s->split() == Split::rows) s->absorb(block);
+        if (s) s->absorb(block);
     }
     pass.done += end - first;
     std::lock_guard lock(mutex);
+    idle.push_back(std::move(reader));
     finished[leaf] = std::move(states);
     for (auto it = finished.find(next_push); it != finished.end(); it = finished.find(++next_push)) {
-      push(std::move(it->second));
+      push(by_rows_, {(pass.base_row + next_push * kLeafRows) / kLeafRows, 0, std::move(it->second)});
       finished.erase(it);
     }
   });
@@ -510,30 +645,28 @@ void Scan::absorb_leaves(Pass& pass, Team& team) {
 
 void Scan::absorb_panels(Pass& pass, Team& team) {
   const std::int64_t n = pass.prompts.end;
-  whole_.resize(prototypes_.size());
-  for (std::size_t i = 0; i < prototypes_.size(); ++i)
-    if (prototypes_[i]->split() == Split::state && !whole_[i]) whole_[i] = prototypes_[i]->empty();
   Reader reader(pass);
-  LanePanel<float> narrow;
-  LanePanel<double> wide;
-  std::vector<double> weight;
+  LanePanel<float> narrow(pass);
+  LanePanel<double> wide(pass);
   for (std::int64_t leaf = pass.prompts.begin; leaf < n; leaf += kLeafRows) {
     const std::int64_t leaf_end = std::min(n, leaf + kLeafRows);
     reader.begin_leaf(leaf, leaf_end - leaf);
+    States states = empty_states(Split::state);
+    for (std::size_t i = 0; !by_state_.empty() && i < states.size(); ++i)
+      if (states[i] && states[i]->running()) states[i] = std::move(by_state_.back().states[i]);
     for (std::int64_t at = leaf; at < leaf_end;) {
       pass.check_stop();
-      const std::int64_t rows = block_rows(pass, at, leaf_end, kPanelRows);
-      Panel* panel = nullptr;
-      if (!reader.wide_leaf() && fill_panel(narrow, pass, reader, at, rows, weight, team)) {
-        panel = &narrow;
-      } else {
-        fill_panel(wide, pass, reader, at, rows, weight, team);
+      const std::int64_t rows = block_rows(pass, at, leaf_end, panel_rows(pass));
+      Panel* panel = &narrow;
+      if (reader.wide_leaf() || !narrow.fill(reader.shift(), at, rows, team)) {
         panel = &wide;
+        wide.fill(reader.shift(), at, rows, team);
       }
-      for (auto& s : whole_)
+      for (auto& s : states)
         if (s) s->absorb(*panel, team);
       at += rows;
     }
+    push(by_state_, {(pass.base_row + leaf - pass.prompts.begin) / kLeafRows, 0, std::move(states)});
     pass.done += leaf_end - leaf;
   }
 }
@@ -541,12 +674,13 @@ void Scan::absorb_panels(Pass& pass, Team& team) {
 void Scan::absorb(const Rows& rows, const Prompts& prompts, const Scored& scored, const Options& options) {
   const std::int64_t n = prompts.end - prompts.begin;
   if (n <= 0) return;
-  bool by_rows = false, by_state = false, needs_rows = scored.n_directions > 0;
+  bool by_rows = false, by_state = false, needs_rows = scored.n_directions > 0, needs_prompts = false;
   for (const auto& s : prototypes_) {
     (s->split() == Split::rows ? by_rows : by_state) = true;
     needs_rows = needs_rows || s->needs_rows();
+    needs_prompts = needs_prompts || s->needs_prompts();
   }
-  Pass pass(rows, prompts, scored, options, base_row_, needs_rows);
+  Pass pass(rows, prompts, scored, options, base_row_, needs_rows, needs_prompts);
   // small work stays on the calling thread; more threads than leaves help only inside a leaf's panels
   const double work = double(n) * double(std::max<std::int64_t>(rows.d, 16));
   const std::int64_t useful =

@@ -50,14 +50,8 @@ void fill(Strip& s, std::int64_t m, const Labelled& l, std::int64_t n_scores, st
 
 }  // namespace
 
-/// Per-prompt results before they are added: gains and win rates by (tilt, value), weights by value.
-struct Tilt::Work {
-  std::vector<double> gain, win, base, k234, o;
-  std::vector<double> c, t, f, unbiased_o;
-};
-
 Tilt::Tilt(std::int64_t score_at, std::int64_t n_scores, std::int64_t value_at, std::int64_t n_values,
-           std::vector<double> betas_, bool share_of_n)
+           std::vector<double> betas_, bool share_of_n, bool single)
     : score_at(score_at),
       n_scores(n_scores),
       value_at(value_at),
@@ -65,15 +59,17 @@ Tilt::Tilt(std::int64_t score_at, std::int64_t n_scores, std::int64_t value_at, 
       n_betas(n_scores ? std::int64_t(betas_.size()) / n_scores : 0),
       betas(std::move(betas_)),
       share_of_n(share_of_n),
+      single(single),
       gains(n_scores * n_betas, n_values),
-      win(n_scores * n_betas, n_values),
       baseline(1, n_values),
-      cumulants(3 * n_scores, n_values),
       unbiased(score_at, n_scores, value_at, n_values, 1) {
   const std::size_t cells = betas.size();
-  for (auto* v : {&kl, &reverse_kl, &chi2, &ess, &log_partition, &log_partition_centred, &max_ratio})
-    v->assign(cells, 0);
+  for (auto* v : {&kl, &reverse_kl, &chi2, &ess, &log_partition_centred}) v->assign(cells, 0);
+  win.assign(cells * std::size_t(n_values), 0);
+  cumulants.assign(std::size_t(3 * n_scores * n_values), 0);
+  mean.assign(std::size_t(n_scores), 0);
   ess_min.assign(cells, kInf);
+  max_log_ratio.assign(cells, -kInf);
 }
 
 void Tilt::prompt(const Prompt& p) {
@@ -88,32 +84,34 @@ void Tilt::prompt(const Prompt& p) {
   w.t.assign(KJ, 0);
   w.f.assign(J, 0);
   w.unbiased_o.assign(J, 0);
+  std::vector<std::int64_t> all(betas.size());
+  for (std::size_t i = 0; i < all.size(); ++i) all[i] = std::int64_t(i);
   for_each_labelled(p, score_at, n_scores, value_at, n_values, [&](const Labelled& l) {
-    view(p, l, w);
+    view(p, l, all, w);
     moments(l, w);
     unbiased.covary(p, l, w.c, w.t, w.f, w.unbiased_o);
+    for (std::int64_t k = 0; l.whole && k < n_scores; ++k) mean[k] += p.omega * l.mean[k];
   });
   mass += p.omega;
-  prompts += 1;
+  n_prompts += 1;
+  for (std::size_t i = 0; i < win.size(); ++i) win[i] += w.o[i % J] * w.win[i];
+  for (std::size_t i = 0; i < cumulants.size(); ++i) cumulants[i] += w.o[i % J] * w.k234[i];
   gains.add(w.gain.data(), w.o.data(), p.cluster_begins, p.cluster_ends);
-  win.add(w.win.data(), w.o.data(), p.cluster_begins, p.cluster_ends);
   baseline.add(w.base.data(), w.o.data(), p.cluster_begins, p.cluster_ends);
-  cumulants.add(w.k234.data(), w.o.data(), p.cluster_begins, p.cluster_ends);
   unbiased.add(p, w.c, w.t, w.f, w.unbiased_o);
 }
 
-void Tilt::view(const Prompt& p, const Labelled& l, Work& work) {
-  const std::int64_t C = std::int64_t(l.columns.size()), F = 2 * C, total = n_scores * n_betas;
+void Tilt::view(const Prompt& p, const Labelled& l, const std::vector<std::int64_t>& cells, Work& work) {
+  const std::int64_t C = std::int64_t(l.columns.size()), F = 2 * C, total = std::int64_t(cells.size());
   for (std::int64_t a = 0; a < C; ++a) {
     work.o[l.columns[a]] = p.omega;
     work.base[l.columns[a]] = l.value_mean[a];
   }
   std::vector<double> f(std::size_t(l.n * F));
   for (std::int64_t a = 0; a < C; ++a) {
-    for (std::int64_t i = 0; i < l.n; ++i) f[i * F + a] = f[i * F + C + a] = l.value[i * C + a];
     // ranked from a copy of the values, written over it
     std::vector<double> ranks(static_cast<std::size_t>(l.n)), column(static_cast<std::size_t>(l.n));
-    for (std::int64_t i = 0; i < l.n; ++i) column[i] = l.value[i * C + a];
+    for (std::int64_t i = 0; i < l.n; ++i) column[i] = f[i * F + a] = l.value[i * C + a];
     mid_ranks(column.data(), 1, l.weight, ranks.data());
     for (std::int64_t i = 0; i < l.n; ++i) f[i * F + C + a] = ranks[i];
   }
@@ -134,7 +132,7 @@ void Tilt::view(const Prompt& p, const Labelled& l, Work& work) {
     s.reference.assign(std::size_t(M), 0);
     s.x.assign(std::size_t(l.n * M), 0);
     for (std::int64_t m = 0; m < used; ++m) {
-      const std::int64_t cell = start + m, k = cell / n_betas;
+      const std::int64_t cell = cells[start + m], k = cell / n_betas;
       fill(s, m, l, n_scores, k, betas[cell], top[k], widest[k], M);
     }
     std::vector<double> sums(std::size_t((6 + F) * M), 0);
@@ -142,22 +140,20 @@ void Tilt::view(const Prompt& p, const Labelled& l, Work& work) {
     const kernels::TiltSums out{at, at + M, at + 2 * M, at + 3 * M, at + 4 * M, at + 5 * M, at + 6 * M};
     kernels::active().tilt(s.x.data(), l.weight.data(), f.data(), s.small.data(), l.n, M, F, out);
     for (std::int64_t m = 0; m < used; ++m) {
-      const std::int64_t cell = start + m;
+      const std::int64_t cell = cells[start + m];
       for (std::int64_t a = 0; a < C; ++a) {
         work.gain[cell * n_values + l.columns[a]] = out.gain[a * M + m];
         work.win[cell * n_values + l.columns[a]] = 0.5 + out.gain[(C + a) * M + m];
       }
       if (!l.whole) continue;
-      const double shift = scaled(s.lam[m], s.reference[m]), centred = out.log_partition[m] + shift;
       kl[cell] += p.omega * std::max(out.kl[m], 0.0);
       reverse_kl[cell] += p.omega * std::max(out.reverse_kl[m], 0.0);
       chi2[cell] += p.omega * out.chi2[m];
       const double share = share_of_n ? 1 / (double(l.n) * out.square[m]) : 1 / (1 + out.chi2[m]);
       ess[cell] += p.omega * share;
       ess_min[cell] = std::min(ess_min[cell], share);
-      max_ratio[cell] = std::max(max_ratio[cell], std::exp(out.max_ratio[m]));
-      log_partition_centred[cell] += p.omega * centred;
-      log_partition[cell] += p.omega * (centred + scaled(s.lam[m], l.mean[cell / n_betas]));
+      max_log_ratio[cell] = std::max(max_log_ratio[cell], out.max_ratio[m]);
+      log_partition_centred[cell] += p.omega * (out.log_partition[m] + scaled(s.lam[m], s.reference[m]));
     }
   }
 }
@@ -188,21 +184,21 @@ void Tilt::moments(const Labelled& l, Work& work) const {
 
 void Tilt::join(Tilt& later) {
   gains.join(later.gains);
-  win.join(later.win);
   baseline.join(later.baseline);
-  cumulants.join(later.cumulants);
   unbiased.join(later.unbiased);
   mass += later.mass;
-  prompts += later.prompts;
+  n_prompts += later.n_prompts;
+  add(win, later.win);
+  add(cumulants, later.cumulants);
+  add(mean, later.mean);
   add(kl, later.kl);
   add(reverse_kl, later.reverse_kl);
   add(chi2, later.chi2);
   add(ess, later.ess);
-  add(log_partition, later.log_partition);
   add(log_partition_centred, later.log_partition_centred);
   for (std::size_t i = 0; i < ess_min.size(); ++i) {
     ess_min[i] = std::min(ess_min[i], later.ess_min[i]);
-    max_ratio[i] = std::max(max_ratio[i], later.max_ratio[i]);
+    max_log_ratio[i] = std::max(max_log_ratio[i], later.max_log_ratio[i]);
   }
 }
 
@@ -217,10 +213,12 @@ Results Tilt::finish() const {
   for (std::int64_t cell = 0; cell < K * B; ++cell) {
     const double lam = betas[cell] == 0 ? kInf : 1 / betas[cell];
     for (std::int64_t j = 0; j < J; ++j) {
-      const double k2 = cumulants.mean(3 * (cell / B), j), k3 = cumulants.mean(3 * (cell / B) + 1, j);
+      const double labelled = gains.mass[j] > 0 ? gains.mass[j] : std::numeric_limits<double>::quiet_NaN();
+      const double* const k = &cumulants[3 * (cell / B) * J + j];
+      const double k2 = k[0] / labelled, k3 = k[J] / labelled;
       gain.data.push_back(gains.mean(cell, j));
       se.data.push_back(std::sqrt(gains.covariance(cell, j, j)));
-      rate.data.push_back(win.mean(cell, j));
+      rate.data.push_back(win[cell * J + j] / labelled);
       first.data.push_back(scaled(lam, k2));
       second.data.push_back(scaled(lam, k2) + scaled(lam, scaled(lam, k3 / 2)));
       free.data.push_back(scaled(lam, unbiased.covariance.mean(cell / B, j)));
@@ -229,22 +227,29 @@ Results Tilt::finish() const {
     }
   }
   for (std::int64_t i = 0; i < 3 * K; ++i)
-    for (std::int64_t j = 0; j < J; ++j) k.data.push_back(cumulants.mean(i, j));
-  const auto mean = [&](const char* name, const std::vector<double>& sums) {
+    for (std::int64_t j = 0; j < J; ++j)
+      k.data.push_back(gains.mass[j] > 0 ? cumulants[i * J + j] / gains.mass[j]
+                                         : std::numeric_limits<double>::quiet_NaN());
+  const auto divided = [&](const char* name, const std::vector<double>& sums) {
     Result r{name, {K, B}, sums};
     for (double& x : r.data) x /= mass;
     out.push_back(r);
   };
-  mean("kl", kl);
-  mean("reverse_kl", reverse_kl);
-  mean("chi2", chi2);
-  mean("ess", ess);
-  mean("log_partition", log_partition);
-  mean("log_partition_centred", log_partition_centred);
+  divided("kl", kl);
+  divided("reverse_kl", reverse_kl);
+  divided("chi2", chi2);
+  divided("ess", ess);
+  divided("log_partition_centred", log_partition_centred);
+  Result whole{"log_partition", {K, B}, log_partition_centred}, ratio{"max_ratio", {K, B}, max_log_ratio};
+  for (std::int64_t cell = 0; cell < K * B; ++cell)
+    whole.data[cell] =
+        (whole.data[cell] + scaled(betas[cell] == 0 ? kInf : 1 / betas[cell], this->mean[cell / B])) / mass;
+  for (double& x : ratio.data) x = std::exp(x);
+  out.push_back(std::move(whole));
   out.push_back({"ess_min", {K, B}, ess_min});
-  out.push_back({"max_ratio", {K, B}, max_ratio});
+  out.push_back(std::move(ratio));
   for (auto* r : {&base, &gain, &se, &rate, &joint, &first, &second, &free, &free_se, &k}) out.push_back(std::move(*r));
-  out.push_back({"n_prompts", {1}, {prompts}});
+  out.push_back({"n_prompts", {1}, {n_prompts}});
   out.push_back({"n_clusters", {J}, gains.count});
   out.push_back({"n_clusters_unbiased", {J}, unbiased.covariance.count});
   return out;
@@ -258,14 +263,14 @@ void Tilt::fields(Visitor& visit) {
   visit.field("n_betas", n_betas);
   visit.field("betas", betas);
   visit.field("share_of_n", share_of_n);
+  visit.field("single", single);
   gains.fields(visit);
-  win.fields(visit);
   baseline.fields(visit);
-  cumulants.fields(visit);
   unbiased.fields(visit);
   visit.field("mass", mass);
-  visit.field("prompts", prompts);
-  for (auto* v : {&kl, &reverse_kl, &chi2, &ess, &log_partition, &log_partition_centred, &ess_min, &max_ratio})
+  visit.field("prompts", n_prompts);
+  for (auto* v :
+       {&win, &cumulants, &mean, &kl, &reverse_kl, &chi2, &ess, &log_partition_centred, &ess_min, &max_log_ratio})
     visit.field("sums", *v);
 }
 

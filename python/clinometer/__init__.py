@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from . import reference, stat, theory
     from .cone import ConeResult, pareto_cone
     from .fit import DirectionFit, fit_generation_direction, fit_preference_direction, fit_value_direction
-    from .fold import Fold, scan
+    from .fold import Fold
     from .inference import (
         Baselines,
         GainIntervals,
@@ -30,32 +30,88 @@ if TYPE_CHECKING:
         ppi_gain,
         recommend,
     )
+    from .plan import scan
     from .reporting import Report, report
+    from .shards import merge
     from .simulation import simulate
 
 __version__ = "0.1.0"
 
 # loaded at first use, so that importing the package costs little beyond NumPy
 _LAZY = {
-    "ConeResult": "cone", "pareto_cone": "cone",
-    "DirectionFit": "fit", "fit_generation_direction": "fit", "fit_preference_direction": "fit",
+    "ConeResult": "cone",
+    "DirectionFit": "fit",
+    "fit_generation_direction": "fit",
+    "fit_preference_direction": "fit",
     "fit_value_direction": "fit",
-    "Baselines": "inference", "GainIntervals": "inference", "NullBand": "inference", "PPIResult": "inference",
-    "Recommendation": "inference", "baselines": "inference", "benjamini_hochberg": "inference",
-    "gain_intervals": "inference", "holm": "inference", "null_band": "inference", "ppi_gain": "inference",
+    "Baselines": "inference",
+    "GainIntervals": "inference",
+    "NullBand": "inference",
+    "PPIResult": "inference",
+    "Recommendation": "inference",
+    "baselines": "inference",
+    "benjamini_hochberg": "inference",
+    "gain_intervals": "inference",
+    "holm": "inference",
+    "null_band": "inference",
+    "ppi_gain": "inference",
     "recommend": "inference",
-    "Fold": "fold", "scan": "fold", "Report": "reporting", "report": "reporting", "simulate": "simulation",
-    "reference": "", "stat": "", "theory": "",
-}  # fmt: skip
+    "Fold": "fold",
+    "merge": "shards",
+    "pareto_cone": "cone",
+    "reference": "",
+    "Report": "reporting",
+    "report": "reporting",
+    "scan": "plan",
+    "simulate": "simulation",
+    "stat": "",
+    "theory": "",
+}
 
 __all__ = [
-    "Baselines", "CheckFailed", "ConeResult", "DirectionFit", "Directions", "Dump", "DumpChangedError",
-    "DumpError", "Fold", "GainIntervals", "NullBand", "PPIResult", "Recommendation", "Report", "Scores",
-    "baselines", "benjamini_hochberg", "covariance_projection", "cross_covariance", "errors",
-    "fit_generation_direction", "fit_preference_direction", "fit_value_direction", "gain_intervals", "holm",
-    "moments", "null_band", "open_dump", "pareto_cone", "ppi_gain", "recommend", "reference", "report", "scan",
-    "score", "simulate", "stat", "theory", "tilt", "tilted_mean", "write_dump",
-]  # fmt: skip
+    "Baselines",
+    "CheckFailed",
+    "ConeResult",
+    "DirectionFit",
+    "Directions",
+    "Dump",
+    "DumpChangedError",
+    "DumpError",
+    "Fold",
+    "GainIntervals",
+    "NullBand",
+    "PPIResult",
+    "Recommendation",
+    "Report",
+    "Scores",
+    "baselines",
+    "benjamini_hochberg",
+    "covariance_projection",
+    "cross_covariance",
+    "errors",
+    "fit_generation_direction",
+    "fit_preference_direction",
+    "fit_value_direction",
+    "gain_intervals",
+    "holm",
+    "merge",
+    "moments",
+    "null_band",
+    "open_dump",
+    "pareto_cone",
+    "ppi_gain",
+    "recommend",
+    "reference",
+    "report",
+    "scan",
+    "score",
+    "simulate",
+    "stat",
+    "theory",
+    "tilt",
+    "tilted_mean",
+    "write_dump",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -167,7 +167,9 @@ class Scan:
     """
     The one ordered fold over any number of statistics.
     """
-    def __init__(self, statistics: collections.abc.Sequence[Statistic]) -> None: ...
+    def __init__(
+        self, statistics: collections.abc.Sequence[Statistic], first_leaf: typing.SupportsInt | typing.SupportsIndex = 0
+    ) -> None: ...
     def absorb(
         self,
         *,
@@ -195,6 +197,10 @@ class Scan:
         end: typing.SupportsInt | typing.SupportsIndex = -1,
     ) -> None: ...
     def collapse(self) -> list[Statistic]: ...
+    def nodes(self) -> list:
+        """
+        The states as nodes (leaf, level, states) of the tree over the grid.
+        """
     @property
     def non_finite(self) -> int:
         """

@@ -49,7 +49,8 @@ class Call:
     fold: NDArray[np.int64] | None = None
     columns: Floats | None = None
     values: Floats | None = None
-    names: tuple[str, ...] = ()
+    order: NDArray[np.int64] | None = None  # where the caller's scores lie among the fold's; None: as they are
+    names: tuple[str, ...] = ()  # in the caller's order
     value_names: tuple[str, ...] = ()
     fit_status: tuple[str, ...] = ()
     fitted: tuple[Fitted | None, ...] = ()  # of each direction, where it is applied out of fold
@@ -189,20 +190,27 @@ class _Projected:
 
 
 def _resolve_directions(call: Call, given: Any) -> list[_Projected]:
-    """Fill columns (N, K') and the names; the directions to project come first and are returned."""
+    """Fill columns (N, K'), names and order; the directions to project, which the fold takes first, are returned."""
     if given is None:
         return []
     projected: list[_Projected] = []
     columns: list[tuple[str, Floats]] = []
     items = list(given) if isinstance(given, (list, tuple)) and not _numeric(given) else [given]
+    is_column: list[bool] = []
     for item in items:
+        before = len(columns)
         _resolve_one(call, item, projected, columns)
+        is_column += [len(columns) > before] * (len(projected) + len(columns) - len(is_column))
     if not all(np.isfinite(one.vectors).all() for one in projected):
         raise ValueError("directions hold NaN or Inf")
     if columns:
         call.columns = np.ascontiguousarray(np.stack([c for _, c in columns], axis=1), np.float64)
-    call.names = tuple(one.name for one in projected) + tuple(n for n, _ in columns)
-    call.fit_status = ("given",) * len(projected) + ("score",) * len(columns)
+    # sorted by kind, stably, the caller's list is the fold's: the inverse says where each of its scores lies
+    order = np.argsort(np.argsort(is_column, kind="stable"), kind="stable")
+    if projected and columns and (order != np.arange(len(order))).any():
+        call.order = order
+    names = [one.name for one in projected] + [n for n, _ in columns]
+    call.names, call.fit_status = tuple(names[i] for i in order), ("score",) * len(names)
     return projected
 
 
@@ -225,11 +233,14 @@ def _stack(call: Call, projected: list[_Projected]) -> None:
     call.n_folds = max(len(kinds), 1)
     call.fold = None if call.n_folds == 1 or call_fold is None else call_fold.reshape(-1).astype(np.int64)
     statuses = [one.status if status == "given" else status for one, (status, _) in zip(projected, ways, strict=True)]
-    call.fit_status = tuple(statuses) + call.fit_status[len(projected) :]
-    call.fitted = tuple(
+    fitted = [
         None if fold is None else Fitted(one.fit, one.index, fold)
         for one, (_, fold) in zip(projected, ways, strict=True)
-    )
+    ]
+    n_columns = len(call.names) - len(projected)
+    order = range(len(call.names)) if call.order is None else call.order
+    call.fit_status = tuple((statuses + ["score"] * n_columns)[i] for i in order)
+    call.fitted = tuple((fitted + [None] * n_columns)[i] for i in order)
 
 
 def _numeric(x: Sequence[Any]) -> bool:

@@ -16,6 +16,7 @@ from . import kl as roots
 from .directions import Scores
 from .dump import open_dump
 from .inputs import Call, prepare, run
+from .population import Population
 from .results import CrossCovarianceResult, Moments, TiltedMeanResult, TiltResult
 
 __all__ = ["covariance_projection", "cross_covariance", "moments", "score", "tilt", "tilted_mean"]
@@ -55,7 +56,10 @@ def score(dump: Any, directions: Any, *, out: NDArray[Any] | None = None, **opti
         out = np.full(shape, np.nan, dtype)
     elif not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != dtype or not out.flags.c_contiguous:
         raise ValueError(f"out must be a C-contiguous {np.dtype(dtype).name} array of shape {shape}")
-    run(call, [_core.Scores(0, call.n_scores, out, not call.in_double, False)], population=call.population)
+    table = out if call.order is None else np.full(shape, np.nan, dtype)
+    run(call, [_core.Scores(0, call.n_scores, table, not call.in_double, False)], population=call.population)
+    if call.order is not None:
+        out[...] = table[:, call.order]
     return out
 
 
@@ -94,7 +98,7 @@ def moments(dump: Any, *, within: bool = True, ddof: int = 0, covariance: bool =
     Cost: one pass, N d^2 multiply-adds and 2 d^2 float64 with the covariance.
 
     >>> import numpy as np, clinometer as cm
-    >>> cm.moments(np.array([[0.0], [2.0], [5.0]]), prompt_ids=[0, 0, 1]).covariance.tolist()
+    >>> cm.moments(np.array([[0.0], [2.0], [0.0], [2.0], [5.0]]), prompt_ids=[0, 0, 0, 0, 1]).covariance.tolist()
     [[0.5]]
     """
     call = prepare(dump, within=within, **options)
@@ -122,7 +126,12 @@ def covariance_projection(dump: Any, directions: Any, *, within: bool = True, dd
     if not within and call.n_folds > 1:
         raise ValueError("within=False cannot apply a direction out of fold; pass its .vectors")
     state = run(call, [_core.CovarianceProjection(call.dump.dim, 0, call.n_scores, n_ddof)])[0].finish()
-    return np.asarray(state["projection"])
+    return _as_given(call, np.asarray(state["projection"]))
+
+
+def _as_given(call: Call, rows: Floats) -> Floats:
+    """Rows of scores in the caller's order."""
+    return rows if call.order is None else rows[call.order]
 
 
 def kept_scores(call: Call) -> Floats:
@@ -134,7 +143,24 @@ def kept_scores(call: Call) -> Floats:
         with tempfile.NamedTemporaryFile(prefix="clinometer-") as file:  # unlinked at once: gone with the map
             out = np.memmap(file, np.float64, "w+", shape=shape)
     run(call, [_core.Scores(0, call.n_scores, out, False, True)], population=call.population)
-    return out
+    return out if call.order is None else np.ascontiguousarray(out[:, call.order])
+
+
+def in_range(kept: Floats) -> tuple[Floats, NDArray[np.int64]]:
+    """Scores over a power of two of each direction, and its exponents: their squares then neither overflow nor vanish.
+
+    The division is exact, and only t / beta matters to a tilt. Scores of common size are left as they are.
+    """
+    top = np.abs(kept).max(axis=0, initial=0.0)
+    extreme = (top > 1e100) | ((top > 0) & (top < 1e-100))
+    exponent = np.where(extreme, np.frexp(top)[1], 0)
+    return (np.ldexp(kept, -exponent) if extreme.any() else kept), exponent
+
+
+def _ldexp(x: Floats, exponent: NDArray[np.int64]) -> Floats:
+    """x[k, ...] 2^exponent[k]; what leaves the range becomes 0 or inf."""
+    with np.errstate(over="ignore", under="ignore"):
+        return np.asarray(np.ldexp(x, exponent.reshape(-1, *[1] * (x.ndim - 1))))
 
 
 def adjusted(call: Call, kept: Floats, adjust: Any) -> Floats:
@@ -180,7 +206,7 @@ def cross_covariance(
     )
     if call.n_values == 0:
         raise ValueError("values is empty, wanted at least one value")
-    kept = adjusted(call, kept_scores(call), adjust)
+    kept, scale = in_range(adjusted(call, kept_scores(call), adjust))
     if call.within:
         state = run(call, [_core.CrossCovariance(0, call.n_scores, 0, call.n_values, n_ddof)], kept=kept)[0].finish()
         se, joint = state["se"], state["cov"]
@@ -188,8 +214,9 @@ def cross_covariance(
         state = _by_value(call, kept, lambda: _core.CrossCovariance(0, call.n_scores, 0, 1, n_ddof))
         se, joint = _pooled_covariance_errors(call, kept, n_ddof)
     p = call.population
+    value, se, joint = _ldexp(state["value"], scale), _ldexp(se, scale), _ldexp(joint, 2 * scale)
     return CrossCovarianceResult(
-        state["value"], se, state["correlation"], joint, call.names, call.value_names,
+        value, se, state["correlation"], joint, call.names, call.value_names,
         p.n_rows, p.n_prompts, p.n_dropped, call.n_unlabelled, call.fit_status,
     )  # fmt: skip
 
@@ -216,12 +243,18 @@ def _pooled_covariance_errors(call: Call, kept: Floats, ddof: int) -> tuple[Floa
         one = p.labelled(v).pooled()
         w, factor = one.row_weight(), one.unbias[0] if ddof and one.unbias is not None else 1.0
         f = np.where(w > 0, np.nan_to_num(v[p.rows]), 0.0)
-        product = factor * (kept - w @ kept) * (f - w @ f)[:, None]
+        product = factor * _centred(kept, w) * _centred(f, w)[:, None]
         terms = w[:, None] * (product - w @ product)
         psi[:, :, j] = np.add.reduceat(terms, p.offsets[:-1], axis=0).T
         present[:, j] = np.add.reduceat(w, p.offsets[:-1]) > 0 if factor else False
     joint = np.stack([roots.clustered(one, present, p.cluster) for one in psi])
     return np.sqrt(np.einsum("kjj->kj", joint)), joint
+
+
+def _centred(x: Floats, w: Floats) -> Floats:
+    """Less the weighted mean; from a pilot, so that a column that does not vary gives zeros."""
+    x = x - x[:1]
+    return np.asarray(x - w @ x)
 
 
 def _checked_betas(betas: ArrayLike, K: int) -> Floats:
@@ -250,9 +283,10 @@ def _checked_kl(kl: ArrayLike) -> Floats:
     return a
 
 
-def _strength(call: Call, kept: Floats, betas: Any, kl: Any) -> Floats:
+def _strength(call: Call, kept: Floats, scale: NDArray[np.int64], betas: Any, kl: Any) -> Floats:
+    """betas (K, B) in units of the kept scores."""
     if betas is not None:
-        return _checked_betas(betas, call.n_scores)
+        return _ldexp(_checked_betas(betas, call.n_scores), -scale)
     return roots.solve(call, kept, _checked_kl(DEFAULT_KL if kl is None else kl), call.names)
 
 
@@ -263,6 +297,11 @@ def _check_strength(betas: Any, kl: Any, K: int) -> None:
         _checked_betas(betas, K)
     elif kl is not None:
         _checked_kl(kl)
+
+
+def true_betas(call: Call, table: Floats, scale: NDArray[np.int64], betas: Any) -> Floats:
+    """betas (K, B) in the caller's units: those given, bit for bit, or those solved on scaled scores."""
+    return _ldexp(table, scale) if betas is None else _checked_betas(betas, call.n_scores)
 
 
 def tilt(
@@ -297,11 +336,16 @@ def tilt(
     call = prepare(dump, directions, values, **options)
     _need_scores(call)
     _check_strength(betas, kl, call.n_scores)
-    kept = adjusted(call, kept_scores(call), adjust)
-    table = _strength(call, kept, betas, kl)
+    kept, scale = in_range(adjusted(call, kept_scores(call), adjust))
+    table = _strength(call, kept, scale, betas, kl)
     reweight = call.population.base == "reweight"
-    state = run(call, [_core.Tilt(0, call.n_scores, 0, call.n_values, table, reweight)], kept=kept)[0].finish()
-    return _tilt_result(call, kept, table, state, pareto_k)
+    statistic = _core.Tilt(0, call.n_scores, 0, call.n_values, table, reweight, not call.in_double)
+    scaled = _tilt_result(call, kept, table, run(call, [statistic], kept=kept)[0].finish(), pareto_k)
+    if not scale.any():
+        return scaled
+    true = true_betas(call, table, scale, betas)
+    radius, flip = _ldexp(scaled.linear_radius, -scale), _ldexp(scaled.sign_flip, -scale)
+    return replace(scaled, betas=true, linear_radius=radius, sign_flip=flip)
 
 
 def _score_dump(scores: Scores, directions: Any) -> tuple[Any, Any]:
@@ -319,7 +363,7 @@ def _tilt_result(call: Call, kept: Floats, betas: Floats, s: dict[str, Floats], 
     if not call.within and J:
         joint = roots.pooled_errors(call, kept, betas, np.asarray(call.values))
         se = np.sqrt(np.einsum("kbjj->kbj", joint))
-        s = s | _by_value(call, kept, lambda: _core.Tilt(0, K, 0, 1, betas, False))
+        s = s | _by_value(call, kept, lambda: _core.Tilt(0, K, 0, 1, betas, False, not call.in_double))
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             unbiased_se = _pooled_covariance_errors(call, kept, 1)[0][:, None, :] / betas[..., None]
     unbiased = s["first_order_unbiased"]
@@ -337,9 +381,15 @@ def _tilt_result(call: Call, kept: Floats, betas: Floats, s: dict[str, Floats], 
         linear_radius=_linear_radius(k2, k3, k4), sign_flip=_sign_flip(call, kept, betas, s["gain"], k2),
         kl_horizon=roots.horizon(call, kept),
         directions=call.names, values=call.value_names, n_rows=p.n_rows, n_prompts=p.n_prompts,
-        n_prompts_unbiased=int((p.sizes > 1).sum()), n_dropped=p.n_dropped, n_unlabelled=call.n_unlabelled,
+        n_prompts_unbiased=_n_unbiased(p), n_dropped=p.n_dropped, n_unlabelled=call.n_unlabelled,
         fit_status=call.fit_status, policy=call.dump.policy, _gain_cov=joint,
     )  # fmt: skip
+
+
+def _n_unbiased(p: Population) -> int:
+    """Prompts with a ddof-1 factor: two draws or more, none for "logprob"."""
+    known = p.sizes > 1 if p.unbias is None else p.unbias > 0
+    return int((known & (p.prompt_weight() > 0)).sum())
 
 
 def _linear_radius(k2: Floats, k3: Floats, k4: Floats, q: float = 0.1) -> Floats:
@@ -378,7 +428,7 @@ def _refine(call: Call, kept: Floats, k: int, j: int, sign: float, low: float, h
     score_ = np.ascontiguousarray(kept[:, k : k + 1])
     for _ in range(8):  # nine points a pass: the bracket shrinks tenfold each time
         grid = np.linspace(low, high, 11)[1:-1]
-        tilts = _core.Tilt(0, 1, 0, 1, 1 / grid[None], False)
+        tilts = _core.Tilt(0, 1, 0, 1, 1 / grid[None], False, not call.in_double)
         gain = run(one, [tilts], kept=score_, population=known)[0].finish()["gain"][0, :, 0]
         below = np.flatnonzero(gain * sign < 0)
         first = int(below[0]) if len(below) else len(grid)
@@ -403,8 +453,8 @@ def tilted_mean(dump: Any, directions: Any, betas: Any = None, *, kl: Any = None
     call = prepare(dump, directions, **options)
     _need_scores(call)
     _check_strength(betas, kl, call.n_scores)
-    kept = kept_scores(call)
-    table = _strength(call, kept, betas, kl)
+    kept, scale = in_range(kept_scores(call))
+    table = _strength(call, kept, scale, betas, kl)
     p = call.effective()
     base = (p.row_weight() * np.repeat(p.prompt_weight(), p.sizes))[:, None]
     out = np.empty((*table.shape, call.dump.dim))
@@ -415,4 +465,4 @@ def tilted_mean(dump: Any, directions: Any, betas: Any = None, *, kl: Any = None
             weights = base * np.exp(roots.log_ratios(call, np.ascontiguousarray(kept[:, k : k + 1]), cells)).T
             state = _core.WeightedRows(call.dump.dim, np.ascontiguousarray(weights))
             out[k, b : b + strip] = run(call, [state])[0].finish()["sum"]
-    return TiltedMeanResult(out, table)
+    return TiltedMeanResult(out, _ldexp(table, scale) if betas is None else _checked_betas(betas, call.n_scores))

@@ -23,6 +23,12 @@ class Result:
         """Every public field by name, arrays as they are."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if not f.name.startswith("_")}
 
+    @property
+    def state(self) -> bytes | None:
+        """Bytes of the `Fold` this result comes from, for `clinometer.merge`; None of other results."""
+        make = self.__dict__.get("_make_state")
+        return None if make is None else make()
+
     def to_frame(self) -> Any:
         """A pandas DataFrame with one row per cell of the largest arrays (extra ``frame``)."""
         try:

@@ -105,6 +105,17 @@ class TiltSums(Result):
     arrays: dict[str, Floats]
     directions: tuple[str, ...]
     values: tuple[str, ...]
+    n_rows: int
+    n_prompts: int
+    n_dropped: int
+    n_unlabelled: NDArray[np.int64]
+    fit_status: tuple[str, ...]
+    policy: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every array by name beside the other fields."""
+        own = super().to_dict()
+        return {**own.pop("arrays"), **own}
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -125,10 +136,15 @@ class Tilt(Statistic):
         if self.betas is None:
             raise ValueError("stat.Tilt needs betas; kl= is solved from kept scores by clinometer.tilt")
         betas = _checked_betas(self.betas, n_scores)
-        return _core.Tilt(score_at, n_scores, value_at, n_values, betas, call.population.base == "reweight")
+        reweight = call.population.base == "reweight"
+        return _core.Tilt(score_at, n_scores, value_at, n_values, betas, reweight, not call.in_double)
 
     def result(self, call: Call, state: Any, names: tuple[str, ...], values: tuple[str, ...]) -> TiltSums:
-        return TiltSums(state.finish(), names, values)
+        p = call.population
+        return TiltSums(
+            state.finish(), names, values, p.n_rows, p.n_prompts, p.n_dropped, call.n_unlabelled, call.fit_status,
+            getattr(p, "policy", call.dump.policy),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -26,11 +26,13 @@ MAKERS: dict[str, Callable[[int], Any]] = {
     "Moments": lambda n: _core.Moments(D, J, 2, 0, True),
     "CovarianceProjection": lambda n: _core.CovarianceProjection(D, 0, K, 0),
     "CrossCovariance": lambda n: _core.CrossCovariance(0, K, 0, J, 1),
-    "Tilt": lambda n: _core.Tilt(0, K, 0, J, BETAS, False),
+    "Tilt": lambda n: _core.Tilt(0, K, 0, J, BETAS, False, True),
     "WeightedRows": lambda n: _core.WeightedRows(D, weights_of(n)),
+    "Pairs": lambda n: _core.Pairs(D, 0, K, pairs_of(n), np.array([0.1, -0.2])),
     "Scores": lambda n: _core.Scores(0, K, np.zeros((n, K)), False, True),
     "LogRatios": lambda n: _core.LogRatios(0, K, BETAS, np.zeros((K * 2, n))),
 }
+BY_ROW = {"WeightedRows", "Pairs"}  # they name rows of the whole dump, which a part with rows of its own has not
 WRITERS = {"Scores", "LogRatios"}  # they write to the caller's array and have no state to compare
 ROWWISE = sorted(set(MAKERS) - WRITERS)
 
@@ -38,6 +40,17 @@ ROWWISE = sorted(set(MAKERS) - WRITERS)
 @functools.cache  # a state keeps a pointer to them, so they must outlive it
 def weights_of(n: int) -> np.ndarray:
     return np.random.default_rng(1).random((n, 2))
+
+
+@functools.cache
+def pairs_of(n: int) -> Any:
+    """Neighbours, and pairs far apart: many are divided by block and leaf borders."""
+    rng = np.random.default_rng(2)
+    first = np.append(np.arange(n - 1), rng.integers(0, n, 50))
+    second = np.append(np.arange(1, n), (first[-50:] + rng.integers(1, n, 50)) % n)
+    label = rng.random((len(first), K))
+    label[::7, 1] = np.nan
+    return _core.PairList(first, second, label, rng.random((len(first), 1)))
 
 
 class Rows:
@@ -122,7 +135,7 @@ def test_empty_is_neutral_on_both_sides(name: str, small: Rows) -> None:
             np.testing.assert_array_equal(got[key], array, err_msg=key)
 
 
-@pytest.mark.parametrize("name", sorted(set(ROWWISE) - {"WeightedRows"}))
+@pytest.mark.parametrize("name", sorted(set(ROWWISE) - BY_ROW))
 @pytest.mark.parametrize("cut", [2, 4, 6, 8])
 def test_cutting_between_clusters_and_merging_gives_the_whole(name: str, cut: int, small: Rows) -> None:
     # prompts are cut where a cluster of two ends: pieces that know nothing of each other
@@ -131,7 +144,7 @@ def test_cutting_between_clusters_and_merging_gives_the_whole(name: str, cut: in
     agree(small.state(MAKERS[name]).finish(), head.finish())
 
 
-@pytest.mark.parametrize("name", sorted(set(ROWWISE) - {"WeightedRows"}))
+@pytest.mark.parametrize("name", sorted(set(ROWWISE) - BY_ROW))
 def test_merge_is_associative(name: str, small: Rows) -> None:
     def parts() -> list[Any]:
         return [small.state(MAKERS[name], a, b) for a, b in ((0, 2), (2, 6), (6, None))]
@@ -174,7 +187,7 @@ def test_a_pickled_state_is_the_same_state(name: str, small: Rows) -> None:
         np.testing.assert_array_equal(again.finish()[key], want)
 
 
-@pytest.mark.parametrize("name", sorted(set(ROWWISE) - {"WeightedRows"}))
+@pytest.mark.parametrize("name", sorted(set(ROWWISE) - BY_ROW))
 def test_a_pickled_state_merges_on(name: str, small: Rows) -> None:
     head, tail = (pickle.loads(pickle.dumps(small.state(MAKERS[name], *c))) for c in ((0, 4), (4, None)))
     head.merge(tail)

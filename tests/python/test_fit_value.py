@@ -335,8 +335,8 @@ def test_fits_dealt_differently_share_a_pass(world: World) -> None:
     a = cm.fit_value_direction(dump, world.s, alpha=0.1, folds=3)
     b = cm.fit_value_direction(dump, world.y, alpha=0.1, folds=5)
     both = cm.score(dump, [a, b, cm.Directions(["u"], world.u)], precision="double")
-    np.testing.assert_array_equal(both[:, :1], cm.score(dump, a, precision="double"))
-    np.testing.assert_array_equal(both[:, 1:2], cm.score(dump, b, precision="double"))
+    np.testing.assert_allclose(both[:, :1], cm.score(dump, a, precision="double"), rtol=1e-12)
+    np.testing.assert_allclose(both[:, 1:2], cm.score(dump, b, precision="double"), rtol=1e-12)
     np.testing.assert_allclose(both[:, 2], world.phi @ world.u, rtol=1e-9)
 
 

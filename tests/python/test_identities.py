@@ -141,9 +141,11 @@ def test_pooled_covariance_promises_the_wrong_sign() -> None:
 @pytest.mark.parametrize("levels", [[0.1, 0.25, 0.5, 1.0], [1e-8], [1.9999]])
 def test_kl_roots_hit_their_target(levels: list[float]) -> None:
     phi, u, values = world(5)
-    got = cm.tilt(phi, u * np.array([[1e-6], [1.0], [1e6]]), None, values, kl=levels, prompt_ids=IDS)
-    np.testing.assert_allclose(got.kl, np.broadcast_to(levels, (3, len(levels))), rtol=1e-8)
-    assert np.isfinite(got.betas).all() and (got.betas > 0).all()
+    for precision, rtol in (("mixed", 1e-6), ("double", 1e-8)):
+        scaled = u * np.array([[1e-6], [1.0], [1e6]])
+        got = cm.tilt(phi, scaled, None, values, kl=levels, prompt_ids=IDS, precision=precision)
+        np.testing.assert_allclose(got.kl, np.broadcast_to(levels, (3, len(levels))), rtol=rtol)
+        assert np.isfinite(got.betas).all() and (got.betas > 0).all()
 
 
 def test_kl_out_of_reach_is_the_argmax_limit_and_a_warning() -> None:

@@ -178,12 +178,14 @@ def test_tradeoff_profile_is_the_covariance_of_scores() -> None:
 
 
 def test_classify_every_class() -> None:
-    rows = [[1, 2], [-1, -2], [1, -1], [1, 0], [-1, 0], [0, 0], [1, np.nan], [1, -1]]
+    rows = [[1, 2], [-1, -2], [1, -1], [1, 0], [-1, 0], [0, 0], [1, -1]]
     want = ["pareto_improving", "pareto_degrading", "tradeoff", "weakly_improving", "weakly_degrading"]
-    want += ["neutral", "undetermined", "tradeoff"]
+    want += ["neutral", "tradeoff"]
     got = theory.classify(rows)
     assert got.tolist() == want and got.dtype.kind == "U"
     assert theory.classify([1.0, 0.0]).shape == (1,)
+    with pytest.raises(ValueError, match="profile is NaN at direction 1, value 0"):
+        theory.classify([[1.0, 2.0], [np.nan, 1.0]])
 
 
 def test_classify_with_errors() -> None:

@@ -45,6 +45,43 @@ class Clustered {
     }
   }
 
+  /// Counts one closed cluster with weight o for every value; its cells come by add_cell or add_sums.
+  void count_closed(double o) {
+    for (std::int64_t j = 0; j < width; ++j) {
+      mass[j] += o;
+      count[j] += 1;
+      for (std::int64_t k = 0; k < width; ++k) oo[j * width + k] += o * o;
+    }
+  }
+  /// One cell of a closed cluster that has been counted: c (width,), weight o.
+  void add_cell(std::int64_t cell, const double* c, double o) {
+    std::vector<double> d(std::size_t(width), 0.0), weight(std::size_t(width), o);
+    for (std::int64_t j = 0; j < width; ++j) {
+      d[j] = o * (c[j] - pilot[cell * width + j]);
+      sum[cell * width + j] += d[j];
+    }
+    outer(cell, d.data(), weight.data());
+  }
+  /// One cell of several closed clusters: d = sum o (c - pilot), d_o = sum d o, pairs = sum d_j d_k for k <= j;
+  /// entry i of each is at [i * stride].
+  void add_sums(std::int64_t cell, const float* d, const float* d_weight, const float* pairs, std::int64_t stride) {
+    for (std::int64_t j = 0; j < width; ++j) {
+      sum[cell * width + j] += d[j * stride];
+      for (std::int64_t k = 0; k < width; ++k) d_o[(cell * width + j) * width + k] += d_weight[j * stride];
+      for (std::int64_t k = 0; k <= j; ++k, pairs += stride) {
+        dd[(cell * width + j) * width + k] += *pairs;
+        if (k != j) dd[(cell * width + k) * width + j] += *pairs;
+      }
+    }
+  }
+  double pilot_of(std::int64_t cell, std::int64_t j) const { return pilot[cell * width + j]; }
+  /// Whether a pilot has been set for every value, and no cluster is open.
+  bool settled() const {
+    for (double n : count)
+      if (n == 0) return false;
+    return tail.o.empty();
+  }
+
   void join(Clustered& b) {
     if (!b.head.o.empty()) {
       if (!tail.o.empty()) {
@@ -114,6 +151,9 @@ class Clustered {
   std::vector<double> pilot, sum, dd, d_o, oo;
   Open head, tail;
 
+  /// A pilot that f32 sums can share.
+  static double in_float(double x) { return std::abs(x) < 1e38 ? double(float(x)) : x; }
+
   void close_tail() {
     close(tail);
     tail = Open();
@@ -123,7 +163,7 @@ class Clustered {
     for (std::int64_t j = 0; j < width; ++j) {
       if (c.o[j] == 0) continue;
       if (count[j] == 0)
-        for (std::int64_t i = 0; i < cells; ++i) pilot[i * width + j] = c.d[i * width + j] / c.o[j];
+        for (std::int64_t i = 0; i < cells; ++i) pilot[i * width + j] = in_float(c.d[i * width + j] / c.o[j]);
       count[j] += 1;
       mass[j] += c.o[j];
     }

@@ -1,12 +1,11 @@
 // The one ordered fold. A grid of leaves (kLeafRows rows) lies over the canonical row order and depends on
-// nothing else; a leaf is absorbed in row order by one thread; leaf states merge in leaf order through a
-// binary counter. Threads, chunks, files and machines only decide who calls merge, so they change no bit.
+// nothing else; a leaf is absorbed in row order by one thread; leaf states merge along one binary tree over that
+// grid. Threads, chunks, files and machines only decide who calls merge, so they change no bit.
 #pragma once
 #include <clinometer/rows.hpp>
 #include <clinometer/statistic.hpp>
 
 #include <functional>
-#include <map>
 #include <memory>
 
 namespace clinometer {
@@ -40,7 +39,6 @@ struct Scored {
 struct Options {
   std::int64_t n_threads = 1;
   bool in_double = false;
-  std::int64_t chunk_rows = 0;                                      // rows in flight; 0: chosen here
   std::function<void(std::int64_t done, std::int64_t total)> poll;  // calling thread, every 20 ms; may throw
 };
 
@@ -49,24 +47,37 @@ struct NonFiniteRow {
   std::int64_t row;
 };
 
+/// The states of leaves [leaf, leaf + 2^level), a full node of the tree over the grid (the last leaf may be short).
+struct Node {
+  std::int64_t leaf = 0;
+  int level = 0;
+  std::vector<std::unique_ptr<Statistic>> states;  // null where another list of nodes holds the statistic
+};
+
+/// Adjacent nodes in leaf order. A node and its sibling become their parent, so the list is the same however the
+/// leaves arrived and wherever it begins.
+void push(std::vector<Node>& nodes, Node next);
+
 class Scan {
  public:
-  explicit Scan(std::vector<std::shared_ptr<Statistic>> prototypes) : prototypes_(std::move(prototypes)) {}
+  /// first_leaf: where on the grid the first row lies, for a shard of a longer pass.
+  explicit Scan(std::vector<std::shared_ptr<Statistic>> prototypes, std::int64_t first_leaf = 0)
+      : prototypes_(std::move(prototypes)), base_row_(first_leaf * kLeafRows) {}
   /// Rows [begin, end), begin on a leaf border; all but the last call bring a multiple of kLeafRows rows.
   void absorb(const Rows& rows, const Prompts& prompts, const Scored& scored, const Options& options);
   /// The states of everything absorbed, merged in leaf order. Ends the scan.
   std::vector<std::unique_ptr<Statistic>> collapse();
+  /// The states of everything absorbed as nodes of the tree, for a merge on the grid. Ends the scan.
+  std::vector<Node> nodes();
 
  private:
   using States = std::vector<std::unique_ptr<Statistic>>;
   std::vector<std::shared_ptr<Statistic>> prototypes_;
-  std::map<int, States, std::greater<int>> counter_;  // level -> merged states, older levels are higher
-  std::vector<std::unique_ptr<Statistic>> whole_;     // Split::state statistics, one state each
-  std::int64_t base_row_ = 0;
-  void push(States leaf);
+  std::vector<Node> by_rows_, by_state_;  // one list for each kind of split: within a window one runs ahead
+  std::int64_t base_row_;
   void absorb_leaves(struct Pass& pass, Team& team);
   void absorb_panels(struct Pass& pass, Team& team);
-  States empty_states() const;
+  States empty_states(Split split) const;
 };
 
 /// Runs f(0) .. f(n-1) on the threads of a pass; the calling thread takes part and polls.
@@ -76,25 +87,26 @@ class Team {
   virtual void parallel(std::int64_t n, const std::function<void(std::int64_t)>& f) = 0;
 };
 
-/// Rows decoded for a Split::state statistic, with `extra` f64 columns (values) appended to each row.
+/// Rows for a Split::state statistic, with `extra` f64 columns (values) behind the d of a row. The statistic
+/// asks for prompts one by one, centred by their own mean into a work tile, and multiplies that.
 class Panel {
  public:
   virtual ~Panel() = default;
   std::int64_t n = 0, d = 0, width = 0;  // width = d + extra columns
   std::int64_t ld = 0;
-  std::int64_t base_row = 0;
   const double* weight = nullptr;  // (n,)
   std::vector<Piece> pieces;
-  /// Weighted mean of some rows (absolute, in f64), weights summing to 1 over them.
-  virtual void mean(std::int64_t first, std::int64_t count, const double* w, double* out) const = 0;
-  /// Row `to` of the work tile = factor * (row `from` - mean).
-  virtual void centre(std::int64_t from, const double* mean, double factor, std::int64_t to) = 0;
-  /// Row `to` of the work tile = factor * x.
-  virtual void put(const double* x, double factor, std::int64_t to) = 0;
+  /// Room for `rows` rows in the work tile.
   virtual void reserve(std::int64_t rows) = 0;
-  /// out[a, b] += sum over work rows [r0, r1) of x_a x_b for one tile.
+  /// Work rows `to`.. = factor_i (row_i - mean) of a piece; mean (width,) under w, which sums to 1. Any thread.
+  virtual void centre(const Piece& piece, const double* w, const double* factor, std::int64_t to, double* mean) = 0;
+  /// Work row `to` = factor * x.
+  virtual void put(const double* x, double factor, std::int64_t to) = 0;
+  /// out[a, b] += sum over work rows [r0, r1) of x_a x_b for one tile; its part below the diagonal may be left out.
   virtual void gram(std::int64_t r0, std::int64_t r1, std::int64_t a0, std::int64_t a1, std::int64_t b0,
                     std::int64_t b1, double* out, std::int64_t ldo) const = 0;
+  /// out[a] += sum over work rows of x_a^2.
+  virtual void squares(std::int64_t r0, std::int64_t r1, double* out) const = 0;
 };
 
 }  // namespace clinometer

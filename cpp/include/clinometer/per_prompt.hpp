@@ -83,7 +83,8 @@ struct Fragment {
   }
 };
 
-/// S gives prompt(const Prompt&), join(S&), cleared(), finish(), fields().
+/// S gives prompt(const Prompt&), join(S&), cleared(), finish(), fields(); with prompts(const Prompt*, n) it gets
+/// the whole prompts of a block at once.
 template <class S>
 class PerPrompt : public StatisticOf<PerPrompt<S>> {
  public:
@@ -93,11 +94,16 @@ class PerPrompt : public StatisticOf<PerPrompt<S>> {
 
   using Statistic::absorb;
   void absorb(const Block& b) override {
+    std::vector<Prompt> whole;
     for (const Piece& p : b.pieces) {
       if (p.begins && p.ends) {
-        inner.prompt({p.count, b.score + p.first * b.n_scores, b.n_scores, b.value + p.first * b.n_values, b.n_values,
-                      b.weight + p.first, b.first + p.first, p.omega, p.unbias, p.cluster_begins, p.cluster_ends});
-      } else if (p.begins) {
+        whole.push_back({p.count, b.score + p.first * b.n_scores, b.n_scores, b.value + p.first * b.n_values,
+                         b.n_values, b.weight + p.first, b.first + p.first, p.omega, p.unbias, p.cluster_begins,
+                         p.cluster_ends});
+        continue;
+      }
+      flush(whole);
+      if (p.begins) {
         tail = Fragment();
         tail.add(b, p);
       } else if (tail.first >= 0) {
@@ -107,6 +113,7 @@ class PerPrompt : public StatisticOf<PerPrompt<S>> {
         head.add(b, p);
       }
     }
+    flush(whole);
   }
   void join(PerPrompt& later) {
     if (later.head.first >= 0) {
@@ -131,6 +138,14 @@ class PerPrompt : public StatisticOf<PerPrompt<S>> {
 
  private:
   Fragment head, tail;
+  void flush(std::vector<Prompt>& whole) {
+    if constexpr (requires(S s) { s.prompts(whole.data(), std::int64_t(1)); }) {
+      inner.prompts(whole.data(), std::int64_t(whole.size()));
+    } else {
+      for (const Prompt& p : whole) inner.prompt(p);
+    }
+    whole.clear();
+  }
   void close() {
     if (!tail.ends) return;
     inner.prompt(tail.view());

@@ -62,6 +62,9 @@ class Statistic {
   virtual void fields(Visitor& visit) = 0;
   virtual Split split() const { return Split::rows; }
   virtual bool needs_rows() const { return false; }
+  virtual bool needs_prompts() const { return true; }
+  /// One state for all leaves instead of a node of the tree for each: for states too large to hold a few of.
+  virtual bool running() const { return false; }
 };
 
 /// Supplies empty() and the downcast of merge(); S gives cleared() and join(S&).

@@ -69,7 +69,7 @@ def _tilt(rows: Rows) -> Iterator[Case]:
         cells = float(rows.n * table.size)
 
         def ours(call: Any = call, scores: Any = scores, table: Any = table, k: int = k) -> tuple[Any, Any, Any]:
-            state = run(call, [_core.Tilt(0, k, 0, N_VALUES, table, False)], kept=scores)[0].finish()
+            state = run(call, [_core.Tilt(0, k, 0, N_VALUES, table, False, True)], kept=scores)[0].finish()
             return state["gain"], state["kl"], state["log_partition"]
 
         yield Case(

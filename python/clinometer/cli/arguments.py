@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any, NoReturn
 
-from . import commands
+from . import commands, sharding
 
 __all__ = ["BadArguments", "expand", "parse"]
 
@@ -104,6 +104,11 @@ def _parser() -> argparse.ArgumentParser:
     _tilting(tilt)
     tilt.add_argument("--betas", nargs="+", type=float, metavar="B", help="instead of --kl")
     tilt.add_argument("--adjust", metavar="NAME", help="column partialled out of the scores inside prompts")
+    tilt.add_argument("--shards", metavar="I/N", help="this machine's share of the rows; with --betas and --state")
+    tilt.add_argument("--state", metavar="FILE", help="where the share's state goes, for merge")
+    merge = add("merge", "The tilt of all shards, from the states of `tilt --shards`, in order.", sharding.merge)
+    merge.add_argument("states", nargs="+", metavar="STATE")
+    _json(merge)
     commands_.add_parser("bench", help="Measure the kernels on this machine.", add_help=False)
     return parser
 

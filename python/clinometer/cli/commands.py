@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from . import sharding
 from .output import emit, written
 
 __all__ = ["bench", "complete_judges", "demo", "inspect", "report", "score", "tilt"]
@@ -20,7 +21,8 @@ DEMO_LAYER = 24
 
 def _check_folders(args: argparse.Namespace) -> None:
     """Refuse a file to write whose folder is not there, before any work."""
-    for option, given in (("-o", getattr(args, "output", None)), ("--json-file", args.json_file)):
+    named = (("-o", "output"), ("--state", "state"), ("--json-file", "json_file"))
+    for option, given in ((option, getattr(args, name, None)) for option, name in named):
         if given is not None and not Path(given).absolute().parent.is_dir():
             raise ValueError(f"{option} is {given!r}, but its folder does not exist")
 
@@ -170,6 +172,7 @@ def tilt(args: argparse.Namespace) -> int:
     values = args.value or None
     if args.betas is not None and args.kl is not None:
         raise ValueError("give --betas or --kl, not both")
+    share = sharding.checked(args)
     dump = _open(args)
     judges = _constitutions(args, dump) or values
     if judges is None:
@@ -177,6 +180,8 @@ def tilt(args: argparse.Namespace) -> int:
     options = _options(args)
     if args.clusters is not None:
         options["clusters"] = args.clusters
+    if share is not None:
+        return sharding.tilt(args, dump, judges, share, options)
     result = tilt_rows(dump, judges, args.betas, values, kl=args.kl, adjust=args.adjust, **options)
     emit(args, result)
     if not args.json:

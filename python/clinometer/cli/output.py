@@ -33,21 +33,21 @@ def written(args: argparse.Namespace, what: str, *, label: str = "wrote ", to_st
 
 
 def tilt_table(t: Any) -> str:
-    """A TiltResult as text, one block per direction and beta."""
+    """A TiltResult or the sums of one as text, one block per direction and beta."""
     lines = [f"{t.n_rows} rows, {t.n_prompts} prompts, policy {visible(t.policy or 'unknown')}"]
+    full = hasattr(t, "kl_horizon")  # merged shards have no scores for the horizon and the tail index
     for k, name in enumerate(t.directions):
-        lines += [
-            "",
-            f"{visible(name)}   ({t.fit_status[k]}; KL horizon {number(t.kl_horizon[k], sign=False, digits=3)} nats)",
-        ]
+        horizon = f"; KL horizon {number(t.kl_horizon[k], sign=False, digits=3)} nats" if full else ""
+        lines += ["", f"{visible(name)}   ({t.fit_status[k]}{horizon})"]
         for b in range(t.betas.shape[1]):
             cells = {
                 "beta": t.betas,
                 "kl": t.kl,
                 "ESS": t.ess,
                 "max ratio": t.max_ratio,
-                "Pareto k": t.pareto_k,
             }
+            if full:
+                cells["Pareto k"] = t.pareto_k
             lines.append("  " + "   ".join(f"{n} {number(a[k, b], sign=False)}" for n, a in cells.items()))
             for j, value in enumerate(t.values):
                 gain = f"{number(t.gain[k, b, j]):>11} +- {number(t.gain_se[k, b, j], sign=False):<11}"

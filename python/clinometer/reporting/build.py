@@ -16,10 +16,9 @@ from ..fit import DirectionFit, EncodingQuality, fit_preference_direction, fit_v
 from ..inputs import PASS_OPTIONS, prepare
 from ..passes import DEFAULT_KL, cross_covariance, moments, score, tilt
 from ..results import TiltResult
-from ..theory import classify
 from .notes import coverage, diagnostics
 from .result import Report
-from .summary import summarise, within_sd, without_flat
+from .summary import classes, summarise, within_sd, without_flat
 
 __all__ = ["report"]
 
@@ -203,7 +202,7 @@ def _net(
 
 def _classes(result: TiltResult, n: int, sd: NDArray[np.float64]) -> NDArray[np.str_]:
     gain, se = without_flat(result.gain[..., :n], result.gain_se[..., :n], sd[:n])
-    return np.stack([classify(gain[:, b], se=se[:, b]) for b in range(gain.shape[1])], axis=1)
+    return np.stack([classes(gain[:, b], se[:, b]) for b in range(gain.shape[1])], axis=1)
 
 
 def _geometry(

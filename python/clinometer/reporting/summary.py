@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from ..inputs import Call
 from ..population import Population
 from ..results import Result
+from ..theory import classify
 
 Floats = NDArray[np.float64]
 
-__all__ = ["DumpSummary", "spread_within", "summarise", "within_sd", "without_flat"]
+__all__ = ["DumpSummary", "classes", "spread_within", "summarise", "within_sd", "without_flat"]
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -86,6 +87,12 @@ def spread_within(column: Floats, p: Population) -> float:
     f, w = f / scale, labelled.row_weight()  # scaled, so that squares neither overflow nor vanish
     centred = f - np.repeat(np.add.reduceat(w * f, starts), p.sizes)
     return scale * float(np.sqrt(labelled.prompt_weight() @ np.add.reduceat(w * centred**2, starts)))
+
+
+def classes(gain: Floats, se: Floats, z: float = 1.96) -> NDArray[np.str_]:
+    """Class of each row of gains; a gain that could not be had is as uncertain as can be, never a number."""
+    unknown = np.isnan(gain)
+    return classify(np.where(unknown, 0.0, gain), se=np.where(unknown, np.inf, se), z=z)
 
 
 def without_flat(gain: Floats, se: Floats, sd: Floats) -> tuple[Floats, Floats]:

@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..results import Result
-from ..theory import classify
 from .safe import visible
-from .summary import without_flat
+from .summary import classes, without_flat
 
 if TYPE_CHECKING:
     from .result import Report
@@ -79,7 +78,7 @@ def choose(report: Report, floor: float | Mapping[str, float] | None = None) -> 
         rank = worst if np.isfinite(worst[cells]).any() else plain.min(axis=-1)
     rank = np.where(cells & ~np.isnan(rank), rank, -np.inf)
     k, b = (int(i) for i in np.unravel_index(int(np.argmax(rank)), rank.shape))
-    kind = str(classify(gain[k, b], se=se[k, b], z=z)[0])
+    kind = str(classes(gain[k, b], se[k, b], z=z)[0])
     return Choice(
         report.constitutions[k], float(report.kl[b]), (k, b), report.values[:n], gain[k, b], lower[k, b],
         gain[k, b] + z * se[k, b], kind, m, bool(report.past_horizon[k, b]),

@@ -56,7 +56,11 @@ def classify(profile: ArrayLike, *, se: ArrayLike | None = None, z: float = 1.96
     Returns
     -------
     array (K,) of str
-        A NaN entry counts as unknown.
+
+    Raises
+    ------
+    ValueError
+        For NaN in the profile.
 
     Examples
     --------
@@ -69,9 +73,12 @@ def classify(profile: ArrayLike, *, se: ArrayLike | None = None, z: float = 1.96
     table = table[None, :] if table.ndim == 1 else table
     if table.ndim != 2 or table.shape[1] == 0:
         raise ValueError(f"profile has shape {np.shape(profile)}; wanted (K, J) with at least one value")
+    if np.isnan(table).any():
+        k, j = (int(i) for i in np.argwhere(np.isnan(table))[0])
+        raise ValueError(f"profile is NaN at direction {k}, value {j}; wanted numbers: leave out what was not measured")
     if not z >= 0.0:
         raise ValueError(f"z is {z!r}; wanted a number >= 0")
-    known = ~np.isnan(table)
+    known = np.ones(table.shape, bool)
     if se is not None:
         errors = np.asarray(se, dtype=np.float64)
         if (errors < 0.0).any():
@@ -79,7 +86,7 @@ def classify(profile: ArrayLike, *, se: ArrayLike | None = None, z: float = 1.96
         errors = np.broadcast_to(errors, table.shape)
         # An entry known without error may be exactly zero; everything else must clear its error.
         known &= (np.abs(table) > z * errors) | (errors == 0.0)
-    sign = np.where(known, np.sign(np.nan_to_num(table)), 0.0)
+    sign = np.where(known, np.sign(table), 0.0)
     up, down = (sign > 0).any(axis=1), (sign < 0).any(axis=1)
     settled, zeros = known.all(axis=1), (sign == 0).any(axis=1)
     names = np.select(

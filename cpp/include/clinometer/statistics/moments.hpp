@@ -1,7 +1,8 @@
 // Mean and covariance, within prompts (or over all rows: the caller makes them one prompt), by fold.
 // Columns beyond d are values, so one pass gives Sigma, Cov(phi, s) and Var(s) (theory 1, A1).
-// State: (folds, width, width) scatter. Rows are centred by the mean of their part of a prompt, so nothing
-// cancels; parts of a straddling prompt are joined by one more row.
+// State: (folds, width, width) scatter, its upper triangle by rows of tiles. Rows are centred by the mean of their
+// part of a prompt, so nothing cancels; parts of a straddling prompt are joined by one more row.
+// With folds the state is a running one: several trees of d x d nodes would not fit.
 #pragma once
 #include <clinometer/fold.hpp>
 #include <clinometer/straddle.hpp>
@@ -17,25 +18,23 @@ class Moments : public StatisticOf<Moments> {
   Moments() = default;
   Moments(std::int64_t d, std::int64_t n_values, std::int64_t n_folds, std::int64_t ddof, bool full)
       : width(d + n_values), d(d), n_folds(n_folds), ddof(ddof), full(full), ld((width + 15) / 16 * 16) {
-    scatter.assign(std::size_t(n_folds * (full ? ld * ld : ld)), 0);
+    scatter.assign(std::size_t(n_folds * size()), 0);
     mean.assign(std::size_t(width), 0);
     mass.assign(std::size_t(n_folds), 0);
   }
   Moments cleared() const { return {d, width - d, n_folds, ddof, full}; }
   Split split() const override { return Split::state; }
   bool needs_rows() const override { return true; }
+  /// A tree of leaves holds a state a level: too much for several folds or wide rows.
+  bool running() const override { return n_folds > 1 || ld > kWide; }
 
   using Statistic::absorb;
   void absorb(Panel& panel, Team& team) override {
     const std::int64_t P = std::int64_t(panel.pieces.size());
     std::vector<double> means(std::size_t(P * ld), 0), parts(std::size_t(P), 0);
     panel.reserve(panel.n + P);
-    team.parallel(P, [&](std::int64_t i) { piece_mean(panel, panel.pieces[i], &parts[i], &means[i * ld]); });
     // rows sorted by fold, so that each fold's Gram reads one run of them
     std::vector<std::int64_t> start(std::size_t(P), 0), border(std::size_t(n_folds) + 1, 0);
-    std::vector<std::pair<double, std::vector<double>>> joins;
-    std::vector<std::int64_t> join_fold;
-    for (std::int64_t i = 0; i < P; ++i) collect(panel.pieces[i], parts[i], &means[i * ld], joins, join_fold);
     std::int64_t row = 0;
     for (std::int64_t f = 0; f < n_folds; ++f) {
       border[f] = row;
@@ -44,23 +43,18 @@ class Moments : public StatisticOf<Moments> {
           start[i] = row;
           row += panel.pieces[i].count;
         }
-      for (std::size_t j = 0; j < joins.size(); ++j)
-        if (join_fold[j] == f) panel.put(joins[j].second.data(), std::sqrt(joins[j].first), row++);
     }
     border[n_folds] = row;
-    team.parallel(P, [&](std::int64_t i) {
-      const Piece& p = panel.pieces[i];
-      for (std::int64_t r = 0; r < p.count; ++r)
-        panel.centre(p.first + r, &means[i * ld], std::sqrt(scale(p) * panel.weight[p.first + r]), start[i] + r);
-    });
-    add_tiles(panel, team, border);
+    team.parallel(P, [&](std::int64_t i) { parts[i] = centre(panel, panel.pieces[i], start[i], &means[i * ld]); });
+    for (std::int64_t f = 0; f < n_folds; ++f) add_tiles(panel, team, f, border[f], border[f + 1]);
+    for (std::int64_t i = 0; i < P; ++i) collect(panel, team, panel.pieces[i], parts[i], &means[i * ld]);
   }
 
   void join(Moments& later) {
     ends.join(later.ends, [this](double s, const std::vector<double>& x, std::int64_t f) {
       for (std::int64_t a = 0; a < width; ++a) {
         if (!full) scatter[f * ld + a] += s * x[a] * x[a];
-        for (std::int64_t b = 0; full && b < width; ++b) scatter[(f * ld + a) * ld + b] += s * x[a] * x[b];
+        for (std::int64_t b = a; full && b < width; ++b) scatter[at(f, a, b)] += s * x[a] * x[b];
       }
     });
     const double a = total, b = later.total;
@@ -71,14 +65,14 @@ class Moments : public StatisticOf<Moments> {
   }
 
   Results finish() const override {
-    Result s{"scatter", {n_folds, width, full ? width : 1}, {}};
-    s.data.reserve(std::size_t(n_folds * width * (full ? width : 1)));
+    const std::int64_t w = full ? width : 1;
+    Result s{"scatter", {n_folds, width, w}, std::vector<double>(std::size_t(n_folds * width * w))};
     for (std::int64_t f = 0; f < n_folds; ++f)
       for (std::int64_t a = 0; a < width; ++a) {
-        if (!full) s.data.push_back(scatter[f * ld + a]);
-        // tiles fill the upper triangle and the diagonal blocks
-        for (std::int64_t b = 0; full && b < width; ++b)
-          s.data.push_back(scatter[(f * ld + std::min(a, b)) * ld + std::max(a, b)]);
+        if (!full) s.data[f * width + a] = scatter[f * ld + a];
+        double* const square = s.data.data() + f * width * w;
+        const double* const row = scatter.data() + at(f, a, 0);
+        for (std::int64_t b = a; full && b < width; ++b) square[a * w + b] = square[b * w + a] = row[b];
       }
     return {s, {"mean", {width}, mean}, {"mass", {n_folds}, mass}};
   }
@@ -98,6 +92,7 @@ class Moments : public StatisticOf<Moments> {
   }
 
  private:
+  static constexpr std::int64_t kWide = 2048;
   std::int64_t width = 0, d = 0, n_folds = 1, ddof = 0;
   bool full = true;
   std::int64_t ld = 0;
@@ -105,17 +100,39 @@ class Moments : public StatisticOf<Moments> {
   double total = 0;
   OpenEnds ends;
 
-  double scale(const Piece& p) const { return p.omega * (ddof ? p.unbias : 1); }
-
-  void piece_mean(const Panel& panel, const Piece& p, double* part, double* out) const {
-    std::vector<double> w(panel.weight + p.first, panel.weight + p.first + p.count);
-    for (double x : w) *part += x;
-    for (double& x : w) x = *part > 0 ? x / *part : 1.0 / double(p.count);
-    panel.mean(p.first, p.count, w.data(), out);
+  /// Columns of a tile.
+  std::int64_t step() const { return full ? std::max<std::int64_t>(96, (ld / 16 + 95) / 96 * 96) : ld; }
+  /// Where the row of tiles that begins at column a would have its column 0 of row 0; each is ld - a wide.
+  std::int64_t origin(std::int64_t a) const {
+    const std::int64_t before = a / step();
+    return before * step() * ld - step() * step() * before * (before - 1) / 2 - a * (ld - a) - a;
+  }
+  std::int64_t at(std::int64_t f, std::int64_t a, std::int64_t b) const {
+    const std::int64_t tile = a / step() * step();
+    return f * size() + origin(tile) + a * (ld - tile) + b;
+  }
+  /// Entries of one fold.
+  std::int64_t size() const {
+    if (!full) return ld;
+    const std::int64_t last = (ld - 1) / step() * step();
+    return origin(last) + ld * (ld - last) + last;
   }
 
-  void collect(const Piece& p, double part, const double* m, std::vector<std::pair<double, std::vector<double>>>& joins,
-               std::vector<std::int64_t>& join_fold) {
+  double scale(const Piece& p) const { return p.omega * (ddof ? p.unbias : 1); }
+
+  /// The piece's rows into the work tile, weighted and centred; returns its base weight, and its mean in `mean`.
+  double centre(Panel& panel, const Piece& p, std::int64_t to, double* mean) const {
+    const double* const weight = panel.weight + p.first;
+    std::vector<double> w(weight, weight + p.count), factor(w);
+    double part = 0;
+    for (double x : w) part += x;
+    for (double& x : w) x = part > 0 ? x / part : 1.0 / double(p.count);
+    for (double& x : factor) x = std::sqrt(scale(p) * x);
+    panel.centre(p, w.data(), factor.data(), to, mean);
+    return part;
+  }
+
+  void collect(Panel& panel, Team& team, const Piece& p, double part, const double* m) {
     if (p.begins && scale(p) != 0) mass[p.fold] += p.omega;
     const double before = total;
     total += p.omega * part;
@@ -127,26 +144,25 @@ class Moments : public StatisticOf<Moments> {
     s.ends = p.ends;
     s.fold = p.fold;
     s.mean.assign(m, m + width);
+    // the rows are done: a join takes the place of the first of them
     ends.part(std::move(s), p.begins, [&](double factor, const std::vector<double>& x, std::int64_t f) {
-      joins.emplace_back(factor, x);
-      join_fold.push_back(f);
+      panel.put(x.data(), std::sqrt(factor), 0);
+      add_tiles(panel, team, f, 0, 1);
     });
   }
 
-  void add_tiles(Panel& panel, Team& team, const std::vector<std::int64_t>& border) {
-    const std::int64_t step = full ? std::max<std::int64_t>(64, (ld / 12 + 15) / 16 * 16) : ld;
-    std::vector<std::array<std::int64_t, 3>> tiles;
-    for (std::int64_t f = 0; f < n_folds; ++f)
-      for (std::int64_t a = 0; full && border[f] < border[f + 1] && a < ld; a += step)
-        for (std::int64_t b = a; b < ld; b += step) tiles.push_back({f, a, b});
+  /// One fold's sums, tile by tile over the threads.
+  void add_tiles(Panel& panel, Team& team, std::int64_t f, std::int64_t from, std::int64_t to) {
+    if (from == to) return;
+    if (!full) return panel.squares(from, to, &scatter[f * ld]);
+    std::vector<std::array<std::int64_t, 2>> tiles;
+    for (std::int64_t a = 0; a < ld; a += step())
+      for (std::int64_t b = a; b < ld; b += step()) tiles.push_back({a, b});
     team.parallel(std::int64_t(tiles.size()), [&](std::int64_t i) {
-      const auto [f, a, b] = tiles[i];
-      panel.gram(border[f], border[f + 1], a, std::min(a + step, ld), b, std::min(b + step, ld),
-                 scatter.data() + f * ld * ld, ld);
+      const auto [a, b] = tiles[i];
+      panel.gram(from, to, a, std::min(a + step(), ld), b, std::min(b + step(), ld),
+                 scatter.data() + f * size() + origin(a), ld - a);
     });
-    if (full) return;
-    // the diagonal alone: 16-wide tiles on the diagonal of a scratch square would waste 15/16
-    for (std::int64_t f = 0; f < n_folds; ++f) panel.gram(border[f], border[f + 1], 0, 0, 0, ld, &scatter[f * ld], 0);
   }
 };
 

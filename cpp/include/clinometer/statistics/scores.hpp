@@ -11,6 +11,7 @@ class Scores : public StatisticOf<Scores> {
   Scores(std::int64_t score_at, std::int64_t n_scores, void* out, bool single, bool canonical)
       : score_at(score_at), n_scores(n_scores), out(out), single(single), canonical(canonical) {}
   Scores cleared() const { return *this; }
+  bool needs_prompts() const override { return false; }
 
   using Statistic::absorb;
   void absorb(const Block& b) override {

@@ -2,6 +2,8 @@
 // scores, B betas and J values at once. State: clustered gains per (k, b), prompt means of KL, reverse
 // KL, chi2, ESS, log-partitions and win rates, and the cumulants k2..k4 of the first-order part per k.
 // beta = 0 means the argmax limit, beta = inf the base policy.
+// Two ways lead into the state. `prompt` takes any prompt, in f64. `prompts` takes the usual ones of a block
+// together in f32 lanes, and hands what f32 cannot hold back to the first.
 #pragma once
 #include <clinometer/statistics/cross_covariance.hpp>
 
@@ -10,11 +12,12 @@ namespace clinometer {
 class Tilt {
  public:
   Tilt() = default;
-  /// betas (K, B), each > 0, 0 or inf. share_of_n: ESS as 1/(n sum p^2), for base="reweight".
+  /// betas (K, B), each > 0, 0 or inf. share_of_n: ESS as 1/(n sum p^2), for base="reweight". single: f32 lanes.
   Tilt(std::int64_t score_at, std::int64_t n_scores, std::int64_t value_at, std::int64_t n_values,
-       std::vector<double> betas, bool share_of_n);
-  Tilt cleared() const { return {score_at, n_scores, value_at, n_values, betas, share_of_n}; }
+       std::vector<double> betas, bool share_of_n, bool single);
+  Tilt cleared() const { return {score_at, n_scores, value_at, n_values, betas, share_of_n, single}; }
   void prompt(const Prompt& p);
+  void prompts(const Prompt* p, std::int64_t n);
   void join(Tilt& later);
   Results finish() const;
   void fields(Visitor& visit);
@@ -22,16 +25,27 @@ class Tilt {
  private:
   std::int64_t score_at = 0, n_scores = 0, value_at = 0, n_values = 0, n_betas = 0;
   std::vector<double> betas;
-  bool share_of_n = false;
-  Clustered gains, win, baseline, cumulants;  // (K B, J), (K B, J), (1, J), (3 K, J)
-  CrossCovariance unbiased;                   // ddof 1
-  double mass = 0, prompts = 0;
-  std::vector<double> kl, reverse_kl, chi2, ess, log_partition, log_partition_centred;  // (K B,) omega-weighted sums
-  std::vector<double> ess_min, max_ratio;
+  bool share_of_n = false, single = false;
+  Clustered gains, baseline;  // (K B, J), (1, J)
+  CrossCovariance unbiased;   // ddof 1
+  double mass = 0, n_prompts = 0;
+  std::vector<double> win, cumulants;  // (K B, J), (3 K, J) sums weighted as the gains
+  std::vector<double> mean;            // (K,) omega-weighted sums of prompt means
+  std::vector<double> kl, reverse_kl, chi2, ess, log_partition_centred;  // (K B,) omega-weighted sums
+  std::vector<double> ess_min, max_log_ratio;
 
-  struct Work;
-  void view(const Prompt& p, const Labelled& l, Work& work);
+  /// Per-prompt results before they are added: gains and win rates by (tilt, value), weights by value.
+  struct Work {
+    std::vector<double> gain, win, base, k234, o;
+    std::vector<double> c, t, f, unbiased_o;
+  };
+  struct Batch;
+  void view(const Prompt& p, const Labelled& l, const std::vector<std::int64_t>& cells, Work& work);
   void moments(const Labelled& l, Work& work) const;
+  void left_out(const Prompt& p, const std::vector<std::int64_t>& cells);
+  void absorb(Batch& batch);
+  void add_batch(const Batch& batch);
+  void add_cumulants(const Batch& batch);
 };
 
 }  // namespace clinometer

@@ -1,0 +1,127 @@
+// One register-blocked product serves scores, weighted sums and Gram matrices: F factors by V vectors of
+// sums, both operands contiguous in the panels of a tile (table.hpp).
+#pragma once
+#include "kernels/simd.hpp"
+#include "kernels/table.hpp"
+
+namespace clinometer::kernels::CLINOMETER_ISA_NAMESPACE {
+namespace {
+
+/// sum[f][v] += sum_s a[s * step + f * apart] * b[v][16 s ...]: `Apart` is 16 along a row, 1 across a panel.
+template <class L, int F, int V, int Apart>
+CLINOMETER_INLINE void product(const L* a, std::int64_t step, const L* const (&b)[V], std::int64_t steps,
+                               Vec<L> (&sum)[F][V]) {
+  for (std::int64_t s = 0; s < steps; ++s) {
+    Vec<L> right[V];
+    CLINOMETER_UNROLL for (int v = 0; v < V; ++v) right[v] = loadu<L>(b[v] + s * kPad);
+    CLINOMETER_UNROLL for (int f = 0; f < F; ++f) {
+      const Vec<L> left = broadcast(a[s * step + f * Apart]);
+      CLINOMETER_UNROLL for (int v = 0; v < V; ++v) sum[f][v] += left * right[v];
+    }
+  }
+}
+
+template <class L>
+constexpr int kVectorsPerPanel = static_cast<int>(kPad) / kLanes<L>;
+
+/// F rows by V vectors of directions over a tile's columns.
+template <class L, int F, int V>
+CLINOMETER_INLINE void project_block(const L* tile, std::int64_t tile_rows, std::int64_t width, const L* packed,
+                                     std::int64_t ld, std::int64_t vector, double* scores, std::int64_t lds) {
+  Vec<L> sum[F][V] = {};
+  const L* b[V];
+  CLINOMETER_UNROLL for (int v = 0; v < V; ++v) {
+    const std::int64_t at = vector + v;
+    b[v] = packed + at / kVectorsPerPanel<L> * kPad * ld + at % kVectorsPerPanel<L> * kLanes<L>;
+  }
+  for (std::int64_t c = 0; c < width; c += kPad, tile += kPad * tile_rows) {
+    product<L, F, V, kPad>(tile, 1, b, kPad, sum);
+    CLINOMETER_UNROLL for (int v = 0; v < V; ++v) b[v] += kPad * kPad;
+  }
+  CLINOMETER_UNROLL for (int f = 0; f < F; ++f) CLINOMETER_UNROLL for (int v = 0; v < V; ++v)
+      add_to(scores + f * lds + (vector + v) * kLanes<L>, sum[f][v]);
+}
+
+template <class L, int F, int V>
+void project_strip(const L* tile, std::int64_t n, std::int64_t tile_rows, std::int64_t width, const L* packed,
+                   std::int64_t ld, std::int64_t vector, double* scores, std::int64_t lds) {
+  std::int64_t i = 0;
+  for (; i + F <= n; i += F)
+    project_block<L, F, V>(tile + i * kPad, tile_rows, width, packed, ld, vector, scores + i * lds, lds);
+  for (; i + F / 3 <= n; i += F / 3)
+    project_block<L, F / 3, V>(tile + i * kPad, tile_rows, width, packed, ld, vector, scores + i * lds, lds);
+  for (; i < n; ++i)
+    project_block<L, 1, V>(tile + i * kPad, tile_rows, width, packed, ld, vector, scores + i * lds, lds);
+}
+
+template <class L>
+void project(const L* tile, std::int64_t n, std::int64_t tile_rows, std::int64_t width, const L* packed,
+             std::int64_t ld, std::int64_t n_directions, double* scores, std::int64_t lds) {
+  constexpr int F = kRegisters >= 32 ? 12 : 6;
+  const std::int64_t vectors = n_directions / kLanes<L>;
+  std::int64_t v = 0;
+  for (; v + 2 <= vectors; v += 2) project_strip<L, F, 2>(tile, n, tile_rows, width, packed, ld, v, scores, lds);
+  for (; v < vectors; ++v) project_strip<L, F, 1>(tile, n, tile_rows, width, packed, ld, v, scores, lds);
+}
+
+/// How many factors and vectors a product across panels takes: 24 or 12 sums, and operands.
+constexpr int kFactors = kRegisters >= 32 ? 8 : 4;
+constexpr int kVectors = 3;
+
+/// F factors by V vectors of a tile's columns over its rows: rows are the summation.
+template <class L, int F, int V>
+CLINOMETER_INLINE void across_block(const L* left, std::int64_t step, const L* tile, std::int64_t n,
+                                    std::int64_t tile_rows, std::int64_t vector, double* out, std::int64_t ldo) {
+  Vec<L> sum[F][V] = {};
+  const L* b[V];
+  CLINOMETER_UNROLL for (int v = 0; v < V; ++v) {
+    const std::int64_t at = vector + v;
+    b[v] = tile + at / kVectorsPerPanel<L> * kPad * tile_rows + at % kVectorsPerPanel<L> * kLanes<L>;
+  }
+  product<L, F, V, 1>(left, step, b, n, sum);
+  CLINOMETER_UNROLL for (int f = 0; f < F; ++f) CLINOMETER_UNROLL for (int v = 0; v < V; ++v)
+      add_to(out + f * ldo + (vector + v) * kLanes<L>, sum[f][v]);
+}
+
+/// All vectors [from, to) for F factors.
+template <class L, int F>
+void across_strip(const L* left, std::int64_t step, const L* tile, std::int64_t n, std::int64_t tile_rows,
+                  std::int64_t from, std::int64_t to, double* out, std::int64_t ldo) {
+  std::int64_t v = from;
+  for (; v + kVectors <= to; v += kVectors) across_block<L, F, kVectors>(left, step, tile, n, tile_rows, v, out, ldo);
+  for (; v + 2 <= to; v += 2) across_block<L, F, 2>(left, step, tile, n, tile_rows, v, out, ldo);
+  for (; v < to; ++v) across_block<L, F, 1>(left, step, tile, n, tile_rows, v, out, ldo);
+}
+
+template <class L>
+void accumulate(const L* tile, std::int64_t n, std::int64_t tile_rows, std::int64_t width, const L* weights,
+                std::int64_t n_weights, std::int64_t ldw, double* out, std::int64_t ldo) {
+  // columns outside: a few panels stay near while all weights pass over them
+  constexpr std::int64_t kStep = 2 * kVectors;
+  const std::int64_t vectors = width / kLanes<L>;
+  for (std::int64_t v = 0; v < vectors; v += kStep) {
+    const std::int64_t to = v + kStep < vectors ? v + kStep : vectors;
+    std::int64_t m = 0;
+    for (; m + kFactors <= n_weights; m += kFactors)
+      across_strip<L, kFactors>(weights + m, ldw, tile, n, tile_rows, v, to, out + m * ldo, ldo);
+    for (; m < n_weights; m += 4) across_strip<L, 4>(weights + m, ldw, tile, n, tile_rows, v, to, out + m * ldo, ldo);
+  }
+}
+
+template <class L>
+void gram(const L* tile, std::int64_t n, std::int64_t tile_rows, std::int64_t a0, std::int64_t a1, std::int64_t b0,
+          std::int64_t b1, double* out, std::int64_t ldo) {
+  constexpr std::int64_t kStep = 2 * kVectors;
+  const std::int64_t last = b1 / kLanes<L>;
+  for (std::int64_t v = b0 / kLanes<L>; v < last; v += kStep) {
+    const std::int64_t to = v + kStep < last ? v + kStep : last;
+    for (std::int64_t a = a0; a < a1 && a < to * kLanes<L>; a += kFactors) {
+      const std::int64_t diagonal = a / kLanes<L>, from = v > diagonal ? v : diagonal;  // nothing below the diagonal
+      across_strip<L, kFactors>(tile + a / kPad * kPad * tile_rows + a % kPad, kPad, tile, n, tile_rows, from, to,
+                                out + a * ldo, ldo);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace clinometer::kernels::CLINOMETER_ISA_NAMESPACE
