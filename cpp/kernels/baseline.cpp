@@ -163,6 +163,10 @@ void tilt(const double* x, const double* w, const double* f, const std::int64_t*
   }
 }
 
+void exponentials(const double* x, double* out, std::int64_t n) {
+  for (std::int64_t i = 0; i < n; ++i) out[i] = std::exp(x[i]);
+}
+
 template <class L>
 constexpr LaneTable<L> lane_table() {
   return {{decode<Dtype::f32, L>, decode<Dtype::f16, L>, decode<Dtype::bf16, L>, decode<Dtype::f64, L>},
@@ -176,6 +180,6 @@ constexpr LaneTable<L> lane_table() {
 }  // namespace
 
 extern const Table table;
-const Table table = {"baseline", lane_table<float>(), lane_table<double>(), tilt, nullptr, nullptr, nullptr};
+const Table table = {"baseline", lane_table<float>(), lane_table<double>(), tilt, exponentials, nullptr, nullptr, nullptr};
 
 }  // namespace clinometer::kernels::isa_baseline

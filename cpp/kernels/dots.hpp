@@ -20,14 +20,25 @@ struct DotOperands {
 template <Dtype T, class L, int R, int C>
 CLINOMETER_INLINE void dot_step(const void* const* rows, std::int64_t c, const L* shift, const L* directions,
                                 std::int64_t ld, Vec<L> (&sum)[R][C], Watch<L>& watch) {
-  Vec<L> x[R];
-  CLINOMETER_UNROLL for (int r = 0; r < R; ++r) {
-    x[r] = Load<T>::template moved<L>(static_cast<const char*>(rows[r]) + c * Load<T>::bytes, shift);
-    watch.see(x[r]);
-  }
-  CLINOMETER_UNROLL for (int k = 0; k < C; ++k) {
-    const Vec<L> u = loadu<L>(directions + k * ld);
-    CLINOMETER_UNROLL for (int r = 0; r < R; ++r) sum[r][k] += x[r] * u;
+  // whichever side is the smaller stays in registers: one or two directions, else the rows
+  if constexpr (C == 1 || (C == 2 && kRegisters < 32)) {
+    Vec<L> u[C];
+    CLINOMETER_UNROLL for (int k = 0; k < C; ++k) u[k] = loadu<L>(directions + k * ld);
+    CLINOMETER_UNROLL for (int r = 0; r < R; ++r) {
+      const Vec<L> x = Load<T>::template moved<L>(static_cast<const char*>(rows[r]) + c * Load<T>::bytes, shift);
+      watch.see(x);
+      CLINOMETER_UNROLL for (int k = 0; k < C; ++k) sum[r][k] += x * u[k];
+    }
+  } else {
+    Vec<L> x[R];
+    CLINOMETER_UNROLL for (int r = 0; r < R; ++r) {
+      x[r] = Load<T>::template moved<L>(static_cast<const char*>(rows[r]) + c * Load<T>::bytes, shift);
+      watch.see(x[r]);
+    }
+    CLINOMETER_UNROLL for (int k = 0; k < C; ++k) {
+      const Vec<L> u = loadu<L>(directions + k * ld);
+      CLINOMETER_UNROLL for (int r = 0; r < R; ++r) sum[r][k] += x[r] * u;
+    }
   }
 }
 
@@ -79,15 +90,11 @@ double dots(const void* const* rows, std::int64_t n, std::int64_t d, const L* sh
     case 4:
       dot_rows<T, L, kMany ? 4 : 3, 4>(rows, n, o, watch);
       break;
-    default:
-      if constexpr (kMany) {
-        dot_rows<T, L, 3, 8>(rows, n, o, watch);
-      } else {  // sixteen registers hold 3 x 4 sums: the rows are decoded twice
-        dot_rows<T, L, 3, 4>(rows, n, o, watch);
-        o.directions += 4 * ld;
-        o.scores += 4;
-        dot_rows<T, L, 3, 4>(rows, n, o, watch);
-      }
+    default:  // twice four: decoding rows again, now near, costs less than eight directions out of reach
+      dot_rows<T, L, kMany ? 4 : 3, 4>(rows, n, o, watch);
+      o.directions += 4 * ld;
+      o.scores += 4;
+      dot_rows<T, L, kMany ? 4 : 3, 4>(rows, n, o, watch);
   }
   return watch.result();
 }

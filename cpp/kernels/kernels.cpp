@@ -31,6 +31,7 @@ const Table table = {CLINOMETER_TEXT(CLINOMETER_LEVEL),
                      lane_table<float>(),
                      lane_table<double>(),
                      tilt,
+                     exponentials,
                      tilt_batch,
                      cumulant_batch,
                      mid_ranks};

@@ -62,7 +62,7 @@ CLINOMETER_INLINE auto widen_halves(const void* from, Vec<float, 2>*) {
   return (Vec<float, 2>)vget_low_f32(vcvt_f32_f16(vreinterpret_f16_u32(pair)));
 }
 CLINOMETER_INLINE auto widen_halves(const void* from, Vec<float, 4>*) {
-  return (Vec<float, 4>)vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(static_cast<const std::uint16_t*>(from))));
+  return (Vec<float, 4>)vcvt_f32_f16(vcreate_f16(raw<std::uint64_t>(from)));
 }
 #endif
 

@@ -94,7 +94,9 @@ struct Table {
   /// expm1(l) - l by its series sum_{m>=2} l^m / m!.
   void (*tilt)(const double* x, const double* w, const double* f, const std::int64_t* small, std::int64_t n,
                std::int64_t n_tilts, std::int64_t n_columns, TiltSums out);
-  /// The same in f32 lanes over many prompts; null at baseline, where everything goes through `tilt`.
+  /// out = exp(x) to about 1 ulp; the two may be the same array.
+  void (*exponentials)(const double* x, double* out, std::int64_t n);
+  /// The sums of `tilt` in f32 lanes over many prompts; null at baseline, where everything goes through `tilt`.
   void (*tilt_batch)(const TiltBatch&);
   void (*cumulant_batch)(const TiltBatch&);
   /// out[i * stride]: mid-rank of f_i under w, less 1/2; n^2 steps. Null at baseline too.

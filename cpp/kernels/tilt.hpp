@@ -91,5 +91,16 @@ void tilt(const double* x, const double* w, const double* f, const std::int64_t*
   }
 }
 
+/// out = exp(x), entry by entry.
+void exponentials(const double* x, double* out, std::int64_t n) {
+  std::int64_t i = 0;
+  for (; i + kPace <= n; i += kPace) storeu<double>(out + i, exponential(loadu<double>(x + i)));
+  if (i == n) return;
+  double rest[kPace] = {};
+  for (std::int64_t j = i; j < n; ++j) rest[j - i] = x[j];
+  storeu<double>(rest, exponential(loadu<double>(rest)));
+  for (std::int64_t j = i; j < n; ++j) out[j] = rest[j - i];
+}
+
 }  // namespace
 }  // namespace clinometer::kernels::CLINOMETER_ISA_NAMESPACE

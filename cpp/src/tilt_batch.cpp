@@ -14,6 +14,9 @@ constexpr double kLargestScore = 1e8, kSmallestScore = 1e-8, kLargestValue = 1e1
 constexpr std::int64_t kFewScores = 8;  // below: lanes run over directions and betas together
 constexpr std::size_t kShort = 64;      // rows up to which ranks are counted and not sorted
 constexpr std::int64_t kMostRows = std::int64_t(1) << 16;
+// prompts that begin in one such run of canonical rows make a batch: no bit depends on how rows come in blocks
+constexpr std::int64_t kBatchRows = 1024;
+constexpr std::size_t kSpares = 2;
 
 /// Weighted means of `width` columns, columns innermost.
 void means(const double* x, std::int64_t stride, const double* w, std::int64_t n, std::int64_t width, double* mean) {
@@ -45,7 +48,10 @@ bool within(double largest, double low, double high) { return largest == 0 || (l
 /// Arrays of a batch (kernels/table.hpp), filled prompt by prompt.
 struct Tilt::Batch {
   std::int64_t K = 0, J = 0, B = 0, Kp = 0;  // Kp: K padded to 16
-  std::vector<Prompt> kept;
+  std::int64_t run = -1;                     // which run of canonical rows
+  std::vector<Prompt> kept;                  // of which only what is no pointer outlives a block: view()
+  std::vector<double> raw;                   // scores, values and weights of each prompt, for lanes that are given back
+  std::vector<std::size_t> at;
   std::vector<std::int64_t> offsets{0};
   std::vector<float> omega, unbias, weight, columns, score, top, reach;
   std::vector<double> mean, baseline;  // (P, K), (P, J)
@@ -57,7 +63,10 @@ struct Tilt::Batch {
 
   void begin(std::int64_t n_scores, std::int64_t n_values, std::int64_t n_betas) {
     K = n_scores, J = n_values, B = n_betas, Kp = (K + 15) / 16 * 16;
+    run = -1;
     kept.clear();
+    raw.clear();
+    at.clear();
     offsets.assign(1, 0);
     for (auto* v : {&omega, &unbias, &weight, &columns, &score, &top, &reach}) v->clear();
     mean.clear();
@@ -71,6 +80,13 @@ struct Tilt::Batch {
     return lane % Kp < K ? lane % Kp * B + lane / Kp : -1;
   }
   std::int64_t prompts() const { return std::int64_t(kept.size()); }
+  Prompt view(std::int64_t p) const {
+    Prompt one = kept[p];
+    one.score = raw.data() + at[p];
+    one.value = one.score + one.n * one.n_scores;
+    one.weight = one.value + one.n * one.n_values;
+    return one;
+  }
 
   /// Takes a prompt in, or leaves it for f64.
   bool take(const Prompt& p, std::int64_t score_at, std::int64_t value_at) {
@@ -111,6 +127,10 @@ struct Tilt::Batch {
            const std::vector<double>& reach_k, const double* f, const std::vector<double>& fm) {
     const std::size_t rows = std::size_t(offsets.back()), n = std::size_t(p.n), P = kept.size();
     kept.push_back(p);
+    at.push_back(raw.size());
+    raw.insert(raw.end(), p.score, p.score + p.n * p.n_scores);
+    raw.insert(raw.end(), p.value, p.value + p.n * p.n_values);
+    raw.insert(raw.end(), p.weight, p.weight + p.n);
     offsets.push_back(std::int64_t(rows + n));
     omega.push_back(float(p.omega));
     unbias.push_back(float(p.unbias));
@@ -164,12 +184,36 @@ void Tilt::prompts(const Prompt* p, std::int64_t n) {
   const bool lanes = single && !share_of_n && kernels::active().tilt_batch && n_values <= kernels::kBatchValues;
   // the first prompt sets what errors are measured from
   for (; i < n && (!lanes || !gains.settled() || !unbiased.covariance.settled() || n_prompts == 0); ++i) prompt(p[i]);
-  if (i == n) return;
-  thread_local Batch batch;
-  batch.begin(n_scores, n_values, n_betas);
-  for (; i < n; ++i)
-    if (!batch.take(p[i], score_at, value_at)) prompt(p[i]);
-  if (batch.prompts()) absorb(batch);
+  for (; i < n; ++i) {
+    const std::int64_t run = p[i].first / kBatchRows;
+    if (batch && batch->run != run) flush();
+    if (!batch) {
+      batch = spare();
+      batch->begin(n_scores, n_values, n_betas);
+      batch->run = run;
+    }
+    if (!batch->take(p[i], score_at, value_at)) prompt(p[i]);
+  }
+}
+
+void Tilt::flush() {
+  if (!batch) return;
+  const std::shared_ptr<Batch> full = std::move(batch);
+  batch.reset();
+  if (full->prompts()) absorb(*full);
+  if (spares().size() < kSpares) spares().push_back(full);
+}
+
+/// Batches that have grown to their size, one thread's.
+std::vector<std::shared_ptr<Tilt::Batch>>& Tilt::spares() {
+  thread_local std::vector<std::shared_ptr<Batch>> some;
+  return some;
+}
+std::shared_ptr<Tilt::Batch> Tilt::spare() {
+  if (spares().empty()) return std::make_shared<Batch>();
+  std::shared_ptr<Batch> one = std::move(spares().back());
+  spares().pop_back();
+  return one;
 }
 
 void Tilt::absorb(Batch& b) {
@@ -206,7 +250,7 @@ void Tilt::absorb(Batch& b) {
     std::vector<std::int64_t> cells;
     for (std::int64_t lane = 0; lane < M; ++lane)
       if (b.left[p * M + lane] && b.cell(lane) >= 0) cells.push_back(b.cell(lane));
-    if (!cells.empty()) left_out(b.kept[p], cells);
+    if (!cells.empty()) left_out(b.view(p), cells);
   }
   if (J == 0) return;
   b.pilot.assign(std::size_t(J * Kp), 0.0f);

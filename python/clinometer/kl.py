@@ -108,26 +108,26 @@ def horizon(call: Call, kept: Floats) -> Floats:
         return np.full(K, np.nan if p.base == "logprob" else 0.0)
     omega = p.prompt_weight()
     cap = float(np.log(np.median(p.sizes[many])) / 2 * omega[many].sum())
-    out = np.zeros(K)
-    for k in np.flatnonzero(variance > 0):
-        one = kept[:, k : k + 1]
-        lam = np.sqrt(2 * cap / variance[k]) * np.geomspace(0.03, 2.0, HORIZON_LEVELS)
-        ratios = log_ratios(call, one, (1 / lam)[None])
-        levels = kl_at(call, one, (1 / lam)[None])[0]
-        for level, log_ratio in zip(levels, ratios, strict=True):
-            bias, se = jackknife(p.row_weight(), log_ratio, kept[:, k], p.offsets, omega)
-            if not abs(bias) <= se or level > cap:
-                break
-            out[k] = level
-        else:
-            out[k] = min(cap, out[k])
-    return out
+    out, open_ = np.zeros(K), np.flatnonzero(variance > 0)
+    # level by level, directions leave at their first failure: mostly the first levels settle it
+    for step in np.geomspace(0.03, 2.0, HORIZON_LEVELS):
+        if not len(open_):
+            break
+        lam = np.sqrt(2 * cap / variance[open_]) * step
+        ratios = log_ratios(call, np.ascontiguousarray(kept[:, open_]), (1 / lam)[:, None])
+        holds = np.zeros(len(open_), bool)
+        for i, k in enumerate(open_):
+            bias, se, level = jackknife(p.row_weight(), ratios[i], kept[:, k], p.offsets, omega)
+            holds[i] = abs(bias) <= se and level <= cap
+            out[k] = level if holds[i] else out[k]
+        open_ = open_[holds]
+    return np.minimum(out, cap)
 
 
 def jackknife(
     weight: Floats, log_ratio: Floats, t: Floats, offsets: NDArray[np.int64], omega: Floats
-) -> tuple[float, float]:
-    """Delete-one bias of the mean gain of t itself, and the gain's error clustered by prompt."""
+) -> tuple[float, float, float]:
+    """Delete-one bias of the mean gain of t itself, the gain's error clustered by prompt, and the KL."""
     sizes = np.diff(offsets)
     prob = weight * np.exp(log_ratio)
     t = t - np.repeat(_per_prompt(weight * t, offsets), sizes)
@@ -139,7 +139,8 @@ def jackknife(
     groups = len(omega)
     se = float(np.sqrt(groups / max(groups - 1, 1) * np.sum(omega**2 * (gain - mean) ** 2)))
     many = sizes > 1
-    return float(omega[many] @ bias[many]), se if groups > 1 else np.nan
+    kl = float(omega @ _per_prompt(prob * np.where(prob > 0, log_ratio, 0.0), offsets))
+    return float(omega[many] @ bias[many]), se if groups > 1 else np.nan, kl
 
 
 def pareto_k(log_weight: Floats) -> float:

@@ -95,7 +95,8 @@ def moments(dump: Any, *, within: bool = True, ddof: int = 0, covariance: bool =
     -------
     Moments with .mean (d,), .covariance (d, d) float64 or None, .variances (d,)
 
-    Cost: one pass, N d^2 multiply-adds and 2 d^2 float64 with the covariance.
+    Cost: one pass, N d^2 multiply-adds with the covariance; d^2 / 2 float64 for each node of the tree of leaves that
+    waits for its sibling, at most log2(N / 8192) + 2 of them, and the result.
 
     >>> import numpy as np, clinometer as cm
     >>> cm.moments(np.array([[0.0], [2.0], [0.0], [2.0], [5.0]]), prompt_ids=[0, 0, 0, 0, 1]).covariance.tolist()
@@ -402,39 +403,67 @@ def _linear_radius(k2: Floats, k3: Floats, k4: Floats, q: float = 0.1) -> Floats
 
 
 def _sign_flip(call: Call, kept: Floats, betas: Floats, gain: Floats, k2: Floats) -> Floats:
-    """Smallest 1/beta at which a gain crosses zero: bracketed on the betas, refined on kept scores."""
+    """Smallest 1/beta at which a gain crosses zero, (K, J): bracketed on the betas, refined on kept scores."""
     K, _, J = gain.shape
     out = np.full((K, J), np.inf)
     with np.errstate(divide="ignore", over="ignore"):  # 1 / 5e-324 is inf, as 1 / 0 is
         lam = 1 / betas
-    for k in range(K):
-        ascending = np.argsort(lam[k], kind="stable")
-        for j in range(J):
-            sign, low = np.sign(k2[k, j]), 0.0
-            for b in ascending.tolist():
-                if lam[k, b] > 0 and sign != 0 and gain[k, b, j] * sign < 0:
-                    out[k, j] = _refine(call, kept, k, j, sign, low, lam[k, b])
-                    break
-                low = lam[k, b]
+    order = np.argsort(lam, axis=1, kind="stable")
+    for j in range(J):
+        low, high = np.zeros(K), np.full(K, np.inf)
+        found = np.zeros(K, bool)
+        for k in np.flatnonzero(k2[:, j]):
+            signs = gain[k, order[k], j] * np.sign(k2[k, j]) < 0
+            crossed = np.flatnonzero(signs & (lam[k, order[k]] > 0))
+            if len(crossed):
+                at, found[k] = int(crossed[0]), True
+                high[k] = lam[k, order[k, at]]
+                low[k] = lam[k, order[k, at - 1]] if at else 0.0
+        out[found, j] = high[found]
+        some = np.flatnonzero(found & np.isfinite(high))
+        if len(some):
+            out[some, j] = _refined(call, kept, some, j, np.sign(k2[some, j]), low[some], high[some])
     return out
 
 
-def _refine(call: Call, kept: Floats, k: int, j: int, sign: float, low: float, high: float) -> float:
-    if np.isinf(high):
-        return high
+def _refined(
+    call: Call, kept: Floats, ks: NDArray[np.int64], j: int, sign: Floats, low: Floats, high: Floats
+) -> Floats:
+    """Where gain / lam of value j crosses zero between low and high, for several directions at once.
+
+    Bisection and inverse quadratic steps by Chandrupatla's rule; a pass over the kept scores a step.
+    """
     value = np.ascontiguousarray(np.asarray(call.values)[:, j : j + 1])
     one = replace(call, values=value, progress=None)
     known = None if call.within else call.population.labelled(value[:, 0]).pooled()
-    score_ = np.ascontiguousarray(kept[:, k : k + 1])
-    for _ in range(8):  # nine points a pass: the bracket shrinks tenfold each time
-        grid = np.linspace(low, high, 11)[1:-1]
-        tilts = _core.Tilt(0, 1, 0, 1, 1 / grid[None], False, not call.in_double)
-        gain = run(one, [tilts], kept=score_, population=known)[0].finish()["gain"][0, :, 0]
-        below = np.flatnonzero(gain * sign < 0)
-        first = int(below[0]) if len(below) else len(grid)
-        high = grid[first] if first < len(grid) else high
-        low = grid[first - 1] if first else low
-    return float((low + high) / 2)
+    scores, allowed = np.ascontiguousarray(kept[:, ks]), 1e-9 if call.in_double else 1e-7
+
+    def slope(lam: Floats) -> Floats:
+        statistic = _core.Tilt(0, len(ks), 0, 1, 1 / lam[:, None], False, not call.in_double)
+        gain = run(one, [statistic], kept=scores, population=known)[0].finish()["gain"][:, 0, 0]
+        return np.asarray(gain * sign / lam)
+
+    a, b = high, np.where(low > 0, low, high * 2.0**-20)
+    fa, fb = slope(a), slope(b)
+    c, fc, t = a, fa, np.full(len(ks), 0.5)
+    for _ in range(40):
+        x = a + t * (b - a)
+        fx = slope(x)
+        same = np.sign(fx) == np.sign(fa)
+        c, fc, b, fb = np.where(same, a, b), np.where(same, fa, fb), np.where(same, b, a), np.where(same, fb, fa)
+        a, fa = x, fx
+        best = np.where(np.abs(fa) < np.abs(fb), a, b)
+        tolerance = allowed * np.abs(best) / np.maximum(np.abs(b - a), 1e-300)
+        done = (tolerance > 0.5) | (fa == 0) | (fb == 0)
+        if done.all():
+            break
+        with np.errstate(divide="ignore", invalid="ignore"):
+            xi, phi = (a - b) / (c - b), (fa - fb) / (fc - fb)
+            quadratic = (phi**2 < xi) & ((1 - phi) ** 2 < 1 - xi)
+            inverse = fa / (fb - fa) * fc / (fb - fc) + (c - a) / (b - a) * fa / (fc - fa) * fb / (fc - fb)
+        t = np.where(quadratic & np.isfinite(inverse), inverse, 0.5)
+        t = np.where(done, 0.0, np.clip(t, tolerance, 1 - tolerance))
+    return np.asarray(best)
 
 
 def tilted_mean(dump: Any, directions: Any, betas: Any = None, *, kl: Any = None, **options: Any) -> TiltedMeanResult:

@@ -18,6 +18,8 @@ class Tilt {
   Tilt cleared() const { return {score_at, n_scores, value_at, n_values, betas, share_of_n, single}; }
   void prompt(const Prompt& p);
   void prompts(const Prompt* p, std::int64_t n);
+  /// Brings prompts that wait for their batch into the state.
+  void flush();
   void join(Tilt& later);
   Results finish() const;
   void fields(Visitor& visit);
@@ -40,6 +42,9 @@ class Tilt {
     std::vector<double> c, t, f, unbiased_o;
   };
   struct Batch;
+  std::shared_ptr<Batch> batch;  // prompts that wait; none in a state that was joined, finished or saved
+  static std::vector<std::shared_ptr<Batch>>& spares();
+  static std::shared_ptr<Batch> spare();
   void view(const Prompt& p, const Labelled& l, const std::vector<std::int64_t>& cells, Work& work);
   void moments(const Labelled& l, Work& work) const;
   void left_out(const Prompt& p, const std::vector<std::int64_t>& cells);

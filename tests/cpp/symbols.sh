@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # No object of a wide level may define a weak or unique symbol: the linker could keep that copy, with its wide
-# instructions, for callers on a narrow machine. Usage: .ci/symbols nm object...
+# instructions, for callers on a narrow machine. Usage: symbols.sh nm object...
 set -euo pipefail
 nm=$1
 shift
