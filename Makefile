@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SOURCES := pyproject.toml CMakeLists.txt \
            $(shell find cpp python -type f ! -name '*.pyc' ! -name '*.so' ! -path '*/.*')
 
-.PHONY: demo test bench clean
+.PHONY: demo test bench verify clean
 
 demo: $(VENV)/.installed
 	$(BIN)/clinometer demo -o "$(CURDIR)/clinometer-demo.html"
@@ -14,8 +14,12 @@ demo: $(VENV)/.installed
 test: $(VENV)/.tested
 	$(BIN)/python -m pytest
 
-bench: $(VENV)/.installed
-	$(BIN)/clinometer bench
+# goes on where an interrupted run of the same code stopped
+bench: $(VENV)/.peers $(VENV)/.installed
+	$(BIN)/clinometer bench --resume --json-file benchmarks/results/.cells.json --output benchmarks/results
+
+verify: $(VENV)/.installed
+	$(BIN)/clinometer verify -o "$(CURDIR)/benchmarks/results/verify.md"
 
 clean:
 	rm -rf $(VENV) build
@@ -26,6 +30,12 @@ $(VENV)/bin/python:
 
 $(VENV)/.installed: $(SOURCES) | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check .
+	@touch $@
+
+# one by one: a peer that is not to be had here is reported as absent
+$(VENV)/.peers: | $(VENV)/bin/python
+	for peer in threadpoolctl torch jax numkong faiss-cpu numba scikit-learn; do \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check $$peer || echo "no $$peer"; done
 	@touch $@
 
 # the package is in place by now: this adds what its extra "test" names

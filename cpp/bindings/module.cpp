@@ -8,9 +8,11 @@
 #include <clinometer/statistics/projection.hpp>
 #include <clinometer/statistics/scores.hpp>
 #include <clinometer/statistics/tilt.hpp>
+#include <clinometer/statistics/tilted_mean.hpp>
 #include <clinometer/statistics/weighted_rows.hpp>
 
 #include "bindings/bind.hpp"
+#include "bindings/probe.hpp"
 #include "bindings/scan.hpp"
 #include "kernels/table.hpp"
 
@@ -50,6 +52,10 @@ void statistics(py::module_& m) {
                                     const Array& betas, bool share_of_n, bool single) {
                           return PerPrompt<Tilt>(Tilt(score_at, k, value_at, j, copy(betas), share_of_n, single));
                         }));
+  bind<TiltedMean>(m, "TiltedMean", "Mean representation under each tilt.",
+                   py::init([](std::int64_t d, std::int64_t score_at, std::int64_t k, const Array& betas) {
+                     return TiltedMean(d, score_at, k, copy(betas));
+                   }));
   bind<Scores>(m, "Scores", "Writes scores.",
                py::init([](std::int64_t score_at, std::int64_t k, const py::array& out, bool single, bool canonical) {
                  return Scores(score_at, k, output(out), single, canonical);
@@ -157,4 +163,5 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
   small_solves(m);
   instruction_sets(m);
   clinometer::bindings::bind_scan(m);
+  clinometer::bindings::bind_probes(m);
 }

@@ -177,7 +177,7 @@ class LaneTile : public Tile {
     for (std::int64_t c = 0; c < d; c += kChunk) {
       const std::int64_t width = decode(c);
       if (width == 0) return false;
-      lanes<L>().project(tile_.data(), n, n, width, u + c * 16, ld, lds, scores.data(), lds);
+      lanes<L>().project(tile_.data(), n, apart(n), width, u + c * 16, ld, lds, scores.data(), lds);
     }
     return true;
   }
@@ -218,9 +218,13 @@ class LaneTile : public Tile {
   /// Panels of the columns from c; their width, or 0 if L is too narrow.
   std::int64_t decode(std::int64_t c) {
     const std::int64_t n = std::int64_t(at_->size()), end = std::min(d, c + kChunk), width = kernels::padded(end - c);
-    tile_.resize(std::size_t(n * kChunk));
-    return fits<L>(lanes<L>().decode[type()](at_->data(), n, c, end, lane_shift_.data(), tile_.data(), n)) ? width : 0;
+    tile_.resize(std::size_t(apart(n) * kChunk));
+    const double largest =
+        lanes<L>().decode[type()](at_->data(), n, c, end, lane_shift_.data(), tile_.data(), apart(n));
+    return fits<L>(largest) ? width : 0;
   }
+  /// Rows from panel to panel: odd, because panels a power of two apart would share a few sets of the cache.
+  static std::int64_t apart(std::int64_t n) { return n | 1; }
 
   bool multiply(std::int64_t n, std::int64_t m, double* out) {
     if (m <= kernels::kFewWeights)
@@ -228,7 +232,7 @@ class LaneTile : public Tile {
     for (std::int64_t c = 0; c < d; c += kChunk) {
       const std::int64_t width = decode(c);
       if (width == 0) return false;
-      lanes<L>().accumulate(tile_.data(), n, n, width, weight_.data(), m, m, out + c, ld);
+      lanes<L>().accumulate(tile_.data(), n, apart(n), width, weight_.data(), m, m, out + c, ld);
     }
     return true;
   }
@@ -632,6 +636,8 @@ void Scan::absorb_leaves(Pass& pass, Team& team) {
       for (auto& s : states)
         if (s) s->absorb(block);
     }
+    for (auto& s : states)
+      if (s) s->leaf_ends();
     pass.done += end - first;
     std::lock_guard lock(mutex);
     idle.push_back(std::move(reader));

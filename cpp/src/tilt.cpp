@@ -183,8 +183,6 @@ void Tilt::moments(const Labelled& l, Work& work) const {
 }
 
 void Tilt::join(Tilt& later) {
-  flush();
-  later.flush();
   gains.join(later.gains);
   baseline.join(later.baseline);
   unbiased.join(later.unbiased);
@@ -205,7 +203,6 @@ void Tilt::join(Tilt& later) {
 }
 
 Results Tilt::finish() const {
-  const_cast<Tilt*>(this)->flush();  // what waits belongs to the state
   const std::int64_t K = n_scores, B = n_betas, J = n_values;
   Results out{{"betas", {K, B}, betas}};
   Result base{"baseline", {J}, {}}, gain{"gain", {K, B, J}, {}}, se{"gain_se", {K, B, J}, {}},
@@ -259,7 +256,6 @@ Results Tilt::finish() const {
 }
 
 void Tilt::fields(Visitor& visit) {
-  flush();
   visit.field("score_at", score_at);
   visit.field("n_scores", n_scores);
   visit.field("value_at", value_at);

@@ -13,6 +13,7 @@ from .passes import covariance_projection, cross_covariance, moments, score, til
 
 if TYPE_CHECKING:
     from . import reference, stat, theory
+    from .comparing import compare
     from .cone import ConeResult, pareto_cone
     from .fit import DirectionFit, fit_generation_direction, fit_preference_direction, fit_value_direction
     from .fold import Fold
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     )
     from .plan import scan
     from .reporting import Report, report
+    from .responses import examples
     from .shards import merge
     from .simulation import simulate
 
@@ -39,10 +41,12 @@ __version__ = "0.1.0"
 
 # loaded at first use, so that importing the package costs little beyond NumPy
 _LAZY = {
+    "compare": "comparing",
     "ConeResult": "cone",
     "DirectionFit": "fit",
     "fit_generation_direction": "fit",
     "fit_preference_direction": "fit",
+    "examples": "responses",
     "fit_value_direction": "fit",
     "Baselines": "inference",
     "GainIntervals": "inference",
@@ -86,9 +90,11 @@ __all__ = [
     "Scores",
     "baselines",
     "benjamini_hochberg",
+    "compare",
     "covariance_projection",
     "cross_covariance",
     "errors",
+    "examples",
     "fit_generation_direction",
     "fit_preference_direction",
     "fit_value_direction",

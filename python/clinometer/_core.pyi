@@ -26,6 +26,10 @@ __all__: list[str] = [
     "isa_available",
     "isa_select",
     "non_finite_rows",
+    "probe_exp",
+    "probe_exp_values",
+    "probe_fma",
+    "probe_read",
     "solve_ridge",
 ]
 
@@ -224,6 +228,34 @@ def non_finite_rows(
     n: typing.SupportsInt | typing.SupportsIndex,
     d: typing.SupportsInt | typing.SupportsIndex,
 ) -> numpy.typing.NDArray[numpy.int64]: ...
+def probe_exp(
+    millions: typing.SupportsFloat | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex
+) -> float:
+    """
+    f32 exponentials per second in the first-level cache at the level in use; that many millions a thread.
+    """
+
+def probe_exp_values(x: typing.Annotated[numpy.typing.ArrayLike, numpy.float32]) -> numpy.typing.NDArray[numpy.float32]:
+    """
+    What `probe_exp` computes; for tests, |x| < 87.
+    """
+
+def probe_fma(
+    gigaflops: typing.SupportsFloat | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex
+) -> float:
+    """
+    f32 flops per second of multiply-adds in registers at the widest level; that many gigaflops a thread.
+    """
+
+def probe_read(
+    rows: numpy.ndarray[typing.Any, numpy.dtype[typing.Any]],
+    streams: typing.SupportsInt | typing.SupportsIndex,
+    threads: typing.SupportsInt | typing.SupportsIndex,
+) -> float:
+    """
+    Seconds to read every byte of the rows, `streams` rows side by side.
+    """
+
 def solve_ridge(
     sigma: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
     ridge: typing.SupportsFloat | typing.SupportsIndex,

@@ -24,6 +24,7 @@ __all__ = ["covariance_projection", "cross_covariance", "moments", "score", "til
 Floats = NDArray[np.float64]
 DEFAULT_KL = (0.1, 0.25, 0.5, 1.0)
 KEPT_BYTES = 1 << 30
+SUMS_BYTES = 1 << 26  # of one state of a tilted mean
 
 
 def score(dump: Any, directions: Any, *, out: NDArray[Any] | None = None, **options: Any) -> NDArray[Any]:
@@ -473,7 +474,8 @@ def tilted_mean(dump: Any, directions: Any, betas: Any = None, *, kl: Any = None
     -------
     TiltedMeanResult with .mean (K, B, d) float64 and .betas (K, B).
 
-    Cost: two reads of the dump and kept scores; weights of 8 N bytes a tilt, in strips of at most 1 GiB.
+    Cost: one pass, 2 N d K (1 + B) flops; with kl= one more for kept scores. States of 8 K B d bytes, in strips
+    of at most 64 MiB.
 
     >>> import numpy as np, clinometer as cm
     >>> cm.tilted_mean(np.array([[0.0], [4.0]]), [[1.0]], [np.inf], prompt_ids=[0, 0]).mean.tolist()
@@ -482,16 +484,17 @@ def tilted_mean(dump: Any, directions: Any, betas: Any = None, *, kl: Any = None
     call = prepare(dump, directions, **options)
     _need_scores(call)
     _check_strength(betas, kl, call.n_scores)
-    kept, scale = in_range(kept_scores(call))
-    table = _strength(call, kept, scale, betas, kl)
-    p = call.effective()
-    base = (p.row_weight() * np.repeat(p.prompt_weight(), p.sizes))[:, None]
-    out = np.empty((*table.shape, call.dump.dim))
-    strip = max(1, KEPT_BYTES // (8 * max(p.n_rows, 1)))
-    for k in range(table.shape[0]):
-        for b in range(0, table.shape[1], strip):
-            cells = table[k : k + 1, b : b + strip]
-            weights = base * np.exp(roots.log_ratios(call, np.ascontiguousarray(kept[:, k : k + 1]), cells)).T
-            state = _core.WeightedRows(call.dump.dim, np.ascontiguousarray(weights))
-            out[k, b : b + strip] = run(call, [state])[0].finish()["sum"]
-    return TiltedMeanResult(out, _ldexp(table, scale) if betas is None else _checked_betas(betas, call.n_scores))
+    if betas is not None:
+        table = _checked_betas(betas, call.n_scores)
+    else:
+        kept, scale = in_range(kept_scores(call))
+        table = _ldexp(_strength(call, kept, scale, None, kl), scale)
+    own = table if call.order is None else table[np.argsort(call.order)]  # the fold takes projected scores first
+    (K, B), d = table.shape, call.dump.dim
+    out = np.empty((K, B, d))
+    step = max(1, SUMS_BYTES // (8 * K * d))
+    for b in range(0, B, step):
+        state = _core.TiltedMean(d, 0, K, np.ascontiguousarray(own[:, b : b + step]))
+        mean = run(call, [state], population=None)[0].finish()["mean"]
+        out[:, b : b + step] = mean if call.order is None else mean[call.order]
+    return TiltedMeanResult(out, table)

@@ -84,7 +84,7 @@ struct Fragment {
 };
 
 /// S gives prompt(const Prompt&), join(S&), cleared(), finish(), fields(); with prompts(const Prompt*, n) it gets
-/// the whole prompts of a block at once.
+/// the whole prompts of a block at once, and with flush() it may let them wait to the end of a leaf.
 template <class S>
 class PerPrompt : public StatisticOf<PerPrompt<S>> {
  public:
@@ -114,6 +114,9 @@ class PerPrompt : public StatisticOf<PerPrompt<S>> {
       }
     }
     flush(whole);
+  }
+  void leaf_ends() override {
+    if constexpr (requires { inner.flush(); }) inner.flush();
   }
   void join(PerPrompt& later) {
     if (later.head.first >= 0) {

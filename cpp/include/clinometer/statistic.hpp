@@ -57,6 +57,8 @@ class Statistic {
   virtual std::unique_ptr<Statistic> empty() const = 0;
   virtual void absorb(const Block&) {}
   virtual void absorb(Panel&, Team&) {}
+  /// The leaf's last block has been absorbed: nothing may wait for more.
+  virtual void leaf_ends() {}
   virtual void merge(Statistic& later) = 0;
   virtual Results finish() const = 0;
   virtual void fields(Visitor& visit) = 0;

@@ -1,108 +1,122 @@
-"""What this machine can do, measured in the run whose times are compared with it."""
+"""What this machine can do, probed in the same rounds as the calls that are compared with it."""
 
 from __future__ import annotations
 
+import sys
 import time
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from .blas import Blas
+from .. import _core
+from .problem import Work
+from .rows import SHORT, Rows
 
-__all__ = ["Limits", "measure"]
+__all__ = ["RESOURCES", "Limits", "limit_key", "limit_seconds", "names", "undisturbed"]
 
-L1_DOUBLES = 1024
-
-
-@dataclass
-class Limits:
-    """Rates per second; `by_probe` keeps each probe, the rest is the highest of its kind."""
-
-    bandwidth: float
-    flops: float
-    exps: float
-    by_probe: dict[str, float]
-
-    def seconds(self, n_bytes: float, n_flops: float, n_exps: float) -> float:
-        """The least time the work can take: max over bytes, flops and exponentials, as if they overlapped."""
-        return max(n_bytes / self.bandwidth, n_flops / self.flops, n_exps / self.exps)
-
-    def raise_to(self, seconds: float, n_bytes: float, n_flops: float, n_exps: float) -> list[str]:
-        """Take over any rate that a timed call beat: a weak probe would flatter every fraction."""
-        raised = []
-        for name, count in (("bandwidth", n_bytes), ("flops", n_flops), ("exps", n_exps)):
-            if count / seconds > getattr(self, name):
-                setattr(self, name, count / seconds)
-                raised.append(name)
-        return raised
+RESOURCES = ("read", "fma", "exp")
+STREAMS = (1, 4, 8)
+Probe = Callable[[], float]
 
 
-def measure(threads: int, n_bytes: int, budget: float) -> Limits:
-    """Probe reading, multiply-adds and exp, each for about `budget` seconds.
+def names(work: Work, stored: bool) -> tuple[str, ...]:
+    """The resources that can bind: reading where rows are stored, exponentials where there are any."""
+    return tuple(r for r, used in zip(RESOURCES, (stored, work.n_flops > 0, work.n_exps > 0), strict=True) if used)
 
-    Parameters
-    ----------
-    threads : int
-        The probes run with one thread and with this many.
-    n_bytes : int
-        Size of the array that is read.
-    budget : float
-        Seconds per probe.
+
+def limit_seconds(work: Work, rates: dict[str, float]) -> tuple[float, str]:
+    """The least time the work can take, as if reading, flops and exponentials overlapped, and which of them binds."""
+    need = {"read": work.n_bytes, "fma": work.n_flops, "exp": work.n_exps}
+    return max((need[name] / rate, name) for name, rate in rates.items())
+
+
+def limit_key(resource: str, rows: Rows) -> str:
+    """What a rate holds for: reading for one file, the rest for the machine."""
+    return f"read {SHORT[rows.dtype]} n={rows.n} d={rows.d}" if resource == "read" else resource
+
+
+def undisturbed(rates: list[float]) -> list[float]:
+    """The rate of each round, but no less than their upper quartile: a probe that something disturbed flatters us.
+
+    >>> undisturbed([4.0, 1.0, 5.0, 4.0])
+    [4.25, 4.25, 5.0, 4.25]
     """
-    probes: dict[str, float] = {}
-    array = np.ones(max(n_bytes // 4, threads), np.float32)  # ones, not zeros: zero pages would all be one page
-    with ThreadPoolExecutor(threads) as pool:
-        for n in sorted({1, threads}):
-            probes[f"read bandwidth, {_count(n)}"] = _read_rate(pool, array, n, budget)
-        probes["float32 matmul"] = _matmul_rate(budget)
-        for n in sorted({1, threads}):
-            probes[f"exp, {_count(n)}"] = _exp_rate(pool, n, budget)
-    read, exp = (max(v for k, v in probes.items() if k.startswith(kind)) for kind in ("read", "exp"))
-    # small calls from several threads wait for the interpreter lock, so threads x one thread counts too
-    return Limits(read, probes["float32 matmul"], max(exp, threads * probes["exp, 1 thread"]), probes)
+    least = float(np.quantile(rates, 0.75))
+    return [max(rate, least) for rate in rates]
 
 
-def _count(n: int) -> str:
-    return f"{n} thread" + "s" * (n > 1)
+class Limits:
+    """For each resource the fastest of several probes: that one then takes part in the rounds.
+
+    `settings` holds the rate of every probe tried, for the report. `effort` scales how long a probe of flops or
+    exponentials runs: 1 is about 25 ms.
+    """
+
+    def __init__(self, threads: int, effort: float = 1.0) -> None:
+        self.threads = threads
+        self.settings: dict[str, dict[str, float]] = {}
+        self._effort = effort
+        self._pool = ThreadPoolExecutor(threads)
+        self._chosen: dict[str, str] = {}
+
+    def probes(self, resources: tuple[str, ...], rows: Rows) -> dict[str, Probe]:
+        """One call a resource that returns a rate per second; reading is probed on the file of these rows."""
+        out = {}
+        for resource in resources:
+            found = self._all(resource, rows)
+            key = limit_key(resource, rows)
+            if key not in self._chosen or self._chosen[key] not in found:
+                self.settings[key] = {name: max(probe(), probe(), probe()) for name, probe in found.items()}
+                self._chosen[key] = max(found, key=self.settings[key].__getitem__)
+            out[resource] = found[self._chosen[key]]
+        return out
+
+    def _all(self, resource: str, rows: Rows) -> dict[str, Probe]:
+        counts = sorted({1, self.threads})
+        if resource == "read":
+            return self._reading(rows, counts)
+        if resource == "fma":
+            return {_label(t): lambda t=t: _core.probe_fma(3 * self._effort, t) for t in counts}  # type: ignore[misc]
+        return {_label(t): lambda t=t: _core.probe_exp(120 * self._effort, t) for t in counts}  # type: ignore[misc]
+
+    def _reading(self, rows: Rows, counts: list[int]) -> dict[str, Probe]:
+        found: dict[str, Probe] = {
+            f"{s} streams, {_label(t)}": lambda s=s, t=t: rows.n_bytes / _core.probe_read(rows.stored, s, t)  # type: ignore[misc]
+            for s in STREAMS for t in counts
+        }  # fmt: skip
+        words = self._words(rows)
+        if words is not None:
+            pieces = np.array_split(words, self.threads)
+            found["numpy.sum"] = lambda: _rate(rows, lambda: list(self._pool.map(_sum, pieces)))
+            torch = sys.modules.get("torch")  # where it is a peer
+            if torch is not None:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # the map is read-only, and nothing here writes
+                    tensor = torch.from_numpy(words)
+                found["torch.sum"] = lambda: _rate(rows, tensor.sum)
+        return found
+
+    def _words(self, rows: Rows) -> Any:
+        """The rows as one run of f32 words, whatever they mean; None where they are no such run."""
+        stored = rows.stored
+        if not stored.flags.c_contiguous or stored.nbytes % 4 or stored.ctypes.data % 4:
+            return None
+        return stored.reshape(-1).view(np.float32)
 
 
-def _best(call: Callable[[], Any], budget: float) -> float:
+def _sum(x: Any) -> Any:
+    with np.errstate(all="ignore"):  # words of half-precision rows may be anything
+        return np.add.reduce(x)
+
+
+def _rate(rows: Rows, call: Callable[[], Any]) -> float:
+    start = time.perf_counter()
     call()
-    best, end = np.inf, time.perf_counter() + budget
-    while True:
-        start = time.perf_counter()
-        call()
-        now = time.perf_counter()
-        best = min(best, now - start)
-        if now >= end:
-            return float(best)
+    return rows.n_bytes / (time.perf_counter() - start)
 
 
-def _read_rate(pool: ThreadPoolExecutor, array: NDArray[np.float32], n: int, budget: float) -> float:
-    slices = np.array_split(array, n)
-    return float(array.nbytes / _best(lambda: list(pool.map(np.sum, slices)), budget))
-
-
-def _matmul_rate(budget: float, n: int = 768) -> float:
-    a = np.random.default_rng(0).standard_normal((n, n), dtype=np.float32)
-    out = np.empty_like(a)
-    blas = Blas()
-
-    def rate(threads: int | None) -> float:
-        with blas.limit(threads):
-            return 2 * n**3 / _best(lambda: np.matmul(a, a, out=out), budget / len(blas.choices))
-
-    return max(rate(threads) for threads in blas.choices)
-
-
-def _exp_rate(pool: ThreadPoolExecutor, n: int, budget: float, repeats: int = 200) -> float:
-    def work(_: int) -> None:
-        x, out = np.linspace(-8.0, 0.0, L1_DOUBLES), np.empty(L1_DOUBLES)
-        for _ in range(repeats):
-            np.exp(x, out=out)
-
-    return n * repeats * L1_DOUBLES / _best(lambda: list(pool.map(work, range(n))), budget)
+def _label(threads: int) -> str:
+    return f"{threads} thread" + "s" * (threads > 1)

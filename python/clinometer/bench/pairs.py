@@ -1,38 +1,69 @@
-"""Two calls timed in turn in one process, and what the pairs say about their ratio."""
+"""Calls timed in turn in one process, and what the rounds say about their ratios."""
 
 from __future__ import annotations
 
+import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import comb
 from typing import Any
 
-__all__ = ["interval", "median", "timed_pairs"]
+__all__ = ["Rounds", "interval", "median", "once", "ratios", "timed_rounds"]
 
-LEAST_PAIRS = 3
+LEAST = 9
 
 
-def timed_pairs(
-    ours: Callable[[], Any], other: Callable[[], Any], repeats: int, budget: float | None
-) -> tuple[list[float], list[float], Any, Any]:
-    """Seconds of each call and the last results; after an untimed call of ours, who goes first alternates.
+class Rounds:
+    """Seconds of every call and rates of every probe, one number a round; the last results of the calls."""
 
-    The other has been called before, when its threads were chosen.
+    def __init__(self, calls: Mapping[str, Any], probes: Mapping[str, Any]) -> None:
+        self.seconds: dict[str, list[float]] = {name: [] for name in calls}
+        self.rates: dict[str, list[float]] = {name: [] for name in probes}
+        self.results: dict[str, Any] = {}
 
-    With a budget in seconds the pairs stop once it is spent, but not before three of them.
-    """
-    ours()
-    times: tuple[list[float], list[float]] = ([], [])
-    results: list[Any] = [None, None]
+
+def once(call: Callable[[], Any], pause: float = 0.0) -> tuple[float, Any]:
+    """Seconds of a call, and its result. The pause before it lets the threads of another library go to sleep."""
+    time.sleep(pause)
     start = time.perf_counter()
-    for r in range(repeats):
-        if budget is not None and r >= LEAST_PAIRS and time.perf_counter() - start > budget:
-            break
-        for which in (0, 1) if r % 2 == 0 else (1, 0):
-            begin = time.perf_counter()
-            results[which] = (ours, other)[which]()
-            times[which].append(time.perf_counter() - begin)
-    return *times, results[0], results[1]
+    result = call()
+    return time.perf_counter() - start, result
+
+
+def timed_rounds(
+    calls: Mapping[str, Callable[[], Any]], probes: Mapping[str, Callable[[], float]], *, least: int = LEAST,
+    most: int = 25, budget: float = 1.0, pause: float = 0.0,
+) -> Rounds:  # fmt: skip
+    """Each round makes every call and every probe once, forwards and backwards in turn.
+
+    `least` rounds are made whatever they take, then more up to `most` until `budget` seconds are spent.
+    The calls have been made before: nothing here is a first call.
+    """
+    out = Rounds(calls, probes)
+    order = [*calls, *probes]
+    start = time.perf_counter()
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        for r in range(most):
+            if r >= least and time.perf_counter() - start > budget:
+                break
+            for name in order if r % 2 == 0 else reversed(order):
+                if name in calls:
+                    seconds, out.results[name] = once(calls[name], pause)
+                    out.seconds[name].append(seconds)
+                else:
+                    time.sleep(pause)
+                    out.rates[name].append(probes[name]())
+    finally:
+        if collecting:
+            gc.enable()
+    return out
+
+
+def ratios(above: list[float], below: list[float]) -> list[float]:
+    """Ratio of each round."""
+    return [a / b for a, b in zip(above, below, strict=True)]
 
 
 def median(x: list[float]) -> float:

@@ -1,128 +1,118 @@
-"""Timed cells as text and as JSON."""
+"""Records as text."""
 
 from __future__ import annotations
 
-import os
-import platform
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from .. import _core
-from .cases import Case
-from .limits import Limits
 from .pairs import interval, median
+from .targets import NOT_HERE, Judged, judge, of_limit, raised
 
-__all__ = ["Timed", "as_json", "machine", "render"]
+__all__ = ["render", "verdicts"]
 
-UNITS = {"read": (1e9, "GB/s"), "float32": (1e9, "GFLOP/s"), "exp": (1e9, "G/s")}
+Json = dict[str, Any]
+UNITS = {"read": (1e9, "GB/s"), "fma": (1e9, "GFLOP/s"), "exp": (1e9, "G/s")}
 NOTES = """\
-best, median: seconds of one call. of limit: max(bytes / bandwidth, flops / peak, exps / exp rate) over the best time.
-NumPy / ours: median over the interleaved pairs, in brackets a 95 % interval for it (six pairs or more); above 1
-clinometer is the faster. error: of clinometer's timed result and of NumPy's, against float64 on a sample.
-BLAS: threads of NumPy's matrix products, one or all, whichever was the faster (- where threadpoolctl is missing and
-the environment decides). On a busy machine products on several threads wait for each other.
-The peak is a lower bound (the best NumPy matmul); a limit that any timed call beat is raised to that call's rate.
-tilt starts from kept scores. tilt_call is the public function from the rows on: it also returns errors, win rates,
-ESS, radii and horizons, where NumPy computes gain, KL and log partition only. All rows are in memory.
-These are ratios of one run on this machine, and no target is claimed."""
+best, median: seconds of one call. of limit: the least time the work can take, max(bytes / read bandwidth, flops / FMA
+peak, exps / exp rate), over the time taken; the probe of what binds runs in the same round. peer / ours: the fastest
+exact peer, each at its fastest setting; above 1 clinometer is the faster. In brackets 95 % intervals for the median.
+error: largest error of the timed result against float64, over what the accuracy mode allows: above 1 is WRONG.
+A peer marked inexact misses that too and is not counted. Ratios of one run on one machine."""
 
 
-@dataclass
-class Timed:
-    """One cell with its times and errors."""
-
-    case: Case
-    ours: list[float]
-    numpy: list[float]
-    error: float
-    numpy_error: float
-    numpy_threads: int | None
-
-    @property
-    def ratios(self) -> list[float]:
-        return [b / a for a, b in zip(self.ours, self.numpy, strict=True)]
-
-    @property
-    def checked(self) -> bool:
-        return bool(self.error <= self.case.tolerance)  # False for NaN
-
-
-def machine(threads: int) -> dict[str, Any]:
-    """CPU, threads and versions."""
-    return {
-        "cpu": _cpu(), "cores": os.cpu_count(), "threads": threads, "isa": _core.isa(),
-        "system": f"{platform.system()} {platform.machine()}", "python": platform.python_version(),
-        "numpy": np.__version__,
-    }  # fmt: skip
-
-
-def _cpu() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
-            for line in file:
-                if line.startswith("model name"):
-                    return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or "unknown"
-
-
-def as_json(about: dict[str, Any], limits: Limits, raised: list[str], rows: list[Timed]) -> dict[str, Any]:
-    """Everything measured, in seconds and per second."""
-    used = {"bandwidth": limits.bandwidth, "flops": limits.flops, "exps": limits.exps}
-    return {
-        "machine": about,
-        "limits": {**limits.by_probe, "used": used, "raised": raised},
-        "rows": [_record(t, limits) for t in rows],
-    }
-
-
-def _record(t: Timed, limits: Limits) -> dict[str, Any]:
-    c = t.case
-    return {
-        "kernel": c.kernel, "dtype": c.dtype, "size": c.size, "seconds": t.ours, "numpy_seconds": t.numpy,
-        "best": min(t.ours), "median": median(t.ours), "numpy_best": min(t.numpy), "numpy_median": median(t.numpy),
-        "of_limit": limits.seconds(c.n_bytes, c.n_flops, c.n_exps) / min(t.ours),
-        "ratio": median(t.ratios), "ratio_interval": interval(t.ratios),
-        "bytes": c.n_bytes, "flops": c.n_flops, "exps": c.n_exps,
-        "error": t.error, "numpy_error": t.numpy_error, "tolerance": c.tolerance, "checked": t.checked,
-        "numpy_threads": t.numpy_threads,
-    }  # fmt: skip
-
-
-def render(about: dict[str, Any], limits: Limits, raised: list[str], rows: list[Timed]) -> str:
+def render(about: Json, settings: dict[str, dict[str, float]], records: list[Json]) -> str:
     """The tables that `clinometer bench` prints."""
+    factors = raised(records)
+    parts = [_head(about), _limits(settings, factors)]
+    timed = [r for r in records if r["how"] in ("peers", "parts") and "skipped" not in r]
+    if timed:
+        parts.append("\n".join(["kernels", _KERNELS, *(_kernel(r, factors) for r in timed)]))
+    if any(r.get("peers") for r in timed):
+        parts.append("\n".join(["peers", _PEERS, *(line for r in timed for line in _peers(r))]))
+    parts += [verdicts(judge(records)), _accuracy(records), NOTES]
+    return "\n\n".join(parts)
+
+
+def _head(about: Json) -> str:
+    peers = ", ".join(f"{name} {version}" for name, version in about["peers"].items()) or "none"
     out = [
         f"{about['cpu']}, {about['cores']} cores, {about['threads']} threads, kernels {about['isa']}, "
         f"{about['system']}, Python {about['python']}, NumPy {about['numpy']}",
-        f"{about['rows']:,} rows of {about['dim']}, prompts of 16", "", "limits measured in this run",
+        f"date {about['date']}, commit {about['commit'] or 'unknown'}, sizes {about['setting']}", f"peers: {peers}",
     ]  # fmt: skip
-    for name, rate in limits.by_probe.items():
-        scale, unit = UNITS[name.replace(",", " ").split()[0]]
-        bound = " (a lower bound of the FMA peak)" if name.startswith("float32") else ""
-        out.append(f"  {name:27}{rate / scale:9.2f} {unit}{bound}")
-    if raised:
-        out.append(f"  raised to a rate seen in a timed call: {', '.join(raised)}")
-    out += [
-        f"  used: {limits.bandwidth / 1e9:.2f} GB/s, {limits.flops / 1e9:.2f} GFLOP/s, {limits.exps / 1e9:.2f} G exp/s",
-        "",
-        f"{'kernel':22}{'rows':9}{'size':9}{'best':>9}{'median':>9}{'of limit':>10}{'NumPy best':>11}"
-        f"{'NumPy / ours':>21}{'BLAS':>5}{'pairs':>6}{'error':>8}{'NumPy':>8}",
-    ]  # fmt: skip
-    out += [_line(t, limits) for t in rows]
-    return "\n".join([*out, "", NOTES])
+    out += [f"absent: {name}, {why}" for name, why in about["absent"].items()]
+    return "\n".join(out)
 
 
-def _line(t: Timed, limits: Limits) -> str:
-    r = _record(t, limits)
-    low_high = r["ratio_interval"]
-    spread = f" [{low_high[0]:.2f}, {low_high[1]:.2f}]" if low_high else ""
-    ratio = f"{r['ratio']:.2f}{spread}"
-    wrong = "" if t.checked else f"  WRONG: above {t.case.tolerance:.0e}"
+def _limits(settings: dict[str, dict[str, float]], factors: dict[str, float]) -> str:
+    out = ["limits, the fastest probe of each when it was chosen; --json-file keeps them all"]
+    for key, probes in settings.items():
+        scale, unit = UNITS[key.split()[0]]
+        best = max(probes, key=probes.__getitem__)
+        raised = f"; raised by {factors[key]:.3f}, since a timed call beat the probes" if key in factors else ""
+        out.append(f"  {key:30}{probes[best] / scale:9.1f} {unit:8} {best}{raised}")
+    return "\n".join(out)
+
+
+WIDTH = 62
+_KERNELS = (
+    f"{'kernel':{WIDTH}}{'best':>9}{'median':>9}{'of limit':>21}{'by':>5}{'peer / ours':>22} {'best peer':12}"
+    f"{'pairs':>6}{'error':>7}"
+)
+
+
+def spread(found: list[float], places: int = 2) -> str:
+    """A median with its interval."""
+    if not found:
+        return "-"
+    low_high = interval(found)
+    text = f"{median(found):.{places}f}"
+    return f"{text} [{low_high[0]:.{places}f}, {low_high[1]:.{places}f}]" if low_high else text
+
+
+def _kernel(r: Json, factors: dict[str, float]) -> str:
+    share = r["error"] / r["tolerance"]
     return (
-        f"{r['kernel']:22}{r['dtype']:9}{r['size']:9}{r['best']:9.5f}{r['median']:9.5f}{r['of_limit']:9.0%} "
-        f"{r['numpy_best']:11.5f}{ratio:>21}{t.numpy_threads or '-':>5}{len(t.ours):6}"
-        f"{t.error:8.0e}{t.numpy_error:8.0e}{wrong}"
+        f"{r['name']:{WIDTH}}{min(r['seconds']):9.5f}{median(r['seconds']):9.5f}{spread(of_limit(r, factors)):>21}"
+        f"{r['limit_by']:>5}{spread(r.get('peer', [])):>22} {r.get('best_peer') or '-':12}{len(r['seconds']):6}"
+        f"{share:7.0e}{'' if r['checked'] else '  WRONG'}"
     )
+
+
+_PEERS = f"{'kernel':{WIDTH}}{'peer':10} {'setting':26}{'best':>9}{'/ ours':>8}{'error':>7}"
+
+
+def _peers(r: Json) -> list[str]:
+    out = []
+    for p in sorted(r.get("peers", []), key=lambda p: float(min(p.get("rounds", [p["seconds"]])))):
+        best = min(p.get("rounds", [p["seconds"]]))
+        note = "" if p["checked"] else "  inexact"
+        once = "" if "rounds" in p else "  timed once"
+        out.append(
+            f"{r['name']:{WIDTH}}{p['peer']:10} {p['setting']:26}{best:9.5f}{best / min(r['seconds']):8.2f}"
+            f"{p['error'] / p['tolerance']:7.0e}{note}{once}"
+        )
+    return out + [f"{r['name']:{WIDTH}}{name:10} failed: {why}" for name, why in r.get("failed", {}).items()]
+
+
+def _accuracy(records: list[Json]) -> str:
+    checked = [r for r in records if "checked" in r]
+    wrong = [r["name"] for r in checked if not r["checked"]]
+    text = f"accuracy modes: hold for {len(checked) - len(wrong)} of {len(checked)} timed results"
+    return "\n".join([text, *(f"  WRONG: {name}" for name in wrong)])
+
+
+def verdicts(judged: list[Judged]) -> str:
+    """The targets table."""
+    out = ["targets", f"{'row':29}{'cell':{WIDTH}}{'measure':19}{'least':>7}{'figure':>28}  verdict"]
+    for j in judged:
+        figure = "-" if j.figure is None else f"{j.figure:.3g}"
+        if j.low_high:
+            figure += f" [{j.low_high[0]:.3g}, {j.low_high[1]:.3g}]"
+        out.append(
+            f"{j.target.row:29}{j.cell:{WIDTH}}{j.target.measure:19}{j.target.least:7.3g}{figure:>28}  {j.verdict}"
+        )
+    counted = {word: sum(j.verdict == word for j in judged) for word in ("met", "missed", "not resolved", "WRONG")}
+    other = len(judged) - sum(counted.values())
+    out.append(", ".join(f"{n} {word}" for word, n in counted.items()) + (f", {other} not measured" if other else ""))
+    out.append(f"not measured by this command: {', '.join(NOT_HERE)}")
+    return "\n".join(out)

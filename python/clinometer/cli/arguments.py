@@ -109,6 +109,10 @@ def _parser() -> argparse.ArgumentParser:
     merge = add("merge", "The tilt of all shards, from the states of `tilt --shards`, in order.", sharding.merge)
     merge.add_argument("states", nargs="+", metavar="STATE")
     _json(merge)
+    verify = add("verify", "Measure the claims of the theory in simulated worlds.", commands.verify)
+    verify.add_argument("--only", nargs="+", metavar="ITEM", help="items such as T3 or 11.9")
+    verify.add_argument("-o", "--output", metavar="FILE.md", help="write the table as Markdown")
+    _json(verify)
     commands_.add_parser("bench", help="Measure the kernels on this machine.", add_help=False)
     return parser
 

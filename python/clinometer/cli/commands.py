@@ -12,7 +12,7 @@ import numpy as np
 from . import sharding
 from .output import emit, written
 
-__all__ = ["bench", "complete_judges", "demo", "inspect", "report", "score", "tilt"]
+__all__ = ["bench", "complete_judges", "demo", "inspect", "report", "score", "tilt", "verify"]
 
 DEMO_JUDGES = ("judge/kind", "judge/honest")
 DEMO_VALUES = ("helpful", "-harm", "positive")
@@ -187,6 +187,25 @@ def tilt(args: argparse.Namespace) -> int:
     if not args.json:
         print(tilt_table(result))
     return 0
+
+
+def verify(args: argparse.Namespace) -> int:
+    """The theory's claims with what was measured; 1 if one fails."""
+    from dataclasses import asdict
+
+    from .. import verify as checks
+    from ..progress import bar
+
+    _check_folders(args)
+    rows = checks.verify(args.only, progress=bar() if sys.stderr.isatty() else None)
+    emit(args, [asdict(row) for row in rows])
+    if args.output is not None:
+        with open(args.output, "w", encoding="utf-8", newline="\n") as file:
+            file.write(checks.markdown(rows, checks.heading()))
+        written(args, args.output)
+    if not args.json:
+        print(checks.table(rows))
+    return int(any(row.verdict != "pass" for row in rows))
 
 
 def bench(args: argparse.Namespace) -> int:

@@ -1,11 +1,17 @@
-"""The theory on finished numbers: directions, covariances, spectra and profiles (theory 2 to 8).
+"""The theory (sections 2 to 8), on finished numbers and on dumps.
 
-Nothing here reads a dump; the inputs are what `moments`, `cross_covariance` and the fits return.
+Functions of directions and covariances read nothing; those that take a dump say what they read.
 """
 
 from __future__ import annotations
 
+from clinometer.theory.best_of import BestOfN, best_of_n
+from clinometer.theory.closed import GaussianTilt, QuadraticTilt, gaussian_tilt, quadratic_tilt, wendel_probability
+from clinometer.theory.complementary import Complementarity, complementarity
+from clinometer.theory.ensembles import Ensembles, ensembles
+from clinometer.theory.expansion import Cumulants, cumulants
 from clinometer.theory.fraction import pareto_fraction
+from clinometer.theory.frontier import GainKLFrontier, gain_kl_frontier
 from clinometer.theory.geometry import (
     WorstDirection,
     policy_direction,
@@ -13,28 +19,28 @@ from clinometer.theory.geometry import (
     score_correlation,
     worst_direction,
 )
+from clinometer.theory.iterated import Iteration, drifting_projection, iterate
+from clinometer.theory.judging import GenerationJudgmentGap, JudgeCeiling, generation_judgment_gap, judge_ceiling
+from clinometer.theory.large import RandomisedSpectrum, randomised_spectrum
+from clinometer.theory.layers import CeilingByLayer, ceiling_by_layer
+from clinometer.theory.learning import LearningCurve, learning_curve
 from clinometer.theory.order import expected_max_normal
+from clinometer.theory.scalarised import ClassProbabilities, Scalarised, class_probabilities, scalarise, value_angles
+from clinometer.theory.screening import Screen, screen
+from clinometer.theory.shift import ShiftRank, shift_rank
 from clinometer.theory.spectra import EffectiveRank, ValueConcentration, effective_rank, value_concentration
 from clinometer.theory.tradeoffs import classify, optimal_direction, tradeoff_profile
 from clinometer.theory.worked import PooledVersusWithin, ToyExample, pooled_versus_within, toy_example
 
 __all__ = [
-    "EffectiveRank",
-    "PooledVersusWithin",
-    "ToyExample",
-    "ValueConcentration",
-    "WorstDirection",
-    "classify",
-    "effective_rank",
-    "expected_max_normal",
-    "optimal_direction",
-    "pareto_fraction",
-    "policy_direction",
-    "pooled_versus_within",
-    "robustness_radius",
-    "score_correlation",
-    "toy_example",
-    "tradeoff_profile",
-    "value_concentration",
+    "BestOfN", "CeilingByLayer", "ClassProbabilities", "Complementarity", "Cumulants", "EffectiveRank", "Ensembles",
+    "GainKLFrontier", "GaussianTilt", "GenerationJudgmentGap", "Iteration", "JudgeCeiling", "LearningCurve",
+    "PooledVersusWithin", "QuadraticTilt", "RandomisedSpectrum", "Scalarised", "Screen", "ShiftRank", "ToyExample",
+    "ValueConcentration", "WorstDirection", "best_of_n", "ceiling_by_layer", "class_probabilities", "classify",
+    "complementarity", "cumulants", "drifting_projection", "effective_rank", "ensembles", "expected_max_normal",
+    "gain_kl_frontier", "gaussian_tilt", "generation_judgment_gap", "iterate", "judge_ceiling", "learning_curve",
+    "optimal_direction", "pareto_fraction", "policy_direction", "pooled_versus_within", "quadratic_tilt",
+    "randomised_spectrum", "robustness_radius", "scalarise", "score_correlation", "screen", "shift_rank",
+    "toy_example", "tradeoff_profile", "value_angles", "value_concentration", "wendel_probability",
     "worst_direction",
-]
+]  # fmt: skip

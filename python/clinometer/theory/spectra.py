@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,7 +82,7 @@ class ValueConcentration(Result):
     """Shares of directions in the m leading eigenvectors, with their nulls for an isotropic direction.
 
     Arrays are (K,), one entry a direction. `tie` says that eigenvalue m equals eigenvalue m + 1, so that the
-    leading space is not defined (always so after whitening).
+    leading space is not defined (always so after whitening). `estimator` names how the directions were fitted.
     """
 
     m: int
@@ -92,6 +93,7 @@ class ValueConcentration(Result):
     variance_null_mean: float
     variance_p_value: Floats
     tie: bool
+    estimator: str
 
 
 def value_concentration(
@@ -106,6 +108,7 @@ def value_concentration(
     Parameters
     ----------
     u : array (K, d) or (d,)
+        A `DirectionFit` says its own estimator, and "mean_difference" warns.
     moments : covariance (d, d) or object with ``.covariance``
     m : number of eigenvectors, 0 to d; None takes ceil(participation)
     draws, random_state : size and seed of the simulated null of the variance share
@@ -151,7 +154,22 @@ def value_concentration(
         float(null.mean()) if null.size else float("nan"),
         variance_p,
         tie,
+        _estimator(u),
     )
+
+
+def _estimator(u: Any) -> str:
+    """How the directions were fitted, with a warning where the estimator itself concentrates (theory 5, traps)."""
+    method = str(getattr(u, "method", "given"))
+    if method in ("mean_difference", "ridge"):
+        reason = "are Sigma times a direction" if method == "mean_difference" else "shrink where variance is small"
+        warnings.warn(
+            f"u: directions fitted by {method!r} {reason} and look concentrated whatever the value; "
+            "test least-squares or LDA directions",
+            UserWarning,
+            stacklevel=3,
+        )
+    return method
 
 
 def _share(part: Floats, whole: Floats) -> Floats:

@@ -68,7 +68,8 @@ class Pairs : public StatisticOf<Pairs> {
     });
     if (!used) return;
     const std::int64_t ld = b.tile->ld;
-    std::vector<double> block(std::size_t(n_scores * ld), 0);
+    thread_local std::vector<double> block;
+    block.assign(std::size_t(n_scores * ld), 0);
     // a pair's two weights cancel, so the leaf's shift drops out
     b.tile->accumulate(weights.data(), n_scores, block.data());
     for (std::int64_t k = 0; k < n_scores; ++k)

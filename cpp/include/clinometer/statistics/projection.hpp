@@ -21,7 +21,8 @@ class CovarianceProjection : public StatisticOf<CovarianceProjection> {
     const std::int64_t K = n_scores, ld = b.tile->ld;
     std::vector<double> weights(std::size_t(b.n * K), 0);
     for (const Piece& p : b.pieces) piece(b, p, weights);
-    std::vector<double> block(std::size_t(K * ld), 0);
+    thread_local std::vector<double> block;
+    block.assign(std::size_t(K * ld), 0);
     b.tile->accumulate(weights.data(), K, block.data());
     for (std::int64_t k = 0; k < K; ++k)
       for (std::int64_t c = 0; c < d; ++c) sum[k * d + c] += block[k * ld + c];

@@ -42,7 +42,7 @@ class Tilt {
     std::vector<double> c, t, f, unbiased_o;
   };
   struct Batch;
-  std::shared_ptr<Batch> batch;  // prompts that wait; none in a state that was joined, finished or saved
+  std::shared_ptr<Batch> batch;  // prompts that wait; none after the end of a leaf
   static std::vector<std::shared_ptr<Batch>>& spares();
   static std::shared_ptr<Batch> spare();
   void view(const Prompt& p, const Labelled& l, const std::vector<std::int64_t>& cells, Work& work);

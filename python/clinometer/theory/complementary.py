@@ -1,0 +1,108 @@
+"""What a second judge adds to the first (theory, Details)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from clinometer.directions import Scores
+from clinometer.dump import open_dump
+from clinometer.results import Result
+from clinometer.theory._arrays import Floats
+from clinometer.theory._bootstrap import correlations, interval, per_prompt_grams, resampled
+from clinometer.theory._rows import ratio, scored
+
+__all__ = ["Complementarity", "complementarity"]
+
+DRAWS = 400
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Complementarity(Result):
+    """Within multiple correlation of each value on two judges, less the larger single one; arrays are (J,).
+
+    `together` is the multiple correlation, `first` and `second` the single ones, `gain` = together - max(|first|,
+    |second|) >= 0 with `ci` (J, 2); `weights` (J, 2) the regression weights in score units, `between` the judges' own
+    correlation (J,).
+    """
+
+    gain: Floats
+    ci: Floats
+    together: Floats
+    first: Floats
+    second: Floats
+    between: Floats
+    weights: Floats
+    values: tuple[str, ...]
+    n_prompts: int
+
+
+def complementarity(
+    judge_a: Any, judge_b: Any, value: Any, *, dump: Any = None, draws: int = DRAWS, random_state: int = 0,
+    **options: Any,
+) -> Complementarity:  # fmt: skip
+    """What a second judge adds to the best single one (theory, Details: complementarity).
+
+    R^2 = c' V^-1 c / Var(s) with V the judges' within-prompt covariance and c their covariances with the value. Never
+    negative on the rows it is computed on; two useless judges show about 1/sqrt(N).
+
+    Parameters
+    ----------
+    judge_a, judge_b : scores (N,) of every row; with `dump` also columns, directions or fits
+    value : array (N,) or (N, J); with `dump` also columns
+    dump : where names and directions are looked up; without it ``prompt_ids=`` says which rows go together
+    draws, random_state : bootstrap over prompts for the interval
+    **options : base policy and pass options
+
+    Returns
+    -------
+    Complementarity
+        Cost: two passes over the dump, or none.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> a, b = np.array([1.0, 0.0, -1.0, 0.0]), np.array([0.0, 1.0, 0.0, -1.0])
+    >>> found = complementarity(a, b, a + b, prompt_ids=[0, 0, 0, 0])
+    >>> round(float(found.together[0]), 6), round(float(found.gain[0]), 4)
+    (1.0, 0.2929)
+    """
+    judges = [judge_a, judge_b]
+    if dump is None:
+        judges = [j if isinstance(j, Scores) else Scores(j) for j in judges]
+        ids = next((j.prompt_ids for j in judges if j.prompt_ids is not None), options.pop("prompt_ids", None))
+        dump = open_dump(np.zeros((len(judges[0]), 1), np.float32), prompt_ids=ids)
+    parts = [scored(dump, judge, value, **options) for judge in judges]
+    for name, part in zip(("judge_a", "judge_b"), parts, strict=True):
+        if part.scores.shape[1] != 1:
+            raise ValueError(f"{name} holds {part.scores.shape[1]} judges; wanted one")
+    s, J = parts[0], parts[0].values.shape[1]
+    out = np.empty((J, 5))
+    ci, weights = np.empty((J, 2)), np.empty((J, 2))
+    for j in range(J):
+        w = s.weights(j)
+        grams = per_prompt_grams(s, np.column_stack([parts[0].scores, parts[1].scores, s.value(j)]), j)
+        out[j], weights[j] = _together(np.tensordot(w.prompt, grams, 1))
+        boot = [
+            _together(np.tensordot(x, grams, 1))[0][0] for x in resampled(w.prompt, draws, random_state, w.p.cluster)
+        ]
+        ci[j] = interval(np.array(boot))
+    return Complementarity(
+        out[:, 0], ci, out[:, 1], out[:, 2], out[:, 3], out[:, 4], weights, s.call.value_names, s.population.n_prompts
+    )
+
+
+def _together(gram: Floats) -> tuple[Floats, Floats]:
+    """(gain, multiple correlation, both single ones, between) and the weights, from a 3 x 3 covariance."""
+    r = correlations(gram)
+    if np.isnan(r[2, 2]):
+        return np.full(5, np.nan), np.full(2, np.nan)
+    scale = np.sqrt(np.diagonal(gram)[:2])
+    inner, cross = np.nan_to_num(r[:2, :2]), np.nan_to_num(r[:2, 2])
+    solved = np.linalg.pinv(inner, rcond=1e-10, hermitian=True) @ cross
+    together = float(np.sqrt(np.clip(cross @ solved, 0.0, 1.0)))
+    single = float(np.abs(cross).max())
+    weights = ratio(solved * np.sqrt(gram[2, 2]), scale)
+    return np.array([max(0.0, together - single), max(together, single), r[0, 2], r[1, 2], r[0, 1]]), weights

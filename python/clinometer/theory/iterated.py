@@ -1,0 +1,222 @@
+"""Rounds of RLAIF: exact tilts by accumulated scores, their KL, and when to stop (theory 6, section 9.4)."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from clinometer import _core
+from clinometer.inputs import run
+from clinometer.results import Result
+from clinometer.theory._arrays import Floats
+from clinometer.theory._rows import Scored, Weights, kl_terms, scored
+
+__all__ = ["Iteration", "drifting_projection", "iterate"]
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Iteration(Result):
+    """T rounds; axes are round, value.
+
+    `gain` with `gain_se` (T, J) is measured from the first policy, `step` = Cov of value and round score under the
+    policy the round starts from, over beta: the gain its first order promises. `kl` (T,) from the first policy,
+    `kl_step` (T,) from the policy before; `ess`, `ess_min`, `max_ratio` (T,). `limit` (J,) is the gain of always
+    choosing the response of largest accumulated score. `stop` is the first round (1-based) whose KL exceeds
+    log(median n)/2, `stop_kl`, beyond which rows cannot tell the policy (None: no round does), and `falls` (J,) the
+    first round after which a value turns down by more than two paired errors (0: none).
+    """
+
+    gain: Floats
+    gain_se: Floats
+    step: Floats
+    kl: Floats
+    kl_step: Floats
+    ess: Floats
+    ess_min: Floats
+    max_ratio: Floats
+    limit: Floats
+    stop: int | None
+    stop_kl: float
+    falls: NDArray[np.int64]
+    rebase: bool
+    directions: tuple[str, ...]
+    values: tuple[str, ...]
+    n_rows: int
+    n_prompts: int
+    n_dropped: int
+    n_unlabelled: NDArray[np.int64]
+    fit_status: tuple[str, ...]
+
+    @property
+    def rounds(self) -> int:
+        """T."""
+        return len(self.kl)
+
+    def __str__(self) -> str:
+        lines = [f"{'round':>5}{'KL':>9}{'step KL':>9}{'ESS':>7}" + "".join(f"{v[:18]:>20}" for v in self.values)]
+        for i in range(self.rounds):
+            gains = "".join(f"{g:>+12.4g} +- {s:<5.2g}" for g, s in zip(self.gain[i], self.gain_se[i], strict=True))
+            lines.append(f"{i + 1:>5}{self.kl[i]:>9.3g}{self.kl_step[i]:>9.3g}{self.ess[i]:>7.2g}" + gains)
+        if self.stop is not None:
+            lines.append(f"stop before round {self.stop}: its KL exceeds {self.stop_kl:.3g}, what these rows can tell")
+        return "\n".join(lines)
+
+
+def iterate(
+    dump: Any, directions: Any, beta: ArrayLike, values: Any, *, rebase: bool = True, rounds: int | None = None,
+    **options: Any,
+) -> Iteration:  # fmt: skip
+    """Repeated RLAIF with one constitution, or with one a round.
+
+    With the reference re-based every round, log pi_T = log pi0 + sum_t <u_t, phi>/beta_t: T rounds are one exact
+    tilt by the accumulated score, T/beta for a fixed constitution. There is no fixed point short of the argmax of
+    that score: the direction converges, the policy does not (theory 6). With the reference kept at pi0 a round
+    repeated adds nothing.
+
+    Parameters
+    ----------
+    dump, values, **options : as in `clinometer.tilt`, with ``within=True``
+    directions : one constitution, used in every round, or T of them in order
+    beta : number > 0, or one a round (T,)
+    rebase : whether a round's reference is the policy of the round before
+    rounds : T, for one constitution; default 8
+
+    Returns
+    -------
+    Iteration
+        With a warning where a round goes beyond `stop_kl`. Cost: one pass over the dump, then T tilts of the scores;
+        memory 8 N (K + 6).
+
+    Examples
+    --------
+    >>> import clinometer as cm, numpy as np
+    >>> world = cm.simulate(n_prompts=50, n_responses=8, dim=4)
+    >>> three = iterate(world, "judge/c0", 6.0, "s", rounds=3)
+    >>> once = cm.tilt(world, "judge/c0", [2.0], "s")
+    >>> bool(np.isclose(three.gain[2, 0], once.gain[0, 0, 0]))
+    True
+    """
+    if not isinstance(rebase, (bool, np.bool_)):
+        raise TypeError(f"rebase is {rebase!r}, wanted True or False")
+    s = scored(dump, directions, values, **options)
+    lam = _strengths(s, beta, rounds)
+    sizes = s.population.sizes
+    stop_kl = float(np.log(np.median(sizes[sizes > 1])) / 2.0) if (sizes > 1).any() else 0.0
+    found = _rounds(s, lam, bool(rebase))
+    beyond = np.flatnonzero(found["kl"] > stop_kl)
+    if beyond.size and s.population.base != "logprob":  # a fixed set of candidates has no draws to run out of
+        warnings.warn(
+            f"iterate: the KL of round {beyond[0] + 1} exceeds {stop_kl:.3g}, half the log of the median number of "
+            "responses; from there on these rows cannot tell the policy",
+            UserWarning,
+            stacklevel=2,
+        )
+    return Iteration(
+        stop=int(beyond[0]) + 1 if beyond.size else None, stop_kl=stop_kl, rebase=bool(rebase),
+        directions=s.call.names, values=s.call.value_names, **found, **s.counts(),
+    )  # fmt: skip
+
+
+FROM_TILT = ("gain", "gain_se", "kl", "ess", "ess_min", "max_ratio")
+
+
+def _rounds(s: Scored, lam: Floats, rebase: bool) -> dict[str, Any]:
+    """Every round in turn; only the policy before and the accumulated score are kept."""
+    weights = [s.weights(j) for j in range(s.values.shape[1])]
+    values = [w.centre(s.value(j)) for j, w in enumerate(weights)]
+    whole, total = s.weights(), np.zeros(len(s.scores))
+    before = np.zeros_like(total)
+    lists: dict[str, list[Any]] = {name: [] for name in (*FROM_TILT, "step", "kl_step")}
+    gains = [[np.zeros(w.p.n_prompts)] for w in weights]
+    for i, strength in enumerate(lam):
+        t = s.scores[:, min(i, s.scores.shape[1] - 1)] * strength
+        start = total if rebase else np.zeros_like(total)
+        lists["step"].append([_promised(w, f, start, t) for w, f in zip(weights, values, strict=True)])
+        total = start + t
+        tilted = _tilt(s, total, 1.0)
+        for name in FROM_TILT:
+            lists[name].append(tilted[name][0, 0])
+        now = whole.tilt(total, 1.0)[1]
+        lists["kl_step"].append(_between(whole, now, before if rebase else np.zeros_like(now)))
+        before = now
+        for w, f, g in zip(weights, values, gains, strict=True):
+            g.append(w.total(w.change(total, 1.0)[0] * f))
+    out: dict[str, Any] = {name: np.array(x) for name, x in lists.items()}
+    out["falls"] = np.array([_falls(w, np.stack(g, axis=1)) for w, g in zip(weights, gains, strict=True)], np.int64)
+    out["limit"] = _tilt(s, total, 0.0)["gain"][0, 0] if rebase else np.full(len(weights), np.nan)
+    return out
+
+
+def _tilt(s: Scored, t: Floats, beta: float) -> dict[str, Floats]:
+    state = _core.Tilt(0, 1, 0, s.values.shape[1], np.full((1, 1), beta), s.population.base == "reweight")
+    return dict(run(replace(s.call, progress=None), [state], kept=np.ascontiguousarray(t[:, None]))[0].finish())
+
+
+def _strengths(s: Scored, beta: ArrayLike, rounds: int | None) -> Floats:
+    """1/beta of every round."""
+    betas, K = np.asarray(beta, np.float64), s.scores.shape[1]
+    if betas.ndim > 1 or not (betas > 0.0).all() or betas.size == 0:
+        raise ValueError(f"beta is {beta!r}; wanted numbers > 0, one or one a round")
+    if rounds is not None and (isinstance(rounds, bool) or not isinstance(rounds, (int, np.integer)) or rounds < 1):
+        raise ValueError(f"rounds is {rounds!r}; wanted a whole number >= 1")
+    T = K if K > 1 else int(rounds) if rounds is not None else betas.size if betas.ndim else 8
+    if rounds is not None and rounds != T:
+        raise ValueError(f"rounds is {rounds} but there are {K} directions; wanted one direction or one a round")
+    if betas.ndim and betas.size not in (1, T):
+        raise ValueError(f"beta has {betas.size} entries for {T} rounds")
+    return np.broadcast_to(1.0 / betas, (T,))
+
+
+def _promised(w: Weights, f: Floats, start: Floats, t: Floats) -> float:
+    """Covariance of a value and the round's score under the policy the round starts from."""
+    q = w.tilt(start, 1.0)[0]
+    t = t - w.spread(w.total(q * t))
+    return float(w.mean(w.total(q * t * f)))
+
+
+def _falls(w: Weights, gains: Floats) -> int:
+    """First round after which the mean of per-prompt gains (G, T + 1) drops, if its first round did not."""
+    change = np.diff(gains, axis=1)
+    mean, se = w.mean(change), np.nan_to_num(w.se(change), nan=np.inf)
+    turned = np.flatnonzero(mean < -2.0 * se)
+    return int(turned[0]) if turned.size and mean[0] >= 0.0 else 0
+
+
+def _between(w: Weights, now: Floats, before: Floats) -> float:
+    """KL of two policies given by their log-ratios to the first one."""
+    base = w.row * np.exp(before)
+    return float(w.mean(w.total(base * kl_terms(np.where(base > 0.0, now - before, 0.0)))))
+
+
+def drifting_projection(rounds: ArrayLike, *, step: float, start: float = 0.0, strength: float = 1.0) -> Floats:
+    """Gain after T re-based rounds with a constitution that turns by `step` radians a round (Sigma = I).
+
+    strength [sin(T th/2) / sin(th/2)] cos(a0 + (T-1) th/2), strength = |u_C| |u*| / beta (theory 6): it peaks at
+    T = ceil((pi/2 - a0)/th), falls after that and goes negative. For th = 0 it grows as T cos(a0) without end.
+
+    Parameters
+    ----------
+    rounds : whole numbers T >= 0
+    step, start : th and the first angle a0 to the value, in radians
+
+    Returns
+    -------
+    array of the shape of `rounds`
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> drifting_projection([1, 2, 3], step=np.pi / 3).round(6).tolist()
+    [1.0, 1.5, 1.0]
+    """
+    T = np.asarray(rounds, np.float64)
+    if not ((T >= 0.0) & (np.floor(T) == T)).all():
+        raise ValueError(f"rounds is {rounds!r}; wanted whole numbers >= 0")
+    half = 0.5 * float(step)
+    if abs(np.sin(half)) < 1e-12:  # no turn, or whole turns: every round pulls the same way
+        return np.asarray(strength * T * np.cos(start))
+    return np.asarray(strength * np.sin(T * half) / np.sin(half) * np.cos(start + (T - 1.0) * half))

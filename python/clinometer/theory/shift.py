@@ -1,0 +1,145 @@
+"""How many dimensions training moved: effective ranks of the difference of two aligned dumps (theory 5, 8.2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clinometer import kl as roots
+from clinometer.dump import Dump, open_dump
+from clinometer.results import Result
+from clinometer.theory._arrays import Floats
+from clinometer.theory.spectra import EffectiveRank, effective_rank
+
+__all__ = ["ShiftRank", "shift_rank"]
+
+ROWS = 1 << 21
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class ShiftRank(Result):
+    """Effective ranks of D = phi_after - phi_before (n, d), about zero and about its mean.
+
+    `uncentred` and `centred` hold participation (sum sv^2)^2 / sum sv^4, entropy of sv^2, stable and energy ranks of
+    D's singular values; `roy_vetterli` and `roy_vetterli_centred` = exp(H(sv / sum sv)), which is larger.
+    `mean_share` = n |mean|^2 / |D|_F^2: a constant shift alone gives uncentred rank 1 and the rank of noise centred.
+    `participation_se` is the error of the uncentred participation, clustered by prompt; `participation_unbiased`
+    removes what finitely many rows take from it, by products of different rows only (NaN if they cannot tell).
+    `singular_values` (min(n, d),) are those of the uncentred D, and `length` its root mean squared row.
+    """
+
+    uncentred: EffectiveRank
+    centred: EffectiveRank
+    roy_vetterli: float
+    roy_vetterli_centred: float
+    mean_share: float
+    participation_se: float
+    participation_unbiased: float
+    singular_values: Floats
+    length: float
+    n_rows: int
+
+
+def shift_rank(after: Any, before: Any, *, threshold: float = 0.9, clusters: Any = None) -> ShiftRank:
+    """Effective dimensions of the change between two dumps of the same rows (theory 5, section 8.2).
+
+    Parameters
+    ----------
+    after, before : dumps or arrays (n, d), the same responses in the same order
+    threshold : share of the energy for the energy rank
+    clusters : labels (n,) of rows that go together for the error; None takes the prompt ids of `before`
+
+    Returns
+    -------
+    ShiftRank
+        Cost: two reads of both dumps, n d^2 flops and d x d float64; for the leading part at large d see
+        `randomised_spectrum`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> before = np.random.default_rng(0).standard_normal((40, 5))
+    >>> found = shift_rank(before + [1.0, 0, 0, 0, 0], before)
+    >>> round(found.uncentred.participation, 6), round(found.mean_share, 6)
+    (1.0, 1.0)
+    """
+    a, b = (x if isinstance(x, Dump) else open_dump(x) for x in (after, before))
+    labels = _aligned(a, b, clusters)
+    n, d = a.n_rows, a.dim
+    gram, total = np.zeros((d, d)), np.zeros(d)
+    fourth = 0.0
+    spans = [(at, min(n, at + max(1, ROWS // d))) for at in range(0, n, max(1, ROWS // d))]
+    for low, high in spans:
+        D = _difference(a, b, low, high)
+        gram += D.T @ D
+        total += D.sum(axis=0)
+        fourth += float(((D * D).sum(axis=1) ** 2).sum())
+    energy, square = float(np.trace(gram)), float((gram * gram).sum())
+    if not energy > 0.0:
+        raise ValueError("after equals before in every row; wanted a shift")
+    spread = gram - np.outer(total, total) / n
+    values, inner = (np.maximum(np.linalg.eigvalsh(m)[::-1], 0.0) for m in (gram, spread))
+    # What cancels against the mean leaves rounding of the size of the uncentred values.
+    inner = np.where(inner > 4.0 * max(n, d) * np.finfo(float).eps * values[0], inner, 0.0)
+    apart = square - fourth
+    return ShiftRank(
+        effective_rank(values, threshold=threshold), effective_rank(inner, threshold=threshold),
+        _roy_vetterli(values), _roy_vetterli(inner), float(total @ total) / (n * energy),
+        _error(a, b, spans, gram, energy, square, labels),
+        (energy**2 - fourth) / apart if n > 1 and apart > 1e-9 * square else float("nan"),
+        np.sqrt(values[: min(n, d)]), float(np.sqrt(energy / n)), n,
+    )  # fmt: skip
+
+
+def _aligned(a: Dump, b: Dump, clusters: Any) -> NDArray[np.int64]:
+    if (a.n_rows, a.dim) != (b.n_rows, b.dim):
+        raise ValueError(f"after is {a.n_rows} x {a.dim} but before is {b.n_rows} x {b.dim}; wanted the same rows")
+    if a.n_rows == 0:
+        raise ValueError("after and before have no rows")
+    ids = [d.prompt_ids for d in (a, b)]
+    if ids[0] is not None and ids[1] is not None and not np.array_equal(ids[0], ids[1]):
+        raise ValueError("after and before have different prompt ids; wanted the same rows in the same order")
+    given = clusters if clusters is not None else ids[1] if ids[1] is not None else ids[0]
+    if given is None:
+        return np.arange(a.n_rows)
+    labels = np.asarray(given)
+    if labels.shape != (a.n_rows,):
+        raise ValueError(f"clusters has shape {labels.shape}; wanted ({a.n_rows},)")
+    return np.unique(labels, return_inverse=True)[1].astype(np.int64)
+
+
+def _difference(a: Dump, b: Dump, low: int, high: int) -> Floats:
+    D = a.read(low, high, np.float64) - b.read(low, high, np.float64)
+    if not np.isfinite(D).all():
+        row = low + int(np.argmax(~np.isfinite(D).all(axis=1)))
+        raise ValueError(f"row {row} of the difference holds NaN or Inf; wanted finite rows")
+    return np.asarray(D)
+
+
+def _roy_vetterli(squares: Floats) -> float:
+    sv = np.sqrt(squares)
+    share = sv[sv > 0.0] / sv.sum() if sv.any() else np.zeros(0)
+    return float(np.exp(-(share * np.log(share)).sum())) if share.size else 0.0
+
+
+def _error(
+    a: Dump,
+    b: Dump,
+    spans: list[tuple[int, int]],
+    gram: Floats,
+    energy: float,
+    square: float,
+    labels: NDArray[np.int64],
+) -> float:
+    """Infinitesimal jackknife of energy^2 / square: the influence of a row, summed over its cluster."""
+    psi = np.zeros(int(labels.max()) + 1)
+    for low, high in spans:
+        D = _difference(a, b, low, high)
+        length, curve = (D * D).sum(axis=1), np.einsum("nd,nd->n", D @ gram, D)
+        influence = 2.0 * energy / square * (length - energy / square * curve)
+        psi += np.bincount(labels[low:high], weights=influence, minlength=len(psi))
+    out = roots.clustered(psi[:, None], np.ones((len(psi), 1), bool), None)
+    return float(np.sqrt(out[0, 0]))

@@ -1,0 +1,219 @@
+"""Places 1 to 12 where the paper is loose or wrong, each with its counter-example (theory 11)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+import clinometer as cm
+from clinometer import theory
+
+from .registry import Check, at_least, at_most, claim, near, same
+from .worlds import covariance, gaussian_grid, generator, prompts
+
+
+def _exact_gain(u_star: list[float], u_c: list[float], sigma: list[list[float]] | None = None) -> float:
+    """Gain of the tilt at beta = 2 in a Gaussian world, integrated."""
+    dump = gaussian_grid(np.eye(2) if sigma is None else np.array(sigma))
+    value = dump.read(0, dump.n_rows, np.float64) @ np.array(u_star)
+    return cm.tilt(dump, u_c, [2.0], value, base="logprob", precision="double").gain.item()
+
+
+@claim("11.1", "a judge worse than the generator (cosine .3 against .8) still improves: gain")
+def _() -> Check:
+    return at_least(_exact_gain([1.0, 0.0], [0.3, 0.95]), 0.1)
+
+
+@claim("11.1", "a judge better than the generator (cosine -.3 against -.8) still harms: gain")
+def _() -> Check:
+    return at_most(_exact_gain([1.0, 0.0], [-0.3, 0.95]), -0.1)
+
+
+@claim(
+    "11.1", "the cosine and the value can part: cosine change of u_gen = (.8, .6) under u_C = (.3, .95), which gains"
+)
+def _() -> Check:
+    before, after = (theory.score_correlation(x, [1.0, 0.0]).item() for x in ([0.8, 0.6], [1.1, 1.55]))
+    return at_most(after - before, -0.1)
+
+
+@claim("11.2", "zero covariance does not mean no improvement: gain of f = t^2 at beta = 1")
+def _() -> Check:
+    t = np.array([-1.0, -0.5, 0.5, 1.0])
+    return at_least(cm.tilt(cm.Scores(t, prompt_ids=np.zeros(4, int)), None, [1.0], t**2).gain.item(), 0.05)
+
+
+@claim("11.2", "a positive covariance does not mean improvement at finite beta: sign of gain at beta = 1 with k2 > 0")
+def _() -> Check:
+    dump = gaussian_grid(np.eye(1))
+    t = dump.read(0, dump.n_rows, np.float64)[:, 0]
+    found = cm.tilt(dump, [[1.0]], [1.0], -((t - 0.3) ** 2), base="logprob")
+    return same(bool(found.first_order.item() > 0.0 > found.gain.item()), True)
+
+
+@claim("11.3", "pooled covariance +8 promises a gain where every tilt loses: largest exact gain")
+def _() -> Check:
+    found = theory.pooled_versus_within(n_prompts=2000)
+    return at_most(float(found.gain.max()) if found.pooled > 7.0 else np.nan, -0.05)
+
+
+@claim("11.4", "rows whitened under the base policy have A(pi0) = 0 whatever u_gen: it leaves no trace")
+def _() -> Check:
+    world = cm.simulate(n_prompts=200, n_responses=8, dim=3, generation_alignment=0.9, random_state=11)
+    phi = world.read(0, world.n_rows, np.float64)
+    kept = float((phi @ world.truth.u_star).mean())
+    white = (phi - phi.mean(axis=0)) @ np.linalg.inv(np.linalg.cholesky(np.cov(phi.T))).T
+    return near(float((white @ world.truth.u_star).mean()) / kept, 0.0, 1e-9)
+
+
+@claim("11.4", "... and its leading eigenspace, which Conjecture 9 speaks of, is gone (tie)")
+def _() -> Check:
+    phi = generator(160).standard_normal((500, 4)) * [4.0, 2.0, 1.0, 0.5]
+    white = (phi - phi.mean(axis=0)) @ np.linalg.inv(np.linalg.cholesky(np.cov(phi.T, ddof=0))).T
+    return same(theory.value_concentration([1.0, 0.0, 0.0, 0.0], np.cov(white.T, ddof=0), 2, draws=10).tie, True)
+
+
+@claim("11.5", "Sigma is not positive definite: a constitution in its null space has neither gain nor KL (their sum)")
+def _() -> Check:
+    phi = generator(161).standard_normal((12, 10))
+    ids = prompts(3, 4)
+    sigma = covariance(phi, prompt_ids=ids, precision="double")
+    null = np.linalg.eigh(sigma)[1][:, 0]
+    found = cm.tilt(phi, null, [0.1], phi[:, 0], prompt_ids=ids, precision="double")
+    return near(abs(found.gain.item()) + abs(found.kl.item()), 0.0, 1e-9)
+
+
+def _pareto_remainder(lam: float) -> float:
+    """Gain less its first order for t = -X, X Pareto(1.5), f = [X < 2]: integrals over x = e^y."""
+    from scipy.integrate import quad
+
+    def mean(g: Callable[[float], float], top: float) -> float:
+        points = [np.log(2.0), *np.log(1.0 / lam + np.array([1.0, 10.0]))]
+        inside = [p for p in points if 0.0 < p < top]
+
+        def integrand(y: float) -> float:
+            return 1.5 * float(np.exp(-1.5 * y)) * g(float(np.exp(y)))
+
+        options = {"points": inside or None, "limit": 400, "epsabs": 1e-14, "epsrel": 1e-13}
+        return float(quad(integrand, 0.0, top, **options)[0])
+
+    below = mean(lambda x: 1.0, np.log(2.0))
+    # 1 - e^(-lam x) keeps the digits that e^(-lam x) loses at small lam
+    lost = [mean(lambda x: -float(np.expm1(-lam * x)), top) for top in (np.log(2.0), 60.0)]
+    gain = (below * lost[1] - lost[0]) / (1.0 - lost[1])
+    cov = -(mean(lambda x: x, np.log(2.0)) - below * 3.0)
+    return float(gain - lam * cov)
+
+
+@claim("11.6", "E|f t| < inf is too weak: with t = -Pareto(1.5), f bounded, the remainder is of order 1.5 and not 2")
+def _() -> Check:
+    return near(float(np.log2(_pareto_remainder(2e-6) / _pareto_remainder(1e-6))), 1.5, 0.02)
+
+
+@claim(
+    "11.6", "with t heavier than exponential Z is infinite: log Z of 10^6 rows of a Pareto(1.5) score over that of 10^3"
+)
+def _() -> Check:
+    t = generator(162).random(1_000_000) ** (-1 / 1.5)
+    z = [cm.tilt(cm.Scores(x, prompt_ids=np.zeros(len(x), int)), None, [2.0], pareto_k=False).log_partition.item()
+         for x in (t[:1000], t)]  # fmt: skip
+    return at_least(z[1] / z[0], 10.0)
+
+
+@claim("11.7", "cosine = alpha fails beyond small alpha: cosine less alpha at alpha = .5")
+def _() -> Check:
+    return near(theory.score_correlation([0.5, 0.5], [1.0, 0.0]).item() - 0.5, 0.2071, 5e-5)
+
+
+@claim(
+    "11.7",
+    "gamma is no result: judges fitted on labels of pure noise have |cosine| sqrt(2/(pi d)), d = 20 (mean of 200)",
+)
+def _() -> Check:
+    from clinometer.theory._pairs import bradley_terry
+
+    rng, cosines = generator(163), []
+    for _fit in range(200):
+        u = bradley_terry(rng.standard_normal((40, 20)), (rng.random(40) > 0.5).astype(np.float64))
+        cosines.append(abs(theory.score_correlation(u, np.eye(20)[0]).item()))
+    return near(float(np.mean(cosines)), np.sqrt(2 / (np.pi * 20)), 4.0 * float(np.std(cosines)) / np.sqrt(200))
+
+
+@claim("11.8", "normalising u_gen + u_C/beta makes another policy: gain of the toy, .473 and not .900")
+def _() -> Check:
+    before, after = np.array([0.1, 0.995]), theory.toy_example().normalised[0]
+    dump = gaussian_grid(np.eye(2))
+    value = dump.read(0, dump.n_rows, np.float64)[:, 0]
+    levels = cm.tilt(dump, np.stack([before, after]), [1.0], value, base="logprob").gain[:, 0, 0]
+    return near(levels[1] - levels[0], 0.473, 5e-4)
+
+
+@claim("11.9", "for general policies the loss is not 1 - rho: share of the oracle at matched beta, rho = .6, is .36")
+def _() -> Check:
+    dump = gaussian_grid(np.eye(2))
+    x = dump.read(0, dump.n_rows, np.float64)
+    s = 0.6 * x[:, 0] + 0.8 * x[:, 1]
+    proxy = cm.tilt(dump, [0.6, 0.0], [1.0], s, base="logprob").gain.item()
+    return near(proxy / cm.tilt(dump, cm.Scores(s), [1.0], s, base="logprob").gain.item(), 0.36, 1e-6)
+
+
+@claim(
+    "11.9", "without Gaussian noise the formula is off: regret of best-of-2 over sd (1 - rho)/sqrt(pi), mixture noise"
+)
+def _() -> Check:
+    rng = generator(164)
+    v = rng.standard_normal((200_000, 2))
+    s = v + np.where(rng.random((200_000, 2)) < 0.02, 10.0, 0.5) * rng.standard_normal((200_000, 2))
+    lost = s.max(axis=1) - np.take_along_axis(s, v.argmax(axis=1)[:, None], 1)[:, 0]
+    rho = float(np.corrcoef(s.ravel(), v.ravel())[0, 1])
+    return at_most(float(lost.mean() / theory.best_of_n(2, rho, float(s.std())).regret.item()), 0.85)
+
+
+@claim("11.9", "rho is no ceiling if E[s | phi] is nonlinear: correlation of the judge E[s | phi], where rho is 0")
+def _() -> Check:
+    phi = generator(165).standard_normal((100_000, 1))
+    s = phi[:, 0] ** 2 + generator(166).standard_normal(100_000)
+    found = theory.judge_ceiling(phi**2, [[1.0]], s, prompt_ids=prompts(1000, 100))
+    return near(float(found.promptability[0]), float(np.sqrt(2 / 3)), 0.01)
+
+
+@claim("11.10", "the mean difference looks concentrated for random u*: its share in 6 of 60 dimensions (truth .10)")
+def _() -> Check:
+    rng, sd = generator(167), 1.0 / np.sqrt(np.arange(1, 61))
+    shares = []
+    for _world in range(20):
+        phi, u = rng.standard_normal((4000, 60)) * sd, rng.standard_normal(60)
+        high = phi @ u > 0.0
+        difference = phi[high].mean(axis=0) - phi[~high].mean(axis=0)
+        shares.append(theory.value_concentration(difference, np.diag(sd**2), 6, draws=10).share[0])
+    return at_least(float(np.mean(shares)), 0.8)
+
+
+@claim("11.11", "a negative Euclidean cosine can gain under Sigma: u* = (1, 3), u_C = (1, -1), Sigma = diag(10, .1)")
+def _() -> Check:
+    cosine = theory.score_correlation([1.0, 3.0], [1.0, -1.0]).item()
+    gain = _exact_gain([1.0, 3.0], [1.0, -1.0], [[10.0, 0.0], [0.0, 0.1]])
+    return at_least(gain if cosine < 0.0 else np.nan, 1.0)
+
+
+@claim("11.11", "in a subspace the premise is idle: the worst of a span is minus its best (their sum)")
+def _() -> Check:
+    rng = generator(168)
+    u, basis = rng.standard_normal(5), rng.standard_normal((2, 5))
+    return near(
+        theory.worst_direction(u, None, basis).value - theory.worst_direction(-u, None, basis).value, 0.0, 1e-12
+    )
+
+
+@claim("11.12", "ensembling does not raise the mean: first-order gain of the pool over the members' average")
+def _() -> Check:
+    world = cm.simulate(n_prompts=100, n_responses=8, dim=4, random_state=12)
+    found = theory.ensembles(world, ["judge/c0", "judge/c1"], [0.5, 0.5], "s", [1e4])
+    return near(found.pool_gain.item() / float(found.member_gain.mean()), 1.0, 0.01)
+
+
+@claim("11.12", "norms decide unless standardised: correlation of the pool with a member 50 times as long")
+def _() -> Check:
+    pool = np.array([0.5, 0.0]) + np.array([0.0, 0.5]) * 50.0
+    return at_least(theory.score_correlation(pool, [0.0, 1.0]).item(), 0.999)
