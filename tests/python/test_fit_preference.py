@@ -180,6 +180,21 @@ def test_quality_is_of_pairs_of_unseen_prompts(world: World) -> None:
     assert q.ci[0, 0] < q.value[0] < q.ci[0, 1]
 
 
+def test_quality_of_few_pairs_carries_what_their_labels_do_to_the_fit() -> None:
+    bounds, values = [], []
+    for seed in range(80):
+        w = World(100 + seed, 40, 8)
+        rng = np.random.default_rng(seed)
+        keep = rng.permutation(len(w.pairs))[:80]
+        z = w.differences()[keep].sum(axis=1) / np.sqrt(8)  # the same judge every time
+        hard = (rng.random(80) < 1 / (1 + np.exp(-z))).astype(float)
+        fit = cm.fit_preference_direction(w.phi, w.pairs[keep], hard, alpha=0.1, **w.options)
+        bounds.append(fit.encoding_quality.ci[0])
+        values.append(fit.encoding_quality.value[0])
+    inside = sum(low < np.mean(values) < high for low, high in bounds)
+    assert inside >= 71  # 95 % of 80 is 76, less 2.6 binomial errors
+
+
 def test_pairs_of_dropped_prompts_are_left_out(world: World) -> None:
     broken = world.phi.copy()
     broken[7] = np.nan  # prompt 1

@@ -225,7 +225,7 @@ def test_fewer_rows_than_columns_and_missing_rank(prompts: int, d: int) -> None:
 
 def test_debiased_rho2_is_free_of_the_noise_of_the_fit() -> None:
     rng = np.random.default_rng(0)
-    hits, plain, corrected, inside = 0, [], [], 0
+    bounds, plain, corrected, inside = [], [], [], 0
     for _ in range(60):
         phi = rng.normal(size=(600, 60))
         s = phi[:, 0] + rng.normal(size=600)  # rho^2 = 1/2
@@ -235,10 +235,11 @@ def test_debiased_rho2_is_free_of_the_noise_of_the_fit() -> None:
         plain.append(q.value[0])
         corrected.append(q.rho2_debiased[0])
         inside += int(q.rho2_ci[0, 0] < 0.5 < q.rho2_ci[0, 1])
-        hits += int(q.ci[0, 0] < q.value[0] < q.ci[0, 1])
+        bounds.append(q.ci[0])
     assert np.mean(plain) < 0.46
     assert abs(np.mean(corrected) - 0.5) < 3.5 * np.std(corrected) / np.sqrt(60)
-    assert inside >= 53 and hits == 60  # 95 % of 60 is 57, less 2.4 binomial errors
+    own = sum(low < np.mean(plain) < high for low, high in bounds)
+    assert inside >= 53 and own >= 53  # 95 % of 60 is 57, less 2.4 binomial errors
 
 
 def test_folds_are_of_clusters_where_there_are_some(world: World) -> None:

@@ -134,6 +134,27 @@ class BradleyTerry:
             alpha, alpha * self.spread, self._out_of_fold(z), separated,
         )  # fmt: skip
 
+    def moved_error(self, fit: PairFit, k: int) -> Floats:
+        """How each pair's label moves the squared error of column k through the fit, h'H^-1 psi_p centred, (P,).
+
+        h is the slope in u of sum w (p - p^)^2 out of fold, H the curvature and psi_p = w (p - p^) D_p the label's
+        pull on the fit. Zero where the differences are too many to keep or too wide for a square matrix.
+        """
+        from scipy.special import expit
+
+        if not isinstance(self.differences, Dense) or self.differences.dim > SQUARE:
+            return np.zeros(len(self.fold))
+        rows, w = self.differences.rows, self.base[:, k] / self.base[:, k].sum()
+        ridge = np.full(rows.shape[1], fit.ridge[k])
+        if self.bias:
+            rows, ridge = np.concatenate([rows, np.ones((len(rows), 1))], axis=1), np.append(ridge, 0.0)
+        guess = expit(fit.margins[:, k])
+        pull, curvature = w * (self.prob[:, k] - guess), w * guess * (1 - guess)
+        slope = -2 * (pull * guess * (1 - guess)) @ rows
+        hessian = rows.T @ (curvature[:, None] * rows) + np.diag(ridge)
+        moved = pull * (rows @ np.linalg.lstsq(hessian, slope, rcond=1e-12)[0])
+        return np.asarray(moved - w * moved.sum())
+
 
 def _separates(z: Floats, prob: Floats, weight: Floats) -> NDArray[np.bool_]:
     """Which columns have hard labels alone and all of them on the right side, (M,)."""

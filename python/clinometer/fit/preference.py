@@ -76,7 +76,10 @@ def fit_preference_direction(
     problem = BradleyTerry(call.dump, held, fold[held.prompt], int(folds), bool(position_bias), called)
     fit = problem.path(grid)
     unit = held.prompt if p.cluster is None else p.cluster[held.prompt]
-    quality = stacked([_quality(fit.margins[:, k], held.prob[:, k], held.weight, unit) for k in range(len(called))])
+    quality = stacked([
+        _quality(fit.margins[:, k], held.prob[:, k], held.weight, unit, problem.moved_error(fit, k))
+        for k in range(len(called))
+    ])  # fmt: skip
     labels = tuple(_kind(held.prob[:, k], bool(fit.separated[k])) for k in range(len(called)))
     _warn_separable(called, labels)
     keys = prompt_keys(call.dump, p)
@@ -121,19 +124,24 @@ def _warn_separable(names: tuple[str, ...], labels: tuple[str, ...]) -> None:
         )
 
 
-def _quality(z: Floats, prob: Floats, weight: Floats, unit: Ints) -> EncodingQuality:
-    """Quality of out-of-fold margins z of the labels of one constitution."""
+def _quality(z: Floats, prob: Floats, weight: Floats, unit: Ints, moved: Floats) -> EncodingQuality:
+    """Quality of out-of-fold margins z of the labels of one constitution.
+
+    `moved` is what each label does to the squared error through the fit: with few pairs most of its spread.
+    """
     from scipy.special import expit
 
     known = ~np.isnan(prob)
     z, p, w, unit = z[known], prob[known] - 0.5, weight[known], unit[known]
     guess = expit(z) - 0.5
     sums: Floats = np.stack([np.bincount(unit, w * x) for x in ((p - guess) ** 2, p * p)], axis=1)
-    sums = sums[np.bincount(unit, w) > 0]
+    through_fit = np.bincount(unit, moved[known]) * w.sum()
+    seen = np.bincount(unit, w) > 0
     sse, sst = sums.sum(axis=0)
     if not sst > 0:
         return stacked([])
-    draws = bootstrap_sums(sums, REPLICATES)
+    sums[:, 0] += through_fit
+    draws = bootstrap_sums(sums[seen], REPLICATES)
     with np.errstate(divide="ignore", invalid="ignore"):
         ci = np.nanquantile(1 - draws[:, 0] / draws[:, 1], [0.025, 0.975])
         r = (w @ (p * guess)) / np.sqrt(sst * (w @ guess**2))

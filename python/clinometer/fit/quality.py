@@ -51,8 +51,14 @@ def grouping(p: Population, fold: Ints | None = None) -> Grouping:
     return Grouping(weight, prompt if fold is None else fold[prompt], unit)
 
 
-def quality_of(t: Floats, s: Floats, g: Grouping, unbiased: Floats | None) -> EncodingQuality:
-    """Quality of predictions t (N,) of labels s; `unbiased` are those of least squares, for rho^2."""
+def quality_of(
+    t: Floats, s: Floats, g: Grouping, unbiased: Floats | None, moved: Floats | None = None
+) -> EncodingQuality:
+    """Quality of predictions t (N,) of labels s.
+
+    `unbiased` are predictions of least squares, for rho^2; `moved` is what each row's label does to the squared
+    error through the fit, for the interval.
+    """
     tc, sc = g.centred(t), g.centred(s)
     seen = g.weight > 0
     sums = g.sums((sc - tc) ** 2, sc * sc, sc * tc, tc * tc)
@@ -60,6 +66,10 @@ def quality_of(t: Floats, s: Floats, g: Grouping, unbiased: Floats | None) -> En
     scale = float(np.abs(s[seen]).max(initial=0.0))
     if not sst > (1e-14 * scale) ** 2:  # constant but for rounding
         return stacked([])
+    if moved is not None:
+        held = np.bincount(g.unit, g.weight)
+        through_fit = np.bincount(g.unit, moved) - held / held.sum() * moved.sum()
+        sums[:, 0] += through_fit[held > 0]
     draws = bootstrap_sums(sums[:, :2], REPLICATES)
     with np.errstate(divide="ignore", invalid="ignore"):
         ci = np.nanquantile(1 - draws[:, 0] / draws[:, 1], [0.025, 0.975])

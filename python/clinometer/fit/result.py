@@ -31,7 +31,8 @@ class EncodingQuality(Result):
     Attributes
     ----------
     value : (J,) R^2 = 1 - SSE/SST of the fold fits on the prompts they did not see; negative is legitimate
-    ci : (J, 2) 95 % interval, percentile bootstrap over prompts or clusters
+    ci : (J, 2) 95 % interval, percentile bootstrap over prompts or clusters, with what their labels do to the fit
+        (not of binary methods, whose interval is of the directions as fitted)
     r, auc : (J,) correlation; chance that a row of the higher of two labels scores higher, NaN for other labels
     rho2_debiased : (J,) share of the label's variance that is linear in phi at all, free of the noise of the fit:
         covariance of label and out-of-fold least squares over the label's variance. NaN unless N - G > 2 d in
