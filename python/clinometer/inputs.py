@@ -190,7 +190,7 @@ class _Projected:
 
 
 def _resolve_directions(call: Call, given: Any) -> list[_Projected]:
-    """Fill columns (N, K'), names and order; the directions to project come first in the fold and are returned."""
+    """Fill columns (N, K'), names and order; the directions to project, which the fold takes first, are returned."""
     if given is None:
         return []
     projected: list[_Projected] = []
@@ -210,8 +210,7 @@ def _resolve_directions(call: Call, given: Any) -> list[_Projected]:
     if projected and columns and (order != np.arange(len(order))).any():
         call.order = order
     names = [one.name for one in projected] + [n for n, _ in columns]
-    call.names = tuple(names[i] for i in order)
-    call.fit_status = ("given",) * len(projected) + ("score",) * len(columns)  # in the fold's order until _stack
+    call.names, call.fit_status = tuple(names[i] for i in order), ("score",) * len(names)
     return projected
 
 
@@ -234,11 +233,14 @@ def _stack(call: Call, projected: list[_Projected]) -> None:
     call.n_folds = max(len(kinds), 1)
     call.fold = None if call.n_folds == 1 or call_fold is None else call_fold.reshape(-1).astype(np.int64)
     statuses = [one.status if status == "given" else status for one, (status, _) in zip(projected, ways, strict=True)]
-    status = [*statuses, *call.fit_status[len(projected) :]]
-    fitted = [None if f is None else Fitted(one.fit, one.index, f) for one, (_, f) in zip(projected, ways, strict=True)]
-    fitted += [None] * (len(status) - len(fitted))
-    order = range(len(status)) if call.order is None else call.order.tolist()
-    call.fit_status, call.fitted = tuple(status[i] for i in order), tuple(fitted[i] for i in order)
+    fitted = [
+        None if fold is None else Fitted(one.fit, one.index, fold)
+        for one, (_, fold) in zip(projected, ways, strict=True)
+    ]
+    n_columns = len(call.names) - len(projected)
+    order = range(len(call.names)) if call.order is None else call.order
+    call.fit_status = tuple((statuses + ["score"] * n_columns)[i] for i in order)
+    call.fitted = tuple((fitted + [None] * n_columns)[i] for i in order)
 
 
 def _numeric(x: Sequence[Any]) -> bool:

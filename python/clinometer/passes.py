@@ -306,6 +306,11 @@ def _check_strength(betas: Any, kl: Any, K: int) -> None:
         _checked_kl(kl)
 
 
+def true_betas(call: Call, table: Floats, scale: NDArray[np.int64], betas: Any) -> Floats:
+    """betas (K, B) in the caller's units: those given, bit for bit, or those solved on scaled scores."""
+    return _ldexp(table, scale) if betas is None else _checked_betas(betas, call.n_scores)
+
+
 def tilt(
     dump: Any, directions: Any, betas: Any = None, values: Any = None, *, kl: Any = None, adjust: Any = None,
     pareto_k: bool = True, **options: Any,
@@ -345,7 +350,7 @@ def tilt(
     scaled = _tilt_result(call, kept, table, run(call, [statistic], kept=kept)[0].finish(), pareto_k)
     if not scale.any():
         return scaled
-    true = _ldexp(table, scale) if betas is None else _checked_betas(betas, call.n_scores)
+    true = true_betas(call, table, scale, betas)
     radius, flip = _ldexp(scaled.linear_radius, -scale), _ldexp(scaled.sign_flip, -scale)
     return replace(scaled, betas=true, linear_radius=radius, sign_flip=flip)
 

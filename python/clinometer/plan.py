@@ -62,8 +62,7 @@ def plan(dump: Any, statistics: tuple[Statistic, ...], options: dict[str, Any]) 
     values = [p.values for p in parts if p.values is not None]
     if any(p.directions is not None and p.columns is not None for p in parts) or (projected and columns):
         raise ValueError("scan: directions and score columns cannot share one scan; use two")
-    dealt = {None if p.fold is None else p.fold.tobytes() for p in parts if p.directions is not None}
-    if len(dealt) > 1:
+    if len({None if p.fold is None else p.fold.tobytes() for p in parts if p.directions is not None}) > 1:
         raise ValueError("scan: directions dealt to folds differently cannot share one scan; use two")
     score_at = value_at = 0
     for p in parts:

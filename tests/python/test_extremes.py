@@ -72,8 +72,9 @@ def test_a_fit_scales_with_its_values(method: str, exponent: int) -> None:
     values = (F > 0) * 1.0 if method == "mean_difference" else F
     want = cm.fit_value_direction(PHI, values, method=method, folds=2, prompt_ids=IDS)
     got = cm.fit_value_direction(PHI, values * 2.0**exponent, method=method, folds=2, prompt_ids=IDS)
-    np.testing.assert_array_equal(got.vectors, want.vectors * 2.0**exponent)
-    np.testing.assert_array_equal(got.fold_vectors, want.fold_vectors * 2.0**exponent)
+    scale = 1.0 if method == "mean_difference" else 2.0**exponent  # mu_1 - mu_0 is in units of phi
+    np.testing.assert_array_equal(got.vectors, want.vectors * scale)
+    np.testing.assert_array_equal(got.fold_vectors, want.fold_vectors * scale)
     for name in ("value", "ci", "r", "auc"):
         np.testing.assert_array_equal(getattr(got.encoding_quality, name), getattr(want.encoding_quality, name))
 

@@ -109,7 +109,7 @@ def test_gradient_is_the_slope_of_the_gain_in_the_direction(
     from clinometer.passes import _strength, adjusted
 
     kept = adjusted(call, kept_scores(call), adjust)
-    table = _strength(call, kept, strength.get("betas"), strength.get("kl"))
+    table = _strength(call, kept, np.zeros(1, np.int64), strength.get("betas"), strength.get("kl"))
     cell = next(cells(call, kept, table))
     slope = slope_in_kl(cell, kept[:, 0], call) if matched else np.zeros(2)
     got = error.gradient(cell, kept[:, 0], slope)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..inputs import Call, prepare
-from ..passes import _check_strength, _need_scores, _strength, adjusted, kept_scores, no_scale
+from ..passes import _check_strength, _need_scores, _strength, adjusted, in_range, kept_scores, true_betas
 from ..population import Population
 from ..results import Result
 from .gains import cells, unit_sums
@@ -82,8 +82,8 @@ def ppi_gain(
     if call.n_values == 0:
         raise ValueError("values is empty, wanted at least one value")
     truth = _gold(call, gold)
-    kept = adjusted(call, kept_scores(call), adjust)
-    table = _strength(call, kept, no_scale(call), betas, kl)
+    kept, exponent = in_range(adjusted(call, kept_scores(call), adjust))
+    table = _strength(call, kept, exponent, betas, kl)
     both = _both(call, truth)
     J = call.n_values
     shape = (*table.shape, J)
@@ -98,6 +98,7 @@ def ppi_gain(
             arrays["power"][at] = lam = own.best_power() if power is None else float(power)
             arrays["gain"][at], arrays["se"][at] = own.corrected(lam)
             arrays["gold"][at], arrays["gold_se"][at] = own.corrected(0.0)
+    table = true_betas(call, table, exponent, betas)
     return PPIResult(
         table, arrays["gain"], arrays["se"], normal_bounds(arrays["gain"], arrays["se"], level), arrays["values"],
         arrays["gold"], arrays["gold_se"], arrays["power"], n_gold, call.names, call.value_names, call.fit_status,

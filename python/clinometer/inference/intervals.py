@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..inputs import Call, prepare
-from ..passes import _check_strength, _need_scores, _strength, adjusted, kept_scores, no_scale
+from ..passes import _check_strength, _need_scores, _strength, adjusted, in_range, kept_scores, true_betas
 from ..resampling import bootstrap_counts, bucketed
 from ..results import Result
 from .gains import Cell, cells, slope_in_kl, unit_sums
@@ -19,6 +19,7 @@ from .label_error import LabelError, label_errors
 __all__ = ["GainIntervals", "check_level", "gain_intervals", "normal_bounds"]
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -93,13 +94,13 @@ def gain_intervals(
     if call.n_values == 0:
         raise ValueError("values is empty, wanted at least one value")
     _check_strength(betas, kl, call.n_scores)
-    kept = adjusted(call, kept_scores(call), adjust)
-    table = _strength(call, kept, no_scale(call), betas, kl)
+    kept, exponent = in_range(adjusted(call, kept_scores(call), adjust))
+    table = _strength(call, kept, exponent, betas, kl)
     errors = label_errors(call, adjust)
-    out = _Filling(call, table, float(level), int(replicates), int(seed))
+    out = _Filling(call, table.shape, exponent, float(level), int(replicates), int(seed))
     for cell in cells(call, kept, table):
         out.fill(cell, np.ascontiguousarray(kept[:, cell.k]), betas is None, errors.get(cell.k))
-    return out.result(betas is None, errors)
+    return out.result(true_betas(call, table, exponent, betas), betas is None, errors)
 
 
 def check_level(level: Any) -> None:
@@ -117,10 +118,12 @@ def normal_bounds(x: Floats, se: Floats, level: float) -> Floats:
 class _Filling:
     """The arrays of the result while cells come in."""
 
-    def __init__(self, call: Call, betas: Floats, level: float, replicates: int, seed: int) -> None:
-        self.call, self.betas, self.level, self.replicates, self.seed = call, betas, level, replicates, seed
-        shape = (*betas.shape, call.n_values)
-        self.gain, self.kl = np.full(shape, np.nan), np.full(betas.shape, np.nan)
+    def __init__(
+        self, call: Call, cells: tuple[int, ...], exponent: Ints, level: float, replicates: int, seed: int
+    ) -> None:
+        self.call, self.exponent, self.level, self.replicates, self.seed = call, exponent, level, replicates, seed
+        shape = (*cells, call.n_values)
+        self.gain, self.kl = np.full(shape, np.nan), np.full(cells, np.nan)
         self.se, self.se_labels = np.full(shape, np.nan), np.full(shape, np.nan)
         self.boot, self.boot_labels = np.full((*shape, 2), np.nan), np.full((*shape, 2), np.nan)
 
@@ -134,7 +137,8 @@ class _Filling:
         psi = psi - np.outer(omega * (cell.kl - omega @ cell.kl), slope)
         self.se[at], self.boot[at] = self._errors(psi, cell.share, gain)
         if error is not None:
-            both = psi + error.of_prompts(cell, t, slope)
+            # t is over 2^exponent, and so is the direction that the gradient is taken in
+            both = psi + np.ldexp(error.of_prompts(cell, t, slope), -int(self.exponent[cell.k]))
             self.se_labels[at], self.boot_labels[at] = self._errors(both, cell.share, gain)
 
     def _errors(self, psi: Floats, share: Floats, gain: Floats) -> tuple[Floats, Floats]:
@@ -158,12 +162,12 @@ class _Filling:
         tail = (1 - self.level) / 2
         return np.asarray(gain[:, None] + np.nanquantile(draws, [tail, 1 - tail], axis=0).T)
 
-    def result(self, matched: bool, errors: dict[int, LabelError]) -> GainIntervals:
+    def result(self, betas: Floats, matched: bool, errors: dict[int, LabelError]) -> GainIntervals:
         p = self.call.population
         return GainIntervals(
-            self.betas, self.gain, self.kl, self.se, self.se_labels, normal_bounds(self.gain, self.se, self.level),
+            betas, self.gain, self.kl, self.se, self.se_labels, normal_bounds(self.gain, self.se, self.level),
             normal_bounds(self.gain, self.se_labels, self.level), self.boot, self.boot_labels,
-            np.array([k in errors for k in range(len(self.betas))]), self.call.names, self.call.value_names,
+            np.array([k in errors for k in range(len(betas))]), self.call.names, self.call.value_names,
             self.call.fit_status, p.n_prompts if p.cluster is None else len(np.unique(p.cluster)), self.replicates,
             self.level, matched,
         )  # fmt: skip

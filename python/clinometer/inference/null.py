@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from .. import _core
 from .. import kl as roots
 from ..inputs import Call, prepare, run
-from ..passes import DEFAULT_KL, _checked_kl, kept_scores
+from ..passes import DEFAULT_KL, _checked_kl, in_range, kept_scores
 from ..population import Population
 from ..results import Result
 from .intervals import check_level
@@ -147,6 +147,7 @@ def _gains(call: Call, kept: Floats, levels: Floats) -> Floats:
     """Gains (M, B, J) at each KL of many kept scores."""
     names = tuple(map(str, range(kept.shape[1])))
     quiet = replace(call, names=names, progress=None)
+    kept, _ = in_range(kept)
     betas = roots.solve(quiet, kept, levels, names)
     state = _core.Tilt(0, kept.shape[1], 0, call.n_values, betas, False, not call.in_double)
     return np.asarray(run(quiet, [state], kept=kept)[0].finish()["gain"])

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..inputs import Call, prepare
-from ..passes import DEFAULT_KL, _checked_kl, _need_scores, _strength, adjusted, kept_scores, no_scale
+from ..passes import DEFAULT_KL, _checked_kl, _need_scores, _strength, adjusted, in_range, kept_scores
 from ..resampling import bucketed
 from ..results import Result
 from .gains import cells, unit_sums
@@ -86,8 +86,8 @@ def recommend(
         raise ValueError("values is empty, wanted at least one value")
     weight = _weights(weights, call.n_values)
     scale = _scales(call)
-    kept = adjusted(call, kept_scores(call), adjust)
-    sums, held = _unit_gains(call, kept, _strength(call, kept, no_scale(call), None, levels))
+    kept, exponent = in_range(adjusted(call, kept_scores(call), adjust))
+    sums, held = _unit_gains(call, kept, _strength(call, kept, exponent, None, levels))
     if len(sums) < 4:
         raise ValueError(f"there are {len(sums)} prompts (or clusters), wanted at least 4 to choose on half of them")
     K, B = call.n_scores, len(levels)
