@@ -72,6 +72,16 @@ def _() -> Check:
     return near(float(cm.fit_value_direction(world, "s").encoding_quality.value[0]), 0.5, 0.02)
 
 
+@claim("D1", "its 95 % interval over prompts holds rho2 = .5 when rows are many for d = 3 (share of 40 worlds)")
+def _() -> Check:
+    inside = 0
+    for seed in range(40):
+        world = cm.simulate(n_prompts=200, n_responses=8, dim=3, rho2=0.5, random_state=900 + seed)
+        low, high = cm.fit_value_direction(world, "s", alpha=0.0).encoding_quality.ci[0]
+        inside += bool(low < 0.5 < high)
+    return at_least(inside / 40, 0.85)
+
+
 @claim("D1", "in-sample R2 is high by (1 - rho2) d/(N - G): mean over 60 worlds, rho2 = .5")
 def _() -> Check:
     ids, found = prompts(60, 6), []
