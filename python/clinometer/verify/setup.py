@@ -137,7 +137,7 @@ def _() -> Check:
     phi, ids = random_rows(9)
     t, f = phi[:, :1], phi[:, 1]
     moved = t + generator(9).uniform(-1e3, 1e3, 40)[ids, None]
-    gains = [cm.tilt(cm.Scores(x, prompt_ids=ids), None, [1.0], f).gain.item() for x in (t, moved)]
+    gains = [cm.tilt(cm.Scores(x, prompt_ids=ids), None, [1.0], f, precision="double").gain.item() for x in (t, moved)]
     return near(gains[1] - gains[0], 0.0, 1e-9)
 
 
