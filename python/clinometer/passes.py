@@ -292,11 +292,6 @@ def _strength(call: Call, kept: Floats, scale: NDArray[np.int64], betas: Any, kl
     return roots.solve(call, kept, _checked_kl(DEFAULT_KL if kl is None else kl), call.names)
 
 
-def no_scale(call: Call) -> NDArray[np.int64]:
-    """Exponents of scores that stand in their own units."""
-    return np.zeros(call.n_scores, np.int64)
-
-
 def _check_strength(betas: Any, kl: Any, K: int) -> None:
     if betas is not None and kl is not None:
         raise ValueError("give betas or kl, not both")

@@ -100,6 +100,17 @@ def test_cumulant_errors_cover() -> None:
     assert 48 <= inside <= 60
 
 
+def test_the_verdict_is_that_of_the_clustered_covariance() -> None:
+    rng = np.random.default_rng(14)
+    t, ids = rng.standard_normal((2000, 1)), np.repeat(np.arange(200), 10)
+    f = np.column_stack([0.3 * t[:, 0], -0.3 * t[:, 0], np.zeros(2000)]) + rng.standard_normal((2000, 3))
+    found = theory.cumulants(t, [[1.0]], f, prompt_ids=ids, precision="double")
+    assert found.verdict[0].tolist() == ["improves", "harms", "undecided"]
+    c = cm.cross_covariance(t, [[1.0]], f, prompt_ids=ids, ddof=0, precision="double")
+    np.testing.assert_allclose(found.z, c.value / c.se, rtol=1e-9)
+    assert theory.cumulants(np.ones((4, 1)), [[1.0]], np.arange(4.0), prompt_ids=[0, 0, 1, 1]).verdict == "undecided"
+
+
 # ---- the frontier
 
 

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from clinometer import kl as roots
-from clinometer.inputs import Call, prepare
+from clinometer.inputs import Call, prepare, run
 from clinometer.population import Population
 from clinometer.theory._arrays import Floats
 
-__all__ = ["Scored", "Weights", "betas_of", "kl_terms", "levels", "ratio", "rows_at", "scored"]
+__all__ = ["Scored", "Weights", "betas_of", "kl_terms", "levels", "ratio", "rows_at", "scored", "tilts"]
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,18 @@ def betas_of(call: Call, kept: Floats, betas: Any, kl: Any) -> Floats:
     from clinometer import passes
 
     passes._check_strength(betas, kl, call.n_scores)
-    return passes._strength(call, kept, passes.no_scale(call), betas, kl)
+    if betas is not None:
+        return passes._checked_betas(betas, call.n_scores)
+    return roots.solve(call, kept, levels(kl), call.names)
+
+
+def tilts(call: Call, kept: Floats, betas: Floats) -> dict[str, Floats]:
+    """What the compiled tilt gives of kept scores (N, K) at betas (K, B); beta 0 is the argmax limit."""
+    from clinometer import stat
+
+    statistic = stat.Tilt(betas=np.maximum(betas, np.nextafter(0.0, 1.0)))
+    state = statistic.state(call, 0, kept.shape[1], 0, call.n_values)
+    return dict(run(call, [state], kept=np.ascontiguousarray(kept))[0].finish())
 
 
 def rows_at(dump: Any, rows: NDArray[np.int64]) -> Floats:

@@ -9,12 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clinometer import _core
 from clinometer import kl as roots
-from clinometer.inputs import run
 from clinometer.results import Result
 from clinometer.theory._arrays import Floats
-from clinometer.theory._rows import Scored, Weights, kl_terms, levels, ratio, scored
+from clinometer.theory._rows import Scored, Weights, kl_terms, levels, ratio, scored, tilts
 
 __all__ = ["GainKLFrontier", "gain_kl_frontier"]
 
@@ -121,8 +119,7 @@ def gain_kl_frontier(
     s = scored(dump, directions, values, adjust=adjust, **options)
     call, (K, J) = s.call, (s.call.n_scores, s.call.n_values)
     betas = roots.solve(call, s.scores, asked, call.names)
-    statistic = _core.Tilt(0, K, 0, J, betas, call.population.base == "reweight", not call.in_double)
-    state = run(call, [statistic], kept=s.scores)[0].finish()
+    state = tilts(call, s.scores, betas)
     oracle = [_oracle(s, j, asked) for j in range(J)]
     sd = np.sqrt(roots.score_variance(call, s.scores))
     moved = [_curve(s, k, _grid(betas[k], float(sd[k])), z) for k in range(K)]
@@ -186,8 +183,7 @@ def _oracle(s: Scored, j: int, asked: Floats) -> tuple[Floats, Floats, Floats, f
         warnings.filterwarnings("ignore", message="kl: beyond")
         betas = roots.solve(call, score, asked, (s.call.value_names[j],))
     every = np.append(betas, [[0.0]], axis=1)
-    reweight = call.population.base == "reweight"
-    out = run(call, [_core.Tilt(0, 1, 0, 1, every, reweight, not call.in_double)], kept=score)[0].finish()
+    out = tilts(call, score, every)
     gain, se, kl = out["gain"][0, :, 0], out["gain_se"][0, :, 0], out["kl"][0]
     return gain[:-1], se[:-1], kl[:-1], float(gain[-1]), float(kl[-1]), betas[0]
 

@@ -9,11 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from clinometer import _core
-from clinometer.inputs import run
 from clinometer.results import Result
 from clinometer.theory._arrays import Floats
-from clinometer.theory._rows import Scored, Weights, kl_terms, scored
+from clinometer.theory._rows import Scored, Weights, kl_terms, scored, tilts
 
 __all__ = ["Iteration", "drifting_projection", "iterate"]
 
@@ -152,9 +150,7 @@ def _rounds(s: Scored, lam: Floats, rebase: bool) -> dict[str, Any]:
 
 
 def _tilt(s: Scored, t: Floats, beta: float) -> dict[str, Floats]:
-    reweight = s.population.base == "reweight"
-    state = _core.Tilt(0, 1, 0, s.values.shape[1], np.full((1, 1), beta), reweight, not s.call.in_double)
-    return dict(run(replace(s.call, progress=None), [state], kept=np.ascontiguousarray(t[:, None]))[0].finish())
+    return tilts(replace(s.call, progress=None), t[:, None], np.full((1, 1), beta))
 
 
 def _strengths(s: Scored, beta: ArrayLike, rounds: int | None) -> Floats:

@@ -119,4 +119,4 @@ def judged(one: Claim, check: Check | None = None) -> Row:
 def _shown(value: Value) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return value if isinstance(value, str) else f"{value:.5g}"
+    return value if isinstance(value, str) else f"{value + 0.0:.5g}"

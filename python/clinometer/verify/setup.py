@@ -72,6 +72,16 @@ def _() -> Check:
     return near(float(cm.fit_value_direction(world, "s").encoding_quality.value[0]), 0.5, 0.02)
 
 
+@claim("D1", "its 95 % interval over prompts holds rho2 = .5 when rows are many for d = 3 (share of 40 worlds)")
+def _() -> Check:
+    inside = 0
+    for seed in range(40):
+        world = cm.simulate(n_prompts=200, n_responses=8, dim=3, rho2=0.5, random_state=900 + seed)
+        low, high = cm.fit_value_direction(world, "s", alpha=0.0).encoding_quality.ci[0]
+        inside += bool(low < 0.5 < high)
+    return at_least(inside / 40, 0.85)
+
+
 @claim("D1", "in-sample R2 is high by (1 - rho2) d/(N - G): mean over 60 worlds, rho2 = .5")
 def _() -> Check:
     ids, found = prompts(60, 6), []
@@ -127,7 +137,7 @@ def _() -> Check:
     phi, ids = random_rows(9)
     t, f = phi[:, :1], phi[:, 1]
     moved = t + generator(9).uniform(-1e3, 1e3, 40)[ids, None]
-    gains = [cm.tilt(cm.Scores(x, prompt_ids=ids), None, [1.0], f).gain.item() for x in (t, moved)]
+    gains = [cm.tilt(cm.Scores(x, prompt_ids=ids), None, [1.0], f, precision="double").gain.item() for x in (t, moved)]
     return near(gains[1] - gains[0], 0.0, 1e-9)
 
 
