@@ -104,7 +104,7 @@ CLINOMETER_INLINE Twofold operator/(Twofold a, Twofold b) {
 CLINOMETER_INLINE Twofold multiply_add(Twofold a, Twofold b, Twofold c) { return a * b + c; }
 CLINOMETER_INLINE bool operator<(Twofold a, Twofold b) { return a.hi < b.hi || (a.hi == b.hi && a.lo < b.lo); }
 
-/// The three arithmetics by one set of names. A mask is -1 or 0 in every lane.
+/// The three kinds of number by one set of names. A mask is -1 or 0 in every lane.
 struct Wide {
   using Real = Doubles;
   using Index = Vec<std::int64_t>;

@@ -119,8 +119,8 @@ struct LpTable {
   /// is singular on the way (to `floor` of a diagonal entry). work: 2 k (k + 4) doubles for each problem.
   void (*min_norm)(const double* gram, std::int64_t k, double floor, double* work, double* y, std::int64_t* done);
   /// Games of prompts, interleaved: m (k, n) = (s - mean) * by * 2^-exponent from values s (n, k) under weights w (n,),
-  /// largest entry in [1/2, 1); blur bounds the rounding of its entries. fine[l] = 0 where a value is constant to 1e-12 on the support, not finite or out of
-  /// range: such a prompt is for the slow road.
+  /// largest entry in [1/2, 1); blur bounds the rounding of its entries. fine[l] = 0 where a value is constant to 1e-12
+  /// on the support, not finite or out of range: such a prompt is for the slow road.
   void (*centre)(const double* s, const double* w, const double* by, std::int64_t k, std::int64_t n, double* m,
                  double* blur, std::int64_t* exponent, std::int64_t* fine);
   /// Bounds of capped games from `evaluate`: lower = min of rows, upper = max over the capped simplex of the columns by

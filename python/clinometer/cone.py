@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from clinometer.lp.cone import cone as lp_cone
 from clinometer.results import Result
 from clinometer.theory._arrays import Floats, as_covariance, as_gram, as_rows, check_metric, spectrum
 from clinometer.theory.fraction import RESOLUTION, normalised, pareto_fraction, pivoted_factor
@@ -161,7 +162,7 @@ def _solve(rows: Floats, back: Floats | None, directions: Floats) -> ConeResult:
         frame, triangle = np.linalg.qr(units.T)
         reduced = unit_rows(np.ascontiguousarray(triangle.T))
     hull = smallest_point(reduced)
-    witness, margin = _witness(rows, units, hull, frame)
+    witness, margin = _witness(rows, units, reduced, hull, frame)
     if witness is None:
         return _without_witness(rows, units, hull)
     direction = _direction(witness, back, directions, rows, hull)
@@ -169,7 +170,9 @@ def _solve(rows: Floats, back: Floats | None, directions: Floats) -> ConeResult:
     return ConeResult(True, margin, direction, hull.weights, None, half_angle, _fraction(units, margin))
 
 
-def _witness(rows: Floats, units: Floats, hull: Hull, frame: Floats | None) -> tuple[Floats | None, float]:
+def _witness(
+    rows: Floats, units: Floats, reduced: Floats, hull: Hull, frame: Floats | None
+) -> tuple[Floats | None, float]:
     """A unit vector with exactly positive products, the widest that can be proved, and its margin."""
     candidates: list[tuple[Floats, float]] = []
     if hull.open:
@@ -181,6 +184,10 @@ def _witness(rows: Floats, units: Floats, hull: Hull, frame: Floats | None) -> t
         resolved = np.ldexp(resolved, -exponent)
         candidates.append((resolved, float(np.ldexp(1.0 / np.linalg.norm(resolved), -exponent))))
     candidates.append((units.sum(axis=0), float("nan")))
+    if not any(vector.any() and is_witness(rows, vector / np.linalg.norm(vector)) for vector, _ in candidates):
+        # The linear program in twofold arithmetic finds a witness wherever doubles hold one with margin 1e-13.
+        box = lp_cone(reduced, n_threads=1).weights
+        candidates.append((box if frame is None else frame @ box, float("nan")))
     for vector, margin in candidates:
         if not vector.any():
             continue

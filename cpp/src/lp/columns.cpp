@@ -11,7 +11,7 @@
 namespace clinometer::lp {
 namespace {
 
-constexpr std::int64_t kChunk = 8192;
+constexpr std::int64_t kChunk = 2048;
 constexpr std::int64_t kFirst = 512;  // columns to start with, spread over the chunks
 constexpr int kFar = 400;             // exponents beyond this are taken out of the data itself
 constexpr double kInfinite = std::numeric_limits<double>::infinity();
@@ -105,6 +105,10 @@ void Columns::scan() {
     if (c % group == 0)
       for (const Priced& column : seen[c].best) first_.push_back(column.at);
   }
+  for (const Seen& s : seen)
+    for (std::int64_t i = 0; i < k_; ++i) chunk_size_.push_back(s.size[i] + std::fabs(offset_[i]));
+  chunk_top_.assign(std::size_t(chunks), kInfinite);
+  chunk_y_.assign(chunk_size_.size(), 0);
   for (std::int64_t i = 0; i < k_; ++i) largest_[i] = std::max(largest_[i], std::fabs(offset_[i]));
   first_.insert(first_.end(), top.begin(), top.end());
   std::sort(first_.begin(), first_.end());
@@ -154,7 +158,7 @@ double Columns::exact_price(const std::vector<double>& y, std::int64_t p, double
   return sum.value();
 }
 
-Pass Columns::price(const std::vector<double>& y, double cutoff, std::int64_t most) const {
+Pass Columns::price(const std::vector<double>& y, double cutoff, std::int64_t most) {
   const std::int64_t chunks = (n_ + kChunk - 1) / kChunk;
   double constant = 0, size = 0;
   const std::vector<double> by = folded(y, constant);
@@ -163,8 +167,14 @@ Pass Columns::price(const std::vector<double>& y, double cutoff, std::int64_t mo
   std::vector<std::vector<Priced>> found(std::size_t(chunks), std::vector<Priced>{});
   std::vector<double> top(std::size_t(chunks), -kInfinite);
   parallel(chunks, work_, [&](std::int64_t c, int) {
+    double reach = chunk_top_[c] + 2 * blur;
+    for (std::int64_t i = 0; i < k_; ++i)
+      reach += std::fabs(y[i] - chunk_y_[c * k_ + i]) * scale_by(chunk_size_[c * k_ + i], -given_[i]) * (1 + 0x1p-50);
+    if (reach < cutoff) return;
     double prices[kChunk];
     top[c] = chunk_prices(c, by, prices) - constant;
+    chunk_top_[c] = top[c] + 2 * blur;
+    std::copy(y.begin(), y.end(), chunk_y_.begin() + c * k_);
     if (!(top[c] > cutoff)) return;
     collect(prices, c * kChunk, std::min(kChunk, n_ - c * kChunk), constant, cutoff, most, found[c]);
   });

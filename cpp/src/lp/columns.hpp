@@ -33,8 +33,10 @@ class Columns {
   const std::vector<std::int64_t>& first() const { return first_; }
   double entry(std::int64_t i, std::int64_t p) const;
 
-  /// max_p sum_i y_i entry(i, p) and up to `most` columns above `cutoff`.
-  Pass price(const std::vector<double>& y, double cutoff, std::int64_t most) const;
+  /// max_p sum_i y_i entry(i, p) and up to `most` columns above `cutoff`, which must not exceed that maximum. Chunks
+  /// that cannot reach `cutoff` are not read again: since they were last priced, no price there rose by more than
+  /// sum_i |change of y_i| (largest entry of row i).
+  Pass price(const std::vector<double>& y, double cutoff, std::int64_t most);
   /// sum_p w_p entry(i, at_p) for row i in twice the precision, and what it may be off by.
   double product(std::int64_t i, const std::vector<std::int64_t>& at, const std::vector<double>& w,
                  double& doubt) const;
@@ -51,7 +53,8 @@ class Columns {
   const double* m_;
   std::int64_t stride_, k_, n_;
   std::vector<double> offset_, largest_, copy_;
-  std::vector<int> exponent_, given_;  // of m_ as it is now, and as it came
+  std::vector<double> chunk_size_, chunk_top_, chunk_y_;  // (chunks, k), (chunks,), (chunks, k): see price
+  std::vector<int> exponent_, given_;                     // of m_ as it is now, and as it came
   std::vector<std::int64_t> first_;
   bool finite_ = true;
   const Work& work_;

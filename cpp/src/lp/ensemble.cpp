@@ -32,7 +32,7 @@ void use(EnsembleResult& result, const Generation& game) { result.at = game.at, 
 
 EnsembleResult solve_ensemble(const double* m, std::int64_t stride, std::int64_t k, std::int64_t n, const Work& work) {
   EnsembleResult result;
-  const Columns columns(m, stride, k, n, nullptr, work);
+  Columns columns(m, stride, k, n, nullptr, work);
   result.passes = 1;
   if (!columns.finite()) return result;
   int smallest = std::numeric_limits<int>::max(), largest = std::numeric_limits<int>::min();
@@ -81,10 +81,10 @@ EnsembleResult solve_constrained(const double* rows, std::int64_t stride, std::i
   EnsembleResult result;
   std::vector<double> offset(std::size_t(k + 1), 0);
   std::copy_n(tau, k, offset.begin() + 1);
-  const Columns columns(rows, stride, k + 1, n, offset.data(), work);
+  Columns columns(rows, stride, k + 1, n, offset.data(), work);
   result.passes = 1;
   if (!columns.finite()) return result;
-  const Columns floors(rows + stride, stride, k, n, tau, work);
+  Columns floors(rows + stride, stride, k, n, tau, work);
   ++result.passes;
   Generation feasible(floors, std::vector<double>(std::size_t(k), 1));
   feasible.sign_only = true;

@@ -10,7 +10,7 @@ class Generation {
   /// Stop as soon as the sign of the value is known.
   bool sign_only = false;
 
-  Generation(const Columns& columns, std::vector<double> g) : columns_(columns), g_(std::move(g)) {}
+  Generation(Columns& columns, std::vector<double> g) : columns_(columns), g_(std::move(g)) {}
 
   /// Begin with this mixture in one piece: it must meet the floors.
   void start_from(const std::vector<std::int64_t>& at, const std::vector<double>& weight);
@@ -29,7 +29,7 @@ class Generation {
   bool gap_closed() const;
   void refresh(const std::vector<Priced>& best);
 
-  const Columns& columns_;
+  Columns& columns_;
   std::vector<double> g_;
   std::vector<std::int64_t> set_;  // columns of the master, ascending within what was added together
   std::vector<double> x_;          // their weights; the piece to start from comes first

@@ -7,6 +7,7 @@
 #include <clinometer/lp/status.hpp>
 #include <exception>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -39,7 +40,11 @@ void parallel(std::int64_t count, const Work& work, Task&& task) {
     }
   };
   std::vector<std::thread> others;
-  for (int worker = 1; worker < threads; ++worker) others.emplace_back(run, worker);
+  try {
+    for (int worker = 1; worker < threads; ++worker) others.emplace_back(run, worker);
+  } catch (const std::system_error&) {
+    // no more threads to be had: those that started and this one do the work
+  }
   run(0);
   for (std::thread& other : others) other.join();
   if (error) std::rethrow_exception(error);

@@ -105,6 +105,29 @@ void stay(const Prompts& p, std::int64_t at, Status status, const PromptResults&
     out.weights[i] = status == Status::invalid ? number : p.weight[i];
 }
 
+bool alone(const Prompts& p, std::int64_t at, const PromptResults& out, PromptGame& game) {
+  if (!varying(p, at, game.rows)) {
+    stay(p, at, Status::invalid, out);
+  } else if (game.rows.empty()) {
+    stay(p, at, Status::blocked, out);
+  } else {
+    read_game(p, at, game);
+    return true;
+  }
+  return false;
+}
+
+void answer(const Prompts& p, const PromptGame& game, Status status, double lower, double upper, const double* y,
+            const PromptResults& out) {
+  out.status[game.at] = status;
+  out.lower[game.at] = scale_by(lower, game.exponent);
+  out.upper[game.at] = scale_by(upper, game.exponent);
+  double total = 0;
+  for (std::int64_t r = 0; r < game.k; ++r) total += y[r];
+  for (std::int64_t j = 0; j < p.k; ++j) out.dual[game.at * p.k + j] = std::numeric_limits<double>::quiet_NaN();
+  for (std::int64_t r = 0; r < game.k; ++r) out.dual[game.at * p.k + game.rows[r]] = y[r] / total;
+}
+
 void within_variances(const Prompts& p, const Work& work, double* out) {
   const std::int64_t batches = (p.count + kBatch - 1) / kBatch;
   std::vector<double> sums(std::size_t(batches * p.k), 0);

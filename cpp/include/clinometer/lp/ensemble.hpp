@@ -13,10 +13,10 @@ struct EnsembleResult {
   std::vector<std::int64_t> at;  // columns in use, and their weights in the simplex
   std::vector<double> weight;
   std::vector<double> dual;  // (k,) prices; in the simplex, also where infeasible; else of the floors, >= 0
-  std::int64_t passes = 0;   // reads of all columns
+  std::int64_t passes = 0;   // reads of the columns; later ones skip what cannot matter
 };
 
-/// m is (k, n), row i at m + i * stride. n may be millions: memory beyond m is O(k (n / 8192 + 1000)).
+/// m is (k, n), row i at m + i * stride. n may be millions: memory beyond m is O(k (n / 1024 + 1000)).
 EnsembleResult solve_ensemble(const double* m, std::int64_t stride, std::int64_t k, std::int64_t n, const Work& work);
 
 /// max c.w with M w >= tau. `rows` is (1 + k, n): c, then M. lower = c.w holds where violation is small.
