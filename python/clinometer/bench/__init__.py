@@ -16,7 +16,9 @@ __all__ = ["main"]
 
 BAD_INPUT = 2
 WRONG = 1
-QUICK = Sizes(256, 512, LEAF // 2, LEAF // 2, LEAF // 2, (1 << 14, 1 << 12, 1 << 10), (10**4, 10**5), 256, (50_000, 64))
+QUICK = Sizes(
+    256, 512, LEAF // 2, LEAF // 2, LEAF // 2, (1 << 14, 1 << 12, 1 << 10), (10**4, 10**5), 256, (50_000, 64), 512
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -103,7 +105,7 @@ def _sizes(args: argparse.Namespace) -> Sizes:
     return Sizes(
         args.dim or s.narrow, args.dim or s.wide, n or by * s.narrow_rows, n or by * s.wide_rows, n or by * s.gram_rows,
         (n,) * 3 if n else tuple(by * m for m in s.scores), (n, 2 * n) if n else s.growth, args.dim or s.growth_d,
-        (n, args.dim or s.memory[1]) if n else s.memory,
+        (n, args.dim or s.memory[1]) if n else s.memory, n or by * s.report_rows,
     )  # fmt: skip
 
 

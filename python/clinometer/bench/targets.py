@@ -73,10 +73,11 @@ TARGETS = [
     Target("growth in rows, K beyond 16", "growth *", "growth", FLAT),
     Target("import and first answer", "import", "allowed", 1.0),
     Target("import and first answer", "first answer *", "allowed", 1.0),
+    Target("report", "report *", "parts", 1.0),
     Target("memory", "memory of *", "allowed", 1.0),
     Target("accuracy, shifted columns", "accuracy *", "accuracy", 1.0),
 ]
-NOT_HERE = ("Pareto LPs", "report")  # rows of the targets that this command does not measure
+NOT_HERE = ("Pareto LPs",)  # rows of the targets that this command does not measure
 
 
 def raised(records: list[dict[str, Any]]) -> dict[str, float]:
