@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--rows", type=int, metavar="N", help="rows of every cell, rounded up to whole prompts of 16")
     p.add_argument("--dim", type=int, metavar="D", help="width of every cell")
     p.add_argument("--quick", action="store_true", help="small sizes, few rounds, quickly imported peers; under 20 s")
-    p.add_argument("--dir", metavar="F", help="folder for files of rows, 7 GB at most; default the system's")
+    p.add_argument("--dir", metavar="F", help="folder for files of rows, 9 GB at most; default the system's")
     p.add_argument("--json-file", metavar="F", help="write every time to this file, after every cell")
     p.add_argument("--resume", action="store_true", help="keep what --json-file holds of this code on this machine")
     p.add_argument("--output", metavar="DIR", help="also write what is printed to DIR/<date>-<cpu>.txt")
