@@ -105,13 +105,17 @@ def _covariance_within(p: Problem, n_threads: int | None) -> Result:
 
 
 def _bradley_terry(p: Problem, n_threads: int | None) -> Result:
-    pairs = getattr(_core, "Pairs", None)
-    if pairs is None:
+    core: Any = _core
+    if not hasattr(core, "Pairs"):
         raise NotBuilt("a pass of Bradley-Terry loss and gradient over pairs of rows")
     prepared = prepare(p.rows.dump, p.u, n_threads=n_threads)
+    n = len(p.chosen)
+    even = 2 * np.arange(n)
+    label = np.ascontiguousarray(np.broadcast_to(p.chosen[:, None], (n, p.k)))
+    pairs = core.PairList(even, even + 1, label, np.full((n, 1), 1 / n))
 
     def loss_and_gradient() -> tuple[Any, Any]:
-        state = run(prepared, [pairs(p.rows.d, 0, p.k, p.chosen)])[0].finish()
+        state = run(prepared, [core.Pairs(p.rows.d, 0, p.k, pairs, np.zeros(p.k))])[0].finish()
         return state["loss"], state["gradient"]
 
     return loss_and_gradient
