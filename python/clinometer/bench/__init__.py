@@ -16,7 +16,9 @@ __all__ = ["main"]
 
 BAD_INPUT = 2
 WRONG = 1
-QUICK = Sizes(256, 512, LEAF // 2, LEAF // 2, LEAF // 2, (1 << 14, 1 << 12, 1 << 10), (10**4, 10**5), 256, (50_000, 64))
+QUICK = Sizes(
+    256, 512, LEAF // 2, LEAF // 2, LEAF // 2, (1 << 14, 1 << 12, 1 << 10), (10**4, 10**5), 256, (50_000, 64), 512
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -63,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--rows", type=int, metavar="N", help="rows of every cell, rounded up to whole prompts of 16")
     p.add_argument("--dim", type=int, metavar="D", help="width of every cell")
     p.add_argument("--quick", action="store_true", help="small sizes, few rounds, quickly imported peers; under 20 s")
-    p.add_argument("--dir", metavar="F", help="folder for files of rows, 7 GB at most; default the system's")
+    p.add_argument("--dir", metavar="F", help="folder for files of rows, 9 GB at most; default the system's")
     p.add_argument("--json-file", metavar="F", help="write every time to this file, after every cell")
     p.add_argument("--resume", action="store_true", help="keep what --json-file holds of this code on this machine")
     p.add_argument("--output", metavar="DIR", help="also write what is printed to DIR/<date>-<cpu>.txt")
@@ -108,7 +110,7 @@ def _sizes(args: argparse.Namespace) -> Sizes:
     return Sizes(
         args.dim or s.narrow, args.dim or s.wide, n or by * s.narrow_rows, n or by * s.wide_rows, n or by * s.gram_rows,
         (n,) * 3 if n else tuple(by * m for m in s.scores), (n, 2 * n) if n else s.growth, args.dim or s.growth_d,
-        (n, args.dim or s.memory[1]) if n else s.memory,
+        (n, args.dim or s.memory[1]) if n else s.memory, n or by * s.report_rows,
     )  # fmt: skip
 
 

@@ -18,8 +18,8 @@ class Cell:
 
     `how` says what the call is compared with: "peers" and the limits; "parts", the sum of what it fuses; "extras",
     the same tilt without its further moments; "accuracy", what the mode allows; "odd", the next larger round size
-    `other`; "threads", one thread; "growth", the time per row and direction at the smaller size `other`; the rest are
-    measurements of small.py.
+    `other`; "threads", one thread; "growth", the time per row and direction at the smaller size `other`; "report", two
+    passes of scores and a second; the rest are measurements of small.py.
     """
 
     how: str
@@ -57,9 +57,10 @@ class Sizes:
     growth: tuple[int, ...] = (10**5, 10**6, 10**7)
     growth_d: int = 256
     memory: tuple[int, int] = (10**6, 256)
+    report_rows: int = 4 * LEAF
 
 
-SINGLE = ("import", "first", "memory")
+SINGLE = ("import", "first", "memory", "report")
 Cells = list[Cell]
 
 
@@ -142,6 +143,7 @@ def _rest(s: Sizes) -> Cells:
     memory = [
         Cell("memory", f"memory of {name}", "bfloat16", 4, *s.memory[::-1]) for name in ("score", "tilt", "moments")
     ]
+    small.append(Cell("report", "report", "bfloat16", 32, s.wide, s.report_rows))
     return [*threads, *wider, *small, *shifted, *memory, *longer]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from .problem import Problem
 from .rows import Floats, Rows
 
-__all__ = ["error"]
+__all__ = ["error", "gain_error"]
 
 SAMPLE_ROWS = 256
 SAMPLE_COLUMNS = 8
@@ -72,22 +72,37 @@ def tilted(t: Floats, f: Floats, beta: float, group: int) -> tuple[Floats, float
     return gain.mean(axis=0), float(kl.mean()), float(np.mean(np.log(z) + top[:, 0] / beta))
 
 
+def _direction(p: Problem, k: int) -> Floats:
+    return _scores(p, slice(k, k + 1))[:, 0] if p.kernel == "fused" else p.scores[:, k].astype(np.float64)
+
+
+def _gain_scale(spread: float, beta: float, f: Floats) -> float:
+    """The accuracy mode of a gain: sd m (1 + s / beta), m = min(1, s / beta)."""
+    s = spread / beta
+    return float(f.std() * min(1.0, s) * (1 + s) * GAIN)
+
+
+def gain_error(p: Problem, k: int, beta: float, got: Any) -> float:
+    """Largest error of the gains (J,) of one tilt, as a multiple of the accuracy mode."""
+    t, f = _direction(p, k), p.values[:, : len(got)].astype(np.float64)
+    want = tilted(t, f, beta, p.rows.group)[0]
+    spread = float(_centred(t[:, None], p.rows.group).std())
+    return float(np.max(np.abs(np.asarray(got) - want)) / _gain_scale(spread, beta, f))
+
+
 def _tilt(p: Problem, got: Any) -> float:
-    """As multiples of the accuracy modes: gain by sd m (1 + s / beta), m = min(1, s / beta), KL and log partition."""
+    """As multiples of the accuracy modes of gain, KL and log partition."""
     group = p.rows.n if p.kernel == "tilt_global" else p.rows.group
-    worst = 0.0
+    f, worst = p.values.astype(np.float64), 0.0
     for k in _spaced(p.k, SAMPLE_DIRECTIONS):
-        t = p.scores[:, k].astype(np.float64) if p.kernel != "fused" else _scores(p, slice(k, k + 1))[:, 0]
-        f = p.values.astype(np.float64)
-        spread = _centred(t[:, None], group).std()
+        t = _direction(p, k)
+        spread = float(_centred(t[:, None], group).std())
         for b in (0, len(p.betas) - 1):
-            beta = p.betas[b]
-            gain, kl, log = tilted(t, f, beta, group)
-            s = spread / beta
-            gain_error = np.max(np.abs(np.asarray(got[0])[k, b] - gain)) / (f.std() * min(1.0, s) * (1 + s) * GAIN)
-            kl_error = abs(got[1][k, b] - kl) / max(kl, 1e-300) / KL
-            log_error = abs(got[2][k, b] - log) / max(abs(log), s) / LOG
-            worst = np.max([worst, gain_error, kl_error, log_error])
+            gain, kl, log = tilted(t, f, p.betas[b], group)
+            gain_off = np.max(np.abs(np.asarray(got[0])[k, b] - gain)) / _gain_scale(spread, p.betas[b], f)
+            kl_off = abs(got[1][k, b] - kl) / max(kl, 1e-300) / KL
+            log_off = abs(got[2][k, b] - log) / max(abs(log), spread / p.betas[b]) / LOG
+            worst = np.max([worst, gain_off, kl_off, log_off])
     return float(worst)
 
 

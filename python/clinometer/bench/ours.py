@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from .. import _core
-from ..directions import Scores
+from ..directions import Directions, Scores
+from ..dump import open_dump
 from ..inputs import prepare, run
 from ..passes import _score_dump, covariance_projection, moments, score, tilted_mean
+from ..reporting import report
 from .problem import Problem
 
-__all__ = ["NotBuilt", "call", "score_into"]
+__all__ = ["NotBuilt", "call", "report_call", "score_into"]
 
 Result = Callable[[], Any]
+REPORT_KL = np.geomspace(0.01, 1.0, 16)
 
 
 class NotBuilt(Exception):
@@ -33,6 +37,20 @@ def score_into(p: Problem, n_threads: int | None) -> Result:
     """Scores into an array that is there already."""
     out = np.empty((p.rows.n, p.k), np.float32)
     return lambda: score(p.rows.dump, p.u, out=out, n_threads=n_threads)
+
+
+def report_call(p: Problem) -> Result:
+    """Tables, frontiers, cone and diagnostics of K directions, three values and 16 KLs."""
+    values = {f"v{j}": p.values[:, j].astype(np.float64) for j in range(3)}
+    dump = open_dump(p.rows.dump, columns=values)
+    given = Directions([f"c{k}" for k in range(p.k)], p.u)
+
+    def build() -> Any:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of random values; the report keeps them as notes
+            return report(dump, constitutions=given, values=list(values), kl=REPORT_KL, sections=["cone"])
+
+    return build
 
 
 def _three(state: dict[str, Any]) -> tuple[Any, Any, Any]:
@@ -89,13 +107,17 @@ def _covariance_within(p: Problem, n_threads: int | None) -> Result:
 
 
 def _bradley_terry(p: Problem, n_threads: int | None) -> Result:
-    pairs = getattr(_core, "Pairs", None)
-    if pairs is None:
+    core: Any = _core
+    if not hasattr(core, "Pairs"):
         raise NotBuilt("a pass of Bradley-Terry loss and gradient over pairs of rows")
     prepared = prepare(p.rows.dump, p.u, n_threads=n_threads)
+    n = len(p.chosen)
+    even = 2 * np.arange(n)
+    label = np.ascontiguousarray(np.broadcast_to(p.chosen[:, None], (n, p.k)))
+    pairs = core.PairList(even, even + 1, label, np.full((n, 1), 1 / n))
 
     def loss_and_gradient() -> tuple[Any, Any]:
-        state = run(prepared, [pairs(p.rows.d, 0, p.k, p.chosen)])[0].finish()
+        state = run(prepared, [core.Pairs(p.rows.d, 0, p.k, pairs, np.zeros(p.k))])[0].finish()
         return state["loss"], state["gradient"]
 
     return loss_and_gradient

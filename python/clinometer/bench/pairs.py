@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from math import comb
 from typing import Any
 
-__all__ = ["Rounds", "interval", "median", "once", "ratios", "timed_rounds"]
+__all__ = ["LEAST", "Rounds", "interval", "median", "once", "ratios", "timed_rounds"]
 
 LEAST = 9
 
