@@ -73,6 +73,7 @@ Tilt::Tilt(std::int64_t score_at, std::int64_t n_scores, std::int64_t value_at, 
 }
 
 void Tilt::prompt(const Prompt& p) {
+  if (std::none_of(p.weight, p.weight + p.n, [](double w) { return w > 0; })) return;  // no policy to tilt
   const std::size_t KJ = std::size_t(n_scores * n_values), J = std::size_t(n_values);
   Work w;
   w.gain.assign(betas.size() * J, 0);

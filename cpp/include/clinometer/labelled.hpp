@@ -81,6 +81,7 @@ void for_each_labelled(const Prompt& p, std::int64_t score_at, std::int64_t n_sc
                        std::int64_t n_values, F&& f) {
   std::vector<char> positive(static_cast<std::size_t>(p.n));
   for (std::int64_t i = 0; i < p.n; ++i) positive[i] = p.weight[i] > 0;
+  if (std::find(positive.begin(), positive.end(), 1) == positive.end()) return;
   std::vector<std::int64_t> complete, gappy;
   for (std::int64_t j = 0; j < n_values; ++j) {
     bool gap = false;
