@@ -35,6 +35,7 @@ const Table table = {CLINOMETER_TEXT(CLINOMETER_LEVEL),
                      exponentials,
                      tilt_batch,
                      cumulant_batch,
+                     tilt_slices,
                      mid_ranks,
                      &lp_table};
 

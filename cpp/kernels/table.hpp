@@ -151,6 +151,9 @@ struct Table {
   /// The sums of `tilt` in f32 lanes over many prompts; null at baseline, where everything goes through `tilt`.
   void (*tilt_batch)(const TiltBatch&);
   void (*cumulant_batch)(const TiltBatch&);
+  /// One long prompt in slices: `offsets` are theirs, `top` and `reach` the prompt's own. Raw sums of slices
+  /// [from, to) go to sums (slice, 3 + 2 J, n_tilts): sum w (E - x), sum w x E, sum w E^2, sum w E columns.
+  void (*tilt_slices)(const TiltBatch&, std::int64_t from, std::int64_t to);
   /// out[i * stride]: mid-rank of f_i under w, less 1/2; n^2 steps. Null at baseline too.
   void (*mid_ranks)(const double* f, const double* w, std::int64_t n, float* out, std::int64_t stride);
   const LpTable* lp;

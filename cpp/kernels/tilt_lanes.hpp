@@ -232,6 +232,25 @@ void tilt_batch(const TiltBatch& b) {
   for (std::int64_t at = 0; at < b.n_tilts; at += kSingle) tilt_vector(b, at, columns, sums);
 }
 
+/// Raw sums of slices [from, to) of one long prompt: m, sum w x E, sum w E^2 and the columns of each.
+void tilt_slices(const TiltBatch& b, std::int64_t from, std::int64_t to) {
+  const std::int64_t F = 2 * b.n_values, rows = b.offsets[b.n_prompts];
+  Floats columns[2 * kBatchValues];
+  for (std::int64_t at = 0; at < b.n_tilts; at += kSingle) {
+    const std::int64_t panel = b.panel[at / kPad], lane = at % kPad;
+    const Floats given = loadu<float>(b.lam + at), lam = given < 0.0f ? Floats{} : given;
+    const bool near = !any((Ints) !(lam * loadu<float>(b.reach + panel * kPad + lane) <= 0.34f));
+    for (std::int64_t p = from; p < to; ++p) {
+      const TiltSum s = tilt_prompt(b, p, b.score + panel * rows * kPad + lane, lam, near, columns);
+      float* const out = b.sums + p * (3 + F) * b.n_tilts + at;
+      storeu<float>(out, s.m);
+      storeu<float>(out + b.n_tilts, s.a);
+      storeu<float>(out + 2 * b.n_tilts, s.c);
+      for (std::int64_t j = 0; j < F; ++j) storeu<float>(out + (3 + j) * b.n_tilts, columns[j]);
+    }
+  }
+}
+
 /// One prompt's k2, k3, k4 of one vector of scores into the batch's sums, and its unbiased covariances.
 CLINOMETER_INLINE void cumulant_prompt(const TiltBatch& b, std::int64_t p, const float* t, const float* pilot,
                                        Floats* sums) {

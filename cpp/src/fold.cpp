@@ -693,6 +693,7 @@ void Scan::absorb(const Rows& rows, const Prompts& prompts, const Scored& scored
       by_state ? options.n_threads : std::min(options.n_threads, (n + kLeafRows - 1) / kLeafRows);
   Threads team(work < 1e6 ? 1 : std::max<std::int64_t>(useful, 1), pass);
   pass.total = n;
+  for (auto& s : prototypes_) s->use_threads(team.size());
   // statistics of both kinds take turns over windows of leaves, so that the disk is read once
   const std::int64_t step = by_rows && by_state ? kWindowLeaves * kLeafRows : n;
   for (std::int64_t at = prompts.begin; at < prompts.end; at += step) {

@@ -72,8 +72,7 @@ Tilt::Tilt(std::int64_t score_at, std::int64_t n_scores, std::int64_t value_at, 
   max_log_ratio.assign(cells, -kInf);
 }
 
-void Tilt::prompt(const Prompt& p) {
-  if (std::none_of(p.weight, p.weight + p.n, [](double w) { return w > 0; })) return;  // no policy to tilt
+Tilt::Work Tilt::work() const {
   const std::size_t KJ = std::size_t(n_scores * n_values), J = std::size_t(n_values);
   Work w;
   w.gain.assign(betas.size() * J, 0);
@@ -85,6 +84,13 @@ void Tilt::prompt(const Prompt& p) {
   w.t.assign(KJ, 0);
   w.f.assign(J, 0);
   w.unbiased_o.assign(J, 0);
+  return w;
+}
+
+void Tilt::prompt(const Prompt& p) {
+  if (std::none_of(p.weight, p.weight + p.n, [](double w) { return w > 0; })) return;  // no policy to tilt
+  if (long_prompt(p)) return;
+  Work w = work();
   std::vector<std::int64_t> all(betas.size());
   for (std::size_t i = 0; i < all.size(); ++i) all[i] = std::int64_t(i);
   for_each_labelled(p, score_at, n_scores, value_at, n_values, [&](const Labelled& l) {
@@ -93,6 +99,11 @@ void Tilt::prompt(const Prompt& p) {
     unbiased.covary(p, l, w.c, w.t, w.f, w.unbiased_o);
     for (std::int64_t k = 0; l.whole && k < n_scores; ++k) mean[k] += p.omega * l.mean[k];
   });
+  add(p, w);
+}
+
+void Tilt::add(const Prompt& p, Work& w) {
+  const std::size_t J = std::size_t(n_values);
   mass += p.omega;
   n_prompts += 1;
   for (std::size_t i = 0; i < win.size(); ++i) win[i] += w.o[i % J] * w.win[i];
@@ -189,14 +200,14 @@ void Tilt::join(Tilt& later) {
   unbiased.join(later.unbiased);
   mass += later.mass;
   n_prompts += later.n_prompts;
-  add(win, later.win);
-  add(cumulants, later.cumulants);
-  add(mean, later.mean);
-  add(kl, later.kl);
-  add(reverse_kl, later.reverse_kl);
-  add(chi2, later.chi2);
-  add(ess, later.ess);
-  add(log_partition_centred, later.log_partition_centred);
+  clinometer::add(win, later.win);
+  clinometer::add(cumulants, later.cumulants);
+  clinometer::add(mean, later.mean);
+  clinometer::add(kl, later.kl);
+  clinometer::add(reverse_kl, later.reverse_kl);
+  clinometer::add(chi2, later.chi2);
+  clinometer::add(ess, later.ess);
+  clinometer::add(log_partition_centred, later.log_partition_centred);
   for (std::size_t i = 0; i < ess_min.size(); ++i) {
     ess_min[i] = std::min(ess_min[i], later.ess_min[i]);
     max_log_ratio[i] = std::max(max_log_ratio[i], later.max_log_ratio[i]);

@@ -3,6 +3,7 @@
 #include <clinometer/statistics/tilt.hpp>
 
 #include <algorithm>
+#include <thread>
 
 #include "kernels/table.hpp"
 
@@ -17,6 +18,8 @@ constexpr std::int64_t kMostRows = std::int64_t(1) << 16;
 // prompts that begin in one such run of canonical rows make a batch: no bit depends on how rows come in blocks
 constexpr std::int64_t kBatchRows = 1024;
 constexpr std::size_t kSpares = 2;
+constexpr std::int64_t kLongRows = 8192;   // longer prompts are cut into slices, which threads share
+constexpr std::int64_t kSliceRows = 4096;  // f32 within a slice, f64 across
 
 /// Weighted means of `width` columns, columns innermost.
 void means(const double* x, std::int64_t stride, const double* w, std::int64_t n, std::int64_t width, double* mean) {
@@ -90,7 +93,7 @@ struct Tilt::Batch {
 
   /// Takes a prompt in, or leaves it for f64.
   bool take(const Prompt& p, std::int64_t score_at, std::int64_t value_at) {
-    if (!p.cluster_begins || !p.cluster_ends || p.n > kMostRows || p.n == 0) return false;
+    if (p.n == 0) return false;
     const double* const t = p.score + score_at;
     const double* const f = p.value + value_at;
     double largest_value = 0;
@@ -192,7 +195,8 @@ void Tilt::prompts(const Prompt* p, std::int64_t n) {
       batch->begin(n_scores, n_values, n_betas);
       batch->run = run;
     }
-    if (!batch->take(p[i], score_at, value_at)) prompt(p[i]);
+    const bool closed = p[i].cluster_begins && p[i].cluster_ends && p[i].n <= kMostRows;
+    if (!closed || !batch->take(p[i], score_at, value_at)) prompt(p[i]);
   }
 }
 
@@ -216,25 +220,22 @@ std::shared_ptr<Tilt::Batch> Tilt::spare() {
   return one;
 }
 
-void Tilt::absorb(Batch& b) {
-  const std::int64_t J = n_values, P = b.prompts(), M = b.tilts(), Kp = b.Kp;
+/// Fills what a call of the kernels takes, but for the pilot and the sums.
+kernels::TiltBatch Tilt::arrays(Batch& b) const {
+  const std::int64_t M = b.tilts(), Kp = b.Kp;
   b.lam.assign(std::size_t(M), 0.0f);
-  b.pilot.assign(std::size_t(J * M), 0.0f);
   for (std::int64_t lane = 0; lane < M; ++lane) {
     const std::int64_t cell = b.cell(lane);
     if (cell < 0) continue;
     const double l = 1 / betas[cell];
     b.lam[lane] = l == 0 ? 0.0f : l > 1e-30 && l < 1e30 ? float(l) : -1.0f;
-    for (std::int64_t j = 0; j < J; ++j) b.pilot[j * M + lane] = float(gains.pilot_of(cell, j));
   }
   b.own.resize(std::size_t(Kp / 16));
   for (std::int64_t g = 0; g < Kp / 16; ++g) b.own[g] = g;
   b.panel.resize(std::size_t(M / 16));
   for (std::int64_t g = 0; g < M / 16; ++g) b.panel[g] = b.few() ? g : g % (Kp / 16);
-  b.sums.resize(std::size_t(kernels::tilt_sums(J) * M));
-  b.left.assign(std::size_t(P * M), 0);
   kernels::TiltBatch batch{};
-  batch.n_prompts = P, batch.n_tilts = M, batch.n_values = J;
+  batch.n_prompts = b.prompts(), batch.n_tilts = M, batch.n_values = b.J;
   batch.offsets = b.offsets.data();
   batch.omega = b.omega.data(), batch.unbias = b.unbias.data(), batch.weight = b.weight.data();
   batch.columns = b.columns.data();
@@ -242,8 +243,20 @@ void Tilt::absorb(Batch& b) {
   batch.score = b.few() ? b.spread(b.score, b.wide) : direct;
   batch.top = b.few() ? b.spread(b.top, b.wide_top) : b.panels(b.top, b.direct_top);
   batch.reach = b.few() ? b.spread(b.reach, b.wide_reach) : b.panels(b.reach, b.direct_reach);
-  batch.panel = b.panel.data(), batch.lam = b.lam.data(), batch.pilot = b.pilot.data();
-  batch.sums = b.sums.data(), batch.left_out = b.left.data();
+  batch.panel = b.panel.data(), batch.lam = b.lam.data();
+  return batch;
+}
+
+void Tilt::absorb(Batch& b) {
+  const std::int64_t J = n_values, P = b.prompts(), M = b.tilts(), Kp = b.Kp;
+  kernels::TiltBatch batch = arrays(b);
+  b.pilot.assign(std::size_t(J * M), 0.0f);
+  for (std::int64_t lane = 0; lane < M; ++lane)
+    for (std::int64_t j = 0; b.cell(lane) >= 0 && j < J; ++j)
+      b.pilot[j * M + lane] = float(gains.pilot_of(b.cell(lane), j));
+  b.sums.resize(std::size_t(kernels::tilt_sums(J) * M));
+  b.left.assign(std::size_t(P * M), 0);
+  batch.pilot = b.pilot.data(), batch.sums = b.sums.data(), batch.left_out = b.left.data();
   kernels::active().tilt_batch(batch);
   add_batch(b);
   for (std::int64_t p = 0; p < P; ++p) {
@@ -258,7 +271,7 @@ void Tilt::absorb(Batch& b) {
   for (std::int64_t k = 0; k < n_scores; ++k)
     for (std::int64_t j = 0; j < J; ++j) b.pilot[j * Kp + k] = float(unbiased.covariance.pilot_of(k, j));
   batch.n_tilts = Kp;
-  batch.score = direct;
+  batch.score = b.direct.data();
   batch.panel = b.own.data(), batch.pilot = b.pilot.data(), batch.sums = b.sums.data();
   kernels::active().cumulant_batch(batch);
   add_cumulants(b);
@@ -304,6 +317,103 @@ void Tilt::add_cumulants(const Batch& b) {
     const float* const at = b.sums.data() + 3 * J * Kp + k;
     unbiased.covariance.add_sums(k, at, at + J * Kp, at + 2 * J * Kp, Kp);
   }
+}
+
+/// Slices of a long prompt, shared by threads and added in order; sums (3 + 2 J, tilts).
+void Tilt::slices(Batch& b, std::vector<double>& sums) const {
+  const std::int64_t rows = b.offsets.back(), P = (rows + kSliceRows - 1) / kSliceRows, M = b.tilts();
+  const std::int64_t width = (3 + 2 * n_values) * M;
+  kernels::TiltBatch batch = arrays(b);
+  std::vector<std::int64_t> borders;
+  for (std::int64_t p = 0; p <= P; ++p) borders.push_back(std::min(rows, p * kSliceRows));
+  b.sums.resize(std::size_t(P * width));
+  batch.n_prompts = P, batch.offsets = borders.data(), batch.sums = b.sums.data();
+  const std::int64_t n = std::clamp<std::int64_t>(n_threads, 1, P);
+  std::vector<std::thread> threads;
+  for (std::int64_t i = 1; i < n; ++i)
+    threads.emplace_back([&, i] { kernels::active().tilt_slices(batch, P * i / n, P * (i + 1) / n); });
+  kernels::active().tilt_slices(batch, 0, P / n);
+  for (auto& t : threads) t.join();
+  sums.assign(std::size_t(width), 0);
+  for (std::int64_t p = 0; p < P; ++p)
+    for (std::int64_t i = 0; i < width; ++i) sums[i] += b.sums[p * width + i];
+}
+
+/// k2, k3, k4 of a long prompt in f64, scores innermost.
+void Tilt::long_cumulants(const Batch& b, Work& w) const {
+  const std::int64_t J = n_values, K = n_scores, rows = b.offsets.back();
+  std::vector<double> sum(std::size_t(3 * J * K), 0), variance(std::size_t(K), 0), one(std::size_t(3 * K));
+  for (std::int64_t i = 0; i < rows; ++i) {
+    const float* const t = b.score.data() + i * b.Kp;
+    for (std::int64_t k = 0; k < K; ++k) {
+      const double x = t[k], wx = double(b.weight[i]) * x;
+      one[k] = wx;
+      one[K + k] = wx * x;
+      one[2 * K + k] = wx * x * x;
+      variance[k] += wx * x;
+    }
+    for (std::int64_t j = 0; j < J; ++j) {
+      const double f = b.columns[i * 2 * J + j];
+      for (std::int64_t m = 0; m < 3 * K; ++m) sum[j * 3 * K + m] += f * one[m];
+    }
+  }
+  for (std::int64_t k = 0; k < K; ++k)
+    for (std::int64_t j = 0; j < J; ++j) {
+      const double* const s = sum.data() + j * 3 * K + k;
+      w.k234[3 * k * J + j] = s[0];
+      w.k234[(3 * k + 1) * J + j] = s[K];
+      w.k234[(3 * k + 2) * J + j] = s[2 * K] - 3 * s[0] * variance[k];
+    }
+}
+
+/// A prompt longer than a leaf in f32 lanes; false leaves it for f64.
+bool Tilt::long_prompt(const Prompt& p) {
+  const bool lanes = single && !share_of_n && kernels::active().tilt_slices && n_values <= kernels::kBatchValues;
+  if (!lanes || p.n <= kLongRows) return false;
+  const std::shared_ptr<Batch> taken = spare();
+  Batch& b = *taken;
+  b.begin(n_scores, n_values, n_betas);
+  if (!b.take(p, score_at, value_at)) return false;
+  std::vector<double> sums;
+  slices(b, sums);
+  Work w = work();
+  const std::int64_t J = n_values, M = b.tilts();
+  std::vector<std::int64_t> exact;
+  for (std::int64_t lane = 0; lane < M; ++lane) {
+    const std::int64_t cell = b.cell(lane);
+    if (cell < 0) continue;
+    const double m = sums[lane], L = std::log1p(m), kl_ = sums[M + lane] / (1 + m) - L;
+    const double chi = (sums[2 * M + lane] - m * m) / ((1 + m) * (1 + m)), tilt = double(b.lam[lane]);
+    const double top = b.top[cell / n_betas];
+    const bool safe = tilt * top <= 40 && kl_ * 32 >= L && kl_ >= 1e-24;
+    if (tilt < 0 || (tilt * top != 0 && !safe)) {
+      exact.push_back(cell);
+      continue;
+    }
+    kl[cell] += p.omega * kl_;
+    reverse_kl[cell] += p.omega * L;
+    log_partition_centred[cell] += p.omega * L;
+    chi2[cell] += p.omega * chi;
+    ess[cell] += p.omega / (1 + chi);
+    ess_min[cell] = std::min(ess_min[cell], 1 / (1 + chi));
+    max_log_ratio[cell] = std::max(max_log_ratio[cell], tilt * top - L);
+    for (std::int64_t j = 0; j < J; ++j) {
+      w.gain[cell * J + j] = sums[(3 + j) * M + lane] / (1 + m);
+      w.win[cell * J + j] = 0.5 + sums[(3 + J + j) * M + lane] / (1 + m);
+    }
+  }
+  long_cumulants(b, w);
+  for (std::int64_t j = 0; j < J; ++j) {
+    w.o[j] = p.omega;
+    w.base[j] = b.baseline[j];
+    w.unbiased_o[j] = p.unbias != 0 ? p.omega : 0;
+    for (std::int64_t k = 0; k < n_scores; ++k) w.c[k * J + j] = p.unbias * w.k234[3 * k * J + j];
+  }
+  for (std::int64_t k = 0; k < n_scores; ++k) mean[k] += p.omega * b.mean[k];
+  if (!exact.empty())
+    for_each_labelled(p, score_at, n_scores, value_at, n_values, [&](const Labelled& l) { view(p, l, exact, w); });
+  add(p, w);
+  return true;
 }
 
 /// Cells of a counted prompt that f32 could not hold, in f64.

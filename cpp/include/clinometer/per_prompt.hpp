@@ -115,6 +115,9 @@ class PerPrompt : public StatisticOf<PerPrompt<S>> {
     }
     flush(whole);
   }
+  void use_threads(std::int64_t n) override {
+    if constexpr (requires { inner.n_threads; }) inner.n_threads = n;
+  }
   void leaf_ends() override {
     if constexpr (requires { inner.flush(); }) inner.flush();
   }

@@ -62,6 +62,8 @@ class Statistic {
   virtual void merge(Statistic& later) = 0;
   virtual Results finish() const = 0;
   virtual void fields(Visitor& visit) = 0;
+  /// How many threads one call may use by itself, for what cannot be shared by rows.
+  virtual void use_threads(std::int64_t) {}
   virtual Split split() const { return Split::rows; }
   virtual bool needs_rows() const { return false; }
   virtual bool needs_prompts() const { return true; }

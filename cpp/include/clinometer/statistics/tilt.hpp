@@ -8,6 +8,9 @@
 #include <clinometer/statistics/cross_covariance.hpp>
 
 namespace clinometer {
+namespace kernels {
+struct TiltBatch;
+}
 
 class Tilt {
  public:
@@ -15,7 +18,11 @@ class Tilt {
   /// betas (K, B), each > 0, 0 or inf. share_of_n: ESS as 1/(n sum p^2), for base="reweight". single: f32 lanes.
   Tilt(std::int64_t score_at, std::int64_t n_scores, std::int64_t value_at, std::int64_t n_values,
        std::vector<double> betas, bool share_of_n, bool single);
-  Tilt cleared() const { return {score_at, n_scores, value_at, n_values, betas, share_of_n, single}; }
+  Tilt cleared() const {
+    Tilt one{score_at, n_scores, value_at, n_values, betas, share_of_n, single};
+    one.n_threads = n_threads;
+    return one;
+  }
   void prompt(const Prompt& p);
   void prompts(const Prompt* p, std::int64_t n);
   /// Brings prompts that wait for their batch into the state.
@@ -23,6 +30,7 @@ class Tilt {
   void join(Tilt& later);
   Results finish() const;
   void fields(Visitor& visit);
+  std::int64_t n_threads = 1;  // for prompts longer than a leaf; changes no bit
 
  private:
   std::int64_t score_at = 0, n_scores = 0, value_at = 0, n_values = 0, n_betas = 0;
@@ -47,7 +55,13 @@ class Tilt {
   static std::shared_ptr<Batch> spare();
   void view(const Prompt& p, const Labelled& l, const std::vector<std::int64_t>& cells, Work& work);
   void moments(const Labelled& l, Work& work) const;
+  Work work() const;
+  void add(const Prompt& p, Work& work);
+  bool long_prompt(const Prompt& p);
+  void slices(Batch& batch, std::vector<double>& sums) const;
+  void long_cumulants(const Batch& batch, Work& work) const;
   void left_out(const Prompt& p, const std::vector<std::int64_t>& cells);
+  kernels::TiltBatch arrays(Batch& batch) const;
   void absorb(Batch& batch);
   void add_batch(const Batch& batch);
   void add_cumulants(const Batch& batch);
