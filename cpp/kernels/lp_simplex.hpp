@@ -39,25 +39,14 @@ struct Dictionary {
 constexpr double kInfinite = __builtin_inf();
 
 /// Element `at` of each lane of a strided array of Real.
-template <class K, class T>
-CLINOMETER_INLINE T pick(const T* from, typename K::Index at) {
+template <class K>
+CLINOMETER_INLINE typename K::Real pick(const typename K::Real* from, typename K::Index at) {
   if constexpr (K::kCount > 1) {
-    T out;
+    typename K::Real out;
     for (int l = 0; l < K::kCount; ++l) out[l] = from[at[l]][l];
     return out;
   } else {
     return from[at];
-  }
-}
-
-/// to[at] = value in the lanes of `mask`.
-template <class K, class T>
-CLINOMETER_INLINE void put(T* to, typename K::Index at, typename K::Index mask, T value) {
-  if constexpr (K::kCount > 1) {
-    for (int l = 0; l < K::kCount; ++l)
-      if (mask[l]) to[at[l]][l] = value[l];
-  } else {
-    if (mask) to[at] = value;
   }
 }
 
@@ -272,19 +261,36 @@ CLINOMETER_INLINE void pivot(Dictionary<K>& d, typename K::Index pivots, typenam
   lift_row(d, row);
   const Real inverse = one / choose(pivots, pick<K>(d.leave, column), one);
   Real* const to = d.leave;
-  for (std::int64_t j = 0; j < d.columns; ++j) to[j] = choose(pivots, none - to[j] * inverse, none);
-  put<K>(to, column, pivots, inverse);
-  const Real out_low = pick<K>(d.row_low, row), out_high = pick<K>(d.row_high, row);
-  const auto out_name = pick<K>(d.row_name, row);
-  put<K>(d.value, row, pivots, entered);
-  put<K>(d.row_low, row, pivots, pick<K>(d.column_low, column));
-  put<K>(d.row_high, row, pivots, pick<K>(d.column_high, column));
-  put<K>(d.row_name, row, pivots, pick<K>(d.column_name, column));
-  put<K>(d.column_low, column, pivots, out_low);
-  put<K>(d.column_high, column, pivots, out_high);
-  put<K>(d.column_name, column, pivots, out_name);
+  Real low = none, high = none;
+  auto name = index<K>(0);
+  for (std::int64_t j = 0; j < d.columns; ++j) {
+    const auto here = equal(column, j) & pivots;
+    to[j] = choose(here, inverse, choose(pivots, none - to[j] * inverse, none));
+    low = choose(here, d.column_low[j], low);
+    high = choose(here, d.column_high[j], high);
+    name = choose(here, d.column_name[j], name);
+  }
+  Real out_low = none, out_high = none;
+  auto out_name = index<K>(0);
+  for (std::int64_t i = 0; i < d.rows; ++i) {
+    const auto here = equal(row, i) & pivots;
+    out_low = choose(here, d.row_low[i], out_low);
+    out_high = choose(here, d.row_high[i], out_high);
+    out_name = choose(here, d.row_name[i], out_name);
+    d.value[i] = choose(here, entered, d.value[i]);
+    d.row_low[i] = choose(here, low, d.row_low[i]);
+    d.row_high[i] = choose(here, high, d.row_high[i]);
+    d.row_name[i] = choose(here, name, d.row_name[i]);
+  }
   const auto fixed = ~less(out_low, out_high);
-  put<K>(d.side, column, pivots, choose(fixed, none, choose(at_high, none - one, one)));
+  const Real out_side = choose(fixed, none, choose(at_high, none - one, one));
+  for (std::int64_t j = 0; j < d.columns; ++j) {
+    const auto here = equal(column, j) & pivots;
+    d.column_low[j] = choose(here, out_low, d.column_low[j]);
+    d.column_high[j] = choose(here, out_high, d.column_high[j]);
+    d.column_name[j] = choose(here, out_name, d.column_name[j]);
+    d.side[j] = choose(here, out_side, d.side[j]);
+  }
   // The entering column starts from zero: what stood there is in `enter`.
   if constexpr (K::kCount > 1) {
     for (int l = 0; l < K::kCount; ++l)
@@ -375,7 +381,8 @@ void solve(const Game& game) {
     open = open & ~unbounded;
     const Real move = choose(open, sign * step, none);
     for (std::int64_t i = 0; i < d.rows; ++i) d.value[i] = multiply_add(d.enter[i], move, d.value[i]);
-    put<K>(d.side, column, open & stays, none - sign);
+    for (std::int64_t j = 0; j < d.columns; ++j)
+      d.side[j] = choose(open & stays & equal(column, j), none - d.side[j], d.side[j]);
     const auto pivots = open & ~stays;
     if (any(pivots))
       pivot(d, pivots, choose(stays, index<K>(0), row), column, choose(less(none, sign), low, high) + move, at_high);
