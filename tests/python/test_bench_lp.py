@@ -65,4 +65,4 @@ def test_peers_agree() -> None:
 
 def test_lp_stands_alone(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["lp", "score"]) == 2
-    assert "by itself" in capsys.readouterr().err
+    assert "unrecognized arguments: score" in capsys.readouterr().err
