@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -133,6 +133,8 @@ def prepare(
         dump.n_rows, ids, base=base, prompt_weights=prompt_weights, clusters=clusters, drop=drop, **extra
     )
     _stack(call, projected)
+    if isinstance(values, Directions):
+        _score_values(call, values)
     return call
 
 
@@ -280,8 +282,7 @@ def _resolve_one(call: Call, item: Any, projected: list[_Projected], columns: li
         else:
             vectors = np.atleast_2d(_numeric_array("directions", item))
             names = tuple(f"direction{len(projected) + k}" for k in range(len(vectors)))
-        if vectors.ndim != 2 or vectors.shape[1] != dump.dim:
-            raise ValueError(f"directions has {vectors.shape[-1]} columns but rows of the dump have {dump.dim}")
+        _check_width(dump, vectors, "directions")
         projected.extend(_Projected(n, v[None], status=status) for n, v in zip(names, vectors, strict=True))
 
 
@@ -333,7 +334,8 @@ def _resolve_values(call: Call, given: Any) -> None:
     if given is None:
         return
     if isinstance(given, Directions):
-        raise TypeError("values: pass Directions through score() first, as an array of scores")
+        _check_width(call.dump, np.asarray(given.vectors), "values")
+        return  # scored at the end of `prepare`, when every argument has been checked
     if _is_names(given):
         names = (given,) if isinstance(given, str) else tuple(given)
         columns = []
@@ -356,6 +358,22 @@ def _resolve_values(call: Call, given: Any) -> None:
     call.values = np.ascontiguousarray(values, np.float64)
     call.value_names = names
     call.n_unlabelled = np.isnan(values).sum(axis=0)
+
+
+def _score_values(call: Call, given: Directions) -> None:
+    """Values along directions: the value of a row is its score; one pass."""
+    vectors = np.ascontiguousarray(given.vectors, np.float64)
+    scores = np.full((call.dump.n_rows, len(vectors)), np.nan)
+    plain: dict[str, Any] = {"columns": None, "values": None, "n_folds": 1, "fold": None, "order": None}
+    own = replace(call, directions=vectors, progress=None, **plain)
+    run(own, [_core.Scores(0, len(vectors), scores, False, False)], population=call.population)
+    call.values, call.value_names = scores, tuple(given.names)
+    call.n_unlabelled = np.isnan(scores).sum(axis=0)
+
+
+def _check_width(dump: Dump, vectors: Floats, argument: str) -> None:
+    if vectors.ndim != 2 or vectors.shape[1] != dump.dim:
+        raise ValueError(f"{argument} has {vectors.shape[-1]} columns but rows of the dump have {dump.dim}")
 
 
 def non_finite(call: Call, columns: dict[str, Floats | None]) -> NDArray[np.int64] | None:

@@ -66,13 +66,11 @@ def apply(tree: Path, name: str, text: str) -> None:
 
 
 def lighten(tree: Path) -> None:
-    """Compile a third less: portable kernels alone, which give the same results, and the bindings as one unit."""
+    """Compile less: portable kernels alone, which give the same results."""
     kernels = tree / "cpp/kernels/CMakeLists.txt"
     text, levels = re.subn(r"^  clinometer_kernel_level\([^)]*\)$", "", kernels.read_text(), flags=re.MULTILINE)
     assert levels >= 2
     kernels.write_text(text)
-    whole = tree / "CMakeLists.txt"
-    whole.write_text(whole.read_text() + "\nset_target_properties(_core PROPERTIES UNITY_BUILD ON)\n")
 
 
 def run(*command: str | Path, **environment: str) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+import clinometer as cm
 from clinometer.directions import Directions, Scores
 from clinometer.errors import DumpError
 
@@ -120,3 +121,15 @@ def test_scores() -> None:
             Scores(**wrong)
     with pytest.raises(AttributeError):
         s.names = ()  # type: ignore[misc]
+
+
+def test_values_along_directions_are_their_scores() -> None:
+    rng = np.random.default_rng(8)
+    phi, ids, u = rng.normal(size=(60, 5)).astype(np.float32), np.arange(60) // 6, rng.normal(size=(2, 5))
+    values = cm.Directions(("a", "b"), rng.normal(size=(2, 5)))
+    scores = phi.astype(float) @ np.asarray(values.vectors).T
+    got = cm.tilt(phi, u, [1.0], values, prompt_ids=ids)
+    assert got.values == ("a", "b")
+    np.testing.assert_allclose(got.gain, cm.tilt(phi, u, [1.0], scores, prompt_ids=ids).gain, atol=1e-6)
+    with pytest.raises(ValueError, match="values has 4 columns but rows of the dump have 5"):
+        cm.tilt(phi, u, [1.0], cm.Directions(("a",), np.ones((1, 4))), prompt_ids=ids)
