@@ -70,20 +70,19 @@ void statistics(py::module_& m) {
                              py::keep_alive<1, 5>());
   py::class_<PairList, std::shared_ptr<PairList>>(m, "PairList", "Pairs of canonical rows with their labels.")
       .def(py::init([](const Ints& first, const Ints& second, const Array& label, const Array& weight) {
-             auto list = std::make_shared<PairList>();
-             list->n = first.size();
-             if (second.size() != list->n || weight.ndim() != 2 || weight.shape(0) != list->n || label.ndim() != 2 ||
-                 label.shape(0) != list->n || (weight.shape(1) != 1 && weight.shape(1) != label.shape(1)))
-               throw py::value_error("PairList: wanted first (P,), second (P,), label (P, K), weight (P, 1 or K)");
-             list->n_weights = weight.shape(1);
-             list->first = first.data();
-             list->second = second.data();
-             list->label = label.data();
-             list->weight = weight.data();
-             list->sort();
-             return list;
-           }),
-           py::keep_alive<1, 2>(), py::keep_alive<1, 3>(), py::keep_alive<1, 4>(), py::keep_alive<1, 5>());
+        auto list = std::make_shared<PairList>();
+        list->n = first.size();
+        if (second.size() != list->n || weight.ndim() != 2 || weight.shape(0) != list->n || label.ndim() != 2 ||
+            label.shape(0) != list->n || (weight.shape(1) != 1 && weight.shape(1) != label.shape(1)))
+          throw py::value_error("PairList: wanted first (P,), second (P,), label (P, K), weight (P, 1 or K)");
+        list->n_weights = weight.shape(1);
+        list->first.assign(first.data(), first.data() + first.size());
+        list->second.assign(second.data(), second.data() + second.size());
+        list->label = copy(label);
+        list->weight = copy(weight);
+        list->sort();
+        return list;
+      }));
   bind<Pairs>(m, "Pairs", "Bradley-Terry loss and gradient.",
               py::init([](std::int64_t d, std::int64_t score_at, std::int64_t k, std::shared_ptr<PairList> list,
                           const Array& bias) { return Pairs(d, score_at, k, std::move(list), copy(bias)); }));

@@ -18,7 +18,7 @@ from .results import Moments as MomentsResult
 if TYPE_CHECKING:
     from .inputs import Call
 
-__all__ = ["CovarianceProjection", "CrossCovariance", "Moments", "Scores", "Statistic", "Tilt"]
+__all__ = ["CovarianceProjection", "CrossCovariance", "Moments", "PairLoss", "Pairs", "Scores", "Statistic", "Tilt"]
 
 Floats = NDArray[np.float64]
 
@@ -145,6 +145,56 @@ class Tilt(Statistic):
             state.finish(), names, values, p.n_rows, p.n_prompts, p.n_dropped, call.n_unlabelled, call.fit_status,
             getattr(p, "policy", call.dump.policy),
         )  # fmt: skip
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class PairLoss(Result):
+    """Bradley-Terry loss of K directions, mean over the labelled pairs by weight, and its slopes."""
+
+    loss: Floats  # (K,)
+    gradient: Floats  # (K, d)
+    bias_gradient: Floats  # (K,)
+    weight: Floats  # (K,) what the mean divides by
+    directions: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Pairs(Statistic):
+    """Bradley-Terry loss and gradient of directions over pairs of rows of one prompt, in one pass (theory 1, (5)).
+
+    With z = <u_k, phi_a - phi_b> + bias_k a pair of label p costs log(1 + exp(z)) - p z. `pairs` (P, 2) are rows of
+    the dump, `prob` (P,) or (P, K) in [0, 1], NaN where a pair is not judged; a pair weighs what its prompt does.
+    Not for `Fold`, which does not know the rows to come.
+
+    >>> import numpy as np, clinometer as cm
+    >>> phi, u = np.array([[0.0], [1.0]]), [[0.0]]
+    >>> one, = cm.scan(cm.open_dump(phi, prompt_ids=[0, 0]), cm.stat.Pairs(u, pairs=[[1, 0]], prob=[1.0]))
+    >>> one.loss.round(4).tolist(), one.gradient.tolist()
+    ([0.6931], [[-0.5]])
+    """
+
+    pairs: Any = None
+    prob: Any = None
+    bias: Any = None
+
+    def state(self, call: Call, score_at: int, n_scores: int, value_at: int, n_values: int) -> Any:
+        from .fit.pairs import checked_pairs, pair_list
+
+        if call.columns is not None or n_scores == 0:
+            raise ValueError("stat.Pairs needs directions: a score column has no gradient")
+        held = checked_pairs(call, self.pairs, self.prob)
+        if held.prob.shape[1] not in (1, n_scores):
+            raise ValueError(f"prob has {held.prob.shape[1]} columns, wanted 1 or {n_scores}, one for each direction")
+        bias = np.zeros(0) if self.bias is None else np.broadcast_to(np.asarray(self.bias, np.float64), (n_scores,))
+        labels = np.broadcast_to(held.prob, (len(held.rows), n_scores))
+        pairs = pair_list(call, held.rows, labels, held.weight[:, None])
+        return _core.Pairs(call.dump.dim, score_at, n_scores, pairs, np.ascontiguousarray(bias))
+
+    def result(self, call: Call, state: Any, names: tuple[str, ...], values: tuple[str, ...]) -> PairLoss:
+        s = state.finish()
+        with np.errstate(invalid="ignore"):
+            mean = s["loss"] / s["mass"], s["gradient"] / s["mass"][:, None], s["bias_gradient"] / s["mass"]
+        return PairLoss(*mean, s["mass"], names)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from sklearn.linear_model import LogisticRegression
 import clinometer as cm
 from clinometer.fit import bradley_terry
 from clinometer.fit.pairs import Dense, Streamed, pair_loss_gradient
+from clinometer.inputs import prepare
 from clinometer.population import population
 
 Floats = NDArray[np.float64]
@@ -100,7 +101,7 @@ def test_gradient_is_the_slope_of_the_loss(world: World) -> None:
 
 def test_streamed_differences_give_the_dense_loss(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("clinometer.fit.pairs.CHUNK_BYTES", 8 * 6 * 7)  # seven pairs a chunk
-    streamed = Streamed(cm.open_dump(world.phi, prompt_ids=world.ids), world.pairs)
+    streamed = Streamed(prepare(world.phi, prompt_ids=world.ids), world.pairs)
     assert len(list(streamed.chunks())) == 43
     args = (world.soft[:, None], np.ones((300, 1)), world.u[None] * 2, np.array([0.3]))
     for a, b in zip(pair_loss_gradient(streamed, *args), pair_loss_gradient(streamed.kept(), *args), strict=True):
@@ -111,6 +112,42 @@ def test_streamed_differences_give_the_dense_loss(world: World, monkeypatch: pyt
     again = cm.fit_preference_direction(world.phi, world.pairs, world.hard, **world.options)
     np.testing.assert_allclose(again.vectors, kept.vectors, rtol=1e-6)
     assert again.alpha == kept.alpha
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("precision", ["mixed", "double"])
+@pytest.mark.parametrize(("n", "d", "K"), [(3, 7, 1), (15, 17, 3), (33, 33, 9)])
+def test_the_pass_over_pairs_is_the_plain_sum(dtype: type, precision: str, n: int, d: int, K: int) -> None:
+    rng = np.random.default_rng(n * d + K)
+    phi = (rng.normal(size=(60 * n, d)) + 100).astype(dtype)
+    order = rng.permutation(60 * n)  # rows of a prompt lie apart in the dump
+    ids = (np.arange(60 * n) // n)[order]
+    by_prompt = [np.flatnonzero(ids == g) for g in range(60)]
+    pairs = np.array([rng.choice(by_prompt[g], 2, replace=False) for g in rng.integers(0, 60, 200)])
+    prob, u, bias = rng.random((200, K)), rng.normal(size=(K, d)) / np.sqrt(d), rng.normal(size=K)
+    prob[::9, 0] = np.nan
+    statistic = cm.stat.Pairs(u, pairs=pairs, prob=prob, bias=bias)
+    (got,) = cm.scan(cm.open_dump(phi, prompt_ids=ids), statistic, precision=precision)
+    x = phi.astype(float)[pairs[:, 0]] - phi.astype(float)[pairs[:, 1]]
+    z, known = x @ u.T + bias, ~np.isnan(prob)
+    p = np.where(known, prob, 0.0)
+    loss = np.where(known, np.logaddexp(0, z) - p * z, 0.0).sum(axis=0) / known.sum(axis=0)
+    residual = np.where(known, 1 / (1 + np.exp(-z)) - p, 0.0) / known.sum(axis=0)
+    allowed = 1e-10 if precision == "double" else 1e-6
+    np.testing.assert_allclose(got.loss, loss, rtol=allowed)
+    scale = np.abs(residual).sum(axis=0)[:, None] * np.abs(x).max()
+    assert (np.abs(got.gradient - residual.T @ x) <= allowed * scale).all()
+    np.testing.assert_allclose(got.bias_gradient, residual.sum(axis=0), atol=allowed)
+
+
+def test_pairs_refuse_what_has_no_gradient() -> None:
+    phi, ids = np.eye(4, dtype=np.float32), [0, 0, 1, 1]
+    with pytest.raises(ValueError, match="a score column has no gradient"):
+        cm.scan(cm.open_dump(phi, prompt_ids=ids), cm.stat.Pairs(cm.Scores(np.ones((4, 1))), pairs=[[0, 1]], prob=[1]))
+    with pytest.raises(ValueError, match="prob has 2 columns, wanted 1 or 3"):
+        cm.scan(cm.open_dump(phi, prompt_ids=ids), cm.stat.Pairs(np.ones((3, 4)), pairs=[[0, 1]], prob=[[1, 0]]))
+    with pytest.raises(ValueError, match="different prompts"):
+        cm.scan(cm.open_dump(phi, prompt_ids=ids), cm.stat.Pairs(np.ones((1, 4)), pairs=[[0, 2]], prob=[1]))
 
 
 @pytest.mark.parametrize("d", [33, 301])

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..dump import Dump
+from ..inputs import Call
 from .descent import Metric, minimise, softplus
 from .pairs import KEPT_BYTES, Dense, Differences, Pairs, Streamed, margins, pair_loss_gradient
 
@@ -36,13 +36,13 @@ class PairFit:
 class BradleyTerry:
     """Fits of K label columns, each without each of F folds and then of all pairs: K (F + 1) problems."""
 
-    def __init__(self, dump: Dump, pairs: Pairs, fold: Ints, n_folds: int, bias: bool, names: tuple[str, ...]) -> None:
+    def __init__(self, call: Call, pairs: Pairs, fold: Ints, n_folds: int, bias: bool, names: tuple[str, ...]) -> None:
         self.K, self.F, self.bias, self.names = pairs.prob.shape[1], n_folds, bias, names
         self.fold, known = fold, ~np.isnan(pairs.prob)
         self.prob = np.nan_to_num(pairs.prob)
         self.base = np.where(known, pairs.weight[:, None], 0.0)  # (P, K)
-        self.differences, self.basis = _reduced(Streamed(dump, pairs.rows))
-        self.dim = dump.dim
+        self.differences, self.basis = _reduced(Streamed(call, pairs.rows))
+        self.dim = call.dump.dim
         self.spread, self.hessian = self._moments()
 
     def _moments(self) -> tuple[float, Floats]:

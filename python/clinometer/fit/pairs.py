@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..dump import Dump
+from .. import _core
 from ..errors import DumpError
-from ..inputs import Call
+from ..inputs import Call, run
 from .descent import softplus
 from .seen import gather
 
-__all__ = ["Dense", "Differences", "Pairs", "Streamed", "checked_pairs", "pair_loss_gradient"]
+__all__ = ["Dense", "Differences", "Pairs", "Streamed", "checked_pairs", "pair_list", "pair_loss_gradient"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -94,6 +94,15 @@ def _labels(prob: Any, count: int) -> Floats:
     return np.ascontiguousarray(labels)
 
 
+def pair_list(call: Call, rows: Ints, prob: Floats, weight: Floats) -> Any:
+    """Pairs (P, 2) of dump rows as the compiled pass takes them, with labels (P, K) and weights (P, 1) or (P, K)."""
+    p = call.effective()
+    at = np.full(call.dump.n_rows, -1, np.int64)
+    at[p.rows] = np.arange(p.n_rows)
+    first, second = (np.ascontiguousarray(at[rows[:, i]]) for i in (0, 1))
+    return _core.PairList(first, second, np.ascontiguousarray(prob), np.ascontiguousarray(weight))
+
+
 class Dense:
     """Differences (P, d) held in memory."""
 
@@ -112,8 +121,8 @@ class Dense:
 class Streamed:
     """Differences phi_a - phi_b read again in every sweep, in float64, which is exact for what is stored."""
 
-    def __init__(self, dump: Dump, rows: Ints) -> None:
-        self.dump, self.pairs = dump, rows
+    def __init__(self, call: Call, rows: Ints) -> None:
+        self.call, self.dump, self.pairs = call, call.dump, rows
 
     @property
     def dim(self) -> int:
@@ -155,6 +164,8 @@ def pair_loss_gradient(
     -------
     losses (M,), gradients (M, d), slopes in the bias (M,)
     """
+    if isinstance(differences, Streamed):
+        return _compiled(differences, prob, weight, u, bias)
     from scipy.special import expit
 
     loss, slope, gradient = np.zeros(len(u)), np.zeros(len(u)), np.zeros_like(u)
@@ -166,6 +177,17 @@ def pair_loss_gradient(
         slope += residual.sum(axis=0)
         gradient += residual.T @ rows
     return loss, gradient, slope
+
+
+def _compiled(
+    streamed: Streamed, prob: Floats, weight: Floats, u: Floats, bias: Floats
+) -> tuple[Floats, Floats, Floats]:
+    """The same in one pass over the dump, in f64 lanes: an optimiser's line search follows differences of losses."""
+    plain: dict[str, Any] = {"columns": None, "values": None, "n_folds": 1, "fold": None, "order": None}
+    call = replace(streamed.call, directions=np.ascontiguousarray(u), progress=None, in_double=True, **plain)
+    pairs = pair_list(call, streamed.pairs, prob, weight)
+    s = run(call, [_core.Pairs(call.dump.dim, 0, len(u), pairs, np.ascontiguousarray(bias))])[0].finish()
+    return s["loss"], s["gradient"], s["bias_gradient"]
 
 
 def margins(differences: Differences, u: Floats, bias: Floats) -> Floats:

@@ -73,7 +73,7 @@ def fit_preference_direction(
     fold = p.folds(int(folds))
     _enough_prompts(held, fold, int(folds))
     grid = ALPHAS[::2] if isinstance(alpha, str) else np.array([float(alpha)])
-    problem = BradleyTerry(call.dump, held, fold[held.prompt], int(folds), bool(position_bias), called)
+    problem = BradleyTerry(call, held, fold[held.prompt], int(folds), bool(position_bias), called)
     fit = problem.path(grid)
     unit = held.prompt if p.cluster is None else p.cluster[held.prompt]
     quality = stacked([

@@ -111,7 +111,7 @@ class PairError(LabelError):
         prob = held.prob[:, self.j]
         known = ~np.isnan(prob)
         self.prompt = held.prompt[known]
-        self.differences = Streamed(call.dump, held.rows[known]).kept().rows
+        self.differences = Streamed(call, held.rows[known]).kept().rows
         z = self.fit._training["margins"][known, self.j]
         weight = held.weight[known] / held.weight[known].sum()
         self.residual, self.weight = weight * (prob[known] - expit(z)), weight

@@ -12,13 +12,13 @@
 
 namespace clinometer {
 
-/// Pairs by canonical row, kept alive by the caller.
+/// Pairs by canonical row.
 struct PairList {
   std::int64_t n = 0;
-  const std::int64_t* first = nullptr;   // (n,) the row whose victory the label is the probability of
-  const std::int64_t* second = nullptr;  // (n,)
-  const double* label = nullptr;         // (n, K); NaN: not judged
-  const double* weight = nullptr;        // (n, n_weights), one for each label or one for all of a pair
+  std::vector<std::int64_t> first;   // (n,) the row whose victory the label is the probability of
+  std::vector<std::int64_t> second;  // (n,)
+  std::vector<double> label;         // (n, K); NaN: not judged
+  std::vector<double> weight;        // (n, n_weights), one for each label or one for all of a pair
   std::int64_t n_weights = 1;
   std::vector<std::int64_t> by_later;  // pairs sorted by the larger of their rows
   std::vector<std::int64_t> by_earlier;
