@@ -47,6 +47,7 @@ struct Pass {
   bool rows_needed;
   std::int64_t ld;
   bool prompts_needed;
+  bool many_weights = false;
   std::int64_t n_projected, n_scores, lds;
   std::vector<double> scale;
   std::atomic<bool> stop{false};
@@ -356,7 +357,8 @@ std::int64_t wanted_rows(const Pass& pass) {
   if (!pass.rows_needed) return 1024;
   constexpr std::int64_t item[] = {4, 2, 2, 8};
   const std::int64_t bytes = pass.rows.d * item[int(pass.rows.dtype)];
-  return std::clamp<std::int64_t>(kBlockBytes / std::max<std::int64_t>(bytes, 1), pass.dots() ? 16 : 192, 256);
+  return std::clamp<std::int64_t>(kBlockBytes / std::max<std::int64_t>(bytes, 1),
+                                  pass.dots() && !pass.many_weights ? 16 : 192, 256);
 }
 
 /// Threads for the length of one absorb() call; nothing outlives it, so a fork finds no pool.
@@ -693,7 +695,10 @@ void Scan::absorb(const Rows& rows, const Prompts& prompts, const Scored& scored
       by_state ? options.n_threads : std::min(options.n_threads, (n + kLeafRows - 1) / kLeafRows);
   Threads team(work < 1e6 ? 1 : std::max<std::int64_t>(useful, 1), pass);
   pass.total = n;
-  for (auto& s : prototypes_) s->use_threads(team.size());
+  for (auto& s : prototypes_) {
+    s->use_threads(team.size());
+    pass.many_weights = pass.many_weights || s->weights_per_row() > kernels::kFewWeights;
+  }
   // statistics of both kinds take turns over windows of leaves, so that the disk is read once
   const std::int64_t step = by_rows && by_state ? kWindowLeaves * kLeafRows : n;
   for (std::int64_t at = prompts.begin; at < prompts.end; at += step) {

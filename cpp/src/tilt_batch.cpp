@@ -31,17 +31,31 @@ void means(const double* x, std::int64_t stride, const double* w, std::int64_t n
 
 /// Mid-ranks less 1/2 under w, by sorting.
 void long_ranks(const double* f, const double* w, std::int64_t n, float* out, std::int64_t stride) {
-  std::vector<std::int64_t> order(static_cast<std::size_t>(n));
-  for (std::int64_t i = 0; i < n; ++i) order[i] = i;
-  std::sort(order.begin(), order.end(), [&](auto a, auto b) { return f[a] < f[b]; });
+  std::vector<std::pair<double, std::int64_t>> order;  // values beside their rows: the sort stays in one array
+  order.reserve(std::size_t(n));
+  for (std::int64_t i = 0; i < n; ++i) order.emplace_back(f[i], i);
+  std::sort(order.begin(), order.end());
   double below = 0;
   for (std::int64_t i = 0; i < n;) {
     std::int64_t end = i;
     double tied = 0;
-    for (; end < n && f[order[end]] == f[order[i]]; ++end) tied += w[order[end]];
-    for (; i < end; ++i) out[order[i] * stride] = float(below + tied / 2 - 0.5);
+    for (; end < n && order[end].first == order[i].first; ++end) tied += w[order[end].second];
+    for (; i < end; ++i) out[order[i].second * stride] = float(below + tied / 2 - 0.5);
     below += tied;
   }
+}
+
+/// f(0) .. f(n - 1) on up to `threads` threads.
+template <class F>
+void share(std::int64_t n, std::int64_t threads, const F& f) {
+  const std::int64_t used = std::clamp<std::int64_t>(threads, 1, std::max<std::int64_t>(n, 1));
+  const auto part = [&](std::int64_t t) {
+    for (std::int64_t i = t; i < n; i += used) f(i);
+  };
+  std::vector<std::thread> others;
+  for (std::int64_t t = 1; t < used; ++t) others.emplace_back(part, t);
+  part(0);
+  for (auto& t : others) t.join();
 }
 
 bool within(double largest, double low, double high) { return largest == 0 || (largest >= low && largest <= high); }
@@ -55,6 +69,8 @@ struct Tilt::Batch {
   std::vector<Prompt> kept;                  // of which only what is no pointer outlives a block: view()
   std::vector<double> raw;                   // scores, values and weights of each prompt, for lanes that are given back
   std::vector<std::size_t> at;
+  bool alone = false;  // one long prompt: its rows stay with the caller
+  std::int64_t threads = 1;
   std::vector<std::int64_t> offsets{0};
   std::vector<float> omega, unbias, weight, columns, score, top, reach;
   std::vector<double> mean, baseline;  // (P, K), (P, J)
@@ -67,6 +83,7 @@ struct Tilt::Batch {
   void begin(std::int64_t n_scores, std::int64_t n_values, std::int64_t n_betas) {
     K = n_scores, J = n_values, B = n_betas, Kp = (K + 15) / 16 * 16;
     run = -1;
+    alone = false;
     kept.clear();
     raw.clear();
     at.clear();
@@ -131,9 +148,11 @@ struct Tilt::Batch {
     const std::size_t rows = std::size_t(offsets.back()), n = std::size_t(p.n), P = kept.size();
     kept.push_back(p);
     at.push_back(raw.size());
-    raw.insert(raw.end(), p.score, p.score + p.n * p.n_scores);
-    raw.insert(raw.end(), p.value, p.value + p.n * p.n_values);
-    raw.insert(raw.end(), p.weight, p.weight + p.n);
+    if (!alone) {
+      raw.insert(raw.end(), p.score, p.score + p.n * p.n_scores);
+      raw.insert(raw.end(), p.value, p.value + p.n * p.n_values);
+      raw.insert(raw.end(), p.weight, p.weight + p.n);
+    }
     offsets.push_back(std::int64_t(rows + n));
     omega.push_back(float(p.omega));
     unbias.push_back(float(p.unbias));
@@ -153,15 +172,16 @@ struct Tilt::Batch {
         score[(rows + i) * std::size_t(Kp) + std::size_t(k)] = float(t[std::int64_t(i) * p.n_scores + k] - m[k]);
     const std::size_t F = std::size_t(2 * J);
     columns.resize((rows + n) * F);
-    std::vector<double> column(n);
-    for (std::int64_t j = 0; j < J; ++j) {
+    share(J, alone ? threads : 1, [&](std::int64_t j) {
+      thread_local std::vector<double> column;
+      column.resize(n);
       float* const to = columns.data() + rows * F;
       for (std::size_t i = 0; i < n; ++i) {
         column[i] = f[std::int64_t(i) * p.n_values + j];
         to[i * F + std::size_t(j)] = float(column[i] - fm[std::size_t(j)]);
       }
       (n <= kShort ? kernels::active().mid_ranks : long_ranks)(column.data(), p.weight, p.n, to + J + j, 2 * J);
-    }
+    });
   }
 
   /// [rows][Kp] to [Kp / 16][rows][16], or, for few scores, to a panel of every 16 tilts.
@@ -328,12 +348,7 @@ void Tilt::slices(Batch& b, std::vector<double>& sums) const {
   for (std::int64_t p = 0; p <= P; ++p) borders.push_back(std::min(rows, p * kSliceRows));
   b.sums.resize(std::size_t(P * width));
   batch.n_prompts = P, batch.offsets = borders.data(), batch.sums = b.sums.data();
-  const std::int64_t n = std::clamp<std::int64_t>(n_threads, 1, P);
-  std::vector<std::thread> threads;
-  for (std::int64_t i = 1; i < n; ++i)
-    threads.emplace_back([&, i] { kernels::active().tilt_slices(batch, P * i / n, P * (i + 1) / n); });
-  kernels::active().tilt_slices(batch, 0, P / n);
-  for (auto& t : threads) t.join();
+  share(P, n_threads, [&](std::int64_t p) { kernels::active().tilt_slices(batch, p, p + 1); });
   sums.assign(std::size_t(width), 0);
   for (std::int64_t p = 0; p < P; ++p)
     for (std::int64_t i = 0; i < width; ++i) sums[i] += b.sums[p * width + i];
@@ -373,6 +388,8 @@ bool Tilt::long_prompt(const Prompt& p) {
   const std::shared_ptr<Batch> taken = spare();
   Batch& b = *taken;
   b.begin(n_scores, n_values, n_betas);
+  b.alone = true;
+  b.threads = n_threads;
   if (!b.take(p, score_at, value_at)) return false;
   std::vector<double> sums;
   slices(b, sums);

@@ -66,6 +66,8 @@ class Statistic {
   virtual void use_threads(std::int64_t) {}
   virtual Split split() const { return Split::rows; }
   virtual bool needs_rows() const { return false; }
+  /// Weights it gives each row of a tile: with more than a few, blocks of more rows pay.
+  virtual std::int64_t weights_per_row() const { return 0; }
   virtual bool needs_prompts() const { return true; }
   /// One state for all leaves instead of a node of the tree for each: for states too large to hold a few of.
   virtual bool running() const { return false; }

@@ -50,6 +50,7 @@ class Pairs : public StatisticOf<Pairs> {
   }
   Pairs cleared() const { return {d, score_at, n_scores, list, bias}; }
   bool needs_rows() const override { return true; }
+  std::int64_t weights_per_row() const override { return n_scores; }
 
   using Statistic::absorb;
   void absorb(const Block& b) override {

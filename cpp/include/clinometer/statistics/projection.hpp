@@ -15,6 +15,7 @@ class CovarianceProjection : public StatisticOf<CovarianceProjection> {
       : d(d), score_at(score_at), n_scores(n_scores), ddof(ddof), sum(std::size_t(n_scores * d), 0) {}
   CovarianceProjection cleared() const { return {d, score_at, n_scores, ddof}; }
   bool needs_rows() const override { return true; }
+  std::int64_t weights_per_row() const override { return n_scores; }
 
   using Statistic::absorb;
   void absorb(const Block& b) override {

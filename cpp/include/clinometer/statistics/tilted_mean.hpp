@@ -13,6 +13,7 @@ class TiltedMean : public StatisticOf<TiltedMean> {
   TiltedMean(std::int64_t d, std::int64_t score_at, std::int64_t n_scores, std::vector<double> betas);
   TiltedMean cleared() const { return {d, score_at, n_scores, betas}; }
   bool needs_rows() const override { return true; }
+  std::int64_t weights_per_row() const override { return cells(); }
   using Statistic::absorb;
   void absorb(const Block& b) override;
   void join(TiltedMean& later);

@@ -12,6 +12,7 @@ class WeightedRows : public StatisticOf<WeightedRows> {
       : d(d), m(m), weights(weights), sum(std::size_t(m * d), 0) {}
   WeightedRows cleared() const { return {d, weights, m}; }
   bool needs_rows() const override { return true; }
+  std::int64_t weights_per_row() const override { return m; }
 
   using Statistic::absorb;
   void absorb(const Block& b) override {
