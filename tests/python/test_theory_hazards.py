@@ -7,6 +7,7 @@ import importlib
 import pkgutil
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -139,12 +140,8 @@ def test_weights_stand_for_repeated_rows(name: str, base: str) -> None:
         np.testing.assert_allclose(weighted.gain, plain.gain, rtol=1e-7, atol=1e-9)
 
 
-def test_the_demo_dump_gives_every_quantity() -> None:
-    from clinometer.cli.commands import DEMO_LAYER
-
-    folder = importlib.import_module("clinometer").__path__[0] + "/data/demo"
-    dump = cm.open_dump(folder, layer=DEMO_LAYER)
-    judges, values = ["judge/kind", "judge/honest"], ["helpful", "-harm"]
+def every_quantity(dump: Any, judges: list[str], values: list[str]) -> None:
+    """Each function of the theory on rows gives finite figures."""
     for name, call in ROWS.items():
         if name in ("screen", "complementarity", "examples"):
             continue
@@ -152,14 +149,36 @@ def test_the_demo_dump_gives_every_quantity() -> None:
             assert np.isfinite(a).all() or field in ("kl", "exact_radius", "sign_flip", "efficiency"), (name, field)
     found = theory.screen(dump, np.random.default_rng(0).standard_normal((300, dump.dim)), values)
     assert found.n_candidates == 300
-    assert (theory.complementarity(*judges, values, dump=dump, draws=20).gain >= 0.0).all()
-    assert "gain most" in str(cm.examples(dump, judges[0], n=1))
-    low, high = (dump.select(layer=layer) for layer in dump.layers)
-    assert cm.compare(low, high, values, draws=20).shift is not None
-    assert theory.ceiling_by_layer(dump, values).layers == tuple(dump.layers)
+    assert (quietly(theory.complementarity, *judges, values, dump=dump, draws=20).gain >= 0.0).all()
+    assert "gain most" in str(quietly(cm.examples, dump, judges[0], n=1))
     spectrum = theory.randomised_spectrum(dump, 4)
     exact = theory.effective_rank(cm.moments(dump)).participation
     assert spectrum.participation == pytest.approx(exact, abs=4 * spectrum.participation_se + 1e-3)
+
+
+def test_the_demo_dump_gives_every_quantity() -> None:
+    from clinometer.cli.commands import DEMO_LAYER
+
+    folder = importlib.import_module("clinometer").__path__[0] + "/data/demo"
+    dump, values = cm.open_dump(folder, layer=DEMO_LAYER), ["helpful", "-harm"]
+    every_quantity(dump, ["judge/kind", "judge/honest"], values)
+    low, high = (dump.select(layer=layer) for layer in dump.layers)
+    assert cm.compare(low, high, values, draws=20).shift is not None
+    assert theory.ceiling_by_layer(dump, values).layers == tuple(dump.layers)
+
+
+@pytest.mark.parametrize(
+    ("name", "site", "values"),
+    [
+        ("xstest_smollm2", {"tensor": "phi_mean_L24"}, ["harmless", "helpful"]),
+        ("pyrit_minilm", {"layer": 6}, ["harmless", "nontoxic"]),
+    ],
+)
+def test_real_dumps_beside_the_checkout_give_every_quantity(name: str, site: Any, values: list[str]) -> None:
+    path = Path(__file__).parents[3] / "shared" / "data" / f"{name}.safetensors"
+    if not path.exists():
+        pytest.skip(f"no {path.name} beside the checkout")
+    every_quantity(cm.open_dump(path, **site), values[::-1], values)
 
 
 @pytest.mark.parametrize(
