@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -251,9 +252,13 @@ def _numeric(x: Sequence[Any]) -> bool:
     )
 
 
-def _resolve_one(call: Call, item: Any, projected: list[_Projected], columns: list[tuple[str, Floats]]) -> None:
-    from .fit import DirectionFit
+def _is_fit(item: Any) -> bool:
+    """A DirectionFit; without its module, which a first score need not wait for, there is none."""
+    module = sys.modules.get(f"{__package__}.fit.result")
+    return module is not None and isinstance(item, module.DirectionFit)
 
+
+def _resolve_one(call: Call, item: Any, projected: list[_Projected], columns: list[tuple[str, Floats]]) -> None:
     dump = call.dump
     if isinstance(item, str) and not dump.has_column(item) and os.path.exists(item):
         item = _saved(item)
@@ -269,7 +274,7 @@ def _resolve_one(call: Call, item: Any, projected: list[_Projected], columns: li
         if len(a) != dump.n_rows:
             raise ValueError(f"scores have {len(a)} rows but the dump has {dump.n_rows}")
         columns.extend((str(n), np.ascontiguousarray(a[:, k])) for k, n in enumerate(item.names or []))
-    elif isinstance(item, DirectionFit):
+    elif _is_fit(item):
         if item.vectors.shape[1] != dump.dim:
             raise ValueError(f"the fit has {item.vectors.shape[1]} columns but rows of the dump have {dump.dim}")
         every = np.concatenate([item.fold_vectors, item.vectors[None]])
