@@ -158,7 +158,7 @@ Array<std::int64_t> non_finite_rows(const py::list& segments, int dtype, std::in
     std::vector<double> tile(std::size_t(kernels::padded(d)));
     for (std::int64_t i = 0; i < n; ++i) {
       const void* at = rows.at(i);
-      if (!std::isfinite(kernels::active().f64.decode[dtype](&at, 1, 0, d, shift.data(), tile.data(), 1)))
+      if (!std::isfinite(kernels::active().f64.decode[dtype](&at, 1, 0, d, shift.data(), false, tile.data(), 1)))
         bad.push_back(i);
       if (i % 65536 == 0) {
         py::gil_scoped_acquire hold;

@@ -49,8 +49,8 @@ double decode_one(const void* const row, Dtype type, std::int64_t c, double shif
 }
 
 template <Dtype T, class L>
-double decode(const void* const* rows, std::int64_t n, std::int64_t begin, std::int64_t end, const L* shift, L* tile,
-              std::int64_t tile_rows) {
+double decode(const void* const* rows, std::int64_t n, std::int64_t begin, std::int64_t end, const L* shift, bool,
+              L* tile, std::int64_t tile_rows) {
   double top = 0.0;
   for (std::int64_t i = 0; i < n; ++i)
     for (std::int64_t c = begin; c < begin + padded(end - begin); ++c)
@@ -69,23 +69,27 @@ Matrix<L> plain(const void* const* rows, std::int64_t n, std::int64_t d, const L
 }
 
 template <Dtype T, class L>
-double dots(const void* const* rows, std::int64_t n, std::int64_t d, const L* shift, const L* directions,
-            std::int64_t ld, std::int64_t n_directions, double* scores, std::int64_t lds) {
+void dots(const void* const* rows, std::int64_t n, std::int64_t d, const L* shift, const L* directions, std::int64_t ld,
+          std::int64_t n_directions, double* scores, std::int64_t lds) {
   double top = 0.0;
   const Matrix<L> x = plain<T, L>(rows, n, d, shift, &top);
   Sums(scores, n, n_directions, Stride(lds)) =
       (x * view(directions, n_directions, d, ld).transpose()).template cast<double>();
-  return top;
 }
 
 template <Dtype T, class L>
 double weigh(const void* const* rows, std::int64_t n, std::int64_t d, const L* shift, const L* weights,
-             std::int64_t n_weights, double* out, std::int64_t ldo) {
+             std::int64_t n_weights, bool, L* out, std::int64_t ldo) {
   double top = 0.0;
   const Matrix<L> x = plain<T, L>(rows, n, d, shift, &top);
-  Sums(out, n_weights, d, Stride(ldo)) +=
-      (view(weights, n, n_weights, n_weights).transpose() * x).template cast<double>();
+  Eigen::Map<Matrix<L>, Eigen::Unaligned, Stride>(out, n_weights, d, Stride(ldo)) =
+      view(weights, n, n_weights, n_weights).transpose() * x;
   return top;
+}
+
+template <class L>
+void add(const L* from, std::int64_t n, double factor, double* to) {
+  for (std::int64_t c = 0; c < n; ++c) to[c] += factor * static_cast<double>(from[c]);
 }
 
 template <class L>
@@ -171,7 +175,9 @@ template <class L>
 constexpr LaneTable<L> lane_table() {
   return {{decode<Dtype::f32, L>, decode<Dtype::f16, L>, decode<Dtype::bf16, L>, decode<Dtype::f64, L>},
           {dots<Dtype::f32, L>, dots<Dtype::f16, L>, dots<Dtype::bf16, L>, dots<Dtype::f64, L>},
+          {},
           {weigh<Dtype::f32, L>, weigh<Dtype::f16, L>, weigh<Dtype::bf16, L>, weigh<Dtype::f64, L>},
+          add<L>,
           project<L>,
           accumulate<L>,
           gram<L>};

@@ -28,6 +28,7 @@ struct Watch {
     const Vec<Int> bits = (Vec<Int>)x & kMagnitude;
     top = bits > top ? bits : top;
   }
+  CLINOMETER_INLINE void done(Vec<L>) {}
   double result() const {
     Int largest = 0;
     for (int j = 0; j < kLanes<L>; ++j) largest = top[j] > largest ? top[j] : largest;
@@ -35,6 +36,27 @@ struct Watch {
     __builtin_memcpy(&value, &largest, sizeof value);
     return value <= __DBL_MAX__ ? static_cast<double>(value) : __builtin_inf();
   }
+};
+
+/// Watches sums instead of elements, for a fraction of the work: infinity where a sum is not finite, else 0.
+template <class L>
+struct OutcomeWatch {
+  Vec<L> doubt = {};  // 0 times a sum: NaN where that is NaN or infinite
+
+  CLINOMETER_INLINE void see(Vec<L>) {}
+  CLINOMETER_INLINE void done(Vec<L> sum) { doubt += sum * L(0); }
+  double result() const {
+    for (int j = 0; j < kLanes<L>; ++j)
+      if (doubt[j] != 0) return __builtin_inf();
+    return 0.0;
+  }
+};
+
+/// Sees nothing: what is made of the elements is looked at instead.
+template <class L>
+struct NoWatch {
+  CLINOMETER_INLINE void see(Vec<L>) {}
+  double result() const { return 0.0; }
 };
 
 /// The elements [from, from + count) of a row, count < kLanes<L>, read without touching what lies behind.
@@ -48,8 +70,8 @@ CLINOMETER_INLINE Vec<L> moved_part(const void* from, const L* shift, std::int64
 }
 
 /// R rows of one panel that is whole.
-template <Dtype T, class L, int R>
-CLINOMETER_INLINE void decode_panel(const void* const* rows, std::int64_t c, const L* shift, L* to, Watch<L>& watch) {
+template <Dtype T, class L, int R, class W>
+CLINOMETER_INLINE void decode_panel(const void* const* rows, std::int64_t c, const L* shift, L* to, W& watch) {
   CLINOMETER_UNROLL for (int r = 0; r < R; ++r) CLINOMETER_UNROLL for (int v = 0; v < kPad; v += kLanes<L>) {
     const Vec<L> x =
         Load<T>::template moved<L>(static_cast<const char*>(rows[r]) + (c + v) * Load<T>::bytes, shift + c + v);
@@ -58,8 +80,8 @@ CLINOMETER_INLINE void decode_panel(const void* const* rows, std::int64_t c, con
   }
 }
 
-template <Dtype T, class L>
-void decode_rest(const void* row, std::int64_t c, std::int64_t end, const L* shift, L* to, Watch<L>& watch) {
+template <Dtype T, class L, class W>
+void decode_rest(const void* row, std::int64_t c, std::int64_t end, const L* shift, L* to, W& watch) {
   for (int v = 0; v < kPad; v += kLanes<L>) {
     const std::int64_t left = end - c - v, count = left < 0 ? 0 : left < kLanes<L> ? left : kLanes<L>;
     const Vec<L> x = moved_part<T, L>(static_cast<const char*>(row) + (c + v) * Load<T>::bytes, shift + c + v, count);
@@ -68,23 +90,30 @@ void decode_rest(const void* row, std::int64_t c, std::int64_t end, const L* shi
   }
 }
 
-template <Dtype T, class L, int R>
+template <Dtype T, class L, int R, class W>
 CLINOMETER_INLINE void decode_rows(const void* const* rows, std::int64_t begin, std::int64_t end, const L* shift,
-                                   L* tile, std::int64_t tile_rows, Watch<L>& watch) {
+                                   L* tile, std::int64_t tile_rows, W& watch) {
   std::int64_t c = begin;
   for (; c + kPad <= end; c += kPad, tile += kPad * tile_rows) decode_panel<T, L, R>(rows, c, shift, tile, watch);
   if (c < end)
     for (int r = 0; r < R; ++r) decode_rest<T, L>(rows[r], c, end, shift, tile + r * kPad, watch);
 }
 
-template <Dtype T, class L>
-double decode(const void* const* rows, std::int64_t n, std::int64_t begin, std::int64_t end, const L* shift, L* tile,
-              std::int64_t tile_rows) {
-  Watch<L> watch;
+template <Dtype T, class L, class W>
+double decode_with(const void* const* rows, std::int64_t n, std::int64_t begin, std::int64_t end, const L* shift,
+                   L* tile, std::int64_t tile_rows) {
+  W watch;
   std::int64_t i = 0;
   for (; i + 4 <= n; i += 4) decode_rows<T, L, 4>(rows + i, begin, end, shift, tile + i * kPad, tile_rows, watch);
   for (; i < n; ++i) decode_rows<T, L, 1>(rows + i, begin, end, shift, tile + i * kPad, tile_rows, watch);
   return watch.result();
+}
+
+template <Dtype T, class L>
+double decode(const void* const* rows, std::int64_t n, std::int64_t begin, std::int64_t end, const L* shift, bool seen,
+              L* tile, std::int64_t tile_rows) {
+  return seen ? decode_with<T, L, NoWatch<L>>(rows, n, begin, end, shift, tile, tile_rows)
+              : decode_with<T, L, Watch<L>>(rows, n, begin, end, shift, tile, tile_rows);
 }
 
 }  // namespace

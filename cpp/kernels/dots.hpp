@@ -1,10 +1,15 @@
 // Few directions or few weights: one pass over the stored rows, nothing written in between. Several rows go
-// in step, which keeps several streams of memory busy and loads a direction once for all of them.
+// in step, which keeps several streams of memory busy and loads a direction once for all of them. Columns go in
+// pairs of vectors, in the order in which a format gives them for least work (table.hpp: paired).
 #pragma once
 #include "kernels/decode.hpp"
 
 namespace clinometer::kernels::CLINOMETER_ISA_NAMESPACE {
 namespace {
+
+/// Lanes of a pair that takes even and odd columns, 0 where columns stay in order.
+template <Dtype T, class L>
+constexpr std::int64_t kPairLanes = sizeof(L) == 4 && Load<T>::by_words ? kLanes<L> : 0;
 
 template <class L>
 struct DotOperands {
@@ -17,43 +22,67 @@ struct DotOperands {
   std::int64_t lds;
 };
 
+template <class L, int R, int C>
+CLINOMETER_INLINE void dot_products(const Vec<L> (&x)[R], const L* directions, std::int64_t ld, Vec<L> (&sum)[R][C]) {
+  CLINOMETER_UNROLL for (int k = 0; k < C; ++k) {
+    const Vec<L> u = loadu<L>(directions + k * ld);
+    CLINOMETER_UNROLL for (int r = 0; r < R; ++r) sum[r][k] += x[r] * u;
+  }
+}
+
+/// One vector of columns of R rows.
 template <Dtype T, class L, int R, int C>
 CLINOMETER_INLINE void dot_step(const void* const* rows, std::int64_t c, const L* shift, const L* directions,
-                                std::int64_t ld, Vec<L> (&sum)[R][C], Watch<L>& watch) {
+                                std::int64_t ld, Vec<L> (&sum)[R][C]) {
+  Vec<L> x[R];
+  CLINOMETER_UNROLL for (int r = 0; r < R; ++r) x[r] =
+      Load<T>::template moved<L>(static_cast<const char*>(rows[r]) + c * Load<T>::bytes, shift);
+  dot_products<L, R, C>(x, directions, ld, sum);
+}
+
+/// Two vectors of columns of R rows.
+template <Dtype T, class L, int R, int C>
+CLINOMETER_INLINE void dot_pair(const void* const* rows, std::int64_t c, const L* shift, const L* directions,
+                                std::int64_t ld, Vec<L> (&sum)[R][C]) {
   // whichever side is the smaller stays in registers: one or two directions, else the rows
   if constexpr (C == 1 || (C == 2 && kRegisters < 32)) {
-    Vec<L> u[C];
-    CLINOMETER_UNROLL for (int k = 0; k < C; ++k) u[k] = loadu<L>(directions + k * ld);
+    Vec<L> u[C][2];
+    CLINOMETER_UNROLL for (int k = 0; k < C; ++k) {
+      u[k][0] = loadu<L>(directions + k * ld);
+      u[k][1] = loadu<L>(directions + k * ld + kLanes<L>);
+    }
     CLINOMETER_UNROLL for (int r = 0; r < R; ++r) {
-      const Vec<L> x = Load<T>::template moved<L>(static_cast<const char*>(rows[r]) + c * Load<T>::bytes, shift);
-      watch.see(x);
-      CLINOMETER_UNROLL for (int k = 0; k < C; ++k) sum[r][k] += x * u[k];
+      const Pair<L> x = Load<T>::template moved_pair<L>(static_cast<const char*>(rows[r]) + c * Load<T>::bytes, shift);
+      CLINOMETER_UNROLL for (int k = 0; k < C; ++k) sum[r][k] += x.first * u[k][0];
+      CLINOMETER_UNROLL for (int k = 0; k < C; ++k) sum[r][k] += x.second * u[k][1];
     }
   } else {
-    Vec<L> x[R];
+    Vec<L> first[R], second[R];
     CLINOMETER_UNROLL for (int r = 0; r < R; ++r) {
-      x[r] = Load<T>::template moved<L>(static_cast<const char*>(rows[r]) + c * Load<T>::bytes, shift);
-      watch.see(x[r]);
+      const Pair<L> x = Load<T>::template moved_pair<L>(static_cast<const char*>(rows[r]) + c * Load<T>::bytes, shift);
+      first[r] = x.first;
+      second[r] = x.second;
     }
-    CLINOMETER_UNROLL for (int k = 0; k < C; ++k) {
-      const Vec<L> u = loadu<L>(directions + k * ld);
-      CLINOMETER_UNROLL for (int r = 0; r < R; ++r) sum[r][k] += x[r] * u;
-    }
+    dot_products<L, R, C>(first, directions, ld, sum);
+    dot_products<L, R, C>(second, directions + kLanes<L>, ld, sum);
   }
 }
 
 template <Dtype T, class L, int R, int C>
-CLINOMETER_INLINE void dot_block(const void* const* rows, const DotOperands<L>& o, double* scores, Watch<L>& watch) {
+CLINOMETER_INLINE void dot_block(const void* const* rows, const DotOperands<L>& o, double* scores) {
   constexpr int N = kLanes<L>;
   Vec<L> sum[R][C] = {};
   std::int64_t c = 0;
-  for (; c + N <= o.d; c += N) dot_step<T, L, R, C>(rows, c, o.shift + c, o.directions + c, o.ld, sum, watch);
+  for (; c + 2 * N <= o.d; c += 2 * N) dot_pair<T, L, R, C>(rows, c, o.shift + c, o.directions + c, o.ld, sum);
+  if (c + N <= o.d) {
+    dot_step<T, L, R, C>(rows, c, o.shift + c, o.directions + c, o.ld, sum);
+    c += N;
+  }
   if (c < o.d && o.d >= N) {
-    dot_step<T, L, R, C>(rows, o.d - N, o.shift + o.d - N, o.tail, N, sum, watch);
+    dot_step<T, L, R, C>(rows, o.d - N, o.shift + o.d - N, o.tail, N, sum);
   } else if (c < o.d) {
     CLINOMETER_UNROLL for (int r = 0; r < R; ++r) {
       const Vec<L> x = moved_part<T, L>(rows[r], o.shift, o.d);
-      watch.see(x);
       CLINOMETER_UNROLL for (int k = 0; k < C; ++k) sum[r][k] += x * loadu<L>(o.directions + k * o.ld);
     }
   }
@@ -62,7 +91,7 @@ CLINOMETER_INLINE void dot_block(const void* const* rows, const DotOperands<L>& 
 }
 
 template <Dtype T, class L, int R, int C>
-void dot_rows(const void* const* rows, std::int64_t n, DotOperands<L> o, Watch<L>& watch) {
+void dot_rows(const void* const* rows, std::int64_t n, DotOperands<L> o) {
   constexpr int N = kLanes<L>;
   L tail[C * N] = {};
   const std::int64_t whole = o.d / N * N;
@@ -70,79 +99,139 @@ void dot_rows(const void* const* rows, std::int64_t n, DotOperands<L> o, Watch<L
     for (std::int64_t c = whole; c < o.d; ++c) tail[k * N + c - (o.d - N)] = o.directions[k * o.ld + c];
   o.tail = tail;
   std::int64_t i = 0;
-  for (; i + R <= n; i += R) dot_block<T, L, R, C>(rows + i, o, o.scores + i * o.lds, watch);
-  for (; i < n; ++i) dot_block<T, L, 1, C>(rows + i, o, o.scores + i * o.lds, watch);
+  for (; i + R <= n; i += R) dot_block<T, L, R, C>(rows + i, o, o.scores + i * o.lds);
+  for (; i < n; ++i) dot_block<T, L, 1, C>(rows + i, o, o.scores + i * o.lds);
 }
 
 template <Dtype T, class L>
-double dots(const void* const* rows, std::int64_t n, std::int64_t d, const L* shift, const L* directions,
-            std::int64_t ld, std::int64_t n_directions, double* scores, std::int64_t lds) {
+void dots(const void* const* rows, std::int64_t n, std::int64_t d, const L* shift, const L* directions, std::int64_t ld,
+          std::int64_t n_directions, double* scores, std::int64_t lds) {
   constexpr bool kMany = kRegisters >= 32;
-  Watch<L> watch;
   DotOperands<L> o{d, shift, directions, ld, nullptr, scores, lds};
   switch (n_directions) {
     case 1:
-      dot_rows<T, L, 8, 1>(rows, n, o, watch);
-      break;
+      return dot_rows<T, L, 8, 1>(rows, n, o);
     case 2:
-      dot_rows<T, L, kMany ? 8 : 4, 2>(rows, n, o, watch);
-      break;
+      return dot_rows<T, L, kMany ? 8 : 4, 2>(rows, n, o);
     case 4:
-      dot_rows<T, L, kMany ? 4 : 3, 4>(rows, n, o, watch);
-      break;
-    default:  // twice four: decoding rows again, now near, costs less than eight directions out of reach
-      dot_rows<T, L, kMany ? 4 : 3, 4>(rows, n, o, watch);
+      return dot_rows<T, L, kMany ? 4 : 3, 4>(rows, n, o);
+    default:
+      if constexpr (kMany) return dot_rows<T, L, 3, 8>(rows, n, o);
+      // twice four: decoding rows again, now near, costs less than eight directions out of reach
+      dot_rows<T, L, 3, 4>(rows, n, o);
       o.directions += 4 * ld;
       o.scores += 4;
-      dot_rows<T, L, kMany ? 4 : 3, 4>(rows, n, o, watch);
+      dot_rows<T, L, 3, 4>(rows, n, o);
   }
-  return watch.result();
 }
 
-/// out[m, c] for V vectors of columns from c, over all rows.
-template <Dtype T, class L, int M, int V>
-CLINOMETER_INLINE void weigh_block(const void* const* rows, std::int64_t n, std::int64_t c, const L* shift,
-                                   const L* weights, double* out, std::int64_t ldo, Watch<L>& watch) {
+/// Stores a pair of sums in the order of the columns.
+template <Dtype T, class L>
+CLINOMETER_INLINE void store_pair(L* to, Vec<L> first, Vec<L> second) {
   constexpr int N = kLanes<L>;
-  Vec<L> sum[M][V] = {};
-  for (std::int64_t i = 0; i < n; ++i) {
+  if constexpr (kPairLanes<T, L> == 0) {
+    storeu<L>(to, first);
+    storeu<L>(to + N, second);
+  } else if constexpr (N == 4) {
+    storeu<L>(to, __builtin_shufflevector(first, second, 0, 4, 1, 5));
+    storeu<L>(to + N, __builtin_shufflevector(first, second, 2, 6, 3, 7));
+  } else if constexpr (N == 8) {
+    storeu<L>(to, __builtin_shufflevector(first, second, 0, 8, 1, 9, 2, 10, 3, 11));
+    storeu<L>(to + N, __builtin_shufflevector(first, second, 4, 12, 5, 13, 6, 14, 7, 15));
+  } else {
+    storeu<L>(to, __builtin_shufflevector(first, second, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23));
+    storeu<L>(to + N,
+              __builtin_shufflevector(first, second, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31));
+  }
+}
+
+template <class L>
+struct WeighOperands {
+  std::int64_t n;
+  const L* shift;
+  const L* weights;
+  L* out;
+  std::int64_t ldo;
+};
+
+/// out[m, c] for P pairs of vectors of columns from c, over all rows.
+template <Dtype T, class L, int M, int P, class W>
+CLINOMETER_INLINE void weigh_pairs(const void* const* rows, std::int64_t c, const WeighOperands<L>& o, W& watch) {
+  constexpr int N = kLanes<L>;
+  Vec<L> first[M][P] = {}, second[M][P] = {};
+  for (std::int64_t i = 0; i < o.n; ++i) {
     const char* const row = static_cast<const char*>(rows[i]) + c * Load<T>::bytes;
-    CLINOMETER_UNROLL for (int v = 0; v < V; ++v) {
-      const Vec<L> x = Load<T>::template moved<L>(row + v * N * Load<T>::bytes, shift + c + v * N);
-      watch.see(x);
-      CLINOMETER_UNROLL for (int m = 0; m < M; ++m) sum[m][v] += x * broadcast(weights[i * M + m]);
+    CLINOMETER_UNROLL for (int p = 0; p < P; ++p) {
+      const Pair<L> x = Load<T>::template moved_pair<L>(row + 2 * p * N * Load<T>::bytes, o.shift + c + 2 * p * N);
+      watch.see(x.first);
+      watch.see(x.second);
+      CLINOMETER_UNROLL for (int m = 0; m < M; ++m) {
+        const Vec<L> w = broadcast(o.weights[i * M + m]);
+        first[m][p] += x.first * w;
+        second[m][p] += x.second * w;
+      }
     }
   }
-  CLINOMETER_UNROLL for (int m = 0; m < M; ++m) CLINOMETER_UNROLL for (int v = 0; v < V; ++v)
-      add_to(out + m * ldo + c + v * N, sum[m][v]);
+  CLINOMETER_UNROLL for (int m = 0; m < M; ++m) CLINOMETER_UNROLL for (int p = 0; p < P; ++p) {
+    watch.done(first[m][p]);
+    watch.done(second[m][p]);
+    store_pair<T, L>(o.out + m * o.ldo + c + 2 * p * N, first[m][p], second[m][p]);
+  }
 }
 
-template <Dtype T, class L, int M>
-double weigh_rows(const void* const* rows, std::int64_t n, std::int64_t d, const L* shift, const L* weights,
-                  double* out, std::int64_t ldo) {
-  constexpr int N = kLanes<L>, V = M == 4 ? (kRegisters >= 32 ? 4 : 2) : 4;
-  Watch<L> watch;
-  std::int64_t c = 0;
-  for (; c + V * N <= d; c += V * N) weigh_block<T, L, M, V>(rows, n, c, shift, weights, out, ldo, watch);
-  for (; c + N <= d; c += N) weigh_block<T, L, M, 1>(rows, n, c, shift, weights, out, ldo, watch);
-  if (c == d) return watch.result();
-  Vec<L> sum[M] = {};
-  for (std::int64_t i = 0; i < n; ++i) {
-    const char* const row = static_cast<const char*>(rows[i]) + c * Load<T>::bytes;
-    const Vec<L> x = moved_part<T, L>(row, shift + c, d - c);
-    watch.see(x);
-    CLINOMETER_UNROLL for (int m = 0; m < M; ++m) sum[m] += x * broadcast(weights[i * M + m]);
+/// What is left of a row: less than a pair, in order.
+template <Dtype T, class L, int M, class W>
+void weigh_rest(const void* const* rows, std::int64_t c, std::int64_t d, const WeighOperands<L>& o, W& watch) {
+  constexpr int N = kLanes<L>;
+  for (; c < d; c += N) {
+    Vec<L> sum[M] = {};
+    for (std::int64_t i = 0; i < o.n; ++i) {
+      const char* const row = static_cast<const char*>(rows[i]) + c * Load<T>::bytes;
+      const Vec<L> x =
+          c + N <= d ? Load<T>::template moved<L>(row, o.shift + c) : moved_part<T, L>(row, o.shift + c, d - c);
+      watch.see(x);
+      CLINOMETER_UNROLL for (int m = 0; m < M; ++m) sum[m] += x * broadcast(o.weights[i * M + m]);
+    }
+    CLINOMETER_UNROLL for (int m = 0; m < M; ++m) {
+      watch.done(sum[m]);
+      storeu<L>(o.out + m * o.ldo + c, sum[m]);
+    }
   }
-  CLINOMETER_UNROLL for (int m = 0; m < M; ++m) add_to(out + m * ldo + c, sum[m]);
+}
+
+template <Dtype T, class L, int M, class W>
+double weigh_rows(const void* const* rows, std::int64_t d, const WeighOperands<L>& o) {
+  constexpr int N = kLanes<L>, P = M == 4 && kRegisters < 32 ? 1 : 2;
+  W watch;
+  std::int64_t c = 0;
+  for (; c + 2 * P * N <= d; c += 2 * P * N) weigh_pairs<T, L, M, P>(rows, c, o, watch);
+  for (; c + 2 * N <= d; c += 2 * N) weigh_pairs<T, L, M, 1>(rows, c, o, watch);
+  weigh_rest<T, L, M>(rows, c, d, o, watch);
   return watch.result();
+}
+
+template <Dtype T, class L, class W>
+double weigh_with(const void* const* rows, std::int64_t d, const WeighOperands<L>& o, std::int64_t n_weights) {
+  if (n_weights == 1) return weigh_rows<T, L, 1, W>(rows, d, o);
+  if (n_weights == 2) return weigh_rows<T, L, 2, W>(rows, d, o);
+  return weigh_rows<T, L, 4, W>(rows, d, o);
 }
 
 template <Dtype T, class L>
 double weigh(const void* const* rows, std::int64_t n, std::int64_t d, const L* shift, const L* weights,
-             std::int64_t n_weights, double* out, std::int64_t ldo) {
-  if (n_weights == 1) return weigh_rows<T, L, 1>(rows, n, d, shift, weights, out, ldo);
-  if (n_weights == 2) return weigh_rows<T, L, 2>(rows, n, d, shift, weights, out, ldo);
-  return weigh_rows<T, L, 4>(rows, n, d, shift, weights, out, ldo);
+             std::int64_t n_weights, bool seen, L* out, std::int64_t ldo) {
+  const WeighOperands<L> o{n, shift, weights, out, ldo};
+  return seen ? weigh_with<T, L, OutcomeWatch<L>>(rows, d, o, n_weights)
+              : weigh_with<T, L, Watch<L>>(rows, d, o, n_weights);
+}
+
+/// to += factor * from, in f64.
+template <class L>
+void add(const L* from, std::int64_t n, double factor, double* to) {
+  const Doubles by = broadcast(factor);
+  std::int64_t c = 0;
+  for (; c + kPace <= n; c += kPace) add_to(to + c, by * to_double(loadu<L, kPace>(from + c)));
+  for (; c < n; ++c) to[c] += factor * static_cast<double>(from[c]);
 }
 
 }  // namespace

@@ -20,20 +20,34 @@ inline constexpr std::int64_t kDots = 8;
 inline constexpr std::int64_t kFewWeights = 4;
 constexpr std::int64_t padded(std::int64_t n) { return (n + kPad - 1) / kPad * kPad; }
 
+/// Where column c of d stands in the order of lane tables: of each whole run of 2 `pair` columns first the even ones.
+constexpr std::int64_t paired_at(std::int64_t c, std::int64_t d, std::int64_t pair) {
+  if (pair == 0 || c >= d / (2 * pair) * (2 * pair)) return c;
+  const std::int64_t run = c / (2 * pair) * (2 * pair), within = c - run;
+  return run + within / 2 + within % 2 * pair;
+}
+
 template <class L>
 struct LaneTable {
   /// tile = rows[i][c] - shift[c] for c in [begin, end), begin a multiple of 16; panels counted from begin.
-  /// Returns the largest magnitude of the differences, infinity where one is NaN or infinite.
+  /// Returns the largest magnitude of the differences, infinity where one is NaN or infinite; 0 without a look if
+  /// they were seen before.
   double (*decode[kDtypes])(const void* const* rows, std::int64_t n, std::int64_t begin, std::int64_t end,
-                            const L* shift, L* tile, std::int64_t tile_rows);
+                            const L* shift, bool seen, L* tile, std::int64_t tile_rows);
   /// scores[i, k] = sum_c (rows[i][c] - shift[c]) directions[k, c], K = 1, 2, 4 or 8 of them in rows of
-  /// ld >= padded(d), zero from d on. Returns what decode returns, and scores mean nothing if that is infinity.
-  double (*dots[kDtypes])(const void* const* rows, std::int64_t n, std::int64_t d, const L* shift, const L* directions,
-                          std::int64_t ld, std::int64_t n_directions, double* scores, std::int64_t lds);
-  /// out[m, c] += sum_i weights[i, m] (rows[i][c] - shift[c]), M = 1, 2 or 4; ldo >= padded(d), of which only
-  /// columns to d change. Returns what decode returns, and out is spoilt if that is infinity.
+  /// ld >= padded(d), zero from d on; columns of shift and directions in the order of `paired`. A row that holds NaN
+  /// or Inf gets scores that are NaN or infinite.
+  void (*dots[kDtypes])(const void* const* rows, std::int64_t n, std::int64_t d, const L* shift, const L* directions,
+                        std::int64_t ld, std::int64_t n_directions, double* scores, std::int64_t lds);
+  /// Order of columns for dots and weigh: p > 0 takes even and odd columns of 2 p apart, see `paired_at`.
+  std::int64_t paired[kDtypes];
+  /// out[m, c] = sum_i weights[i, m] (rows[i][c] - shift[c]), M = 1, 2 or 4; ldo >= padded(d). Shift in the order of
+  /// `paired`, out in that of the columns. Returns what decode returns, or if rows were seen before, 0 where all of
+  /// out is finite and infinity elsewhere.
   double (*weigh[kDtypes])(const void* const* rows, std::int64_t n, std::int64_t d, const L* shift, const L* weights,
-                           std::int64_t n_weights, double* out, std::int64_t ldo);
+                           std::int64_t n_weights, bool seen, L* out, std::int64_t ldo);
+  /// to[c] += factor * from[c]
+  void (*add)(const L* from, std::int64_t n, double factor, double* to);
   /// scores[i, k] += sum over a tile's `width` columns; directions packed as [k / 16][c][k % 16], `ld` columns
   /// apart from pack to pack, K a multiple of 16.
   void (*project)(const L* tile, std::int64_t n, std::int64_t tile_rows, std::int64_t width, const L* packed,

@@ -69,14 +69,21 @@ struct Pass {
     lds = n_projected > kernels::kDots ? kernels::padded(n_projected) : 1;
     while (lds < n_projected) lds *= 2;
     scale.assign(std::size_t(n_projected), 1);
+    zero_.assign(std::size_t(n_projected), true);
     for (std::int64_t k = 0; this->rows_needed && k < n_projected; ++k) {
       double largest = 0;
       for (std::int64_t c = 0; c < rows.d; ++c) largest = std::max(largest, std::abs(s.directions[k * rows.d + c]));
       // a power of two brings each direction to unit size: exact, and no lane overflows on its account
       if (largest > 0) scale[k] = std::ldexp(1.0, std::ilogb(largest));
+      zero_[std::size_t(k)] = largest == 0;
     }
   }
   bool dots() const { return n_projected <= kernels::kDots; }
+  /// How dots and weigh take the columns (table.hpp).
+  template <class L>
+  std::int64_t pair() const {
+    return lanes<L>().paired[int(rows.dtype)];
+  }
   double direction(std::int64_t k, std::int64_t c) const { return scored.directions[k * rows.d + c] / scale[k]; }
 
   /// Directions in lanes of L: rows for dot products, else packs of 16 (table.hpp). Doubles only if asked for.
@@ -87,10 +94,12 @@ struct Pass {
       lanes.u.assign(std::size_t(lds * ld), L(0));
       for (std::int64_t k = 0; k < n_projected; ++k)
         for (std::int64_t c = 0; c < rows.d; ++c)
-          lanes.u[dots() ? k * ld + c : (k / 16 * ld + c) * 16 + k % 16] = L(direction(k, c));
+          lanes.u[dots() ? k * ld + kernels::paired_at(c, rows.d, pair<L>()) : (k / 16 * ld + c) * 16 + k % 16] =
+              L(direction(k, c));
     });
     return lanes.u.data();
   }
+  bool zero(std::int64_t k) const { return zero_[std::size_t(k)]; }
   std::int64_t row(std::int64_t canonical) const { return prompts.order ? prompts.order[canonical] : canonical; }
   void check_stop() const {
     if (stop.load(std::memory_order_relaxed)) throw Stop{};
@@ -102,6 +111,7 @@ struct Pass {
     std::once_flag made;
     std::vector<L> u;
   };
+  std::vector<bool> zero_;
   mutable std::tuple<Lanes<float>, Lanes<double>> lanes_;
 };
 
@@ -136,15 +146,14 @@ std::int64_t block_rows(const Pass& pass, std::int64_t first, std::int64_t end, 
   return border > first ? border - first : wanted;
 }
 
-/// The first row with NaN or Inf; called when a decode saw one.
-[[noreturn]] void throw_non_finite(const Pass& pass, const std::vector<const void*>& at, const std::int64_t* row) {
-  const std::vector<double> shift(std::size_t(pass.rows.d), 0);
+/// Throws for the first row with NaN or Inf, or whose difference from the leaf's shift is; returns if there is none.
+void refuse_non_finite(const Pass& pass, const std::vector<const void*>& at, const std::int64_t* row,
+                       const std::vector<double>& shift) {
   std::vector<double> tile(std::size_t(pass.ld));
   for (std::size_t i = 0; i < at.size(); ++i)
-    if (std::isinf(
-            lanes<double>().decode[int(pass.rows.dtype)](&at[i], 1, 0, pass.rows.d, shift.data(), tile.data(), 1)))
+    if (std::isinf(lanes<double>().decode[int(pass.rows.dtype)](&at[i], 1, 0, pass.rows.d, shift.data(), false,
+                                                                tile.data(), 1)))
       throw NonFiniteRow{row[i]};
-  throw NonFiniteRow{row[0]};  // finite as stored, but not its difference from the leaf's shift
 }
 
 /// Whether lanes of L hold these magnitudes and their products.
@@ -153,18 +162,29 @@ bool fits(double largest) {
   return sizeof(L) == 8 ? std::isfinite(largest) : largest <= kHuge && (largest == 0 || largest >= kTiny);
 }
 
-/// The stored rows of a block, seen in lanes of L.
+bool finite(const std::vector<double>& x) {
+  return std::all_of(x.begin(), x.end(), [](double v) { return std::isfinite(v); });
+}
+
+/// The stored rows of a block, seen in lanes of L. Elements are watched only where nothing else would show that L is
+/// too narrow: a projection is judged by its scores, and sums over rows that have been projected by the sums.
 template <class L>
 class LaneTile : public Tile {
  public:
-  explicit LaneTile(const Pass& pass) : pass_(pass) { d = pass.rows.d, ld = pass.ld; }
+  explicit LaneTile(const Pass& pass) : pass_(pass), ld(pass.ld) { d = pass.rows.d; }
 
-  void begin(const std::vector<double>& shift64, const std::vector<const void*>& at, const std::int64_t* row) {
+  /// The shift of the leaf whose blocks follow.
+  void leaf(const std::vector<double>& shift64) {
     shift = shift64.data();
     lane_shift_.assign(shift64.begin(), shift64.end());
+    paired_.resize(std::size_t(d));
+    for (std::int64_t c = 0; c < d; ++c) paired_[kernels::paired_at(c, d, pass_.pair<L>())] = lane_shift_[c];
+  }
+
+  void begin(const std::vector<const void*>& at, const std::int64_t* row) {
     at_ = &at;
     row_ = row;
-    checked_ = false;
+    seen_ = false;
   }
 
   /// Scores (n, lds) of the block's rows; false if L is too narrow for them.
@@ -172,71 +192,114 @@ class LaneTile : public Tile {
     const std::int64_t n = std::int64_t(at_->size()), lds = pass_.lds;
     const L* const u = pass_.directions<L>();
     scores.assign(std::size_t(n * lds), 0);
-    checked_ = true;
-    if (pass_.dots())
-      return fits<L>(lanes<L>().dots[type()](at_->data(), n, d, lane_shift_.data(), u, ld, lds, scores.data(), lds));
-    for (std::int64_t c = 0; c < d; c += kChunk) {
-      const std::int64_t width = decode(c);
-      if (width == 0) return false;
-      lanes<L>().project(tile_.data(), n, apart(n), width, u + c * 16, ld, lds, scores.data(), lds);
+    seen_ = true;
+    if (pass_.dots()) {
+      lanes<L>().dots[type()](at_->data(), n, d, paired_.data(), u, ld, lds, scores.data(), lds);
+    } else {
+      for (std::int64_t c = 0; c < d; c += kChunk) {
+        const std::int64_t width = decode(c);
+        lanes<L>().project(tile_.data(), n, apart(n), width, u + c * 16, ld, lds, scores.data(), lds);
+      }
     }
-    return true;
+    return trusted(scores);
   }
 
   void accumulate(const double* weights, std::int64_t m, double* out) const override {
     auto& self = const_cast<LaneTile&>(*this);  // scratch only
-    if (!self.add(weights, m, out)) {
-      LaneTile<double> wide(pass_);
-      wide.begin(std::vector<double>(shift, shift + d), *at_, row_);
-      if (sizeof(L) == 8 || !wide.add(weights, m, out)) throw_non_finite(pass_, *at_, row_);
-    }
+    if (self.add(weights, m, out)) return;
+    LaneTile<double> wide(pass_);
+    const std::vector<double> shift64(shift, shift + d);
+    wide.leaf(shift64);
+    wide.begin(*at_, row_);
+    wide.add(weights, m, out);
   }
 
-  /// out += weights' rows, or nothing and false if L is too narrow.
+  /// out += weights' rows, or nothing and false if L is too narrow. Lanes of double never are.
   bool add(const double* weights, std::int64_t m, double* out) {
-    const std::int64_t n = std::int64_t(at_->size());
-    std::int64_t wide = m <= 2 ? m : (m + 3) / 4 * 4;
-    weight_.assign(std::size_t(n * wide), L(0));
-    for (std::int64_t i = 0; i < n; ++i)
-      for (std::int64_t j = 0; j < m; ++j) weight_[i * wide + j] = L(weights[i * m + j]);
-    if (checked_ && wide == m) return multiply(n, wide, out);
-    sum_.assign(std::size_t(wide * ld), 0);
-    if (!multiply(n, wide, sum_.data())) return false;
-    for (std::int64_t i = 0; i < m * ld; ++i) out[i] += sum_[i];
-    return true;
+    const std::int64_t n = std::int64_t(at_->size()), wide = m <= 2 ? m : (m + 3) / 4 * 4;
+    scale_weights(weights, n, m, wide);
+    return wide <= kernels::kFewWeights ? add_few(n, m, wide, out) : add_many(n, m, wide, out);
   }
 
  private:
   const Pass& pass_;
-  std::vector<L> lane_shift_, tile_, weight_;
-  std::vector<double> sum_;
+  const std::int64_t ld;
+  std::vector<L> lane_shift_, paired_, tile_, weight_, few_;
+  std::vector<double> sum_, factor_;
   const std::vector<const void*>* at_ = nullptr;
   const std::int64_t* row_ = nullptr;
-  bool checked_ = false;  // a projection has already seen every element
+  bool seen_ = false;  // a projection has already shown that the elements fit
+  double largest_ = 0;
 
   int type() const { return int(pass_.rows.dtype); }
 
-  /// Panels of the columns from c; their width, or 0 if L is too narrow.
-  std::int64_t decode(std::int64_t c) {
-    const std::int64_t n = std::int64_t(at_->size()), end = std::min(d, c + kChunk), width = kernels::padded(end - c);
-    tile_.resize(std::size_t(apart(n) * kChunk));
-    const double largest =
-        lanes<L>().decode[type()](at_->data(), n, c, end, lane_shift_.data(), tile_.data(), apart(n));
-    return fits<L>(largest) ? width : 0;
-  }
-  /// Rows from panel to panel: odd, because panels a power of two apart would share a few sets of the cache.
-  static std::int64_t apart(std::int64_t n) { return n | 1; }
-
-  bool multiply(std::int64_t n, std::int64_t m, double* out) {
-    if (m <= kernels::kFewWeights)
-      return fits<L>(lanes<L>().weigh[type()](at_->data(), n, d, lane_shift_.data(), weight_.data(), m, out, ld));
-    for (std::int64_t c = 0; c < d; c += kChunk) {
-      const std::int64_t width = decode(c);
-      if (width == 0) return false;
-      lanes<L>().accumulate(tile_.data(), n, apart(n), width, weight_.data(), m, m, out + c, ld);
+  /// Whether scores show that no element was beyond L: NaN and Inf always reach a score, and so does overflow.
+  bool trusted(const std::vector<double>& scores) const {
+    if (!finite(scores)) {
+      if (sizeof(L) == 8) refuse_non_finite(pass_, *at_, row_, std::vector<double>(shift, shift + d));
+      return sizeof(L) == 8;
+    }
+    if (sizeof(L) == 8) return true;
+    for (std::int64_t k = 0; k < pass_.n_projected; ++k) {
+      double largest = 0;
+      for (std::size_t i = std::size_t(k); i < scores.size(); i += std::size_t(pass_.lds))
+        largest = std::max(largest, std::abs(scores[i]));
+      if (!pass_.zero(k) && (largest > kHuge || largest < kTiny)) return false;
     }
     return true;
   }
+
+  /// Weights in lanes, each column by a power of two that brings its largest to unit size. What lies 2^-100 below that
+  /// is nothing beside it, and as a subnormal would make every product slow.
+  void scale_weights(const double* weights, std::int64_t n, std::int64_t m, std::int64_t wide) {
+    factor_.assign(std::size_t(m), 0);
+    for (std::int64_t i = 0; i < n; ++i)
+      for (std::int64_t j = 0; j < m; ++j) factor_[j] = std::max(factor_[j], std::abs(weights[i * m + j]));
+    for (double& f : factor_) f = f > 0 && std::isfinite(f) ? std::ldexp(1.0, std::ilogb(f)) : 1;
+    weight_.assign(std::size_t(n * wide), L(0));
+    for (std::int64_t j = 0; j < m; ++j) {
+      const double by = 1 / factor_[j];
+      for (std::int64_t i = 0; i < n; ++i) {
+        const double w = by * weights[i * m + j];
+        weight_[i * wide + j] = std::abs(w) < 0x1p-100 ? L(0) : L(w);
+      }
+    }
+  }
+
+  bool add_few(std::int64_t n, std::int64_t m, std::int64_t wide, double* out) {
+    few_.resize(std::size_t(wide * ld));
+    if (!judged(
+            lanes<L>().weigh[type()](at_->data(), n, d, paired_.data(), weight_.data(), wide, seen_, few_.data(), ld)))
+      return false;
+    for (std::int64_t j = 0; j < m; ++j) lanes<L>().add(few_.data() + j * ld, d, factor_[j], out + j * d);
+    return true;
+  }
+  bool add_many(std::int64_t n, std::int64_t m, std::int64_t wide, double* out) {
+    sum_.assign(std::size_t(wide * ld), 0);
+    largest_ = 0;
+    for (std::int64_t c = 0; c < d; c += kChunk)
+      lanes<L>().accumulate(tile_.data(), n, apart(n), decode(c), weight_.data(), wide, wide, sum_.data() + c, ld);
+    if (!judged(largest_) || !(finite(sum_) || judged(std::numeric_limits<double>::infinity()))) return false;
+    for (std::int64_t j = 0; j < m; ++j) lanes<double>().add(sum_.data() + j * ld, d, factor_[j], out + j * d);
+    return true;
+  }
+  /// What weigh and decode return, taken for an answer; a double may be infinite without a row that is.
+  bool judged(double largest) {
+    if (fits<L>(largest)) return true;
+    if (sizeof(L) == 8) refuse_non_finite(pass_, *at_, row_, std::vector<double>(shift, shift + d));
+    return sizeof(L) == 8;
+  }
+
+  /// Panels of the columns from c; their width. Raises `largest_`.
+  std::int64_t decode(std::int64_t c) {
+    const std::int64_t n = std::int64_t(at_->size()), end = std::min(d, c + kChunk);
+    tile_.resize(std::size_t(apart(n) * kChunk));
+    largest_ = std::max(
+        largest_, lanes<L>().decode[type()](at_->data(), n, c, end, lane_shift_.data(), seen_, tile_.data(), apart(n)));
+    return kernels::padded(end - c);
+  }
+  /// Rows from panel to panel: odd, because panels a power of two apart would share a few sets of the cache.
+  static std::int64_t apart(std::int64_t n) { return n | 1; }
 };
 
 /// Reads, shifts, projects: turns canonical rows into Blocks. One per thread.
@@ -256,7 +319,7 @@ class Reader {
     for (std::int64_t i = 0; i < m; ++i) {
       const void* const at = pass_.rows.at(pass_.row(first + i));
       double* to = pilot.data() + used * pass_.ld;
-      used += std::isfinite(lanes<double>().decode[int(pass_.rows.dtype)](&at, 1, 0, d, shift_.data(), to, 1));
+      used += std::isfinite(lanes<double>().decode[int(pass_.rows.dtype)](&at, 1, 0, d, shift_.data(), false, to, 1));
     }
     for (std::int64_t i = 0; i < used; ++i)
       for (std::int64_t c = 0; c < d; ++c) mean[c] += (pilot[i * pass_.ld + c] - mean[c]) / double(i + 1);
@@ -267,6 +330,8 @@ class Reader {
       shift_[c] = std::abs(mean[c]) < 1e38 ? double(static_cast<float>(mean[c])) : 0;
       if (largest[c] > kHuge || (largest[c] > 0 && largest[c] < kTiny)) wide_leaf_ = true;
     }
+    wide_ready_ = false;
+    if (!wide_leaf_) narrow_.leaf(shift_);
     offset_.assign(std::size_t(pass_.n_projected), 0);
     for (std::int64_t k = 0; k < pass_.n_projected; ++k)
       for (std::int64_t c = 0; c < d; ++c) offset_[k] += pass_.direction(k, c) * shift_[c];
@@ -308,7 +373,7 @@ class Reader {
   std::vector<const void*> at_;
   LaneTile<float> narrow_;
   LaneTile<double> wide_;
-  bool wide_leaf_ = false;
+  bool wide_leaf_ = false, wide_ready_ = false;
 
   void gather(const double* from, std::int64_t width, std::vector<double>& to) {
     to.resize(row_.size() * std::size_t(width));
@@ -320,15 +385,17 @@ class Reader {
     at_.resize(row_.size());
     for (std::size_t i = 0; i < row_.size(); ++i) at_[i] = pass_.rows.at(row_[i]);
     if (!wide_leaf_) {
-      narrow_.begin(shift_, at_, row_.data());
+      narrow_.begin(at_, row_.data());
       b.tile = &narrow_;
       if (pass_.n_projected == 0) return;
       if (narrow_.project(projected_)) return scores(b);
     }
-    wide_.begin(shift_, at_, row_.data());
+    if (!wide_ready_) wide_.leaf(shift_);
+    wide_ready_ = true;
+    wide_.begin(at_, row_.data());
     b.tile = &wide_;
     if (pass_.n_projected == 0) return;
-    if (!wide_.project(projected_)) throw_non_finite(pass_, at_, row_.data());
+    wide_.project(projected_);
     scores(b);
   }
 
@@ -494,11 +561,11 @@ class LanePanel : public Panel {
       for (std::int64_t c = 0; c < d; c += kChunk) {
         scratch.resize(std::size_t(step * kChunk));
         const double largest = lanes<L>().decode[int(pass_.rows.dtype)](
-            at_.data() + from, count, c, std::min(d, c + kChunk), shift_.data(), scratch.data(), count);
+            at_.data() + from, count, c, std::min(d, c + kChunk), shift_.data(), false, scratch.data(), count);
         if (!(largest <= (sizeof(L) == 4 ? kHuge : std::numeric_limits<double>::max()))) good = false;
       }
     });
-    if (!good && sizeof(L) == 8) throw_non_finite(pass_, at_, row_.data());
+    if (!good && sizeof(L) == 8) refuse_non_finite(pass_, at_, row_.data(), shift);
     return good;
   }
 
@@ -510,7 +577,8 @@ class LanePanel : public Panel {
   void centre(const Piece& p, const double* w, const double* factor, std::int64_t to, double* mean) override {
     thread_local std::vector<L> tile;
     tile.resize(std::size_t(p.count * ld));
-    lanes<L>().decode[int(pass_.rows.dtype)](at_.data() + p.first, p.count, 0, d, shift_.data(), tile.data(), p.count);
+    lanes<L>().decode[int(pass_.rows.dtype)](at_.data() + p.first, p.count, 0, d, shift_.data(), true, tile.data(),
+                                             p.count);
     values(p, tile.data());
     for (std::int64_t c = 0; c < ld; c += 16) {
       const L* const from = tile.data() + c * p.count;

@@ -48,8 +48,7 @@ std::vector<double> TiltedMean::growth(const Block& b, const Piece& p, std::vect
 }
 
 void TiltedMean::absorb(const Block& b) {
-  const std::int64_t M = cells(), ld = b.tile->ld;
-  std::vector<double> weights(std::size_t(b.n * M), 0);
+  std::vector<double> weights(std::size_t(b.n * cells()), 0);
   double closed = 0;
   for (const Piece& p : b.pieces) {
     if (!p.begins || !p.ends) {
@@ -61,11 +60,16 @@ void TiltedMean::absorb(const Block& b) {
   }
   mass += closed;
   if (closed == 0) return;
-  thread_local std::vector<double> block;
-  block.assign(std::size_t(M * ld), 0);
-  b.tile->accumulate(weights.data(), M, block.data());
-  for (std::int64_t m = 0; m < M; ++m)
-    for (std::int64_t c = 0; c < d; ++c) sum[m * d + c] += block[m * ld + c] + closed * b.tile->shift[c];
+  b.tile->accumulate(weights.data(), cells(), sum.data());
+  shifted += closed;
+  shift = b.tile->shift;
+}
+
+/// The leaf's shift is undone once, and not in every block.
+void TiltedMean::leaf_ends() {
+  for (std::int64_t m = 0; shifted != 0 && m < cells(); ++m)
+    for (std::int64_t c = 0; c < d; ++c) sum[m * d + c] += shifted * shift[c];
+  shifted = 0;
 }
 
 void TiltedMean::whole(const Block& b, const Piece& p, std::vector<double>& weights) {
@@ -77,18 +81,18 @@ void TiltedMean::whole(const Block& b, const Piece& p, std::vector<double>& weig
 }
 
 void TiltedMean::divided(const Block& b, const Piece& p) {
-  const std::int64_t M = cells(), ld = b.tile->ld;
+  const std::int64_t M = cells();
   Part part;
   part.begins = p.begins;
   part.ends = p.ends;
   part.omega = p.omega;
   const std::vector<double> w = growth(b, p, part.top, part.mass);
-  std::vector<double> weights(std::size_t(b.n * M), 0), block(std::size_t(M * ld), 0);
+  std::vector<double> weights(std::size_t(b.n * M), 0);
   std::copy(w.begin(), w.end(), weights.begin() + p.first * M);
-  b.tile->accumulate(weights.data(), M, block.data());
-  part.sum.resize(std::size_t(M * d));
+  part.sum.assign(std::size_t(M * d), 0);
+  b.tile->accumulate(weights.data(), M, part.sum.data());
   for (std::int64_t m = 0; m < M; ++m)
-    for (std::int64_t c = 0; c < d; ++c) part.sum[m * d + c] = block[m * ld + c] + part.mass[m] * b.tile->shift[c];
+    for (std::int64_t c = 0; c < d; ++c) part.sum[m * d + c] += part.mass[m] * b.tile->shift[c];
   take(std::move(part));
 }
 

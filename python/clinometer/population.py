@@ -201,16 +201,26 @@ def _canonical(ids: NDArray[Any]) -> tuple[Ints | None, Ints]:
     """Stable order by first appearance (None: already grouped) and where prompts start in it."""
     if not len(ids):
         return None, np.zeros(0, np.int64)
-    starts = np.flatnonzero(np.append(True, ids[1:] != ids[:-1]))
-    if len(np.unique(ids[starts])) == len(starts):
+    starts = _changes(ids)
+    runs = ids[starts]
+    by_id = None if (runs[1:] > runs[:-1]).all() else np.argsort(runs, kind="stable")
+    if by_id is None or len(_changes(runs[by_id])) == len(runs):
         return None, starts
-    _, first, inverse = np.unique(ids, return_index=True, return_inverse=True)
+    # by sort and comparison, because the first np.unique of a process imports numpy.ma: ten times a small pass
+    by_id = np.argsort(ids, kind="stable")
+    new = _changes(ids[by_id])
+    first = by_id[new]
     rank = np.empty(len(first), np.int64)
     rank[np.argsort(first, kind="stable")] = np.arange(len(first))
-    label = rank[inverse]
+    label = np.empty(len(ids), np.int64)
+    label[by_id] = np.repeat(rank, np.diff(np.append(new, len(ids))))
     order = np.argsort(label, kind="stable")
-    label = label[order]
-    return order, np.flatnonzero(np.append(True, label[1:] != label[:-1]))
+    return order, _changes(label[order])
+
+
+def _changes(a: NDArray[Any]) -> Ints:
+    """Where a run of equal entries starts."""
+    return np.flatnonzero(np.append(True, a[1:] != a[:-1]))
 
 
 def _per_prompt(name: str, given: ArrayLike | None, unique: Ints, *, positive: bool = False) -> NDArray[Any] | None:

@@ -178,7 +178,7 @@ struct Stored {
   }
 };
 
-/// Sets one element after another to what lanes of L cannot hold, and calls see(c) while it is there.
+/// Sets one element after another to what lanes of L cannot hold, and calls see(row) while it is there.
 template <class L, class See>
 void spoil(Stored& stored, See see) {
   const double too_large = stored.dtype == Dtype::f64 && sizeof(L) == 4 ? 1e300 : kInfinity;
@@ -187,7 +187,7 @@ void spoil(Stored& stored, See see) {
       const int c = (5 * i + stored.d - 1) % stored.d;  // the last column first, then across the row
       const double held = element(stored.dtype, stored.at(i, c));
       stored.set(i, c, bad);
-      see(c);
+      see(i);
       stored.set(i, c, held);
     }
 }

@@ -13,13 +13,13 @@ void check_patterns(const k::Table* level, Dtype dtype) {
   const std::vector<L> shift(65536, L(0));
   std::vector<L> tile(65536);
   const void* row = patterns.data();
-  CHECK(decode(&row, 1, 0, 65536, shift.data(), tile.data(), 1) == kInfinity);
+  CHECK(decode(&row, 1, 0, 65536, shift.data(), false, tile.data(), 1) == kInfinity);
   for (std::size_t i = 0; i < 65536; ++i) {
     const double want = element(dtype, reinterpret_cast<const char*>(&patterns[i]));
     CHECK(same(static_cast<double>(tile[i]), want));
     L one[16];
     const void* single = &patterns[i];
-    const double seen = decode(&single, 1, 0, 1, shift.data(), one, 1);
+    const double seen = decode(&single, 1, 0, 1, shift.data(), false, one, 1);
     CHECK(same(static_cast<double>(one[0]), want));
     CHECK(seen == (std::isfinite(want) ? std::fabs(want) : kInfinity));
   }
@@ -33,13 +33,13 @@ void check_extremes(const k::Table* level) {
   const L shift[7] = {};
   L tile[16];
   const void* row = values;
-  const double seen = lanes<L>(level).decode[3](&row, 1, 0, 7, shift, tile, 1);
+  const double seen = lanes<L>(level).decode[3](&row, 1, 0, 7, shift, false, tile, 1);
   CHECK(seen == (sizeof(L) == 8 ? 1e300 : kInfinity));
   for (int c = 0; c < 7; ++c) CHECK(same(static_cast<double>(tile[c]), static_cast<double>(static_cast<L>(values[c]))));
   const float far[] = {3e38f, -3e38f};  // finite as stored, too far from the shift for f32
   const L other[] = {L(-3e38f), L(-3e38f)};
   row = far;
-  const double apart = lanes<L>(level).decode[0](&row, 1, 0, 2, other, tile, 1);
+  const double apart = lanes<L>(level).decode[0](&row, 1, 0, 2, other, false, tile, 1);
   CHECK(apart == (sizeof(L) == 8 ? 2 * static_cast<double>(3e38f) : kInfinity));
 }
 
@@ -49,8 +49,13 @@ void check_panels(const k::Table* level, Stored& stored, int begin, int more_row
   const std::vector<L> shift = stored.shift_in<L>();
   const std::int64_t tile_rows = stored.n + more_rows, width = k::padded(stored.d - begin);
   std::vector<L> tile(static_cast<std::size_t>(width * tile_rows), L(7));
-  const double seen = decode(stored.rows.data(), stored.n, begin, stored.d, shift.data(), tile.data(), tile_rows);
-  CHECK(seen == stored.largest<L>(begin));
+  const auto into = [&](std::vector<L>& to, bool seen) {
+    return decode(stored.rows.data(), stored.n, begin, stored.d, shift.data(), seen, to.data(), tile_rows);
+  };
+  CHECK(into(tile, false) == stored.largest<L>(begin));
+  std::vector<L> unwatched(tile.size(), L(7));
+  into(unwatched, true);
+  CHECK(unwatched == tile);
   for (std::int64_t at = 0; at < width * tile_rows; ++at) {
     const int i = static_cast<int>(at / 16 % tile_rows);
     const int c = begin + static_cast<int>(at / 16 / tile_rows * 16 + at % 16);
@@ -65,7 +70,7 @@ void check_spoiled(const k::Table* level, Stored& stored) {
   const std::vector<L> shift = stored.shift_in<L>();
   std::vector<L> tile(static_cast<std::size_t>(k::padded(stored.d) * stored.n));
   spoil<L>(stored, [&](int) {
-    CHECK(decode(stored.rows.data(), stored.n, 0, stored.d, shift.data(), tile.data(), stored.n) == kInfinity);
+    CHECK(decode(stored.rows.data(), stored.n, 0, stored.d, shift.data(), false, tile.data(), stored.n) == kInfinity);
   });
 }
 
@@ -90,7 +95,7 @@ void check_empty(const k::Table* level) {
   where = text(level, "decode of no rows");
   const float shift[5] = {};
   float tile[16] = {3.0f};
-  for (const auto decode : level->f32.decode) CHECK(decode(nullptr, 0, 0, 5, shift, tile, 1) == 0.0);
+  for (const auto decode : level->f32.decode) CHECK(decode(nullptr, 0, 0, 5, shift, false, tile, 1) == 0.0);
   CHECK(tile[0] == 3.0f);
 }
 

@@ -3,6 +3,16 @@
 
 namespace {
 
+/// What dots and weigh take for a shift: columns in the order of the level's pairs.
+template <class L>
+std::vector<L> paired(const k::Table* level, Dtype dtype, const std::vector<L>& natural, std::int64_t d) {
+  std::vector<L> out = natural;
+  for (std::int64_t c = 0; c < d; ++c)
+    out[static_cast<std::size_t>(k::paired_at(c, d, lanes<L>(level).paired[static_cast<int>(dtype)]))] =
+        natural[static_cast<std::size_t>(c)];
+  return out;
+}
+
 /// Directions in rows of a padded length, zero behind the last column.
 template <class L>
 struct Directions {
@@ -13,6 +23,15 @@ struct Directions {
     for (int j = 0; j < count; ++j)
       for (int c = 0; c < d; ++c) values[static_cast<std::size_t>(j * ld + c)] = static_cast<L>(normal());
   }
+  std::vector<L> ordered(const k::Table* level, Dtype dtype, int d) const {
+    std::vector<L> out;
+    for (std::size_t from = 0; from < values.size(); from += static_cast<std::size_t>(ld)) {
+      const auto row = values.begin() + static_cast<std::ptrdiff_t>(from);
+      const std::vector<L> one = paired(level, dtype, std::vector<L>(row, row + ld), d);
+      out.insert(out.end(), one.begin(), one.end());
+    }
+    return out;
+  }
   Wide<L> at(int j, int c) const { return Wide<L>(values[static_cast<std::size_t>(j * ld + c)]); }
 };
 
@@ -20,11 +39,11 @@ template <class L>
 void check_dots(const k::Table* level, Stored& stored, int count) {
   const int n = stored.n, lds = count + 2;
   const auto dots = lanes<L>(level).dots[static_cast<int>(stored.dtype)];
-  const std::vector<L> shift = stored.shift_in<L>();
+  const std::vector<L> shift = paired(level, stored.dtype, stored.shift_in<L>(), stored.d);
   const Directions<L> u(count, stored.d);
+  const std::vector<L> ordered = u.ordered(level, stored.dtype, stored.d);
   std::vector<double> scores(static_cast<std::size_t>((n - 1) * lds + count), -5.0);
-  CHECK(dots(stored.rows.data(), n, stored.d, shift.data(), u.values.data(), u.ld, count, scores.data(), lds) ==
-        stored.largest<L>());
+  dots(stored.rows.data(), n, stored.d, shift.data(), ordered.data(), u.ld, count, scores.data(), lds);
   for (int i = 0; i < n; ++i) {
     for (int j = 0; j < count; ++j) {
       Sum<L> want;
@@ -37,7 +56,7 @@ void check_dots(const k::Table* level, Stored& stored, int count) {
   if (!wide(level)) return;
   std::vector<double> alone(static_cast<std::size_t>(count));  // a score ignores its neighbours
   for (int i = 0; i < n; ++i) {
-    dots(&stored.rows[static_cast<std::size_t>(i)], 1, stored.d, shift.data(), u.values.data(), u.ld, count,
+    dots(&stored.rows[static_cast<std::size_t>(i)], 1, stored.d, shift.data(), ordered.data(), u.ld, count,
          alone.data(), count);
     for (int j = 0; j < count; ++j)
       CHECK(alone[static_cast<std::size_t>(j)] == scores[static_cast<std::size_t>(i * lds + j)]);
@@ -48,21 +67,44 @@ template <class L>
 void check_weigh(const k::Table* level, Stored& stored, int count) {
   const int n = stored.n;
   const auto weigh = lanes<L>(level).weigh[static_cast<int>(stored.dtype)];
-  const std::vector<L> shift = stored.shift_in<L>();
+  const std::vector<L> shift = paired(level, stored.dtype, stored.shift_in<L>(), stored.d);
   const std::int64_t ldo = k::padded(stored.d) + 3;
   std::vector<L> weights(static_cast<std::size_t>(n * count));
   for (L& w : weights) w = static_cast<L>(normal());
-  std::vector<double> out(static_cast<std::size_t>((count - 1) * ldo + k::padded(stored.d)), 0.25);
-  CHECK(weigh(stored.rows.data(), n, stored.d, shift.data(), weights.data(), count, out.data(), ldo) ==
-        stored.largest<L>());
+  std::vector<L> out(static_cast<std::size_t>((count - 1) * ldo + k::padded(stored.d)), L(0.25)), unwatched = out;
+  const auto into = [&](std::vector<L>& to, bool seen) {
+    return weigh(stored.rows.data(), n, stored.d, shift.data(), weights.data(), count, seen, to.data(), ldo);
+  };
+  CHECK(into(out, false) == stored.largest<L>());
+  into(unwatched, true);
   for (std::int64_t at = 0; at < static_cast<std::int64_t>(out.size()); ++at) {
     const auto m = static_cast<int>(at / ldo), c = static_cast<int>(at % ldo);
+    const L got = out[static_cast<std::size_t>(at)];
     Sum<L> want;
-    want.add(0.25);
     for (int i = 0; c < stored.d && i < n; ++i)
       want.add(Wide<L>(weights[static_cast<std::size_t>(i * count + m)]) * Wide<L>(stored.moved(i, c)));
-    const double got = out[static_cast<std::size_t>(at)];
-    CHECK(c < stored.d ? want.near(got) : got == 0.25);
+    if (c < stored.d) {
+      CHECK(want.near(static_cast<double>(got)));
+      CHECK(unwatched[static_cast<std::size_t>(at)] == got);
+    } else if (c >= k::padded(stored.d)) {
+      CHECK(got == L(0.25));  // another row's
+    }
+  }
+}
+
+template <class L>
+void check_add(const k::Table* level) {
+  where = text(level, "add");
+  for (int n : kSizes) {
+    std::vector<L> from(static_cast<std::size_t>(n));
+    for (L& x : from) x = static_cast<L>(normal());
+    std::vector<double> to(static_cast<std::size_t>(n + 1), 2.0);
+    lanes<L>(level).add(from.data(), n, -0.5, to.data());
+    for (int c = 0; c < n; ++c) {
+      const auto at = static_cast<std::size_t>(c);
+      CHECK(to[at] == 2.0 - 0.5 * static_cast<double>(from[at]));
+    }
+    CHECK(to[static_cast<std::size_t>(n)] == 2.0);
   }
 }
 
@@ -72,14 +114,18 @@ void check_spoiled(const k::Table* level, Stored& stored) {
   const std::vector<L> shift = stored.shift_in<L>();
   const Directions<L> u(8, stored.d);
   const std::vector<L> weights(static_cast<std::size_t>(stored.n * 4), L(1));
-  std::vector<double> scores(static_cast<std::size_t>(stored.n * 8)), sums(static_cast<std::size_t>(4 * u.ld));
-  spoil<L>(stored, [&](int) {
-    for (int count : {1, 2, 4, 8})
-      CHECK(lanes<L>(level).dots[type](stored.rows.data(), stored.n, stored.d, shift.data(), u.values.data(), u.ld,
-                                       count, scores.data(), 8) == kInfinity);
+  std::vector<double> scores(static_cast<std::size_t>(stored.n * 8));
+  std::vector<L> sums(static_cast<std::size_t>(4 * u.ld));
+  spoil<L>(stored, [&](int i) {
+    for (int count : {1, 2, 4, 8}) {
+      lanes<L>(level).dots[type](stored.rows.data(), stored.n, stored.d, shift.data(), u.values.data(), u.ld, count,
+                                 scores.data(), 8);
+      for (int j = 0; j < count; ++j) CHECK(!std::isfinite(scores[static_cast<std::size_t>(i * 8 + j)]));
+    }
     for (int count : {1, 2, 4})
-      CHECK(lanes<L>(level).weigh[type](stored.rows.data(), stored.n, stored.d, shift.data(), weights.data(), count,
-                                        sums.data(), u.ld) == kInfinity);
+      for (bool seen : {false, true})
+        CHECK(lanes<L>(level).weigh[type](stored.rows.data(), stored.n, stored.d, shift.data(), weights.data(), count,
+                                          seen, sums.data(), u.ld) == kInfinity);
   });
 }
 
@@ -103,9 +149,11 @@ void check_empty(const k::Table* level) {
   const L shift[5] = {}, directions[16] = {};
   double out[16];
   for (double& x : out) x = 3.0;
+  L sums[16];
   for (int type = 0; type < k::kDtypes; ++type) {
-    CHECK(lanes<L>(level).dots[type](nullptr, 0, 5, shift, directions, 16, 1, out, 1) == 0.0);
-    CHECK(lanes<L>(level).weigh[type](nullptr, 0, 5, shift, directions, 1, out, 16) == 0.0);
+    lanes<L>(level).dots[type](nullptr, 0, 5, shift, directions, 16, 1, out, 1);
+    CHECK(lanes<L>(level).weigh[type](nullptr, 0, 5, shift, directions, 1, false, sums, 16) == 0.0);
+    for (int c = 0; c < 5; ++c) CHECK(sums[c] == L(0));
   }
   for (double x : out) CHECK(x == 3.0);
 }
@@ -116,6 +164,8 @@ int main() {
   for (const k::Table* level : levels()) {
     check_lanes<float>(level);
     check_lanes<double>(level);
+    check_add<float>(level);
+    check_add<double>(level);
     check_empty<float>(level);
     check_empty<double>(level);
   }

@@ -23,11 +23,10 @@ struct Piece {
 class Tile {
  public:
   virtual ~Tile() = default;
-  /// out[m, c] += sum_i weights[i, m] (x[i, c] - shift[c]), c < d; out is (M, ld) f64.
+  /// out[m, c] += sum_i weights[i, m] (x[i, c] - shift[c]); out is (M, d) f64.
   virtual void accumulate(const double* weights, std::int64_t n_weights, double* out) const = 0;
   const double* shift = nullptr;  // (d,)
   std::int64_t d = 0;
-  std::int64_t ld = 0;  // row length of `out`: d rounded up to the kernels' padding
 };
 
 struct Block {

@@ -68,13 +68,8 @@ class Pairs : public StatisticOf<Pairs> {
       if (list->later(p) >= b.first + b.n) hold(b, list->earlier(p));
     });
     if (!used) return;
-    const std::int64_t ld = b.tile->ld;
-    thread_local std::vector<double> block;
-    block.assign(std::size_t(n_scores * ld), 0);
     // a pair's two weights cancel, so the leaf's shift drops out
-    b.tile->accumulate(weights.data(), n_scores, block.data());
-    for (std::int64_t k = 0; k < n_scores; ++k)
-      for (std::int64_t c = 0; c < d; ++c) gradient[k * d + c] += block[k * ld + c];
+    b.tile->accumulate(weights.data(), n_scores, gradient.data());
   }
 
   void join(Pairs& after) {
@@ -183,11 +178,10 @@ class Pairs : public StatisticOf<Pairs> {
     if (r.waits++ > 0) return;
     const double* const s = b.score + (row - b.first) * b.n_scores + score_at;
     r.score.assign(s, s + n_scores);
-    r.x.assign(std::size_t(b.tile->ld), 0);
+    r.x.assign(std::size_t(d), 0);
     std::vector<double> one(std::size_t(b.n), 0);
     one[row - b.first] = 1;
     b.tile->accumulate(one.data(), 1, r.x.data());
-    r.x.resize(std::size_t(d));
     for (std::int64_t c = 0; c < d; ++c) r.x[c] += b.tile->shift[c];
   }
   void release(std::map<std::int64_t, Row>::iterator row) {

@@ -19,14 +19,10 @@ class CovarianceProjection : public StatisticOf<CovarianceProjection> {
 
   using Statistic::absorb;
   void absorb(const Block& b) override {
-    const std::int64_t K = n_scores, ld = b.tile->ld;
-    std::vector<double> weights(std::size_t(b.n * K), 0);
+    thread_local std::vector<double> weights;
+    weights.assign(std::size_t(b.n * n_scores), 0);
     for (const Piece& p : b.pieces) piece(b, p, weights);
-    thread_local std::vector<double> block;
-    block.assign(std::size_t(K * ld), 0);
-    b.tile->accumulate(weights.data(), K, block.data());
-    for (std::int64_t k = 0; k < K; ++k)
-      for (std::int64_t c = 0; c < d; ++c) sum[k * d + c] += block[k * ld + c];
+    b.tile->accumulate(weights.data(), n_scores, sum.data());
   }
   void join(CovarianceProjection& later) {
     ends.join(later.ends, rank_one());
@@ -85,10 +81,9 @@ class CovarianceProjection : public StatisticOf<CovarianceProjection> {
   }
 
   std::vector<double> row_mean(const Block& b, const Piece& p, double part) const {
-    std::vector<double> w(std::size_t(b.n), 0), out(std::size_t(b.tile -> ld), 0);
+    std::vector<double> w(std::size_t(b.n), 0), out(std::size_t(d), 0);
     for (std::int64_t i = p.first; part > 0 && i < p.first + p.count; ++i) w[i] = b.weight[i] / part;
     b.tile->accumulate(w.data(), 1, out.data());
-    out.resize(std::size_t(d));
     for (std::int64_t c = 0; c < d; ++c) out[c] += b.tile->shift[c];
     return out;
   }

@@ -16,6 +16,7 @@ class TiltedMean : public StatisticOf<TiltedMean> {
   std::int64_t weights_per_row() const override { return cells(); }
   using Statistic::absorb;
   void absorb(const Block& b) override;
+  void leaf_ends() override;
   void join(TiltedMean& later);
   Results finish() const override;
   void fields(Visitor& visit) override;
@@ -32,6 +33,9 @@ class TiltedMean : public StatisticOf<TiltedMean> {
   std::vector<double> betas, sum;
   double mass = 0;
   Part head, tail;
+  // inside a leaf: mass whose shift is not in `sum` yet, and that shift
+  double shifted = 0;
+  const double* shift = nullptr;
 
   std::int64_t cells() const { return n_scores * n_betas; }
   std::vector<double> growth(const Block& b, const Piece& p, std::vector<double>& top,

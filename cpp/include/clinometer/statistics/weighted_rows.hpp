@@ -17,12 +17,12 @@ class WeightedRows : public StatisticOf<WeightedRows> {
   using Statistic::absorb;
   void absorb(const Block& b) override {
     const double* w = weights + b.first * m;
-    std::vector<double> block(std::size_t(m * b.tile->ld), 0), mass(std::size_t(m), 0);
-    b.tile->accumulate(w, m, block.data());
+    std::vector<double> mass(std::size_t(m), 0);
+    b.tile->accumulate(w, m, sum.data());
     for (std::int64_t i = 0; i < b.n; ++i)
       for (std::int64_t j = 0; j < m; ++j) mass[j] += w[i * m + j];
     for (std::int64_t j = 0; j < m; ++j)
-      for (std::int64_t c = 0; c < d; ++c) sum[j * d + c] += block[j * b.tile->ld + c] + mass[j] * b.tile->shift[c];
+      for (std::int64_t c = 0; c < d; ++c) sum[j * d + c] += mass[j] * b.tile->shift[c];
   }
   void join(WeightedRows& later) { add(sum, later.sum); }
   Results finish() const override { return {{"sum", {m, d}, sum}}; }
