@@ -58,9 +58,8 @@ void statistics(py::module_& m) {
                      return TiltedMean(d, score_at, k, copy(betas));
                    }));
   bind<Scores>(m, "Scores", "Writes scores.",
-               py::init([](std::int64_t score_at, std::int64_t k, const py::array& out, bool single, bool canonical) {
-                 return Scores(score_at, k, output(out), single, canonical);
-               }),
+               py::init([](std::int64_t score_at, std::int64_t k, const py::array& out, bool single, bool canonical,
+                           bool relative) { return Scores(score_at, k, output(out), single, canonical, relative); }),
                py::keep_alive<1, 4>());
   bind<PerPrompt<LogRatios>>(m, "LogRatios", "Writes log-ratios.",
                              py::init([](std::int64_t score_at, std::int64_t k, const Array& betas, const Array& out) {

@@ -97,7 +97,7 @@ void Tilt::prompt(const Prompt& p) {
     view(p, l, all, w);
     moments(l, w);
     unbiased.covary(p, l, w.c, w.t, w.f, w.unbiased_o);
-    for (std::int64_t k = 0; l.whole && k < n_scores; ++k) mean[k] += p.omega * l.mean[k];
+    for (std::int64_t k = 0; l.whole && k < n_scores; ++k) mean[k] += p.omega * (p.origin[score_at + k] + l.mean[k]);
   });
   add(p, w);
 }

@@ -139,11 +139,11 @@ struct Tilt::Batch {
         largest_value = std::max(largest_value, std::abs(f[i * p.n_values + j] - fm[j]));
       if (!within(largest_value, kSmallestValue, kLargestValue)) return false;
     }
-    add(p, t, m.data(), high, reach_k, f, fm);
+    add(p, t, p.origin + score_at, m.data(), high, reach_k, f, fm);
     return true;
   }
 
-  void add(const Prompt& p, const double* t, const double* m, const std::vector<double>& high,
+  void add(const Prompt& p, const double* t, const double* origin, const double* m, const std::vector<double>& high,
            const std::vector<double>& reach_k, const double* f, const std::vector<double>& fm) {
     const std::size_t rows = std::size_t(offsets.back()), n = std::size_t(p.n), P = kept.size();
     kept.push_back(p);
@@ -160,7 +160,7 @@ struct Tilt::Batch {
     score.resize((rows + n) * std::size_t(Kp), 0.0f);
     top.resize((P + 1) * std::size_t(Kp), 0.0f);
     reach.resize(top.size(), 0.0f);
-    mean.insert(mean.end(), m, m + K);
+    for (std::int64_t k = 0; k < K; ++k) mean.push_back(origin[k] + m[k]);
     baseline.insert(baseline.end(), fm.begin(), fm.end());
     for (std::int64_t k = 0; k < K; ++k) {
       top[P * std::size_t(Kp) + std::size_t(k)] = float(high[k]);

@@ -150,6 +150,7 @@ class Scores(Statistic):
         arg2: numpy.ndarray[typing.Any, numpy.dtype[typing.Any]],
         arg3: bool,
         arg4: bool,
+        arg5: bool,
     ) -> None: ...
     def __repr__(self) -> str: ...
     def __setstate__(self, arg0: bytes) -> None: ...
@@ -248,6 +249,7 @@ class Scan:
         columns: typing.Annotated[numpy.typing.ArrayLike, numpy.float64] | None = None,
         values: typing.Annotated[numpy.typing.ArrayLike, numpy.float64] | None = None,
         kept: typing.Annotated[numpy.typing.ArrayLike, numpy.float64] | None = None,
+        origins: typing.Annotated[numpy.typing.ArrayLike, numpy.float64] | None = None,
         n_threads: typing.SupportsInt | typing.SupportsIndex = 1,
         in_double: bool = False,
         progress: typing.Any = None,
