@@ -48,11 +48,14 @@ void statistics(py::module_& m) {
       py::init([](std::int64_t score_at, std::int64_t k, std::int64_t value_at, std::int64_t j, std::int64_t ddof) {
         return PerPrompt<CrossCovariance>(CrossCovariance(score_at, k, value_at, j, ddof));
       }));
-  bind<PerPrompt<Tilt>>(m, "Tilt", "Exact tilt with its expansions and errors.",
-                        py::init([](std::int64_t score_at, std::int64_t k, std::int64_t value_at, std::int64_t j,
-                                    const Array& betas, bool share_of_n, bool single) {
-                          return PerPrompt<Tilt>(Tilt(score_at, k, value_at, j, copy(betas), share_of_n, single));
-                        }));
+  bind<PerPrompt<Tilt>>(
+      m, "Tilt", "Exact tilt with its expansions and errors.",
+      py::init([](std::int64_t score_at, std::int64_t k, std::int64_t value_at, std::int64_t j, const Array& betas,
+                  bool share_of_n, bool single, bool extras) {
+        return PerPrompt<Tilt>(Tilt(score_at, k, value_at, j, copy(betas), share_of_n, single, extras));
+      }),
+      py::arg("score_at"), py::arg("n_scores"), py::arg("value_at"), py::arg("n_values"), py::arg("betas"),
+      py::arg("share_of_n"), py::arg("single"), py::arg("extras") = true);
   bind<TiltedMean>(m, "TiltedMean", "Mean representation under each tilt.",
                    py::init([](std::int64_t d, std::int64_t score_at, std::int64_t k, const Array& betas) {
                      return TiltedMean(d, score_at, k, copy(betas));

@@ -112,13 +112,14 @@ class Tilt(Statistic):
     def __getstate__(self) -> bytes: ...
     def __init__(
         self,
-        arg0: typing.SupportsInt | typing.SupportsIndex,
-        arg1: typing.SupportsInt | typing.SupportsIndex,
-        arg2: typing.SupportsInt | typing.SupportsIndex,
-        arg3: typing.SupportsInt | typing.SupportsIndex,
-        arg4: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
-        arg5: bool,
-        arg6: bool,
+        score_at: typing.SupportsInt | typing.SupportsIndex,
+        n_scores: typing.SupportsInt | typing.SupportsIndex,
+        value_at: typing.SupportsInt | typing.SupportsIndex,
+        n_values: typing.SupportsInt | typing.SupportsIndex,
+        betas: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+        share_of_n: bool,
+        single: bool,
+        extras: bool = True,
     ) -> None: ...
     def __repr__(self) -> str: ...
     def __setstate__(self, arg0: bytes) -> None: ...
