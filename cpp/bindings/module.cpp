@@ -48,19 +48,21 @@ void statistics(py::module_& m) {
       py::init([](std::int64_t score_at, std::int64_t k, std::int64_t value_at, std::int64_t j, std::int64_t ddof) {
         return PerPrompt<CrossCovariance>(CrossCovariance(score_at, k, value_at, j, ddof));
       }));
-  bind<PerPrompt<Tilt>>(m, "Tilt", "Exact tilt with its expansions and errors.",
-                        py::init([](std::int64_t score_at, std::int64_t k, std::int64_t value_at, std::int64_t j,
-                                    const Array& betas, bool share_of_n, bool single) {
-                          return PerPrompt<Tilt>(Tilt(score_at, k, value_at, j, copy(betas), share_of_n, single));
-                        }));
+  bind<PerPrompt<Tilt>>(
+      m, "Tilt", "Exact tilt with its expansions and errors.",
+      py::init([](std::int64_t score_at, std::int64_t k, std::int64_t value_at, std::int64_t j, const Array& betas,
+                  bool share_of_n, bool single, bool extras) {
+        return PerPrompt<Tilt>(Tilt(score_at, k, value_at, j, copy(betas), share_of_n, single, extras));
+      }),
+      py::arg("score_at"), py::arg("n_scores"), py::arg("value_at"), py::arg("n_values"), py::arg("betas"),
+      py::arg("share_of_n"), py::arg("single"), py::arg("extras") = true);
   bind<TiltedMean>(m, "TiltedMean", "Mean representation under each tilt.",
                    py::init([](std::int64_t d, std::int64_t score_at, std::int64_t k, const Array& betas) {
                      return TiltedMean(d, score_at, k, copy(betas));
                    }));
   bind<Scores>(m, "Scores", "Writes scores.",
-               py::init([](std::int64_t score_at, std::int64_t k, const py::array& out, bool single, bool canonical) {
-                 return Scores(score_at, k, output(out), single, canonical);
-               }),
+               py::init([](std::int64_t score_at, std::int64_t k, const py::array& out, bool single, bool canonical,
+                           bool relative) { return Scores(score_at, k, output(out), single, canonical, relative); }),
                py::keep_alive<1, 4>());
   bind<PerPrompt<LogRatios>>(m, "LogRatios", "Writes log-ratios.",
                              py::init([](std::int64_t score_at, std::int64_t k, const Array& betas, const Array& out) {

@@ -69,8 +69,8 @@ class PyScan {
               const Maybe<double>& omega, const Maybe<double>& unbias, const Maybe<std::int64_t>& cluster,
               const Maybe<std::int64_t>& fold, const Maybe<double>& directions, std::int64_t n_folds,
               const Maybe<double>& columns, const Maybe<double>& values, const Maybe<double>& kept,
-              std::int64_t n_threads, bool in_double, const py::object& progress, std::int64_t begin,
-              std::int64_t end) {
+              std::optional<Array<double>> origins, std::int64_t n_threads, bool in_double, const py::object& progress,
+              std::int64_t begin, std::int64_t end) {
     const std::int64_t G = offsets.size() - 1;
     Inputs in{kept ? Rows{} : rows_of(segments, dtype, n_dump, d), {}, {}};
     in.prompts = {n_rows,       G,           begin,        end < 0 ? n_rows : end, data(order), offsets.data(),
@@ -108,6 +108,12 @@ class PyScan {
     if (kept) {
       s.n_directions = width(kept, n_rows, "kept");
       s.n_columns = 0;
+    }
+    if (origins) {
+      const std::int64_t leaves = (n_rows + kLeafRows - 1) / kLeafRows;
+      need(origins, leaves * 2 * n_folds * (s.n_directions + s.n_columns), "origins");
+      if (begin != 0 || in.prompts.end != n_rows) throw py::value_error("origins: wanted a pass over all rows");
+      s.origins = origins->mutable_data();
     }
     Options options{std::max<std::int64_t>(1, n_threads), in_double, [&](std::int64_t done, std::int64_t total) {
                       py::gil_scoped_acquire hold;
@@ -181,8 +187,9 @@ void bind_scan(py::module_& m) {
       .def("absorb", &PyScan::absorb, py::kw_only(), "segments"_a, "dtype"_a, "n_dump"_a, "d"_a, "n_rows"_a,
            "offsets"_a, "order"_a = py::none(), "weight"_a = py::none(), "omega"_a = py::none(),
            "unbias"_a = py::none(), "cluster"_a = py::none(), "fold"_a = py::none(), "directions"_a = py::none(),
-           "n_folds"_a = 1, "columns"_a = py::none(), "values"_a = py::none(), "kept"_a = py::none(), "n_threads"_a = 1,
-           "in_double"_a = false, "progress"_a = py::none(), "begin"_a = 0, "end"_a = -1)
+           "n_folds"_a = 1, "columns"_a = py::none(), "values"_a = py::none(), "kept"_a = py::none(),
+           "origins"_a = py::none(), "n_threads"_a = 1, "in_double"_a = false, "progress"_a = py::none(), "begin"_a = 0,
+           "end"_a = -1)
       .def("collapse", &PyScan::collapse)
       .def("nodes", &PyScan::nodes, "The states as nodes (leaf, level, states) of the tree over the grid.")
       .def_property_readonly("non_finite", &PyScan::non_finite, "A row with NaN or Inf that ended a pass, or -1.");

@@ -187,8 +187,18 @@ constexpr LaneTable<L> lane_table() {
 
 extern const LpTable lp_table;
 extern const Table table;
-const Table table = {
-    "baseline", lane_table<float>(), lane_table<double>(), tilt, exponentials, nullptr, nullptr, nullptr, nullptr,
-    &lp_table};
+const Table table = {"baseline",
+                     lane_table<float>(),
+                     lane_table<double>(),
+                     tilt,
+                     exponentials,
+                     nullptr,
+                     nullptr,
+                     nullptr,
+                     nullptr,
+                     nullptr,
+                     nullptr,
+                     nullptr,
+                     &lp_table};
 
 }  // namespace clinometer::kernels::isa_baseline

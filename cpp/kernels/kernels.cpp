@@ -38,7 +38,10 @@ const Table table = {CLINOMETER_TEXT(CLINOMETER_LEVEL),
                      tilt_batch,
                      cumulant_batch,
                      tilt_slices,
+                     cumulant_slices,
                      mid_ranks,
+                     weighted_differences,
+                     centred_floats,
                      &lp_table};
 
 }  // namespace clinometer::kernels::CLINOMETER_ISA_NAMESPACE

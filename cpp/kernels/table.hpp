@@ -76,24 +76,31 @@ struct TiltSums {
 /// Tilts and directions come in lanes; n_tilts is a multiple of 16.
 struct TiltBatch {
   std::int64_t n_prompts, n_tilts, n_values;  // n_values <= kBatchValues
+  bool extras;                                // what tilt_sums counts; without, columns are values alone
+  bool careful;                               // slices: take no short way
   const std::int64_t* offsets;                // (P + 1,) rows of the batch
   const float* omega;                         // (P,)
   const float* unbias;                        // (P,) factor from ddof 0 to 1; 0 where it is undefined
   const float* weight;                        // (rows,) base weights, positive, of sum 1 in a prompt
-  const float* columns;                       // (rows, 2 J): centred values, then their mid-ranks less 1/2
-  const float* score;                         // panels [.][rows][16] of centred scores
-  const std::int64_t* panel;                  // (n_tilts / 16,) panel of each 16 tilts
-  const float *top, *reach;                   // [panel][P][16] largest score, largest magnitude
-  const float* lam;                           // (n_tilts,) 1 / beta; negative: always left out
-  const float* pilot;                         // (J, n_tilts) near the gains: what errors are measured from
-  float* sums;                                // (tilt_sums(J) or cumulant_sums(J), n_tilts)
-  char* left_out;                             // (P, n_tilts) zero before; 1 where f32 would not do
+  const float* even;                          // (P,) the weight of every row, 0 where they differ
+  const float* columns;                       // (rows, n_columns): centred values, then their mid-ranks less 1/2
+  std::int64_t n_columns;                     // 2 J, or J without extras
+  const float* score;                         // [prompt][panel][row][16] centred scores
+  std::int64_t n_panels;
+  const std::int64_t* panel;  // (n_tilts / 16,) panel of each 16 tilts
+  const float *top, *reach;   // [P][panel][16] largest score, largest magnitude
+  const float* lam;           // (n_tilts,) 1 / beta; negative: always left out
+  const float* pilot;         // (J, n_tilts) near the gains: what errors are measured from
+  double* sums;               // (tilt_sums or cumulant_sums(J), n_tilts), added to
+  float* raw;                 // of slices, written
+  char* left_out;             // (P, n_tilts) zero before; 1 where f32 would not do
 };
 /// More values than this go the way of f64.
 inline constexpr std::int64_t kBatchValues = 16;
-/// kl, log_partition, chi2, ess, ess_min, max log-ratio; per value d, d o, o win; pairs d_j d_i, i <= j. With
-/// d = o (gain - pilot), o the prompt's omega.
-constexpr std::int64_t tilt_sums(std::int64_t J) { return 6 + 3 * J + J * (J + 1) / 2; }
+/// kl and log-partition by o, the prompt's omega; per value d = o (gain - pilot), without extras o gain. Extras: per
+/// value d o and o win; chi2 and ess by o, ess_min, max log-ratio; pairs d_j d_i, i <= j.
+constexpr std::int64_t tilt_sums(std::int64_t J, bool extras) { return extras ? 6 + 3 * J + J * (J + 1) / 2 : 2 + J; }
+constexpr std::int64_t ess_min_row(std::int64_t J) { return 4 + 3 * J; }
 /// Per value k2, k3, k4 by omega; d, d o of the unbiased covariance; pairs.
 constexpr std::int64_t cumulant_sums(std::int64_t J) { return 5 * J + J * (J + 1) / 2; }
 
@@ -166,10 +173,19 @@ struct Table {
   void (*tilt_batch)(const TiltBatch&);
   void (*cumulant_batch)(const TiltBatch&);
   /// One long prompt in slices: `offsets` are theirs, `top` and `reach` the prompt's own. Raw sums of slices
-  /// [from, to) go to sums (slice, 3 + 2 J, n_tilts): sum w (E - x), sum w x E, sum w E^2, sum w E columns.
+  /// [from, to) go to raw (slice, 3 + n_columns, n_tilts): sum w (E - x), or sum w E where that is as good; sum w x E,
+  /// sum w E^2, sum w E columns. Of cumulants to raw (slice, 1 + 3 J, n_tilts): sum w t^2, k2, k3, and k4 without its
+  /// product of two.
   void (*tilt_slices)(const TiltBatch&, std::int64_t from, std::int64_t to);
+  void (*cumulant_slices)(const TiltBatch&, std::int64_t from, std::int64_t to);
   /// out[i * stride]: mid-rank of f_i under w, less 1/2; n^2 steps. Null at baseline too.
   void (*mid_ranks)(const double* f, const double* w, std::int64_t n, float* out, std::int64_t stride);
+  /// For up to 16 columns: sum[k] += sum_i w_i (x_ik - pilot_k), and out[i][k] = x_ik - mean_k as floats, 0 beyond
+  /// `used`, with top and reach (16,) the largest value and magnitude so far. Null at baseline too.
+  void (*weighted_differences)(const double* x, std::int64_t stride, const double* w, std::int64_t n, std::int64_t used,
+                               const double* pilot, double* sum);
+  void (*centred_floats)(const double* x, std::int64_t stride, std::int64_t n, std::int64_t used, const double* mean,
+                         float* out, float* top, float* reach);
   const LpTable* lp;
 };
 

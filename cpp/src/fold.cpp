@@ -12,6 +12,7 @@
 #include <tuple>
 
 #include "kernels/table.hpp"
+#include "src/long_dot.hpp"
 
 namespace clinometer {
 namespace {
@@ -47,7 +48,7 @@ struct Pass {
   bool rows_needed;
   std::int64_t ld;
   bool prompts_needed;
-  bool many_weights = false;
+  bool many_weights = false, absolute = false;
   std::int64_t n_projected, n_scores, lds;
   std::vector<double> scale;
   std::atomic<bool> stop{false};
@@ -85,6 +86,20 @@ struct Pass {
     return lanes<L>().paired[int(rows.dtype)];
   }
   double direction(std::int64_t k, std::int64_t c) const { return scored.directions[k * rows.d + c] / scale[k]; }
+  /// <u_k, x> of every direction in its own scale; x holds floats or what two of them differ by.
+  std::vector<double> along(const std::vector<double>& x) const {
+    std::vector<double> out;
+    for (std::int64_t k = 0; k < n_projected; ++k)
+      out.push_back(long_dot(scored.directions + k * rows.d, scale[k], x.data(), rows.d));
+    return out;
+  }
+  /// The prompt of a canonical row.
+  std::int64_t prompt_of(std::int64_t row) const {
+    return std::upper_bound(prompts.offsets, prompts.offsets + prompts.n_prompts + 1, row) - prompts.offsets - 1;
+  }
+  double* origins_of(std::int64_t leaf, bool divided) const {
+    return scored.origins + (leaf * 2 + divided) * scored.n_folds * n_scores;
+  }
 
   /// Directions in lanes of L: rows for dot products, else packs of 16 (table.hpp). Doubles only if asked for.
   template <class L>
@@ -123,7 +138,7 @@ void cut(const Pass& pass, std::int64_t first, std::int64_t n, std::vector<Piece
   const Prompts& p = pass.prompts;
   pieces.clear();
   weight.resize(std::size_t(n));
-  std::int64_t x = std::upper_bound(p.offsets, p.offsets + p.n_prompts + 1, first) - p.offsets - 1;
+  std::int64_t x = pass.prompt_of(first);
   for (std::int64_t at = first; at < first + n; ++x) {
     const std::int64_t begin = p.offsets[x], end = p.offsets[x + 1], size = end - begin;
     const std::int64_t stop = std::min(end, first + n);
@@ -302,10 +317,20 @@ class LaneTile : public Tile {
   static std::int64_t apart(std::int64_t n) { return n | 1; }
 };
 
+/// What the scores of a prompt are relative to: the leaf's shift, or where a leaf border divides the prompt its first
+/// row, which every leaf it lies in can see. So no large number is in a score, wherever a pass is cut.
+struct Origin {
+  std::int64_t prompt = -1;
+  std::vector<double> gap;    // (n_projected,) from the leaf's shift to the reference, in scale
+  std::vector<double> score;  // (n_folds, n_scores) of the reference
+};
+
 /// Reads, shifts, projects: turns canonical rows into Blocks. One per thread.
 class Reader {
  public:
-  explicit Reader(const Pass& pass) : pass_(pass), narrow_(pass), wide_(pass) {}
+  explicit Reader(const Pass& pass) : pass_(pass), narrow_(pass), wide_(pass) {
+    own_.score.assign(std::size_t(pass.scored.n_folds * pass.n_scores), 0);
+  }
 
   /// The leaf's shift: mean of its first finite rows, representable in the lanes. Undone in f64.
   void begin_leaf(std::int64_t first, std::int64_t n) {
@@ -327,18 +352,17 @@ class Reader {
       for (std::int64_t c = 0; c < d; ++c)
         largest[c] = std::max(largest[c], std::abs(pilot[i * pass_.ld + c] - mean[c]));
     for (std::int64_t c = 0; c < d; ++c) {
-      shift_[c] = std::abs(mean[c]) < 1e38 ? double(static_cast<float>(mean[c])) : 0;
+      shift_[c] = in_float(mean[c]);
       if (largest[c] > kHuge || (largest[c] > 0 && largest[c] < kTiny)) wide_leaf_ = true;
     }
     wide_ready_ = false;
     if (!wide_leaf_) narrow_.leaf(shift_);
-    offset_.assign(std::size_t(pass_.n_projected), 0);
-    for (std::int64_t k = 0; k < pass_.n_projected; ++k)
-      for (std::int64_t c = 0; c < d; ++c) offset_[k] += pass_.direction(k, c) * shift_[c];
+    begin_scores(first);
   }
 
   void read(std::int64_t first, std::int64_t n, Block& b) {
     if (pass_.prompts_needed) cut(pass_, first, n, b.pieces, weight_);
+    for (Piece& p : b.pieces) p.origin = origin_of(p);
     b.first = pass_.base_row + first - pass_.prompts.begin;
     b.n = n;
     row_.resize(std::size_t(n));
@@ -356,11 +380,13 @@ class Reader {
       return;
     }
     score_.resize(std::size_t(n * pass_.n_scores));
+    absolute_.resize(pass_.absolute ? score_.size() : 0);
     if (pass_.rows_needed) rows(b);
-    for (std::int64_t i = 0; i < n; ++i)
-      for (std::int64_t k = 0; k < s.n_columns; ++k)
-        score_[i * pass_.n_scores + s.n_directions + k] = s.columns[row_[i] * s.n_columns + k];
+    for (auto* to : {&score_, &absolute_})
+      for (std::int64_t i = 0; !to->empty() && i < n; ++i)
+        std::copy_n(s.columns + row_[i] * s.n_columns, s.n_columns, &(*to)[i * pass_.n_scores + s.n_directions]);
     b.score = score_.data();
+    b.absolute = absolute_.data();
   }
 
   const std::vector<double>& shift() const { return shift_; }
@@ -368,12 +394,63 @@ class Reader {
 
  private:
   const Pass& pass_;
-  std::vector<double> shift_, offset_, weight_, value_, score_, projected_;
+  std::vector<double> shift_, offset_, weight_, value_, score_, absolute_, projected_;
+  Origin own_, head_, tail_;  // of prompts within the leaf, of one from an earlier leaf, of one that goes on behind
   std::vector<std::int64_t> row_;
   std::vector<const void*> at_;
   LaneTile<float> narrow_;
   LaneTile<double> wide_;
   bool wide_leaf_ = false, wide_ready_ = false;
+
+  static double in_float(double x) { return std::abs(x) < 1e38 ? double(static_cast<float>(x)) : 0; }
+
+  void begin_scores(std::int64_t first) {
+    const std::int64_t end = first + kLeafRows, *const offsets = pass_.prompts.offsets;
+    offset_ = pass_.along(shift_);
+    own_.gap.assign(offset_.size(), 0);
+    name_scores(offset_, own_);
+    head_.prompt = tail_.prompt = -1;
+    if (!pass_.prompts_needed || pass_.n_projected == 0) return;
+    const std::int64_t begins = pass_.prompt_of(first);
+    if (offsets[begins] < first) refer(begins, head_);
+    if (end < pass_.prompts.n_rows) {
+      const std::int64_t ends = pass_.prompt_of(end);
+      if (offsets[ends] >= first && offsets[ends] < end) refer(ends, tail_);
+    }
+    if (!pass_.scored.origins) return;
+    std::copy(own_.score.begin(), own_.score.end(), pass_.origins_of(first / kLeafRows, false));
+    if (tail_.prompt >= 0) std::copy(tail_.score.begin(), tail_.score.end(), pass_.origins_of(first / kLeafRows, true));
+  }
+
+  /// The origin of a prompt that a border divides: its first row, as floats.
+  void refer(std::int64_t prompt, Origin& o) {
+    const std::int64_t d = pass_.rows.d;
+    const void* const at = pass_.rows.at(pass_.row(pass_.prompts.offsets[prompt]));
+    std::vector<double> tile(static_cast<std::size_t>(pass_.ld)), gap(shift_);
+    const std::vector<double> zero(static_cast<std::size_t>(d), 0.0);
+    lanes<double>().decode[int(pass_.rows.dtype)](&at, 1, 0, d, zero.data(), false, tile.data(), 1);
+    std::vector<double> reference(tile.begin(), tile.begin() + d);
+    for (std::int64_t c = 0; c < d; ++c) gap[c] -= reference[c] = in_float(reference[c]);
+    o.prompt = prompt;
+    o.gap = pass_.along(gap);
+    name_scores(pass_.along(reference), o);
+  }
+  void name_scores(const std::vector<double>& along, Origin& o) const {
+    const std::int64_t F = pass_.scored.n_folds, S = pass_.n_scores;
+    o.score.assign(std::size_t(F * S), 0);
+    for (std::int64_t at = 0; at < pass_.n_projected; ++at) o.score[at % F * S + at / F] = pass_.scale[at] * along[at];
+  }
+  const Origin& origin(std::int64_t prompt) const {
+    return prompt == head_.prompt ? head_ : prompt == tail_.prompt ? tail_ : own_;
+  }
+  std::int64_t fold(const Piece& p) const { return pass_.scored.n_folds > 1 ? p.fold : 0; }
+  const double* origin_of(const Piece& p) const {
+    const std::int64_t in = fold(p) * pass_.n_scores;
+    if (!pass_.scored.kept) return origin(p.prompt).score.data() + in;
+    if (!pass_.scored.origins) return own_.score.data() + in;
+    const std::int64_t *const at = pass_.prompts.offsets + p.prompt, leaf = at[0] / kLeafRows;
+    return pass_.origins_of(leaf, at[1] > (leaf + 1) * kLeafRows) + in;
+  }
 
   void gather(const double* from, std::int64_t width, std::vector<double>& to) {
     to.resize(row_.size() * std::size_t(width));
@@ -399,22 +476,20 @@ class Reader {
     scores(b);
   }
 
-  /// From lanes to scores: each direction's scale, the leaf's shift undone, each prompt's own fold.
+  /// From lanes to scores: each direction's scale, each prompt's own fold and origin.
   void scores(const Block& b) {
-    const Scored& s = pass_.scored;
-    const std::int64_t K = s.n_directions, F = s.n_folds, S = pass_.n_scores;
-    if (F == 1) {
-      for (std::int64_t i = 0; i < b.n; ++i)
-        for (std::int64_t k = 0; k < K; ++k)
-          score_[i * S + k] = pass_.scale[k] * (projected_[i * pass_.lds + k] + offset_[k]);
-      return;
-    }
-    for (const Piece& p : b.pieces)
-      for (std::int64_t i = p.first; i < p.first + p.count; ++i)
-        for (std::int64_t k = 0; k < K; ++k) {
-          const std::int64_t at = k * F + p.fold;
-          score_[i * S + k] = pass_.scale[at] * (projected_[i * pass_.lds + at] + offset_[at]);
-        }
+    if (b.pieces.empty()) scores(0, b.n, 0, own_.gap, score_);
+    for (const Piece& p : b.pieces) scores(p.first, p.count, fold(p), origin(p.prompt).gap, score_);
+    if (!pass_.absolute) return;
+    if (b.pieces.empty()) scores(0, b.n, 0, offset_, absolute_);
+    for (const Piece& p : b.pieces) scores(p.first, p.count, fold(p), offset_, absolute_);
+  }
+  void scores(std::int64_t first, std::int64_t n, std::int64_t fold, const std::vector<double>& from,
+              std::vector<double>& to) const {
+    const std::int64_t K = pass_.scored.n_directions, F = pass_.scored.n_folds, S = pass_.n_scores;
+    for (std::int64_t i = first; i < first + n; ++i)
+      for (std::int64_t k = 0, at = fold; k < K; ++k, at += F)
+        to[i * S + k] = pass_.scale[at] * (projected_[i * pass_.lds + at] + from[at]);
   }
 };
 
@@ -766,6 +841,7 @@ void Scan::absorb(const Rows& rows, const Prompts& prompts, const Scored& scored
   for (auto& s : prototypes_) {
     s->use_threads(team.size());
     pass.many_weights = pass.many_weights || s->weights_per_row() > kernels::kFewWeights;
+    pass.absolute = pass.absolute || s->needs_absolute();
   }
   // statistics of both kinds take turns over windows of leaves, so that the disk is read once
   const std::int64_t step = by_rows && by_state ? kWindowLeaves * kLeafRows : n;

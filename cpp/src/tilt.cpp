@@ -1,6 +1,7 @@
 #include <clinometer/statistics/tilt.hpp>
 
 #include <algorithm>
+#include <array>
 
 #include "kernels/table.hpp"
 
@@ -25,6 +26,10 @@ void mid_ranks(const double* f, std::int64_t stride, const std::vector<double>& 
     below += tied;
   }
 }
+
+/// What a tilt without extras gives.
+const std::array<std::string, 7> kPlain = {"betas", "kl",       "reverse_kl",   "log_partition_centred",
+                                           "gain",  "baseline", "log_partition"};
 
 /// 0 * inf is 0 here: no covariance, no predicted gain, whatever the tilt.
 double scaled(double lam, double k) { return k == 0 || lam == 0 ? 0 : lam * k; }
@@ -51,7 +56,7 @@ void fill(Strip& s, std::int64_t m, const Labelled& l, std::int64_t n_scores, st
 }  // namespace
 
 Tilt::Tilt(std::int64_t score_at, std::int64_t n_scores, std::int64_t value_at, std::int64_t n_values,
-           std::vector<double> betas_, bool share_of_n, bool single)
+           std::vector<double> betas_, bool share_of_n, bool single, bool extras)
     : score_at(score_at),
       n_scores(n_scores),
       value_at(value_at),
@@ -60,6 +65,7 @@ Tilt::Tilt(std::int64_t score_at, std::int64_t n_scores, std::int64_t value_at, 
       betas(std::move(betas_)),
       share_of_n(share_of_n),
       single(single),
+      extras(extras),
       gains(n_scores * n_betas, n_values),
       baseline(1, n_values),
       unbiased(score_at, n_scores, value_at, n_values, 1) {
@@ -67,6 +73,7 @@ Tilt::Tilt(std::int64_t score_at, std::int64_t n_scores, std::int64_t value_at, 
   for (auto* v : {&kl, &reverse_kl, &chi2, &ess, &log_partition_centred}) v->assign(cells, 0);
   win.assign(cells * std::size_t(n_values), 0);
   cumulants.assign(std::size_t(3 * n_scores * n_values), 0);
+  if (!extras) gains.hold();
   mean.assign(std::size_t(n_scores), 0);
   ess_min.assign(cells, kInf);
   max_log_ratio.assign(cells, -kInf);
@@ -97,7 +104,7 @@ void Tilt::prompt(const Prompt& p) {
     view(p, l, all, w);
     moments(l, w);
     unbiased.covary(p, l, w.c, w.t, w.f, w.unbiased_o);
-    for (std::int64_t k = 0; l.whole && k < n_scores; ++k) mean[k] += p.omega * l.mean[k];
+    for (std::int64_t k = 0; l.whole && k < n_scores; ++k) mean[k] += p.omega * (p.origin[score_at + k] + l.mean[k]);
   });
   add(p, w);
 }
@@ -261,6 +268,9 @@ Results Tilt::finish() const {
   out.push_back({"ess_min", {K, B}, ess_min});
   out.push_back(std::move(ratio));
   for (auto* r : {&base, &gain, &se, &rate, &joint, &first, &second, &free, &free_se, &k}) out.push_back(std::move(*r));
+  for (auto& r : out)
+    if (!extras && std::find(kPlain.begin(), kPlain.end(), r.name) == kPlain.end())
+      std::fill(r.data.begin(), r.data.end(), std::numeric_limits<double>::quiet_NaN());
   out.push_back({"n_prompts", {1}, {n_prompts}});
   out.push_back({"n_clusters", {J}, gains.count});
   out.push_back({"n_clusters_unbiased", {J}, unbiased.covariance.count});
@@ -276,6 +286,7 @@ void Tilt::fields(Visitor& visit) {
   visit.field("betas", betas);
   visit.field("share_of_n", share_of_n);
   visit.field("single", single);
+  visit.field("extras", extras);
   gains.fields(visit);
   baseline.fields(visit);
   unbiased.fields(visit);

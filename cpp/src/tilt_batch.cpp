@@ -3,9 +3,11 @@
 #include <clinometer/statistics/tilt.hpp>
 
 #include <algorithm>
+#include <cstring>
 #include <thread>
 
 #include "kernels/table.hpp"
+#include "src/sorted.hpp"
 
 namespace clinometer {
 namespace {
@@ -20,27 +22,17 @@ constexpr std::int64_t kBatchRows = 1024;
 constexpr std::size_t kSpares = 2;
 constexpr std::int64_t kLongRows = 8192;   // longer prompts are cut into slices, which threads share
 constexpr std::int64_t kSliceRows = 4096;  // f32 within a slice, f64 across
-
-/// Weighted means of `width` columns, columns innermost.
-void means(const double* x, std::int64_t stride, const double* w, std::int64_t n, std::int64_t width, double* mean) {
-  std::fill_n(mean, width, 0.0);
-  for (std::int64_t i = 0; i < n; ++i)
-    for (std::int64_t k = 0; k < width; ++k) mean[k] += w[i] * (x[i * stride + k] - x[k]);
-  for (std::int64_t k = 0; k < width; ++k) mean[k] += x[k];
-}
+constexpr double kSmallSum = 0.02;         // below, sums of E itself have lost too much
 
 /// Mid-ranks less 1/2 under w, by sorting.
 void long_ranks(const double* f, const double* w, std::int64_t n, float* out, std::int64_t stride) {
-  std::vector<std::pair<double, std::int64_t>> order;  // values beside their rows: the sort stays in one array
-  order.reserve(std::size_t(n));
-  for (std::int64_t i = 0; i < n; ++i) order.emplace_back(f[i], i);
-  std::sort(order.begin(), order.end());
+  const std::vector<Keyed> order = sorted(f, n);
   double below = 0;
   for (std::int64_t i = 0; i < n;) {
     std::int64_t end = i;
     double tied = 0;
-    for (; end < n && order[end].first == order[i].first; ++end) tied += w[order[end].second];
-    for (; i < end; ++i) out[order[i].second * stride] = float(below + tied / 2 - 0.5);
+    for (; end < n && order[end].key == order[i].key; ++end) tied += w[order[end].row];
+    for (; i < end; ++i) out[order[i].row * stride] = float(below + tied / 2 - 0.5);
     below += tied;
   }
 }
@@ -62,38 +54,63 @@ bool within(double largest, double low, double high) { return largest == 0 || (l
 
 }  // namespace
 
-/// Arrays of a batch (kernels/table.hpp), filled prompt by prompt.
+/// Arrays of a run of canonical rows (kernels/table.hpp), filled prompt by prompt, and the sums of the runs of a leaf.
 struct Tilt::Batch {
-  std::int64_t K = 0, J = 0, B = 0, Kp = 0;  // Kp: K padded to 16
-  std::int64_t run = -1;                     // which run of canonical rows
-  std::vector<Prompt> kept;                  // of which only what is no pointer outlives a block: view()
-  std::vector<double> raw;                   // scores, values and weights of each prompt, for lanes that are given back
+  std::int64_t K = 0, J = 0, B = 0, Kp = 0, F = 0;  // Kp: K padded to 16; F: columns
+  bool extras = true;
+  std::int64_t run = -1;     // which run of canonical rows
+  std::vector<Prompt> kept;  // of which only what is no pointer outlives a block: view()
+  std::vector<double> raw;   // scores, values and weights of each prompt, for lanes that are given back
   std::vector<std::size_t> at;
-  bool alone = false;  // one long prompt: its rows stay with the caller
-  std::int64_t threads = 1;
   std::vector<std::int64_t> offsets{0};
-  std::vector<float> omega, unbias, weight, columns, score, top, reach;
-  std::vector<double> mean, baseline;  // (P, K), (P, J)
+  std::vector<float> omega, unbias, even, weight, columns, score, top, reach;
+  std::vector<float> spread_score, spread_top, spread_reach;  // for few scores: 16 tilts a panel
+  std::vector<double> mean, column;                           // (K,), scratch
 
-  // what the kernels take and give, kept for the next batch
-  std::vector<float> lam, pilot, direct, direct_top, direct_reach, wide, wide_top, wide_reach, sums;
-  std::vector<std::int64_t> panel, own;
+  // what the kernels take besides, and the sums of a leaf
+  std::vector<float> lam, pilot, cumulant_pilot;
+  std::vector<std::int64_t> panel;
+  std::vector<double> sums, cumulant_sums;
   std::vector<char> left;
+  double leaf_mass = 0;
 
-  void begin(std::int64_t n_scores, std::int64_t n_values, std::int64_t n_betas) {
-    K = n_scores, J = n_values, B = n_betas, Kp = (K + 15) / 16 * 16;
-    run = -1;
-    alone = false;
+  void begin(const Tilt& t) {
+    K = t.n_scores, J = t.n_values, B = t.n_betas, Kp = kernels::padded(K);
+    extras = t.extras;
+    F = extras ? 2 * J : J;
+    mean.resize(std::size_t(K));
+    pilot.clear();
+    leaf_mass = 0;
+    const std::int64_t M = tilts();
+    sums.assign(std::size_t(kernels::tilt_sums(J, extras) * M), 0);
+    if (extras) {
+      std::fill_n(sums.begin() + kernels::ess_min_row(J) * M, M, kInf);
+      std::fill_n(sums.begin() + (kernels::ess_min_row(J) + 1) * M, M, -kInf);
+    }
+    cumulant_sums.assign(extras ? std::size_t(kernels::cumulant_sums(J) * Kp) : 0, 0);
+    lam.assign(std::size_t(M), 0.0f);
+    for (std::int64_t lane = 0; lane < M; ++lane) {
+      if (cell(lane) < 0) continue;
+      const double l = 1 / t.betas[cell(lane)];
+      lam[lane] = l == 0 ? 0.0f : l > 1e-30 && l < 1e30 ? float(l) : -1.0f;
+    }
+    panel.resize(std::size_t(M / 16));
+    for (std::int64_t g = 0; g < M / 16; ++g) panel[g] = few() ? g : g % (Kp / 16);
+    clear(-1);
+  }
+  void clear(std::int64_t next_run) {
+    run = next_run;
     kept.clear();
     raw.clear();
     at.clear();
     offsets.assign(1, 0);
-    for (auto* v : {&omega, &unbias, &weight, &columns, &score, &top, &reach}) v->clear();
-    mean.clear();
-    baseline.clear();
+    for (auto* v :
+         {&omega, &unbias, &even, &weight, &columns, &score, &top, &reach, &spread_score, &spread_top, &spread_reach})
+      v->clear();
   }
   bool few() const { return K < kFewScores; }
-  std::int64_t tilts() const { return few() ? (K * B + 15) / 16 * 16 : B * Kp; }
+  std::int64_t tilts() const { return few() ? kernels::padded(K * B) : B * Kp; }
+  std::int64_t panels() const { return (few() ? tilts() : Kp) / 16; }
   /// The cell (k, b) of a lane, or -1 for padding.
   std::int64_t cell(std::int64_t lane) const {
     if (few()) return lane < K * B ? lane : -1;
@@ -109,114 +126,178 @@ struct Tilt::Batch {
   }
 
   /// Takes a prompt in, or leaves it for f64.
-  bool take(const Prompt& p, std::int64_t score_at, std::int64_t value_at) {
-    if (p.n == 0) return false;
-    const double* const t = p.score + score_at;
-    const double* const f = p.value + value_at;
-    double largest_value = 0;
-    for (std::int64_t i = 0; i < p.n; ++i) {
-      if (!(p.weight[i] > 0)) return false;
-      for (std::int64_t j = 0; j < J; ++j) {
-        const double v = f[i * p.n_values + j];
-        if (std::isnan(v)) return false;
-      }
+  bool take(const Prompt& p, const Tilt& t) {
+    const std::size_t rows = std::size_t(offsets.back()), P = kept.size();
+    grow(rows + std::size_t(p.n), P + 1);
+    const std::int64_t n[] = {0, p.n};
+    if (!weights(p, t) || !values(p, t, 1) || !scores(p, t, n, 1, 1)) {
+      grow(rows, P);
+      return false;
     }
-    std::vector<double> m(std::size_t(std::max(K, J))), high(std::size_t(K), 0), reach_k(high);
-    means(t, p.n_scores, p.weight, p.n, K, m.data());
-    for (std::int64_t i = 0; i < p.n; ++i)
-      for (std::int64_t k = 0; k < K; ++k) {
-        const double x = t[i * p.n_scores + k] - m[k];
-        high[k] = std::max(high[k], x);
-        reach_k[k] = std::max(reach_k[k], std::abs(x));
-      }
-    for (double r : reach_k)
-      if (!within(r, kSmallestScore, kLargestScore)) return false;
-    std::vector<double> fm(static_cast<std::size_t>(J));
-    if (J) means(f, p.n_values, p.weight, p.n, J, fm.data());
-    for (std::int64_t j = 0; j < J; ++j) {
-      largest_value = 0;
-      for (std::int64_t i = 0; i < p.n; ++i)
-        largest_value = std::max(largest_value, std::abs(f[i * p.n_values + j] - fm[j]));
-      if (!within(largest_value, kSmallestValue, kLargestValue)) return false;
-    }
-    add(p, t, m.data(), high, reach_k, f, fm);
+    kept.push_back(p);
+    at.push_back(raw.size());
+    raw.insert(raw.end(), p.score, p.score + p.n * p.n_scores);
+    raw.insert(raw.end(), p.value, p.value + p.n * p.n_values);
+    raw.insert(raw.end(), p.weight, p.weight + p.n);
+    close(p);
+    return true;
+  }
+  /// Takes in a long prompt alone, scores by slice; its rows stay with the caller.
+  bool take_slices(const Prompt& p, const Tilt& t, const std::vector<std::int64_t>& borders) {
+    grow(std::size_t(p.n), 1);
+    const auto slices = std::int64_t(borders.size()) - 1;
+    if (!weights(p, t) || !values(p, t, t.n_threads) || !scores(p, t, borders.data(), slices, t.n_threads))
+      return false;
+    even.assign(std::size_t(slices), even[0]);
+    offsets = borders;
     return true;
   }
 
-  void add(const Prompt& p, const double* t, const double* m, const std::vector<double>& high,
-           const std::vector<double>& reach_k, const double* f, const std::vector<double>& fm) {
-    const std::size_t rows = std::size_t(offsets.back()), n = std::size_t(p.n), P = kept.size();
-    kept.push_back(p);
-    at.push_back(raw.size());
-    if (!alone) {
-      raw.insert(raw.end(), p.score, p.score + p.n * p.n_scores);
-      raw.insert(raw.end(), p.value, p.value + p.n * p.n_values);
-      raw.insert(raw.end(), p.weight, p.weight + p.n);
-    }
-    offsets.push_back(std::int64_t(rows + n));
+ private:
+  static constexpr double kInf = std::numeric_limits<double>::infinity();
+
+  void grow(std::size_t rows, std::size_t prompts) {
+    weight.resize(rows);
+    columns.resize(rows * std::size_t(F));
+    score.resize(rows * std::size_t(Kp));
+    even.resize(prompts);
+    for (auto* v : {&top, &reach}) v->resize(prompts * std::size_t(Kp));
+    if (!few()) return;
+    spread_score.resize(rows * std::size_t(tilts()));
+    for (auto* v : {&spread_top, &spread_reach}) v->resize(prompts * std::size_t(tilts()));
+  }
+  void close(const Prompt& p) {
+    offsets.push_back(offsets.back() + p.n);
     omega.push_back(float(p.omega));
     unbias.push_back(float(p.unbias));
-    weight.insert(weight.end(), p.weight, p.weight + p.n);
-    score.resize((rows + n) * std::size_t(Kp), 0.0f);
-    top.resize((P + 1) * std::size_t(Kp), 0.0f);
-    reach.resize(top.size(), 0.0f);
-    mean.insert(mean.end(), m, m + K);
-    baseline.insert(baseline.end(), fm.begin(), fm.end());
-    for (std::int64_t k = 0; k < K; ++k) {
-      top[P * std::size_t(Kp) + std::size_t(k)] = float(high[k]);
-      reach[P * std::size_t(Kp) + std::size_t(k)] = float(reach_k[k]);
-    }
-    // rows of 16-padded scores; `panels` brings them to the kernel's order when the batch is full
-    for (std::size_t i = 0; i < n; ++i)
-      for (std::int64_t k = 0; k < K; ++k)
-        score[(rows + i) * std::size_t(Kp) + std::size_t(k)] = float(t[std::int64_t(i) * p.n_scores + k] - m[k]);
-    const std::size_t F = std::size_t(2 * J);
-    columns.resize((rows + n) * F);
-    share(J, alone ? threads : 1, [&](std::int64_t j) {
-      thread_local std::vector<double> column;
-      column.resize(n);
-      float* const to = columns.data() + rows * F;
-      for (std::size_t i = 0; i < n; ++i) {
-        column[i] = f[std::int64_t(i) * p.n_values + j];
-        to[i * F + std::size_t(j)] = float(column[i] - fm[std::size_t(j)]);
-      }
-      (n <= kShort ? kernels::active().mid_ranks : long_ranks)(column.data(), p.weight, p.n, to + J + j, 2 * J);
-    });
   }
 
-  /// [rows][Kp] to [Kp / 16][rows][16], or, for few scores, to a panel of every 16 tilts.
-  const float* panels(const std::vector<float>& x, std::vector<float>& out) const {
-    const std::int64_t rows = std::int64_t(x.size()) / Kp;
-    out.resize(x.size());
-    for (std::int64_t q = 0; q < Kp; q += 16)
-      for (std::int64_t i = 0; i < rows; ++i) std::copy_n(&x[i * Kp + q], 16, &out[q * rows + i * 16]);
-    return out.data();
+  bool weights(const Prompt& p, const Tilt&) {
+    float* const to = weight.data() + offsets.back();
+    bool positive = p.n > 0, same = true;
+    for (std::int64_t i = 0; i < p.n; ++i) {
+      positive = positive && p.weight[i] > 0;
+      same = same && p.weight[i] == p.weight[0];
+      to[i] = float(p.weight[i]);
+    }
+    even.back() = same && positive ? to[0] : 0.0f;
+    return positive;
   }
-  const float* spread(const std::vector<float>& x, std::vector<float>& out) const {
-    const std::int64_t rows = std::int64_t(x.size()) / Kp, n = tilts();
-    out.resize(std::size_t(rows * n));
-    std::fill(out.begin() + (n - 16) * rows, out.end(), 0.0f);  // the padding of the last panel
-    for (std::int64_t lane = 0; lane < K * B; ++lane)
-      for (std::int64_t i = 0; i < rows; ++i) out[lane / 16 * 16 * rows + i * 16 + lane % 16] = x[i * Kp + lane / B];
-    return out.data();
+
+  /// Centred values and their mid-ranks; false where f32 has no room for them or a label is missing.
+  bool values(const Prompt& p, const Tilt& t, std::int64_t threads) {
+    baseline.resize(std::size_t(J));
+    std::vector<char> good(static_cast<std::size_t>(J), 1);
+    const std::int64_t first = offsets.back();
+    const auto one = [&](std::int64_t j, std::vector<double>& own) {
+      own.resize(std::size_t(p.n));
+      double sum = 0;
+      const double* const f = p.value + t.value_at + j;
+      for (std::int64_t i = 0; i < p.n; ++i) {
+        own[i] = f[i * p.n_values];
+        sum += p.weight[i] * (own[i] - own[0]);
+      }
+      const double m = own[0] + sum;
+      double largest = 0;
+      float* const to = columns.data() + first * F + j;
+      for (std::int64_t i = 0; i < p.n; ++i) {
+        const double c = own[i] - m;
+        largest = std::max(largest, std::abs(c));
+        to[i * F] = float(c);
+      }
+      good[j] = !std::isnan(m) && within(largest, kSmallestValue, kLargestValue);
+      baseline[j] = m;
+      if (extras && good[j])
+        (p.n <= kShort ? kernels::active().mid_ranks : long_ranks)(own.data(), p.weight, p.n, to + J, F);
+    };
+    if (threads == 1) {
+      for (std::int64_t j = 0; j < J; ++j) one(j, column);
+    } else {
+      share(J, threads, [&](std::int64_t j) {
+        std::vector<double> own;
+        one(j, own);
+      });
+    }
+    return std::find(good.begin(), good.end(), 0) == good.end();
   }
+
+  /// Centred scores in panels, slice by slice; false where f32 has no room for them.
+  bool scores(const Prompt& p, const Tilt& t, const std::int64_t* borders, std::int64_t slices, std::int64_t threads) {
+    const kernels::Table& table = kernels::active();
+    const double* const from = p.score + t.score_at;
+    std::vector<double>& part = parts;
+    part.assign(std::size_t(slices * K), 0);
+    share(slices, threads, [&](std::int64_t s) {
+      const std::int64_t i = borders[s], n = borders[s + 1] - i;
+      for (std::int64_t q = 0; q < K; q += 16)
+        table.weighted_differences(from + i * p.n_scores + q, p.n_scores, p.weight + i, n,
+                                   std::min<std::int64_t>(16, K - q), from + q, &part[s * K + q]);
+    });
+    for (std::int64_t k = 0; k < K; ++k) mean[k] = from[k];
+    for (std::int64_t s = 0; s < slices; ++s)
+      for (std::int64_t k = 0; k < K; ++k) mean[k] += part[s * K + k];
+    std::vector<float>& ends = extents;
+    ends.assign(std::size_t(slices * 2 * Kp), 0.0f);
+    share(slices, threads, [&](std::int64_t s) {
+      const std::int64_t i = borders[s], n = borders[s + 1] - i;
+      float* const to = score.data() + (offsets.back() + i) * Kp;
+      for (std::int64_t q = 0; q < K; q += 16)
+        table.centred_floats(from + i * p.n_scores + q, p.n_scores, n, std::min<std::int64_t>(16, K - q), &mean[q],
+                             to + q * n, &ends[s * 2 * Kp + q], &ends[(s * 2 + 1) * Kp + q]);
+      if (few()) spread(to, n, 16, spread_score.data() + (offsets.back() + i) * tilts());
+    });
+    float* const high = &top[top.size() - std::size_t(Kp)];
+    float* const wide = &reach[reach.size() - std::size_t(Kp)];
+    std::fill_n(high, Kp, 0.0f);
+    std::fill_n(wide, Kp, 0.0f);
+    for (std::int64_t s = 0; s < slices; ++s)
+      for (std::int64_t k = 0; k < Kp; ++k) {
+        high[k] = std::max(high[k], ends[s * 2 * Kp + k]);
+        wide[k] = std::max(wide[k], ends[(s * 2 + 1) * Kp + k]);
+      }
+    if (few()) {
+      spread(high, 1, Kp, &spread_top[spread_top.size() - std::size_t(tilts())]);
+      spread(wide, 1, Kp, &spread_reach[spread_reach.size() - std::size_t(tilts())]);
+    }
+    return std::all_of(wide, wide + K, [](float r) { return within(double(r), kSmallestScore, kLargestScore); });
+  }
+
+  /// Rows of own scores to panels of 16 tilts.
+  void spread(const float* x, std::int64_t n, std::int64_t stride, float* to) const {
+    for (std::int64_t g = 0; g < tilts(); g += 16)
+      for (std::int64_t i = 0; i < n; ++i)
+        for (std::int64_t l = 0; l < 16; ++l, ++to) *to = g + l < K * B ? x[i * stride + (g + l) / B] : 0.0f;
+  }
+
+ public:
+  std::vector<double> baseline;  // (J,) of the prompt taken in last
+
+ private:
+  std::vector<double> parts;
+  std::vector<float> extents;
 };
 
 void Tilt::prompts(const Prompt* p, std::int64_t n) {
-  std::int64_t i = 0;
   const bool lanes = single && !share_of_n && kernels::active().tilt_batch && n_values <= kernels::kBatchValues;
-  // the first prompt sets what errors are measured from
-  for (; i < n && (!lanes || !gains.settled() || !unbiased.covariance.settled() || n_prompts == 0); ++i) prompt(p[i]);
-  for (; i < n; ++i) {
-    const std::int64_t run = p[i].first / kBatchRows;
-    if (batch && batch->run != run) flush();
+  for (std::int64_t i = 0; i < n; ++i) {
+    const bool closed = p[i].cluster_begins && p[i].cluster_ends && p[i].n <= kMostRows;
+    if (!lanes || !closed) {
+      prompt(p[i]);
+      continue;
+    }
     if (!batch) {
       batch = spare();
-      batch->begin(n_scores, n_values, n_betas);
-      batch->run = run;
+      batch->begin(*this);
     }
-    const bool closed = p[i].cluster_begins && p[i].cluster_ends && p[i].n <= kMostRows;
-    if (!closed || !batch->take(p[i], score_at, value_at)) prompt(p[i]);
+    const std::int64_t run = p[i].first / kBatchRows;
+    if (batch->run != run) {
+      absorb(*batch);
+      batch->clear(run);
+    }
+    if (batch->take(p[i], *this))
+      count(p[i], *batch);
+    else
+      prompt(p[i]);
   }
 }
 
@@ -224,7 +305,8 @@ void Tilt::flush() {
   if (!batch) return;
   const std::shared_ptr<Batch> full = std::move(batch);
   batch.reset();
-  if (full->prompts()) absorb(*full);
+  absorb(*full);
+  settle(*full);
   if (spares().size() < kSpares) spares().push_back(full);
 }
 
@@ -240,162 +322,179 @@ std::shared_ptr<Tilt::Batch> Tilt::spare() {
   return one;
 }
 
-/// Fills what a call of the kernels takes, but for the pilot and the sums.
-kernels::TiltBatch Tilt::arrays(Batch& b) const {
-  const std::int64_t M = b.tilts(), Kp = b.Kp;
-  b.lam.assign(std::size_t(M), 0.0f);
-  for (std::int64_t lane = 0; lane < M; ++lane) {
-    const std::int64_t cell = b.cell(lane);
-    if (cell < 0) continue;
-    const double l = 1 / betas[cell];
-    b.lam[lane] = l == 0 ? 0.0f : l > 1e-30 && l < 1e30 ? float(l) : -1.0f;
-  }
-  b.own.resize(std::size_t(Kp / 16));
-  for (std::int64_t g = 0; g < Kp / 16; ++g) b.own[g] = g;
-  b.panel.resize(std::size_t(M / 16));
-  for (std::int64_t g = 0; g < M / 16; ++g) b.panel[g] = b.few() ? g : g % (Kp / 16);
-  kernels::TiltBatch batch{};
-  batch.n_prompts = b.prompts(), batch.n_tilts = M, batch.n_values = b.J;
-  batch.offsets = b.offsets.data();
-  batch.omega = b.omega.data(), batch.unbias = b.unbias.data(), batch.weight = b.weight.data();
-  batch.columns = b.columns.data();
-  const float* const direct = b.panels(b.score, b.direct);
-  batch.score = b.few() ? b.spread(b.score, b.wide) : direct;
-  batch.top = b.few() ? b.spread(b.top, b.wide_top) : b.panels(b.top, b.direct_top);
-  batch.reach = b.few() ? b.spread(b.reach, b.wide_reach) : b.panels(b.reach, b.direct_reach);
-  batch.panel = b.panel.data(), batch.lam = b.lam.data();
-  return batch;
+/// What counts prompts, as one is taken in.
+void Tilt::count(const Prompt& p, Batch& b) {
+  mass += p.omega;
+  b.leaf_mass += p.omega;
+  n_prompts += 1;
+  for (std::int64_t k = 0; k < n_scores; ++k) mean[k] += p.omega * (p.origin[score_at + k] + b.mean[k]);
+  baseline.add_closed(b.baseline.data(), p.omega);
 }
 
-void Tilt::absorb(Batch& b) {
-  const std::int64_t J = n_values, P = b.prompts(), M = b.tilts(), Kp = b.Kp;
-  kernels::TiltBatch batch = arrays(b);
+/// What a call of the kernels takes, but for the pilots.
+kernels::TiltBatch Tilt::arrays(Batch& b) const {
+  kernels::TiltBatch out{};
+  out.n_prompts = b.prompts(), out.n_tilts = b.tilts(), out.n_values = b.J, out.extras = b.extras;
+  out.offsets = b.offsets.data(), out.omega = b.omega.data(), out.unbias = b.unbias.data();
+  out.weight = b.weight.data(), out.even = b.even.data(), out.columns = b.columns.data(), out.n_columns = b.F;
+  out.score = b.few() ? b.spread_score.data() : b.score.data(), out.n_panels = b.panels();
+  out.top = b.few() ? b.spread_top.data() : b.top.data();
+  out.reach = b.few() ? b.spread_reach.data() : b.reach.data();
+  out.panel = b.panel.data(), out.lam = b.lam.data(), out.pilot = b.pilot.data(), out.sums = b.sums.data();
+  out.left_out = b.left.data();
+  return out;
+}
+/// The same for cumulants, whose lanes are scores.
+kernels::TiltBatch Tilt::own_arrays(Batch& b) const {
+  kernels::TiltBatch out = arrays(b);
+  out.n_tilts = b.Kp, out.n_panels = b.Kp / 16, out.score = b.score.data();
+  out.pilot = b.cumulant_pilot.data(), out.sums = b.cumulant_sums.data();
+  return out;
+}
+
+/// What errors are measured from: the figures of the leaf's first prompt, where none has been counted before.
+void Tilt::find_pilots(Batch& b) {
+  const std::int64_t J = n_values, M = b.tilts(), Kp = b.Kp;
   b.pilot.assign(std::size_t(J * M), 0.0f);
+  b.cumulant_pilot.assign(std::size_t(J * Kp), 0.0f);
+  if (!extras) return;  // means alone are summed as they are
+  const double o = b.kept[0].omega;
+  if (!gains.settled() && o > 0) {
+    kernels::TiltBatch first = arrays(b);
+    std::vector<double> sums(b.sums.size(), 0);
+    first.n_prompts = 1, first.sums = sums.data();
+    kernels::active().tilt_batch(first);
+    for (std::int64_t lane = 0; lane < M; ++lane)
+      for (std::int64_t j = 0; b.cell(lane) >= 0 && j < J; ++j)
+        gains.offer_pilot(b.cell(lane), j, sums[(2 + j) * M + lane] / o);
+    std::fill(b.left.begin(), b.left.end(), 0);
+  }
+  if (!unbiased.covariance.settled() && o > 0 && b.unbias[0] != 0) {
+    kernels::TiltBatch first = own_arrays(b);
+    std::vector<double> sums(b.cumulant_sums.size(), 0);
+    first.n_prompts = 1, first.sums = sums.data();
+    kernels::active().cumulant_batch(first);
+    for (std::int64_t k = 0; k < n_scores; ++k)
+      for (std::int64_t j = 0; j < J; ++j) unbiased.covariance.offer_pilot(k, j, sums[(3 * J + j) * Kp + k] / o);
+  }
+  gains.hold();
+  unbiased.covariance.hold();
   for (std::int64_t lane = 0; lane < M; ++lane)
     for (std::int64_t j = 0; b.cell(lane) >= 0 && j < J; ++j)
       b.pilot[j * M + lane] = float(gains.pilot_of(b.cell(lane), j));
-  b.sums.resize(std::size_t(kernels::tilt_sums(J) * M));
-  b.left.assign(std::size_t(P * M), 0);
-  batch.pilot = b.pilot.data(), batch.sums = b.sums.data(), batch.left_out = b.left.data();
-  kernels::active().tilt_batch(batch);
-  add_batch(b);
-  for (std::int64_t p = 0; p < P; ++p) {
-    std::vector<std::int64_t> cells;
-    for (std::int64_t lane = 0; lane < M; ++lane)
-      if (b.left[p * M + lane] && b.cell(lane) >= 0) cells.push_back(b.cell(lane));
-    if (!cells.empty()) left_out(b.view(p), cells);
-  }
-  if (J == 0) return;
-  b.pilot.assign(std::size_t(J * Kp), 0.0f);
-  b.sums.resize(std::size_t(kernels::cumulant_sums(J) * Kp));
   for (std::int64_t k = 0; k < n_scores; ++k)
-    for (std::int64_t j = 0; j < J; ++j) b.pilot[j * Kp + k] = float(unbiased.covariance.pilot_of(k, j));
-  batch.n_tilts = Kp;
-  batch.score = b.direct.data();
-  batch.panel = b.own.data(), batch.pilot = b.pilot.data(), batch.sums = b.sums.data();
-  kernels::active().cumulant_batch(batch);
-  add_cumulants(b);
+    for (std::int64_t j = 0; j < J; ++j) b.cumulant_pilot[j * Kp + k] = float(unbiased.covariance.pilot_of(k, j));
 }
 
-/// The kernel's sums and what counts prompts into the state.
-void Tilt::add_batch(const Batch& b) {
-  const std::int64_t J = n_values, M = b.tilts();
-  for (std::int64_t p = 0; p < b.prompts(); ++p) {
-    const Prompt& one = b.kept[p];
-    mass += one.omega;
-    n_prompts += 1;
-    for (std::int64_t k = 0; k < n_scores; ++k) mean[k] += one.omega * b.mean[p * n_scores + k];
-    gains.count_closed(one.omega);
-    const std::vector<double> o(std::size_t(J), one.omega);
-    baseline.add(b.baseline.data() + p * J, o.data(), true, true);
-    if (one.unbias != 0) unbiased.covariance.count_closed(one.omega);
+/// A run that is complete, into the sums of its leaf.
+void Tilt::absorb(Batch& b) {
+  const std::int64_t P = b.prompts(), M = b.tilts();
+  if (P == 0) return;
+  b.left.assign(std::size_t(P * M), 0);
+  if (b.pilot.empty()) find_pilots(b);
+  kernels::active().tilt_batch(arrays(b));
+  double o = 0, o2 = 0, n_unbiased = 0, unbiased_o = 0, unbiased_o2 = 0;
+  for (const Prompt& p : b.kept) {
+    o += p.omega;
+    o2 += p.omega * p.omega;
+    if (p.unbias == 0) continue;
+    n_unbiased += 1;
+    unbiased_o += p.omega;
+    unbiased_o2 += p.omega * p.omega;
   }
+  gains.count_closed(double(P), o, o2);
+  if (n_unbiased > 0) unbiased.covariance.count_closed(n_unbiased, unbiased_o, unbiased_o2);
+  if (std::memchr(b.left.data(), 1, b.left.size())) {
+    for (std::int64_t p = 0; p < P; ++p) {
+      std::vector<std::int64_t> cells;
+      for (std::int64_t lane = 0; lane < M; ++lane)
+        if (b.left[p * M + lane] && b.cell(lane) >= 0) cells.push_back(b.cell(lane));
+      if (!cells.empty()) left_out(b.view(p), cells);
+    }
+  }
+  if (extras && n_values > 0) kernels::active().cumulant_batch(own_arrays(b));
+}
+
+/// The sums of a leaf into the state.
+void Tilt::settle(const Batch& b) {
+  const std::int64_t J = n_values, M = b.tilts(), Kp = b.Kp;
   const auto row = [&](std::int64_t i) { return b.sums.data() + i * M; };
+  const std::int64_t extremes = kernels::ess_min_row(J);
   for (std::int64_t lane = 0; lane < M; ++lane) {
     const std::int64_t cell = b.cell(lane);
     if (cell < 0) continue;
     kl[cell] += row(0)[lane];
     reverse_kl[cell] += row(1)[lane];  // with centred scores they are one and the same
     log_partition_centred[cell] += row(1)[lane];
-    chi2[cell] += row(2)[lane];
-    ess[cell] += row(3)[lane];
-    ess_min[cell] = std::min(ess_min[cell], double(row(4)[lane]));
-    max_log_ratio[cell] = std::max(max_log_ratio[cell], double(row(5)[lane]));
-    gains.add_sums(cell, row(6) + lane, row(6 + J) + lane, row(6 + 3 * J) + lane, M);
-    for (std::int64_t j = 0; j < J; ++j) win[cell * J + j] += row(6 + 2 * J + j)[lane];
+    if (!extras) {
+      gains.add_sums(cell, row(2) + lane, M);
+      continue;
+    }
+    gains.add_sums(cell, row(2) + lane, row(2 + J) + lane, row(6 + 3 * J) + lane, M);
+    // a win rate is one half and the kernel's sum
+    for (std::int64_t j = 0; j < J; ++j) win[cell * J + j] += row(2 + 2 * J + j)[lane] + 0.5 * b.leaf_mass;
+    chi2[cell] += row(extremes - 2)[lane];
+    ess[cell] += row(extremes - 1)[lane];
+    ess_min[cell] = std::min(ess_min[cell], row(extremes)[lane]);
+    max_log_ratio[cell] = std::max(max_log_ratio[cell], row(extremes + 1)[lane]);
   }
-  // a win rate is one half and the kernel's sum
-  double total = 0;
-  for (const Prompt& p : b.kept) total += p.omega;
-  for (double& x : win) x += 0.5 * total;
-}
-
-void Tilt::add_cumulants(const Batch& b) {
-  const std::int64_t J = n_values, Kp = b.Kp;
-  for (std::int64_t k = 0; k < n_scores; ++k) {
-    for (std::int64_t i = 0; i < 3 * J; ++i) cumulants[3 * k * J + i] += b.sums[i * Kp + k];
-    const float* const at = b.sums.data() + 3 * J * Kp + k;
+  for (std::int64_t k = 0; extras && k < n_scores; ++k) {
+    for (std::int64_t i = 0; i < 3 * J; ++i) cumulants[3 * k * J + i] += b.cumulant_sums[i * Kp + k];
+    const double* const at = b.cumulant_sums.data() + 3 * J * Kp + k;
     unbiased.covariance.add_sums(k, at, at + J * Kp, at + 2 * J * Kp, Kp);
   }
 }
 
-/// Slices of a long prompt, shared by threads and added in order; sums (3 + 2 J, tilts).
-void Tilt::slices(Batch& b, std::vector<double>& sums) const {
-  const std::int64_t rows = b.offsets.back(), P = (rows + kSliceRows - 1) / kSliceRows, M = b.tilts();
-  const std::int64_t width = (3 + 2 * n_values) * M;
-  kernels::TiltBatch batch = arrays(b);
-  std::vector<std::int64_t> borders;
-  for (std::int64_t p = 0; p <= P; ++p) borders.push_back(std::min(rows, p * kSliceRows));
-  b.sums.resize(std::size_t(P * width));
-  batch.n_prompts = P, batch.offsets = borders.data(), batch.sums = b.sums.data();
-  share(P, n_threads, [&](std::int64_t p) { kernels::active().tilt_slices(batch, p, p + 1); });
-  sums.assign(std::size_t(width), 0);
-  for (std::int64_t p = 0; p < P; ++p)
-    for (std::int64_t i = 0; i < width; ++i) sums[i] += b.sums[p * width + i];
-}
-
-/// k2, k3, k4 of a long prompt in f64, scores innermost.
-void Tilt::long_cumulants(const Batch& b, Work& w) const {
-  const std::int64_t J = n_values, K = n_scores, rows = b.offsets.back();
-  std::vector<double> sum(std::size_t(3 * J * K), 0), variance(std::size_t(K), 0), one(std::size_t(3 * K));
-  for (std::int64_t i = 0; i < rows; ++i) {
-    const float* const t = b.score.data() + i * b.Kp;
-    for (std::int64_t k = 0; k < K; ++k) {
-      const double x = t[k], wx = double(b.weight[i]) * x;
-      one[k] = wx;
-      one[K + k] = wx * x;
-      one[2 * K + k] = wx * x * x;
-      variance[k] += wx * x;
-    }
-    for (std::int64_t j = 0; j < J; ++j) {
-      const double f = b.columns[i * 2 * J + j];
-      for (std::int64_t m = 0; m < 3 * K; ++m) sum[j * 3 * K + m] += f * one[m];
-    }
-  }
-  for (std::int64_t k = 0; k < K; ++k)
-    for (std::int64_t j = 0; j < J; ++j) {
-      const double* const s = sum.data() + j * 3 * K + k;
-      w.k234[3 * k * J + j] = s[0];
-      w.k234[(3 * k + 1) * J + j] = s[K];
-      w.k234[(3 * k + 2) * J + j] = s[2 * K] - 3 * s[0] * variance[k];
-    }
+/// Raw sums of the slices of a long prompt, shared by threads and added in order; (rows, lanes).
+std::vector<double> Tilt::slices(kernels::TiltBatch batch, std::int64_t rows, bool of_cumulants) const {
+  const auto kernel = of_cumulants ? kernels::active().cumulant_slices : kernels::active().tilt_slices;
+  const std::int64_t width = rows * batch.n_tilts;
+  std::vector<float> raw(std::size_t(batch.n_prompts * width));
+  batch.raw = raw.data();
+  share(batch.n_prompts, n_threads, [&](std::int64_t s) { kernel(batch, s, s + 1); });
+  std::vector<double> sums(static_cast<std::size_t>(width), 0.0);
+  for (std::int64_t s = 0; s < batch.n_prompts; ++s)
+    for (std::int64_t i = 0; i < width; ++i) sums[i] += raw[s * width + i];
+  return sums;
 }
 
 /// A prompt longer than a leaf in f32 lanes; false leaves it for f64.
 bool Tilt::long_prompt(const Prompt& p) {
   const bool lanes = single && !share_of_n && kernels::active().tilt_slices && n_values <= kernels::kBatchValues;
   if (!lanes || p.n <= kLongRows) return false;
-  const std::shared_ptr<Batch> taken = spare();
-  Batch& b = *taken;
-  b.begin(n_scores, n_values, n_betas);
-  b.alone = true;
-  b.threads = n_threads;
-  if (!b.take(p, score_at, value_at)) return false;
-  std::vector<double> sums;
-  slices(b, sums);
+  std::vector<std::int64_t> borders{0};
+  while (borders.back() < p.n) borders.push_back(std::min(p.n, borders.back() + kSliceRows));
+  Batch b;
+  b.begin(*this);
+  if (!b.take_slices(p, *this, borders)) return false;
+  kernels::TiltBatch batch = arrays(b);
+  batch.n_prompts = std::int64_t(borders.size()) - 1;
   Work w = work();
-  const std::int64_t J = n_values, M = b.tilts();
   std::vector<std::int64_t> exact;
+  const auto lanes_of = [&](const std::vector<double>& sums) { return long_lanes(p, b, sums, w, exact); };
+  if (!lanes_of(slices(batch, 3 + b.F, false))) {
+    batch.careful = true;
+    lanes_of(slices(batch, 3 + b.F, false));
+  }
+  long_cumulants(p, b, w);
+  for (std::int64_t j = 0; j < n_values; ++j) {
+    w.o[j] = p.omega;
+    w.base[j] = b.baseline[j];
+  }
+  for (std::int64_t k = 0; k < n_scores; ++k) mean[k] += p.omega * (p.origin[score_at + k] + b.mean[k]);
+  if (!exact.empty())
+    for_each_labelled(p, score_at, n_scores, value_at, n_values, [&](const Labelled& l) { view(p, l, exact, w); });
+  add(p, w);
+  return true;
+}
+
+/// The tilts of a long prompt from their sums; false, before anything is added, where a short way was not right.
+bool Tilt::long_lanes(const Prompt& p, const Batch& b, const std::vector<double>& sums, Work& w,
+                      std::vector<std::int64_t>& exact) {
+  const std::int64_t J = n_values, M = b.tilts();
+  const auto widest = [&](std::int64_t lane) { return double(b.lam[lane]) * double(b.reach[b.cell(lane) / n_betas]); };
+  for (std::int64_t lane = 0; lane < M; ++lane)
+    if (b.cell(lane) >= 0 && widest(lane) > 0 && sums[lane] < kSmallSum) return false;
   for (std::int64_t lane = 0; lane < M; ++lane) {
     const std::int64_t cell = b.cell(lane);
     if (cell < 0) continue;
@@ -410,27 +509,33 @@ bool Tilt::long_prompt(const Prompt& p) {
     kl[cell] += p.omega * kl_;
     reverse_kl[cell] += p.omega * L;
     log_partition_centred[cell] += p.omega * L;
+    for (std::int64_t j = 0; j < J; ++j) w.gain[cell * J + j] = sums[(3 + j) * M + lane] / (1 + m);
+    if (!extras) continue;
     chi2[cell] += p.omega * chi;
     ess[cell] += p.omega / (1 + chi);
     ess_min[cell] = std::min(ess_min[cell], 1 / (1 + chi));
     max_log_ratio[cell] = std::max(max_log_ratio[cell], tilt * top - L);
-    for (std::int64_t j = 0; j < J; ++j) {
-      w.gain[cell * J + j] = sums[(3 + j) * M + lane] / (1 + m);
-      w.win[cell * J + j] = 0.5 + sums[(3 + J + j) * M + lane] / (1 + m);
-    }
+    for (std::int64_t j = 0; j < J; ++j) w.win[cell * J + j] = 0.5 + sums[(3 + J + j) * M + lane] / (1 + m);
   }
-  long_cumulants(b, w);
-  for (std::int64_t j = 0; j < J; ++j) {
-    w.o[j] = p.omega;
-    w.base[j] = b.baseline[j];
-    w.unbiased_o[j] = p.unbias != 0 ? p.omega : 0;
-    for (std::int64_t k = 0; k < n_scores; ++k) w.c[k * J + j] = p.unbias * w.k234[3 * k * J + j];
-  }
-  for (std::int64_t k = 0; k < n_scores; ++k) mean[k] += p.omega * b.mean[k];
-  if (!exact.empty())
-    for_each_labelled(p, score_at, n_scores, value_at, n_values, [&](const Labelled& l) { view(p, l, exact, w); });
-  add(p, w);
   return true;
+}
+
+/// k2, k3, k4 of a long prompt.
+void Tilt::long_cumulants(const Prompt& p, Batch& b, Work& w) const {
+  const std::int64_t J = n_values, Kp = b.Kp;
+  if (!extras || J == 0) return;
+  kernels::TiltBatch batch = own_arrays(b);
+  batch.n_prompts = std::int64_t(b.offsets.size()) - 1;
+  const std::vector<double> sums = slices(batch, 1 + 3 * J, true);
+  for (std::int64_t k = 0; k < n_scores; ++k)
+    for (std::int64_t j = 0; j < J; ++j) {
+      const double* const s = sums.data() + (1 + j) * Kp + k;
+      w.k234[3 * k * J + j] = s[0];
+      w.k234[(3 * k + 1) * J + j] = s[J * Kp];
+      w.k234[(3 * k + 2) * J + j] = s[2 * J * Kp] - 3 * s[0] * sums[k];
+      w.c[k * J + j] = p.unbias * s[0];
+    }
+  for (std::int64_t j = 0; j < J; ++j) w.unbiased_o[j] = p.unbias != 0 ? p.omega : 0;
 }
 
 /// Cells of a counted prompt that f32 could not hold, in f64.

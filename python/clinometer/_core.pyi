@@ -112,13 +112,14 @@ class Tilt(Statistic):
     def __getstate__(self) -> bytes: ...
     def __init__(
         self,
-        arg0: typing.SupportsInt | typing.SupportsIndex,
-        arg1: typing.SupportsInt | typing.SupportsIndex,
-        arg2: typing.SupportsInt | typing.SupportsIndex,
-        arg3: typing.SupportsInt | typing.SupportsIndex,
-        arg4: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
-        arg5: bool,
-        arg6: bool,
+        score_at: typing.SupportsInt | typing.SupportsIndex,
+        n_scores: typing.SupportsInt | typing.SupportsIndex,
+        value_at: typing.SupportsInt | typing.SupportsIndex,
+        n_values: typing.SupportsInt | typing.SupportsIndex,
+        betas: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+        share_of_n: bool,
+        single: bool,
+        extras: bool = True,
     ) -> None: ...
     def __repr__(self) -> str: ...
     def __setstate__(self, arg0: bytes) -> None: ...
@@ -150,6 +151,7 @@ class Scores(Statistic):
         arg2: numpy.ndarray[typing.Any, numpy.dtype[typing.Any]],
         arg3: bool,
         arg4: bool,
+        arg5: bool,
     ) -> None: ...
     def __repr__(self) -> str: ...
     def __setstate__(self, arg0: bytes) -> None: ...
@@ -248,6 +250,7 @@ class Scan:
         columns: typing.Annotated[numpy.typing.ArrayLike, numpy.float64] | None = None,
         values: typing.Annotated[numpy.typing.ArrayLike, numpy.float64] | None = None,
         kept: typing.Annotated[numpy.typing.ArrayLike, numpy.float64] | None = None,
+        origins: typing.Annotated[numpy.typing.ArrayLike, numpy.float64] | None = None,
         n_threads: typing.SupportsInt | typing.SupportsIndex = 1,
         in_double: bool = False,
         progress: typing.Any = None,

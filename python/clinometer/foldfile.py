@@ -23,7 +23,7 @@ from .rows import Rows
 
 __all__ = ["Snapshot", "described", "encode", "read", "write"]
 
-FORMAT, VERSION = "clinometer-fold", 2
+FORMAT, VERSION = "clinometer-fold", 3
 
 
 def described(fold: Fold) -> dict[str, Any]:

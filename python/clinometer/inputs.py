@@ -371,7 +371,7 @@ def _score_values(call: Call, given: Directions) -> None:
     scores = np.full((call.dump.n_rows, len(vectors)), np.nan)
     plain: dict[str, Any] = {"columns": None, "values": None, "n_folds": 1, "fold": None, "order": None}
     own = replace(call, directions=vectors, progress=None, **plain)
-    run(own, [_core.Scores(0, len(vectors), scores, False, False)], population=call.population)
+    run(own, [_core.Scores(0, len(vectors), scores, False, False, False)], population=call.population)
     call.values, call.value_names = scores, tuple(given.names)
     call.n_unlabelled = np.isnan(scores).sum(axis=0)
 
@@ -410,19 +410,23 @@ def segments_of(dump: Dump) -> tuple[list[tuple[NDArray[Any], int]], int, int, i
 
 
 def run(
-    call: Call, statistics: list[Any], *, kept: Floats | None = None, population: Population | None = None
-) -> list[Any]:
+    call: Call, statistics: list[Any], *, kept: Floats | None = None, population: Population | None = None,
+    origins: Floats | None = None,
+) -> list[Any]:  # fmt: skip
     """One ordered fold of the statistics over the call's rows (or over kept scores)."""
     scan = _core.Scan(statistics)
-    absorb(call, scan, kept=kept, population=population)
+    absorb(call, scan, kept=kept, population=population, origins=origins)
     return list(scan.collapse())
 
 
 def absorb(
     call: Call, scan: Any, *, kept: Floats | None = None, population: Population | None = None,
-    begin: int = 0, end: int = -1,
+    begin: int = 0, end: int = -1, origins: Floats | None = None,
 ) -> None:  # fmt: skip
-    """Fold the call's canonical rows [begin, end) into a scan."""
+    """Fold the call's canonical rows [begin, end) into a scan.
+
+    `origins` (leaves, 2, folds, scores) takes what scores are relative to, or gives it for kept ones.
+    """
     p = population or call.effective()
     segments, dtype, n, d = segments_of(call.dump)
     scan.absorb(
@@ -430,7 +434,7 @@ def absorb(
         weight=p.weight, omega=p.omega, unbias=p.unbias, cluster=p.cluster,
         fold=call.fold if p.n_prompts == len(call.population.ids) else None,
         directions=call.directions if kept is None else None, n_folds=call.n_folds,
-        columns=call.columns if kept is None else None, values=call.values, kept=kept,
+        columns=call.columns if kept is None else None, values=call.values, kept=kept, origins=origins,
         n_threads=call.n_threads, in_double=call.in_double, progress=call.progress, begin=begin, end=end,
     )  # fmt: skip
     _check_files(call.dump)

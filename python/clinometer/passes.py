@@ -58,7 +58,7 @@ def score(dump: Any, directions: Any, *, out: NDArray[Any] | None = None, **opti
     elif not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != dtype or not out.flags.c_contiguous:
         raise ValueError(f"out must be a C-contiguous {np.dtype(dtype).name} array of shape {shape}")
     table = out if call.order is None else np.full(shape, np.nan, dtype)
-    run(call, [_core.Scores(0, call.n_scores, table, not call.in_double, False)], population=call.population)
+    run(call, [_core.Scores(0, call.n_scores, table, not call.in_double, False, False)], population=call.population)
     if call.order is not None:
         out[...] = table[:, call.order]
     return out
@@ -136,16 +136,33 @@ def _as_given(call: Call, rows: Floats) -> Floats:
     return rows if call.order is None else rows[call.order]
 
 
-def kept_scores(call: Call) -> Floats:
-    """Scores of the counted rows in canonical order, in memory to 1 GiB and in a temporary file beyond."""
+def origin_table(call: Call) -> Floats:
+    """Room for what kept scores are relative to, by leaf: of its own prompts, and of one that goes on behind it."""
+    return np.zeros((-(-call.population.n_rows // _core.LEAF_ROWS), 2, call.n_folds, call.n_scores))
+
+
+def kept_scores(call: Call, origins: Floats | None = None, *, absolute: bool = False) -> Floats:
+    """Scores of the counted rows in canonical order, in memory to 1 GiB and in a temporary file beyond.
+
+    They are relative to an origin of each prompt (the one prompt of within=False), which `origins` takes: whatever
+    the means of the columns, no digit of a difference inside a prompt is lost. `absolute` gives them with it.
+    """
+    # each fold's direction has an origin of its own: only absolute scores share one across prompts
+    absolute = absolute or (not call.within and call.n_folds > 1)
     shape = (call.population.n_rows, call.n_scores)
     if 8 * shape[0] * shape[1] <= KEPT_BYTES:
         out = np.empty(shape)
     else:
         with tempfile.NamedTemporaryFile(prefix="clinometer-") as file:  # unlinked at once: gone with the map
             out = np.memmap(file, np.float64, "w+", shape=shape)
-    run(call, [_core.Scores(0, call.n_scores, out, False, True)], population=call.population)
-    return out if call.order is None else np.ascontiguousarray(out[:, call.order])
+    population = call.population if call.n_folds > 1 or absolute else call.effective()
+    given = None if absolute else origins
+    run(call, [_core.Scores(0, call.n_scores, out, False, True, not absolute)], population=population, origins=given)
+    if call.order is None:
+        return out
+    if given is not None:
+        given[...] = given[..., call.order]
+    return np.ascontiguousarray(out[:, call.order])
 
 
 def in_range(kept: Floats) -> tuple[Floats, NDArray[np.int64]]:
@@ -338,11 +355,13 @@ def tilt(
     call = prepare(dump, directions, values, **options)
     _need_scores(call)
     _check_strength(betas, kl, call.n_scores)
-    kept, scale = in_range(adjusted(call, kept_scores(call), adjust))
+    origins = origin_table(call)
+    kept, scale = in_range(adjusted(call, kept_scores(call, origins), adjust))
     table = _strength(call, kept, scale, betas, kl)
     reweight = call.population.base == "reweight"
     statistic = _core.Tilt(0, call.n_scores, 0, call.n_values, table, reweight, not call.in_double)
-    scaled = _tilt_result(call, kept, table, run(call, [statistic], kept=kept)[0].finish(), pareto_k)
+    state = run(call, [statistic], kept=kept, origins=np.ldexp(origins, -scale))[0]
+    scaled = _tilt_result(call, kept, table, state.finish(), pareto_k)
     if not scale.any():
         return scaled
     true = true_betas(call, table, scale, betas)

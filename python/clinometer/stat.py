@@ -205,7 +205,7 @@ class Scores(Statistic):
         dtype = np.float64 if call.in_double else np.float32
         out = np.full((call.dump.n_rows, n_scores), np.nan, dtype)
         object.__setattr__(self, "_out", out)
-        return _core.Scores(score_at, n_scores, out, not call.in_double, False)
+        return _core.Scores(score_at, n_scores, out, not call.in_double, False, False)
 
     def result(self, call: Call, state: Any, names: tuple[str, ...], values: tuple[str, ...]) -> NDArray[Any]:
         return self._out  # type: ignore[attr-defined,no-any-return]

@@ -30,7 +30,7 @@ MAKERS: dict[str, Callable[[int], Any]] = {
     "TiltedMean": lambda n: _core.TiltedMean(D, 0, K, BETAS),
     "WeightedRows": lambda n: _core.WeightedRows(D, weights_of(n)),
     "Pairs": lambda n: _core.Pairs(D, 0, K, pairs_of(n), np.array([0.1, -0.2])),
-    "Scores": lambda n: _core.Scores(0, K, np.zeros((n, K)), False, True),
+    "Scores": lambda n: _core.Scores(0, K, np.zeros((n, K)), False, True, True),
     "LogRatios": lambda n: _core.LogRatios(0, K, BETAS, np.zeros((K * 2, n))),
 }
 BY_ROW = {"WeightedRows", "Pairs"}  # they name rows of the whole dump, which a part with rows of its own has not

@@ -16,7 +16,8 @@ struct Piece {
   double omega;       // prompt weight, not normalised
   double unbias;      // factor from ddof 0 to ddof 1 covariance; 0 where it is undefined (n < 2)
   bool cluster_begins, cluster_ends;
-  std::int64_t fold;  // cross-fitting fold of the prompt, 0 without folds
+  std::int64_t fold;               // cross-fitting fold of the prompt, 0 without folds
+  const double* origin = nullptr;  // (n_scores,) what the prompt's scores are relative to; until the leaf ends
 };
 
 /// Decoded rows: stored - shift, in lanes of float or double, whichever the precision asks for.
@@ -33,7 +34,8 @@ struct Block {
   std::int64_t first = 0;  // canonical index of the first row
   std::int64_t n = 0;
   const std::int64_t* row = nullptr;  // (n,) index in the dump
-  const double* score = nullptr;      // (n, n_scores)
+  const double* score = nullptr;      // (n, n_scores), relative to the origin of the row's prompt
+  const double* absolute = nullptr;   // (n, n_scores) with the origin added, where a statistic asks for it
   std::int64_t n_scores = 0;
   const double* value = nullptr;  // (n, n_values); NaN means unlabelled
   std::int64_t n_values = 0;

@@ -7,6 +7,7 @@
 #pragma once
 #include <clinometer/statistic.hpp>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -45,26 +46,40 @@ class Clustered {
     }
   }
 
-  /// Counts one closed cluster with weight o for every value; its cells come by add_cell or add_sums.
-  void count_closed(double o) {
+  /// Counts n closed clusters with weights of sum o and sum of squares o2 for every value; their cells come by
+  /// add_cell or add_sums.
+  void count_closed(double n, double o, double o2) {
     for (std::int64_t j = 0; j < width; ++j) {
       mass[j] += o;
-      count[j] += 1;
-      for (std::int64_t k = 0; k < width; ++k) oo[j * width + k] += o * o;
+      count[j] += n;
+      for (std::int64_t k = 0; k < width; ++k) oo[j * width + k] += o2;
     }
+  }
+  /// All cells of one closed cluster, with weight o for every value.
+  void add_closed(const double* c, double o) {
+    for (std::int64_t i = 0; !held && i < cells; ++i)
+      for (std::int64_t j = 0; j < width; ++j)
+        if (count[j] == 0) pilot[i * width + j] = in_float(c[i * width + j]);
+    count_closed(1, o, o * o);
+    for (std::int64_t i = 0; i < cells; ++i) add_cell(i, c + i * width, o);
   }
   /// One cell of a closed cluster that has been counted: c (width,), weight o.
   void add_cell(std::int64_t cell, const double* c, double o) {
-    std::vector<double> d(std::size_t(width), 0.0), weight(std::size_t(width), o);
+    const double* const from = pilot.data() + cell * width;
+    double* a = dd.data() + cell * width * width;
+    double* b = d_o.data() + cell * width * width;
     for (std::int64_t j = 0; j < width; ++j) {
-      d[j] = o * (c[j] - pilot[cell * width + j]);
-      sum[cell * width + j] += d[j];
+      const double d = o * (c[j] - from[j]);
+      sum[cell * width + j] += d;
+      for (std::int64_t k = 0; k < width; ++k) {
+        *a++ += d * (o * (c[k] - from[k]));
+        *b++ += d * o;
+      }
     }
-    outer(cell, d.data(), weight.data());
   }
   /// One cell of several closed clusters: d = sum o (c - pilot), d_o = sum d o, pairs = sum d_j d_k for k <= j;
   /// entry i of each is at [i * stride].
-  void add_sums(std::int64_t cell, const float* d, const float* d_weight, const float* pairs, std::int64_t stride) {
+  void add_sums(std::int64_t cell, const double* d, const double* d_weight, const double* pairs, std::int64_t stride) {
     for (std::int64_t j = 0; j < width; ++j) {
       sum[cell * width + j] += d[j * stride];
       for (std::int64_t k = 0; k < width; ++k) d_o[(cell * width + j) * width + k] += d_weight[j * stride];
@@ -74,12 +89,19 @@ class Clustered {
       }
     }
   }
+  /// Only means are asked for: d as in add_sums.
+  void add_sums(std::int64_t cell, const double* d, std::int64_t stride) {
+    for (std::int64_t j = 0; j < width; ++j) sum[cell * width + j] += d[j * stride];
+  }
   double pilot_of(std::int64_t cell, std::int64_t j) const { return pilot[cell * width + j]; }
-  /// Whether a pilot has been set for every value, and no cluster is open.
+  /// Whether every value has its pilot.
   bool settled() const {
-    for (double n : count)
-      if (n == 0) return false;
-    return tail.o.empty();
+    return held || std::all_of(count.begin(), count.end(), [](double n) { return n > 0; });
+  }
+  /// Keeps the pilots as they are, or as they are given where nothing has been counted.
+  void hold() { held = true; }
+  void offer_pilot(std::int64_t cell, std::int64_t j, double x) {
+    if (count[j] == 0) pilot[cell * width + j] = in_float(x);
   }
 
   void join(Clustered& b) {
@@ -150,6 +172,7 @@ class Clustered {
   };
   std::vector<double> pilot, sum, dd, d_o, oo;
   Open head, tail;
+  bool held = false;  // of a state that grows; no part of what is saved
 
   /// A pilot that f32 sums can share.
   static double in_float(double x) { return std::abs(x) < 1e38 ? double(float(x)) : x; }
@@ -162,7 +185,7 @@ class Clustered {
   void close(Open& c) {
     for (std::int64_t j = 0; j < width; ++j) {
       if (c.o[j] == 0) continue;
-      if (count[j] == 0)
+      if (count[j] == 0 && !held)
         for (std::int64_t i = 0; i < cells; ++i) pilot[i * width + j] = in_float(c.d[i * width + j] / c.o[j]);
       count[j] += 1;
       mass[j] += c.o[j];

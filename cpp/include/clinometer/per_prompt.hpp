@@ -17,6 +17,7 @@ struct Prompt {
   std::int64_t first = 0;  // canonical index of its first row
   double omega = 1, unbias = 0;
   bool cluster_begins = true, cluster_ends = true;
+  const double* origin = nullptr;  // (n_scores,)
 };
 
 /// A prompt of which only a part has been seen.
@@ -26,10 +27,11 @@ struct Fragment {
   bool ends = false;
   double omega = 1, unbias = 0;
   bool cluster_begins = true, cluster_ends = true;
-  std::vector<double> score, value, weight;
+  std::vector<double> score, value, weight, origin;
 
   void add(const Block& b, const Piece& p) {
     if (first < 0) {
+      origin.assign(p.origin, p.origin + b.n_scores);
       first = b.first + p.first;
       omega = p.omega;
       unbias = p.unbias;
@@ -67,7 +69,8 @@ struct Fragment {
             omega,
             unbias,
             cluster_begins,
-            cluster_ends};
+            cluster_ends,
+            origin.data()};
   }
   void fields(Visitor& visit) {
     visit.field("first", first);
@@ -80,6 +83,7 @@ struct Fragment {
     visit.field("score", score);
     visit.field("value", value);
     visit.field("weight", weight);
+    visit.field("origin", origin);
   }
 };
 
@@ -99,7 +103,7 @@ class PerPrompt : public StatisticOf<PerPrompt<S>> {
       if (p.begins && p.ends) {
         whole.push_back({p.count, b.score + p.first * b.n_scores, b.n_scores, b.value + p.first * b.n_values,
                          b.n_values, b.weight + p.first, b.first + p.first, p.omega, p.unbias, p.cluster_begins,
-                         p.cluster_ends});
+                         p.cluster_ends, p.origin});
         continue;
       }
       flush(whole);

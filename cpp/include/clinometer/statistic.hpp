@@ -69,6 +69,8 @@ class Statistic {
   /// Weights it gives each row of a tile: with more than a few, blocks of more rows pay.
   virtual std::int64_t weights_per_row() const { return 0; }
   virtual bool needs_prompts() const { return true; }
+  /// Reads Block::absolute.
+  virtual bool needs_absolute() const { return false; }
   /// One state for all leaves instead of a node of the tree for each: for states too large to hold a few of.
   virtual bool running() const { return false; }
 };

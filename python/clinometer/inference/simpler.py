@@ -78,7 +78,7 @@ def baselines(dump: Any, directions: Any, values: Any, *, folds: int = 5, **opti
     _need_scores(call)
     if call.n_values == 0:
         raise ValueError("values is empty, wanted at least one value")
-    kept = kept_scores(call)
+    kept = kept_scores(call, absolute=True)
     table = np.asarray(call.values)
     ridge = fit_value_direction(call.dump, table, folds=folds, pooled=False, **options).vectors
     within, pooled, counts = _correlations(call, kept, table)

@@ -108,7 +108,7 @@ def _products(call: Call) -> tuple[Floats, int]:
     """(clusters, m + k, m + k) sums over prompts of the covariance of scores and values inside them."""
     raw = np.asarray(call.values)
     p = call.population.labelled(np.where(np.isnan(raw).any(axis=1), np.nan, 0.0))
-    z = np.concatenate([kept_scores(call), np.nan_to_num(raw[p.rows])], axis=1)
+    z = np.concatenate([kept_scores(call, absolute=True), np.nan_to_num(raw[p.rows])], axis=1)
     w, begin, size = p.row_weight(), p.offsets[:-1], np.abs(z).max(axis=0)
     z -= np.repeat(np.add.reduceat(w[:, None] * z, begin), p.sizes, axis=0)
     z[:, np.abs(z[w > 0]).max(axis=0, initial=0.0) <= 1e-12 * size] = 0.0  # what centring a constant leaves

@@ -16,10 +16,11 @@ class Tilt {
  public:
   Tilt() = default;
   /// betas (K, B), each > 0, 0 or inf. share_of_n: ESS as 1/(n sum p^2), for base="reweight". single: f32 lanes.
+  /// extras: false for gains, KL and log-partitions alone; everything else is NaN then.
   Tilt(std::int64_t score_at, std::int64_t n_scores, std::int64_t value_at, std::int64_t n_values,
-       std::vector<double> betas, bool share_of_n, bool single);
+       std::vector<double> betas, bool share_of_n, bool single, bool extras = true);
   Tilt cleared() const {
-    Tilt one{score_at, n_scores, value_at, n_values, betas, share_of_n, single};
+    Tilt one{score_at, n_scores, value_at, n_values, betas, share_of_n, single, extras};
     one.n_threads = n_threads;
     return one;
   }
@@ -35,7 +36,7 @@ class Tilt {
  private:
   std::int64_t score_at = 0, n_scores = 0, value_at = 0, n_values = 0, n_betas = 0;
   std::vector<double> betas;
-  bool share_of_n = false, single = false;
+  bool share_of_n = false, single = false, extras = true;
   Clustered gains, baseline;  // (K B, J), (1, J)
   CrossCovariance unbiased;   // ddof 1
   double mass = 0, n_prompts = 0;
@@ -58,13 +59,17 @@ class Tilt {
   Work work() const;
   void add(const Prompt& p, Work& work);
   bool long_prompt(const Prompt& p);
-  void slices(Batch& batch, std::vector<double>& sums) const;
-  void long_cumulants(const Batch& batch, Work& work) const;
+  std::vector<double> slices(kernels::TiltBatch batch, std::int64_t rows, bool of_cumulants) const;
+  bool long_lanes(const Prompt& p, const Batch& batch, const std::vector<double>& sums, Work& work,
+                  std::vector<std::int64_t>& exact);
+  void long_cumulants(const Prompt& p, Batch& batch, Work& work) const;
   void left_out(const Prompt& p, const std::vector<std::int64_t>& cells);
   kernels::TiltBatch arrays(Batch& batch) const;
+  kernels::TiltBatch own_arrays(Batch& batch) const;
+  void count(const Prompt& p, Batch& batch);
+  void find_pilots(Batch& batch);
   void absorb(Batch& batch);
-  void add_batch(const Batch& batch);
-  void add_cumulants(const Batch& batch);
+  void settle(const Batch& batch);
 };
 
 }  // namespace clinometer
