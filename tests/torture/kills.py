@@ -1,7 +1,7 @@
 """kill -9 against DumpWriter: nothing that append returned from is lost, and the end has the same bytes.
 
     python tests/torture/kills.py --kills 100 [--state FILE] [--output FILE]
-    LD_PRELOAD=faults.so python tests/torture/kills.py --every    # a kill before, in and after every system call
+    LD_PRELOAD=faults.so python tests/torture/kills.py --every 1  # a kill before, in and after every system call
 
 Children are forked, so the parent's memory is the reference. With --state a run that is interrupted goes on.
 """
@@ -119,8 +119,8 @@ def random_kills(count: int, seed: int, state: str | None, watch: Watch, say: An
     return {"random moments": "", **done, **watch.row()}
 
 
-def every_call(watch: Watch) -> dict[str, Any]:
-    """A kill before, after and in the middle of every call of a small dump's writer."""
+def every_call(watch: Watch, step: int) -> dict[str, Any]:
+    """A kill before, after and in the middle of every step-th call of a small dump's writer."""
     scenario = Scenario(37, 8, 9)
     shim = ctypes.CDLL(None)
     with tempfile.TemporaryDirectory() as folder:
@@ -131,7 +131,7 @@ def every_call(watch: Watch) -> dict[str, Any]:
         want = contents(path)
         kills = 0
         for mode in (BEFORE, HALF, AFTER):
-            for k in range(1, calls + 1):
+            for k in range(1 + mode % step, calls + 1, step):
                 shutil.rmtree(path)
                 reached, ended = run_child(scenario, path, 0, watch, None, (mode, k))
                 kills += not ended
@@ -143,14 +143,14 @@ def every_call(watch: Watch) -> dict[str, Any]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=100)
-    parser.add_argument("--every", action="store_true")
+    parser.add_argument("--every", type=int, metavar="STEP", help="kill at every STEP-th system call instead")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--state", help="where an interrupted run is kept")
     parser.add_argument("--output", help="file that the last line is appended to")
     args = parser.parse_args()
     watch = Watch()
     say = (lambda text: print(text, end="\r", file=sys.stderr)) if sys.stderr.isatty() else void
-    row = every_call(watch) if args.every else random_kills(args.kills, args.seed, args.state, watch, say)
+    row = every_call(watch, args.every) if args.every else random_kills(args.kills, args.seed, args.state, watch, say)
     line = "kill -9, " + ", ".join(f"{k} {v}".strip() for k, v in row.items())
     print(line)
     if args.output:

@@ -27,7 +27,7 @@ class Scenario:
         self.texts = [(f"prompt {k}", "r\n" * (k % 9)) for k in range(n_rows)]
         cuts = np.cumsum(rng.integers(1, largest + 1, size=n_rows))
         self.borders = [0, *cuts[cuts < n_rows].tolist(), n_rows]
-        self.pairs = [[k, k + 1] for k in range(0, n_rows - 1, 5)]
+        self.pairs = np.array([[k, k + 1] for k in range(0, n_rows - 1, 5)], int).reshape(-1, 2)
         self.options: dict[str, Any] = {
             "dim": {8: 65, 24: 33}, "dtype": {8: "float32", 24: "bfloat16"}, "shard_rows": shard_rows,
             "source": {"model": "m", "position": "last"}, "policy": "on_policy", "digests": True,
