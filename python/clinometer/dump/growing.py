@@ -162,12 +162,11 @@ class Growing:
         self.journal.sync()
 
     def _finish_full(self) -> None:
-        begun = self.first
+        if self.n_rows - self.first * self.step >= self.step:
+            self.flush()  # a shard under its own name may only hold rows that the journal on the disk knows
         while self.n_rows - self.first * self.step >= self.step:
             self._finish(self.first, self.step)
             self.first += 1
-        if self.first > begun:
-            self.flush()
 
     def _finish(self, k: int, rows: int) -> None:
         whole = {n: np.concatenate(self.held.get(n) or [_nothing(kind)]) for n, kind in self.kinds.items()}
@@ -179,6 +178,7 @@ class Growing:
 
     def finish(self, directions: Any) -> tuple[list[dict[str, Any]], dict[str, str]]:
         """Finish shards and what lies beside them; their lines of the manifest."""
+        self.flush()
         self._finish_full()
         rest = self.n_rows - self.first * self.step
         if rest or not self.n_rows:
