@@ -74,7 +74,7 @@ def cast(column: NDArray[Any], kind: str, name: str, *, rounds: bool) -> NDArray
     """A batch of a column in the dtype of the dump; values it cannot hold are refused, floats rounded if asked."""
     if (kind == "string") != (column.dtype.kind == "U"):
         raise TypeError(f"columns[{quote(name)}] has dtype {column.dtype}; {kind} is wanted, as in the batches before")
-    if kind == "string" or column.dtype.name == kind:
+    if kind == "string" or column.dtype == kind:
         return column
     with np.errstate(all="ignore"):
         out = column.astype(kind)
