@@ -44,12 +44,6 @@ def leave(writer: DumpWriter) -> None:
         raise KeyboardInterrupt
 
 
-def batch(s: Scenario, low: int, high: int) -> dict[str, Any]:
-    columns = {name: c[low:high] for name, c in s.columns.items()}
-    phi = {layer: p[low:high] for layer, p in s.phi.items()}
-    return {"phi": phi, "prompt_ids": s.ids[low:high], "texts": s.texts[low:high], **columns}
-
-
 # The same bytes
 
 
@@ -61,7 +55,7 @@ def test_batches_do_not_change_the_bytes(
         cuts = list(range(1, 61))
     with DumpWriter(tmp_path / "d", **scenario.options) as out:
         for low, high in zip([0, *cuts], cuts, strict=False):
-            assert out.append(**batch(scenario, low, high)) == high
+            assert out.append(**scenario.batch(low, high)) == high
         for pair in scenario.pairs:
             out.append_pairs([pair])
     assert contents(str(tmp_path / "d")) == whole
@@ -152,7 +146,7 @@ def test_resuming_goes_on_after_the_last_append(tmp_path: Path, scenario: Scenar
     for low, high in zip(scenario.borders[:-1], scenario.borders[1:], strict=True):
         out = DumpWriter(path, **scenario.options)
         assert out.n_rows == low and not out.finished
-        out.append(**batch(scenario, low, high))
+        out.append(**scenario.batch(low, high))
         with pytest.raises(cm.DumpError, match="unfinished"):
             open_dump(path)
         leave(out)
@@ -162,7 +156,7 @@ def test_resuming_goes_on_after_the_last_append(tmp_path: Path, scenario: Scenar
     assert again.finished and again.n_rows == 60
     again.close()
     with pytest.raises(ValueError, match="finished dump of 60 rows"):
-        again.append(**batch(scenario, 0, 1))
+        again.append(**scenario.batch(0, 1))
     assert contents(str(path)) == whole
 
 
@@ -172,9 +166,9 @@ def test_after_a_restart_of_the_machine_what_was_flushed_is_there(
     path = tmp_path / "d"
     out = DumpWriter(path, **scenario.options)
     borders = scenario.borders
-    out.append(**batch(scenario, 0, borders[1]))
+    out.append(**scenario.batch(0, borders[1]))
     out.flush()
-    out.append(**batch(scenario, borders[1], borders[2]))
+    out.append(**scenario.batch(borders[1], borders[2]))
     out.append_pairs([[0, 1]])
     growing = out._growing
     assert growing is not None
@@ -195,6 +189,59 @@ def test_after_a_restart_of_the_machine_what_was_flushed_is_there(
     assert contents(str(path)) == whole
 
 
+@pytest.mark.parametrize("single", [False, True])
+@pytest.mark.parametrize("rows", [1, 6, 7, 9, 20])
+@pytest.mark.parametrize("step", ["streaming.save_manifest", "growing.save_pairs", "growing.shard_entry"])
+def test_rows_may_follow_a_close_that_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int, single: bool, step: str
+) -> None:
+    s = Scenario(21, 7, 9, single=single)
+    with DumpWriter(tmp_path / "want", **s.options) as out:
+        out.append(**s.batch(0, 21))
+        out.append_pairs([[0, 0]])
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device", "x")
+
+    path = tmp_path / "d"
+    out = DumpWriter(path, **s.options)
+    out.append(**s.batch(0, rows))
+    out.append_pairs([[0, 0]])
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space"):
+        patch.setattr(f"clinometer.dump.{step}", full)
+        out.close()
+    with pytest.raises(ValueError, match="closed; open it again"):
+        out.append(**s.batch(rows, 21))
+    for low, high in ((rows, rows + 1), (rows + 1, 21)):
+        out = DumpWriter(path, **s.options)
+        assert out.n_rows == low
+        if high > low:
+            out.append(**s.batch(low, high))
+        leave(out)
+    with DumpWriter(path, **s.options) as out:
+        assert (out.n_rows, out.n_pairs) == (21, 1)
+    assert contents(str(path)) == contents(str(tmp_path / "want"))
+
+
+def test_what_an_append_left_that_did_not_return_is_gone(tmp_path: Path, scenario: Scenario) -> None:
+    s = Scenario(9, 4, 9)
+    with DumpWriter(tmp_path / "want", **s.options) as out:
+        out.append(**s.batch(0, 9))
+    out = DumpWriter(tmp_path / "d", **s.options)
+    out.append(**s.batch(0, 2))
+    leave(out)
+    folder = tmp_path / "d"
+    for name in ("text.jsonl.part", "phi-00000.safetensors.part"):
+        with open(folder / name, "ab") as file:
+            file.write(b"\xee" * 9999)
+    (folder / "phi-00001.safetensors.part").write_bytes(b"\xee" * 9999)
+    (folder / "phi-00000.safetensors.tmp").write_bytes(b"x")
+    (folder / ".manifest.json.17.0123abcd.tmp").write_bytes(b"{")
+    with DumpWriter(folder, **s.options) as out:
+        out.append(**s.batch(2, 9))
+    assert contents(str(folder)) == contents(str(tmp_path / "want"))
+
+
 @pytest.mark.parametrize("n", [0, 1, 7, 8])
 def test_a_damaged_tail_of_the_journal_is_never_taken_for_rows(tmp_path: Path, n: int) -> None:
     out = DumpWriter(tmp_path / "d", dim=2, dtype="float32")
@@ -211,6 +258,12 @@ def test_a_damaged_tail_of_the_journal_is_never_taken_for_rows(tmp_path: Path, n
         out = DumpWriter(tmp_path / "d", dim=2, dtype="float32")
         assert out.n_rows == n
         leave(out)
+    if n:  # a bit of the last record that counts
+        place = ends[n - 1] - 1
+        journal.write_bytes(raw[:place] + bytes([raw[place] ^ 1]) + raw[place + 1 :])
+        out = DumpWriter(tmp_path / "d", dim=2, dtype="float32")
+        assert out.n_rows == n - 1
+        leave(out)
     out = DumpWriter(tmp_path / "d", dim=2, dtype="float32")
     with out:
         for k in range(out.n_rows, 8):
@@ -221,7 +274,7 @@ def test_a_damaged_tail_of_the_journal_is_never_taken_for_rows(tmp_path: Path, n
 def test_other_settings_are_refused_by_name(tmp_path: Path, scenario: Scenario) -> None:
     path, options = tmp_path / "d", scenario.options
     out = DumpWriter(path, **options)
-    out.append(**batch(scenario, 0, 9))
+    out.append(**scenario.batch(0, 9))
     leave(out)
     changes: dict[str, Any] = {
         "dtype": {8: "float32", 24: "float16"}, "dim": {8: 65, 24: 34}, "shard_rows": 8, "policy": None,
@@ -234,7 +287,7 @@ def test_other_settings_are_refused_by_name(tmp_path: Path, scenario: Scenario) 
     with pytest.raises(ValueError, match="one writer without part"):
         DumpWriter(path, **options, part=(0, 2))
     with DumpWriter(path, **options) as out:
-        out.append(**batch(scenario, 9, 60))
+        out.append(**scenario.batch(9, 60))
     for name in ("dtype", "dim", "policy", "source", "sampling", "preprocessing"):
         with pytest.raises(cm.DumpError, match=f"other settings: {name} is"):
             DumpWriter(path, **{**options, name: changes[name]})
@@ -242,8 +295,8 @@ def test_other_settings_are_refused_by_name(tmp_path: Path, scenario: Scenario) 
 
 def test_lost_files_are_refused_and_not_papered_over(tmp_path: Path, scenario: Scenario) -> None:
     out = DumpWriter(tmp_path / "d", **scenario.options)
-    out.append(**batch(scenario, 0, 20))
-    out.append(**batch(scenario, 20, 21))
+    out.append(**scenario.batch(0, 20))
+    out.append(**scenario.batch(20, 21))
     leave(out)
     kept = contents(str(tmp_path / "d"))
     for name in ("phi-00000.safetensors", "phi-00002.safetensors.part", "text.jsonl.part", "journal.part"):
@@ -371,7 +424,7 @@ def write_part(path: str, seed: int, i: int, n: int) -> None:
     with DumpWriter(path, **s.options, part=(i, n)) as out:
         for low in range(bounds[i], bounds[i + 1], 4):
             high = min(low + 4, bounds[i + 1])
-            out.append(**batch(s, low, high), response_id=np.arange(low, high))
+            out.append(**s.batch(low, high), response_id=np.arange(low, high))
         out.append_pairs([[0, 1]])
 
 
@@ -416,7 +469,7 @@ def test_holes_and_twins_of_parts_are_found(tmp_path: Path, scenario: Scenario) 
     with pytest.raises(cm.DumpError, match="part 1 of 3 is not finished"):
         DumpWriter.merge(path)
     with DumpWriter(path, **scenario.options, part=(1, 3)) as out:  # the rows of part 0 again
-        out.append(**batch(scenario, 0, 5), response_id=np.arange(5))
+        out.append(**scenario.batch(0, 5), response_id=np.arange(5))
     with pytest.raises(cm.DumpError, match="rows 0 and 20 are both prompt 'p0', response '0'"):
         DumpWriter.merge(path)
     with pytest.raises(cm.DumpError, match="part is"):
