@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import multiprocessing
 import os
@@ -36,12 +37,6 @@ def whole(scenario: Scenario, tmp_path_factory: pytest.TempPathFactory) -> dict[
     path = tmp_path_factory.mktemp("whole") / "d"
     scenario.write(str(path))
     return contents(str(path))
-
-
-def leave(writer: DumpWriter) -> None:
-    """What a kill leaves: all files let go, nothing finished."""
-    with pytest.raises(KeyboardInterrupt), writer:
-        raise KeyboardInterrupt
 
 
 # The same bytes
@@ -149,7 +144,7 @@ def test_resuming_goes_on_after_the_last_append(tmp_path: Path, scenario: Scenar
         out.append(**scenario.batch(low, high))
         with pytest.raises(cm.DumpError, match="unfinished"):
             open_dump(path)
-        leave(out)
+        out.release()
     scenario.write(str(path))
     assert contents(str(path)) == whole
     again = DumpWriter(path, **scenario.options)
@@ -173,7 +168,7 @@ def test_after_a_restart_of_the_machine_what_was_flushed_is_there(
     growing = out._growing
     assert growing is not None
     shards = list(growing.shards.items())
-    leave(out)
+    out.release()
     for k, shard in shards:  # pages that never reached the disk
         raw = bytearray(Path(shard.part).read_bytes())
         for site in shard.sites:
@@ -184,7 +179,7 @@ def test_after_a_restart_of_the_machine_what_was_flushed_is_there(
     monkeypatch.setattr(unfinished, "boot", lambda: "another")
     out = DumpWriter(path, **scenario.options)
     assert (out.n_rows, out.n_pairs) == (borders[1], 0)
-    leave(out)
+    out.release()
     scenario.write(str(path))
     assert contents(str(path)) == whole
 
@@ -217,7 +212,7 @@ def test_rows_may_follow_a_close_that_failed(
         assert out.n_rows == low
         if high > low:
             out.append(**s.batch(low, high))
-        leave(out)
+        out.release()
     with DumpWriter(path, **s.options) as out:
         assert (out.n_rows, out.n_pairs) == (21, 1)
     assert contents(str(path)) == contents(str(tmp_path / "want"))
@@ -229,7 +224,7 @@ def test_what_an_append_left_that_did_not_return_is_gone(tmp_path: Path, scenari
         out.append(**s.batch(0, 9))
     out = DumpWriter(tmp_path / "d", **s.options)
     out.append(**s.batch(0, 2))
-    leave(out)
+    out.release()
     folder = tmp_path / "d"
     for name in ("text.jsonl.part", "phi-00000.safetensors.part"):
         with open(folder / name, "ab") as file:
@@ -249,7 +244,7 @@ def test_a_damaged_tail_of_the_journal_is_never_taken_for_rows(tmp_path: Path, n
     for k in range(8):
         out.append(np.full((1, 2), k, np.float32), [k])
         ends.append((tmp_path / "d" / "journal.part").stat().st_size)
-    leave(out)
+    out.release()
     journal = tmp_path / "d" / "journal.part"
     raw = journal.read_bytes()
     kept = raw[: ends[n - 1]] if n else raw[: ends[0] - 40]
@@ -257,13 +252,13 @@ def test_a_damaged_tail_of_the_journal_is_never_taken_for_rows(tmp_path: Path, n
         journal.write_bytes(kept + tail)
         out = DumpWriter(tmp_path / "d", dim=2, dtype="float32")
         assert out.n_rows == n
-        leave(out)
+        out.release()
     if n:  # a bit of the last record that counts
         place = ends[n - 1] - 1
         journal.write_bytes(raw[:place] + bytes([raw[place] ^ 1]) + raw[place + 1 :])
         out = DumpWriter(tmp_path / "d", dim=2, dtype="float32")
         assert out.n_rows == n - 1
-        leave(out)
+        out.release()
     out = DumpWriter(tmp_path / "d", dim=2, dtype="float32")
     with out:
         for k in range(out.n_rows, 8):
@@ -275,7 +270,7 @@ def test_other_settings_are_refused_by_name(tmp_path: Path, scenario: Scenario) 
     path, options = tmp_path / "d", scenario.options
     out = DumpWriter(path, **options)
     out.append(**scenario.batch(0, 9))
-    leave(out)
+    out.release()
     changes: dict[str, Any] = {
         "dtype": {8: "float32", 24: "float16"}, "dim": {8: 65, 24: 34}, "shard_rows": 8, "policy": None,
         "source": {"model": "other"}, "sampling": {"temperature": 1.0}, "preprocessing": {"centered": True},
@@ -297,7 +292,7 @@ def test_lost_files_are_refused_and_not_papered_over(tmp_path: Path, scenario: S
     out = DumpWriter(tmp_path / "d", **scenario.options)
     out.append(**scenario.batch(0, 20))
     out.append(**scenario.batch(20, 21))
-    leave(out)
+    out.release()
     kept = contents(str(tmp_path / "d"))
     for name in ("phi-00000.safetensors", "phi-00002.safetensors.part", "text.jsonl.part", "journal.part"):
         (tmp_path / "d" / name).unlink()
@@ -309,7 +304,31 @@ def test_lost_files_are_refused_and_not_papered_over(tmp_path: Path, scenario: S
             (tmp_path / "d" / file).write_bytes(data)
     out = DumpWriter(tmp_path / "d", **scenario.options)
     assert out.n_rows == 21
-    leave(out)
+    out.release()
+
+
+def test_a_writer_that_is_dropped_lets_go(tmp_path: Path, scenario: Scenario) -> None:
+    out = DumpWriter(tmp_path / "d", **scenario.options)
+    out.append(**scenario.batch(0, 9))
+    del out
+    gc.collect()
+    with pytest.raises(KeyboardInterrupt), DumpWriter(tmp_path / "d", **scenario.options) as out:
+        raise KeyboardInterrupt
+    out = DumpWriter(tmp_path / "d", **scenario.options)
+    assert out.n_rows == 9
+
+
+def test_a_source_that_changes_while_it_is_copied_is_an_error(tmp_path: Path) -> None:
+    write_dump(tmp_path / "a", np.ones((5, 3), np.float32))
+    dump = open_dump(tmp_path / "a")
+    os.utime(tmp_path / "a" / "phi-00000.safetensors", (1, 1))
+    with pytest.raises(cm.DumpChangedError):
+        write_dump(tmp_path / "b", dump)
+    out = DumpWriter(tmp_path / "c", dim=3, dtype="float32")
+    with pytest.raises(cm.DumpChangedError):
+        out.append(dump)
+    assert DumpWriter(tmp_path / "c", dim=3, dtype="float32").n_rows == 0
+    assert not (tmp_path / "b").exists()
 
 
 def test_a_second_writer_and_foreign_folders_are_refused(tmp_path: Path) -> None:
@@ -317,7 +336,7 @@ def test_a_second_writer_and_foreign_folders_are_refused(tmp_path: Path) -> None
     out = DumpWriter(tmp_path / "d", **options)
     with pytest.raises(cm.DumpError, match="another writer"):
         DumpWriter(tmp_path / "d", **options)
-    leave(out)
+    out.release()
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "notes.txt").write_text("mine")
     (tmp_path / "file").write_text("mine")
@@ -465,7 +484,7 @@ def test_holes_and_twins_of_parts_are_found(tmp_path: Path, scenario: Scenario) 
     write_part(path, 0, 2, 3)
     with pytest.raises(cm.DumpError, match="part 1 of 3 is missing"):
         DumpWriter.merge(path)
-    leave(DumpWriter(path, **scenario.options, part=(1, 3)))
+    DumpWriter(path, **scenario.options, part=(1, 3)).release()
     with pytest.raises(cm.DumpError, match="part 1 of 3 is not finished"):
         DumpWriter.merge(path)
     with DumpWriter(path, **scenario.options, part=(1, 3)) as out:  # the rows of part 0 again
