@@ -17,6 +17,7 @@ from .directions import Directions, Scores
 from .dump import Dump, open_dump
 from .errors import DumpError
 from .population import Population, population
+from .visible import visible
 
 Floats = NDArray[np.float64]
 DTYPES = {"float32": 0, "float16": 1, "bfloat16": 2, "float64": 3}
@@ -303,7 +304,7 @@ def _in_sample(given: Directions, dump: Dump) -> str:
     if given.source.get("fitted_on") is None or given.source["fitted_on"] != dump.fingerprint():
         return "given"
     warnings.warn(
-        f"directions {', '.join(given.names[:4])} were fitted on these rows: gains are optimistic; "
+        f"directions {', '.join(map(visible, given.names[:4]))} were fitted on these rows: gains are optimistic; "
         "pass the DirectionFit, which is applied out of fold",
         UserWarning,
         stacklevel=6,

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DumpError
+from ..visible import visible
 from . import manifest, npy, npz, safetensors
 from .arrays import as_column, as_ids, as_matrix, is_array
 from .dump import Candidate, Dump, Lazy, Segment
@@ -179,7 +180,8 @@ def _from_folder(path: str) -> manifest.Found:
     if not arrays:
         raise bad(
             path,
-            f"has no {manifest.NAME} (an unfinished dump has none), no safetensors index and no .npy files",
+            f"has no {manifest.NAME} (an unfinished dump has none: DumpWriter goes on with it, DumpWriter.merge joins "
+            "the parts of several writers), no safetensors index and no .npy files",
         )
     tensors = {}
     for file in arrays:
@@ -219,7 +221,8 @@ def _assemble(found: manifest.Found, where: str, path: str, tensor: str | None, 
     return Dump(
         phi.segments(), phi.n_rows, phi.dim, phi.dtype,
         columns=Lazy(columns), extras=Lazy(extras), layers=layers_of(candidates.values()),
-        source=found.source, policy=found.policy, path=path, name=os.path.basename(path) or path,
+        source=found.source, policy=found.policy, sampling=found.sampling, preprocessing=found.preprocessing,
+        path=path, name=visible(os.path.basename(path) or path),
         pairs=found.load_pairs(), directions=found.load_directions(), texts=found.texts, tensor=phi.name,
         candidates=MappingProxyType(candidates),
     )  # fmt: skip

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .files import MappedLike, PlainFile, bad
+from .files import MappedLike, PlainFile, bad, quote
 
 __all__ = ["BITS", "FLOAT_NAMES", "LIMIT", "NUMPY_CODES", "TAGS", "Part", "Tensor", "decode_bfloat16"]
 
@@ -84,7 +84,7 @@ class Part:
         """The rows as a 2-D view of the map; Fortran order and big-endian data are copied with a warning."""
         if self.fortran or self.swap:
             warnings.warn(
-                f"{self.file.path}: {'Fortran order' if self.fortran else 'big-endian data'}: "
+                f"{quote(self.file.path, 400)}: {'Fortran order' if self.fortran else 'big-endian data'}: "
                 f"{self.nbytes} bytes are copied into memory",
                 stacklevel=2,
             )
@@ -126,13 +126,16 @@ class Tensor:
 
     def read(self) -> NDArray[Any]:
         """All values as one array in native order, text columns as strings."""
-        pieces = [p.read() for p in self.parts]
-        values = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
-        if not self.text:
-            return values
-        try:
-            width = values.shape[1]
-            rows = np.ascontiguousarray(values).view(f"S{width}")[:, 0] if width else np.zeros(len(values), "S1")
-            return np.char.decode(rows, "utf-8")
-        except UnicodeDecodeError as exc:
-            raise bad(self.parts[0].file.path, "text is not UTF-8", f"tensor {self.name!r}") from exc
+        pieces = [_decoded(p, self.name) if self.text else p.read() for p in self.parts]
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+
+def _decoded(part: Part, name: str) -> NDArray[Any]:
+    """Strings of a text column; every shard has its own width."""
+    values = part.read()
+    try:
+        width = values.shape[1]
+        rows = np.ascontiguousarray(values).view(f"S{width}")[:, 0] if width else np.zeros(len(values), "S1")
+        return np.char.decode(rows, "utf-8")
+    except UnicodeDecodeError as exc:
+        raise bad(part.file.path, "text is not UTF-8", f"tensor {quote(name)}", part.offset) from exc
