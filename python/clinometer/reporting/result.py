@@ -190,7 +190,8 @@ class Report(Result):
         cells, table = ("constitution", "kl", "value"), ("constitution", "value")
         extra = {
             "class": (cells[:2], self.classes), "past_horizon": (cells[:2], self.past_horizon),
-            "gain_sd": (cells, self.gain_sd), "correlation": (table, self.correlation), "value_sd": ("value", self.value_sd),
+            "gain_sd": (cells, self.gain_sd), "correlation": (table, self.correlation),
+            "value_sd": ("value", self.value_sd),
         }  # fmt: skip
         if self.net is not None:
             extra |= {"net_gain": (cells, self.net.gain), "net_gain_se": (cells, self.net.gain_se)}
