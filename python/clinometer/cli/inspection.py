@@ -18,6 +18,7 @@ from ..population import Population, population
 from ..reporting.safe import fit, visible, width
 from ..reporting.summary import spread_within
 from ..reporting.text import number
+from .sources import located
 
 __all__ = ["look", "shown"]
 
@@ -55,12 +56,12 @@ def _open(args: argparse.Namespace) -> tuple[Dump, bool]:
         "nonfinite": args.nonfinite,
     }  # fmt: skip
     try:
-        return open_dump(args.dump, tensor=args.tensor, **rest), False
+        return open_dump(located(args.dump), tensor=args.tensor, **rest), False
     except DumpError as error:
         hint = _HINT.search(str(error))
         if hint is None:
             raise
-        return open_dump(args.dump, tensor=ast.literal_eval(hint[1]), **rest), True
+        return open_dump(located(args.dump), tensor=ast.literal_eval(hint[1]), **rest), True
 
 
 def _column(name: str, column: Any, p: Population) -> dict[str, Any]:

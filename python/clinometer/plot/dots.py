@@ -55,8 +55,8 @@ def tradeoffs(
     Examples
     --------
     >>> import clinometer as cm
-    >>> cm.plot.tradeoffs([[0.2, -0.1], [0.1, 0.3]], se=0.05, values=["kind", "brief"]).get_ylim()
-    (1.5, -0.5)
+    >>> cm.plot.tradeoffs([[0.2, -0.1], [0.1, 0.3]], se=0.05, values=["kind", "brief"]).get_xlabel()
+    'first-order gain x beta'
     """
     p = _profile(result, kl, se, constitutions, values)
     K, J = p.table.shape
