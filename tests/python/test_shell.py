@@ -107,6 +107,11 @@ def test_a_bare_array_is_led_to_a_command_that_works(capsys: Any, tmp_path: Path
     assert code == 2 and "np.savez('labels.npz', helpful=..., prompt_id=...)" in err and "80 rows" in err
     code, _, err = run(capsys, "acts.npy")
     assert code == 2 and "clinometer inspect acts.npy" in err
+    np.save("cube.npy", phi.reshape(10, 8, 6))
+    code, _, err = run(capsys, "inspect", "cube.npy")
+    assert code == 2 and "reshape(80, 6) with prompt ids numpy.repeat(range(10), 8)" in err
+    code, out, _ = run(capsys, "inspect", "acts.npy")
+    assert code == 0 and "no columns: labels and judges" in out and "--prompt-ids NAME|FILE.npy" in out
     code, _, err = run(capsys, "inspect", "act.npy")
     assert code == 2 and "did you mean 'acts.npy'?" in err
     code, _, err = run(capsys, "report", "acts.npy", "--value", "helpful")

@@ -111,6 +111,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
 
     demo = add("demo", "Report on the small dump of a real model that ships with the package.", commands.demo)
     _html(demo, "clinometer-demo.html")
+    demo.add_argument("--every-kl", action="store_true", help="print every KL level")
     _json(demo)
     inspect = add("inspect", "Show what is in a dump.", commands.inspect)
     _dump(inspect)

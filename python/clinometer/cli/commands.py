@@ -26,7 +26,7 @@ def demo(args: argparse.Namespace) -> int:
 
     check_folders(args)
     made = make(open_dump(DEMO, layer=DEMO_LAYER), constitutions=list(DEMO_JUDGES), values=list(DEMO_VALUES))
-    return _finish(args, made, every_kl=False)
+    return _finish(args, made)
 
 
 def report(args: argparse.Namespace) -> int:
@@ -43,10 +43,10 @@ def report(args: argparse.Namespace) -> int:
         dump, constitutions=constitutions(args, dump), values=args.value, kl=args.kl, clusters=args.clusters,
         **pass_options(args),
     )  # fmt: skip
-    return _finish(args, made, every_kl=args.every_kl, checks=args.check)
+    return _finish(args, made, checks=args.check)
 
 
-def _finish(args: argparse.Namespace, made: Any, *, every_kl: bool, checks: list[str] | None = None) -> int:
+def _finish(args: argparse.Namespace, made: Any, *, checks: list[str] | None = None) -> int:
     from ..errors import CheckFailed
 
     if args.output is not None:
@@ -62,7 +62,7 @@ def _finish(args: argparse.Namespace, made: Any, *, every_kl: bool, checks: list
         payload = {**made.to_dict(), "best": made.best(), "verdict": made.verdict(), "checks": results}
         emit(args, payload)
     if not args.json:
-        print(made.to_text(every_kl=every_kl))
+        print(made.to_text(every_kl=args.every_kl).replace("to_text(every_kl=True)", "--every-kl"))
     if args.output is not None:
         written(args, args.output)
     for r in results:

@@ -79,7 +79,12 @@ def _warnings(dump: Dump, found: dict[str, Any], chosen: bool) -> list[str]:
     if chosen:
         out.append(f"several tensors can be phi; shown is {dump.tensor}, choose with --tensor or --layer")
     if dump.prompt_ids is None:
-        out.append("no prompt ids: all rows would be taken as one prompt; pass --prompt-ids")
+        out.append(
+            "no prompt ids: all rows would be taken as one prompt; pass --prompt-ids NAME|FILE.npy, or a column "
+            "prompt_id in --columns FILE.npz"
+        )
+    if not dump.columns:
+        out.append("no columns: labels and judges of the rows come from --columns FILE.npz")
     if found["n_singletons"]:
         out.append(
             f"{found['n_singletons']} of {found['n_prompts']} prompts have a single response: no tilt moves them"
@@ -113,7 +118,8 @@ def shown(found: dict[str, Any]) -> str:
         lines += ["", "sites"]
         lines += [f"  {visible(s['name'])}  {s['rows']} x {s['dim']} {s['dtype']}" for s in found["sites"]]
     room = min(48, max([width(visible(c["name"])) for c in found["columns"]] + [6]))
-    lines += ["", "  " + fit("column", room) + f"  {'dtype':<9}{'mean':>12}{'within sd':>12}{'NaN':>9}"]
+    if found["columns"]:
+        lines += ["", "  " + fit("column", room) + f"  {'dtype':<9}{'mean':>12}{'within sd':>12}{'NaN':>9}"]
     lines += ["  " + fit(c["name"], room) + "  " + _line(c) for c in found["columns"]]
     if found["extras"]:
         lines += ["", "other tensors"]
