@@ -10,7 +10,7 @@ __all__ = ["did_you_mean", "nearest"]
 def nearest(given: str, known: Iterable[str]) -> str | None:
     """The most similar known name, None where nothing is similar.
 
-    >>> nearest("helpfull", ["harm", "helpful"])
+    >>> nearest("helpfol", ["harm", "helpful"])
     'helpful'
     """
     from difflib import get_close_matches

@@ -59,12 +59,12 @@ class Result:
         return xarray(self)
 
     def __repr__(self) -> str:
-        from .tabular import summary
+        from .showing import summary
 
         return summary(self)
 
     def _repr_html_(self) -> str:
-        from .tabular import page
+        from .showing import page
 
         return page(self)
 

@@ -1,4 +1,4 @@
-"""Results as tables: named axes, labels of their entries, cells in long form, pandas, xarray and HTML.
+"""Results as tables: named axes, labels of their entries, cells in long form, pandas and xarray.
 
 A result class says once which axes its arrays have (`Result.axes`); everything here follows from that. Cells and
 labels are plain NumPy, so that notebooks show tables without pandas.
@@ -6,18 +6,15 @@ labels are plain NumPy, so that notebooks show tables without pandas.
 
 from __future__ import annotations
 
-import html
 import json
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .reporting.safe import markup, visible
 from .results import Result
 
-__all__ = ["cells", "frame", "page", "scalars", "summary", "variables", "xarray"]
+__all__ = ["cells", "frame", "labels_of", "scalars", "sizes_of", "variables", "xarray"]
 
 Dims = tuple[str, ...]
 Variables = dict[str, tuple[Dims, NDArray[Any]]]
@@ -36,7 +33,6 @@ UNITS = {
     "drift": "radians", "drift_a": "radians", "gain": "units of the value", "gain_se": "units of the value",
     "ess": "share of a prompt's responses",
 }  # fmt: skip
-SHOWN_ROWS, SHOWN_COLUMNS, SHOWN_TEXT, LINE = 20, 12, 80, 110
 
 
 def variables(result: Result) -> Variables:
@@ -72,7 +68,7 @@ def scalars(result: Result) -> dict[str, Any]:
     """What a result holds beside arrays: numbers, words and lists of them, None left out."""
     arrays = variables(result)
     out: dict[str, Any] = {}
-    used = {field for _, field in _labels(result, arrays).values()}
+    used = {field for _, field in labels_of(result, arrays).values()}
     for name, value in result.to_dict().items():
         if isinstance(value, Result):
             out |= {f"{name}.{inner}": held for inner, held in scalars(value).items()}
@@ -89,14 +85,14 @@ def _plain(value: Any) -> Any:
     return json.dumps(value, default=str) if isinstance(value, dict) else value
 
 
-def _sizes(arrays: Variables) -> dict[str, int]:
+def sizes_of(arrays: Variables) -> dict[str, int]:
     return {d: n for dims, a in arrays.values() for d, n in zip(dims, a.shape, strict=True)}
 
 
-def _labels(result: Result, arrays: Variables) -> dict[str, tuple[NDArray[Any], str]]:
+def labels_of(result: Result, arrays: Variables) -> dict[str, tuple[NDArray[Any], str]]:
     """Labels of the entries of each axis that has them, with the field they come from."""
     held, out = result.to_dict(), {}
-    for dim, size in _sizes(arrays).items():
+    for dim, size in sizes_of(arrays).items():
         stem = dim.removesuffix("_2")
         if dim == "bound":
             out[dim] = np.array(BOUNDS), ""
@@ -125,10 +121,10 @@ def cells(result: Result) -> dict[str, NDArray[Any]]:
     ("ci_lower", "values[helpful]"); arrays with other axes are left out. Without axes: one row of scalars.
     """
     arrays = variables(result)
-    main, labels = _main(result, arrays), _labels(result, arrays)
+    main, labels = _main(result, arrays), labels_of(result, arrays)
     if not main:
         return {k: np.array([v]) for k, v in _flat(scalars(result)).items() if not isinstance(v, list)}
-    sizes = _sizes(arrays)
+    sizes = sizes_of(arrays)
     shape = tuple(sizes[d] for d in main)
     columns: dict[str, NDArray[Any]] = {}
     spent = set()
@@ -194,10 +190,10 @@ def xarray(result: Result) -> Any:
     except ImportError as error:
         raise ImportError("to_xarray needs xarray: pip install 'clinometer[frame]'") from error
     arrays = variables(result)
-    labels = _labels(result, arrays)
+    labels = labels_of(result, arrays)
     coords = {dim: (dim, values) for dim, (values, _) in labels.items()}
     ours = {field for dim, (_, field) in labels.items() if np.ndim(result.to_dict().get(field, ())) == 1}
-    sizes = _sizes(arrays)
+    sizes = sizes_of(arrays)
     data = {
         _called(name, sizes): (dims, a, {"units": UNITS[name]} if name in UNITS else {})
         for name, (dims, a) in arrays.items()
@@ -205,70 +201,3 @@ def xarray(result: Result) -> Any:
     }
     made = xr.Dataset(data, coords, {**scalars(result), "result": type(result).__name__})
     return made.set_coords([name for name in ("betas", "fit_status") if name in data])
-
-
-def summary(result: Result) -> str:
-    """A few lines: the axes with their labels, which arrays there are, and the numbers beside them."""
-    arrays, who = variables(result), type(result).__name__
-    rest = ", ".join(f"{k}: {_short(v)}" for k, v in scalars(result).items())
-    if not arrays:
-        return f"{who}({_cut(rest, 600)})"
-    sizes, labels = _sizes(arrays), _labels(result, arrays)
-    lines = [f"{who}: " + ", ".join(f"{d} {n}" for d, n in sizes.items() if d not in ("bound", "value_2"))]
-    for dim in sizes:
-        if dim in labels and labels[dim][1] and not dim.endswith("_2"):
-            lines.append(f"{dim}: {_listed(labels[dim][0])}")
-    lead = next((f for f in next(iter(result.axes.values())).split() if f in arrays), None)
-    spent = {field for _, field in labels.values()}
-    groups: dict[Dims, list[str]] = {}
-    for name, (dims, a) in arrays.items():
-        if name not in spent:
-            shown = name
-            if a.size <= 4 and a.ndim <= 1:
-                shown += f" {_listed(np.atleast_1d(a))}"
-            elif name == lead and a.dtype.kind == "f" and np.isfinite(a).any():
-                shown += f" {np.nanmin(a):.3g} to {np.nanmax(a):.3g}"
-            groups.setdefault(dims, []).append(shown)
-    lines += [f"({', '.join(dims)}) " + ", ".join(names) for dims, names in groups.items()]
-    return "\n  ".join(_cut(line, LINE) for line in [*lines, *([rest] if rest else [])][:14])
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return _cut(visible(", ".join(map(str, value)) if isinstance(value, list) else value), 40)
-
-
-def _listed(values: Iterable[Any]) -> str:
-    held = list(values)
-    return ", ".join(_short(v.item() if isinstance(v, np.generic) else v) for v in held[:6]) + (
-        f", .. {len(held)} in all" if len(held) > 6 else ""
-    )
-
-
-def _cut(text: str, size: int) -> str:
-    return text if len(text) <= size else text[: size - 2] + ".."
-
-
-def page(result: Result) -> str:
-    """A small HTML table of the first cells, everything escaped."""
-    columns = cells(result)
-    names = list(columns)[:SHOWN_COLUMNS]
-    count = max((len(c) for c in columns.values()), default=0)
-    head = "".join(f"<th>{markup(n)}</th>" for n in names)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(_cell(columns[n][i]))}</td>" for n in names) + "</tr>"
-        for i in range(min(count, SHOWN_ROWS))
-    )
-    more = f"{count} row{'s' * (count != 1)}, {len(columns)} column{'s' * (len(columns) != 1)}"
-    if count > SHOWN_ROWS or len(columns) > SHOWN_COLUMNS:
-        more += "; to_frame() has them all"
-    return (
-        f"<table><caption>{type(result).__name__}: {more}</caption>"
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-    )
-
-
-def _cell(value: Any) -> str:
-    plain = value.item() if isinstance(value, np.generic) else value
-    return f"{plain:.4g}" if isinstance(plain, float) else _cut(visible(plain), SHOWN_TEXT)
