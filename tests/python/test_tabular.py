@@ -182,6 +182,10 @@ def test_frame_and_xarray(name: str, made: Callable[[str], Result]) -> None:
     frame, data = result.to_frame(), result.to_xarray()
     assert len(frame) and not [c for c in frame.columns if str(c).startswith("axis")]
     assert xr.Dataset.from_dict(data.to_dict()).identical(data)
+    with xr.open_dataset(data.to_netcdf(engine="scipy"), engine="scipy") as again:  # a file keeps axes and numbers
+        assert dict(again.sizes) == dict(data.sizes)
+        numbers = [v for v in data.data_vars if data[v].dtype.kind == "f"]
+        assert all(np.array_equal(again[v].values, data[v].values, equal_nan=True) for v in numbers)
     for field, value in result.to_dict().items():  # nothing is lost and nothing changes
         if isinstance(value, np.ndarray) and name != "Report":
             kept = [v for v in (field, tabular.RENAMED.get(field, ""), field + "_") if v in data.variables]

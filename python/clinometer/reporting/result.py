@@ -196,4 +196,4 @@ class Report(Result):
         if self.net is not None:
             extra |= {"net_gain": (cells, self.net.gain), "net_gain_se": (cells, self.net.gain_se)}
         made = made.assign_coords(kl=("kl", self.kl, {"units": "nats"})).assign(extra)
-        return made.assign_attrs(result="Report", verdict=self.verdict(), notes=list(self.notes))
+        return made.assign_attrs(result="Report", verdict=self.verdict(), notes="\n".join(self.notes))
