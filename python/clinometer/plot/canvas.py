@@ -127,7 +127,8 @@ def label_ends(ax: Any, ends: Sequence[tuple[float, float, str, str]]) -> None:
         ax.annotate(
             text, (x, y), (1.03, where), "data", "axes fraction", color=colour, fontsize=size, va="center",
             annotation_clip=False, parse_math=False,
-            arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.5, "alpha": 0.6, "shrinkA": 1, "shrinkB": 2},
+            arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.5, "alpha": 0.6, "shrinkA": 1, "shrinkB": 2,
+                        "relpos": (0.0, 0.5)},
         )  # fmt: skip
 
 

@@ -61,8 +61,8 @@ def layers(result: Any, ax: Any = None, *, highlight: Any = None, names: Any = N
         if len(x) <= 12 or not numbers:
             ax.set_xticks(x, [name(w, 16) for w in where], parse_math=False)
         ax.set_xlabel("layer" if numbers else "")
-        ax.set_ylabel("R2 of a direction, inside prompts, out of fold")
-        titled(ax, "How much of each value is linear in the representation", what)
+        ax.set_ylabel("R2 inside prompts, out of fold")
+        titled(ax, "How much of each value is linear", what)
         label_ends(ax, ends)
     return ax
 

@@ -116,7 +116,7 @@ def _picked(held: tuple[str, ...], given: Any, argument: str) -> list[int]:
 
 def _named(table: Floats, se: Floats, constitutions: Any, values: Any, axis: str) -> _Profile:
     return _Profile(
-        table, se, tuple(constitutions), tuple(values), axis, "What each constitution does to each value",
+        table, se, tuple(constitutions), tuple(values), axis, "Each constitution on each value",
         np.zeros(len(table), bool),
     )  # fmt: skip
 
@@ -129,7 +129,7 @@ def _of_tilt(t: Any, gain: Floats, se: Floats, kl: float | None, axis: str) -> _
     past = reached > getattr(t, "kl_horizon", np.full(len(at), np.inf))
     low, high = reached.min(), reached.max()
     levels = f"{low:.3g}" if high - low < 0.005 * high else f"{low:.3g} to {high:.3g}"
-    title = f"What each constitution does at KL {levels} nats"
+    title = f"Each constitution at KL {levels} nats"
     return _Profile(gain[k, at], se[k, at], tuple(t.directions), tuple(t.values), axis, title, past)
 
 
