@@ -12,7 +12,7 @@ from .errors import CheckFailed, DumpChangedError, DumpError
 from .passes import covariance_projection, cross_covariance, moments, score, tilt, tilted_mean
 
 if TYPE_CHECKING:
-    from . import lp, reference, stat, theory
+    from . import lp, plot, reference, stat, theory
     from .comparing import compare
     from .cone import ConeResult, pareto_cone
     from .fit import DirectionFit, fit_generation_direction, fit_preference_direction, fit_value_direction
@@ -60,6 +60,7 @@ _LAZY = {
     "null_band": "inference",
     "NullBand": "inference",
     "pareto_cone": "cone",
+    "plot": "",
     "ppi_gain": "inference",
     "PPIResult": "inference",
     "recommend": "inference",
@@ -108,6 +109,7 @@ __all__ = [
     "null_band",
     "open_dump",
     "pareto_cone",
+    "plot",
     "ppi_gain",
     "recommend",
     "reference",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from .dump import Dump, open_dump
 from .fit import DirectionFit, fit_value_direction
 from .population import fold_of
-from .results import Result
+from .results import Axes, Result
 from .theory._arrays import Floats
 from .theory._bootstrap import correlations, interval, per_prompt_grams, resampled
 from .theory._rows import Scored, Weights, ratio, scored
@@ -30,6 +30,11 @@ class Comparison(Result):
     with `transfer_ci`. `drift` is the angle in radians between both directions, arccos of the correlation of their
     scores, under b's rows; `drift_a` under a's. `shift` is None unless the rows are the same.
     """
+
+    axes: ClassVar[Axes] = {
+        "value": "quality_a quality_b quality_change own transfer transfer_loss drift drift_a",
+        "value bound": "quality_ci transfer_ci",
+    }
 
     quality_a: Floats
     quality_b: Floats

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from clinometer.lp.cone import cone as lp_cone
-from clinometer.results import Result
+from clinometer.results import Axes, Result
 from clinometer.theory._arrays import Floats, as_covariance, as_gram, as_rows, check_metric, spectrum
 from clinometer.theory.fraction import RESOLUTION, normalised, pareto_fraction, pivoted_factor
 from clinometer.theory.hull import (
@@ -43,6 +43,11 @@ class ConeResult(Result):
     half_angle : radians, arcsin(margin): half-angle of the widest round cone inside
     fraction : share of isotropic directions (of this metric) inside; NaN if undecided
     """
+
+    axes: ClassVar[Axes] = {
+        "value": "weights certificate",
+        "feature": "direction",
+    }
 
     feasible: bool | None
     margin: float

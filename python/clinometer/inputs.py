@@ -21,6 +21,7 @@ from .visible import visible
 
 Floats = NDArray[np.float64]
 DTYPES = {"float32": 0, "float16": 1, "bfloat16": 2, "float64": 3}
+WIDTHS = {"float32": 4, "float16": 2, "bfloat16": 2, "float64": 8}  # bytes
 PASS_OPTIONS = (
     "base", "logprobs", "counts", "proposal_logprobs", "prompt_weights", "prompt_ids", "clusters", "within",
     "precision", "n_threads", "chunk_rows", "progress", "random_state",
@@ -116,7 +117,7 @@ def prepare(
         raise TypeError(f"progress is {progress!r}, wanted None, True or a function of (done, total)")
     dump = source if isinstance(source, Dump) else open_dump(source)
     threads = thread_count(n_threads)
-    call = Call(dump, None, bool(within), precision == "double", threads, _progress(progress))  # type: ignore[arg-type]
+    call = Call(dump, None, bool(within), precision == "double", threads, _progress(progress, dump))  # type: ignore[arg-type]
     with_logs, reweight = base in ("logprob", "reweight"), base == "reweight"
     extra = {
         "logprobs": column(dump, logprobs, "logprob" if with_logs else None, "logprobs"),
@@ -168,14 +169,14 @@ def _cluster_column(dump: Dump, ids: Any, name: str) -> NDArray[Any]:
     return np.asarray(a[first])
 
 
-def _progress(given: Any) -> Callable[[int, int], None] | None:
+def _progress(given: Any, dump: Dump) -> Callable[[int, int], None] | None:
     if given is None or given is False:
         return None
     if given is not True:
         return given  # type: ignore[no-any-return]
     from .progress import bar
 
-    return bar()
+    return bar(row_bytes=dump.dim * WIDTHS[dump.dtype])
 
 
 def _is_names(x: Any) -> bool:

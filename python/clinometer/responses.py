@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from . import kl as roots
 from .inputs import prepare
 from .passes import _checked_kl, _need_scores, kept_scores
-from .results import Result
+from .results import Axes, Result
 from .theory._arrays import Floats
 from .visible import visible
 
@@ -28,6 +28,12 @@ class Examples(Result):
     quotient, `gains` whether it is of the first kind; `values` (M, J) signed as asked for, `mean_values` (J,) over
     all rows; `n_tokens` NaN without such a column; `prompts` and `responses` "" without texts.
     """
+
+    axes: ClassVar[Axes] = {
+        "example": "row prompt_id before after ratio gains n_tokens prompts responses",
+        "example value": "values",
+        "value": "mean_values",
+    }
 
     constitution: str
     kl: float

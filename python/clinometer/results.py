@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-import html
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CrossCovarianceResult", "Moments", "Result", "TiltResult", "TiltedMeanResult"]
+__all__ = ["Axes", "CrossCovarianceResult", "Moments", "Result", "TiltResult", "TiltedMeanResult"]
 
 Floats = NDArray[np.float64]
+Axes = dict[str, str]  # axes -> the fields that have them
 
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Result:
-    """Base of all results: export and display."""
+    """Base of all results: export and display.
+
+    `axes` names the axes of every array field, "direction beta value" -> "gain gain_se"; those of its first entry
+    make the rows of `to_frame`. An axis "name?" in front may be missing, "..." stands for any number of axes.
+    """
+
+    axes: ClassVar[Axes] = {}
 
     def to_dict(self) -> dict[str, Any]:
         """Every public field by name, arrays as they are."""
@@ -29,41 +35,58 @@ class Result:
         make = self.__dict__.get("_make_state")
         return None if make is None else make()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """A pickle takes the bytes of the fold, and not the function that makes them."""
+        held = dict(self.__dict__)
+        if (make := held.pop("_make_state", None)) is not None:
+            held["_make_state"] = _Kept(make())
+        return held
+
     def to_frame(self) -> Any:
-        """A pandas DataFrame with one row per cell of the largest arrays (extra ``frame``)."""
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise ImportError("to_frame needs pandas: pip install 'clinometer[frame]'") from error
-        arrays = {k: np.asarray(v) for k, v in self.to_dict().items() if isinstance(v, np.ndarray)}
-        shape = max((a.shape for a in arrays.values()), key=lambda s: (len(s), int(np.prod(s))), default=())
-        index = np.indices(shape).reshape(len(shape), -1) if shape else np.zeros((0, 1), int)
-        columns: dict[str, Any] = {f"axis{i}": axis for i, axis in enumerate(index)}
-        for name, a in arrays.items():
-            if a.shape == shape:
-                columns[name] = a.ravel()
-        return pd.DataFrame(columns)
+        """A pandas DataFrame in long form, a row for every cell of the main arrays (extra ``frame``).
+
+        Axes are columns of their labels (names, betas, KLs), and arrays over some of the axes are repeated along
+        the others. What is not an array is in ``.attrs``.
+        """
+        from .tabular import frame
+
+        return frame(self)
+
+    def to_xarray(self) -> Any:
+        """An xarray Dataset of all arrays with labelled axes, units and attributes (extra ``frame``)."""
+        from .tabular import xarray
+
+        return xarray(self)
 
     def __repr__(self) -> str:
-        parts = []
-        for name, value in self.to_dict().items():
-            if isinstance(value, np.ndarray):
-                parts.append(f"{name}: {value.shape}" if value.size > 4 else f"{name}: {value.tolist()}")
-            elif value is not None and not isinstance(value, dict):
-                parts.append(f"{name}: {value!r}")
-        return f"{type(self).__name__}(" + ", ".join(parts) + ")"
+        from .showing import summary
+
+        return summary(self)
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><th>{html.escape(name)}</th><td>{html.escape(str(value))[:2000]}</td></tr>"
-            for name, value in self.to_dict().items()
-        )
-        return f"<table><caption>{type(self).__name__}</caption>{rows}</table>"
+        from .showing import page
+
+        return page(self)
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """Bytes of a fold that was pickled with its result."""
+
+    held: bytes
+
+    def __call__(self) -> bytes:
+        return self.held
 
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Moments(Result):
     """Mean and covariance of the rows; within prompts unless said otherwise."""
+
+    axes: ClassVar[Axes] = {
+        "feature": "mean variances",
+        "feature feature_2": "covariance",
+    }
 
     mean: Floats
     covariance: Floats | None
@@ -77,6 +100,13 @@ class Moments(Result):
 @dataclass(frozen=True, repr=False, eq=False)
 class CrossCovarianceResult(Result):
     """Covariances of K scores and J values; `value`, `se`, `correlation` are (K, J)."""
+
+    axes: ClassVar[Axes] = {
+        "direction value": "value se correlation",
+        "direction value value_2": "covariance",
+        "value": "n_unlabelled",
+        "direction": "fit_status",
+    }
 
     value: Floats
     se: Floats
@@ -103,6 +133,16 @@ class TiltResult(Result):
     clusters given), `first_order` and `second_order` the predictions on these rows (ddof 0),
     `first_order_unbiased` with `first_order_se` the estimate of the population's first order (ddof 1).
     """
+
+    axes: ClassVar[Axes] = {
+        "direction beta value": ("gain gain_se win_rate first_order second_order first_order_unbiased first_order_se"),
+        "direction beta": (
+            "betas kl reverse_kl chi2 ess ess_min max_ratio pareto_k log_partition log_partition_centred"
+        ),
+        "direction value": "linear_radius sign_flip",
+        "direction": "kl_horizon fit_status",
+        "value": "baseline n_unlabelled",
+    }
 
     betas: Floats
     baseline: Floats
@@ -144,6 +184,11 @@ class TiltResult(Result):
 @dataclass(frozen=True, repr=False, eq=False)
 class TiltedMeanResult(Result):
     """Mean representation under each tilt, (K, B, d)."""
+
+    axes: ClassVar[Axes] = {
+        "direction beta feature": "mean",
+        "direction beta": "betas",
+    }
 
     mean: Floats
     betas: Floats

@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from clinometer.dump import Dump, open_dump
-from clinometer.results import Result
+from clinometer.results import Axes, Result
 from clinometer.theory._arrays import Floats
 
 __all__ = ["Truth", "simulate"]
@@ -32,6 +32,14 @@ class Truth(Result):
     spectrum : (d,) eigenvalues of sigma; reflections : unit vectors (m, d) whose product turns the axes
     gaussian : False under heavy tails; then `gain` and `kl` hold to first and second order in 1/beta only
     """
+
+    axes: ClassVar[Axes] = {
+        "value feature": "u_values",
+        "feature": "u_star u_gen spectrum",
+        "direction feature": "u_c",
+        "prompt feature": "prompt_means",
+        "reflection feature": "reflections",
+    }
 
     u_star: Floats
     u_values: Floats

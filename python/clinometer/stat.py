@@ -6,13 +6,13 @@ A new statistic subclasses `Statistic` and gives its compiled state and how to w
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import _core
-from .results import CrossCovarianceResult, Result
+from .results import Axes, CrossCovarianceResult, Result, TiltResult
 from .results import Moments as MomentsResult
 
 if TYPE_CHECKING:
@@ -102,6 +102,12 @@ class CrossCovariance(Statistic):
 class TiltSums(Result):
     """What one pass gives of a tilt: `clinometer.tilt` adds what needs kept scores (tail index, horizon, roots)."""
 
+    axes: ClassVar[Axes] = {
+        **TiltResult.axes,
+        "direction beta value value_2": "gain_cov",
+        "direction order value": "cumulants",
+        "value": TiltResult.axes["value"] + " n_clusters n_clusters_unbiased",
+    }
     arrays: dict[str, Floats]
     directions: tuple[str, ...]
     values: tuple[str, ...]
@@ -150,6 +156,11 @@ class Tilt(Statistic):
 @dataclass(frozen=True, repr=False, eq=False)
 class PairLoss(Result):
     """Bradley-Terry loss of K directions, mean over the labelled pairs by weight, and its slopes."""
+
+    axes: ClassVar[Axes] = {
+        "direction": "loss bias_gradient weight",
+        "direction feature": "gradient",
+    }
 
     loss: Floats  # (K,)
     gradient: Floats  # (K, d)

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
+from ..nearest import did_you_mean
 from .cells import GROUPS, LEAF, Cell, Sizes, cells
 from .peers import LIGHT, MODULES, installed
 
@@ -46,15 +47,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run(args, *_checked(args))
     except SystemExit as stop:  # --help, or argparse has said what is wrong
         return stop.code if isinstance(stop.code, int) else BAD_INPUT
+    except BrokenPipeError:
+        raise  # the reader has gone: the command line stays silent
     except (ValueError, OSError, MemoryError) as error:
         print(f"clinometer bench: {error}", file=sys.stderr)
         return BAD_INPUT
 
 
 def _parser() -> argparse.ArgumentParser:
+    from ..cli.examples import epilog
+
     p = argparse.ArgumentParser(
         "clinometer bench", allow_abbrev=False,
         description="Measure the kernels on this machine, beside its limits and beside other libraries.",
+        epilog=epilog("bench"), formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     p.add_argument("groups", nargs="*", metavar="GROUP", help=f"default all of {', '.join(GROUPS)}; or lp first")
     p.add_argument("--cells", metavar="PATTERN", help="only cells whose name matches, such as 'score bf16 * K=8'")
@@ -77,7 +83,9 @@ def _checked(args: argparse.Namespace) -> tuple[list[Cell], list[str]]:
     """The cells and the names of the peers that were asked for."""
     unknown = [g for g in args.groups if g not in GROUPS]
     if unknown:
-        raise ValueError(f"group {unknown[0]!r} is unknown, wanted some of {', '.join(GROUPS)}")
+        raise ValueError(
+            f"group {unknown[0]!r} is unknown, wanted some of {', '.join(GROUPS)}{did_you_mean(unknown[0], GROUPS)}"
+        )
     for name in ("pairs", "scale", "rows", "dim"):
         given = getattr(args, name)
         if given is not None and given < 1:

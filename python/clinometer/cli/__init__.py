@@ -60,11 +60,16 @@ def _guarded(argv: list[str]) -> int:
 
 
 def _say(message: str) -> None:
+    from ..progress import clear
     from ..visible import visible
+    from .wording import in_options
 
-    print(f"clinometer: {visible(message)}", file=sys.stderr)
+    clear()
+    print(f"clinometer: {visible(in_options(message))}", file=sys.stderr)
 
 
 def _warn(message: Any, category: type[Warning], *_: Any, **__: Any) -> None:
+    from .wording import in_options
+
     if issubclass(category, UserWarning):
-        _say(f"warning: {message}")
+        _say("warning: " + in_options(str(message)))

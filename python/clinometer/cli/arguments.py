@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import os
 from typing import Any, NoReturn
 
-from . import commands, sharding
+from ..nearest import did_you_mean, nearest
+from . import commands, fitting, sharding
+from .examples import epilog
 
 __all__ = ["BadArguments", "expand", "parse"]
 
 # Options whose arguments are names or expressions that may start with "-", and whether they take several.
-NAMES = {"--value": True, "--constitutions": True, "--adjust": False, "--check": False, "--prompt-ids": False}
+NAMES = {"--value": True, "--constitutions": True, "--adjust": False, "--check": False, "--prompt-ids": False,
+         "--logprobs": False, "--covariates": True}  # fmt: skip
 SHORT = ("-o", "-h")
 CHECK = '"VALUE >= NUMBER at kl=K [for NAME]"; exit 1 if it fails; repeatable'
 JUDGES = "judge columns or saved directions; default: complete judge columns, else the values"
@@ -61,30 +65,58 @@ def parse(argv: list[str]) -> argparse.Namespace:
     """Parse; BadArguments if it cannot be read."""
     if argv[:1] == ["bench"]:  # its arguments are its own
         return argparse.Namespace(run=commands.bench, rest=argv[1:])
-    return _parser().parse_args(expand(argv))
+    parser, known = _parser()
+    if argv and not argv[0].startswith("-") and argv[0] not in known:
+        raise BadArguments(_no_command(argv[0], list(known)))
+    if argv and argv[0].startswith("-") and argv[0] not in ("-h", "--help", "--version"):
+        raise BadArguments(_extra(argv[:1], parser))
+    args, extra = parser.parse_known_args(expand(argv))
+    if extra:
+        raise BadArguments(_extra(extra, known[args.command]))
+    return args
 
 
-def _parser() -> argparse.ArgumentParser:
+def _no_command(given: str, known: list[str]) -> str:
+    if nearest(given, known) is None and os.path.exists(given):
+        return f"{given!r} is not a command; to see what is in it: clinometer inspect {given}"
+    return f"there is no command {given!r}; there are {', '.join(known)}{did_you_mean(given, known)}"
+
+
+def _extra(extra: list[str], sub: argparse.ArgumentParser) -> str:
+    """What to say about arguments that no option takes."""
+    first = next((token for token in extra if token.startswith("-")), extra[0])
+    options = [o for action in sub._actions for o in action.option_strings]
+    what = f"there is no option {first}" if first.startswith("-") else f"{first!r} is one argument too many"
+    return f"{what}{did_you_mean(first.split('=')[0], options)} (see {sub.prog} --help)"
+
+
+def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    """The parser, and those of the commands."""
     from .. import __version__
 
     parser = Parser(
         "clinometer", description="What each constitution does to each value, before any training run.",
-        epilog="exit codes: 0 good, 1 a check failed, 2 bad input", allow_abbrev=False,
+        epilog=epilog(""), allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.add_argument("--version", action="version", version=f"clinometer {__version__}")
     commands_ = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
 
     def add(name: str, text: str, run: Any) -> argparse.ArgumentParser:
-        sub: argparse.ArgumentParser = commands_.add_parser(name, help=text, description=text, allow_abbrev=False)
+        sub: argparse.ArgumentParser = commands_.add_parser(
+            name, help=text, description=text, allow_abbrev=False, epilog=epilog(name),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )  # fmt: skip
         sub.set_defaults(run=run)
         return sub
 
     demo = add("demo", "Report on the small dump of a real model that ships with the package.", commands.demo)
     _html(demo, "clinometer-demo.html")
+    demo.add_argument("--every-kl", action="store_true", help="print every KL level")
     _json(demo)
     inspect = add("inspect", "Show what is in a dump.", commands.inspect)
     _dump(inspect)
     _json(inspect)
+    _fit(add("fit", "Directions from labels, pairs or log-probabilities, for --constitutions.", fitting.fit))
     report = add("report", "What each constitution does to each value.", commands.report)
     _tilting(report)
     report.add_argument(
@@ -122,7 +154,32 @@ def _parser() -> argparse.ArgumentParser:
     pareto.add_argument("--seed", type=int, default=0)
     _json(pareto)
     commands_.add_parser("bench", help="Measure the kernels on this machine.", add_help=False)
-    return parser
+    return parser, dict(commands_.choices)
+
+
+def _fit(sub: argparse.ArgumentParser) -> None:
+    _dump(sub)
+    sub.add_argument("--value", action="append", default=[], metavar="NAME", help=VALUES)
+    sub.add_argument(
+        "--pairs", action="append", default=[], metavar="A,B,PROB",
+        help="tensors of the dump: row numbers A and B, and the probability that A is preferred (default 1)",
+    )  # fmt: skip
+    sub.add_argument("--generation", action="store_true", help="what the policy itself favours: its log-probabilities")
+    sub.add_argument("-o", "--output", required=True, metavar="FILE", help="where the fit goes, for --constitutions")
+    sub.add_argument("--method", choices=["ridge", "least_squares", "logistic", "lda", "mean_difference"])
+    sub.add_argument("--alpha", default="cv", metavar="A", help="penalty in units of tr(Sigma)/d; default cv")
+    sub.add_argument("--folds", type=int, default=5, metavar="F", help="prompts are dealt to folds; default 5")
+    sub.add_argument(
+        "--position-bias", action="store_true", help="with --pairs: also fit a preference for the first row"
+    )
+    sub.add_argument("--logprobs", metavar="NAME", help="with --generation: the column, default logprob")
+    sub.add_argument(
+        "--covariates", action="append", default=[], metavar="NAME",
+        help="with --generation: columns partialled out, such as n_tokens",
+    )  # fmt: skip
+    sub.add_argument("--clusters", metavar="NAME", help="column that groups prompts for folds and errors")
+    _passes(sub)
+    _json(sub)
 
 
 def _dump(sub: argparse.ArgumentParser) -> None:
@@ -143,6 +200,10 @@ def _judges(sub: argparse.ArgumentParser) -> None:
         metavar="NAME|FILE",
         help=JUDGES,
     )
+    _passes(sub)
+
+
+def _passes(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--base", default="sampled", choices=["sampled", "counts", "logprob", "reweight"])
     sub.add_argument("--precision", default="mixed", choices=["mixed", "double"])
     sub.add_argument("--threads", type=int, metavar="N")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,53 +11,13 @@ import numpy as np
 from ..dump.atomic import new_file, save_text
 from . import sharding
 from .output import emit, written
+from .sources import DEMO, check_folders, constitutions, no_constitutions, no_values, opened, pass_options
 
-__all__ = ["bench", "complete_judges", "demo", "inspect", "pareto", "report", "score", "tilt", "verify"]
+__all__ = ["bench", "demo", "inspect", "pareto", "report", "score", "tilt", "verify"]
 
 DEMO_JUDGES = ("judge/kind", "judge/honest")
 DEMO_VALUES = ("helpful", "-harm", "positive")
 DEMO_LAYER = 24
-
-
-def _check_folders(args: argparse.Namespace) -> None:
-    """Refuse a file to write whose folder is not there, before any work."""
-    named = (("-o", "output"), ("--state", "state"), ("--json-file", "json_file"))
-    for option, given in ((option, getattr(args, name, None)) for option, name in named):
-        if given is not None and not Path(given).absolute().parent.is_dir():
-            raise ValueError(f"{option} is {given!r}, but its folder does not exist")
-
-
-def _open(args: argparse.Namespace) -> Any:
-    from ..dump import open_dump
-
-    _check_folders(args)
-    return open_dump(
-        args.dump, tensor=args.tensor, layer=args.layer, prompt_ids=args.prompt_ids, columns=args.columns,
-        policy=args.policy, nonfinite=args.nonfinite,
-    )  # fmt: skip
-
-
-def _options(args: argparse.Namespace) -> dict[str, Any]:
-    out = {"base": args.base, "precision": args.precision, "n_threads": args.threads}
-    if sys.stderr.isatty():
-        out["progress"] = True
-    return out
-
-
-def complete_judges(dump: Any) -> list[str]:
-    """Judge columns (judge/* or judge_*) that have a finite number for every row."""
-    names = [n for n in dump.columns if n.startswith(("judge/", "judge_")) and n != "judge_row"]
-    return [n for n in names if dump.columns[n].dtype.kind in "fiub" and np.isfinite(dump.columns[n]).all()]
-
-
-def _constitutions(args: argparse.Namespace, dump: Any) -> list[str] | None:
-    return args.constitutions or complete_judges(dump) or None
-
-
-def _values(args: argparse.Namespace) -> list[str]:
-    if not args.value:
-        raise ValueError("no values: pass --value NAME, repeatable (--value=-NAME if smaller is better)")
-    return list(args.value)
 
 
 def demo(args: argparse.Namespace) -> int:
@@ -66,10 +25,9 @@ def demo(args: argparse.Namespace) -> int:
     from ..dump import open_dump
     from ..reporting import report as make
 
-    _check_folders(args)
-    path = Path(__file__).resolve().parent.parent / "data" / "demo"
-    made = make(open_dump(path, layer=DEMO_LAYER), constitutions=list(DEMO_JUDGES), values=list(DEMO_VALUES))
-    return _finish(args, made, every_kl=False)
+    check_folders(args)
+    made = make(open_dump(DEMO, layer=DEMO_LAYER), constitutions=list(DEMO_JUDGES), values=list(DEMO_VALUES))
+    return _finish(args, made)
 
 
 def report(args: argparse.Namespace) -> int:
@@ -77,18 +35,19 @@ def report(args: argparse.Namespace) -> int:
     from ..reporting import report as make
     from ..reporting.check import parse
 
-    values = _values(args)
     for text in args.check:
         parse(text)
-    dump = _open(args)
+    dump = opened(args)
+    if not args.value:
+        raise no_values(dump)
     made = make(
-        dump, constitutions=_constitutions(args, dump), values=values, kl=args.kl, clusters=args.clusters,
-        **_options(args),
+        dump, constitutions=constitutions(args, dump), values=args.value, kl=args.kl, clusters=args.clusters,
+        **pass_options(args),
     )  # fmt: skip
-    return _finish(args, made, every_kl=args.every_kl, checks=args.check)
+    return _finish(args, made, checks=args.check)
 
 
-def _finish(args: argparse.Namespace, made: Any, *, every_kl: bool, checks: list[str] | None = None) -> int:
+def _finish(args: argparse.Namespace, made: Any, *, checks: list[str] | None = None) -> int:
     from ..errors import CheckFailed
 
     if args.output is not None:
@@ -104,7 +63,7 @@ def _finish(args: argparse.Namespace, made: Any, *, every_kl: bool, checks: list
         payload = {**made.to_dict(), "best": made.best(), "verdict": made.verdict(), "checks": results}
         emit(args, payload)
     if not args.json:
-        print(made.to_text(every_kl=every_kl))
+        print(made.to_text(every_kl=args.every_kl).replace("to_text(every_kl=True)", "--every-kl"))
     if args.output is not None:
         written(args, args.output)
     for r in results:
@@ -130,11 +89,11 @@ def score(args: argparse.Namespace) -> int:
     from ..passes import score as score_rows
     from ..reporting.safe import fit
 
-    dump = _open(args)
-    judges = _constitutions(args, dump)
+    dump = opened(args)
+    judges = constitutions(args, dump)
     if judges is None:
-        raise ValueError("no constitutions: the dump has no complete judge column; pass --constitutions")
-    table = score_rows(dump, judges, **_options(args))
+        raise no_constitutions(dump)
+    table = score_rows(dump, judges, **pass_options(args))
     if args.output is not None:
         with new_file(args.output) as file:
             np.save(file, table)
@@ -174,11 +133,11 @@ def tilt(args: argparse.Namespace) -> int:
     if args.betas is not None and args.kl is not None:
         raise ValueError("give --betas or --kl, not both")
     share = sharding.checked(args)
-    dump = _open(args)
-    judges = _constitutions(args, dump) or values
+    dump = opened(args)
+    judges = constitutions(args, dump) or values
     if judges is None:
-        raise ValueError("no constitutions: pass --constitutions NAME or FILE, or --value NAME")
-    options = _options(args)
+        raise no_constitutions(dump)
+    options = pass_options(args)
     if args.clusters is not None:
         options["clusters"] = args.clusters
     if share is not None:
@@ -197,8 +156,8 @@ def verify(args: argparse.Namespace) -> int:
     from .. import verify as checks
     from ..progress import bar
 
-    _check_folders(args)
-    rows = checks.verify(args.only, progress=bar() if sys.stderr.isatty() else None)
+    check_folders(args)
+    rows = checks.verify(args.only, progress=bar(unit="claims") if sys.stderr.isatty() else None)
     emit(args, [asdict(row) for row in rows])
     if args.output is not None:
         save_text(args.output, checks.markdown(rows, checks.heading()))
@@ -213,10 +172,12 @@ def pareto(args: argparse.Namespace) -> int:
     from ..lp import pareto as weigh
     from .output import pareto_table
 
-    values = _values(args)
-    dump = _open(args)
-    judges = _constitutions(args, dump) or values
-    options = _options(args)
+    dump = opened(args)
+    if not args.value:
+        raise no_values(dump)
+    values = args.value
+    judges = constitutions(args, dump) or values
+    options = pass_options(args)
     if args.clusters is not None:
         options["clusters"] = args.clusters
     result = weigh(dump, judges, values, n_bootstrap=args.bootstrap, random_state=args.seed, **options)

@@ -18,6 +18,7 @@ from ..population import Population, population
 from ..reporting.safe import fit, visible, width
 from ..reporting.summary import spread_within
 from ..reporting.text import number
+from .sources import located
 
 __all__ = ["look", "shown"]
 
@@ -55,12 +56,12 @@ def _open(args: argparse.Namespace) -> tuple[Dump, bool]:
         "nonfinite": args.nonfinite,
     }  # fmt: skip
     try:
-        return open_dump(args.dump, tensor=args.tensor, **rest), False
+        return open_dump(located(args.dump), tensor=args.tensor, **rest), False
     except DumpError as error:
         hint = _HINT.search(str(error))
         if hint is None:
             raise
-        return open_dump(args.dump, tensor=ast.literal_eval(hint[1]), **rest), True
+        return open_dump(located(args.dump), tensor=ast.literal_eval(hint[1]), **rest), True
 
 
 def _column(name: str, column: Any, p: Population) -> dict[str, Any]:
@@ -78,7 +79,12 @@ def _warnings(dump: Dump, found: dict[str, Any], chosen: bool) -> list[str]:
     if chosen:
         out.append(f"several tensors can be phi; shown is {dump.tensor}, choose with --tensor or --layer")
     if dump.prompt_ids is None:
-        out.append("no prompt ids: all rows would be taken as one prompt; pass --prompt-ids")
+        out.append(
+            "no prompt ids: all rows would be taken as one prompt; pass --prompt-ids NAME|FILE.npy, or a column "
+            "prompt_id in --columns FILE.npz"
+        )
+    if not dump.columns:
+        out.append("no columns: labels and judges of the rows come from --columns FILE.npz")
     if found["n_singletons"]:
         out.append(
             f"{found['n_singletons']} of {found['n_prompts']} prompts have a single response: no tilt moves them"
@@ -112,7 +118,8 @@ def shown(found: dict[str, Any]) -> str:
         lines += ["", "sites"]
         lines += [f"  {visible(s['name'])}  {s['rows']} x {s['dim']} {s['dtype']}" for s in found["sites"]]
     room = min(48, max([width(visible(c["name"])) for c in found["columns"]] + [6]))
-    lines += ["", "  " + fit("column", room) + f"  {'dtype':<9}{'mean':>12}{'within sd':>12}{'NaN':>9}"]
+    if found["columns"]:
+        lines += ["", "  " + fit("column", room) + f"  {'dtype':<9}{'mean':>12}{'within sd':>12}{'NaN':>9}"]
     lines += ["  " + fit(c["name"], room) + "  " + _line(c) for c in found["columns"]]
     if found["extras"]:
         lines += ["", "other tensors"]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..nearest import did_you_mean
 from .files import MappedLike, quote
 from .tensors import decode_bfloat16
 
@@ -210,7 +211,9 @@ class Dump:
         held = ", ".join(quote(c) for c in self.columns) or "none"
         extra = next((a for a in _aliases(name) if a in self.extras), None)
         hint = f" ({quote(extra)} is a tensor that does not have one entry per row)" if extra else ""
-        raise ValueError(f"no column {quote(name)}{hint} in {self.name}; it has: {held}")
+        more = "" if self.columns else "; columns= adds some"
+        near = did_you_mean(name.removeprefix("-"), self.columns)
+        raise ValueError(f"no column {quote(name)}{hint} in {self.name}; it has: {held}{near or more}")
 
     def has_column(self, name: str) -> bool:
         """Whether `resolve_column` finds it."""

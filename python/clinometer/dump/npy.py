@@ -95,7 +95,8 @@ def _tag(descr: str) -> tuple[str, bool]:
     """The dtype tag and whether the bytes are big-endian."""
     match = re.fullmatch(r"([<>|=]?)([a-zA-Z])([0-9]{1,7})", descr)
     if match is None:
-        raise ValueError(f"descr {quote(descr)} is not a plain dtype")
+        what = "Python objects, which are not read: save numbers" if descr == "|O" else "no plain dtype"
+        raise ValueError(f"descr {quote(descr)} is {what}")
     order, kind, size = match.groups()
     code = kind + size
     if code == "V2":

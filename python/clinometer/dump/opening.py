@@ -94,6 +94,14 @@ def _check_options(tensor: Any, layer: Any, policy: Any, nonfinite: Any) -> None
         raise ValueError(f"nonfinite is {quote(nonfinite)}; 'raise', 'drop' or 'keep' is wanted")
 
 
+def _wanted(shape: tuple[int, ...]) -> str:
+    """What to do about an array that is not rows; prompts x responses x width is the usual one."""
+    if len(shape) != 3:
+        return "a 2-D float array is wanted"
+    g, n, d = shape
+    return f"rows (n, d) are wanted: reshape({g * n}, {d}) with prompt ids numpy.repeat(range({g}), {n})"
+
+
 def _with_arguments(dump: Dump, prompt_ids: Any, columns: Any, policy: str | None, nonfinite: str) -> Dump:
     if columns is not None:
         dump = replace(dump, columns=dump.columns.merged(_given_columns(columns, dump.n_rows)))
@@ -150,7 +158,7 @@ def _from_path(path: str, tensor: str | None, layer: int | None) -> Dump:
         name = os.path.basename(path)[:-4]
         found = manifest.Found({name: Tensor(name, (part,))})
         if part.tag not in FLOAT_NAMES or len(part.shape) != 2:
-            raise bad(path, f"has shape {part.shape} and dtype {part.tag}; a 2-D float array is wanted", "header")
+            raise bad(path, f"has shape {part.shape} and dtype {part.tag}; {_wanted(part.shape)}", "header")
     elif path.endswith(".safetensors"):
         parts, metadata = safetensors.read_header(PlainFile(path))
         found = manifest.Found({n: Tensor(n, (p,)) for n, p in parts.items()}, dict(metadata))

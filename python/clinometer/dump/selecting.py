@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DumpError
+from ..nearest import did_you_mean
 from .arrays import as_ids
 from .dump import Candidate, Dump, Segment
 from .files import quote
@@ -40,7 +41,8 @@ def choose(candidates: Mapping[str, Candidate], tensor: str | None, layer: int |
     pool = list(candidates.values())
     if tensor is not None:
         if tensor not in candidates:
-            raise DumpError(f"{where}: no 2-D float tensor {quote(tensor)}; there are: {_listed(pool)}")
+            near = did_you_mean(tensor, candidates)
+            raise DumpError(f"{where}: no 2-D float tensor {quote(tensor)}; there are: {_listed(pool)}{near}")
         pool = [candidates[tensor]]
     if layer is not None:
         kept = [c for c in pool if c.layer == layer]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,4 +118,4 @@ def stacked(parts: list[EncodingQuality]) -> EncodingQuality:
     if not parts:
         nan, pair = np.full(1, np.nan), np.full((1, 2), np.nan)
         return EncodingQuality(nan, pair, nan, nan, nan, pair)
-    return EncodingQuality(*(np.concatenate([getattr(q, n) for q in parts]) for n in EncodingQuality.__annotations__))
+    return EncodingQuality(*(np.concatenate([getattr(q, f.name) for q in parts]) for f in fields(EncodingQuality)))

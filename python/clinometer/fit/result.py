@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..dump import Dump
-from ..results import Result
+from ..results import Axes, Result
 from ..visible import visible
 from .seen import folds_of_seen
 
@@ -41,6 +41,11 @@ class EncodingQuality(Result):
     rho2_ci : (J, 2) its 95 % interval, normal, by the influence of each prompt or cluster
     """
 
+    axes: ClassVar[Axes] = {
+        "direction": "value r auc rho2_debiased",
+        "direction bound": "ci rho2_ci",
+    }
+
     value: Floats
     ci: Floats
     r: Floats
@@ -66,6 +71,12 @@ class DirectionFit(Result):
     labels : for each direction "scores", "binary", "soft", "hard", or "separable": hard labels that the direction
         separates without error, so that its norm is the penalty's and beta means nothing (theory 1, Assumption 3)
     """
+
+    axes: ClassVar[Axes] = {
+        "direction": "alpha intercepts labels",
+        "direction feature": "vectors",
+        "fold direction feature": "fold_vectors",
+    }
 
     vectors: Floats
     fold_vectors: Floats

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ FORMAT = "clinometer-fit"
 PLAIN = ("method", "n_rows", "n_prompts", "n_dropped", "n_pairs", "fingerprint")
 ARRAYS = ("vectors", "fold_vectors", "alpha", "intercepts")
 QUALITIES = ("encoding_quality", "pooled_quality")
-PARTS = tuple(EncodingQuality.__annotations__)
+PARTS = tuple(f.name for f in fields(EncodingQuality))
 
 
 def save(fit: DirectionFit, path: str | os.PathLike[str]) -> None:

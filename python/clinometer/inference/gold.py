@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..inputs import Call, prepare
 from ..passes import _check_strength, _need_scores, _strength, adjusted, in_range, kept_scores, true_betas
 from ..population import Population
-from ..results import Result
+from ..results import Axes, Result
 from .gains import cells, unit_sums
 from .intervals import check_level, normal_bounds
 
@@ -27,6 +27,14 @@ class PPIResult(Result):
     `gain` with `se`, `interval` is the corrected one, `gain_values` that of the values as given, `gain_gold` with
     `gain_gold_se` that of the gold prompts alone, `power` the weight lambda in [0, 1] of the values.
     """
+
+    axes: ClassVar[Axes] = {
+        "direction beta value": "gain se gain_values gain_gold gain_gold_se power",
+        "direction beta value bound": "interval",
+        "direction beta": "betas",
+        "value": "n_gold",
+        "direction": "fit_status",
+    }
 
     betas: Floats
     gain: Floats

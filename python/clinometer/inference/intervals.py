@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..inputs import Call, prepare
 from ..passes import _check_strength, _need_scores, _strength, adjusted, in_range, kept_scores, true_betas
 from ..resampling import bootstrap_counts, bucketed
-from ..results import Result
+from ..results import Axes, Result
 from .gains import Cell, cells, slope_in_kl, unit_sums
 from .label_error import LabelError, label_errors
 
@@ -30,6 +30,13 @@ class GainIntervals(Result):
     the labels it was fitted to as well, and are NaN where `labels_known` (K,) is False. `bootstrap` and
     `bootstrap_labels` are percentile intervals of the same two, (K, B, J, 2), NaN without replicates.
     """
+
+    axes: ClassVar[Axes] = {
+        "direction beta value": "gain se se_labels",
+        "direction beta value bound": "interval interval_labels bootstrap bootstrap_labels",
+        "direction beta": "betas kl",
+        "direction": "labels_known fit_status",
+    }
 
     betas: Floats
     gain: Floats

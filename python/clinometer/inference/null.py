@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from .. import kl as roots
 from ..inputs import Call, prepare, run
 from ..passes import DEFAULT_KL, _checked_kl, in_range, kept_scores
 from ..population import Population
-from ..results import Result
+from ..results import Axes, Result
 from .intervals import check_level
 
 __all__ = ["NullBand", "null_band"]
@@ -28,6 +28,12 @@ class NullBand(Result):
 
     K is the number of judges shuffled, or 1 for random directions (`kind` "permuted" or "random").
     """
+
+    axes: ClassVar[Axes] = {
+        "judge kl value bound": "interval",
+        "judge draw kl value": "gain",
+        "kl": "kl",
+    }
 
     kl: Floats
     gain: Floats

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..inputs import Call, prepare
 from ..passes import DEFAULT_KL, _checked_kl, _need_scores, _strength, adjusted, in_range, kept_scores
 from ..resampling import bucketed
-from ..results import Result
+from ..results import Axes, Result
 from .gains import cells, unit_sums
 
 __all__ = ["Recommendation", "benjamini_hochberg", "holm", "recommend"]
@@ -33,6 +33,13 @@ class Recommendation(Result):
     optimism : (J,) by how much the half that chose was better, the winner's curse
     objective : (K, B) of all prompts
     """
+
+    axes: ClassVar[Axes] = {
+        "value": "gain se optimism",
+        "constitution level": "share objective",
+        "level": "levels",
+        "constitution": "fit_status",
+    }
 
     constitution: str
     kl: float

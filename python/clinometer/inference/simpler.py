@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from ..fit.out_of_fold import out_of_fold
 from ..inputs import PASS_OPTIONS, Call, prepare, run
 from ..passes import _need_scores, kept_scores
 from ..population import Population
-from ..results import Result
+from ..results import Axes, Result
 from .gains import per_prompt
 
 __all__ = ["Baselines", "baselines"]
@@ -35,6 +35,12 @@ class Baselines(Result):
     pooled_correlation : over all rows, which topic alone can make large
     n_prompts : (J,) prompts that have a correlation
     """
+
+    axes: ClassVar[Axes] = {
+        "direction value": "cosine projection_difference correlation pooled_correlation",
+        "value": "n_prompts",
+        "direction": "fit_status",
+    }
 
     cosine: Floats
     projection_difference: Floats

@@ -7,14 +7,14 @@ Cov(s_j, t) / (sd_j sd_t), a correlation inside prompts (theory 8 and L1, L2).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..inputs import Call, prepare
 from ..passes import kept_scores
-from ..results import Result
+from ..results import Axes, Result
 from .constrained import constrained
 from .ensemble import ensemble
 from .gram_cone import gram_cone
@@ -41,6 +41,14 @@ class ParetoResult(Result):
     best : (k,) largest gain of each value if no other value may fall; NaN if none manages
     price : (k, k) price[i, j] is what best[i] loses per unit by which the floor of value j is raised
     """
+
+    axes: ClassVar[Axes] = {
+        "constitution value": "gains",
+        "constitution": "mixture",
+        "value": "direction best",
+        "value value_2": "price",
+        "bound": "margin_ci mixture_ci",
+    }
 
     values: tuple[str, ...]
     constitutions: tuple[str, ...]

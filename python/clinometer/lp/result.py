@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..results import Result
+from ..results import Axes, Result
 
 __all__ = ["STATUS", "GramConeResult", "LPResult", "PromptResult", "named"]
 
@@ -33,6 +33,12 @@ class LPResult(Result):
     scale_rows, scale_columns : factors the problem was multiplied by, or None
     n_passes : reads of all columns
     """
+
+    axes: ClassVar[Axes] = {
+        "problem?": "status value lower upper violation",
+        "problem? column": "weights scale_columns",
+        "problem? row": "dual scale_rows",
+    }
 
     status: Any
     value: Any
@@ -59,6 +65,11 @@ class GramConeResult(Result):
     lower, upper : bounds of the margin
     """
 
+    axes: ClassVar[Axes] = {
+        "problem?": "status margin half_angle lower upper",
+        "problem? value": "weights",
+    }
+
     status: Any
     margin: Any
     weights: Floats
@@ -81,6 +92,13 @@ class PromptResult(Result):
     scale : (k,) the within-prompt sd of each value over all prompts
     prompts : (G,) ids, in the order of the arrays
     """
+
+    axes: ClassVar[Axes] = {
+        "prompt": "status margin lower upper prompts",
+        "prompt value": "dual",
+        "row": "weights",
+        "value": "scale",
+    }
 
     status: Any
     margin: Floats

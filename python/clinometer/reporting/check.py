@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import CheckFailed
+from ..nearest import did_you_mean
 from .safe import visible
 from .verdict import choose, selection_z
 
@@ -77,8 +78,10 @@ def run(report: Report, text: str) -> dict[str, Any]:
 
 def _find(kind: str, name: str, known: tuple[str, ...]) -> int:
     if name not in known:
-        have = ", ".join(repr(visible(n)) for n in known)
-        raise ValueError(f"check: no {kind} {visible(name)[:200]!r} in the report; it has {have}")
+        have = ", ".join(repr(visible(n)) for n in known) + did_you_mean(name, known)
+        raise ValueError(
+            f"check: no {kind} {visible(name)[:200]!r} in the report; it has {have}{did_you_mean(name, known)}"
+        )
     return known.index(name)
 
 

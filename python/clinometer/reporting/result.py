@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..dump.atomic import save_text
-from ..results import Result, TiltResult
+from ..results import Axes, Result, TiltResult
 from .summary import DumpSummary
 
 if TYPE_CHECKING:
@@ -43,6 +43,13 @@ class Report(Result):
     cone, encoding_quality : of directions fitted to the values asked for, or None with a note
     notes, not_covered : sentences
     """
+
+    axes: ClassVar[Axes] = {
+        "constitution kl": "classes",
+        "constitution value": "correlation",
+        "value": "value_sd generation_correlation",
+        "kl": "kl",
+    }
 
     dump: DumpSummary
     constitutions: tuple[str, ...]
@@ -171,3 +178,21 @@ class Report(Result):
         except ImportError as error:
             raise ImportError("to_frame needs pandas: pip install 'clinometer[frame]'") from error
         return pd.DataFrame.from_records(records(self))
+
+    def to_xarray(self) -> Any:
+        """An xarray Dataset over constitution, kl and value, with classes and what is net of length (extra ``frame``).
+
+        ``kl`` is what was asked for, ``kl_reached`` (constitution, kl) what the rows allow.
+        """
+        axes = {"direction": "constitution", "beta": "kl"}
+        made = self.tilt.to_xarray().drop_vars("beta", errors="ignore").rename({"kl": "kl_reached"}).rename(axes)
+        cells, table = ("constitution", "kl", "value"), ("constitution", "value")
+        extra = {
+            "class": (cells[:2], self.classes), "past_horizon": (cells[:2], self.past_horizon),
+            "gain_sd": (cells, self.gain_sd), "correlation": (table, self.correlation),
+            "value_sd": ("value", self.value_sd),
+        }  # fmt: skip
+        if self.net is not None:
+            extra |= {"net_gain": (cells, self.net.gain), "net_gain_se": (cells, self.net.gain_se)}
+        made = made.assign_coords(kl=("kl", self.kl, {"units": "nats"})).assign(extra)
+        return made.assign_attrs(result="Report", verdict=self.verdict(), notes="\n".join(self.notes))

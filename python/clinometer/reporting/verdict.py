@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..results import Result
+from ..results import Axes, Result
 from .safe import visible
 from .summary import classes, without_flat
 
@@ -30,6 +30,8 @@ class Choice(Result):
     The bounds hold together at 95 % for every cell that could have been picked (Bonferroni over cells and
     values), so having picked the best is paid for. `kind` is the class under those bounds.
     """
+
+    axes: ClassVar[Axes] = {"value": "gain lower upper"}
 
     constitution: str
     kl: float

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clinometer.results import Result
+from clinometer.results import Axes, Result
 from clinometer.theory._arrays import Floats
 from clinometer.theory._rows import Scored, Weights, ratio, scored
 from clinometer.theory.order import expected_max_normal
@@ -26,6 +26,14 @@ class BestOfN(Result):
     `kl_bound` (M,) = log n - (n-1)/n, reached where no two rows tie, and `efficiency` (M,) = e_n / sqrt(2 kl_bound),
     below the 1 of a tilt. The Gaussian world has no errors (NaN).
     """
+
+    axes: ClassVar[Axes] = {
+        "direction n value": "gain gain_se oracle regret regret_se normal",
+        "direction n": "kl",
+        "n": "n kl_bound efficiency",
+        "value": "n_unlabelled",
+        "direction": "fit_status",
+    }
 
     n: NDArray[np.int64]
     gain: Floats

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from clinometer.results import Result
+from clinometer.results import Axes, Result
 from clinometer.theory._arrays import Floats, as_covariance, as_rows, as_vector, times_sigma
 from clinometer.theory.geometry import _sigma_sd
 
@@ -18,6 +18,12 @@ __all__ = ["GaussianTilt", "QuadraticTilt", "gaussian_tilt", "quadratic_tilt", "
 @dataclass(frozen=True, repr=False, eq=False)
 class GaussianTilt(Result):
     """Gains (K, B, J) and KL (K, B) of linear values, exact at every beta in a Gaussian world."""
+
+    axes: ClassVar[Axes] = {
+        "direction beta value": "gain",
+        "direction beta": "kl",
+        "beta": "betas",
+    }
 
     gain: Floats
     kl: Floats
@@ -65,6 +71,8 @@ class QuadraticTilt(Result):
     `gain` is exact, `first_order` = 2 (tau - m) h and `second_order` = gain (the series ends there). It improves only
     for `shift` h between 0 and 2 (tau - m); `best_beta` puts h at tau - m (inf or negative: no beta improves).
     """
+
+    axes: ClassVar[Axes] = {"beta": "gain first_order shift"}
 
     gain: Floats
     first_order: Floats

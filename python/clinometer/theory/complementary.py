@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from clinometer.directions import Scores
 from clinometer.dump import open_dump
-from clinometer.results import Result
+from clinometer.results import Axes, Result
 from clinometer.theory._arrays import Floats
 from clinometer.theory._bootstrap import correlations, interval, per_prompt_grams, resampled
 from clinometer.theory._rows import ratio, scored
@@ -27,6 +27,12 @@ class Complementarity(Result):
     |second|) >= 0 with `ci` (J, 2); `weights` (J, 2) the regression weights in score units, `between` the judges' own
     correlation (J,).
     """
+
+    axes: ClassVar[Axes] = {
+        "value": "gain together first second between",
+        "value bound": "ci",
+        "value judge": "weights",
+    }
 
     gain: Floats
     ci: Floats

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from clinometer import kl as roots
-from clinometer.results import Result
+from clinometer.results import Axes, Result
 from clinometer.theory._arrays import Floats
 from clinometer.theory._rows import Scored, Weights, betas_of, kl_terms, levels, scored
 
@@ -26,6 +26,17 @@ class Ensembles(Result):
     `first_order` (M, B, J) = sum_i w_i Cov(s, t_i)/beta, at `pool_betas`: both agree there.
     `worst_member` (B, J) is the least member gain, what averaging protects against.
     """
+
+    axes: ClassVar[Axes] = {
+        "weighting level value": "pool_gain pool_se mixture_gain mixture_se first_order",
+        "weighting level": "pool_betas pool_kl mixture_kl",
+        "weighting direction": "weights",
+        "direction level value": "member_gain",
+        "direction level": "member_betas member_kl",
+        "level value": "worst_member",
+        "direction": "scale fit_status",
+        "value": "n_unlabelled",
+    }
 
     weights: Floats
     pool_betas: Floats

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from clinometer.results import Result
+from clinometer.results import Axes, Result
 from clinometer.theory._arrays import Floats
 from clinometer.theory._rows import Weights, ratio, scored
 
@@ -27,6 +27,14 @@ class Cumulants(Result):
     curve does, `sign_flip` where the gain returns to 0: all in 1/beta, inf where they never do.
     `overshoots` (K, J): k2 and k3 of opposite signs, both beyond two errors (theory 7, Prop 15).
     """
+
+    axes: ClassVar[Axes] = {
+        "direction order value": "gain gain_se",
+        "direction order": "score score_se",
+        "direction value": "series_radius exact_radius sign_flip overshoots",
+        "value": "n_unlabelled",
+        "direction": "fit_status",
+    }
 
     gain: Floats
     gain_se: Floats

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clinometer import kl as roots
-from clinometer.results import Result
+from clinometer.results import Axes, Result
 from clinometer.theory._arrays import Floats
 from clinometer.theory._rows import Scored, Weights, kl_terms, levels, ratio, scored, tilts
 
@@ -30,6 +30,18 @@ class GainKLFrontier(Result):
     even grid of 1/beta, with `curve_kl` (K, L). `shape` (K, J) says what the curve does; `peak_gain`, `peak_kl`,
     `drop`, `drop_se` are (K, J): where it turns and how far it goes back from there.
     """
+
+    axes: ClassVar[Axes] = {
+        "direction kl value": "gain gain_se efficiency regret regret_se gaussian",
+        "direction kl": "betas kl_reached",
+        "kl": "kl",
+        "direction value": "correlation shape peak_gain peak_kl drop drop_se",
+        "kl value": "oracle oracle_se oracle_kl",
+        "value": "oracle_limit oracle_kl_max n_unlabelled",
+        "direction step value": "curve",
+        "direction step": "curve_kl",
+        "direction": "kl_horizon fit_status",
+    }
 
     kl: Floats
     kl_reached: Floats

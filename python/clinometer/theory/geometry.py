@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from clinometer.results import Result
+from clinometer.results import Axes, Result
 from clinometer.theory._arrays import (
     Floats,
     as_covariance,
@@ -153,6 +153,8 @@ def robustness_radius(u_star: Any, u_c: Any, sigma: Any = None, *, metric: Liter
 @dataclass(frozen=True, repr=False, eq=False)
 class WorstDirection(Result):
     """The most harmful direction of a span, and the product u*' Sigma v it reaches (beta times the gain)."""
+
+    axes: ClassVar[Axes] = {"feature": "direction"}
 
     direction: Floats
     value: float

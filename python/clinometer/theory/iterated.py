@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from clinometer.results import Result
+from clinometer.results import Axes, Result
 from clinometer.theory._arrays import Floats
 from clinometer.theory._rows import Scored, Weights, kl_terms, scored, tilts
 
@@ -27,6 +27,13 @@ class Iteration(Result):
     log(median n)/2, `stop_kl`, beyond which rows cannot tell the policy (None: no round does), and `falls` (J,) the
     first round after which a value turns down by more than two paired errors (0: none).
     """
+
+    axes: ClassVar[Axes] = {
+        "round value": "gain gain_se step",
+        "round": "kl kl_step ess ess_min max_ratio",
+        "value": "limit falls n_unlabelled",
+        "direction": "fit_status",
+    }
 
     gain: Floats
     gain_se: Floats

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clinometer import passes
-from clinometer.results import Result
+from clinometer.results import Axes, Result
 from clinometer.theory._arrays import Floats, as_covariance, as_rows
 from clinometer.theory._bootstrap import correlations, interval, per_prompt_grams, resampled
 from clinometer.theory._rows import Scored, scored
@@ -29,6 +29,11 @@ class JudgeCeiling(Result):
     `attained` (J,): the judge of largest correlation is also the one of largest sd, and its correlation is 1.
     `per_kl` (K, J) = sd_s r, the gain per sqrt(2 KL), which no scaling of a judge changes.
     """
+
+    axes: ClassVar[Axes] = {
+        "direction value": "gain gain_se bound correlation per_kl",
+        "value": "best promptability ceiling attained",
+    }
 
     gain: Floats
     gain_se: Floats
@@ -114,6 +119,12 @@ class GenerationJudgmentGap(Result):
     `judgment` (K, J), `generation` (J,) and `gap` are correlations of scores; `cosine_gap` is the same difference of
     raw cosines, which a linear map of phi changes. `ci` (K, J, 2) is NaN without a dump.
     """
+
+    axes: ClassVar[Axes] = {
+        "direction value": "gap judgment cosine_gap",
+        "direction value bound": "ci",
+        "value": "generation",
+    }
 
     gap: Floats
     ci: Floats

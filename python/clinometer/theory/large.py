@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from clinometer import passes
-from clinometer.results import Result
+from clinometer.results import Axes, Result
 from clinometer.theory._arrays import Floats
 
 __all__ = ["RandomisedSpectrum", "randomised_spectrum"]
@@ -24,6 +24,11 @@ class RandomisedSpectrum(Result):
     `participation` = trace^2 / square with `participation_se` from it. `stable` = trace / lam_max is high by at most
     residual_1 / lam_1 relative. `energy_share` (rank,) is the share of the trace reached.
     """
+
+    axes: ClassVar[Axes] = {
+        "component": "eigenvalues residual energy_share",
+        "component feature": "eigenvectors",
+    }
 
     eigenvalues: Floats
     residual: Floats

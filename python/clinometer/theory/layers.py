@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clinometer import fit
 from clinometer.dump import Dump, open_dump
-from clinometer.results import Result
+from clinometer.results import Axes, Result
 from clinometer.theory._arrays import Floats
 from clinometer.theory._rows import levels, scored
 from clinometer.theory.order import expected_max_normal
@@ -26,6 +26,18 @@ class CeilingByLayer(Result):
     (L, B, J) = r sd_s sqrt(2 KL) and `best_of` (L, M, J) = e_n r sd_s are Gaussian-world gains of a judge that reads
     the layer that well, `oracle` (B, J) and `best_of_oracle` (M, J) the same for r = 1. `best` (J,) is a layer.
     """
+
+    axes: ClassVar[Axes] = {
+        "layer value": "quality correlation",
+        "layer value bound": "quality_ci",
+        "layer kl value": "ceiling",
+        "layer n value": "best_of",
+        "kl value": "oracle",
+        "n value": "best_of_oracle",
+        "kl": "kl",
+        "n": "n",
+        "value": "best",
+    }
 
     layers: tuple[Any, ...]
     quality: Floats

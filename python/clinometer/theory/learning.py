@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from clinometer.dump import Dump, open_dump
-from clinometer.results import Result
+from clinometer.results import Axes, Result
 from clinometer.theory._arrays import Floats
 from clinometer.theory._pairs import bradley_terry
 from clinometer.theory._rows import ratio, rows_at, scored
@@ -24,6 +24,14 @@ class LearningCurve(Result):
     `n_pairs` (S,), `correlation` (S, R, J), its `mean` and `sd` over repeats (S, J), `n_prompts` (S, R) prompts that
     gave the pairs, `n_held_out` (R,) prompts that were scored.
     """
+
+    axes: ClassVar[Axes] = {
+        "n_pairs value": "mean sd",
+        "n_pairs repeat value": "correlation",
+        "n_pairs": "n_pairs",
+        "n_pairs repeat": "n_prompts",
+        "repeat": "n_held_out",
+    }
 
     n_pairs: NDArray[np.int64]
     correlation: Floats

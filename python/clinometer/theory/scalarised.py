@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from clinometer.results import Result
+from clinometer.results import Axes, Result
 from clinometer.theory._arrays import Floats, as_rows
 from clinometer.theory.geometry import score_correlation
 
@@ -24,6 +24,11 @@ class Scalarised(Result):
     `active` (..., J): values that decide: the worst ones, or the constraints that hold with equality. `feasible`
     (...,) is False where a constraint is broken, and the value is -inf there.
     """
+
+    axes: ClassVar[Axes] = {
+        "...": "value rate feasible",
+        "... value": "active",
+    }
 
     kind: str
     value: Floats
@@ -117,6 +122,8 @@ def _vector(name: str, given: ArrayLike | None, J: int, *, least: float, strict:
 @dataclass(frozen=True, repr=False, eq=False)
 class ClassProbabilities(Result):
     """Probability of each class for K directions, (K,), given a profile and the joint covariance of its error."""
+
+    axes: ClassVar[Axes] = {"direction": "improving degrading tradeoff"}
 
     improving: Floats
     degrading: Floats

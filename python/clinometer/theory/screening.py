@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clinometer.inputs import prepare
-from clinometer.results import Result
+from clinometer.results import Axes, Result
 from clinometer.theory._arrays import Floats
 from clinometer.theory._gauge import BLOCK, Gauge
 from clinometer.theory._rows import Scored
@@ -29,6 +29,14 @@ class Screen(Result):
     most harmful first: `worst` (J, keep) candidate numbers with `worst_gain`, `worst_se`, `worst_correlation`,
     `worst_p`; and the same for `best`. Gains are Cov(s, t), beta times the first-order gain, ddof 1.
     """
+
+    axes: ClassVar[Axes] = {
+        "value rank": (
+            "worst worst_gain worst_se worst_correlation worst_p best best_gain best_se best_correlation best_p"
+        ),
+        "value": "n_harmful n_helpful n_undetermined n_flat n_fragile threshold",
+        "candidate value": "status",
+    }
 
     n_candidates: int
     n_harmful: NDArray[np.int64]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clinometer import kl as roots
 from clinometer.dump import Dump, open_dump
-from clinometer.results import Result
+from clinometer.results import Axes, Result
 from clinometer.theory._arrays import Floats
 from clinometer.theory.spectra import EffectiveRank, effective_rank
 
@@ -30,6 +30,8 @@ class ShiftRank(Result):
     removes what finitely many rows take from it, by products of different rows only (NaN if they cannot tell).
     `singular_values` (min(n, d),) are those of the uncentred D, and `length` its root mean squared row.
     """
+
+    axes: ClassVar[Axes] = {"component": "singular_values"}
 
     uncentred: EffectiveRank
     centred: EffectiveRank

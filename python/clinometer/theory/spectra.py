@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from clinometer.results import Result
+from clinometer.results import Axes, Result
 from clinometer.theory._arrays import Floats, as_covariance, as_rows, spectrum
 
 __all__ = ["EffectiveRank", "ValueConcentration", "effective_rank", "value_concentration"]
@@ -84,6 +84,8 @@ class ValueConcentration(Result):
     Arrays are (K,), one entry a direction. `tie` says that eigenvalue m equals eigenvalue m + 1, so that the
     leading space is not defined (always so after whitening). `estimator` names how the directions were fitted.
     """
+
+    axes: ClassVar[Axes] = {"direction": "share p_value variance_share variance_p_value"}
 
     m: int
     share: Floats

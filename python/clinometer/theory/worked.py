@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
-from clinometer.results import Result
+from clinometer.results import Axes, Result
 from clinometer.theory._arrays import Floats
 from clinometer.theory.geometry import policy_direction, score_correlation
 
@@ -16,6 +17,11 @@ __all__ = ["PooledVersusWithin", "ToyExample", "pooled_versus_within", "toy_exam
 @dataclass(frozen=True, repr=False, eq=False)
 class ToyExample(Result):
     """Rows of the toy table; `print` shows it. Vectors are (rows, 2), numbers (rows,)."""
+
+    axes: ClassVar[Axes] = {
+        "name": "beta cosine_before cosine_after gain kl",
+        "name feature": "vector normalised",
+    }
 
     names: tuple[str, ...]
     beta: Floats
@@ -79,6 +85,8 @@ def toy_example() -> ToyExample:
 @dataclass(frozen=True, repr=False, eq=False)
 class PooledVersusWithin(Result):
     """Covariances of a value and a tilt score, and the exact gains on the rows at every 1/beta (B,)."""
+
+    axes: ClassVar[Axes] = {"inverse_beta": "gain inverse_beta"}
 
     within: float
     pooled: float

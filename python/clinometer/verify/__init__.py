@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
+from ..nearest import did_you_mean
 from .registry import Row, claims, judged
 
 __all__ = ["Row", "heading", "markdown", "table", "verify"]
@@ -39,7 +40,7 @@ def verify(only: Sequence[str] | None = None, *, progress: Callable[[int, int], 
         known = dict.fromkeys(c.item for c in chosen)
         unknown = [item for item in only if item not in known]
         if unknown:
-            raise ValueError(f"item {unknown[0]!r} is none of {', '.join(known)}")
+            raise ValueError(f"item {unknown[0]!r} is none of {', '.join(known)}{did_you_mean(unknown[0], known)}")
         chosen = [c for c in chosen if c.item in only]
     rows = []
     for done, one in enumerate(chosen):

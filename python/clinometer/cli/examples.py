@@ -1,0 +1,39 @@
+"""Command lines that `--help` shows. All of them run as they stand, in this order, on the packaged dump."""
+
+from __future__ import annotations
+
+__all__ = ["EXAMPLES", "epilog"]
+
+_REPORT = "clinometer report demo --layer 24 --value helpful -harm --kl 0.25 0.5 -o report.html"
+EXAMPLES: dict[str, tuple[str, ...]] = {
+    "": ("clinometer demo", "clinometer inspect demo", _REPORT),
+    "demo": ("clinometer demo",),
+    "inspect": ("clinometer inspect demo", "clinometer inspect demo --layer 24 --json"),
+    "fit": (
+        "clinometer fit demo --layer 24 --value helpful positive -o values.fit",
+        "clinometer fit demo --layer 24 --generation --covariates n_tokens --alpha 1 -o generation.fit",
+    ),
+    "score": ("clinometer score demo --layer 24 --constitutions judge/kind values.fit -o scores.npy",),
+    "tilt": (
+        "clinometer tilt demo --layer 24 --constitutions values.fit --value helpful -harm --kl 0.1 0.5",
+        "clinometer tilt demo --layer 24 --value helpful --betas 1 --shards 1/1 --state 1.state",
+    ),
+    "merge": ("clinometer merge 1.state", "clinometer merge 1.state --json"),
+    "report": (
+        _REPORT,
+        'clinometer report demo --layer 24 --value helpful --check "helpful >= 0 at kl=0.1 for judge/honest" --json',
+    ),
+    "pareto": ("clinometer pareto demo --layer 24 --value helpful -harm positive --bootstrap 100",),
+    "bench": ("clinometer bench --list", 'clinometer bench score --quick --cells "*f32*K=1" --peers none'),
+    "verify": ("clinometer verify --only L3 R9",),
+}
+
+
+def epilog(command: str) -> str:
+    """The end of a command's help."""
+    lines = ["examples:", *(f"  {line}" for line in EXAMPLES.get(command, ()))]
+    if command == "":
+        lines += ["", "exit codes: 0 good, 1 a check failed, 2 bad input, 130 interrupted"]
+    elif command not in ("bench", "demo", "merge", "verify"):
+        lines += ["", "DUMP comes first; demo stands for the packaged one."]
+    return "\n".join(lines)

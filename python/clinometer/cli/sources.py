@@ -1,0 +1,102 @@
+"""What every command does first: find the dump, the constitutions, the values, and a place to write."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..nearest import did_you_mean
+
+if TYPE_CHECKING:
+    from ..dump import Dump
+
+__all__ = [
+    "DEMO", "check_folders", "complete_judges", "constitutions", "located", "no_constitutions", "no_values", "opened",
+    "pass_options",
+]  # fmt: skip
+
+DEMO = Path(__file__).resolve().parent.parent / "data" / "demo"
+# columns that say something about a row but are no value
+_OTHER = ("prompt_id", "response_id", "logprob", "logp", "count", "proposal_logprob", "n_tokens", "ended", "judge_row")
+
+
+def check_folders(args: argparse.Namespace) -> None:
+    """Refuse a file to write whose folder is not there, before any work."""
+    named = (("-o", "output"), ("--state", "state"), ("--json-file", "json_file"))
+    for option, given in ((option, getattr(args, name, None)) for option, name in named):
+        if given is not None and not Path(given).absolute().parent.is_dir():
+            raise ValueError(f"{option} is {given!r}, but its folder does not exist")
+
+
+def located(given: str) -> str:
+    """The path of a dump: as given, or the packaged one for "demo" where nothing else has that name."""
+    if os.path.exists(given):
+        return given
+    if given == "demo" and DEMO.exists():
+        return str(DEMO)
+    folder, name = os.path.split(given.rstrip(os.sep))
+    if not os.path.isdir(folder or "."):
+        raise ValueError(f"{given!r} does not exist: there is no folder {folder!r}")
+    hint = did_you_mean(name, os.listdir(folder or "."))
+    raise ValueError(f"{given!r} does not exist" + (hint or "; demo stands for the dump that comes with the package"))
+
+
+def opened(args: argparse.Namespace) -> Dump:
+    """The dump of a command line."""
+    from ..dump import open_dump
+
+    check_folders(args)
+    return open_dump(
+        located(args.dump), tensor=args.tensor, layer=args.layer, prompt_ids=args.prompt_ids, columns=args.columns,
+        policy=args.policy, nonfinite=args.nonfinite,
+    )  # fmt: skip
+
+
+def pass_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Options of every pass; a progress line on a terminal only."""
+    out = {"base": args.base, "precision": args.precision, "n_threads": args.threads}
+    if sys.stderr.isatty():
+        out["progress"] = True
+    return out
+
+
+def complete_judges(dump: Any) -> list[str]:
+    """Judge columns (judge/* or judge_*) that have a finite number for every row."""
+    names = [n for n in dump.columns if n.startswith(("judge/", "judge_")) and n != "judge_row"]
+    return [n for n in names if dump.columns[n].dtype.kind in "fiub" and np.isfinite(dump.columns[n]).all()]
+
+
+def constitutions(args: argparse.Namespace, dump: Any) -> list[str] | None:
+    """Those asked for, else the complete judge columns."""
+    return args.constitutions or complete_judges(dump) or None
+
+
+def no_values(dump: Dump, how: str = "--value NAME (-NAME if smaller is better)") -> ValueError:
+    """The error of a command that was given no value, with what could be one."""
+    found = [n for n in dump.columns if n not in _OTHER and not n.startswith(("judge/", "judge_"))]
+    found = [n for n in found if dump.columns[n].dtype.kind in "fiub"]
+    return ValueError(f"no values: pass {how}; {_columns(dump, found, '--value helpful')}")
+
+
+def no_constitutions(dump: Dump) -> ValueError:
+    """The error of a command that has nothing to score rows by."""
+    found = [n for n in dump.columns if n not in _OTHER and dump.columns[n].dtype.kind in "fiub"]
+    return ValueError(
+        "no constitutions: there is no complete judge column, so pass --constitutions NAME or FILE; "
+        + _columns(dump, found, "--constitutions kind")
+    )
+
+
+def _columns(dump: Dump, found: list[str], then: str) -> str:
+    if found:
+        return f"{dump.name} has " + ", ".join(map(repr, found))
+    what = then.split()[-1]
+    return (
+        f"{dump.name} has no columns of numbers for it: save one entry for each of the {dump.n_rows} rows with "
+        f"np.savez('labels.npz', {what}=..., prompt_id=...) and add --columns labels.npz {then}"
+    )

@@ -1,0 +1,27 @@
+"""What somebody may have meant: the known name nearest to one that is not known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+__all__ = ["did_you_mean", "nearest"]
+
+
+def nearest(given: str, known: Iterable[str]) -> str | None:
+    """The most similar known name, None where nothing is similar.
+
+    >>> nearest("helpfol", ["harm", "helpful"])
+    'helpful'
+    """
+    from difflib import get_close_matches
+
+    found = get_close_matches(given, list(known), 1, 0.6)
+    return found[0] if found else None
+
+
+def did_you_mean(given: str, known: Iterable[str]) -> str:
+    """An end for an error message: "; did you mean 'helpful'?", or nothing."""
+    from .dump.files import quote
+
+    found = nearest(given, known)
+    return "" if found is None else f"; did you mean {quote(found)}?"

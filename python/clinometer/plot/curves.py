@@ -1,0 +1,209 @@
+"""Gains along KL and along rounds, with bands, dashed where the rows cannot tell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..reporting.result import Report
+from ..results import TiltResult
+from ..stat import TiltSums
+from ..theory.frontier import GainKLFrontier
+from ..theory.iterated import Iteration
+from .canvas import GREY, INK, Z95, Ink, canvas, chosen, distinct, inks, label_ends, name, titled
+
+__all__ = ["frontier", "iterate"]
+
+Floats = NDArray[np.float64]
+MOST_BANDS = 8  # more of them hide one another
+
+
+@dataclass(frozen=True)
+class _Line:
+    """Points of a line, the points that have an error, and where it stops being supported."""
+
+    x: Floats
+    y: Floats
+    at: Floats
+    gain: Floats
+    se: Floats
+    horizon: float = np.inf
+
+
+def frontier(result: Any, ax: Any = None, *, value: Any = None, highlight: Any = None, oracle: bool = True) -> Any:
+    """Draw the gain of one value against KL, a line for each constitution (theory 2, 4).
+
+    Parameters
+    ----------
+    result : GainKLFrontier (smooth curves, and the value's own tilt), TiltResult, TiltSums or Report
+    ax : matplotlib Axes; None makes a figure
+    value : name or position; default the first
+    highlight : name, position, or several: the other constitutions turn grey and lose their labels
+    oracle : draw the tilt by the value itself, where the result has it
+
+    Returns
+    -------
+    Axes
+        Solid up to each constitution's KL horizon and dashed past it; bands are gain +- 1.96 standard errors,
+        left out where more than eight would lie over one another.
+
+    Examples
+    --------
+    >>> import clinometer as cm
+    >>> world = cm.simulate(n_prompts=40, n_responses=8, dim=4, random_state=1)
+    >>> ax = cm.plot.frontier(cm.tilt(world, ["judge/c0", "judge/c1"], values="s"), highlight="judge/c0")
+    >>> ax.get_xlabel()
+    'KL from the base policy (nats)'
+    """
+    held = result.tilt if isinstance(result, Report) else result
+    if not isinstance(held, (TiltResult, TiltSums, GainKLFrontier)):
+        raise TypeError(f"result is {type(result).__name__}; wanted a GainKLFrontier, TiltResult, TiltSums or Report")
+    if not held.values:
+        raise ValueError("result has no values, and so no gains; pass values= to the tilt")
+    j = chosen(held.values, 0 if value is None else value, "value")
+    lines = _frontier_lines(held, j) if isinstance(held, GainKLFrontier) else _tilt_lines(held, j)
+    with canvas(ax) as ax:
+        ends, past = [], False
+        drawn = inks(held.directions, highlight)
+        band = sum(ink.loud for ink in drawn) <= MOST_BANDS
+        for line, one, ink in zip(lines, distinct(held.directions), drawn, strict=True):
+            past |= _draw(ax, line, ink, band=band, in_kl=True)
+            if ink.loud and len(line.x):
+                ends.append((float(line.x[-1]), float(line.y[-1]), one, ink.colour))
+        if oracle and isinstance(held, GainKLFrontier):
+            x, y = _dense(np.append(0.0, held.oracle_kl[:, j]), np.append(0.0, held.oracle[:, j]))
+            ax.plot(x, y, color=INK, linestyle=":", linewidth=1.2, label="the value itself")
+            ends.append((float(x[-1]), float(y[-1]), "the value itself", INK))
+        _zero(ax)
+        ax.set_xlim(left=0.0)
+        ax.set_xlabel("KL from the base policy (nats)")
+        ax.set_ylabel(f"gain in {name(held.values[j])}", parse_math=False)
+        titled(ax, f"{name(held.values[j], 48)} at matched KL", _note(band, past))
+        label_ends(ax, ends)
+    return ax
+
+
+def _tilt_lines(t: Any, j: int) -> list[_Line]:
+    horizon = getattr(t, "kl_horizon", np.full(len(t.directions), np.inf))
+    out = []
+    for k in range(len(t.directions)):
+        kl, gain, se = t.kl[k], t.gain[k, :, j], t.gain_se[k, :, j]
+        at = np.flatnonzero(np.isfinite(kl) & np.isfinite(gain))
+        at = at[np.argsort(kl[at], kind="stable")]
+        x, y = np.append(0.0, kl[at]), np.append(0.0, gain[at])
+        out.append(_Line(*_dense(x, y), x, y, np.append(0.0, se[at]), _horizon(horizon[k])))
+    return out
+
+
+def _frontier_lines(f: GainKLFrontier, j: int) -> list[_Line]:
+    out = []
+    for k in range(len(f.directions)):
+        x, y = np.append(0.0, f.curve_kl[k]), np.append(0.0, f.curve[k, :, j])
+        at, gain = np.append(0.0, f.kl_reached[k]), np.append(0.0, f.gain[k, :, j])
+        x, y = (np.append(a, b[at > x.max()]) for a, b in ((x, at), (y, gain)))
+        out.append(_Line(x, y, at, gain, np.append(0.0, f.gain_se[k, :, j]), _horizon(f.kl_horizon[k])))
+    return out
+
+
+def _dense(x: Floats, y: Floats) -> tuple[Floats, Floats]:
+    """More points between few: straight in sqrt(KL), as gains are to first order."""
+    if len(x) < 2:
+        return x, y
+    fine = np.unique(np.append(x, np.linspace(0.0, np.sqrt(x[-1]), 65) ** 2))
+    return fine, np.interp(np.sqrt(fine), np.sqrt(x), y)
+
+
+def _horizon(kl: float) -> float:
+    return np.inf if np.isnan(kl) else float(kl)
+
+
+def iterate(
+    result: Iteration, ax: Any = None, *, values: Any = None, highlight: Any = None, promise: bool = True
+) -> Any:
+    """Draw the gain of every value after each round of `clinometer.theory.iterate` (theory 7).
+
+    Parameters
+    ----------
+    result : Iteration
+    ax : matplotlib Axes; None makes a figure
+    values : names or positions to draw; default all
+    highlight : the other values turn grey
+    promise : also draw, thin and dotted, the sum of what each round's first order promised
+
+    Returns
+    -------
+    Axes
+        Solid up to the round whose KL the rows can still tell (`stop`) and dashed after it; bands are +- 1.96
+        standard errors. KL from the first policy is written under the rounds.
+
+    Examples
+    --------
+    >>> import clinometer as cm
+    >>> world = cm.simulate(n_prompts=40, n_responses=8, dim=4, random_state=1)
+    >>> cm.plot.iterate(cm.theory.iterate(world, "judge/c0", 6.0, "s", rounds=3)).get_xlabel()
+    'round (KL from the first policy in nats)'
+    """
+    if not isinstance(result, Iteration):
+        raise TypeError(f"result is {type(result).__name__}; wanted what clinometer.theory.iterate returns")
+    given = range(len(result.values)) if values is None else [values] if isinstance(values, (str, int)) else values
+    drawn = [chosen(result.values, v, "values") for v in given]
+    names = [result.values[j] for j in drawn]
+    rounds = np.arange(len(result.gain) + 1, dtype=np.float64)
+    horizon = np.inf if result.stop is None else float(result.stop - 1)
+    with canvas(ax) as ax:
+        ends, past = [], False
+        for j, one, ink in zip(drawn, distinct(names), inks(names, highlight), strict=True):
+            y, se = np.append(0.0, result.gain[:, j]), np.append(0.0, result.gain_se[:, j])
+            past |= _draw(ax, _Line(rounds, y, rounds, y, se, horizon), ink)
+            if promise:
+                promised = np.append(0.0, np.cumsum(result.step[:, j]))
+                ax.plot(rounds, promised, color=ink.colour, linestyle=":", linewidth=0.9, alpha=0.8)
+            if ink.loud:
+                ends.append((float(rounds[-1]), float(y[-1]), one, ink.colour))
+        _zero(ax)
+        ax.set_xlim(0.0, float(rounds[-1]) or 1.0)
+        shown = np.unique(np.linspace(0, len(rounds) - 1, min(len(rounds), 8)).round().astype(int))
+        kl = np.append(0.0, result.kl)
+        ax.set_xticks(shown, [f"{i}\n{kl[i]:.2g}" for i in shown])
+        ax.set_xlabel("round (KL from the first policy in nats)")
+        ax.set_ylabel(
+            "gain (each value's own units)" if len(names) > 1 else f"gain in {name(names[0])}", parse_math=False
+        )
+        note = _note(True, past) + ("; dotted: sum of first orders" if promise else "")
+        titled(ax, f"Tilted again and again by {name(result.directions[0])}", note)
+        label_ends(ax, ends)
+    return ax
+
+
+def _note(band: bool, past: bool) -> str:
+    said = ["band: 95 % over prompts"] * band + ["dashed: past the KL horizon"] * past
+    return "; ".join(said)
+
+
+def _zero(ax: Any) -> None:
+    ax.axhline(0.0, color=GREY, linewidth=0.8, zorder=1.5)
+
+
+def _draw(ax: Any, line: _Line, ink: Ink, *, band: bool = True, in_kl: bool = False) -> bool:
+    """The line in its two parts with its band and points; whether some of it lies past the horizon."""
+    if not len(line.x):
+        return False
+    style = {"color": ink.colour, "linewidth": ink.width, "zorder": ink.order}
+    if band and ink.loud:
+        at, low, high = line.at, line.gain - Z95 * line.se, line.gain + Z95 * line.se
+        if in_kl:
+            (_, low), (at, high) = _dense(at, low), _dense(at, high)
+        ax.fill_between(at, low, high, color=ink.colour, alpha=0.13, linewidth=0, zorder=ink.order - 0.5)
+    cut = float(min(max(line.horizon, 0.0), line.x[-1]))
+    middle = float(np.interp(cut, line.x, line.y))
+    before, after = line.x < cut, line.x > cut
+    if before.any():
+        ax.plot(np.append(line.x[before], cut), np.append(line.y[before], middle), **style)
+    if after.any():
+        x, y = np.append(cut, line.x[after]), np.append(middle, line.y[after])
+        ax.plot(x, y, linestyle=(0, (4, 2.2)), **style)
+    ax.plot(line.at[1:], line.gain[1:], linestyle="", marker=ink.marker, color=ink.colour, zorder=ink.order)
+    return bool(after.any())
