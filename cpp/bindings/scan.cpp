@@ -61,6 +61,7 @@ class PyScan {
  public:
   PyScan(const std::vector<std::shared_ptr<Statistic>>& statistics, std::int64_t first_leaf)
       : scan_(statistics, first_leaf) {
+    for (const auto& s : statistics) needs_rows_ = needs_rows_ || s->needs_rows();
     if (first_leaf < 0) throw py::value_error("first_leaf: negative");
   }
 
@@ -142,9 +143,11 @@ class PyScan {
     return out;
   }
   std::int64_t non_finite() const { return non_finite_; }
+  bool needs_rows() const { return needs_rows_; }
 
  private:
   Scan scan_;
+  bool needs_rows_ = false;
   std::int64_t non_finite_ = -1;
 };
 
@@ -185,6 +188,8 @@ void bind_scan(py::module_& m) {
            "in_double"_a = false, "progress"_a = py::none(), "begin"_a = 0, "end"_a = -1)
       .def("collapse", &PyScan::collapse)
       .def("nodes", &PyScan::nodes, "The states as nodes (leaf, level, states) of the tree over the grid.")
+      .def_property_readonly("needs_rows", &PyScan::needs_rows,
+                             "Whether a statistic looks at rows, and not only at their scores.")
       .def_property_readonly("non_finite", &PyScan::non_finite, "A row with NaN or Inf that ended a pass, or -1.");
 }
 

@@ -6,7 +6,12 @@ __all__ = ["CheckFailed", "DumpChangedError", "DumpError"]
 
 
 class DumpError(ValueError):
-    """A dump cannot be read as what it claims to be; the message names file, field and what to do."""
+    """A dump cannot be read as what it claims to be; the message names file, field and what to do.
+
+    `.candidates` are the tensors that can be phi, where the error is that there are several.
+    """
+
+    candidates: tuple[str, ...] = ()
 
 
 class DumpChangedError(DumpError):

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import ast
-import re
 import warnings
 from typing import Any
 
 import numpy as np
 
-from .. import _core
 from ..dump import Dump, open_dump
 from ..errors import DumpError
-from ..inputs import segments_of
+from ..inputs import non_finite_rows
 from ..population import Population, population
 from ..reporting.safe import fit, visible, width
 from ..reporting.summary import spread_within
 from ..reporting.text import number
 
 __all__ = ["look", "shown"]
-
-_HINT = re.compile(r"choose with tensor=('[^'\\]*'|\"[^\"\\]*\")")
 
 
 def look(args: argparse.Namespace) -> dict[str, Any]:
@@ -31,7 +26,7 @@ def look(args: argparse.Namespace) -> dict[str, Any]:
         warnings.simplefilter("ignore")  # said below, in its own words
         p = population(dump.n_rows, dump.prompt_ids)
     sizes = p.sizes
-    bad = _core.non_finite_rows(*segments_of(dump)) if dump.n_rows else np.zeros(0, np.int64)
+    bad = non_finite_rows(dump) if dump.n_rows else np.zeros(0, np.int64)
     out: dict[str, Any] = {
         "name": dump.name, "n_rows": dump.n_rows, "dim": dump.dim, "dtype": dump.dtype, "tensor": dump.tensor,
         "sites": [
@@ -57,10 +52,9 @@ def _open(args: argparse.Namespace) -> tuple[Dump, bool]:
     try:
         return open_dump(args.dump, tensor=args.tensor, **rest), False
     except DumpError as error:
-        hint = _HINT.search(str(error))
-        if hint is None:
+        if not error.candidates:
             raise
-        return open_dump(args.dump, tensor=ast.literal_eval(hint[1]), **rest), True
+        return open_dump(args.dump, tensor=error.candidates[0], **rest), True
 
 
 def _column(name: str, column: Any, p: Population) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from ..errors import DumpError
 from .arrays import as_ids
 from .dump import Candidate, Dump, Segment
 from .files import quote
+from .windows import sub
 
 __all__ = ["choose", "layer_of", "layers_of", "take_candidate", "take_prompts"]
 
@@ -54,7 +55,9 @@ def choose(candidates: Mapping[str, Candidate], tensor: str | None, layer: int |
         return pool[0]
     if not pool:
         raise DumpError(f"{where}: no 2-D tensor of float16, bfloat16, float32 or float64 to serve as phi")
-    raise DumpError(f"{where}: several tensors can be phi: {_listed(pool)}; choose with {_how(pool)}")
+    error = DumpError(f"{where}: several tensors can be phi: {_listed(pool)}; choose with {_how(pool)}")
+    error.candidates = tuple(c.name for c in pool)
+    raise error
 
 
 def _listed(pool: Iterable[Candidate]) -> str:
@@ -166,6 +169,6 @@ def _take_rows(segments: tuple[Segment, ...], rows: NDArray[Any], dim: int) -> t
             at += len(chunk)
             continue
         for run in pieces:
-            out.append(Segment(segment.array[run[0] : run[-1] + 1], at, segment.file))
+            out.append(Segment(sub(segment.array, run[0], run[-1] + 1), at, segment.file))
             at += len(run)
     return tuple(out)
