@@ -109,4 +109,4 @@ def matrix_of(lists: Lists, chunk: Any, shape: tuple[int, int], item: Any, path:
     values = np.asarray(array.to_numpy(zero_copy_only=True))
     if len(values) != len(chunk) * repeat * dim:
         raise bad(path, f"holds {len(values)} values for {len(chunk)} rows", f"column {quote(lists.name)}")
-    return values.view(item).reshape(len(chunk) * repeat, dim)
+    return np.asarray(values.view(item).reshape(len(chunk) * repeat, dim))
