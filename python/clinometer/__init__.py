@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import errors
 from .directions import Directions, Scores
-from .dump import Dump, open_dump, write_dump
+from .dump import Dump, DumpWriter, open_dump, write_dump
 from .errors import CheckFailed, DumpChangedError, DumpError
 from .passes import covariance_projection, cross_covariance, moments, score, tilt, tilted_mean
 
@@ -82,6 +82,7 @@ __all__ = [
     "Dump",
     "DumpChangedError",
     "DumpError",
+    "DumpWriter",
     "Fold",
     "GainIntervals",
     "NullBand",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,6 @@ from numpy.typing import NDArray
 
 from .dump import strictjson
 from .dump.arrays import as_column, as_ids, as_matrix, as_numpy
-from .dump.atomic import sync_folder
 from .dump.files import PlainFile, bad, quote
 from .dump.safetensors import Payload, read_header, write_safetensors
 from .dump.tensors import decode_bfloat16
@@ -165,7 +163,6 @@ class Directions:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a safetensors file atomically: tensor "vectors"; names, roles, source as JSON metadata."""
-        target = os.path.realpath(os.fspath(path))
         try:
             metadata = {
                 "format": "clinometer-directions",
@@ -177,15 +174,7 @@ class Directions:
             raise ValueError(f"source cannot be written as JSON: {exc}") from exc
         little = self.vectors.astype(self.vectors.dtype.newbyteorder("<"))
         payload = Payload("F64" if little.itemsize == 8 else "F32", little.shape, lambda: [little.tobytes()])
-        temporary = f"{target}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
-        try:
-            write_safetensors(temporary, {"vectors": payload}, metadata)
-            os.replace(temporary, target)
-        except BaseException:
-            if os.path.lexists(temporary):
-                os.unlink(temporary)
-            raise
-        sync_folder(os.path.dirname(target))
+        write_safetensors(path, {"vectors": payload}, metadata)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, layer_offset: int = 0) -> Directions:

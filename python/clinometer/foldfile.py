@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from . import _core, stat
 from .directions import Directions
 from .dump import open_dump
+from .dump.atomic import new_file
 from .errors import DumpError
 from .fold import Fold
 from .plan import plan
@@ -146,17 +146,8 @@ def _state(blobs: _Blobs, state: Any) -> list[Any]:
 
 def write(fold: Fold, path: str | os.PathLike[str]) -> None:
     """Write atomically: a sibling file, synced and renamed over `path`."""
-    temporary = f"{os.fspath(path)}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
-    try:
-        with open(temporary, "wb") as file:
-            file.writelines(_pieces(fold))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
-        raise
+    with new_file(path) as file:
+        file.writelines(_pieces(fold))
 
 
 def read(source: str | os.PathLike[str] | bytes, *, into: Fold | None = None) -> Fold:

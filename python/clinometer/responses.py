@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from . import kl as roots
 from .inputs import prepare
 from .passes import _checked_kl, _need_scores, kept_scores
-from .reporting.safe import visible
 from .results import Result
 from .theory._arrays import Floats
+from .visible import visible
 
 __all__ = ["Examples", "examples"]
 

@@ -427,8 +427,9 @@ def test_wrong_manifests(tmp_path: Path, change: Any) -> None:
 def test_unknown_manifest_keys_are_kept(tmp_path: Path) -> None:
     write_dump(tmp_path / "d", rows(2, 2))
     path = tmp_path / "d" / "manifest.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"preprocessing": {"centered": True}}))
-    assert open_dump(tmp_path / "d").source["preprocessing"] == {"centered": True}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"preprocessing": {"centered": True}, "odd": [1]}))
+    dump = open_dump(tmp_path / "d")
+    assert dump.source["odd"] == [1] and dump.preprocessing == {"centered": True}
 
 
 # Foreign files

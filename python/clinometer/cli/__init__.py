@@ -60,7 +60,7 @@ def _guarded(argv: list[str]) -> int:
 
 
 def _say(message: str) -> None:
-    from ..reporting.safe import visible
+    from ..visible import visible
 
     print(f"clinometer: {visible(message)}", file=sys.stderr)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..dump.atomic import new_file, save_text
 from . import sharding
 from .output import emit, written
 
@@ -135,7 +136,7 @@ def score(args: argparse.Namespace) -> int:
         raise ValueError("no constitutions: the dump has no complete judge column; pass --constitutions")
     table = score_rows(dump, judges, **_options(args))
     if args.output is not None:
-        with open(args.output, "wb") as file:
+        with new_file(args.output) as file:
             np.save(file, table)
     names = prepare(dump, judges, base=args.base).names
     with np.errstate(invalid="ignore"):
@@ -200,8 +201,7 @@ def verify(args: argparse.Namespace) -> int:
     rows = checks.verify(args.only, progress=bar() if sys.stderr.isatty() else None)
     emit(args, [asdict(row) for row in rows])
     if args.output is not None:
-        with open(args.output, "w", encoding="utf-8", newline="\n") as file:
-            file.write(checks.markdown(rows, checks.heading()))
+        save_text(args.output, checks.markdown(rows, checks.heading()))
         written(args, args.output)
     if not args.json:
         print(checks.table(rows))

@@ -6,6 +6,7 @@ import argparse
 import sys
 from typing import Any
 
+from ..dump.atomic import save_text
 from ..reporting.export import dumps
 from ..reporting.safe import fit, visible
 from ..reporting.text import number
@@ -19,8 +20,7 @@ def emit(args: argparse.Namespace, payload: Any) -> None:
         return
     text = dumps(payload)
     if args.json_file:
-        with open(args.json_file, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text + "\n")
+        save_text(args.json_file, text + "\n")
     if args.json:
         print(text)
 

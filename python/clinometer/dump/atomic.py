@@ -1,4 +1,4 @@
-"""A folder that appears complete or not at all."""
+"""Files and folders that appear complete or not at all; failures name the path they concern."""
 
 from __future__ import annotations
 
@@ -9,22 +9,87 @@ import secrets
 import shutil
 import sys
 from collections.abc import Iterator
+from typing import Any
 
-__all__ = ["new_folder", "sync_folder"]
+__all__ = ["named", "new_file", "new_folder", "save_text", "sync_folder"]
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
+
+
+@contextlib.contextmanager
+def named(path: str) -> Iterator[None]:
+    """Give an OSError from a call on a descriptor the path that the system does not tell."""
+    try:
+        yield
+    except OSError as exc:
+        if exc.errno is not None and exc.filename is None:
+            exc.filename = path
+        raise
 
 
 def sync_folder(path: str) -> None:
     """Force a folder's entries to the disk where the system can."""
     if os.name == "nt":
         return
-    fd = os.open(path, os.O_RDONLY)
+    with named(path):
+        fd = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def _beside(target: str) -> str:
+    """A name in the same folder that nobody uses."""
+    parent, name = os.path.split(target)
+    return os.path.join(parent, f".{name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+
+
+@contextlib.contextmanager
+def new_file(path: str | os.PathLike[str]) -> Iterator[Any]:
+    """Yield a binary file that takes the place of `path` when the block ends, and leaves no trace if it fails.
+
+    The bytes are forced to the disk before the rename and the folder after it: after a kill or a power cut
+    there is the old file or the new one. A link is followed; a device or pipe is written to directly.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with new_file(os.path.join(folder, "x")) as out:
+    ...         _ = out.write(b"whole")
+    ...     os.listdir(folder)
+    ['x']
+    """
+    given = os.fspath(path)
+    if os.path.exists(given) and not os.path.isfile(given):
+        with named(given), open(given, "wb") as out:
+            yield out
+        return
+    target = os.path.realpath(given)
+    temporary = _beside(target)
     try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+        with named(given):
+            with open(temporary, "xb") as out:
+                yield out
+                out.flush()
+                os.fsync(out.fileno())
+            os.replace(temporary, target)
+            sync_folder(os.path.dirname(target))
+    except BaseException as exc:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        if isinstance(exc, OSError) and exc.filename == temporary:
+            exc.filename, exc.filename2 = given, None  # the caller knows nothing of the sibling
+        raise
+
+
+def save_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write text as UTF-8 by `new_file`."""
+    data = text.encode("utf-8")
+    with new_file(path) as out:
+        out.write(data)
 
 
 def _exchange(a: str, b: str) -> bool:
@@ -41,8 +106,8 @@ def _exchange(a: str, b: str) -> bool:
 @contextlib.contextmanager
 def new_folder(target: str) -> Iterator[str]:
     """Yield an empty sibling folder; on success it takes the place of `target`, on failure it is removed."""
-    parent, name = os.path.split(target)
-    temporary = os.path.join(parent, f".{name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    parent = os.path.dirname(target)
+    temporary = _beside(target)
     os.makedirs(parent, exist_ok=True)
     os.mkdir(temporary)
     try:
@@ -51,12 +116,20 @@ def new_folder(target: str) -> Iterator[str]:
         if not os.path.isdir(target):
             os.rename(temporary, target)
         elif not _exchange(temporary, target):
-            # No atomic swap here: for a moment neither is in place, and the old one waits under its own name.
-            aside = temporary[:-4] + ".old"
-            os.rename(target, aside)
-            os.rename(temporary, target)
-            temporary = aside
+            temporary = _swap_in_steps(temporary, target)
         sync_folder(parent)
     finally:
         # After a swap this is the old dump, after a failure the unfinished one.
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _swap_in_steps(temporary: str, target: str) -> str:
+    """Without an atomic swap: for a moment neither is in place, and the old one waits under its own name."""
+    aside = temporary[:-4] + ".old"
+    os.rename(target, aside)
+    try:
+        os.rename(temporary, target)
+    except BaseException:
+        os.rename(aside, target)
+        raise
+    return aside

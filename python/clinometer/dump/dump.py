@@ -113,6 +113,8 @@ class Dump:
     source : dict
         What the file says of its origin.
     policy : "on_policy" | "off_policy" | None
+    sampling, preprocessing : dict
+        How the responses were sampled and what was done to the rows, as the manifest says.
     nonfinite : "raise" | "drop" | "keep"
     path, name : str
         Where it lies (None in memory), and a short description for messages.
@@ -138,6 +140,8 @@ class Dump:
     layers: list[int] = field(default_factory=list)
     source: dict[str, Any] = field(default_factory=dict)
     policy: str | None = None
+    sampling: dict[str, Any] = field(default_factory=dict)
+    preprocessing: dict[str, Any] = field(default_factory=dict)
     nonfinite: str = "raise"
     path: str | None = None
     name: str = "array"

@@ -17,15 +17,15 @@ from .texts import Texts
 if TYPE_CHECKING:
     from ..directions import Directions
 
-__all__ = ["FORMAT", "NAME", "VERSION", "Found", "is_manifest", "read_index", "read_manifest"]
+__all__ = ["FORMAT", "NAME", "VERSION", "Found", "is_manifest", "load", "read_index", "read_manifest", "read_table"]
 
 NAME = "manifest.json"
 FORMAT = "clinometer-dump"
 VERSION = 1
 _LARGEST = 64 << 20
 _KNOWN = {
-    "format", "version", "n_rows", "d", "dtype", "tensors", "shards", "prompt", "source", "columns",
-    "files", "writer",
+    "format", "version", "requires", "n_rows", "d", "dtype", "tensors", "shards", "prompt", "source", "sampling",
+    "preprocessing", "columns", "files", "writer",
 }  # fmt: skip
 
 
@@ -36,6 +36,8 @@ class Found:
     tensors: dict[str, Tensor]
     source: dict[str, Any] = field(default_factory=dict)
     policy: str | None = None
+    sampling: dict[str, Any] = field(default_factory=dict)
+    preprocessing: dict[str, Any] = field(default_factory=dict)
     phi: set[str] | None = None
     layers: dict[str, int] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
@@ -64,7 +66,8 @@ class Found:
         return Directions.load(self.files["directions"])
 
 
-def _load(path: str) -> dict[str, Any]:
+def load(path: str) -> dict[str, Any]:
+    """The object of a manifest file; sizes and JSON are checked, keys are not."""
     file = PlainFile(path)
     if file.size > _LARGEST:
         raise bad(path, f"{file.size} bytes are over the limit of {_LARGEST}")
@@ -84,7 +87,7 @@ def _get(table: Any, key: str, kind: type, path: str, where: str = "") -> Any:
 
 def is_manifest(path: str) -> bool:
     """Whether a file is a manifest of this format, of any version."""
-    return _load(path).get("format") == FORMAT
+    return load(path).get("format") == FORMAT
 
 
 def read_manifest(folder: str) -> Found:
@@ -101,13 +104,12 @@ def read_manifest(folder: str) -> Found:
         Tensors cut into shards. Linear in the headers; no tensor byte is read.
     """
     path = os.path.join(folder, NAME)
-    table = _load(path)
-    if table.get("format") != FORMAT or table.get("version") != VERSION:
-        raise bad(
-            path,
-            f"{quote(table.get('format'))} {quote(table.get('version'))} is not {FORMAT} {VERSION}",
-            "format",
-        )
+    return read_table(folder, path, load(path))
+
+
+def read_table(folder: str, path: str, table: dict[str, Any]) -> Found:
+    """`read_manifest` of a table that is, or is to become, the manifest at `path`."""
+    _check_version(table, path)
     n_rows = _get(table, "n_rows", int, path)
     text_columns = set()
     for k, column in enumerate(_get(table, "columns", list, path) if "columns" in table else []):
@@ -115,20 +117,38 @@ def read_manifest(folder: str) -> Found:
         if column.get("dtype") == "string":
             text_columns.add(name)
     tensors = _shards(folder, path, _get(table, "shards", list, path), n_rows, text_columns)
-    source = dict(_get(table, "source", dict, path)) if table.get("source") is not None else {}
+    source = _optional(table, "source", path)
     for key, value in table.items():
         if key not in _KNOWN:
             source.setdefault(key, value)
     found = Found(tensors, source)
     _describe_phi(found, table, path)
-    sampling = table.get("sampling")
-    policy = sampling.get("policy") if isinstance(sampling, dict) else None
-    found.policy = policy if policy in ("on_policy", "off_policy") else None
+    found.sampling, found.preprocessing = (_optional(table, key, path) for key in ("sampling", "preprocessing"))
+    policy = found.sampling.get("policy")
+    if policy not in (None, "on_policy", "off_policy"):
+        raise bad(path, f"{quote(policy)} is neither on_policy nor off_policy", "sampling.policy")
+    found.policy = policy
     for role, name in (_get(table, "files", dict, path) if "files" in table else {}).items():
         found.files[role] = inside(folder, name, f"files.{role}", path)
     if "text" in found.files:
         found.texts = Texts(PlainFile(found.files["text"]), n_rows)
     return found
+
+
+def _check_version(table: dict[str, Any], path: str) -> None:
+    if table.get("format") != FORMAT:
+        raise bad(path, f"{quote(table.get('format'))} is not {FORMAT}", "format")
+    version = _get(table, "version", int, path)
+    if version != VERSION:
+        newer = "; a newer clinometer reads it" if version > VERSION else ""
+        raise bad(path, f"version {version} is not the version that is read here, {VERSION}{newer}", "version")
+    needs = _get(table, "requires", list, path) if "requires" in table else []
+    if needs:
+        raise bad(path, f"the dump requires {quote(needs[0])}, which is not known here", "requires")
+
+
+def _optional(table: dict[str, Any], key: str, path: str) -> dict[str, Any]:
+    return dict(_get(table, key, dict, path)) if table.get(key) is not None else {}
 
 
 def _describe_phi(found: Found, table: dict[str, Any], path: str) -> None:
@@ -178,7 +198,7 @@ def _shards(folder: str, path: str, shards: list[Any], n_rows: int, text: set[st
         plain = PlainFile(file)
         if shard.get("bytes") is not None and _get(shard, "bytes", int, path, where) != plain.size:
             raise bad(file, f"has {plain.size} bytes but the manifest says {shard['bytes']}", where + "bytes")
-        _add_shard(pieces, read_header(plain)[0], rows, first=k == 0, path=file)
+        _add_shard(pieces, read_header(plain)[0], rows, text if k else None, file)
         at += rows
     if at != n_rows:
         raise bad(path, f"{n_rows} rows are stated but the shards hold {at}", "n_rows")
@@ -191,15 +211,20 @@ def _shards(folder: str, path: str, shards: list[Any], n_rows: int, text: set[st
     return tensors
 
 
-def _add_shard(pieces: dict[str, list[Part]], parts: dict[str, Part], rows: int, *, first: bool, path: str) -> None:
-    if not first and set(parts) != set(pieces):
+def _add_shard(
+    pieces: dict[str, list[Part]], parts: dict[str, Part], rows: int, text: set[str] | None, path: str
+) -> None:
+    """Take in the tensors of a shard; `text` names columns whose width may differ, None says it is the first."""
+    if text is not None and set(parts) != set(pieces):
         odd = sorted(set(parts) ^ set(pieces))[0]
         raise bad(path, "is not in every shard", f"tensor {quote(odd)}")
     for name, part in parts.items():
         if not part.shape or part.shape[0] != rows:
             raise bad(path, f"has shape {part.shape}; {rows} rows are wanted", f"tensor {quote(name)}")
-        if not first and (part.shape[1:], part.tag) != (pieces[name][0].shape[1:], pieces[name][0].tag):
-            raise bad(path, "has another width or dtype than in the first shard", f"tensor {quote(name)}")
+        if text is not None and name not in text:
+            first = pieces[name][0]
+            if (part.shape[1:], part.tag) != (first.shape[1:], first.tag):
+                raise bad(path, "has another width or dtype than in the first shard", f"tensor {quote(name)}")
         pieces.setdefault(name, []).append(part)
 
 
@@ -207,7 +232,7 @@ def read_index(folder: str, index: str) -> Found:
     """Read `<x>.safetensors.index.json`: a map from tensor names to files of the same folder."""
     path = os.path.join(folder, index)
     inside(folder, index, "index", folder)
-    weights = _get(_load(path), "weight_map", dict, path)
+    weights = _get(load(path), "weight_map", dict, path)
     headers: dict[str, dict[str, Part]] = {}
     tensors: dict[str, Tensor] = {}
     for name, file in weights.items():

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DumpError
+from ..visible import visible
 from . import manifest, npy, npz
 from .arrays import as_column, as_ids, as_matrix, is_array
 from .dump import Candidate, Dump, Lazy, Segment
@@ -199,7 +200,8 @@ def _assemble(found: manifest.Found, where: str, path: str, tensor: str | None, 
     return Dump(
         phi.segments(), phi.n_rows, phi.dim, phi.dtype,
         columns=Lazy(columns), extras=Lazy(extras), layers=layers_of(candidates.values()),
-        source=found.source, policy=found.policy, path=path, name=os.path.basename(path) or path,
+        source=found.source, policy=found.policy, sampling=found.sampling, preprocessing=found.preprocessing,
+        path=path, name=visible(os.path.basename(path) or path),
         pairs=found.load_pairs(), directions=found.load_directions(), texts=found.texts, tensor=phi.name,
         candidates=MappingProxyType(candidates),
     )  # fmt: skip

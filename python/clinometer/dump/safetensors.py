@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import strictjson
+from .atomic import new_file
 from .files import PlainFile, bad, quote
 from .tensors import BITS, LIMIT, Part
 
-__all__ = ["MAX_HEADER", "Payload", "read_header", "write_safetensors"]
+__all__ = ["MAX_HEADER", "Payload", "header_of", "read_header", "room_of", "write_safetensors"]
 
 MAX_HEADER = 100_000_000
 _KEYS = {"dtype", "shape", "data_offsets"}
@@ -133,31 +134,49 @@ class Payload:
     pieces: Callable[[], Iterable[Any]]
 
 
-def write_safetensors(path: str, tensors: Mapping[str, Payload], metadata: Mapping[str, str] | None = None) -> int:
-    """Write a safetensors file, force it to the disk and return its size; one piece in memory at a time.
+def header_of(
+    tensors: Mapping[str, tuple[str, tuple[int, ...]]], metadata: Mapping[str, str] | None = None, room: int = 0
+) -> tuple[bytes, int]:
+    """The length field and header of tensors laid one behind the other, and how many bytes they take.
 
-    The header is padded with spaces so that the first tensor begins at a multiple of 64 bytes. The file
-    appears under `path` while it is written: give a temporary name and rename it.
+    Padded with spaces to `room` bytes or the next multiple of 64, so that the first tensor is aligned.
     """
     table: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
     at = 0
-    for name, payload in tensors.items():
-        size = BITS[payload.tag] // 8
-        for n in payload.shape:
+    for name, (tag, shape) in tensors.items():
+        size = BITS[tag] // 8
+        for n in shape:
             size *= n
-        table[name] = {"dtype": payload.tag, "shape": list(payload.shape), "data_offsets": [at, at + size]}
+        table[name] = {"dtype": tag, "shape": list(shape), "data_offsets": [at, at + size]}
         at += size
     header = json.dumps(table, separators=(",", ":"), ensure_ascii=True).encode("ascii")
-    header += b" " * (-(len(header) + 8) % _ALIGN)
+    header += b" " * max(-(len(header) + 8) % _ALIGN, room - 8 - len(header))
     if len(header) > MAX_HEADER:
         raise ValueError(f"tensors: their header takes {len(header)} bytes, at most {MAX_HEADER} are allowed")
-    with open(path, "xb") as out:
-        out.write(struct.pack("<Q", len(header)) + header)
+    return struct.pack("<Q", len(header)) + header, at
+
+
+def room_of(tensors: Mapping[str, tuple[str, int]]) -> int:
+    """Bytes that length field and header take at most for tensors of these dtypes and numbers of axes."""
+    most = 10**18  # 19 digits, as 2^63 - 1 has
+    entries = {
+        name: {"dtype": tag, "shape": [most] * axes, "data_offsets": [most, most]}
+        for name, (tag, axes) in tensors.items()
+    }
+    length = 8 + len(json.dumps(entries, separators=(",", ":"), ensure_ascii=True))
+    return length + -length % _ALIGN
+
+
+def write_safetensors(
+    path: str | os.PathLike[str], tensors: Mapping[str, Payload], metadata: Mapping[str, str] | None = None
+) -> int:
+    """Write a safetensors file that appears whole or not at all, one piece in memory at a time; return its size."""
+    header, size = header_of({name: (p.tag, p.shape) for name, p in tensors.items()}, metadata)
+    with new_file(path) as out:
+        out.write(header)
         for payload in tensors.values():
             for piece in payload.pieces():
                 out.write(piece)
-        if out.tell() != 8 + len(header) + at:
-            raise RuntimeError(f"{path}: {out.tell() - 8 - len(header)} bytes were written, {at} were promised")
-        out.flush()
-        os.fsync(out.fileno())
-    return 8 + len(header) + at
+        if out.tell() != len(header) + size:
+            raise RuntimeError(f"{out.tell() - len(header)} bytes were written, {size} were promised")
+    return len(header) + size

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .atomic import new_file
 from .files import quote
 from .safetensors import Payload, write_safetensors
+from .schema import byte_view
 from .tensors import TAGS
 
-__all__ = ["write_directions", "write_pairs", "write_text"]
+__all__ = [
+    "DIRECTIONS", "PAIRS", "TEXT", "pair_tensors", "save_pairs", "text_lines", "write_directions", "write_pairs",
+    "write_text",
+]  # fmt: skip
+
+PAIRS, DIRECTIONS, TEXT = "pairs.safetensors", "directions.safetensors", "text.jsonl"
 
 
-def _pair_tensors(pairs: Any, n_rows: int) -> dict[str, NDArray[Any]]:
+def pair_tensors(pairs: Any, n_rows: int) -> dict[str, NDArray[Any]]:
+    """Pairs as tensors by name: chosen and rejected rows (P,) int64, and others (P, ...)."""
     if isinstance(pairs, Mapping):
         out = {str(name): np.asarray(value) for name, value in pairs.items()}
     else:
@@ -47,18 +55,22 @@ def _pair_tensors(pairs: Any, n_rows: int) -> dict[str, NDArray[Any]]:
     return out
 
 
-def _one(array: NDArray[Any]) -> list[bytes]:
-    return [array.tobytes()]
+def _one(array: NDArray[Any]) -> list[memoryview]:
+    return [byte_view(array)]
 
 
 def write_pairs(folder: str, pairs: Any, n_rows: int) -> str:
     """Write pairs.safetensors: chosen and rejected rows (P,), and prob and others (P, ...)."""
+    return save_pairs(folder, PAIRS, pair_tensors(pairs, n_rows))
+
+
+def save_pairs(folder: str, file: str, tensors: Mapping[str, NDArray[Any]]) -> str:
+    """Write checked pairs under a name."""
     payloads = {}
-    for name, array in _pair_tensors(pairs, n_rows).items():
-        little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
-        payloads[name] = Payload(TAGS[little.dtype.str[1:]], little.shape, partial(_one, little))
-    write_safetensors(os.path.join(folder, "pairs.safetensors"), payloads)
-    return "pairs.safetensors"
+    for name, array in tensors.items():
+        payloads[name] = Payload(TAGS[array.dtype.str[1:]], array.shape, partial(_one, array))
+    write_safetensors(os.path.join(folder, file), payloads)
+    return file
 
 
 def write_directions(folder: str, directions: Any, n_rows: int) -> str:
@@ -67,24 +79,32 @@ def write_directions(folder: str, directions: Any, n_rows: int) -> str:
 
     if not isinstance(directions, Directions):
         raise TypeError(f"directions is a {type(directions).__name__}; Directions are wanted")
-    directions.save(os.path.join(folder, "directions.safetensors"))
-    return "directions.safetensors"
+    directions.save(os.path.join(folder, DIRECTIONS))
+    return DIRECTIONS
+
+
+def text_lines(texts: Any, first: int = 0) -> Iterator[bytes]:
+    """One line of JSON per row; `first` is the row number of the first, for messages."""
+    for row, item in enumerate(texts, first):
+        if isinstance(item, Mapping) and {"prompt", "response"} <= set(item):
+            line = dict(item)
+        elif isinstance(item, (tuple, list)) and len(item) == 2:
+            line = {"prompt": item[0], "response": item[1]}
+        else:
+            raise TypeError(f"texts[{row}] is neither (prompt, response) nor a mapping of them")
+        try:
+            yield json.dumps(line, ensure_ascii=True, allow_nan=False).encode("ascii") + b"\n"
+        except (TypeError, ValueError) as exc:
+            raise type(exc)(f"texts[{row}] cannot be written as JSON: {exc}") from exc
 
 
 def write_text(folder: str, texts: Any, n_rows: int) -> str:
     """Write text.jsonl: one object per row."""
     count = 0
-    with open(os.path.join(folder, "text.jsonl"), "xb") as out:
-        for count, item in enumerate(texts, 1):
-            if isinstance(item, Mapping) and {"prompt", "response"} <= set(item):
-                line = dict(item)
-            elif isinstance(item, (tuple, list)) and len(item) == 2:
-                line = {"prompt": item[0], "response": item[1]}
-            else:
-                raise TypeError(f"texts[{count - 1}] is neither (prompt, response) nor a mapping of them")
-            out.write(json.dumps(line, ensure_ascii=True, allow_nan=False).encode("ascii") + b"\n")
+    with new_file(os.path.join(folder, TEXT)) as out:
+        for line in text_lines(texts):
+            out.write(line)
+            count += 1
         if count != n_rows:
             raise ValueError(f"texts has {count} entries; {n_rows} are wanted, one per row")
-        out.flush()
-        os.fsync(out.fileno())
-    return "text.jsonl"
+    return TEXT

@@ -19,6 +19,9 @@ _POLICIES = ("on_policy", "off_policy")
 _INDEX = ".safetensors.index.json"
 _ARROW = (".arrow", ".parquet", ".feather", ".ipc")
 _FILES = (".npy", ".npz", ".safetensors", ".txt", ".gguf", ".json", *_ARROW)
+_UNFINISHED = (
+    "an unfinished dump has none: DumpWriter goes on with it, DumpWriter.merge joins the parts of several writers"
+)
 _PICKLES = (".pt", ".pth", ".bin", ".pkl", ".ckpt")
 
 
@@ -100,8 +103,8 @@ def _folder(path: str, how: How) -> manifest.Found:
     raise bad(
         path,
         several
-        or f"has no {manifest.NAME} (an unfinished dump has none), no safetensors index and no .npy, .safetensors, "
-        ".arrow or .parquet files",
+        or f"has no {manifest.NAME} ({_UNFINISHED}), no safetensors index and no .npy, .safetensors, .arrow or "
+        ".parquet files",
     )
 
 
@@ -124,7 +127,7 @@ def _loose(path: str, stored: list[str], how: How) -> manifest.Found:
     if is_request(set(parts)):
         return find_requests(path, stored, how.pool, how.prompt_tokens)
     if any(n.startswith("phi-") for n in stored):
-        raise bad(path, f"has no {manifest.NAME}: an unfinished dump has none", "folder")
+        raise bad(path, f"has no {manifest.NAME}: {_UNFINISHED}", "folder")
     if len(stored) == 1:
         return _safetensors(first)
     raise bad(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .files import MappedLike, PlainFile, bad
+from .files import MappedLike, PlainFile, bad, quote
 from .windows import Window
 
 __all__ = ["BITS", "FLOAT_NAMES", "LIMIT", "NUMPY_CODES", "TAGS", "Part", "Tensor", "Virtual", "decode_bfloat16"]
@@ -90,8 +90,9 @@ class Part:
         stored = mapped[self.offset : self.offset + self.nbytes].view(self.dtype)
         if not (self.fortran or self.swap):
             return stored.reshape(self.shape), watch
+        what = "Fortran order" if self.fortran else "big-endian data"
         warnings.warn(
-            f"{self.file.path}: {'Fortran order' if self.fortran else 'big-endian data'}: {self.nbytes} bytes are "
+            f"{quote(self.file.path, 400)}: {what}: {self.nbytes} bytes are "
             "turned window by window in every pass; `clinometer convert` does it once",
             stacklevel=2,
         )
@@ -146,16 +147,19 @@ class Tensor:
 
     def read(self) -> NDArray[Any]:
         """All values as one array in native order, text columns as strings."""
-        pieces = [p.read() for p in self.parts]
-        values = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
-        if not self.text:
-            return values
-        try:
-            width = values.shape[1]
-            rows = np.ascontiguousarray(values).view(f"S{width}")[:, 0] if width else np.zeros(len(values), "S1")
-            return np.char.decode(rows, "utf-8")
-        except UnicodeDecodeError as exc:
-            raise bad(self.parts[0].file.path, "text is not UTF-8", f"tensor {self.name!r}") from exc
+        pieces = [_decoded(p, self.name) if self.text else p.read() for p in self.parts]
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+
+def _decoded(part: Part, name: str) -> NDArray[Any]:
+    """Strings of a text column; every shard has its own width."""
+    values = part.read()
+    try:
+        width = values.shape[1]
+        rows = np.ascontiguousarray(values).view(f"S{width}")[:, 0] if width else np.zeros(len(values), "S1")
+        return np.char.decode(rows, "utf-8")
+    except UnicodeDecodeError as exc:
+        raise bad(part.file.path, "text is not UTF-8", f"tensor {quote(name)}", part.offset) from exc
 
 
 @dataclass(frozen=True)

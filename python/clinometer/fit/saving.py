@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,6 @@ from numpy.typing import NDArray
 
 from ..directions import Directions
 from ..dump import strictjson
-from ..dump.atomic import sync_folder
 from ..dump.files import PlainFile, bad
 from ..dump.safetensors import Payload, read_header, write_safetensors
 from .result import DirectionFit, EncodingQuality
@@ -40,16 +38,7 @@ def save(fit: DirectionFit, path: str | os.PathLike[str]) -> None:
         metadata = {"format": FORMAT, "fit": json.dumps(said, allow_nan=False)}
     except (TypeError, ValueError) as exc:
         raise ValueError(f"source cannot be written as JSON: {exc}") from exc
-    target = os.path.realpath(os.fspath(path))
-    temporary = f"{target}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
-    try:
-        write_safetensors(temporary, tensors, metadata)
-        os.replace(temporary, target)
-    except BaseException:
-        if os.path.lexists(temporary):
-            os.unlink(temporary)
-        raise
-    sync_folder(os.path.dirname(target))
+    write_safetensors(path, tensors, metadata)
 
 
 def _payload(a: NDArray[Any]) -> Payload:

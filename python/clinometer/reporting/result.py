@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..dump.atomic import save_text
 from ..results import Result, TiltResult
 from .summary import DumpSummary
 
@@ -149,8 +150,7 @@ class Report(Result):
 
         made = page(self)
         if path is not None:
-            with open(path, "w", encoding="utf-8", newline="\n") as file:
-                file.write(made)
+            save_text(path, made)
         return made
 
     def to_json(self, path: str | os.PathLike[str] | None = None) -> str:
@@ -159,8 +159,7 @@ class Report(Result):
 
         made = dumps({**self.to_dict(), "best": self.best(), "verdict": self.verdict()})
         if path is not None:
-            with open(path, "w", encoding="utf-8", newline="\n") as file:
-                file.write(made + "\n")
+            save_text(path, made + "\n")
         return made
 
     def to_frame(self) -> Any:

@@ -1,0 +1,68 @@
+"""Rows of phi on their way to a shard, piece by piece in the dtype that is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+from .arrays import as_matrix
+from .convert import convert
+from .dump import Dump
+from .files import quote
+from .schema import Site, as_site, byte_view
+from .windows import Window
+
+__all__ = ["Block", "as_blocks"]
+
+_PIECE_BYTES = 8 << 20
+
+
+@dataclass(frozen=True)
+class Block:
+    """Rows of one tensor: where they are held (array, first row) and where they go."""
+
+    site: Site
+    segments: tuple[tuple[NDArray[Any] | Window, int], ...]
+    held: str
+    n_rows: int
+
+    def pieces(self, first: int, last: int) -> Iterator[tuple[int, memoryview]]:
+        """(row, bytes) of the rows [first, last); one piece of at most 8 MiB is converted at a time."""
+        step = max(1, _PIECE_BYTES // self.site.row_bytes)
+        for array, at in self.segments:
+            low, high = max(first, at), min(last, at + len(array))
+            for start in range(low, high, step):
+                piece = array[start - at : min(start + step, high) - at]
+                yield start, byte_view(convert(piece, self.held, self.site.dtype, quote(self.site.name), start))
+
+
+def as_block(key: Any, source: Any, dtype: str | None) -> Block:
+    """Rows of an array, tensor or dump; bfloat16 bit patterns where dtype says so."""
+    if isinstance(source, Dump):
+        segments = tuple((s.array, s.row_start) for s in source.segments)
+        return Block(as_site(key, source.dim, dtype or source.dtype), segments, source.dtype, source.n_rows)
+    name = "phi" if key is None else f"phi[{quote(key)}]"
+    rows, held = as_matrix(source, name, bits=dtype == "bfloat16")
+    return Block(as_site(key, rows.shape[1], dtype or held), ((rows, 0),), held, len(rows))
+
+
+def as_blocks(phi: Any, dtype: str | Mapping[Any, str] | None) -> list[Block]:
+    """The tensors of phi: one array, or a mapping of layers or names; all of one row count."""
+    if not isinstance(phi, Mapping):
+        if isinstance(dtype, Mapping):
+            raise TypeError(f"phi is a {type(phi).__name__}; a mapping with the keys {quote(list(dtype))} is wanted")
+        return [as_block(None, phi, dtype)]
+    if not phi:
+        raise ValueError("phi is an empty mapping; at least one tensor is wanted")
+    if isinstance(dtype, Mapping) and set(dtype) != set(phi):
+        raise ValueError(f"phi has the keys {quote(list(phi))}; {quote(list(dtype))} are wanted")
+    keys = list(dtype) if isinstance(dtype, Mapping) else list(phi)
+    out = [as_block(key, phi[key], dtype[key] if isinstance(dtype, Mapping) else dtype) for key in keys]
+    if len({b.site.name for b in out}) != len(out):
+        raise ValueError("phi names a tensor twice")
+    if len({b.n_rows for b in out}) > 1:
+        raise ValueError(f"phi has tensors of {sorted({b.n_rows for b in out})} rows; one count is wanted")
+    return out

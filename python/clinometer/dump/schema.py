@@ -1,0 +1,96 @@
+"""What every row of a dump that is written holds: tensors of phi, and columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .arrays import as_column, as_ids
+from .files import quote
+from .selecting import layer_of
+from .tensors import FLOAT_NAMES, TAGS
+
+__all__ = ["ROW_TAGS", "Site", "as_columns", "as_site", "byte_view", "column_kind", "column_tag", "encode_text", "role"]
+
+ROW_TAGS = {name: tag for tag, name in FLOAT_NAMES.items()}
+TEXT = "string"
+
+
+@dataclass(frozen=True)
+class Site:
+    """One tensor of phi: its name in the shards, width, stored dtype and layer."""
+
+    name: str
+    dim: int
+    dtype: str
+    layer: int | None
+
+    @property
+    def row_bytes(self) -> int:
+        return self.dim * {"float64": 8, "float32": 4}.get(self.dtype, 2)
+
+    def entry(self) -> dict[str, Any]:
+        """Its line in the manifest."""
+        return {"name": self.name, "d": self.dim, "dtype": self.dtype, "layer": self.layer}
+
+
+def as_site(key: Any, dim: int, dtype: str) -> Site:
+    """The tensor of a key of {layer: ...} or {name: ...}; None stands for the only one."""
+    if key is None:
+        return Site("phi", dim, dtype, None)
+    if isinstance(key, str) and key and key != "__metadata__":
+        return Site(key, dim, dtype, layer_of(key))
+    if isinstance(key, (int, np.integer)) and not isinstance(key, bool) and key >= 0:
+        return Site(f"phi_L{int(key)}", dim, dtype, int(key))
+    raise TypeError(f"phi has the key {quote(key)}; layers (int >= 0) or names are wanted")
+
+
+def byte_view(array: NDArray[Any]) -> memoryview:
+    """The little-endian bytes of an array, without a copy where it has them already."""
+    little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+    return little.reshape(-1).view(np.uint8).data
+
+
+def column_kind(column: NDArray[Any]) -> str:
+    """The dtype that the manifest names: a NumPy name, or "string"."""
+    return TEXT if column.dtype.kind == "U" else column.dtype.name
+
+
+def column_tag(kind: str) -> str:
+    """The dtype tag under which a column of this kind is stored."""
+    return "U8" if kind == TEXT else TAGS[np.dtype(kind).str[1:]]
+
+
+def role(name: str) -> str:
+    """What a column is for: "value" or "judge" by its prefix, else its own name."""
+    prefix = name[:5]
+    return prefix if prefix in ("value", "judge") and name[5:6] in ("_", ":", "/") else name
+
+
+def as_columns(columns: Any, prompt_ids: Any, n_rows: int, taken: set[str]) -> dict[str, NDArray[Any]]:
+    """Columns (N,) by name, the prompt ids first; numbers, booleans and strings as they will be stored."""
+    if columns is not None and not isinstance(columns, Mapping):
+        raise TypeError(f"columns is a {type(columns).__name__}; a mapping of arrays is wanted")
+    out: dict[str, NDArray[Any]] = {}
+    if prompt_ids is not None:
+        out["prompt_id"] = as_ids(prompt_ids, "prompt_ids", n_rows)
+    for name, value in (columns or {}).items():
+        if not isinstance(name, str) or not name or name == "__metadata__" or name in taken:
+            raise ValueError(f"columns has the key {quote(name)}, which is no free name")
+        if name == "prompt_id" and prompt_ids is not None:
+            continue  # a dump's own columns passed on: the ids given as such win
+        out[name] = as_column(value, f"columns[{quote(name)}]", n_rows)
+        if out[name].dtype.kind not in "U" and out[name].dtype.str[1:] not in TAGS:
+            raise TypeError(f"columns[{quote(name)}] has dtype {out[name].dtype}, which has no place in safetensors")
+    return out
+
+
+def encode_text(column: NDArray[Any]) -> NDArray[np.uint8]:
+    """Strings as (N, width) bytes of UTF-8, padded with zeros: safetensors has no strings."""
+    raw = np.char.encode(column, "utf-8") if len(column) else np.zeros(0, "S1")
+    width = max(raw.dtype.itemsize, 1)
+    return np.ascontiguousarray(raw.astype(f"S{width}")).view(np.uint8).reshape(len(column), width)
