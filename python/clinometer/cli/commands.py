@@ -13,7 +13,19 @@ from ..dump.atomic import new_file, save_text
 from . import sharding
 from .output import emit, written
 
-__all__ = ["bench", "complete_judges", "demo", "inspect", "pareto", "report", "score", "tilt", "verify"]
+__all__ = [
+    "bench",
+    "complete_judges",
+    "convert",
+    "demo",
+    "inspect",
+    "pareto",
+    "reading",
+    "report",
+    "score",
+    "tilt",
+    "verify",
+]
 
 DEMO_JUDGES = ("judge/kind", "judge/honest")
 DEMO_VALUES = ("helpful", "-harm", "positive")
@@ -32,10 +44,13 @@ def _open(args: argparse.Namespace) -> Any:
     from ..dump import open_dump
 
     _check_folders(args)
-    return open_dump(
-        args.dump, tensor=args.tensor, layer=args.layer, prompt_ids=args.prompt_ids, columns=args.columns,
-        policy=args.policy, nonfinite=args.nonfinite,
-    )  # fmt: skip
+    return open_dump(args.dump, nonfinite=args.nonfinite, **reading(args))
+
+
+def reading(args: argparse.Namespace) -> dict[str, Any]:
+    """How a source is read, as arguments of `open_dump`."""
+    names = ("tensor", "layer", "prompt_ids", "columns", "policy", "half_bits", "pool", "prompt_tokens")
+    return {name: getattr(args, name) for name in names}
 
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:
@@ -121,6 +136,28 @@ def inspect(args: argparse.Namespace) -> int:
     emit(args, found)
     if not args.json:
         print(shown(found))
+    return 0
+
+
+def convert(args: argparse.Namespace) -> int:
+    """Any source as a dump of our own format."""
+    from dataclasses import asdict
+
+    from ..dump.converting import convert_dump
+    from ..progress import bar
+
+    _check_folders(args)
+    made = convert_dump(
+        args.source, args.path, dtype=args.dtype, shard_rows=args.shard_rows, digests=args.digests,
+        progress=bar() if sys.stderr.isatty() else None, **reading(args),
+    )  # fmt: skip
+    emit(args, asdict(made))
+    if args.json:
+        return 0
+    went_on = f", {made.rows_before} of them from a run that was stopped" if made.rows_before else ""
+    written(args, f"{made.path}: {made.n_rows} rows of {', '.join(made.tensors)}{went_on}")
+    if made.left_out:
+        written(args, f"left out, not one entry per row: {', '.join(made.left_out)}", label="")
     return 0
 
 

@@ -45,16 +45,15 @@ def look(args: argparse.Namespace) -> dict[str, Any]:
 
 def _open(args: argparse.Namespace) -> tuple[Dump, bool]:
     """The dump, and whether its tensor was picked here: one inspects before knowing the names."""
-    rest = {
-        "layer": args.layer, "prompt_ids": args.prompt_ids, "columns": args.columns, "policy": args.policy,
-        "nonfinite": args.nonfinite,
-    }  # fmt: skip
+    from .commands import reading
+
+    rest = {**reading(args), "nonfinite": args.nonfinite}
     try:
-        return open_dump(args.dump, tensor=args.tensor, **rest), False
+        return open_dump(args.dump, **rest), False
     except DumpError as error:
         if not error.candidates:
             raise
-        return open_dump(args.dump, tensor=error.candidates[0], **rest), True
+        return open_dump(args.dump, **{**rest, "tensor": error.candidates[0]}), True
 
 
 def _column(name: str, column: Any, p: Population) -> dict[str, Any]:

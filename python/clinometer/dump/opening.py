@@ -23,7 +23,7 @@ from .selecting import choose, layer_of, layers_of
 from .sources import HALVES, How, find
 from .tensors import FLOAT_NAMES, Tensor, Virtual
 
-__all__ = ["open_dump"]
+__all__ = ["assemble", "open_dump", "with_arguments"]
 
 _POLICIES = ("on_policy", "off_policy")
 
@@ -98,7 +98,7 @@ def open_dump(
         dump = Dump((Segment(rows, 0),), len(rows), rows.shape[1], dtype)
     else:
         raise TypeError(f"source is a {type(source).__name__}; a path, an array or a Dump is wanted")
-    return _with_arguments(dump, prompt_ids, columns, policy, nonfinite)
+    return with_arguments(dump, prompt_ids, columns, policy, nonfinite)
 
 
 def _check_options(tensor: Any, layer: Any, policy: Any, nonfinite: Any) -> None:
@@ -112,7 +112,7 @@ def _check_options(tensor: Any, layer: Any, policy: Any, nonfinite: Any) -> None
         raise ValueError(f"nonfinite is {quote(nonfinite)}; 'raise', 'drop' or 'keep' is wanted")
 
 
-def _with_arguments(dump: Dump, prompt_ids: Any, columns: Any, policy: str | None, nonfinite: str) -> Dump:
+def with_arguments(dump: Dump, prompt_ids: Any, columns: Any, policy: str | None, nonfinite: str) -> Dump:
     if columns is not None:
         dump = replace(dump, columns=dump.columns.merged(_given_columns(columns, dump.n_rows)))
         if prompt_ids is None and "prompt_id" in _names_given(columns, dump):
@@ -163,7 +163,7 @@ def _from_path(path: str, layer: int | None, how: How) -> Dump:
     local = local_path(path)
     path = path if local is None else local
     where = path if is_url(path) else os.path.abspath(path)
-    return _assemble(find(path, how), quote(path, 400), where, how.tensor, layer)
+    return assemble(find(path, how), where, how.tensor, layer)
 
 
 def _segments(tensor: Tensor) -> tuple[Segment, ...]:
@@ -179,7 +179,9 @@ def _segments(tensor: Tensor) -> tuple[Segment, ...]:
     return tuple(out)
 
 
-def _assemble(found: manifest.Found, where: str, path: str, tensor: str | None, layer: int | None) -> Dump:
+def assemble(found: manifest.Found, path: str, tensor: str | None, layer: int | None) -> Dump:
+    """A Dump of what a path holds: phi is chosen, 1-D tensors of its length are columns, the others extras."""
+    where = quote(path, 400)
     candidates = {}
     for name, t in found.tensors.items():
         if t.is_matrix and (found.phi is None or name in found.phi):

@@ -7,7 +7,6 @@ import os
 import re
 from collections.abc import Callable
 from typing import Any, TypeVar
-from urllib.parse import unquote, urlsplit
 
 from ..errors import DumpChangedError, DumpError
 from .files import PlainFile, bad, quote
@@ -28,6 +27,8 @@ def local_path(path: str) -> str | None:
     """The path that a file:// URL names, None for anything else."""
     if not path.startswith(("file://", "local://")):
         return None
+    from urllib.parse import unquote, urlsplit
+
     parts = urlsplit(path)
     if parts.netloc not in ("", "localhost"):
         raise DumpError(f"{quote(path, 400)}: names the host {quote(parts.netloc)}; file:///path is wanted")

@@ -12,7 +12,7 @@ from .remote import is_url, listing
 from .requests import find_requests, is_request
 from .tensors import FLOAT_NAMES, Tensor
 
-__all__ = ["HALVES", "How", "find"]
+__all__ = ["HALVES", "PICKLES", "How", "find"]
 
 HALVES = ("float16", "bfloat16")
 _POLICIES = ("on_policy", "off_policy")
@@ -22,7 +22,7 @@ _FILES = (".npy", ".npz", ".safetensors", ".txt", ".gguf", ".json", *_ARROW)
 _UNFINISHED = (
     "an unfinished dump has none: DumpWriter goes on with it, DumpWriter.merge joins the parts of several writers"
 )
-_PICKLES = (".pt", ".pth", ".bin", ".pkl", ".ckpt")
+PICKLES = (".pt", ".pth", ".bin", ".pkl", ".ckpt")
 
 
 @dataclass(frozen=True)
@@ -56,13 +56,13 @@ def find(path: str, how: How) -> manifest.Found:
 
 
 def _advice(path: str) -> str:
-    if path.endswith(_PICKLES):
+    if path.endswith(PICKLES):
         return "; pickles are not opened here: `clinometer convert` turns one into a dump, in a process of its own"
     return ""
 
 
 def _is_folder(path: str) -> bool:
-    return not path.endswith((*_FILES, *_PICKLES)) if is_url(path) else os.path.isdir(path)
+    return not path.endswith((*_FILES, *PICKLES)) if is_url(path) else os.path.isdir(path)
 
 
 def _npy(path: str) -> manifest.Found:

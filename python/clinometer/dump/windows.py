@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -158,6 +157,8 @@ def resident(
     The next window is fetched while the caller works on one, so at most two are in memory: each of 64 MiB, or one
     leaf where that is more.
     """
+    from concurrent.futures import ThreadPoolExecutor  # not needed where rows are mapped
+
     row_bytes = max(dump.dim * s.array.itemsize for s in dump.segments)
     step = max(1, _WINDOW_BYTES // max(row_bytes * leaf, 1)) * leaf
     spans = [(a, min(a + step, end)) for a in range(begin, end, step)]
