@@ -66,9 +66,8 @@ def bfloat16_bits(value: Any) -> NDArray[np.uint16] | None:
     address = t.data + t.byte_offset
     memory = (ctypes.c_uint8 * (last + 2)).from_address(address)
     weakref.finalize(memory, _release, managed)
-    bits = np.frombuffer(memory, np.uint8)
-    bits.flags.writeable = False
-    return np.lib.stride_tricks.as_strided(bits.view(np.uint16), shape, strides, writeable=False)
+    bits = np.frombuffer(memoryview(memory), np.uint16)
+    return np.lib.stride_tricks.as_strided(bits, shape, strides, writeable=False)
 
 
 def _release(managed: Any) -> None:
