@@ -111,6 +111,7 @@ def law_npy(data: bytes, folder: Path) -> None:
 def law_npz(data: bytes, folder: Path) -> None:
     tensors = open_tensors(PlainFile(put(folder, "x.npz", data)))
     values = {name: tensor.read() for name, tensor in tensors.items() if not tensor.text}
+    need(data[-22:-18] == b"PK\x05\x06" and data[:2] == b"PK", "bytes before or after the archive")
     with np.load(io.BytesIO(data), allow_pickle=False) as theirs:
         need({n.removesuffix(".npy") for n in theirs.files} == set(values), "other members than NumPy's")
         for name, got in values.items():

@@ -41,6 +41,7 @@ _BROKEN = (
 )
 _DESCRIPTORS = (0, 12, 16, 20, 24)  # what may follow a member whose sizes were not known when it was begun
 _LOCAL = struct.Struct("<4s5H3I2H")
+_END = 22  # bytes of the record that ends an archive without a comment
 
 
 @dataclass(frozen=True)
@@ -145,8 +146,9 @@ def _members(file: PlainFile) -> list[_Member]:
 
 def _check_tiling(archive: zipfile.ZipFile, infos: list[zipfile.ZipInfo], file: PlainFile) -> None:
     """Members must lie end to end from byte 0 to the directory: no overlap (a bomb), no hole, nothing hidden."""
-    if archive.comment:
-        raise bad(file.path, f"has {len(archive.comment)} bytes after the directory", "comment", file.size)
+    end = file.size - _END
+    if archive.comment or end < 0 or file.read(end, 4) != b"PK\x05\x06":
+        raise bad(file.path, "has bytes after the directory", "end of directory", max(end, 0))
     at, loose = 0, False
     for info in sorted(infos, key=lambda i: i.header_offset):
         gap = info.header_offset - at
