@@ -80,10 +80,20 @@ class RemoteFile(PlainFile):
         size = info.get("size")
         if type(size) is not int or size < 0:
             raise bad(self.path, "does not say its size, so its claims cannot be checked")
-        if "partial" in info and not info["partial"]:
-            raise bad(self.path, "the server does not serve ranges of bytes; simplecache::URL downloads it whole")
         self.size = size
+        if "http" in self._fs.protocol and size > 1:
+            self._probe()
         self._version = _version(info)
+
+    def _probe(self) -> None:
+        """Refuse a server that answers a range with the whole file, without reading that."""
+        try:
+            with self._fs.open(self._key, "rb", cache_type="none") as file:
+                file.seek(self.size - 1)
+                file.read(1)
+        except ValueError as exc:
+            what = "the server does not serve ranges of bytes; simplecache::URL downloads it whole"
+            raise bad(self.path, what) from exc
 
     def _info(self) -> dict[str, Any]:
         self._fs.invalidate_cache(self._fs._parent(self._key))
@@ -128,5 +138,17 @@ class RemoteFile(PlainFile):
 
 def _version(info: dict[str, Any]) -> tuple[str, ...]:
     """Whatever the backend tells about a version: entity tag, generation, times."""
-    keys = ("ETag", "etag", "e_tag", "generation", "VersionId", "LastModified", "last_modified", "mtime", "created")
+    keys = (
+        "ETag",
+        "etag",
+        "e_tag",
+        "generation",
+        "VersionId",
+        "LastModified",
+        "Last-Modified",
+        "last_modified",
+        "Content-MD5",
+        "mtime",
+        "created",
+    )
     return tuple(f"{key}={info[key]}" for key in keys if info.get(key) is not None)
