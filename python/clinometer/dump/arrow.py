@@ -182,7 +182,7 @@ def _found(pa: Any, shards: list[_Shard], path: str, half_bits: str | None, tens
     matrices, plain, integers = [], [], []
     for field in schema:
         lists = Lists.of(pa, field, half_bits)
-        if lists is not None and lists.tag and tensor in (None, field.name):
+        if lists is not None and lists.tag:
             matrices.append(_measured(field.name, lists, shards, path))
         elif lists is not None and lists.integer:
             integers.append(field.name)
@@ -195,6 +195,9 @@ def _found(pa: Any, shards: list[_Shard], path: str, half_bits: str | None, tens
             "say so with half_bits='float16' or 'bfloat16'",
             "schema",
         )
+    chosen = next((c.repeat for c in matrices if c.name == tensor), None)
+    if chosen is not None:
+        matrices = [c for c in matrices if c.repeat == chosen]
     repeats = {c.repeat for c in matrices}
     if len(repeats) > 1:
         what = ", ".join(f"{quote(c.name)} {c.repeat}" for c in matrices)

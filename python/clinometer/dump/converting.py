@@ -91,6 +91,8 @@ def convert_dump(
     with _opened(source, options) as (dump, names):
         print_ = _print(source, names, dtype, shard_rows, digests, options)
         note = os.path.join(os.path.dirname(target), f".{os.path.basename(target)}.converting.json")
+        if not os.path.lexists(note) and _is_made(dump, names, target, dtype):
+            return _made(dump, names, target, dump.n_rows)  # a run that was stopped in its very last step
         _check_begun(target, note, print_)
         with _kept(note, print_):
             made = _write(dump, names, target, dtype, shard_rows, digests, progress)
@@ -128,6 +130,7 @@ def _opened(source: Any, options: dict[str, Any]) -> Iterator[tuple[Dump, list[s
             names = list(error.candidates)
             dump = reopen(names[0])
         _check_rows(dump, names)
+        _check_names(dump)
         yield dump, names
 
 
@@ -136,6 +139,11 @@ def _check_rows(dump: Dump, names: list[str]) -> None:
     if len(set(counts.values())) > 1:
         shown = ", ".join(f"{quote(n)} {c}" for n, c in counts.items())
         raise DumpError(f"{dump.name}: tensors have different numbers of rows ({shown}); choose one with tensor=")
+
+
+def _check_names(dump: Dump) -> None:
+    if clash := sorted(set(dump.columns) & _RESERVED):
+        raise DumpError(f"{dump.name}: columns cannot be named {', '.join(map(quote, clash))} in a dump; rename them")
 
 
 def _print(source: Any, names: list[str], *rest: Any) -> dict[str, Any]:
@@ -156,6 +164,19 @@ def _identity(source: Any) -> Any:
     files = [path] if not os.path.isdir(path) else [os.path.join(path, n) for n in sorted(os.listdir(path))]
     seen = [(f, os.stat(f)) for f in files]
     return [path, [[os.path.basename(f), s.st_size, s.st_mtime_ns] for f, s in seen]]
+
+
+def _is_made(dump: Dump, names: list[str], target: str, dtype: str | None) -> bool:
+    """Whether a finished dump lies there that holds these very rows, as far as a sample of them shows."""
+    if not os.path.lexists(os.path.join(target, manifest.NAME)):
+        return False
+    sites = _sites(dump, names)
+    try:
+        held = open_dump(target, tensor=next(iter(sites)), nonfinite="keep")
+    except DumpError:
+        return False
+    alike = set(held.candidates) == set(sites) and dtype in (None, dump.dtype)
+    return alike and held.fingerprint() == dump.fingerprint()
 
 
 def _check_begun(target: str, note: str, print_: dict[str, Any]) -> None:
@@ -196,10 +217,6 @@ def _write(
 ) -> Converted:
     sites = _sites(dump, names)
     columns = {n: dump.columns[n] for n in dump.columns if n != "prompt_id"}
-    if dump.prompt_ids is None and "prompt_id" in dump.columns:
-        columns["prompt_id"] = dump.columns["prompt_id"]
-    if clash := sorted(set(columns) & _RESERVED):
-        raise DumpError(f"{dump.name}: columns cannot be named {', '.join(map(quote, clash))} in a dump; rename them")
     row_bytes = sum(c.dim * {"float64": 8, "float32": 4}.get(c.dtype, 2) for c in sites.values())
     step = max(1, _BATCH_BYTES // row_bytes)
     writer = DumpWriter(
@@ -222,9 +239,14 @@ def _write(
             if dump.pairs is not None and not writer.n_pairs:
                 writer.append_pairs(dump.pairs)
             dump.check()
+    return _made(dump, names, target, before)
+
+
+def _made(dump: Dump, names: list[str], target: str, before: int) -> Converted:
     left = [n for n in dump.extras if n not in names]
-    held = (*(["prompt_id"] if dump.prompt_ids is not None else []), *columns)
-    return Converted(target, dump.n_rows, tuple(sites), held, tuple(left), before)
+    columns = [n for n in dump.columns if n != "prompt_id"]
+    ids = ["prompt_id"] if dump.prompt_ids is not None else []
+    return Converted(target, dump.n_rows, tuple(_sites(dump, names)), (*ids, *columns), tuple(left), before)
 
 
 def _sites(dump: Dump, names: list[str]) -> dict[str, Candidate]:
