@@ -20,7 +20,7 @@ from .dump import Lazy
 from .files import PlainFile, bad, quote
 from .npy import parse_preamble
 from .streams import Stream
-from .tensors import FLOAT_NAMES, Part, Tensor, Virtual
+from .tensors import Part, Tensor, Virtual
 from .windows import Window
 
 __all__ = ["open_columns", "open_tensors"]
@@ -75,22 +75,13 @@ def _column(file: PlainFile, member: _Member, n_rows: int) -> Callable[[], NDArr
 def open_tensors(file: PlainFile) -> dict[str, Tensor]:
     """The arrays of an .npz: members stored as they are lie in a map, compressed ones are unpacked by windows."""
     out: dict[str, Tensor] = {}
-    packed = []
     for member in _members(file):
         part = member.part
         if member.info.compress_type == zipfile.ZIP_STORED:
             at = member.stored_at(file) + member.start
             out[member.name] = Tensor(member.name, (Part(file, at, part.shape, part.tag, part.swap, part.fortran),))
             continue
-        if len(part.shape) == 2 and part.tag in FLOAT_NAMES:
-            packed.append(member.name)
         out[member.name] = _packed(file, member)
-    if packed:
-        warnings.warn(
-            f"{file.path}: {', '.join(packed[:4])} {'are' if len(packed) > 1 else 'is'} compressed and cannot be "
-            "mapped: every pass unpacks again; `clinometer convert` does it once",
-            stacklevel=2,
-        )
     return out
 
 
@@ -101,6 +92,11 @@ def _packed(file: PlainFile, member: _Member) -> Tensor:
         if part.fortran or part.swap:
             what = "in Fortran order" if part.fortran else "big-endian"
             raise bad(file.path, f"is compressed and {what}: save it anew", f"member {quote(member.info.filename)}")
+        warnings.warn(
+            f"{quote(file.path, 400)}: {quote(member.name)} is compressed and cannot be mapped: every pass unpacks it "
+            "again; `clinometer convert` does it once",
+            stacklevel=2,
+        )
         stream = Stream([0], lambda _: _blocks(file, member))
         return [(Window((part.shape[0], part.shape[1]), part.dtype, stream.fetch, file.path), file)]
 
