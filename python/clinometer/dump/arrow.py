@@ -54,7 +54,7 @@ def find_arrow(path: str, half_bits: str | None, tensor: str | None = None) -> F
 
 
 def _members(path: str) -> list[str]:
-    if path.endswith(SUFFIXES):
+    if path.endswith(SUFFIXES) and not os.path.isdir(path):
         return [path]
     names = listing(path) if is_url(path) else sorted(os.listdir(path))
     if "dataset_dict.json" in names:

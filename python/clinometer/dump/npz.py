@@ -41,6 +41,8 @@ _BROKEN = (
 )
 _DESCRIPTORS = (0, 12, 16, 20, 24)  # what may follow a member whose sizes were not known when it was begun
 _LOCAL = struct.Struct("<4s5H3I2H")
+_DIRECTORY = 46  # bytes of an entry of the directory, without its name
+_END_64 = 76  # bytes between the directory and the end record where that is too narrow
 _END = 22  # bytes of the record that ends an archive without a comment
 
 
@@ -158,8 +160,20 @@ def _check_tiling(archive: zipfile.ZipFile, infos: list[zipfile.ZipInfo], file: 
             raise bad(file.path, f"compression {info.compress_type} is not read", f"member {quote(info.filename)}", at)
         at = info.header_offset + _LOCAL.size + head[-2] + head[-1] + info.compress_size
         loose = bool(info.flag_bits & 8)
+    count, left = _walk(file.read(archive.start_dir, end - archive.start_dir))
+    if count != len(infos) or left not in (0, _END_64):
+        raise bad(file.path, f"{count} whole entries and {left} bytes for {len(infos)}", "directory", archive.start_dir)
     if archive.start_dir - at not in (_DESCRIPTORS if loose else (0,)):
         raise bad(file.path, f"the members end at byte {at}, the directory begins at {archive.start_dir}", "data", at)
+
+
+def _walk(raw: bytes) -> tuple[int, int]:
+    """Entries of a directory by the lengths they state, and the bytes that are then left."""
+    count = at = 0
+    while raw[at : at + 4] == b"PK\x01\x02" and len(raw) - at >= _DIRECTORY:
+        at += _DIRECTORY + sum(struct.unpack_from("<3H", raw, at + 28))
+        count += 1
+    return count, len(raw) - at
 
 
 def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, file: PlainFile) -> _Member:
