@@ -145,7 +145,8 @@ def _members(file: PlainFile) -> list[_Member]:
 def _check_tiling(archive: zipfile.ZipFile, infos: list[zipfile.ZipInfo], file: PlainFile) -> None:
     """Members must lie end to end from byte 0 to the directory: no overlap (a bomb), no hole, nothing hidden."""
     end = file.size - _END
-    if archive.comment or end < 0 or file.read(end, 4) != b"PK\x05\x06":
+    last = file.read(end, _END) if end >= 0 else b""
+    if last[:4] != b"PK\x05\x06" or last[20:] != b"\0\0":
         raise bad(file.path, "has bytes after the directory", "end of directory", max(end, 0))
     at, loose = 0, False
     for info in sorted(infos, key=lambda i: i.header_offset):
