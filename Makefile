@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SOURCES := pyproject.toml CMakeLists.txt \
            $(shell find cpp python -type f ! -name '*.pyc' ! -name '*.so' ! -path '*/.*')
 
-.PHONY: demo test bench verify clean
+.PHONY: demo test bench verify torture clean
 
 demo: $(VENV)/.installed
 	$(BIN)/clinometer demo -o "$(CURDIR)/clinometer-demo.html"
@@ -20,6 +20,10 @@ bench: $(VENV)/.peers $(VENV)/.installed
 
 verify: $(VENV)/.installed
 	$(BIN)/clinometer verify -o "$(CURDIR)/benchmarks/results/verify.md"
+
+# kill -9, failing system calls, hostile manifests; goes on where an interrupted run of the same commit stopped
+torture: $(VENV)/.installed
+	$(BIN)/python tests/torture/run.py --results "$(CURDIR)/benchmarks/results/torture.txt"
 
 clean:
 	rm -rf $(VENV) build

@@ -16,6 +16,7 @@ from .theory._arrays import Floats
 from .theory._bootstrap import correlations, interval, per_prompt_grams, resampled
 from .theory._rows import Scored, Weights, ratio, scored
 from .theory.shift import ShiftRank, shift_rank
+from .visible import visible
 
 __all__ = ["Comparison", "compare"]
 
@@ -50,7 +51,7 @@ class Comparison(Result):
         for j, name in enumerate(self.values):
             low, high = self.quality_ci[j]
             lines.append(
-                f"{name}: R2 {self.quality_a[j]:.3f} -> {self.quality_b[j]:.3f} ({low:+.3f} to {high:+.3f}), "
+                f"{visible(name)}: R2 {self.quality_a[j]:.3f} -> {self.quality_b[j]:.3f} ({low:+.3f} to {high:+.3f}), "
                 f"transfer r {self.transfer[j]:.3f} of {self.own[j]:.3f}, drift {np.degrees(self.drift[j]):.0f} degrees"
             )
         if self.shift is not None:

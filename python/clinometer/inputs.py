@@ -18,6 +18,7 @@ from .dump import Dump, open_dump
 from .dump.windows import Window, is_windowed, placeholder, resident
 from .errors import DumpError
 from .population import Population, population
+from .visible import visible
 
 Floats = NDArray[np.float64]
 LEAF = int(_core.LEAF_ROWS)
@@ -305,7 +306,7 @@ def _in_sample(given: Directions, dump: Dump) -> str:
     if given.source.get("fitted_on") is None or given.source["fitted_on"] != dump.fingerprint():
         return "given"
     warnings.warn(
-        f"directions {', '.join(given.names[:4])} were fitted on these rows: gains are optimistic; "
+        f"directions {', '.join(map(visible, given.names[:4]))} were fitted on these rows: gains are optimistic; "
         "pass the DirectionFit, which is applied out of fold",
         UserWarning,
         stacklevel=6,

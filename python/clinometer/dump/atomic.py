@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 import secrets
 import shutil
@@ -118,9 +119,20 @@ def new_folder(target: str) -> Iterator[str]:
         elif not _exchange(temporary, target):
             temporary = _swap_in_steps(temporary, target)
         sync_folder(parent)
-    finally:
-        # After a swap this is the old dump, after a failure the unfinished one.
-        shutil.rmtree(temporary, ignore_errors=True)
+    except BaseException:
+        _remove(temporary)
+        raise
+    if not _remove(temporary):  # the old dump, after a swap
+        raise OSError(errno.ENOTEMPTY, "is in place, but what it replaced could not be removed", temporary)
+
+
+def _remove(folder: str) -> bool:
+    """Remove a folder with what it holds; a second try helps where a descriptor or two were lacking."""
+    for _ in range(2):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not os.path.lexists(folder):
+            return True
+    return False
 
 
 def _swap_in_steps(temporary: str, target: str) -> str:

@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from . import strictjson
 from .dump import Lazy
 from .files import PlainFile, bad, inside, quote
 from .safetensors import read_header
-from .tensors import FLOAT_NAMES, LIMIT, Part, Tensor
+from .tensors import FLOAT_NAMES, LIMIT, NUMPY_CODES, Part, Tensor
 from .texts import Texts
 
 if TYPE_CHECKING:
@@ -111,12 +113,16 @@ def read_table(folder: str, path: str, table: dict[str, Any]) -> Found:
     """`read_manifest` of a table that is, or is to become, the manifest at `path`."""
     _check_version(table, path)
     n_rows = _get(table, "n_rows", int, path)
-    text_columns = set()
+    kinds = {}
     for k, column in enumerate(_get(table, "columns", list, path) if "columns" in table else []):
         name = _get(column, "name", str, path, f"columns[{k}].")
-        if column.get("dtype") == "string":
-            text_columns.add(name)
+        kinds[name] = _get(column, "dtype", str, path, f"columns[{k}].") if "dtype" in column else None
+    text_columns = {name for name, kind in kinds.items() if kind == "string"}
     tensors = _shards(folder, path, _get(table, "shards", list, path), n_rows, text_columns)
+    for name, kind in kinds.items():
+        if name not in tensors or kind not in (None, "string", column_dtype(tensors[name])):
+            what = "is in no shard" if name not in tensors else f"is {column_dtype(tensors[name])} in the shards"
+            raise bad(path, f"the column {quote(name)} is stated as {quote(kind)} but {what}", "columns")
     source = _optional(table, "source", path)
     for key, value in table.items():
         if key not in _KNOWN:
@@ -145,6 +151,13 @@ def _check_version(table: dict[str, Any], path: str) -> None:
     needs = _get(table, "requires", list, path) if "requires" in table else []
     if needs:
         raise bad(path, f"the dump requires {quote(needs[0])}, which is not known here", "requires")
+
+
+def column_dtype(tensor: Tensor) -> str:
+    """The dtype of a column as a manifest names it."""
+    if tensor.tag in ("BF16", "BOOL"):
+        return "bfloat16" if tensor.tag == "BF16" else "bool"
+    return np.dtype(NUMPY_CODES[tensor.tag]).name if tensor.tag in NUMPY_CODES else tensor.tag
 
 
 def _optional(table: dict[str, Any], key: str, path: str) -> dict[str, Any]:

@@ -153,7 +153,7 @@ def _clean(folder: str) -> None:
         names = Names(folder, i)
         names.clean()
         empty = [os.path.join(folder, n) for n in names.own_shards() if n not in named]
-        for path in (*empty, names.text, names.path("pairs", ".safetensors")):
+        for path in (*empty, names.text, names.pairs):
             if os.path.lexists(path):
                 os.unlink(path)
     for i in found:

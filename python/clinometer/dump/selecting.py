@@ -38,17 +38,17 @@ def layers_of(candidates: Iterable[Candidate]) -> list[int]:
 
 def choose(candidates: Mapping[str, Candidate], tensor: str | None, layer: int | None, where: str) -> Candidate:
     """The one candidate that `tensor` and `layer` leave, or a DumpError that says how to choose."""
-    named = {n: c for n, c in candidates.items() if n.startswith("phi")}
-    pool = list((named or dict(candidates)).values())
+    pool = list(candidates.values())
     if tensor is not None:
         if tensor not in candidates:
-            raise DumpError(f"{where}: no 2-D float tensor {quote(tensor)}; there are: {_listed(candidates.values())}")
+            raise DumpError(f"{where}: no 2-D float tensor {quote(tensor)}; there are: {_listed(pool)}")
         pool = [candidates[tensor]]
     if layer is not None:
         kept = [c for c in pool if c.layer == layer]
         if not kept:
             raise DumpError(f"{where}: no tensor of layer {layer}; there are: {_listed(pool)}")
         pool = kept
+    pool = [c for c in pool if c.name.startswith("phi")] or pool
     if len(pool) == 1:
         if pool[0].dim == 0:
             raise DumpError(f"{where}: the rows of {quote(pool[0].name)} have width 0")

@@ -74,7 +74,7 @@ def cast(column: NDArray[Any], kind: str, name: str, *, rounds: bool) -> NDArray
     """A batch of a column in the dtype of the dump; values it cannot hold are refused, floats rounded if asked."""
     if (kind == "string") != (column.dtype.kind == "U"):
         raise TypeError(f"columns[{quote(name)}] has dtype {column.dtype}; {kind} is wanted, as in the batches before")
-    if kind == "string" or column.dtype.name == kind:
+    if kind == "string" or column.dtype == kind:
         return column
     with np.errstate(all="ignore"):
         out = column.astype(kind)
@@ -104,9 +104,10 @@ def print_of(directions: Any) -> str | None:
 
 def shown_settings(table: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that a manifest shows, under the names of the arguments."""
-    tensors, sampling = table["tensors"], dict(table["sampling"])
+    only = [{"name": "phi", "d": table.get("d"), "dtype": table.get("dtype")}]
+    tensors, sampling = table.get("tensors") or only, dict(table.get("sampling") or {})
     return {
         "dim": {t["name"]: t["d"] for t in tensors}, "dtype": {t["name"]: t["dtype"] for t in tensors},
-        "source": table["source"], "policy": sampling.pop("policy", None), "sampling": sampling,
-        "preprocessing": table["preprocessing"], "part": table.get("part"),
+        "source": table.get("source") or {}, "policy": sampling.pop("policy", None), "sampling": sampling,
+        "preprocessing": table.get("preprocessing") or {}, "part": table.get("part"),
     }  # fmt: skip

@@ -80,9 +80,9 @@ class Shard:
 
     def sync(self) -> None:
         """Force what was placed to the disk."""
-        if self.fd >= 0:
-            with named(self.part):
-                os.fsync(self.fd)
+        self.open()
+        with named(self.part):
+            os.fsync(self.fd)
 
     def close(self) -> None:
         """Let go of the file; what was placed stays."""

@@ -9,33 +9,20 @@ from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DumpError
 from . import manifest, parts
-from .atomic import named, sync_folder
-from .blocks import Block, as_blocks
-from .describe import describe, read_column, save_manifest, shard_entry
-from .files import PlainFile, bad, quote
-from .journal import Journal
+from .atomic import sync_folder
+from .blocks import as_blocks
+from .describe import describe, read_column, save_manifest
+from .files import quote
+from .growing import Growing
 from .provenance import as_policy, as_preprocessing, as_sampling, as_source
-from .safetensors import read_header
 from .schema import as_columns, column_kind
 from .settings import as_declared, as_part, as_sites, cast, print_of, shown_settings
-from .shard import PART, Shard, digest_of, pwrite_all
-from .sidecars import pair_tensors, save_pairs, text_lines, write_directions
-from .unfinished import (
-    Names,
-    State,
-    check_folder,
-    check_settings,
-    cut_text,
-    load_columns,
-    load_pairs,
-    pack_columns,
-    replay,
-)
+from .sidecars import pair_tensors, text_lines
+from .unfinished import Names, check_folder, check_settings
 from .writer import as_shard_rows
 
 __all__ = ["DumpWriter"]
@@ -73,6 +60,8 @@ class DumpWriter:
     ----------
     n_rows : int
         Rows that are in: begin the next batch there. Always a border between appends.
+    n_pairs : int
+        Pairs that are in.
     finished : bool
         Whether the dump (or part) was closed; nothing can be appended then.
 
@@ -139,36 +128,34 @@ class DumpWriter:
             "preprocessing": as_preprocessing(preprocessing),
         }  # fmt: skip
         self._part = as_part(part)
-        self._directions, self._digests, self._sync = directions, bool(digests), bool(sync)
+        self._directions = directions
         told = {"tensors": [s.entry() for s in self._sites], **self._said, "part": self._part}
         settings = shown_settings(told) | {
             "columns": self._declared, "shard_rows": self._step, "directions": print_of(directions),
-            "digests": self._digests,
+            "digests": bool(digests),
         }  # fmt: skip
         self._settings: dict[str, Any] = json.loads(json.dumps(settings))  # lists for tuples, as a file has them
+        self._sync = bool(sync)
         self.path = os.path.realpath(os.fspath(path))
         self._names = Names(self.path, self._part[0] if self._part else None)
-        self.n_rows, self.finished = 0, False
-        self._state = State()
-        self._journal: Journal | None = None
-        self._shards: dict[int, Shard] = {}
-        self._text = -1
+        self._growing: Growing | None = None
+        self.n_rows, self.n_pairs, self.finished = 0, 0, False
         if not os.path.lexists(self.path):
             os.makedirs(self.path)
             sync_folder(os.path.dirname(self.path))
         check_folder(self.path, self._names.part)
         if not self._find_finished():
-            self._begin()
-
-    # Opening
+            self._growing = Growing(self._names, self._sites, self._step, self._declared, bool(digests), self._settings)
+            self._count(self._growing)
 
     def _find_finished(self) -> bool:
         """Whether this part, or the whole, is there already, of the same settings as far as files show them."""
         for path in (self._names.done, os.path.join(self.path, manifest.NAME)):
             if os.path.lexists(path):
                 table = manifest.load(path)
-                if table.get("format") not in (manifest.FORMAT, parts.FORMAT):
-                    raise bad(path, "is not a manifest of clinometer", "format")
+                if table.get("format") == parts.FORMAT:
+                    table["format"] = manifest.FORMAT
+                manifest.read_table(self.path, path, table)  # a whole dump, not only one that says so
                 held = shown_settings(table)
                 if path != self._names.done:
                     del held["part"]  # merged
@@ -178,51 +165,8 @@ class DumpWriter:
                 return True
         return False
 
-    def _begin(self) -> None:
-        self._journal = Journal(self._names.journal)
-        try:
-            if os.path.lexists(self._names.done):
-                raise bad(self._names.done, "another writer finished this dump at this moment; open it again")
-            self._state = replay(self._journal, self._settings)
-            self.n_rows = self._state.n_rows
-            self._names.sweep()
-            self._first = self._restore_shards()
-            self._held: dict[str, list[NDArray[Any]]] = {n: [] for n in self._state.kinds or {}}
-            for columns in load_columns(self._journal, self._state, self._first * self._step):
-                for name, column in columns.items():
-                    self._held[name].append(column)
-            if os.path.lexists(self._names.text) and not os.path.lexists(self._names.text + PART):
-                os.rename(self._names.text, self._names.text + PART)  # a close that did not come to its end
-            if self._state.texts:
-                self._text = cut_text(self._names.text + PART, self._state.text_end)
-        except BaseException:
-            self._release()
-            raise
-
-    def _restore_shards(self) -> int:
-        """Bring shard files in line with the rows that are in; the number of the first unfinished shard."""
-        full, rest = divmod(self.n_rows, self._step)
-        wanted = [self._names.shard(k) for k in range(full + bool(rest))]
-        for name in set(self._names.own_shards()) - set(wanted) - {n + PART for n in wanted}:
-            path = os.path.join(self.path, name)
-            if not name.endswith(PART) and read_header(PlainFile(path))[0][self._sites[0].name].shape[0]:
-                raise bad(path, "is a shard of which the journal knows nothing; remove it or choose another path")
-            os.unlink(path)  # of an append that did not return, or without rows
-        first = full
-        for k, name in enumerate(wanted):
-            path = os.path.join(self.path, name)
-            whole, growing = os.path.lexists(path), os.path.lexists(path + PART)
-            if not whole and not growing:
-                raise bad(path, f"is gone, and rows from {k * self._step} on with it; remove the dump and begin anew")
-            if not whole:
-                first = min(first, k)
-            elif k == full and growing:
-                os.unlink(path)  # the copy that a close made which did not come to its end
-            elif k == full:
-                os.rename(path, path + PART)
-        return first
-
-    # Writing
+    def _count(self, growing: Growing) -> None:
+        self.n_rows, self.n_pairs = growing.n_rows, growing.state.n_pairs
 
     def append(self, phi: Any, prompt_ids: Any = None, *, texts: Any = None, **columns: Any) -> int:
         """Add rows; when this returns they survive the end of the process.
@@ -243,34 +187,24 @@ class DumpWriter:
         int
             Rows that are in now.
         """
-        journal = self._writable()
+        growing = self._writable()
         blocks = as_blocks(phi, self._dtypes)
         for block, site in zip(blocks, self._sites, strict=True):
             if block.site != site:
                 raise ValueError(f"{quote(site.name)} has rows of width {block.site.dim}; {site.dim} is wanted")
         count = blocks[0].n_rows
         given = as_columns(columns, prompt_ids, count, {s.name for s in self._sites})
-        kinds, held = self._matched(given)
+        kinds, held = self._matched(given, growing)
         lines = None if texts is None else list(text_lines(texts))
         if lines is not None and len(lines) != count:
             raise ValueError(f"texts has {len(lines)} entries; {count} are wanted, one per row")
-        if self._state.texts is not None and self._state.texts != (lines is not None):
+        if growing.state.texts is not None and growing.state.texts != (lines is not None):
             raise ValueError("texts is given for some batches only; every row or none has a text")
-        if not count:
-            return self.n_rows
-        widths, raw = pack_columns(held, kinds)
-        with self._guarded():
-            self._finish_full()
-            self._place(blocks, kinds, count)
-            said = {"rows": count, "text": self._add_text(lines), "widths": widths}
-            if self._state.kinds is None:
-                said |= {"columns": kinds, "texts": lines is not None}
-            self._state.take(journal.add(said, raw))
-            self.n_rows = self._state.n_rows
-            for name, column in held.items():
-                self._held.setdefault(name, []).append(np.array(column))  # the caller may use its memory again
-            if self._sync:
-                self.flush()
+        if count:
+            with self._guarded(growing):
+                growing.add_rows(blocks, kinds, held, lines)
+                if self._sync:
+                    growing.flush()
         return self.n_rows
 
     def append_pairs(self, pairs: Any) -> None:
@@ -278,41 +212,32 @@ class DumpWriter:
 
         Row numbers are this writer's own; `merge` shifts those of parts.
         """
-        journal = self._writable()
+        growing = self._writable()
         tensors = pair_tensors(pairs, self.n_rows)
-        kinds = {n: [a.dtype.str, list(a.shape[1:])] for n, a in tensors.items()}
-        if self._state.pair_kinds not in (None, kinds):
-            raise ValueError(f"pairs holds {quote(kinds)}; {quote(self._state.pair_kinds)} is wanted, as before")
-        said = {n: [a.dtype.str, list(a.shape)] for n, a in tensors.items()}
-        with self._guarded():
-            record = journal.add({"pairs": said}, b"".join(np.ascontiguousarray(a).tobytes() for a in tensors.values()))
-            self._state.pairs.append(record)
+        kinds, before = {n: [a.dtype.str, list(a.shape[1:])] for n, a in tensors.items()}, growing.state.pair_kinds
+        if before not in (None, kinds):
+            raise ValueError(f"pairs holds {quote(kinds)}; {quote(before)} is wanted, as before")
+        with self._guarded(growing):
+            growing.add_pairs(tensors)
 
     def flush(self) -> None:
         """Force all that is in to the disk: it then survives a power cut and a restart."""
-        journal = self._writable()
-        with self._guarded():
-            for shard in self._shards.values():
-                shard.sync()
-            if self._text >= 0:
-                with named(self._names.text + PART):
-                    os.fsync(self._text)
-            sync_folder(self.path)
-            journal.add({"synced": True})
-            journal.sync()
+        growing = self._writable()
+        with self._guarded(growing):
+            growing.flush()
 
     def close(self) -> None:
         """Finish the dump: the last shard, texts, pairs, directions, and the manifest at last."""
         if self.finished:
             return
-        journal = self._writable()
-        with self._guarded():
-            self._finish_full()
-            rest = self.n_rows - self._first * self._step
-            if rest or not self.n_rows:
-                self._finish(self._first, rest)
-            files = self._finish_sidecars(journal)
-            self._save(files)
+        growing = self._writable()
+        with self._guarded(growing):
+            shards, files = growing.finish(self._directions)
+            ids = read_column(self.path, shards, "prompt_id", growing.kinds)
+            table = describe(self._sites, growing.kinds, shards, ids, **self._said, files=files)
+            if self._part is not None:
+                table |= {"format": parts.FORMAT, "part": list(self._part)}
+            save_manifest(self._names.done, table)
             self.finished = True
             self._names.clean()
         self._release()
@@ -329,11 +254,6 @@ class DumpWriter:
         finally:
             self._release()
 
-    @property
-    def n_pairs(self) -> int:
-        """Pairs that are in."""
-        return sum(int(next(iter(r.said["pairs"].values()))[1][0]) for r in self._state.pairs)
-
     @staticmethod
     def merge(path: str | os.PathLike[str]) -> None:
         """Make one dump of the finished parts of n writers, in the order of their numbers.
@@ -344,43 +264,40 @@ class DumpWriter:
         """
         parts.merge(os.path.realpath(os.fspath(path)))
 
-    # Inside
-
-    def _writable(self) -> Journal:
+    def _writable(self) -> Growing:
         if self.finished:
             raise ValueError(f"path {quote(self.path, 400)} is a finished dump of {self.n_rows} rows")
-        if self._journal is None:
+        if self._growing is None:
             raise ValueError("the writer is closed; open it again to go on after the rows that are in")
-        return self._journal
+        return self._growing
 
     def _release(self) -> None:
-        """Let go of all files; what is in stays in."""
-        self._drop_shards()
-        if self._text >= 0:
-            fd, self._text = self._text, -1
-            os.close(fd)
-        if self._journal is not None:
-            self._journal.close()
-            self._journal = None
+        if self._growing is not None:
+            self._growing.release()
+            self._growing = None
 
     @contextlib.contextmanager
-    def _guarded(self) -> Iterator[None]:
+    def _guarded(self, growing: Growing) -> Iterator[None]:
         """After a failure the files decide what is in, not this object: it is closed, to be opened again."""
         try:
             yield
         except ValueError as exc:  # a row that the dtype does not hold: nothing of the batch is in
             if isinstance(exc, DumpError):
                 self._release()
-            elif self._state.kinds is None:
-                self._drop_shards()
+            elif growing.state.kinds is None:
+                growing.forget_shards()  # their headers may have other columns at the next try
             raise
         except BaseException:
             self._release()
             raise
+        finally:
+            self._count(growing)
 
-    def _matched(self, given: dict[str, NDArray[Any]]) -> tuple[dict[str, str], dict[str, NDArray[Any]]]:
+    def _matched(
+        self, given: dict[str, NDArray[Any]], growing: Growing
+    ) -> tuple[dict[str, str], dict[str, NDArray[Any]]]:
         """Columns as the dtypes of the dump, in its order."""
-        kinds = self._state.kinds
+        kinds = growing.state.kinds
         if kinds is None:
             kinds = self._declared | {n: column_kind(c) for n, c in given.items() if n not in self._declared}
         if missing := sorted(set(kinds) - set(given)):
@@ -388,83 +305,3 @@ class DumpWriter:
         if new := sorted(set(given) - set(kinds)):
             raise ValueError(f"columns {quote(new)} were not in the batches before")
         return kinds, {n: cast(given[n], kinds[n], n, rounds=n in self._declared) for n in kinds}
-
-    def _shard(self, k: int, kinds: Mapping[str, str]) -> Shard:
-        if k not in self._shards:
-            self._shards[k] = Shard(self.path, self._names.shard(k), self._sites, kinds, self._step)
-        return self._shards[k]
-
-    def _drop_shards(self) -> None:
-        for shard in self._shards.values():
-            shard.close()
-        self._shards = {}
-
-    def _place(self, blocks: list[Block], kinds: Mapping[str, str], count: int) -> None:
-        for k in range(self.n_rows // self._step, (self.n_rows + count - 1) // self._step + 1):
-            begin = k * self._step - self.n_rows
-            for block in blocks:
-                for row, data in block.pieces(max(begin, 0), min(begin + self._step, count)):
-                    self._shard(k, kinds).place(block.site, row - begin, data)
-
-    def _add_text(self, lines: list[bytes] | None) -> int:
-        """Write texts behind those that are in; where they end."""
-        if lines is None:
-            return self._state.text_end
-        if self._text < 0:
-            self._text = cut_text(self._names.text + PART, self._state.text_end)
-        data = b"".join(lines)
-        with named(self._names.text + PART):
-            pwrite_all(self._text, data, self._state.text_end)
-        return self._state.text_end + len(data)
-
-    def _finish_full(self) -> None:
-        begun = self._first
-        while self.n_rows - self._first * self._step >= self._step:
-            self._finish(self._first, self._step)
-            self._first += 1
-        if self._first > begun:
-            self.flush()
-
-    def _finish(self, k: int, rows: int) -> None:
-        kinds = self._kinds
-        whole = {n: np.concatenate(self._held.get(n) or [np.zeros(0, _empty(kind))]) for n, kind in kinds.items()}
-        self._shard(k, kinds).finish(rows, {n: c[:rows] for n, c in whole.items()}, keep=True)
-        del self._shards[k]
-        self._held = {n: [c[rows:].copy()] for n, c in whole.items()}
-        if self._digests and self._journal is not None:
-            path = os.path.join(self.path, self._names.shard(k))
-            self._state.take(self._journal.add({"shard": k, "digest": digest_of(path)}))
-
-    @property
-    def _kinds(self) -> dict[str, str]:
-        return self._declared if self._state.kinds is None else self._state.kinds
-
-    def _finish_sidecars(self, journal: Journal) -> dict[str, str]:
-        files = {}
-        if self._state.pairs:
-            file = os.path.basename(self._names.path("pairs", ".safetensors"))
-            files["pairs"] = save_pairs(self.path, file, load_pairs(journal, self._state))
-        if self._directions is not None:
-            files["directions"] = write_directions(self.path, self._directions, self.n_rows)
-        if self._state.texts:
-            with named(self._names.text):
-                os.fsync(self._text)
-                os.rename(self._names.text + PART, self._names.text)
-            files["text"] = os.path.basename(self._names.text)
-        return files
-
-    def _save(self, files: Mapping[str, str]) -> None:
-        shards = []
-        for k, start in enumerate(range(0, max(self.n_rows, 1), self._step)):
-            digest = self._state.digests.get(k, self._digests)
-            rows = min(self._step, self.n_rows - start)
-            shards.append(shard_entry(self.path, self._names.shard(k), start, rows, digest))
-        ids = read_column(self.path, shards, "prompt_id", self._kinds)
-        table = describe(self._sites, self._kinds, shards, ids, **self._said, files=files)
-        if self._part is not None:
-            table |= {"format": parts.FORMAT, "part": list(self._part)}
-        save_manifest(self._names.done, table)
-
-
-def _empty(kind: str) -> str:
-    return "U1" if kind == "string" else kind

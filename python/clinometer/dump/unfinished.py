@@ -57,6 +57,10 @@ class Names:
         return self.path("text", ".jsonl")
 
     @property
+    def pairs(self) -> str:
+        return self.path("pairs", ".safetensors")
+
+    @property
     def done(self) -> str:
         """The file that says that this writer is through."""
         return os.path.join(self.folder, manifest.NAME) if self.part is None else self.path("part", ".json")
@@ -72,7 +76,7 @@ class Names:
 
     def sweep(self) -> None:
         """Remove the halves of small files that a kill left under temporary names."""
-        own = {os.path.basename(p) for p in (self.done, self.path("pairs", ".safetensors"))}
+        own = {os.path.basename(p) for p in (self.done, self.pairs)}
         own |= {DIRECTIONS, TEXT} if self.part is None else set()
         for name in os.listdir(self.folder):
             half = _HALF.match(name)
@@ -132,6 +136,10 @@ class State:
             self.pairs.append(record)
         elif "digest" in said:
             self.digests[said["shard"]] = said["digest"]
+
+    @property
+    def n_pairs(self) -> int:
+        return sum(int(next(iter(r.said["pairs"].values()))[1][0]) for r in self.pairs)
 
     @property
     def pair_kinds(self) -> dict[str, list[Any]] | None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..dump import Dump
 from ..results import Result
+from ..visible import visible
 from .seen import folds_of_seen
 
 if TYPE_CHECKING:
@@ -127,8 +128,8 @@ class DirectionFit(Result):
         known = fold < len(self.fold_vectors)
         if dump.fingerprint() == self.fingerprint and not known.all():
             warnings.warn(
-                f"the fit of {', '.join(self.names)} saw these rows under other prompt ids, so it cannot be applied "
-                "out of fold: gains are optimistic; fit with the prompt ids of this pass",
+                f"the fit of {', '.join(map(visible, self.names))} saw these rows under other prompt ids, so it cannot "
+                "be applied out of fold: gains are optimistic; fit with the prompt ids of this pass",
                 UserWarning,
                 stacklevel=6,
             )
