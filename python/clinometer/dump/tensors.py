@@ -17,6 +17,7 @@ from .windows import Window
 __all__ = ["BITS", "FLOAT_NAMES", "LIMIT", "NUMPY_CODES", "TAGS", "Part", "Tensor", "Virtual", "decode_bfloat16"]
 
 LIMIT = 1 << 63
+_COLUMNS = 64
 BITS = {
     "BOOL": 8, "U8": 8, "I8": 8, "U16": 16, "I16": 16, "F16": 16, "BF16": 16, "U32": 32, "I32": 32, "F32": 32,
     "U64": 64, "I64": 64, "F64": 64, "C64": 64, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8, "F4": 4,
@@ -99,7 +100,8 @@ class Part:
         turned, native = stored.reshape(self.shape, order="F" if self.fortran else "C"), self._native()
 
         def turn(first: int, last: int) -> NDArray[Any]:
-            return np.array(turned[first:last], native, order="C")
+            piece = turned[first:last]
+            return _in_rows(piece, native) if self.fortran else np.array(piece, native)
 
         return Window(self._rows_shape(), native, turn, self.file.path), watch
 
@@ -117,6 +119,14 @@ class Part:
         raw = self.file.read(self.offset + first * width, (last - first) * width)
         rows = np.frombuffer(raw, self.dtype).reshape(last - first, self.shape[1])
         return rows.astype(self._native(), copy=False)
+
+
+def _in_rows(columns: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """A copy (m, d) with contiguous rows of an array with contiguous columns, a few columns at a time."""
+    out: NDArray[Any] = np.empty(columns.shape, dtype)
+    for c in range(0, columns.shape[1], _COLUMNS):
+        out[:, c : c + _COLUMNS] = columns[:, c : c + _COLUMNS]
+    return out
 
 
 @dataclass(frozen=True)
