@@ -8,9 +8,11 @@ is 1 where there is a finding.
 from __future__ import annotations
 
 import argparse
+import datetime
 import hashlib
 import json
 import os
+import platform
 import random
 import subprocess
 import sys
@@ -21,6 +23,9 @@ from types import FrameType
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
+import numpy as np
+import safetensors
+
 sys.path.insert(0, str(HERE))
 from targets import TARGETS, Finding, run, scratch  # noqa: E402
 
@@ -121,10 +126,19 @@ def table(names: list[str]) -> str:
     return "\n".join(row[0].ljust(12) + "".join(cell.rjust(13) for cell in row[1:]) for row in rows)
 
 
+def about() -> str:
+    """Date, commit, versions."""
+    asked = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=HERE, capture_output=True, text=True)
+    commit = asked.stdout.strip() or "unknown"
+    versions = f"NumPy {np.__version__}, safetensors {safetensors.__version__}, Python {platform.python_version()}"
+    return f"{datetime.date.today()}  commit {commit}  {versions}"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--seconds", type=float, default=600, help="of each format, over all runs")
     parser.add_argument("--formats", nargs="+", choices=list(TARGETS), default=list(TARGETS))
+    parser.add_argument("--results", help="file for the table")
     parser.add_argument("--one", choices=list(TARGETS), help=argparse.SUPPRESS)
     args = parser.parse_args()
     WORK.mkdir(exist_ok=True)
@@ -137,9 +151,12 @@ def main() -> int:
         code = subprocess.run([sys.executable, __file__, "--one", name, "--seconds", str(args.seconds)]).returncode
         if code:
             died.append(f"{name}: the process ended with {code}")
-    print(table(args.formats))
+    said = [f"{about()}", table(args.formats)]
     findings = [f"{n}: {f['what']} ({f['file']})" for n in args.formats for f in state_of(n)["findings"]]
-    print("\n".join(findings + died))
+    said += [*findings, *died]
+    print("\n".join(said))
+    if args.results:
+        Path(args.results).write_text("\n".join(said) + "\n")
     return int(bool(findings or died))
 
 
