@@ -22,10 +22,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-HERE = Path(__file__).resolve().parent
 import numpy as np
 import safetensors
 
+HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 from targets import TARGETS, Finding, run, scratch  # noqa: E402
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-FUZZ = Path(__file__).parents[1] / "fuzz"
-sys.path.insert(0, str(FUZZ))
+sys.path.insert(0, str(Path(__file__).parents[1] / "fuzz"))
 from targets import TARGETS, Finding, run
 
+CORPUS = Path(__file__).parents[1] / "fuzz" / "corpus"
 FRESH = 150
 
 
@@ -19,7 +19,7 @@ FRESH = 150
 def test_corpus_and_fresh_mutations(name: str, tmp_path: Path) -> None:
     seeds = TARGETS[name].seeds(tmp_path)
     assert all(run(name, data, tmp_path) for data in seeds)
-    for path in sorted((FUZZ / "corpus" / name).iterdir()):
+    for path in sorted((CORPUS / name).iterdir()):
         run(name, path.read_bytes(), tmp_path)
     rng = random.Random(name)
     kinds = [run(name, TARGETS[name].mutate(rng.choice(seeds), rng), tmp_path) for _ in range(FRESH)]
