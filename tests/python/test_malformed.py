@@ -158,6 +158,13 @@ def test_headers_are_read_in_linear_time(tmp_path: Path, kind: str) -> None:
     small, large = seconds(1 << 18), seconds(1 << 20)
     assert large < 10 * max(small, 1e-3)  # four times the bytes
     assert small < SECONDS
+    (tmp_path / "x.safetensors").write_bytes(header(1 << 18))
+    tracemalloc.start()
+    with contextlib.suppress(DumpError):
+        read_header(PlainFile(tmp_path / "x.safetensors"))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < BYTES
 
 
 def test_special_files_and_links_out_of_the_folder(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from clinometer.dump import Dump, open_dump
 from clinometer.dump import windows as windows_module
 from clinometer.dump.windows import Window
 from clinometer.errors import DumpChangedError, DumpError
+from clinometer.shards import shard
 
 HALVES = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
 
@@ -68,6 +69,9 @@ def test_passes_over_windows_have_the_bits_of_passes_over_arrays(
     assert done[-1] == (n, n) and [a for a, _ in done] == sorted(a for a, _ in done)
     np.testing.assert_array_equal(cm.score(dump, u), cm.score(want, u))
     assert dump.fingerprint() == want.fingerprint()
+    if within:
+        parts = [shard(dump, k, 2, cm.stat.Moments()) for k in (1, 2)]
+        assert (cm.merge(*parts).covariance == same[0].covariance).all()
     picked = np.unique(ids)[::3]
     np.testing.assert_array_equal(
         cm.moments(dump.select(prompts=picked)).covariance, cm.moments(want.select(prompts=picked)).covariance
@@ -468,6 +472,33 @@ def test_broken_arrow_files_and_folders_are_refused(tmp_path: Path) -> None:
     (folder / "dataset_dict.json").write_text('{"splits": ["train"]}')
     with pytest.raises(DumpError, match="train"):
         open_dump(folder)
+
+
+def test_bytes_that_an_arrow_reader_would_not_see_are_refused(tmp_path: Path) -> None:
+    table = table_of(rows(20, 5), "fixed")
+    made = {}
+    for kind, writer in (("stream", pa.ipc.new_stream), ("file", pa.ipc.new_file)):
+        out = io.BytesIO()
+        with writer(out, table.schema) as w:
+            w.write_table(table, 7)
+        made[kind] = out.getvalue()
+    out = io.BytesIO()
+    pq.write_table(table, out, row_group_size=7, write_page_index=True)
+    whole = out.getvalue()
+    cases = {
+        "two.arrow": made["stream"] * 2, "tail.arrow": made["stream"] + bytes(8), "open.arrow": made["stream"][:-8],
+        "files.arrow": made["file"] * 2, "file-tail.arrow": made["file"] + bytes(8),
+        "front.arrow": bytes(8) + made["file"],
+        "two.parquet": whole * 2, "front.parquet": b"junk" + whole, "tail.parquet": whole + bytes(8),
+    }  # fmt: skip
+    for name, data in cases.items():
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(DumpError, match=name):
+            open_dump(tmp_path / name)
+            pytest.fail(name)
+    for name, data in (("a.arrow", made["stream"]), ("b.arrow", made["file"]), ("c.parquet", whole)):
+        (tmp_path / name).write_bytes(data)
+        assert open_dump(tmp_path / name).n_rows == 20
 
 
 def test_an_arrow_file_that_shrinks_is_an_error(tmp_path: Path) -> None:

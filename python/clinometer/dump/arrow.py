@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ..errors import DumpError
 from . import strictjson
+from .arrow_ends import check_end, check_parquet
 from .arrow_lists import Lists, matrix_of, shape_of
 from .files import PlainFile, bad, inside, quote
 from .manifest import Found
@@ -111,6 +112,7 @@ class _Shard:
         if self.parquet:
             reader = self._parquet()
             self.schema, meta = reader.schema_arrow, reader.metadata
+            check_parquet(file, meta)
             sizes = [meta.row_group(k).num_rows for k in range(meta.num_row_groups)]
         else:
             self.schema, batches = self._batches()
@@ -131,12 +133,24 @@ class _Shard:
         return self.pa.parquet.ParquetFile(self._source(), memory_map=False, pre_buffer=False)
 
     def _batches(self) -> tuple[Any, Iterator[Any]]:
-        head = self.file.read(0, min(8, self.file.size))
-        if head[:6] == b"ARROW1":
-            whole = self.pa.ipc.open_file(self._source())
-            return whole.schema, (_valid(whole.get_batch(k)) for k in range(whole.num_record_batches))
-        reader = self.pa.ipc.open_stream(self._source())
-        return reader.schema, (_valid(b) for b in reader)
+        """The schema and the batches; the file format is the stream format between two magics and a footer."""
+        source, stated = self._source(), None
+        if self.file.read(0, min(6, self.file.size)) == b"ARROW1":
+            stated = self.pa.ipc.open_file(source).num_record_batches
+            source.seek(8)
+        reader = self.pa.ipc.open_stream(source)
+
+        def batches() -> Iterator[Any]:
+            count = 0
+            for batch in reader:
+                batch.validate()
+                count += 1
+                yield batch
+            if stated not in (None, count):
+                raise bad(self.file.path, f"{count} batches come before its end, the footer lists {stated}", "footer")
+            check_end(self.file, source.tell(), footer=stated is not None)
+
+        return reader.schema, batches()
 
     def columns(self, name: str, k: int = 0, rows: int = 1 << 16) -> Iterator[Any]:
         """The chunks of a column from row group or batch k on, of at most about `rows` rows."""
@@ -152,11 +166,6 @@ class _Shard:
                 for at, batch in enumerate(self._batches()[1]):
                     if at >= k:
                         yield batch.column(self.schema.get_field_index(name))
-
-
-def _valid(batch: Any) -> Any:
-    batch.validate()
-    return batch
 
 
 @dataclass(frozen=True)

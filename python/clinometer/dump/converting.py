@@ -18,7 +18,7 @@ from .dump import Candidate, Dump, Segment
 from .files import PlainFile, bad, quote
 from .opening import assemble, open_dump, with_arguments
 from .pickled import Pickled
-from .remote import is_url
+from .remote import RemoteFile, is_url
 from .selecting import layer_of
 from .sources import PICKLES
 from .streaming import DumpWriter
@@ -89,7 +89,7 @@ def convert_dump(
     """
     target = os.path.realpath(os.fspath(path))
     with _opened(source, options) as (dump, names):
-        print_ = _print(source, names, dtype, shard_rows, digests, options)
+        print_ = _print(_identity(source, dump), names, dtype, shard_rows, digests, options)
         note = os.path.join(os.path.dirname(target), f".{os.path.basename(target)}.converting.json")
         if not os.path.lexists(note) and _is_made(dump, names, target, dtype):
             return _made(dump, names, target, dump.n_rows)  # a run that was stopped in its very last step
@@ -146,20 +146,21 @@ def _check_names(dump: Dump) -> None:
         raise DumpError(f"{dump.name}: columns cannot be named {', '.join(map(quote, clash))} in a dump; rename them")
 
 
-def _print(source: Any, names: list[str], *rest: Any) -> dict[str, Any]:
+def _print(identity: Any, names: list[str], *rest: Any) -> dict[str, Any]:
     """What must be the same for a stopped conversion to go on: the source's files, and what was asked for."""
     options = [repr(x) if not isinstance(x, Mapping) else sorted((k, repr(v)) for k, v in x.items()) for x in rest]
-    said = json.dumps([_identity(source), names, options], sort_keys=True)
+    said = json.dumps([identity, names, options], sort_keys=True)
     return {"converting": hashlib.sha256(said.encode("utf-8", "surrogatepass")).hexdigest()}
 
 
-def _identity(source: Any) -> Any:
+def _identity(source: Any, dump: Dump) -> Any:
+    """What tells whether a source is the one that was begun with, without reading its rows where they are files."""
     if not isinstance(source, (str, os.PathLike)):
-        dump = source if isinstance(source, Dump) else open_dump(source, nonfinite="keep")
         return dump.fingerprint()
     path = os.fspath(source)
     if is_url(path):
-        return path
+        far = [s.file for s in dump.segments if isinstance(s.file, RemoteFile)]
+        return [path, sorted({(f.path, f.size, f.version) for f in far})]
     path = os.path.realpath(path)
     files = [path] if not os.path.isdir(path) else [os.path.join(path, n) for n in sorted(os.listdir(path))]
     seen = [(f, os.stat(f)) for f in files]

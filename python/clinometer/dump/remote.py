@@ -80,10 +80,10 @@ class RemoteFile(PlainFile):
         size = info.get("size")
         if type(size) is not int or size < 0:
             raise bad(self.path, "does not say its size, so its claims cannot be checked")
-        self.size = size
+        self.size: int = size
         if "http" in self._fs.protocol and size > 1:
             self._probe()
-        self._version = _version(info)
+        self.version = _version(info)
 
     def _probe(self) -> None:
         """Refuse a server that answers a range with the whole file, without reading that."""
@@ -132,7 +132,7 @@ class RemoteFile(PlainFile):
             info = self._info()
         except DumpError:
             info = {}
-        if info.get("size") != self.size or _version(info) != self._version:
+        if info.get("size") != self.size or _version(info) != self.version:
             raise DumpChangedError(f"{quote(self.path, 400)}: changed since it was opened; open the dump again")
 
 

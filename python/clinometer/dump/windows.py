@@ -166,7 +166,8 @@ def resident(
     def load(a: int, b: int) -> list[tuple[NDArray[Any], int]]:
         return _present(dump, (a, b) if order is None else np.unique(order[a:b]))
 
-    with ThreadPoolExecutor(1, "clinometer-fetch") as ahead:
+    ahead = ThreadPoolExecutor(1, "clinometer-fetch")
+    try:
         coming = ahead.submit(load, *spans[0]) if spans else None
         for k, (a, b) in enumerate(spans):
             assert coming is not None
@@ -174,3 +175,6 @@ def resident(
             coming = ahead.submit(load, *spans[k + 1]) if k + 1 < len(spans) else None
             yield a, b, held
             del held
+    finally:
+        # an interrupt must not wait for a slow network; what is on its way is dropped when it arrives
+        ahead.shutdown(wait=False, cancel_futures=True)
