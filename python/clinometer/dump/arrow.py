@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -13,10 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DumpError
 from . import strictjson
-from .arrow_ends import check_end, check_parquet
 from .arrow_lists import Lists, matrix_of, shape_of
+from .arrow_shards import Refusal, Shard, pyarrow_for
 from .files import PlainFile, bad, inside, quote
 from .manifest import Found
 from .remote import is_url, listing
@@ -32,14 +30,6 @@ _LAYER = re.compile(r"(?:hidden|hidden_states?|phi|layer)_([0-9]{1,9})\Z")
 _BLOCK_BYTES = 8 << 20
 
 
-def _pyarrow(path: str) -> Any:
-    try:
-        importlib.import_module("pyarrow.parquet")
-        return importlib.import_module("pyarrow")
-    except ImportError as exc:
-        raise ImportError(f"{quote(path, 400)}: reading it needs pyarrow: pip install 'clinometer[arrow]'") from exc
-
-
 def find_arrow(path: str, half_bits: str | None, tensor: str | None = None) -> Found:
     """The columns of one file, or of the shards of a folder in their order.
 
@@ -47,10 +37,10 @@ def find_arrow(path: str, half_bits: str | None, tensor: str | None = None) -> F
     (columns `dataset_row` and `position` say which). Integer lists are read as half precision only where `half_bits`
     says so. Nothing but schemas and list borders is looked at. Files are trusted as far as pyarrow can be.
     """
-    pa = _pyarrow(path)
+    pa = pyarrow_for(path)
     names = _members(path)
-    with _Refusal(pa, path):
-        shards = [_Shard(pa, PlainFile(name)) for name in names]
+    with Refusal(pa, path):
+        shards = [Shard(pa, PlainFile(name)) for name in names]
         return _found(pa, shards, path, half_bits, tensor)
 
 
@@ -86,88 +76,6 @@ def _json(folder: str, name: str) -> dict[str, Any]:
     return table
 
 
-class _Refusal:
-    """Turns what pyarrow raises over a broken file into a DumpError with its path."""
-
-    def __init__(self, pa: Any, path: str) -> None:
-        self.pa, self.path = pa, path
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, exc: BaseException | None, trace: Any) -> None:
-        broken = (self.pa.ArrowException, OSError, EOFError, KeyError, IndexError, OverflowError, UnicodeError)
-        if isinstance(exc, broken) and not isinstance(exc, DumpError):
-            raise bad(self.path, f"pyarrow cannot read it ({exc})") from exc
-
-
-class _Shard:
-    """One file: its schema, how many rows it has, and its record batches from any row on."""
-
-    def __init__(self, pa: Any, file: PlainFile) -> None:
-        self.pa, self.file = pa, file
-        self.parquet = file.path.endswith(".parquet")
-        self.batches: list[Any] = []
-        self.mapped = not self.parquet and not file.remote
-        if self.parquet:
-            reader = self._parquet()
-            self.schema, meta = reader.schema_arrow, reader.metadata
-            check_parquet(file, meta)
-            sizes = [meta.row_group(k).num_rows for k in range(meta.num_row_groups)]
-        else:
-            self.schema, batches = self._batches()
-            if self.mapped:
-                self.batches = [b for b in batches if b.num_rows]
-                sizes = [b.num_rows for b in self.batches]
-            else:
-                sizes = [b.num_rows for b in batches]
-        self.starts = [0, *np.cumsum(sizes, dtype=np.int64).tolist()]
-        self.n_rows = self.starts.pop()
-
-    def _source(self) -> Any:
-        if self.file.remote:
-            return self.pa.PythonFile(self.file.open(), mode="r")  # type: ignore[attr-defined]
-        return self.pa.BufferReader(self.pa.py_buffer(self.file.map()[0]))
-
-    def _parquet(self) -> Any:
-        return self.pa.parquet.ParquetFile(self._source(), memory_map=False, pre_buffer=False)
-
-    def _batches(self) -> tuple[Any, Iterator[Any]]:
-        """The schema and the batches; the file format is the stream format between two magics and a footer."""
-        source, stated = self._source(), None
-        if self.file.read(0, min(6, self.file.size)) == b"ARROW1":
-            stated = self.pa.ipc.open_file(source).num_record_batches
-            source.seek(8)
-        reader = self.pa.ipc.open_stream(source)
-
-        def batches() -> Iterator[Any]:
-            count = 0
-            for batch in reader:
-                batch.validate()
-                count += 1
-                yield batch
-            if stated not in (None, count):
-                raise bad(self.file.path, f"{count} batches come before its end, the footer lists {stated}", "footer")
-            check_end(self.file, source.tell(), footer=stated is not None)
-
-        return reader.schema, batches()
-
-    def columns(self, name: str, k: int = 0, rows: int = 1 << 16) -> Iterator[Any]:
-        """The chunks of a column from row group or batch k on, of at most about `rows` rows."""
-        with _Refusal(self.pa, self.file.path):
-            if self.parquet:
-                groups = list(range(k, len(self.starts)))
-                for batch in self._parquet().iter_batches(rows, row_groups=groups, columns=[name]):
-                    yield batch.column(0)
-            elif self.mapped:
-                for batch in self.batches[k:]:
-                    yield batch.column(self.schema.get_field_index(name))
-            else:
-                for at, batch in enumerate(self._batches()[1]):
-                    if at >= k:
-                        yield batch.column(self.schema.get_field_index(name))
-
-
 @dataclass(frozen=True)
 class _Column:
     """A list column over all shards."""
@@ -178,7 +86,7 @@ class _Column:
     dim: int
 
 
-def _found(pa: Any, shards: list[_Shard], path: str, half_bits: str | None, tensor: str | None) -> Found:
+def _found(pa: Any, shards: list[Shard], path: str, half_bits: str | None, tensor: str | None) -> Found:
     if not shards:
         raise bad(path, "has no Arrow or Parquet files")
     schema = shards[0].schema
@@ -222,7 +130,7 @@ def _found(pa: Any, shards: list[_Shard], path: str, half_bits: str | None, tens
     return Found(tensors, {"columns_left_out": left_out} if left_out else {}, layers=layers)
 
 
-def _measured(name: str, lists: Lists, shards: list[_Shard], path: str) -> _Column:
+def _measured(name: str, lists: Lists, shards: list[Shard], path: str) -> _Column:
     """The width of a list column: stated by its type, else that of its first row."""
     if lists.shape is not None:
         return _Column(name, lists, lists.shape[0], lists.shape[1])
@@ -234,20 +142,20 @@ def _measured(name: str, lists: Lists, shards: list[_Shard], path: str) -> _Colu
     return _Column(name, lists, 1, lists.width or 0)
 
 
-def _matrix(column: _Column, shards: list[_Shard], n: int) -> Tensor:
+def _matrix(column: _Column, shards: list[Shard], n: int) -> Tensor:
     item = np.dtype(NUMPY_CODES[column.lists.tag]).newbyteorder("=")
 
-    def block(shard: _Shard, row: int, chunk: Any) -> NDArray[Any]:
+    def block(shard: Shard, row: int, chunk: Any) -> NDArray[Any]:
         return matrix_of(column.lists, chunk, (column.repeat, column.dim), item, shard.file.path, row)
 
-    def blocks(shard: _Shard, k: int) -> Iterator[NDArray[Any]]:
+    def blocks(shard: Shard, k: int) -> Iterator[NDArray[Any]]:
         rows = max(1, _BLOCK_BYTES // max(1, column.repeat * column.dim * item.itemsize))
         at = shard.starts[k]
         for chunk in shard.columns(column.name, k, rows):
             yield block(shard, at, chunk)
             at += len(chunk)
 
-    def window(shard: _Shard) -> Window:
+    def window(shard: Shard) -> Window:
         stream = Stream([s * column.repeat for s in shard.starts] or [0], partial(blocks, shard))
         return Window((shard.n_rows * column.repeat, column.dim), item, stream.fetch, shard.file.path)
 
@@ -266,7 +174,7 @@ def _matrix(column: _Column, shards: list[_Shard], n: int) -> Tensor:
 
 
 def _plain(
-    pa: Any, fields: list[Any], shards: list[_Shard], n: int, repeat: int, taken: set[str]
+    pa: Any, fields: list[Any], shards: list[Shard], n: int, repeat: int, taken: set[str]
 ) -> Mapping[str, Tensor]:
     """Columns of numbers, booleans and strings, repeated for every vector of a row."""
     out: dict[str, Tensor] = {}
@@ -295,7 +203,7 @@ def _tag(pa: Any, kind: Any) -> str | None:
     return "U1" if types.is_string(value) or types.is_large_string(value) else None
 
 
-def _read_plain(pa: Any, field: Any, shards: list[_Shard], repeat: int, tag: str) -> NDArray[Any]:
+def _read_plain(pa: Any, field: Any, shards: list[Shard], repeat: int, tag: str) -> NDArray[Any]:
     pieces: list[NDArray[Any]] = []
     for shard in shards:
         shard.file.check()

@@ -73,6 +73,7 @@ class Part:
         return self.finish(raw)
 
     def finish(self, raw: NDArray[Any]) -> NDArray[Any]:
+        """Stored items, as they lie, as values of the tensor's shape in native order, bfloat16 as float32."""
         try:
             shaped = raw.reshape(self.shape, order="F" if self.fortran else "C")
         except ValueError as exc:
