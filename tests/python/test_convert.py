@@ -158,6 +158,9 @@ def test_another_source_or_other_options_are_refused(tmp_path: Path, small_batch
     with pytest.raises(DumpError, match="cannot be named 'texts'"):
         convert_dump(rows(), tmp_path / "n", columns={"texts": np.zeros(N)})
     assert not (tmp_path / "n").exists() and not (tmp_path / ".n.converting.json").exists()
+    with pytest.raises(ValueError, match="shard_rows"):
+        convert_dump(rows(), tmp_path / "n", shard_rows=0)
+    assert not (tmp_path / ".n.converting.json").exists()
     safetensors.numpy.save_file({"phi_a": rows(), "phi_b": rows()[:5]}, tmp_path / "x.safetensors")
     with pytest.raises(DumpError, match="different numbers of rows"):
         convert_dump(tmp_path / "x.safetensors", tmp_path / "n")

@@ -94,7 +94,7 @@ def convert_dump(
         if not os.path.lexists(note) and _is_made(dump, names, target, dtype):
             return _made(dump, names, target, dump.n_rows)  # a run that was stopped in its very last step
         _check_begun(target, note, print_)
-        with _kept(note, print_):
+        with _kept(note, target, print_):
             made = _write(dump, names, target, dtype, shard_rows, digests, progress)
     return made
 
@@ -203,12 +203,17 @@ def _said(print_: dict[str, Any]) -> bytes:
 
 
 @contextlib.contextmanager
-def _kept(note: str, print_: dict[str, Any]) -> Iterator[None]:
+def _kept(note: str, target: str, print_: dict[str, Any]) -> Iterator[None]:
     """The note beside the target that says what is being converted, there until all is written."""
     if not os.path.lexists(note):
         os.makedirs(os.path.dirname(note), exist_ok=True)
         save_text(note, _said(print_).decode("ascii"))
-    yield
+    try:
+        yield
+    except BaseException:
+        if not os.path.isdir(target) or not os.listdir(target):  # refused before anything was begun
+            os.unlink(note)
+        raise
     os.unlink(note)
     sync_folder(os.path.dirname(note))
 
