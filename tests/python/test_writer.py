@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import multiprocessing
 import os
@@ -38,18 +39,6 @@ def whole(scenario: Scenario, tmp_path_factory: pytest.TempPathFactory) -> dict[
     return contents(str(path))
 
 
-def leave(writer: DumpWriter) -> None:
-    """What a kill leaves: all files let go, nothing finished."""
-    with pytest.raises(KeyboardInterrupt), writer:
-        raise KeyboardInterrupt
-
-
-def batch(s: Scenario, low: int, high: int) -> dict[str, Any]:
-    columns = {name: c[low:high] for name, c in s.columns.items()}
-    phi = {layer: p[low:high] for layer, p in s.phi.items()}
-    return {"phi": phi, "prompt_ids": s.ids[low:high], "texts": s.texts[low:high], **columns}
-
-
 # The same bytes
 
 
@@ -61,7 +50,7 @@ def test_batches_do_not_change_the_bytes(
         cuts = list(range(1, 61))
     with DumpWriter(tmp_path / "d", **scenario.options) as out:
         for low, high in zip([0, *cuts], cuts, strict=False):
-            assert out.append(**batch(scenario, low, high)) == high
+            assert out.append(**scenario.batch(low, high)) == high
         for pair in scenario.pairs:
             out.append_pairs([pair])
     assert contents(str(tmp_path / "d")) == whole
@@ -152,17 +141,17 @@ def test_resuming_goes_on_after_the_last_append(tmp_path: Path, scenario: Scenar
     for low, high in zip(scenario.borders[:-1], scenario.borders[1:], strict=True):
         out = DumpWriter(path, **scenario.options)
         assert out.n_rows == low and not out.finished
-        out.append(**batch(scenario, low, high))
+        out.append(**scenario.batch(low, high))
         with pytest.raises(cm.DumpError, match="unfinished"):
             open_dump(path)
-        leave(out)
+        out.release()
     scenario.write(str(path))
     assert contents(str(path)) == whole
     again = DumpWriter(path, **scenario.options)
     assert again.finished and again.n_rows == 60
     again.close()
     with pytest.raises(ValueError, match="finished dump of 60 rows"):
-        again.append(**batch(scenario, 0, 1))
+        again.append(**scenario.batch(0, 1))
     assert contents(str(path)) == whole
 
 
@@ -172,14 +161,14 @@ def test_after_a_restart_of_the_machine_what_was_flushed_is_there(
     path = tmp_path / "d"
     out = DumpWriter(path, **scenario.options)
     borders = scenario.borders
-    out.append(**batch(scenario, 0, borders[1]))
+    out.append(**scenario.batch(0, borders[1]))
     out.flush()
-    out.append(**batch(scenario, borders[1], borders[2]))
+    out.append(**scenario.batch(borders[1], borders[2]))
     out.append_pairs([[0, 1]])
     growing = out._growing
     assert growing is not None
     shards = list(growing.shards.items())
-    leave(out)
+    out.release()
     for k, shard in shards:  # pages that never reached the disk
         raw = bytearray(Path(shard.part).read_bytes())
         for site in shard.sites:
@@ -190,9 +179,62 @@ def test_after_a_restart_of_the_machine_what_was_flushed_is_there(
     monkeypatch.setattr(unfinished, "boot", lambda: "another")
     out = DumpWriter(path, **scenario.options)
     assert (out.n_rows, out.n_pairs) == (borders[1], 0)
-    leave(out)
+    out.release()
     scenario.write(str(path))
     assert contents(str(path)) == whole
+
+
+@pytest.mark.parametrize("single", [False, True])
+@pytest.mark.parametrize("rows", [1, 6, 7, 9, 20])
+@pytest.mark.parametrize("step", ["streaming.save_manifest", "growing.save_pairs", "growing.shard_entry"])
+def test_rows_may_follow_a_close_that_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int, single: bool, step: str
+) -> None:
+    s = Scenario(21, 7, 9, single=single)
+    with DumpWriter(tmp_path / "want", **s.options) as out:
+        out.append(**s.batch(0, 21))
+        out.append_pairs([[0, 0]])
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device", "x")
+
+    path = tmp_path / "d"
+    out = DumpWriter(path, **s.options)
+    out.append(**s.batch(0, rows))
+    out.append_pairs([[0, 0]])
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space"):
+        patch.setattr(f"clinometer.dump.{step}", full)
+        out.close()
+    with pytest.raises(ValueError, match="closed; open it again"):
+        out.append(**s.batch(rows, 21))
+    for low, high in ((rows, rows + 1), (rows + 1, 21)):
+        out = DumpWriter(path, **s.options)
+        assert out.n_rows == low
+        if high > low:
+            out.append(**s.batch(low, high))
+        out.release()
+    with DumpWriter(path, **s.options) as out:
+        assert (out.n_rows, out.n_pairs) == (21, 1)
+    assert contents(str(path)) == contents(str(tmp_path / "want"))
+
+
+def test_what_an_append_left_that_did_not_return_is_gone(tmp_path: Path, scenario: Scenario) -> None:
+    s = Scenario(9, 4, 9)
+    with DumpWriter(tmp_path / "want", **s.options) as out:
+        out.append(**s.batch(0, 9))
+    out = DumpWriter(tmp_path / "d", **s.options)
+    out.append(**s.batch(0, 2))
+    out.release()
+    folder = tmp_path / "d"
+    for name in ("text.jsonl.part", "phi-00000.safetensors.part"):
+        with open(folder / name, "ab") as file:
+            file.write(b"\xee" * 9999)
+    (folder / "phi-00001.safetensors.part").write_bytes(b"\xee" * 9999)
+    (folder / "phi-00000.safetensors.tmp").write_bytes(b"x")
+    (folder / ".manifest.json.17.0123abcd.tmp").write_bytes(b"{")
+    with DumpWriter(folder, **s.options) as out:
+        out.append(**s.batch(2, 9))
+    assert contents(str(folder)) == contents(str(tmp_path / "want"))
 
 
 @pytest.mark.parametrize("n", [0, 1, 7, 8])
@@ -202,7 +244,7 @@ def test_a_damaged_tail_of_the_journal_is_never_taken_for_rows(tmp_path: Path, n
     for k in range(8):
         out.append(np.full((1, 2), k, np.float32), [k])
         ends.append((tmp_path / "d" / "journal.part").stat().st_size)
-    leave(out)
+    out.release()
     journal = tmp_path / "d" / "journal.part"
     raw = journal.read_bytes()
     kept = raw[: ends[n - 1]] if n else raw[: ends[0] - 40]
@@ -210,7 +252,13 @@ def test_a_damaged_tail_of_the_journal_is_never_taken_for_rows(tmp_path: Path, n
         journal.write_bytes(kept + tail)
         out = DumpWriter(tmp_path / "d", dim=2, dtype="float32")
         assert out.n_rows == n
-        leave(out)
+        out.release()
+    if n:  # a bit of the last record that counts
+        place = ends[n - 1] - 1
+        journal.write_bytes(raw[:place] + bytes([raw[place] ^ 1]) + raw[place + 1 :])
+        out = DumpWriter(tmp_path / "d", dim=2, dtype="float32")
+        assert out.n_rows == n - 1
+        out.release()
     out = DumpWriter(tmp_path / "d", dim=2, dtype="float32")
     with out:
         for k in range(out.n_rows, 8):
@@ -221,8 +269,8 @@ def test_a_damaged_tail_of_the_journal_is_never_taken_for_rows(tmp_path: Path, n
 def test_other_settings_are_refused_by_name(tmp_path: Path, scenario: Scenario) -> None:
     path, options = tmp_path / "d", scenario.options
     out = DumpWriter(path, **options)
-    out.append(**batch(scenario, 0, 9))
-    leave(out)
+    out.append(**scenario.batch(0, 9))
+    out.release()
     changes: dict[str, Any] = {
         "dtype": {8: "float32", 24: "float16"}, "dim": {8: 65, 24: 34}, "shard_rows": 8, "policy": None,
         "source": {"model": "other"}, "sampling": {"temperature": 1.0}, "preprocessing": {"centered": True},
@@ -234,7 +282,7 @@ def test_other_settings_are_refused_by_name(tmp_path: Path, scenario: Scenario) 
     with pytest.raises(ValueError, match="one writer without part"):
         DumpWriter(path, **options, part=(0, 2))
     with DumpWriter(path, **options) as out:
-        out.append(**batch(scenario, 9, 60))
+        out.append(**scenario.batch(9, 60))
     for name in ("dtype", "dim", "policy", "source", "sampling", "preprocessing"):
         with pytest.raises(cm.DumpError, match=f"other settings: {name} is"):
             DumpWriter(path, **{**options, name: changes[name]})
@@ -242,9 +290,9 @@ def test_other_settings_are_refused_by_name(tmp_path: Path, scenario: Scenario) 
 
 def test_lost_files_are_refused_and_not_papered_over(tmp_path: Path, scenario: Scenario) -> None:
     out = DumpWriter(tmp_path / "d", **scenario.options)
-    out.append(**batch(scenario, 0, 20))
-    out.append(**batch(scenario, 20, 21))
-    leave(out)
+    out.append(**scenario.batch(0, 20))
+    out.append(**scenario.batch(20, 21))
+    out.release()
     kept = contents(str(tmp_path / "d"))
     for name in ("phi-00000.safetensors", "phi-00002.safetensors.part", "text.jsonl.part", "journal.part"):
         (tmp_path / "d" / name).unlink()
@@ -256,7 +304,31 @@ def test_lost_files_are_refused_and_not_papered_over(tmp_path: Path, scenario: S
             (tmp_path / "d" / file).write_bytes(data)
     out = DumpWriter(tmp_path / "d", **scenario.options)
     assert out.n_rows == 21
-    leave(out)
+    out.release()
+
+
+def test_a_writer_that_is_dropped_lets_go(tmp_path: Path, scenario: Scenario) -> None:
+    out = DumpWriter(tmp_path / "d", **scenario.options)
+    out.append(**scenario.batch(0, 9))
+    del out
+    gc.collect()
+    with pytest.raises(KeyboardInterrupt), DumpWriter(tmp_path / "d", **scenario.options) as out:
+        raise KeyboardInterrupt
+    out = DumpWriter(tmp_path / "d", **scenario.options)
+    assert out.n_rows == 9
+
+
+def test_a_source_that_changes_while_it_is_copied_is_an_error(tmp_path: Path) -> None:
+    write_dump(tmp_path / "a", np.ones((5, 3), np.float32))
+    dump = open_dump(tmp_path / "a")
+    os.utime(tmp_path / "a" / "phi-00000.safetensors", (1, 1))
+    with pytest.raises(cm.DumpChangedError):
+        write_dump(tmp_path / "b", dump)
+    out = DumpWriter(tmp_path / "c", dim=3, dtype="float32")
+    with pytest.raises(cm.DumpChangedError):
+        out.append(dump)
+    assert DumpWriter(tmp_path / "c", dim=3, dtype="float32").n_rows == 0
+    assert not (tmp_path / "b").exists()
 
 
 def test_a_second_writer_and_foreign_folders_are_refused(tmp_path: Path) -> None:
@@ -264,7 +336,7 @@ def test_a_second_writer_and_foreign_folders_are_refused(tmp_path: Path) -> None
     out = DumpWriter(tmp_path / "d", **options)
     with pytest.raises(cm.DumpError, match="another writer"):
         DumpWriter(tmp_path / "d", **options)
-    leave(out)
+    out.release()
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "notes.txt").write_text("mine")
     (tmp_path / "file").write_text("mine")
@@ -371,7 +443,7 @@ def write_part(path: str, seed: int, i: int, n: int) -> None:
     with DumpWriter(path, **s.options, part=(i, n)) as out:
         for low in range(bounds[i], bounds[i + 1], 4):
             high = min(low + 4, bounds[i + 1])
-            out.append(**batch(s, low, high), response_id=np.arange(low, high))
+            out.append(**s.batch(low, high), response_id=np.arange(low, high))
         out.append_pairs([[0, 1]])
 
 
@@ -412,11 +484,11 @@ def test_holes_and_twins_of_parts_are_found(tmp_path: Path, scenario: Scenario) 
     write_part(path, 0, 2, 3)
     with pytest.raises(cm.DumpError, match="part 1 of 3 is missing"):
         DumpWriter.merge(path)
-    leave(DumpWriter(path, **scenario.options, part=(1, 3)))
+    DumpWriter(path, **scenario.options, part=(1, 3)).release()
     with pytest.raises(cm.DumpError, match="part 1 of 3 is not finished"):
         DumpWriter.merge(path)
     with DumpWriter(path, **scenario.options, part=(1, 3)) as out:  # the rows of part 0 again
-        out.append(**batch(scenario, 0, 5), response_id=np.arange(5))
+        out.append(**scenario.batch(0, 5), response_id=np.arange(5))
     with pytest.raises(cm.DumpError, match="rows 0 and 20 are both prompt 'p0', response '0'"):
         DumpWriter.merge(path)
     with pytest.raises(cm.DumpError, match="part is"):

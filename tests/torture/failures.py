@@ -56,7 +56,7 @@ def operations() -> dict[str, Operation]:
     dumps = [cm.open_dump(phi * s, prompt_ids=ids, columns=columns, policy="on_policy") for s in (1, 2)]
     fits = [cm.fit_value_direction(d, "helpful", folds=2) for d in dumps]
     reports = [cm.report(dumps[0], constitutions=["judge/kind"], values=["helpful"], kl=[k]) for k in (0.1, 0.2)]
-    scenario = Scenario(37, 8, 9)
+    scenario, single = Scenario(19, 8, 9), Scenario(19, 8, 9, single=True)
     texts = [(f"p{k}", "r") for k in range(60)]
 
     def fold(s: int) -> cm.Fold:
@@ -73,6 +73,9 @@ def operations() -> dict[str, Operation]:
 
     return {
         "DumpWriter": Operation(lambda f, new: scenario.write(os.path.join(f, "d")) if new else None, resumes=True),
+        "DumpWriter, one tensor": Operation(
+            lambda f, new: single.write(os.path.join(f, "d")) if new else None, resumes=True
+        ),
         "write_dump": Operation(write_dump),
         "Directions.save": Operation(lambda f, new: directions[new].save(os.path.join(f, "u.safetensors"))),
         "DirectionFit.save": Operation(lambda f, new: fits[new].save(os.path.join(f, "fit.safetensors"))),
@@ -151,7 +154,7 @@ def main() -> int:
     for name in sys.argv[1:] or held:
         tally = Tally()
         torture(name, held[name], tally)
-        print(f"{name:<20}{tally.failures:>6} failures injected{len(tally.wrong):>6} wrong")
+        print(f"{name:<24}{tally.failures:>6} failures injected{len(tally.wrong):>6} wrong")
         for line in tally.wrong[:20]:
             print("   ", line)
         status |= bool(tally.wrong)

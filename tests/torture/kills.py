@@ -120,8 +120,16 @@ def random_kills(count: int, seed: int, state: str | None, watch: Watch, say: An
 
 
 def every_call(watch: Watch, step: int) -> dict[str, Any]:
-    """A kill before, after and in the middle of every step-th call of a small dump's writer."""
-    scenario = Scenario(37, 8, 9)
+    """A kill before, after and in the middle of every step-th call of small dumps' writers."""
+    calls = kills = 0
+    for single in (False, True):
+        done = every_call_of(Scenario(37, 8, 9, single=single), watch, step)
+        calls, kills = calls + done[0], kills + done[1]
+    return {"every call": "", "calls": calls, "kills": kills, **watch.row()}
+
+
+def every_call_of(scenario: Scenario, watch: Watch, step: int) -> tuple[int, int]:
+    """Calls of one scenario, and kills."""
     shim = ctypes.CDLL(None)
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "dump")
@@ -137,7 +145,7 @@ def every_call(watch: Watch, step: int) -> dict[str, Any]:
                 kills += not ended
                 run_child(scenario, path, reached, watch, None)
                 watch.differ += contents(path) != want
-    return {"every call": "", "calls": calls, "kills": kills, **watch.row()}
+    return calls, kills
 
 
 def main() -> int:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from .arrays import as_matrix
 from .convert import convert
 from .dump import Dump
-from .files import quote
+from .files import MappedLike, quote
 from .schema import Site, as_site, byte_view
 from .windows import Window
 
@@ -22,31 +22,36 @@ _PIECE_BYTES = 8 << 20
 
 @dataclass(frozen=True)
 class Block:
-    """Rows of one tensor: where they are held (array, first row) and where they go."""
+    """Rows of one tensor: where they are held (array, first row, the file behind it) and where they go."""
 
     site: Site
-    segments: tuple[tuple[NDArray[Any] | Window, int], ...]
+    segments: tuple[tuple[NDArray[Any] | Window, int, MappedLike | None], ...]
     held: str
     n_rows: int
 
     def pieces(self, first: int, last: int) -> Iterator[tuple[int, memoryview]]:
-        """(row, bytes) of the rows [first, last); one piece of at most 8 MiB is converted at a time."""
+        """(row, bytes) of the rows [first, last), at most 8 MiB at a time.
+
+        A dump whose file changes meanwhile is a DumpChangedError behind its last piece.
+        """
         step = max(1, _PIECE_BYTES // self.site.row_bytes)
-        for array, at in self.segments:
+        for array, at, file in self.segments:
             low, high = max(first, at), min(last, at + len(array))
             for start in range(low, high, step):
                 piece = array[start - at : min(start + step, high) - at]
                 yield start, byte_view(convert(piece, self.held, self.site.dtype, quote(self.site.name), start))
+            if low < high and file is not None:
+                file.check()
 
 
 def as_block(key: Any, source: Any, dtype: str | None) -> Block:
     """Rows of an array, tensor or dump; bfloat16 bit patterns where dtype says so."""
     if isinstance(source, Dump):
-        segments = tuple((s.array, s.row_start) for s in source.segments)
+        segments = tuple((s.array, s.row_start, s.file) for s in source.segments)
         return Block(as_site(key, source.dim, dtype or source.dtype), segments, source.dtype, source.n_rows)
     name = "phi" if key is None else f"phi[{quote(key)}]"
     rows, held = as_matrix(source, name, bits=dtype == "bfloat16")
-    return Block(as_site(key, rows.shape[1], dtype or held), ((rows, 0),), held, len(rows))
+    return Block(as_site(key, rows.shape[1], dtype or held), ((rows, 0, None),), held, len(rows))
 
 
 def as_blocks(phi: Any, dtype: str | Mapping[Any, str] | None) -> list[Block]:

@@ -14,11 +14,12 @@ from .blocks import Block
 from .describe import shard_entry
 from .files import PlainFile, bad
 from .journal import Journal
+from .names import Names
 from .safetensors import read_header
 from .schema import Site
 from .shard import PART, Shard, digest_of, pwrite_all
 from .sidecars import save_pairs, write_directions
-from .unfinished import Names, cut_text, load_columns, load_pairs, pack_columns, replay
+from .unfinished import cut_text, load_columns, load_pairs, pack_columns, replay
 
 __all__ = ["Growing"]
 

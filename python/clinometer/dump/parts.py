@@ -15,10 +15,11 @@ from . import manifest
 from .atomic import new_file, sync_folder
 from .describe import describe, read_column, save_manifest
 from .files import PlainFile, bad, inside, quote
+from .names import Names
 from .safetensors import read_header
 from .schema import Site
 from .sidecars import PAIRS, TEXT, save_pairs
-from .unfinished import Names, check_settings
+from .unfinished import check_settings
 
 __all__ = ["FORMAT", "merge"]
 

@@ -18,11 +18,12 @@ from .blocks import as_blocks
 from .describe import describe, read_column, save_manifest
 from .files import quote
 from .growing import Growing
+from .names import Names, check_folder
 from .provenance import as_policy, as_preprocessing, as_sampling, as_source
 from .schema import as_columns, column_kind
 from .settings import as_declared, as_part, as_sites, cast, print_of, shown_settings
 from .sidecars import pair_tensors, text_lines
-from .unfinished import Names, check_folder, check_settings
+from .unfinished import check_settings
 from .writer import as_shard_rows
 
 __all__ = ["DumpWriter"]
@@ -82,7 +83,11 @@ class DumpWriter:
     of the same path or part is refused while one is open. Leaving a ``with`` block by an exception keeps the
     rows for the next writer; leaving it normally finishes the dump.
 
-    Cost: one write of phi. Columns of the shard in progress are kept in memory.
+    Errors: other settings than the folder's, damaged or lost files and a second writer are a `DumpError`; a wrong
+    setting or batch is a ValueError or TypeError that leaves the writer as it was; an OSError has its path.
+
+    Cost: one write of phi, and a record of the journal for each append. Columns of the shard in progress are kept in
+    memory. benchmarks/writer_speed.py compares with a copy of the same bytes.
 
     Examples
     --------
@@ -240,7 +245,15 @@ class DumpWriter:
             save_manifest(self._names.done, table)
             self.finished = True
             self._names.clean()
-        self._release()
+        self.release()
+
+    def release(self) -> None:
+        """Let go of files and lock without finishing; what is in stays in, for the next writer."""
+        growing, self._growing = getattr(self, "_growing", None), None
+        if growing is not None:
+            growing.release()
+
+    __del__ = release
 
     def __enter__(self) -> DumpWriter:
         return self
@@ -252,7 +265,7 @@ class DumpWriter:
             if kind is None:
                 self.close()
         finally:
-            self._release()
+            self.release()
 
     @staticmethod
     def merge(path: str | os.PathLike[str]) -> None:
@@ -271,11 +284,6 @@ class DumpWriter:
             raise ValueError("the writer is closed; open it again to go on after the rows that are in")
         return self._growing
 
-    def _release(self) -> None:
-        if self._growing is not None:
-            self._growing.release()
-            self._growing = None
-
     @contextlib.contextmanager
     def _guarded(self, growing: Growing) -> Iterator[None]:
         """After a failure the files decide what is in, not this object: it is closed, to be opened again."""
@@ -283,12 +291,12 @@ class DumpWriter:
             yield
         except ValueError as exc:  # a row that the dtype does not hold: nothing of the batch is in
             if isinstance(exc, DumpError):
-                self._release()
+                self.release()
             elif growing.state.kinds is None:
                 growing.forget_shards()  # their headers may have other columns at the next try
             raise
         except BaseException:
-            self._release()
+            self.release()
             raise
         finally:
             self._count(growing)
