@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SOURCES := pyproject.toml CMakeLists.txt \
            $(shell find cpp python -type f ! -name '*.pyc' ! -name '*.so' ! -path '*/.*')
 
-.PHONY: demo test bench verify torture clean
+.PHONY: demo test bench verify torture fuzz clean
 
 demo: $(VENV)/.installed
 	$(BIN)/clinometer demo -o "$(CURDIR)/clinometer-demo.html"
@@ -24,6 +24,10 @@ verify: $(VENV)/.installed
 # kill -9, failing system calls, hostile manifests; goes on where an interrupted run of the same commit stopped
 torture: $(VENV)/.installed
 	$(BIN)/python tests/torture/run.py --results "$(CURDIR)/benchmarks/results/torture.txt"
+
+# ten minutes of every parser; goes on where an interrupted run stopped
+fuzz: $(VENV)/.tested
+	$(BIN)/python tests/fuzz/fuzz.py --results "$(CURDIR)/benchmarks/results/fuzz.txt"
 
 clean:
 	rm -rf $(VENV) build

@@ -61,6 +61,7 @@ class PyScan {
  public:
   PyScan(const std::vector<std::shared_ptr<Statistic>>& statistics, std::int64_t first_leaf)
       : scan_(statistics, first_leaf) {
+    for (const auto& s : statistics) needs_rows_ = needs_rows_ || s->needs_rows();
     if (first_leaf < 0) throw py::value_error("first_leaf: negative");
   }
 
@@ -112,7 +113,8 @@ class PyScan {
     if (origins) {
       const std::int64_t leaves = (n_rows + kLeafRows - 1) / kLeafRows;
       need(origins, leaves * 2 * n_folds * (s.n_directions + s.n_columns), "origins");
-      if (begin != 0 || in.prompts.end != n_rows) throw py::value_error("origins: wanted a pass over all rows");
+      if (begin % kLeafRows != 0 || (in.prompts.end != n_rows && in.prompts.end % kLeafRows != 0))
+        throw py::value_error("origins: wanted a pass over whole leaves");
       s.origins = origins->mutable_data();
     }
     Options options{std::max<std::int64_t>(1, n_threads), in_double, [&](std::int64_t done, std::int64_t total) {
@@ -148,9 +150,11 @@ class PyScan {
     return out;
   }
   std::int64_t non_finite() const { return non_finite_; }
+  bool needs_rows() const { return needs_rows_; }
 
  private:
   Scan scan_;
+  bool needs_rows_ = false;
   std::int64_t non_finite_ = -1;
 };
 
@@ -192,6 +196,8 @@ void bind_scan(py::module_& m) {
            "end"_a = -1)
       .def("collapse", &PyScan::collapse)
       .def("nodes", &PyScan::nodes, "The states as nodes (leaf, level, states) of the tree over the grid.")
+      .def_property_readonly("needs_rows", &PyScan::needs_rows,
+                             "Whether a statistic looks at rows, and not only at their scores.")
       .def_property_readonly("non_finite", &PyScan::non_finite, "A row with NaN or Inf that ended a pass, or -1.");
 }
 

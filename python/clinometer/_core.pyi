@@ -263,6 +263,11 @@ class Scan:
         The states as nodes (leaf, level, states) of the tree over the grid.
         """
     @property
+    def needs_rows(self) -> bool:
+        """
+        Whether a statistic looks at rows, and not only at their scores.
+        """
+    @property
     def non_finite(self) -> int:
         """
         A row with NaN or Inf that ended a pass, or -1.

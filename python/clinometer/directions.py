@@ -101,6 +101,32 @@ class Directions:
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"Directions cannot be changed; {name} is set when they are made")
 
+    @classmethod
+    def from_layers(
+        cls, vectors: Mapping[int, Any], name: str = "direction", source: Mapping[str, Any] | None = None
+    ) -> Directions:
+        """One direction (d,) per layer, named `<name>_L<layer>`; `for_layer` picks one.
+
+        >>> Directions.from_layers({7: [1.0, 0.0], 8: [0.0, 1.0]}, "kind").for_layer(8).names
+        ('kind_L8',)
+        """
+        if not isinstance(vectors, Mapping) or not vectors:
+            raise ValueError(f"vectors is {quote(vectors, 40)}; a mapping of layers to arrays (d,) is wanted")
+        held: dict[int, NDArray[Any]] = {}
+        for layer, vector in vectors.items():
+            if isinstance(layer, bool) or not isinstance(layer, (int, np.integer)) or layer < 0:
+                raise TypeError(f"vectors has the key {quote(layer)}; layers (int >= 0) are wanted")
+            row = _vectors(vector)
+            if len(row) != 1:
+                raise ValueError(f"vectors[{layer}] has shape {row.shape}; one direction (d,) is wanted")
+            held[int(layer)] = row
+        widths = {row.shape[1] for row in held.values()}
+        if len(widths) > 1:
+            raise ValueError(f"vectors have the widths {sorted(widths)}; one width is wanted")
+        layers = sorted(held)
+        rows = np.concatenate([held[layer] for layer in layers])
+        return cls([f"{name}_L{x}" for x in layers], rows, source={**(source or {}), "layers": layers})
+
     @property
     def dim(self) -> int:
         """Width d of a direction."""
@@ -151,8 +177,18 @@ class Directions:
         write_safetensors(path, {"vectors": payload}, metadata)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Directions:
-        """Read what `save` wrote; a malformed file is a DumpError."""
+    def load(cls, path: str | os.PathLike[str], *, layer_offset: int = 0) -> Directions:
+        """Read what `save` wrote, or one direction per layer from other tools; a malformed file is a DumpError.
+
+        Those are repeng's .gguf, activation-steering's .svec, and .json or .npz by layer. Their layers are the blocks
+        of a model from 0; `layer_offset` is added to them (1 for dumps that call the embeddings layer 0).
+        """
+        from .steering import SUFFIXES, load_steering
+
+        if os.fspath(path).lower().endswith(SUFFIXES):
+            return load_steering(path, layer_offset=layer_offset)
+        if layer_offset:
+            raise ValueError("layer_offset is for directions of other tools; saved Directions state their layers")
         file = PlainFile(path)
         parts, metadata = read_header(file)
         if metadata.get("format") != "clinometer-directions" or set(parts) != {"vectors"}:

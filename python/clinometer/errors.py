@@ -11,7 +11,10 @@ class DumpError(ValueError):
     """A dump cannot be read as what it claims to be; the message names file, field and what to do.
 
     Names from outside are in it with control and direction marks escaped: a log line stays one line.
+    `.candidates` are the tensors that can be phi, where the error is that there are several.
     """
+
+    candidates: tuple[str, ...] = ()
 
     def __init__(self, *args: object) -> None:
         super().__init__(*(visible(a) if isinstance(a, str) else a for a in args))

@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 from . import _core
 from .directions import Directions, Scores
 from .dump import Dump, open_dump
+from .dump.windows import Window, is_windowed, placeholder, resident
 from .errors import DumpError
 from .population import Population, population
 from .visible import visible
 
 Floats = NDArray[np.float64]
+LEAF = int(_core.LEAF_ROWS)
 DTYPES = {"float32": 0, "float16": 1, "bfloat16": 2, "float64": 3}
 WIDTHS = {"float32": 4, "float16": 2, "bfloat16": 2, "float64": 8}  # bytes
 PASS_OPTIONS = (
@@ -403,12 +405,25 @@ def non_finite(call: Call, columns: dict[str, Floats | None]) -> NDArray[np.int6
         if a is not None:
             bad = np.union1d(bad, np.flatnonzero(np.isnan(a)))
     if dump.dim:
-        bad = np.union1d(bad, _core.non_finite_rows(*segments_of(dump)))
+        bad = np.union1d(bad, non_finite_rows(dump))
     return bad
 
 
 def segments_of(dump: Dump) -> tuple[list[tuple[NDArray[Any], int]], int, int, int]:
-    return [(s.array, s.row_start) for s in dump.segments], DTYPES[dump.dtype], dump.n_rows, dump.dim
+    held = [(s.array, s.row_start) for s in dump.segments if not isinstance(s.array, Window)]
+    return held, DTYPES[dump.dtype], dump.n_rows, dump.dim
+
+
+def non_finite_rows(dump: Dump) -> NDArray[np.int64]:
+    """Rows that hold NaN or Inf, ascending; one pass over the rows."""
+    if not is_windowed(dump):
+        return _core.non_finite_rows(*segments_of(dump))
+    found = []
+    for first, last, segments in resident(dump, None, 0, dump.n_rows, LEAF):
+        held = [(a[max(first - at, 0) : last - at], max(first - at, 0) + at) for a, at in segments if at < last]
+        held = [(a, at - first) for a, at in held if len(a)]
+        found.append(_core.non_finite_rows(held, DTYPES[dump.dtype], last - first, dump.dim) + first)
+    return np.concatenate(found) if found else np.zeros(0, np.int64)
 
 
 def run(
@@ -430,22 +445,44 @@ def absorb(
     `origins` (leaves, 2, folds, scores) takes what scores are relative to, or gives it for kept ones.
     """
     p = population or call.effective()
-    segments, dtype, n, d = segments_of(call.dump)
-    scan.absorb(
-        segments=segments, dtype=dtype, n_dump=n, d=d, n_rows=p.n_rows, offsets=p.offsets, order=p.order,
-        weight=p.weight, omega=p.omega, unbias=p.unbias, cluster=p.cluster,
-        fold=call.fold if p.n_prompts == len(call.population.ids) else None,
-        directions=call.directions if kept is None else None, n_folds=call.n_folds,
-        columns=call.columns if kept is None else None, values=call.values, kept=kept, origins=origins,
-        n_threads=call.n_threads, in_double=call.in_double, progress=call.progress, begin=begin, end=end,
-    )  # fmt: skip
+    end = p.n_rows if end < 0 else end
+    for first, last, segments in _windows(call, scan, p, kept, begin, end):
+        scan.absorb(
+            segments=segments, dtype=DTYPES[call.dump.dtype], n_dump=call.dump.n_rows, d=call.dump.dim,
+            n_rows=p.n_rows, offsets=p.offsets, order=p.order,
+            weight=p.weight, omega=p.omega, unbias=p.unbias, cluster=p.cluster,
+            fold=call.fold if p.n_prompts == len(call.population.ids) else None,
+            directions=call.directions if kept is None else None, n_folds=call.n_folds,
+            columns=call.columns if kept is None else None, values=call.values, kept=kept, origins=origins,
+            n_threads=call.n_threads, in_double=call.in_double,
+            progress=_share_of(call.progress, first - begin, end - begin), begin=first, end=last,
+        )  # fmt: skip
+        if scan.non_finite >= 0:
+            break
     _check_files(call.dump)
     if scan.non_finite >= 0:
-        bad = _core.non_finite_rows(segments, dtype, n, d)
+        bad = non_finite_rows(call.dump)
         raise DumpError(
             f"{call.dump.name}: {len(bad)} rows hold NaN or Inf, first row {bad[0]}; "
             "open the dump with nonfinite='drop' to leave out their prompts"
         )
+
+
+def _windows(call: Call, scan: Any, p: Population, kept: Floats | None, begin: int, end: int) -> Any:
+    """(first, last, segments): all at once where rows are in memory or not wanted, else windows of whole leaves."""
+    wanted = kept is None and (call.directions is not None or scan.needs_rows)
+    if not is_windowed(call.dump):
+        return [(begin, end, segments_of(call.dump)[0])]
+    if wanted:
+        return resident(call.dump, p.order, p.offsets, begin, end, LEAF)
+    return [(begin, end, placeholder(call.dump))]
+
+
+def _share_of(progress: Any, before: int, total: int) -> Any:
+    """Progress of one window as progress of the pass."""
+    if progress is None:
+        return None
+    return lambda done, _: progress(before + done, total)
 
 
 def _check_files(dump: Dump) -> None:

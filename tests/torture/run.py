@@ -30,6 +30,7 @@ def steps(kills: int) -> dict[str, list[str]]:
     return {
         "random kills": ["kills.py", "--kills", str(kills), "--state", str(KEPT / "kills.json")],
         "kill at every call": ["kills.py", "--every", "1"],
+        "kills of convert": ["convert_kills.py", "--kills", str(kills)],
         "failing calls": ["failures.py"],
         "paths of manifests": ["traversal.py"],
     }

@@ -113,6 +113,14 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     _html(demo, "clinometer-demo.html")
     demo.add_argument("--every-kl", action="store_true", help="print every KL level")
     _json(demo)
+    convert = add("convert", "Write any source as a dump; run again, a stopped one goes on.", commands.convert)
+    convert.add_argument("source", metavar="SRC", help="what the other commands take, or a .pt file")
+    convert.add_argument("path", metavar="DUMP", help="the new dump's folder")
+    _reading(convert)
+    convert.add_argument("--dtype", choices=["float16", "bfloat16", "float32", "float64"], help="default: as in SRC")
+    convert.add_argument("--shard-rows", type=int, metavar="N", help="rows of a shard; default: about 2 GiB")
+    convert.add_argument("--digests", action="store_true", help="state the SHA-256 of every shard")
+    _json(convert)
     inspect = add("inspect", "Show what is in a dump.", commands.inspect)
     _dump(inspect)
     _json(inspect)
@@ -183,13 +191,20 @@ def _fit(sub: argparse.ArgumentParser) -> None:
 
 
 def _dump(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("dump", metavar="DUMP", help="a dump's folder, .safetensors or .npy")
+    sub.add_argument("dump", metavar="DUMP", help="a dump's folder, .safetensors, .npy, .npz, .arrow, .parquet, a URL")
+    _reading(sub)
+    sub.add_argument("--nonfinite", choices=["raise", "drop"], default="raise", help="NaN and Inf in rows")
+
+
+def _reading(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--tensor", metavar="NAME", help="the tensor that is phi")
     sub.add_argument("--layer", type=int, metavar="L", help="keep tensors named *_L<L>")
     sub.add_argument("--prompt-ids", metavar="NAME|FILE", help="column or .npy file")
     sub.add_argument("--columns", metavar="FILE.npz", help="more columns")
     sub.add_argument("--policy", choices=["on_policy", "off_policy"], help="who wrote the responses")
-    sub.add_argument("--nonfinite", choices=["raise", "drop"], default="raise", help="NaN and Inf in rows")
+    sub.add_argument("--half-bits", choices=["float16", "bfloat16"], help="what 16-bit integer lists are the bits of")
+    sub.add_argument("--pool", choices=["last", "mean"], help="hidden states of single requests: one row each")
+    sub.add_argument("--prompt-tokens", metavar="FILE", help="with --pool: .json or .npz of prompt lengths by request")
 
 
 def _judges(sub: argparse.ArgumentParser) -> None:

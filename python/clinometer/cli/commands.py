@@ -11,9 +11,19 @@ import numpy as np
 from ..dump.atomic import new_file, save_text
 from . import sharding
 from .output import emit, written
-from .sources import DEMO, check_folders, constitutions, no_constitutions, no_values, opened, pass_options
+from .sources import (
+    DEMO,
+    check_folders,
+    constitutions,
+    located,
+    no_constitutions,
+    no_values,
+    opened,
+    pass_options,
+    reading,
+)
 
-__all__ = ["bench", "demo", "inspect", "pareto", "report", "score", "tilt", "verify"]
+__all__ = ["bench", "convert", "demo", "inspect", "pareto", "report", "score", "tilt", "verify"]
 
 DEMO_JUDGES = ("judge/kind", "judge/honest")
 DEMO_VALUES = ("helpful", "-harm", "positive")
@@ -80,6 +90,28 @@ def inspect(args: argparse.Namespace) -> int:
     emit(args, found)
     if not args.json:
         print(shown(found))
+    return 0
+
+
+def convert(args: argparse.Namespace) -> int:
+    """Any source as a dump of our own format."""
+    from dataclasses import asdict
+
+    from ..dump.converting import convert_dump
+    from ..progress import bar
+
+    check_folders(args)
+    made = convert_dump(
+        located(args.source), args.path, dtype=args.dtype, shard_rows=args.shard_rows, digests=args.digests,
+        progress=bar() if sys.stderr.isatty() else None, **reading(args),
+    )  # fmt: skip
+    emit(args, asdict(made))
+    if args.json:
+        return 0
+    went_on = f", {made.rows_before} of them from a run that was stopped" if made.rows_before else ""
+    written(args, f"{made.path}: {made.n_rows} rows of {', '.join(made.tensors)}{went_on}")
+    if made.left_out:
+        written(args, f"left out, not one entry per row: {', '.join(made.left_out)}", label="")
     return 0
 
 

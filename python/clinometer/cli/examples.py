@@ -25,6 +25,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "pareto": ("clinometer pareto demo --layer 24 --value helpful -harm positive --bootstrap 100",),
     "bench": ("clinometer bench --list", 'clinometer bench score --quick --cells "*f32*K=1" --peers none'),
+    "convert": ("clinometer convert demo copy --layer 24 --dtype float16", "clinometer inspect copy"),
     "verify": ("clinometer verify --only L3 R9",),
 }
 

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import ast
-import re
 import warnings
 from typing import Any
 
 import numpy as np
 
-from .. import _core
 from ..dump import Dump, open_dump
 from ..errors import DumpError
-from ..inputs import segments_of
+from ..inputs import non_finite_rows
 from ..population import Population, population
 from ..reporting.safe import fit, visible, width
 from ..reporting.summary import spread_within
 from ..reporting.text import number
-from .sources import located
+from .sources import located, reading
 
 __all__ = ["look", "shown"]
-
-_HINT = re.compile(r"choose with tensor=('[^'\\]*'|\"[^\"\\]*\")")
 
 
 def look(args: argparse.Namespace) -> dict[str, Any]:
@@ -32,7 +27,7 @@ def look(args: argparse.Namespace) -> dict[str, Any]:
         warnings.simplefilter("ignore")  # said below, in its own words
         p = population(dump.n_rows, dump.prompt_ids)
     sizes = p.sizes
-    bad = _core.non_finite_rows(*segments_of(dump)) if dump.n_rows else np.zeros(0, np.int64)
+    bad = non_finite_rows(dump) if dump.n_rows else np.zeros(0, np.int64)
     out: dict[str, Any] = {
         "name": dump.name, "n_rows": dump.n_rows, "dim": dump.dim, "dtype": dump.dtype, "tensor": dump.tensor,
         "sites": [
@@ -51,17 +46,13 @@ def look(args: argparse.Namespace) -> dict[str, Any]:
 
 def _open(args: argparse.Namespace) -> tuple[Dump, bool]:
     """The dump, and whether its tensor was picked here: one inspects before knowing the names."""
-    rest = {
-        "layer": args.layer, "prompt_ids": args.prompt_ids, "columns": args.columns, "policy": args.policy,
-        "nonfinite": args.nonfinite,
-    }  # fmt: skip
+    rest = {**reading(args), "nonfinite": args.nonfinite}
     try:
-        return open_dump(located(args.dump), tensor=args.tensor, **rest), False
+        return open_dump(located(args.dump), **rest), False
     except DumpError as error:
-        hint = _HINT.search(str(error))
-        if hint is None:
+        if not error.candidates:
             raise
-        return open_dump(located(args.dump), tensor=ast.literal_eval(hint[1]), **rest), True
+        return open_dump(located(args.dump), **{**rest, "tensor": error.candidates[0]}), True
 
 
 def _column(name: str, column: Any, p: Population) -> dict[str, Any]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEMO", "check_folders", "complete_judges", "constitutions", "located", "no_constitutions", "no_values", "opened",
-    "pass_options",
+    "pass_options", "reading",
 ]  # fmt: skip
 
 DEMO = Path(__file__).resolve().parent.parent / "data" / "demo"
@@ -35,7 +35,9 @@ def check_folders(args: argparse.Namespace) -> None:
 
 def located(given: str) -> str:
     """The path of a dump: as given, or the packaged one for "demo" where nothing else has that name."""
-    if os.path.exists(given):
+    from ..dump.remote import is_url
+
+    if is_url(given) or os.path.exists(given):
         return given
     if given == "demo" and DEMO.exists():
         return str(DEMO)
@@ -51,10 +53,13 @@ def opened(args: argparse.Namespace) -> Dump:
     from ..dump import open_dump
 
     check_folders(args)
-    return open_dump(
-        located(args.dump), tensor=args.tensor, layer=args.layer, prompt_ids=args.prompt_ids, columns=args.columns,
-        policy=args.policy, nonfinite=args.nonfinite,
-    )  # fmt: skip
+    return open_dump(located(args.dump), nonfinite=args.nonfinite, **reading(args))
+
+
+def reading(args: argparse.Namespace) -> dict[str, Any]:
+    """How a source is read, as arguments of `open_dump`."""
+    names = ("tensor", "layer", "prompt_ids", "columns", "policy", "half_bits", "pool", "prompt_tokens")
+    return {name: getattr(args, name) for name in names}
 
 
 def pass_options(args: argparse.Namespace) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .dlpack import bfloat16_bits
 from .tensors import decode_bfloat16
 
 __all__ = ["as_column", "as_ids", "as_matrix", "as_numpy", "is_array"]
@@ -58,6 +59,9 @@ def as_numpy(value: Any, name: str) -> NDArray[Any]:
         try:
             return np.from_dlpack(value)
         except (BufferError, RuntimeError, TypeError):
+            bits = bfloat16_bits(value)
+            if bits is not None:
+                return bits.view(_bfloat16_marker())
             if not hasattr(value, "__array__"):
                 raise TypeError(f"{name}: NumPy cannot read this {type(value).__name__} through DLPack") from None
     if hasattr(value, "__array__"):

@@ -13,6 +13,7 @@ from .convert import convert
 from .dump import Dump
 from .files import MappedLike, quote
 from .schema import Site, as_site, byte_view
+from .windows import Window
 
 __all__ = ["Block", "as_blocks"]
 
@@ -24,7 +25,7 @@ class Block:
     """Rows of one tensor: where they are held (array, first row, the file behind it) and where they go."""
 
     site: Site
-    segments: tuple[tuple[NDArray[Any], int, MappedLike | None], ...]
+    segments: tuple[tuple[NDArray[Any] | Window, int, MappedLike | None], ...]
     held: str
     n_rows: int
 

@@ -20,6 +20,7 @@ from .tensors import decode_bfloat16
 if TYPE_CHECKING:
     from ..directions import Directions
     from .texts import Texts
+    from .windows import Window
 
 __all__ = ["Candidate", "Dump", "Lazy", "Segment"]
 
@@ -29,9 +30,9 @@ _FINGERPRINT_ROWS = 64
 
 @dataclass(frozen=True)
 class Segment:
-    """Consecutive rows in one piece of memory: `array` (m, d) with contiguous rows, bfloat16 as uint16."""
+    """Consecutive rows: `array` (m, d) with contiguous rows in memory, or a Window; bfloat16 as uint16."""
 
-    array: NDArray[Any]
+    array: NDArray[Any] | Window
     row_start: int
     file: MappedLike | None = None
 

@@ -63,6 +63,14 @@ def _refuse_special(path: str, mode: int) -> None:
 class PlainFile:
     """A regular file seen once: path, size, identity; every later read checks that it is the same."""
 
+    remote = False
+
+    def __new__(cls, path: str | os.PathLike[str]) -> PlainFile:
+        """A URL gives the subclass that reads ranges of bytes; nothing else has to know."""
+        from .remote import RemoteFile, is_url
+
+        return object.__new__(RemoteFile if cls is PlainFile and is_url(path) else cls)
+
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.path.abspath(os.fspath(path))
         self._mapped: tuple[NDArray[np.uint8], MappedLike] | None = None
@@ -164,6 +172,10 @@ def inside(folder: str, name: object, field: str, manifest: str) -> str:
         raise bad(manifest, f"a file name is wanted, not {quote(name)}", field)
     if name in (".", "..") or any(c in name for c in "/\\:\0") or not name.isprintable():
         raise bad(manifest, f"{quote(name)} must be a plain file name in the dump's own folder", field)
+    from .remote import is_url
+
+    if is_url(folder):
+        return f"{folder.rstrip('/')}/{name}"
     path = os.path.join(folder, name)
     if os.path.dirname(os.path.realpath(path)) != os.path.realpath(folder):
         raise bad(manifest, f"{quote(name)} is a link out of the dump's folder", field)

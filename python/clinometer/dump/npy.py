@@ -17,7 +17,7 @@ _WIDEST_TEXT = 1 << 20
 # One alternative per token of the literals NumPy writes; strings with escapes are not among them.
 _TOKEN = re.compile(
     r"[ \t\r\n]*(?:(?P<text>'[^'\\\n]*'|\"[^\"\\\n]*\")|"
-    r"(?P<number>\d+)L?|(?P<word>True|False)|(?P<mark>[{}():,]))"
+    r"(?P<number>0|[1-9]\d*)L?|(?P<word>True|False)|(?P<mark>[{}():,]))"
 )
 
 

@@ -13,14 +13,17 @@ from numpy.typing import NDArray
 
 from ..errors import DumpError
 from ..visible import visible
-from . import manifest, npy, npz, safetensors
+from . import manifest, npy, npz
 from .arrays import as_column, as_ids, as_matrix, is_array
 from .dump import Candidate, Dump, Lazy, Segment
-from .files import PlainFile, bad, inside, quote
+from .files import PlainFile, bad, quote
+from .remote import is_url, local_path
+from .requests import POOLS
 from .selecting import choose, layer_of, layers_of
-from .tensors import FLOAT_NAMES, Tensor
+from .sources import HALVES, How, find
+from .tensors import FLOAT_NAMES, Tensor, Virtual
 
-__all__ = ["open_dump"]
+__all__ = ["assemble", "open_dump", "with_arguments"]
 
 _POLICIES = ("on_policy", "off_policy")
 
@@ -34,14 +37,19 @@ def open_dump(
     columns: Any = None,
     policy: str | None = None,
     nonfinite: str = "raise",
+    half_bits: str | None = None,
+    pool: str | None = None,
+    prompt_tokens: Any = None,
 ) -> Dump:
     """Open rows phi (N, d) from a file, a folder or memory without copying them.
 
     Parameters
     ----------
-    source : path, array (N, d), torch tensor, DLPack object or Dump
-        A .safetensors or .npy file; a folder written by `write_dump`, of .npy files, or with a safetensors
-        index.
+    source : path, URL, array (N, d), torch tensor, DLPack object or Dump
+        A .safetensors, .npy or .npz file; a folder written by `write_dump`, of .npy files, or with a safetensors
+        index; Arrow, Parquet and folders of Hugging Face datasets (extra `arrow`); folders of hidden states of
+        single requests. s3://, https:// and the like go through fsspec (extra `cloud`) and are read by windows;
+        simplecache::URL keeps a local copy.
     tensor : str, optional
         The tensor that is phi. Default: the 2-D float tensors named phi*, else every 2-D float tensor.
     layer : int, optional
@@ -54,6 +62,12 @@ def open_dump(
         Who wrote the responses. Default: what the file says.
     nonfinite : "raise" | "drop" | "keep"
         What a pass does with NaN and Inf. A Dump as source keeps its own rule against the default "raise".
+    half_bits : "float16" | "bfloat16", optional
+        What 16-bit integer lists of Arrow and Parquet are the bits of; without it they are refused.
+    pool : "last" | "mean", optional
+        How hidden states of single requests, as vLLM and speculators save them, become one row each.
+    prompt_tokens : mapping of request to length, or path to .json or .npz, optional
+        Where each request's response begins; needed with `pool`.
 
     Returns
     -------
@@ -67,12 +81,16 @@ def open_dump(
     2
     """
     _check_options(tensor, layer, policy, nonfinite)
+    if half_bits not in (None, *HALVES):
+        raise ValueError(f"half_bits is {quote(half_bits)}; 'float16', 'bfloat16' or None is wanted")
+    if pool not in (None, *POOLS):
+        raise ValueError(f"pool is {quote(pool)}; 'last', 'mean' or None is wanted")
     if isinstance(source, Dump):
         dump = source
         if tensor is not None or layer is not None:
             dump = dump.select(tensor=tensor, layer=layer)
     elif isinstance(source, (str, os.PathLike)):
-        dump = _from_path(os.fspath(source), tensor, layer)
+        dump = _from_path(os.fspath(source), layer, How(tensor, half_bits, pool, prompt_tokens))
     elif is_array(source):
         if tensor is not None or layer is not None:
             raise ValueError("tensor and layer choose among tensors of a file; source is an array")
@@ -80,7 +98,7 @@ def open_dump(
         dump = Dump((Segment(rows, 0),), len(rows), rows.shape[1], dtype)
     else:
         raise TypeError(f"source is a {type(source).__name__}; a path, an array or a Dump is wanted")
-    return _with_arguments(dump, prompt_ids, columns, policy, nonfinite)
+    return with_arguments(dump, prompt_ids, columns, policy, nonfinite)
 
 
 def _check_options(tensor: Any, layer: Any, policy: Any, nonfinite: Any) -> None:
@@ -94,15 +112,7 @@ def _check_options(tensor: Any, layer: Any, policy: Any, nonfinite: Any) -> None
         raise ValueError(f"nonfinite is {quote(nonfinite)}; 'raise', 'drop' or 'keep' is wanted")
 
 
-def _wanted(shape: tuple[int, ...]) -> str:
-    """What to do about an array that is not rows; prompts x responses x width is the usual one."""
-    if len(shape) != 3:
-        return "a 2-D float array is wanted"
-    g, n, d = shape
-    return f"rows (n, d) are wanted: reshape({g * n}, {d}) with prompt ids numpy.repeat(range({g}), {n})"
-
-
-def _with_arguments(dump: Dump, prompt_ids: Any, columns: Any, policy: str | None, nonfinite: str) -> Dump:
+def with_arguments(dump: Dump, prompt_ids: Any, columns: Any, policy: str | None, nonfinite: str) -> Dump:
     if columns is not None:
         dump = replace(dump, columns=dump.columns.merged(_given_columns(columns, dump.n_rows)))
         if prompt_ids is None and "prompt_id" in _names_given(columns, dump):
@@ -149,66 +159,29 @@ def _find_ids(dump: Dump, prompt_ids: Any) -> Any:
     return prompt_ids
 
 
-def _from_path(path: str, tensor: str | None, layer: int | None) -> Dump:
-    where = quote(path, 400)
-    if os.path.isdir(path):
-        found = _from_folder(path)
-    elif path.endswith(".npy"):
-        part = npy.read_npy(PlainFile(path))
-        name = os.path.basename(path)[:-4]
-        found = manifest.Found({name: Tensor(name, (part,))})
-        if part.tag not in FLOAT_NAMES or len(part.shape) != 2:
-            raise bad(path, f"has shape {part.shape} and dtype {part.tag}; {_wanted(part.shape)}", "header")
-    elif path.endswith(".safetensors"):
-        parts, metadata = safetensors.read_header(PlainFile(path))
-        found = manifest.Found({n: Tensor(n, (p,)) for n, p in parts.items()}, dict(metadata))
-        found.policy = metadata.get("policy") if metadata.get("policy") in _POLICIES else None
-    else:
-        PlainFile(path)
-        raise bad(path, "is not a .safetensors or .npy file or a dump's folder" + _advice(path))
-    return _assemble(found, where, os.path.abspath(path), tensor, layer)
-
-
-def _advice(path: str) -> str:
-    if path.endswith(".npz"):
-        return "; an .npz cannot be mapped: unpack it into a folder of .npy files"
-    if path.endswith((".pt", ".pth", ".bin", ".pkl")):
-        return "; pickles are not read: save the tensors as safetensors"
-    return ""
-
-
-def _from_folder(path: str) -> manifest.Found:
-    names = sorted(os.listdir(path))
-    if manifest.NAME in names:
-        return manifest.read_manifest(path)
-    index = [n for n in names if n.endswith(".safetensors.index.json")]
-    if len(index) == 1:
-        return manifest.read_index(path, index[0])
-    arrays = [n for n in names if n.endswith(".npy")]
-    if not arrays:
-        raise bad(
-            path,
-            f"has no {manifest.NAME} (an unfinished dump has none: DumpWriter goes on with it, DumpWriter.merge joins "
-            "the parts of several writers), no safetensors index and no .npy files",
-        )
-    tensors = {}
-    for file in arrays:
-        part = npy.read_npy(PlainFile(inside(path, file, "folder", path)))
-        tensors[file[:-4]] = Tensor(file[:-4], (part,))
-    return manifest.Found(tensors)
+def _from_path(path: str, layer: int | None, how: How) -> Dump:
+    local = local_path(path)
+    path = path if local is None else local
+    where = path if is_url(path) else os.path.abspath(path)
+    return assemble(find(path, how), where, how.tensor, layer)
 
 
 def _segments(tensor: Tensor) -> tuple[Segment, ...]:
     out = []
     at = 0
-    for part in tensor.parts:
-        array, file = part.matrix()
+    if isinstance(tensor, Virtual) and tensor.pieces is not None:
+        pieces = tensor.pieces()
+    else:
+        pieces = [part.matrix() for part in tensor.parts]
+    for array, file in pieces:
         out.append(Segment(array, at, file))
         at += len(array)
     return tuple(out)
 
 
-def _assemble(found: manifest.Found, where: str, path: str, tensor: str | None, layer: int | None) -> Dump:
+def assemble(found: manifest.Found, path: str, tensor: str | None, layer: int | None) -> Dump:
+    """A Dump of what a path holds: phi is chosen, 1-D tensors of its length are columns, the others extras."""
+    where = quote(path, 400)
     candidates = {}
     for name, t in found.tensors.items():
         if t.is_matrix and (found.phi is None or name in found.phi):

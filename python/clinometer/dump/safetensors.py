@@ -19,6 +19,7 @@ __all__ = ["MAX_HEADER", "Payload", "header_of", "read_header", "room_of", "writ
 MAX_HEADER = 100_000_000
 _KEYS = {"dtype", "shape", "data_offsets"}
 _ALIGN = 64
+_AT_ONCE = 4096  # most headers are shorter: one read gives the length and the header
 
 
 def _natural(value: Any) -> bool:
@@ -44,12 +45,13 @@ def read_header(file: PlainFile) -> tuple[dict[str, Part], dict[str, str]]:
     path = file.path
     if file.size < 8:
         raise bad(path, f"{file.size} bytes are too short for a safetensors file", "header length", 0)
-    (length,) = struct.unpack("<Q", file.read(0, 8))
+    head = file.read(0, min(file.size, _AT_ONCE))
+    (length,) = struct.unpack("<Q", head[:8])
     if length > file.size - 8:
         raise bad(path, f"the header claims {length} bytes of a file of {file.size}", "header length", 0)
     if length > MAX_HEADER:
         raise bad(path, f"a header of {length} bytes is over the limit of {MAX_HEADER}", "header length", 0)
-    raw = file.read(8, length)
+    raw = head[8 : 8 + length] if length <= len(head) - 8 else file.read(8, length)
     if raw[:1] != b"{":
         raise bad(path, "does not begin with '{'", "header", 8)
     table = strictjson.loads(raw, path, 8, "header")

@@ -17,6 +17,7 @@ from ..nearest import did_you_mean
 from .arrays import as_ids
 from .dump import Candidate, Dump, Segment
 from .files import quote
+from .windows import sub
 
 __all__ = ["choose", "layer_of", "layers_of", "take_candidate", "take_prompts"]
 
@@ -56,7 +57,9 @@ def choose(candidates: Mapping[str, Candidate], tensor: str | None, layer: int |
         return pool[0]
     if not pool:
         raise DumpError(f"{where}: no 2-D tensor of float16, bfloat16, float32 or float64 to serve as phi")
-    raise DumpError(f"{where}: several tensors can be phi: {_listed(pool)}; choose with {_how(pool)}")
+    error = DumpError(f"{where}: several tensors can be phi: {_listed(pool)}; choose with {_how(pool)}")
+    error.candidates = tuple(c.name for c in pool)
+    raise error
 
 
 def _listed(pool: Iterable[Candidate]) -> str:
@@ -168,6 +171,6 @@ def _take_rows(segments: tuple[Segment, ...], rows: NDArray[Any], dim: int) -> t
             at += len(chunk)
             continue
         for run in pieces:
-            out.append(Segment(segment.array[run[0] : run[-1] + 1], at, segment.file))
+            out.append(Segment(sub(segment.array, run[0], run[-1] + 1), at, segment.file))
             at += len(run)
     return tuple(out)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .files import MappedLike, PlainFile, bad, quote
+from .windows import Window
 
-__all__ = ["BITS", "FLOAT_NAMES", "LIMIT", "NUMPY_CODES", "TAGS", "Part", "Tensor", "decode_bfloat16"]
+__all__ = ["BITS", "FLOAT_NAMES", "LIMIT", "NUMPY_CODES", "TAGS", "Part", "Tensor", "Virtual", "decode_bfloat16"]
 
 LIMIT = 1 << 63
+_COLUMNS = 64
 BITS = {
     "BOOL": 8, "U8": 8, "I8": 8, "U16": 16, "I16": 16, "F16": 16, "BF16": 16, "U32": 32, "I32": 32, "F32": 32,
     "U64": 64, "I64": 64, "F64": 64, "C64": 64, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8, "F4": 4,
@@ -67,9 +70,10 @@ class Part:
     def read(self) -> NDArray[Any]:
         """The values in native order, bfloat16 as float32; read from the file, not through a map."""
         raw = np.frombuffer(self.file.read(self.offset, self.nbytes), dtype=self.dtype)
-        return self._finish(raw)
+        return self.finish(raw)
 
-    def _finish(self, raw: NDArray[Any]) -> NDArray[Any]:
+    def finish(self, raw: NDArray[Any]) -> NDArray[Any]:
+        """Stored items, as they lie, as values of the tensor's shape in native order, bfloat16 as float32."""
         try:
             shaped = raw.reshape(self.shape, order="F" if self.fortran else "C")
         except ValueError as exc:
@@ -80,22 +84,50 @@ class Part:
             raise bad(self.file.path, "a byte of a boolean tensor is neither 0 nor 1", offset=self.offset)
         return shaped.astype(shaped.dtype.newbyteorder("="), copy=False)
 
-    def matrix(self) -> tuple[NDArray[Any], MappedLike | None]:
-        """The rows as a 2-D view of the map; Fortran order and big-endian data are copied with a warning."""
-        if self.fortran or self.swap:
-            warnings.warn(
-                f"{quote(self.file.path, 400)}: {'Fortran order' if self.fortran else 'big-endian data'}: "
-                f"{self.nbytes} bytes are copied into memory",
-                stacklevel=2,
-            )
-            values = np.ascontiguousarray(self._finish(self._raw()))
-            values.flags.writeable = False
-            return values, None
+    def matrix(self) -> tuple[NDArray[Any] | Window, MappedLike | None]:
+        """The rows as a 2-D view of the map; a Window where they are remote, big-endian or in Fortran order."""
+        if self.file.remote:
+            return Window(self._rows_shape(), self._native(), self._fetch, self.file.path), self.file
         mapped, watch = self.file.map()
-        return mapped[self.offset : self.offset + self.nbytes].view(self.dtype).reshape(self.shape), watch
+        stored = mapped[self.offset : self.offset + self.nbytes].view(self.dtype)
+        if not (self.fortran or self.swap):
+            return stored.reshape(self.shape), watch
+        what = "Fortran order" if self.fortran else "big-endian data"
+        warnings.warn(
+            f"{quote(self.file.path, 400)}: {what}: {self.nbytes} bytes are "
+            "turned window by window in every pass; `clinometer convert` does it once",
+            stacklevel=2,
+        )
+        turned, native = stored.reshape(self.shape, order="F" if self.fortran else "C"), self._native()
 
-    def _raw(self) -> NDArray[Any]:
-        return np.frombuffer(self.file.read(self.offset, self.nbytes), dtype=self.dtype)
+        def turn(first: int, last: int) -> NDArray[Any]:
+            piece = turned[first:last]
+            return _in_rows(piece, native) if self.fortran else np.array(piece, native)
+
+        return Window(self._rows_shape(), native, turn, self.file.path), watch
+
+    def _rows_shape(self) -> tuple[int, int]:
+        return self.shape[0], self.shape[1]
+
+    def _native(self) -> np.dtype[Any]:
+        return self.dtype.newbyteorder("=")
+
+    def _fetch(self, first: int, last: int) -> NDArray[Any]:
+        """Rows [first, last) through `read`: only in C order are they one range of bytes."""
+        if self.fortran:
+            raise bad(self.file.path, "is in Fortran order, which is not read over a network", offset=self.offset)
+        width = self.shape[1] * self.dtype.itemsize
+        raw = self.file.read(self.offset + first * width, (last - first) * width)
+        rows = np.frombuffer(raw, self.dtype).reshape(last - first, self.shape[1])
+        return rows.astype(self._native(), copy=False)
+
+
+def _in_rows(columns: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """A copy (m, d) with contiguous rows of an array with contiguous columns, a few columns at a time."""
+    out: NDArray[Any] = np.empty(columns.shape, dtype)
+    for c in range(0, columns.shape[1], _COLUMNS):
+        out[:, c : c + _COLUMNS] = columns[:, c : c + _COLUMNS]
+    return out
 
 
 @dataclass(frozen=True)
@@ -139,3 +171,30 @@ def _decoded(part: Part, name: str) -> NDArray[Any]:
         return np.char.decode(rows, "utf-8")
     except UnicodeDecodeError as exc:
         raise bad(part.file.path, "text is not UTF-8", f"tensor {quote(name)}", part.offset) from exc
+
+
+@dataclass(frozen=True)
+class Virtual(Tensor):
+    """A tensor of a container that is not a run of bytes: `pieces` are its rows, `values` reads it whole."""
+
+    stated: tuple[str, tuple[int, ...]] = ("F32", (0,))
+    pieces: Callable[[], list[tuple[NDArray[Any] | Window, MappedLike | None]]] | None = None
+    values: Callable[[], NDArray[Any]] | None = None
+
+    @property
+    def tag(self) -> str:
+        """The stored dtype."""
+        return self.stated[0]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The whole shape."""
+        return self.stated[1]
+
+    def read(self) -> NDArray[Any]:
+        """All values as one array in native order, bfloat16 as float32."""
+        if self.values is not None:
+            return self.values()
+        held = [array[:] for array, _ in self.pieces()] if self.pieces else []
+        whole = held[0] if len(held) == 1 else np.concatenate(held)
+        return decode_bfloat16(whole) if self.tag == "BF16" else whole

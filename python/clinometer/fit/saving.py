@@ -50,6 +50,10 @@ def _payload(a: NDArray[Any]) -> Payload:
 
 def load_any(path: str | os.PathLike[str]) -> DirectionFit | Directions:
     """What a file of ours holds: a fit, or directions."""
+    from ..steering import SUFFIXES
+
+    if os.fspath(path).lower().endswith(SUFFIXES):
+        return Directions.load(path)
     _, metadata = read_header(PlainFile(path))
     return load(path) if metadata.get("format") == FORMAT else Directions.load(path)
 

@@ -1,0 +1,85 @@
+"""Directions that other tools trained: control vectors of repeng and steering vectors of activation-steering."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .directions import Directions
+from .dump import strictjson
+from .dump.files import PlainFile, bad, quote
+from .dump.gguf import read_gguf
+from .dump.npz import open_tensors
+from .errors import DumpError
+
+__all__ = ["SUFFIXES", "load_steering"]
+
+SUFFIXES = (".gguf", ".svec", ".json", ".npz")
+_LARGEST = 512 << 20
+_LAYER = re.compile(r"(?:direction\.|.*_L)?([0-9]{1,9})\Z")
+
+
+def load_steering(path: str | os.PathLike[str], *, layer_offset: int = 0) -> Directions:
+    """One direction per layer from .gguf (repeng), .svec (activation-steering), .json or .npz by layer.
+
+    A .json holds {"directions": {layer: [numbers]}, "model_type": ...} or the inner object alone, an .npz one array
+    (d,) per layer under its number, `direction.<layer>` or `<name>_L<layer>`. Both tools number the blocks of a model
+    from 0; dumps that call the embeddings layer 0 want layer_offset=1.
+    """
+    file = PlainFile(path)
+    stem, suffix = os.path.splitext(os.path.basename(file.path))
+    read = {".gguf": _gguf, ".npz": _npz}.get(suffix.lower(), _json)
+    vectors, source = read(file)
+    named: dict[int, Any] = {}
+    for key, vector in vectors.items():
+        match = _LAYER.match(key)
+        if match is None or int(match[1]) + layer_offset in named or int(match[1]) + layer_offset < 0:
+            raise bad(file.path, "is not the number of one layer", f"direction {quote(key)}")
+        named[int(match[1]) + layer_offset] = vector
+    try:
+        return Directions.from_layers(named, stem or "direction", source=source)
+    except DumpError:
+        raise
+    except (TypeError, ValueError) as exc:
+        raise bad(file.path, str(exc), "directions") from exc
+
+
+def _gguf(file: PlainFile) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    parts, keys = read_gguf(file)
+    if keys.get("general.architecture") != "controlvector":
+        raise bad(file.path, f"holds {quote(keys.get('general.architecture'))}, not a controlvector", "architecture")
+    odd = next((n for n in parts if not n.startswith("direction.")), None)
+    if odd is not None:
+        raise bad(file.path, "is not a direction", f"tensor {quote(odd)}", parts[odd].offset)
+    count = keys.get("controlvector.layer_count")
+    if count is not None and count != len(parts):
+        raise bad(file.path, f"says {quote(count)} layers and holds {len(parts)}", "controlvector.layer_count")
+    hint = keys.get("controlvector.model_hint")
+    return {n: p.read() for n, p in parts.items()}, {"model_type": hint} if isinstance(hint, str) else {}
+
+
+def _npz(file: PlainFile) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    return {name: tensor.read() for name, tensor in open_tensors(file).items()}, {}
+
+
+def _json(file: PlainFile) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    if file.size > _LARGEST:
+        raise bad(file.path, f"{file.size} bytes are over the limit of {_LARGEST}")
+    table = strictjson.loads(file.read(0, file.size), file.path, 0, "directions")
+    if not isinstance(table, dict):
+        raise bad(file.path, "an object is wanted", "directions", 0)
+    vectors = table.get("directions", table)
+    if not isinstance(vectors, Mapping):
+        raise bad(file.path, "an object of layers is wanted", "directions", 0)
+    for layer, vector in vectors.items():
+        if not isinstance(vector, list) or not all(type(x) in (int, float) for x in vector):
+            raise bad(file.path, "a list of numbers is wanted", f"direction {quote(layer)}", 0)
+    source = {}
+    if vectors is not table:
+        source = {k: table[k] for k in ("model_type", "explained_variances") if k in table}
+    return {str(k): np.array(v, np.float64) for k, v in vectors.items()}, source
