@@ -136,9 +136,31 @@ CLINOMETER_INLINE Wide::Index choose(Wide::Index m, Wide::Index a, Wide::Index b
 CLINOMETER_INLINE std::int64_t choose(std::int64_t m, std::int64_t a, std::int64_t b) { return m ? a : b; }
 CLINOMETER_INLINE bool any(std::int64_t m) { return m != 0; }
 CLINOMETER_INLINE bool any(Wide::Index m) {
+#if defined(__AVX512F__)
+  return _mm512_test_epi64_mask((__m512i)m, (__m512i)m) != 0;
+#else
   std::int64_t all = 0;
   for (int l = 0; l < kPace; ++l) all |= m[l];
   return all != 0;
+#endif
+}
+/// from[at[l]] in lane l.
+CLINOMETER_INLINE Doubles gather(const double* from, Wide::Index at) {
+#if defined(__AVX512F__)
+  return (Doubles)_mm512_i64gather_pd((__m512i)at, from, 8);
+#elif defined(__AVX2__)
+  return (Doubles)_mm256_i64gather_pd(from, (__m256i)at, 8);
+#else
+  Doubles out;
+  for (int l = 0; l < kPace; ++l) out[l] = from[at[l]];
+  return out;
+#endif
+}
+/// Where element `at` of each lane stands in an interleaved array.
+CLINOMETER_INLINE Wide::Index interleaved(Wide::Index at) {
+  Wide::Index lane;
+  for (int l = 0; l < kPace; ++l) lane[l] = l;
+  return at * kPace + lane;
 }
 template <class R>
 CLINOMETER_INLINE R size_of(R a) {

@@ -103,12 +103,17 @@ constexpr std::int64_t game_workspace(std::int64_t k, std::int64_t n) {
   return 2 * ((k + 1) * (n + 1) + 10 * (n + k + 4));  // twice: pairs of doubles may live here
 }
 
+constexpr std::int64_t mixture_workspace(std::int64_t k, std::int64_t n) { return n + (k + 1) * (k + 6); }
+
 /// Hot loops of the small games; `lanes` problems side by side, or one problem in double or in pairs.
 struct LpTable {
   std::int64_t lanes;
   void (*solve)(const Game& game);
   void (*solve_one)(const Game& game);
   void (*solve_pairs)(const Game& game);  // one problem in about 106 bits
+  /// Games with sum_to_one, g = 1 and low = 0, side by side; `high` null: no caps. work: mixture_workspace(k, n) doubles
+  /// for each problem. done = 0 where the weights are not to be used.
+  void (*mixture)(const Game& game);
   /// rows = M x and columns = M' y in compensated arithmetic, (k,) and (n,), interleaved. Each is within
   /// 2^-53 |result| + 2^-100 (n + 2)^2 sum |terms| of the truth. columns may be null.
   void (*evaluate)(const double* m, std::int64_t k, std::int64_t n, const double* x, const double* y, double* rows,

@@ -47,16 +47,16 @@ class Capped {
   void solve(const std::int64_t* at, std::int64_t count, Bench& b) const {
     const std::int64_t n = p_.begin[at[0] + 1] - p_.begin[at[0]], w = table_.lanes;
     std::vector<std::int64_t> slow;
-    if (n < 2 || cap_ <= 1 || 4 * kernels::game_workspace(p_.k, n) * w > kLaneBytes) {
+    if (n < 2 || cap_ <= 1 || 8 * (p_.k * n + kernels::mixture_workspace(p_.k, n)) * w > kLaneBytes) {
       slow.assign(at, at + count);
     } else {
       centred(p_, at, count, w, b);
-      play(b, p_.k, n, w);
+      play(b, n);
       b.lower.resize(std::size_t(w)), b.upper.resize(std::size_t(w));
       table_.settle(b.products.data(), b.sums.data(), b.x.data(), b.high.data(), b.y.data(), p_.k, n, b.lower.data(),
                     b.upper.data());
       for (std::int64_t l = 0; l < count; ++l) {
-        if (b.fine[l] && b.lower[l] > b.blur[l] && closed(b.lower[l], b.upper[l])) {
+        if (b.fine[l] && b.done[l] && b.lower[l] > b.blur[l] && closed(b.lower[l], b.upper[l])) {
           write_lane(b, at[l], n, l, w);
         } else {
           slow.push_back(at[l]);
@@ -73,17 +73,33 @@ class Capped {
 
   double most(double weight) const { return weight > 0 ? cap_ * weight : 0; }
 
-  /// One game a lane on b.m; base weights are in b.base.
-  void play(Bench& b, std::int64_t k, std::int64_t n, std::int64_t w) const {
-    b.g.reserve(k * w), b.low.reserve(n * w), b.high.reserve(n * w), b.work.reserve(kernels::game_workspace(k, n) * w);
+  /// A game in each lane of b.m; base weights are in b.base.
+  void play(Bench& b, std::int64_t n) const {
+    const std::int64_t k = p_.k, w = table_.lanes;
+    b.high.reserve(n * w), b.work.reserve(kernels::mixture_workspace(k, n) * w);
     b.x.reserve(n * w), b.y.reserve(k * w), b.products.reserve(k * w), b.sums.reserve(n * w);
     b.done.resize(std::size_t(w));
-    for (std::int64_t e = 0; e < n * w; ++e) b.high.data()[e] = most(b.base.data()[e]);
-    std::fill_n(b.g.data(), k * w, 1.0);
-    std::fill_n(b.low.data(), n * w, 0.0);
-    (w > 1 ? table_.solve : table_.solve_one)(game_of(b, k, n));
-    (w > 1 ? table_.evaluate : table_.evaluate_one)(b.m.data(), k, n, b.x.data(), b.y.data(), b.products.data(),
-                                                    b.sums.data());
+    bool whole = cap_ == kInfinite;
+    for (std::int64_t e = 0; e < n * w; ++e) {
+      b.high.data()[e] = most(b.base.data()[e]);
+      whole = whole && b.base.data()[e] > 0;
+    }
+    kernels::Game game = game_of(b, k, n);
+    if (whole) game.high = nullptr;
+    table_.mixture(game);
+    table_.evaluate(b.m.data(), k, n, b.x.data(), b.y.data(), b.products.data(), b.sums.data());
+  }
+
+  /// One game.
+  void play_one(Bench& b, std::int64_t k, std::int64_t n) const {
+    b.g.reserve(k), b.low.reserve(n), b.high.reserve(n), b.work.reserve(kernels::game_workspace(k, n));
+    b.x.reserve(n), b.y.reserve(k), b.products.reserve(k), b.sums.reserve(n);
+    b.done.resize(1);
+    for (std::int64_t i = 0; i < n; ++i) b.high.data()[i] = most(b.base.data()[i]);
+    std::fill_n(b.g.data(), k, 1.0);
+    std::fill_n(b.low.data(), n, 0.0);
+    table_.solve_one(game_of(b, k, n));
+    table_.evaluate_one(b.m.data(), k, n, b.x.data(), b.y.data(), b.products.data(), b.sums.data());
   }
 
   static kernels::Game game_of(Bench& b, std::int64_t k, std::int64_t n) {
@@ -134,7 +150,7 @@ class Capped {
     b.m.reserve(game.k * game.n), b.base.reserve(game.n);
     std::copy(game.m.begin(), game.m.end(), b.m.data());
     std::copy_n(p_.weight + begin, game.n, b.base.data());
-    play(b, game.k, game.n, 1);
+    play_one(b, game.k, game.n);
     bounds(b, game, lower, upper);
     keep(b, game);
     bool blocked = cap_ <= 1 || (!(lower > game.blur) && nothing_improves(p_, game, b.price.data()));
