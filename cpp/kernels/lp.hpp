@@ -11,6 +11,6 @@ namespace clinometer::kernels::CLINOMETER_ISA_NAMESPACE {
 
 extern const LpTable lp_table;
 const LpTable lp_table = {kPace, solve<Wide>, solve<Single>, solve<Double>, mixture, evaluate<Wide>, evaluate<Single>,
-                          min_norm, centre, settle, price, scan};
+                          min_norm, pack, unpack, centre, settle, price, scan};
 
 }  // namespace clinometer::kernels::CLINOMETER_ISA_NAMESPACE

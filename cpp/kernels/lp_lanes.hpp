@@ -2,6 +2,8 @@
 // pair of doubles with about 106 bits. A lane never sees its neighbours, so an answer does not depend on the
 // company a problem was solved in.
 #pragma once
+#include <utility>
+
 #include "kernels/simd.hpp"
 #if defined(__x86_64__) && defined(__FMA__)
 #include <immintrin.h>
@@ -185,6 +187,51 @@ CLINOMETER_INLINE typename K::Real load(const double* from) {
   } else {
     return *from;
   }
+}
+
+/// One round of a transposition: lanes whose number lacks bit `s` of `b` change places with the others of `a`.
+template <int s, int... lane>
+CLINOMETER_INLINE void trade(Doubles& a, Doubles& b, std::integer_sequence<int, lane...>) {
+  const Doubles x = __builtin_shufflevector(a, b, ((lane & s) ? kPace + lane - s : lane)...);
+  b = __builtin_shufflevector(a, b, ((lane & s) ? kPace + lane : lane + s)...);
+  a = x;
+}
+template <int s>
+CLINOMETER_INLINE void transpose(Doubles (&rows)[kPace]) {
+  CLINOMETER_UNROLL
+  for (int i = 0; i < kPace; ++i)
+    if ((i & s) == 0) trade<s>(rows[i], rows[i + s], std::make_integer_sequence<int, kPace>{});
+  if constexpr (2 * s < kPace) transpose<2 * s>(rows);
+}
+
+/// to[e * kPace + l] = from[l][e].
+void pack(const double* const* from, std::int64_t count, double* to) {
+  std::int64_t e = 0;
+  for (; e + kPace <= count; e += kPace) {
+    Doubles rows[kPace];
+    CLINOMETER_UNROLL
+    for (int l = 0; l < kPace; ++l) rows[l] = loadu<double>(from[l] + e);
+    transpose<1>(rows);
+    CLINOMETER_UNROLL
+    for (int l = 0; l < kPace; ++l) storeu<double>(to + (e + l) * kPace, rows[l]);
+  }
+  for (; e < count; ++e)
+    for (int l = 0; l < kPace; ++l) to[e * kPace + l] = from[l][e];
+}
+
+/// to[l][e] = from[e * kPace + l].
+void unpack(const double* from, std::int64_t count, double* const* to) {
+  std::int64_t e = 0;
+  for (; e + kPace <= count; e += kPace) {
+    Doubles rows[kPace];
+    CLINOMETER_UNROLL
+    for (int l = 0; l < kPace; ++l) rows[l] = loadu<double>(from + (e + l) * kPace);
+    transpose<1>(rows);
+    CLINOMETER_UNROLL
+    for (int l = 0; l < kPace; ++l) storeu<double>(to[l] + e, rows[l]);
+  }
+  for (; e < count; ++e)
+    for (int l = 0; l < kPace; ++l) to[l][e] = from[e * kPace + l];
 }
 
 }  // namespace

@@ -3,7 +3,9 @@
 // pivot reads M once without writing it. t is always basic, in the last place; its row of the inverse holds the
 // prices. Nothing here decides a status.
 #pragma once
-#include "kernels/lp_lanes.hpp"
+#include <cstring>
+
+#include "kernels/lp_certify.hpp"
 #include "kernels/table.hpp"
 
 namespace clinometer::kernels::CLINOMETER_ISA_NAMESPACE {
@@ -23,7 +25,7 @@ struct Mixture {
   Index* name;
   Doubles* side;  // (n,) of columns: 1 at 0, -1 at high, 0 basic or closed
 
-  CLINOMETER_INLINE explicit Mixture(const Game& game)
+  CLINOMETER_INLINE explicit Mixture(const MixtureGame& game)
       : rows(kRows > 0 ? kRows : game.k), n(game.n), m(game.m), high(game.high) {
     const std::int64_t s = rows + 1;
     Doubles* const work = reinterpret_cast<Doubles*>(game.work);
@@ -144,18 +146,18 @@ CLINOMETER_INLINE void begin(Mixture<kRows, kCapped>& d) {
   d.at(k, k) = base;
 }
 
-/// The unknown of the largest rate of t, where one is above the tolerance.
+/// The unknown of the largest rate of t and, without caps, the price of the best column.
 template <int kRows, bool kCapped>
-CLINOMETER_INLINE Wide::Index enter(Mixture<kRows, kCapped>& d, Wide::Index& chosen) {
+CLINOMETER_INLINE Wide::Index enter(Mixture<kRows, kCapped>& d, Wide::Index& chosen, Doubles& top) {
   const std::int64_t k = d.k();
-  const Doubles level = d.at(k, k), tolerance = broadcast(Wide::kRelative);
-  Doubles best = tolerance, other = tolerance;
+  const Doubles none{}, level = d.at(k, k);
+  Doubles best = none - broadcast(__builtin_inf()), other = best;
   Wide::Index at{}, other_at{};
+  for (std::int64_t i = 0; i < k; ++i) d.entering[i] = none - d.at(k, i);
   const auto rate = [&](std::int64_t j) __attribute__((always_inline)) {
-    Doubles sum = d.at(k, 0) * d.entry(0, j);
-    for (std::int64_t i = 1; i < k; ++i) sum = multiply_add(d.at(k, i), d.entry(i, j), sum);
-    sum = -(sum + level);
-    if constexpr (kCapped) sum = sum * d.side[j];
+    Doubles sum = d.entering[0] * d.entry(0, j);
+    for (std::int64_t i = 1; i < k; ++i) sum = multiply_add(d.entering[i], d.entry(i, j), sum);
+    if constexpr (kCapped) sum = (sum - level) * d.side[j];
     return sum;
   };
   std::int64_t j = 0;
@@ -172,13 +174,15 @@ CLINOMETER_INLINE Wide::Index enter(Mixture<kRows, kCapped>& d, Wide::Index& cho
   }
   const auto right = less(best, other);
   best = choose(right, other, best), at = choose(right, other_at, at);
+  top = best;
+  if constexpr (!kCapped) best = best - level;
   for (std::int64_t i = 0; i < k; ++i) {  // prices below zero: more slack in row i would raise t
     const Doubles a = d.at(k, i);
     const auto more = less(best, a);
     best = choose(more, a, best), at = choose(more, index<Wide>(d.n + i), at);
   }
   chosen = at;
-  return less(tolerance, best);
+  return less(broadcast(Wide::kRelative), best);
 }
 
 /// `change`: how fast each basic unknown falls as the chosen one enters.
@@ -256,41 +260,69 @@ CLINOMETER_INLINE void turn(Mixture<kRows, true>& d, Wide::Index lanes, Wide::In
     }
 }
 
-template <int kRows, bool kCapped>
-CLINOMETER_INLINE void write(Mixture<kRows, kCapped>& d, const Game& game, Wide::Index open) {
-  const std::int64_t k = d.k();
+/// Weights of the columns, and by columns at their bounds; returns their sum.
+template <int kRows>
+CLINOMETER_INLINE Doubles write(Mixture<kRows, true>& d, const MixtureGame& game) {
   const Doubles none{};
   Doubles mass{};
   for (std::int64_t j = 0; j < d.n; ++j) {
-    Doubles x{};
-    if constexpr (kCapped) x = choose(less(d.side[j], none), loadu<double>(d.high + j * kPace), none);
+    const Doubles x = choose(less(d.side[j], none), loadu<double>(d.high + j * kPace), none);
     storeu<double>(game.x + j * kPace, x);
     mass = mass + x;
   }
-  for (std::int64_t q = 0; q < k; ++q) {
-    Doubles x = d.held(q);
-    x = choose(less(x, none), none, x);
-    if constexpr (kCapped) x = choose(less(d.room[q], x), d.room[q], x);
+  for (std::int64_t q = 0; q < d.k(); ++q) {
+    Doubles x = choose(less(d.value[q], none), none, d.value[q]);
+    x = choose(less(d.room[q], x), d.room[q], x);
     mass = mass + choose((Wide::Index)(d.name[q] < d.n), x, none);
     for (int l = 0; l < kPace; ++l)
       if (d.name[q][l] < d.n) game.x[d.name[q][l] * kPace + l] = x[l];
-    const Doubles price = none - d.at(k, q);
-    storeu<double>(game.y + q * kPace, choose(less(none, price), price, none));
   }
-  const auto whole = less(magnitude(mass - 1.0), broadcast(1e-12));
-  for (int l = 0; l < kPace; ++l) game.done[l] = open[l] == 0 && whole[l] != 0;
+  return mass;
+}
+
+/// Without caps: weights by place, what they attain in twice the precision, and what the prices prove.
+template <int kRows>
+CLINOMETER_INLINE Doubles write(Mixture<kRows, false>& d, const MixtureGame& game, Doubles top) {
+  const std::int64_t k = d.k();
+  const Doubles none{};
+  Doubles mass{}, size{}, clipped{}, least = broadcast(__builtin_inf());
+  for (std::int64_t q = 0; q < k; ++q) {
+    const auto slack = (Wide::Index)(d.name[q] >= d.n);
+    const Doubles x = choose(slack | less(d.at(q, k), none), none, d.at(q, k)), price = none - d.at(k, q);
+    storeu<double>(game.x + q * kPace, x);
+    std::memcpy(game.at + q * kPace, &d.name[q], sizeof d.name[q]);
+    d.entering[q] = x;
+    d.name[q] = interleaved(choose(slack, Wide::Index{}, d.name[q]));
+    mass = mass + x;
+    storeu<double>(game.y + q * kPace, choose(less(none, price), price, none));
+    size = size + choose(less(none, price), price, none);
+    clipped = clipped + choose(less(price, none), none - price, none);
+  }
+  const double terms = double((k + 2) * (k + 2)) * 0x1p-98;
+  for (std::int64_t i = 0; i < k; ++i) {
+    Compensated<Doubles> dot{none, none};
+    for (std::int64_t q = 0; q < k; ++q) dot.add(gather(d.m + i * d.n * kPace, d.name[q]), d.entering[q]);
+    const Doubles row = dot.sum + dot.error, lowest = row - (magnitude(row) * 0x1p-52 + terms);
+    least = choose(less(lowest, least), lowest, least);
+  }
+  // `top` is the largest of sums of k products of entries within 1 in size, before prices were clipped at 0
+  const Doubles slack = clipped + 0x1p-52 * double(k + 4) * (size + clipped + magnitude(top));
+  storeu<double>(game.bounds, least);
+  storeu<double>(game.bounds + kPace, (top + slack) / size * (1 + 0x1p-51));
+  return mass;
 }
 
 template <int kRows, bool kCapped>
-void mixtures(const Game& game) {
+void mixtures(const MixtureGame& game) {
   Mixture<kRows, kCapped> d(game);
   const Doubles none{}, one = broadcast(1.0), infinite = broadcast(__builtin_inf());
   begin(d);
   auto open = ~Wide::Index{};
+  Doubles top;
   const std::int64_t most = 8 * (d.k() + d.n) + 32;
   for (std::int64_t round = 0; round < most; ++round) {
     Wide::Index chosen;
-    open = open & enter(d, chosen);
+    open = open & enter(d, chosen, top);
     if constexpr (!kCapped)  // a basic column of positive rate: rounding is all that is left
       for (std::int64_t q = 0; q < d.k(); ++q) open = open & ~(Wide::Index)(d.name[q] == chosen);
     if (!any(open)) break;
@@ -320,11 +352,22 @@ void mixtures(const Game& game) {
     for (std::int64_t q = 0; q <= d.k(); ++q) d.change[q] = choose(pivots, d.change[q], none);
     exchange(d, pivots, row);
   }
-  write(d, game, open);
+  Doubles mass;
+  if constexpr (kCapped) {
+    mass = write(d, game);
+    for (std::int64_t i = 0; i < d.k(); ++i) {
+      const Doubles price = none - d.at(d.k(), i);
+      storeu<double>(game.y + i * kPace, choose(less(none, price), price, none));
+    }
+  } else {
+    mass = write(d, game, top);
+  }
+  const auto whole = less(magnitude(mass - 1.0), broadcast(1e-12));
+  for (int l = 0; l < kPace; ++l) game.done[l] = open[l] == 0 && whole[l] != 0;
 }
 
 template <bool kCapped>
-void mixtures_of(const Game& game) {
+void mixtures_of(const MixtureGame& game) {
   switch (game.k) {
     case 2: return mixtures<2, kCapped>(game);
     case 3: return mixtures<3, kCapped>(game);
@@ -336,7 +379,7 @@ void mixtures_of(const Game& game) {
   }
 }
 
-void mixture(const Game& game) { game.high == nullptr ? mixtures_of<false>(game) : mixtures_of<true>(game); }
+void mixture(const MixtureGame& game) { game.high == nullptr ? mixtures_of<false>(game) : mixtures_of<true>(game); }
 
 }  // namespace
 }  // namespace clinometer::kernels::CLINOMETER_ISA_NAMESPACE
