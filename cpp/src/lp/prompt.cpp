@@ -41,7 +41,11 @@ void centred(const Prompts& p, const std::int64_t* at, std::int64_t count, std::
 class Capped {
  public:
   Capped(const Prompts& p, double cap, const PromptResults& out)
-      : p_(p), cap_(cap), out_(out), table_(*kernels::active().lp) {}
+      : p_(p), cap_(cap), out_(out), table_(*kernels::active().lp), whole_(cap == kInfinite) {
+    bool some_out = false;
+    for (std::int64_t i = p.begin[0]; i < p.begin[p.count] && whole_; ++i) some_out = some_out | !(p.weight[i] > 0);
+    whole_ = whole_ && !some_out;
+  }
   std::int64_t lanes() const { return table_.lanes; }
 
   void solve(const std::int64_t* at, std::int64_t count, Bench& b) const {
@@ -77,11 +81,9 @@ class Capped {
     b.work.reserve(kernels::mixture_workspace(k, n) * w), b.bounds.reserve(2 * w);
     b.x.reserve(std::max(k, n) * w), b.y.reserve(k * w), b.products.reserve(k * w), b.high.reserve(n * w);
     b.done.resize(std::size_t(w)), b.support.resize(std::size_t(k * w));
-    double least = cap_ == kInfinite ? kInfinite : 0;
-    for (std::int64_t e = 0; e < n * w && least > 0; ++e) least = std::min(least, b.base.data()[e]);
     kernels::MixtureGame game{b.m.data(), nullptr,    k, n, b.work.data(), b.x.data(), b.support.data(), b.y.data(),
                               b.bounds.data(), b.done.data()};
-    if (least > 0) {
+    if (whole_) {
       table_.mixture(game);
       for (std::int64_t l = 0; l < count; ++l) {
         double* const to = out_.weights + p_.begin[at[l]];
@@ -127,7 +129,8 @@ class Capped {
     out_.upper[at] = scale_by(b.bounds.data()[w + l], int(b.exponent[l]));
     double total = 0;
     for (std::int64_t r = 0; r < p_.k; ++r) total += y[r * w];
-    for (std::int64_t r = 0; r < p_.k; ++r) out_.dual[at * p_.k + r] = y[r * w] / total;
+    const double share = 1 / total;
+    for (std::int64_t r = 0; r < p_.k; ++r) out_.dual[at * p_.k + r] = y[r * w] * share;
   }
 
   /// min_j (M q)_j, and max over the capped simplex of y' M q by the threshold that q suggests: any would be valid.
@@ -186,6 +189,7 @@ class Capped {
   double cap_;
   PromptResults out_;
   const kernels::LpTable& table_;
+  bool whole_;  // no caps, and no row of weight 0 that must stay out
 };
 
 }  // namespace
