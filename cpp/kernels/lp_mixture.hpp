@@ -372,8 +372,6 @@ void mixtures_of(const MixtureGame& game) {
     case 2: return mixtures<2, kCapped>(game);
     case 3: return mixtures<3, kCapped>(game);
     case 4: return mixtures<4, kCapped>(game);
-    case 5: return mixtures<5, kCapped>(game);
-    case 6: return mixtures<6, kCapped>(game);
     case 8: return mixtures<8, kCapped>(game);
     default: return mixtures<0, kCapped>(game);
   }

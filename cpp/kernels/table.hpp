@@ -117,6 +117,21 @@ struct MixtureGame {
 };
 constexpr std::int64_t mixture_workspace(std::int64_t k, std::int64_t n) { return n + (k + 1) * (k + 6); }
 
+/// Hot loops over many columns held in T, row i at m + i * stride; all arithmetic in double.
+template <class T>
+struct ColumnTable {
+  /// prices (n,) = sum_i y_i m[i * stride + p] for p < n, in row order; returns the largest.
+  double (*price)(const T* m, std::int64_t stride, std::int64_t k, std::int64_t n, const double* y, double* prices);
+  /// Columns p < n whose price may reach `cutoff` while prices stay within `reach` of y, by the length of
+  /// (y_i / scale_i): those with y.m_p + reach |(scale_i m_ip)| >= cutoff, or with NaN or Inf. Writes their p to `at`
+  /// (room for n) and returns how many.
+  std::int64_t (*sift)(const T* m, std::int64_t stride, std::int64_t k, std::int64_t n, const double* y,
+                       const double* scale, double reach, double cutoff, std::int32_t* at);
+  /// least[p] = min(least[p], row[p] - offset); size and top the largest |row[p]| and row[p] so far. Returns a NaN
+  /// where the row holds NaN or Inf, else 0.
+  double (*scan)(const T* row, std::int64_t n, double offset, double* least, double* size, double* top);
+};
+
 /// No level has more lanes.
 inline constexpr std::int64_t kMostLanes = 8;
 
@@ -148,12 +163,8 @@ struct LpTable {
   /// the threshold that x suggests (any is valid), both rounded outward.
   void (*settle)(const double* m, const double* rows, const double* x, const double* high, const double* y,
                  std::int64_t k, std::int64_t n, double* lower, double* upper);
-  /// prices (n,) = sum_i y_i m[i * stride + p] for p < n, in row order; returns the largest.
-  double (*price)(const double* m, std::int64_t stride, std::int64_t k, std::int64_t n, const double* y,
-                  double* prices);
-  /// least[p] = min(least[p], row[p] - offset); size and top the largest |row[p]| and row[p] so far. Returns a NaN
-  /// where the row holds NaN or Inf, else 0.
-  double (*scan)(const double* row, std::int64_t n, double offset, double* least, double* size, double* top);
+  ColumnTable<double> wide;
+  ColumnTable<float> narrow;
 };
 
 struct Table {

@@ -10,12 +10,13 @@ from .cone import cone
 from .constrained import constrained
 from .ensemble import ensemble
 from .front import pareto_front
+from .game import Game, game
 from .gram_cone import gram_cone
 from .pareto import ParetoResult, pareto
 from .prompt import prompt
 from .result import GramConeResult, LPResult, PromptResult
 
 __all__ = [
-    "GramConeResult", "LPResult", "ParetoResult", "PromptResult", "cone", "constrained", "ensemble", "gram_cone",
-    "pareto", "pareto_front", "prompt",
+    "Game", "GramConeResult", "LPResult", "ParetoResult", "PromptResult", "cone", "constrained", "ensemble", "game",
+    "gram_cone", "pareto", "pareto_front", "prompt",
 ]  # fmt: skip

@@ -23,6 +23,7 @@ __all__ = ["ParetoResult", "pareto"]
 
 Floats = NDArray[np.float64]
 LEVELS = (2.5, 97.5)
+BLOCK = 1 << 20  # numbers of a block of draws
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -126,10 +127,14 @@ def _products(call: Call) -> tuple[Floats, int]:
 
 
 def _resampled(parts: Floats, count: int, seed: int) -> Floats:
+    """(count, q, q) sums over prompts drawn anew; the draws of a block are one product."""
     rng, n = np.random.default_rng(seed), len(parts)
-    flat = parts.reshape(n, -1)
-    draws = [np.bincount(rng.integers(0, n, n), minlength=n).astype(np.float64) @ flat for _ in range(count)]
-    return np.array(draws).reshape(count, *parts.shape[1:])
+    flat, out = parts.reshape(n, -1), []
+    step = max(1, BLOCK // n)
+    for begin in range(0, count, step):
+        times = [np.bincount(rng.integers(0, n, n), minlength=n) for _ in range(min(step, count - begin))]
+        out.append(np.array(times, np.float64) @ flat)
+    return np.concatenate(out or [np.zeros((0, flat.shape[1]))]).reshape(count, *parts.shape[1:])
 
 
 def _normalised(products: Floats, m: int, k: int) -> Floats:
