@@ -158,7 +158,10 @@ def beside_nan(rng: np.random.Generator, count: int) -> Iterator[tuple[str, Tall
             spoilt[bad, -1, 0] = rng.choice([np.nan, np.inf, -np.inf])
             found = solve(spoilt)
             others = np.arange(9) != bad
-            same = all(np.array_equal(getattr(found, f)[others], getattr(alone, f)[others]) for f in ("status", "lower", "upper", "weights"))
+            same = all(
+                np.array_equal(getattr(found, part)[others], getattr(alone, part)[others])
+                for part in ("status", "lower", "upper", "weights")
+            )
             tally.count += 1
             tally.wrong += not (same and found.status[bad] == "invalid")
         yield f"{name}, NaN or Inf in one of nine", tally

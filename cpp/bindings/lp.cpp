@@ -89,8 +89,11 @@ py::tuple ensembles(const Array& m, int threads) {
   py::array_t<std::int8_t> status(problems);
   py::array_t<std::int64_t> passes(problems);
   Array lower(problems), upper(problems), weights({problems, n}), dual({problems, k});
-  const lp::EnsembleResults out{reinterpret_cast<lp::Status*>(status.mutable_data()), lower.mutable_data(),
-                                upper.mutable_data(), weights.mutable_data(), dual.mutable_data(),
+  const lp::EnsembleResults out{reinterpret_cast<lp::Status*>(status.mutable_data()),
+                                lower.mutable_data(),
+                                upper.mutable_data(),
+                                weights.mutable_data(),
+                                dual.mutable_data(),
                                 passes.mutable_data()};
   {
     py::gil_scoped_release free;

@@ -35,7 +35,9 @@ struct Mixture {
     name = kRows > 0 ? own_names : reinterpret_cast<Index*>(room + s);
   }
   CLINOMETER_INLINE std::int64_t k() const { return kRows > 0 ? kRows : rows; }
-  CLINOMETER_INLINE Doubles entry(std::int64_t i, std::int64_t j) const { return loadu<double>(m + (i * n + j) * kPace); }
+  CLINOMETER_INLINE Doubles entry(std::int64_t i, std::int64_t j) const {
+    return loadu<double>(m + (i * n + j) * kPace);
+  }
   CLINOMETER_INLINE Doubles& at(std::int64_t q, std::int64_t c) { return w[q * (k() + 1) + c]; }
   CLINOMETER_INLINE Doubles held(std::int64_t q) { return kCapped ? value[q] : at(q, k()); }
 };
@@ -369,11 +371,16 @@ void mixtures(const MixtureGame& game) {
 template <bool kCapped>
 void mixtures_of(const MixtureGame& game) {
   switch (game.k) {
-    case 2: return mixtures<2, kCapped>(game);
-    case 3: return mixtures<3, kCapped>(game);
-    case 4: return mixtures<4, kCapped>(game);
-    case 8: return mixtures<8, kCapped>(game);
-    default: return mixtures<0, kCapped>(game);
+    case 2:
+      return mixtures<2, kCapped>(game);
+    case 3:
+      return mixtures<3, kCapped>(game);
+    case 4:
+      return mixtures<4, kCapped>(game);
+    case 8:
+      return mixtures<8, kCapped>(game);
+    default:
+      return mixtures<0, kCapped>(game);
   }
 }
 

@@ -140,7 +140,7 @@ struct LpTable {
   std::int64_t lanes;
   void (*solve)(const Game& game);
   void (*solve_one)(const Game& game);
-  void (*solve_pairs)(const Game& game);  // one problem in about 106 bits
+  void (*solve_pairs)(const Game& game);     // one problem in about 106 bits
   void (*mixture)(const MixtureGame& game);  // lanes of them
   /// rows = M x and columns = M' y in compensated arithmetic, (k,) and (n,), interleaved. Each is within
   /// 2^-53 |result| + 2^-100 (n + 2)^2 sum |terms| of the truth. columns may be null.

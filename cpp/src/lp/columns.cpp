@@ -180,7 +180,8 @@ Pass Columns::price(const std::vector<double>& y, double cutoff, std::int64_t mo
   parallel(chunks, work_, [&](std::int64_t c, int) {
     double reach = chunk_top_[c] + 2 * blur;
     for (std::int64_t i = 0; i < m_.k; ++i)
-      reach += std::fabs(y[i] - chunk_y_[c * m_.k + i]) * scale_by(chunk_size_[c * m_.k + i], -given_[i]) * (1 + 0x1p-50);
+      reach +=
+          std::fabs(y[i] - chunk_y_[c * m_.k + i]) * scale_by(chunk_size_[c * m_.k + i], -given_[i]) * (1 + 0x1p-50);
     if (reach < cutoff) return;
     double prices[kChunk];
     top[c] = chunk_prices(c, by, prices) - constant;

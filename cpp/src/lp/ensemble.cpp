@@ -45,7 +45,8 @@ EnsembleResult solve_whole(const Entries& m, const Work& work) {
     if (columns.zero_row(i)) continue;
     smallest = std::min(smallest, columns.exponent(i)), largest = std::max(largest, columns.exponent(i));
   }
-  if (smallest > largest) smallest = largest = 0;
+  const bool nothing = smallest > largest;  // every entry is zero
+  if (nothing) smallest = largest = 0;
   std::vector<double> g;
   for (std::int64_t i = 0; i < k; ++i)
     g.push_back(columns.zero_row(i) ? 1 : scale_by(1.0, std::max(smallest - columns.exponent(i), kFarthest)));
@@ -78,6 +79,7 @@ EnsembleResult solve_whole(const Entries& m, const Work& work) {
   }
   result.status = positive ? Status::improvable : blocked ? Status::blocked : Status::undecided;
   if (blocked) result.upper = std::min(result.upper, 0.0), result.lower = std::min(result.lower, result.upper);
+  if (nothing) result.lower = result.upper = 0;
   return result;
 }
 

@@ -57,7 +57,8 @@ class Capped {
       centred(p_, at, count, w, b);
       play(b, at, count, n);
       for (std::int64_t l = 0; l < count; ++l) {
-        if (b.fine[l] && b.done[l] && b.bounds.data()[l] > b.blur[l] && closed(b.bounds.data()[l], b.bounds.data()[w + l])) {
+        if (b.fine[l] && b.done[l] && b.bounds.data()[l] > b.blur[l] &&
+            closed(b.bounds.data()[l], b.bounds.data()[w + l])) {
           write_lane(b, at[l], l, w);
         } else {
           slow.push_back(at[l]);
@@ -81,8 +82,9 @@ class Capped {
     b.work.reserve(kernels::mixture_workspace(k, n) * w), b.bounds.reserve(2 * w);
     b.x.reserve(std::max(k, n) * w), b.y.reserve(k * w), b.products.reserve(k * w), b.high.reserve(n * w);
     b.done.resize(std::size_t(w)), b.support.resize(std::size_t(k * w));
-    kernels::MixtureGame game{b.m.data(), nullptr,    k, n, b.work.data(), b.x.data(), b.support.data(), b.y.data(),
-                              b.bounds.data(), b.done.data()};
+    kernels::MixtureGame game{
+        b.m.data(),      nullptr,      k, n, b.work.data(), b.x.data(), b.support.data(), b.y.data(),
+        b.bounds.data(), b.done.data()};
     if (whole_) {
       table_.mixture(game);
       for (std::int64_t l = 0; l < count; ++l) {

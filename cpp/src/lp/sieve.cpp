@@ -13,8 +13,8 @@ namespace clinometer::lp {
 namespace {
 
 constexpr std::int64_t kBlock = 64, kSample = 16384;  // a sample is blocks of columns, no fewer than kSample
-constexpr std::int64_t kShare = 16;                    // or one in so many
-constexpr std::int64_t kChunk = 4096;  // columns of one task
+constexpr std::int64_t kShare = 16;                   // or one in so many
+constexpr std::int64_t kChunk = 4096;                 // columns of one task
 constexpr int kRounds = 4;
 constexpr double kMargin = 1e-9;  // by which columns left out stay below the value, over the size of prices
 
@@ -50,7 +50,8 @@ Kept sample(const Entries& m) {
 
 class Sieve {
  public:
-  Sieve(const Entries& m, const Work& work) : m_(m), work_(work), sample_(sample(m)), size_(std::int64_t(sample_.at.size())) {
+  Sieve(const Entries& m, const Work& work)
+      : m_(m), work_(work), sample_(sample(m)), size_(std::int64_t(sample_.at.size())) {
     for (std::int64_t i = 0; i < m.k; ++i) {
       double size = 0;
       for (std::int64_t p = 0; p < size_; ++p) size = std::max(size, std::fabs(sample_.entries[i * size_ + p]));

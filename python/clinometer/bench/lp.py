@@ -97,14 +97,13 @@ def lp_cases(quick: bool) -> Iterator[LPCase]:
         grams = batch @ batch.transpose(0, 2, 1)
         scale = np.sqrt(np.einsum("pii->pi", grams))
         grams /= scale[:, :, None] * scale[:, None, :]
+        margins: tuple[tuple[str, Peer | None, int, float | None], ...]
         margins = (("quadprog", quadprog_margin(), 10, AGREE), ("ProxQP", proxqp_margin(), 10, 1e-4),
                    ("Clarabel", clarabel_margin(), 1, 1e-4), ("TorchJD MGDA", torchjd_margin(), 1, None))  # fmt: skip
-        for name, peer, more, tolerance in margins:
-            if peer is not None:
+        for name, margin, more, error in margins:
+            if margin is not None:
                 wanted = 10 if k == 16 and name == "quadprog" else None
-                case = LPCase("gram_cone", f"k={k}", name, grams, _gram, peer, wanted, more * sample)
-                case.tolerance = tolerance
-                yield case
+                yield LPCase("gram_cone", f"k={k}", name, grams, _gram, margin, wanted, more * sample, tolerance=error)
     for k in (3, 4, 8):
         for n in (8, 16, 64):
             target = (500 if n <= 16 else 150) if k <= 4 else (250 if n <= 16 else 120)

@@ -28,8 +28,8 @@ def lp_main(argv: Sequence[str]) -> int:
     repeats, done = args.pairs or (6 if args.quick else 9), []
     for case in lp_cases(args.quick):
         _progress(f"{case.kernel} {case.size} {case.peer_name}")
-        # HiGHS takes seconds on a game of 1e6 columns: three pairs of it
-        done.append(time_lp(case, min(repeats, 3) if case.one_game and not args.quick else repeats))
+        # HiGHS takes seconds on a game of 1e6 columns: as few pairs of it as give an interval
+        done.append(time_lp(case, min(repeats, 6) if case.one_game and not args.quick else repeats))
     _progress("")
     machine = about(thread_count(None), {}, {}, "lp")
     if args.json_file is not None:

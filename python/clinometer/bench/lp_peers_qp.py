@@ -82,7 +82,9 @@ def clarabel_game(kind: str) -> Solve | None:
         table = csc_matrix(np.vstack(rows))
         cones.append(clarabel.NonnegativeConeT(table.shape[0] - len(cones)))
         goal = np.r_[np.zeros(n), -1.0]
-        solver = clarabel.DefaultSolver(csc_matrix((n + 1, n + 1)), goal, table, np.concatenate(limits), cones, settings)
+        solver = clarabel.DefaultSolver(
+            csc_matrix((n + 1, n + 1)), goal, table, np.concatenate(limits), cones, settings
+        )
         return -float(solver.solve().obj_val)
 
     return solve
@@ -95,7 +97,7 @@ def glop_game(kind: str) -> Solve | None:
     from ortools.linear_solver import pywraplp
 
     def solve(m: Floats) -> float:
-        k, n = m.shape
+        n = m.shape[1]
         solver = pywraplp.Solver.CreateSolver("GLOP")
         infinite = solver.infinity()
         low, high = bounds_of(n, kind)

@@ -10,7 +10,7 @@ from .cone import cone
 from .constrained import constrained
 from .ensemble import ensemble
 from .front import pareto_front
-from .game import Game, game
+from .candidates import Game, game
 from .gram_cone import gram_cone
 from .pareto import ParetoResult, pareto
 from .prompt import prompt

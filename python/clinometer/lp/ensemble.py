@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from .. import _core
 from ..inputs import thread_count
 from .arrays import factors, finite, real_array, table
-from .game import Game, play
+from .candidates import Game, play
 from .result import LPResult, named
 
 __all__ = ["ensemble"]

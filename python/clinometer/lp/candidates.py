@@ -63,7 +63,7 @@ class Game:
         return out
 
     def price(self, dual: Floats, above: float, most: int) -> tuple[float, NDArray[np.int64]]:
-        """An upper bound of max_i (dual' M)_i, and up to `most` columns above `above`; one reading of the directions."""
+        """An upper bound of max_i (dual' M)_i, and up to `most` columns above `above`; reads the directions."""
         top, best, size = -np.inf, np.zeros((0, 2)), (len(dual) + 4) * np.finfo(float).eps
         for begin, block in self.blocks():
             prices = dual @ block
@@ -132,9 +132,7 @@ def game(dump: Any, directions: Any, values: Any, *, scale: str | None = "sd", *
     )  # fmt: skip
 
 
-def _measured(
-    gauge: Gauge, directions: Any, dim: int, rows: Floats, by_sd: bool
-) -> tuple[NDArray[np.float32], Floats]:
+def _measured(gauge: Gauge, directions: Any, dim: int, rows: Floats, by_sd: bool) -> tuple[NDArray[np.float32], Floats]:
     """The table and the factors of its columns; columns arrive in blocks and are kept as they come."""
     k, parts, factors, size = len(rows), [], [], 0
     with tempfile.TemporaryFile(prefix="clinometer-") as file:
