@@ -12,6 +12,7 @@ namespace clinometer::kernels::CLINOMETER_ISA_NAMESPACE {
 extern const LpTable lp_table;
 const LpTable lp_table = {
     kPace,    solve<Wide>, solve<Single>, solve<Double>, mixture, evaluate<Wide>,      evaluate<Single>,
-    min_norm, pack,        unpack,        centre,        settle,  {price, sift, scan}, {price, sift, scan}};
+    min_norm, pack,        unpack,        centre,        settle,  {price, sift, scan}, {price, sift, scan},
+    dominated};
 
 }  // namespace clinometer::kernels::CLINOMETER_ISA_NAMESPACE

@@ -2,6 +2,7 @@
 // Oishi's Dot2), so that signs come from about twice the working precision. And prices of many columns.
 #pragma once
 #include "kernels/lp_lanes.hpp"
+#include "kernels/table.hpp"
 
 namespace clinometer::kernels::CLINOMETER_ISA_NAMESPACE {
 namespace {
@@ -148,6 +149,26 @@ double scan(const T* row, std::int64_t n, double offset, double* least, double* 
     least[p] = over < least[p] ? over : least[p];
   }
   return bad;
+}
+
+bool dominated(const double* front, std::int64_t blocks, std::int64_t k, const double* point) {
+  constexpr int parts = int(kMostLanes) / kPace;
+  for (std::int64_t b = 0; b < blocks; ++b, front += kMostLanes * k) {
+    Wide::Index above[parts];
+    for (int v = 0; v < parts; ++v) above[v] = ~Wide::Index{};
+    bool left = true;
+    for (std::int64_t j = 0; j < k && left; ++j) {
+      const Doubles least = broadcast(point[j]);
+      Wide::Index some{};
+      for (int v = 0; v < parts; ++v) {
+        above[v] = above[v] & ~less(loadu<double>(front + j * kMostLanes + v * kPace), least);
+        some = some | above[v];
+      }
+      if ((j & 1) != 0 || j + 1 == k) left = any(some);
+    }
+    if (left) return true;
+  }
+  return false;
 }
 
 }  // namespace

@@ -165,6 +165,9 @@ struct LpTable {
                  std::int64_t k, std::int64_t n, double* lower, double* upper);
   ColumnTable<double> wide;
   ColumnTable<float> narrow;
+  /// Whether a point of the front is at least as large as `point` (k,) everywhere. The front comes in blocks of
+  /// kMostLanes points, coordinate by coordinate: [block][j][kMostLanes], filled up with -infinity.
+  bool (*dominated)(const double* front, std::int64_t blocks, std::int64_t k, const double* point);
 };
 
 struct Table {
