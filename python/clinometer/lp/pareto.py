@@ -17,6 +17,7 @@ from ..passes import kept_scores
 from ..results import Result
 from .constrained import constrained
 from .ensemble import ensemble
+from .front import pareto_front
 from .gram_cone import gram_cone
 
 __all__ = ["ParetoResult", "pareto"]
@@ -33,6 +34,7 @@ class ParetoResult(Result):
     Attributes
     ----------
     gains : (m, k) correlations of constitution and value inside prompts
+    front : (m,) bool, whether no other constitution gains as much of every value and more of one
     status, margin, margin_ci, sure : of the cone of directions that improve every value: the best worst-case
         correlation any direction reaches, and the share of replicates in which it is proved positive
     direction : (k,) weights on unit-sd values that reach it
@@ -46,6 +48,7 @@ class ParetoResult(Result):
     values: tuple[str, ...]
     constitutions: tuple[str, ...]
     gains: Floats
+    front: NDArray[np.bool_]
     status: str
     margin: float
     margin_ci: Floats
@@ -175,6 +178,7 @@ def _result(call: Call, table: Floats, draws: Floats, unlabelled: int) -> Pareto
     alone = int(np.argmax(game.min(axis=0)))
     return ParetoResult(
         values=call.value_names, constitutions=call.names, gains=table[:m],
+        front=pareto_front(table[:m]),
         status=cone.status, margin=cone.margin, margin_ci=_spread(cones.margin), sure=_share(cones.status),
         direction=cone.weights, mixture_status=found.status, mixture_value=found.value,
         mixture_ci=_spread(again.value), mixture_sure=_share(again.status), mixture=found.weights,
