@@ -42,7 +42,8 @@ $(VENV)/.installed: $(SOURCES) | $(VENV)/bin/python
 
 # one by one: a peer that is not to be had here is reported as absent
 $(VENV)/.peers: | $(VENV)/bin/python
-	for peer in threadpoolctl torch jax numkong faiss-cpu numba scikit-learn; do \
+	for peer in threadpoolctl torch jax numkong faiss-cpu numba scikit-learn \
+	    highspy daqp quadprog proxsuite clarabel ortools torchjd; do \
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check $$peer || echo "no $$peer"; done
 	@touch $@
 

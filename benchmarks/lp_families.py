@@ -22,6 +22,7 @@ import numpy as np
 from clinometer import lp, reference
 
 FLOOR = Fraction(1, 10**13)
+TINY = 1e-300  # prices below have too few digits to prove anything: rows 1e400 apart have no common simplex of doubles
 PLANTED = (0.0, 1e-12, 1e-11, 1e-10, 1e-9, 1e-8, 1e-6, 1e-4, 1e-2, 1.0)
 
 
@@ -71,7 +72,7 @@ def games(tally: Tally, problems: np.ndarray) -> None:
         w, y = found.weights, found.dual
         low = min(exact(row, w) for row in m)
         proved = low > 0 if found.status == "improvable" else True
-        if found.status == "blocked" and found.upper < 0:
+        if found.status == "blocked" and found.upper < 0 and y[y > 0].min() > TINY:
             proved = max(exact(column, y) for column in m.T) < 0
         truth = reference.game_value(scaled(m))
         tally.add(str(found.status), truth, abs(truth), proved)
@@ -122,6 +123,82 @@ def other_cones(rng: np.random.Generator, count: int) -> Iterator[tuple[str, Tal
     yield "cone, one value, one dimension", tallied(rng.integers(-1, 2, (n, 1, 1)).astype(float))
 
 
+def hadamard(order: int) -> np.ndarray:
+    """The 2^order square of signs whose rows are orthogonal."""
+    square = np.ones((1, 1))
+    for _ in range(order):
+        square = np.block([[square, square], [square, -square]])
+    return square
+
+
+def signed_squares(rng: np.random.Generator, count: int) -> Iterator[tuple[str, Tally]]:
+    """Hadamard rows and columns with signs turned; and their negatives, which close a cone and a game."""
+    cone, game = Tally(), Tally()
+    for _ in range(max(1, count // 16)):
+        square = hadamard(int(rng.integers(1, 4)))
+        turned = square * rng.choice([-1.0, 1.0], (len(square), 1)) * rng.choice([-1.0, 1.0], len(square))
+        both = np.vstack([turned, -turned[:1]])
+        for a in (turned, both):
+            cones(cone, a[None])
+            games(game, a[None])
+    yield "cone, Hadamard", cone
+    yield "ensemble, Hadamard", game
+
+
+def beside_nan(rng: np.random.Generator, count: int) -> Iterator[tuple[str, Tally]]:
+    """NaN or Inf in one problem of a batch: that one is invalid, and the others keep every bit."""
+    for name, solve in (("cone", lp.cone), ("ensemble", lp.ensemble), ("gram_cone", lp.gram_cone)):
+        tally = Tally()
+        for _ in range(max(1, count // 40)):
+            problems = rng.standard_normal((9, 3, 5))
+            if name == "gram_cone":
+                problems = problems @ problems.transpose(0, 2, 1)
+            alone = solve(problems)
+            bad = int(rng.integers(9))
+            spoilt = problems.copy()
+            spoilt[bad, -1, 0] = rng.choice([np.nan, np.inf, -np.inf])
+            found = solve(spoilt)
+            others = np.arange(9) != bad
+            same = all(
+                np.array_equal(getattr(found, part)[others], getattr(alone, part)[others])
+                for part in ("status", "lower", "upper", "weights")
+            )
+            tally.count += 1
+            tally.wrong += not (same and found.status[bad] == "invalid")
+        yield f"{name}, NaN or Inf in one of nine", tally
+
+
+def wide_games(rng: np.random.Generator, count: int) -> Iterator[tuple[str, Tally]]:
+    """More columns than are priced without a sieve; integers plus a power of two, so the value is known exactly."""
+    n = 70_000
+    for exponent in (None, -40, -30, -20, 0):
+        tally = Tally()
+        e = 0.0 if exponent is None else 2.0**exponent
+        for k in (2, 4, 8, 16):
+            for _ in range(max(1, count // 800)):
+                m = closed(rng, 1, k, n)[0]
+                m[:, 0] = 0.0  # the value is 0 with this column, and some prices make every column 0
+                truth = e * rng.choice([-1.0, 1.0]) if e else 0.0
+                order = rng.permutation(n)
+                given = (m + truth)[:, order]
+                found = lp.ensemble(given)
+                low = min(exact(row[found.weights > 0], found.weights[found.weights > 0]) for row in given)
+                proved = low > 0 if found.status == "improvable" else True
+                if found.status == "blocked" and found.upper < 0:
+                    proved = float((found.dual @ given).max()) < 0
+                gap = abs(found.value - truth) <= max(1e-9 * e, 1e-15 * np.abs(given).max())
+                tally.add(str(found.status), Fraction(truth), abs(Fraction(truth)) / 64, proved and gap)
+        yield f"ensemble, 70,000 columns, planted +-{e:.0e}", tally
+    tally = Tally()
+    for k in (8, 16, 32):
+        for _ in range(max(1, count // 1600)):
+            m = rng.standard_normal((k, 2)) @ rng.standard_normal((2, n)) + 1e-7 * rng.standard_normal((k, n))
+            found = lp.ensemble(m)
+            low = min(exact(row[found.weights > 0], found.weights[found.weights > 0]) for row in m)
+            tally.add(str(found.status), low, abs(low), found.upper - found.lower <= 2e-15 * np.abs(m).max())
+    yield "ensemble, 70,000 columns, rank 2 + 1e-7", tally
+
+
 def planted_games(rng: np.random.Generator, count: int) -> Iterator[tuple[str, Tally]]:
     for e in PLANTED:
         tally = Tally()
@@ -149,6 +226,10 @@ def other_games(rng: np.random.Generator, count: int) -> Iterator[tuple[str, Tal
         "ensemble, scales 1e+-12",
         tallied((rng.standard_normal((n, 3, 4)) + rng.choice([-0.5, 0.5], (n, 1, 1))) * scales),
     )
+    far = np.where(rng.random((n, 3, 1)) < 0.5, 1e200, 1e-200)
+    yield "ensemble, 1e+-200", tallied(rng.integers(-3, 4, (n, 3, 4)) * far)
+    yield "ensemble, one value", tallied(rng.standard_normal((n, 1, 3)))
+    yield "ensemble, one candidate", tallied(rng.integers(-1, 2, (n, 3, 1)).astype(float))
     yield "ensemble, all equal", tallied(np.broadcast_to(rng.integers(-1, 2, (n, 1, 1)).astype(float), (n, 3, 4)))
     tally = Tally()
     for _ in range(max(1, count // 400)):
@@ -194,7 +275,10 @@ def run(instances: int, seed: int) -> dict[str, Tally]:
     """All families; about `instances` problems in all."""
     rng, part = np.random.default_rng(seed), max(1, instances // 5)
     out: dict[str, Tally] = {}
-    for family in (planted_cones, other_cones, planted_games, other_games, floors, prompts):
+    families = (
+        planted_cones, other_cones, signed_squares, beside_nan, planted_games, other_games, wide_games, floors, prompts,
+    )  # fmt: skip
+    for family in families:
         out.update(family(rng, part * 2 if family in (planted_cones, other_cones) else part))
     return out
 

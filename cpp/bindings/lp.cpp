@@ -59,14 +59,47 @@ py::tuple as_tuple(const lp::EnsembleResult& r) {
   return py::make_tuple(int(r.status), r.lower, r.upper, r.violation, at, weight, dual, r.passes);
 }
 
-py::tuple ensemble(const Array& m, int threads) {
-  want(m.ndim() == 2 && m.shape(0) > 0 && m.shape(1) > 0, "lp_ensemble: wanted m (k, n)");
+/// m in float or double, whose rows may be apart but not their entries; read in place.
+lp::Entries entries_of(const py::array& m, const char* name) {
+  const bool narrow = py::isinstance<py::array_t<float>>(m);
+  want(m.ndim() == 2 && m.shape(0) > 0 && m.shape(1) > 0 && (narrow || py::isinstance<py::array_t<double>>(m)), name);
+  want(m.shape(1) == 1 || m.strides(1) == m.itemsize(), name);
+  lp::Entries out{nullptr, m.strides(0) / m.itemsize(), m.shape(0), m.shape(1), nullptr};
+  if (narrow) {
+    out.narrow = static_cast<const float*>(m.data());
+  } else {
+    out.wide = static_cast<const double*>(m.data());
+  }
+  return out;
+}
+
+py::tuple ensemble(const py::array& m, int threads) {
+  const lp::Entries entries = entries_of(m, "lp_ensemble: wanted m (k, n) of float32 or float64, rows in one piece");
   lp::EnsembleResult result;
   {
     py::gil_scoped_release free;
-    result = lp::solve_ensemble(m.data(), m.shape(1), m.shape(0), m.shape(1), work(threads));
+    result = lp::solve_ensemble(entries, work(threads));
   }
   return as_tuple(result);
+}
+
+py::tuple ensembles(const Array& m, int threads) {
+  want(m.ndim() == 3 && m.shape(1) > 0 && m.shape(2) > 0, "lp_ensembles: wanted m (P, k, n)");
+  const py::ssize_t problems = m.shape(0), k = m.shape(1), n = m.shape(2);
+  py::array_t<std::int8_t> status(problems);
+  py::array_t<std::int64_t> passes(problems);
+  Array lower(problems), upper(problems), weights({problems, n}), dual({problems, k});
+  const lp::EnsembleResults out{reinterpret_cast<lp::Status*>(status.mutable_data()),
+                                lower.mutable_data(),
+                                upper.mutable_data(),
+                                weights.mutable_data(),
+                                dual.mutable_data(),
+                                passes.mutable_data()};
+  {
+    py::gil_scoped_release free;
+    lp::solve_ensembles(m.data(), problems, k, n, work(threads), out);
+  }
+  return py::make_tuple(status, lower, upper, weights, dual, passes);
 }
 
 py::tuple constrained(const Array& rows, const Array& tau, int threads) {
@@ -76,7 +109,8 @@ py::tuple constrained(const Array& rows, const Array& tau, int threads) {
   lp::EnsembleResult result;
   {
     py::gil_scoped_release free;
-    result = lp::solve_constrained(rows.data(), rows.shape(1), tau.shape(0), rows.shape(1), tau.data(), work(threads));
+    result = lp::solve_constrained({rows.data(), rows.shape(1), rows.shape(0), rows.shape(1), nullptr}, tau.data(),
+                                   work(threads));
   }
   return as_tuple(result);
 }
@@ -144,6 +178,8 @@ void bind_lp(py::module_& m) {
   m.def("lp_front", front, py::arg("points"), py::arg("n_threads"), "Points (n, k) that no other point dominates.");
   m.def("lp_ensemble", ensemble, py::arg("m"), py::arg("n_threads"),
         "status, lower, upper, violation, columns, weights, dual, passes of the game m (k, n).");
+  m.def("lp_ensembles", ensembles, py::arg("m"), py::arg("n_threads"),
+        "status, lower, upper, weights, dual, passes of games m (P, k, n).");
   m.def("lp_constrained", constrained, py::arg("rows"), py::arg("tau"), py::arg("n_threads"),
         "The same for max c.w with M w >= tau; rows are c, then M.");
   m.def("lp_gram_cones", gram_cones, py::arg("grams"), py::arg("n_threads"),

@@ -2,6 +2,7 @@
 #pragma once
 #include "kernels/lp_certify.hpp"
 #include "kernels/lp_min_norm.hpp"
+#include "kernels/lp_mixture.hpp"
 #include "kernels/lp_prompt.hpp"
 #include "kernels/lp_simplex.hpp"
 #include "kernels/table.hpp"
@@ -9,7 +10,9 @@
 namespace clinometer::kernels::CLINOMETER_ISA_NAMESPACE {
 
 extern const LpTable lp_table;
-const LpTable lp_table = {kPace,  solve<Wide>, solve<Single>, solve<Double>, evaluate<Wide>, evaluate<Single>, min_norm,
-                          centre, settle,      price,         scan};
+const LpTable lp_table = {
+    kPace,    solve<Wide>, solve<Single>, solve<Double>, mixture, evaluate<Wide>,      evaluate<Single>,
+    min_norm, pack,        unpack,        centre,        settle,  {price, sift, scan}, {price, sift, scan},
+    dominated};
 
 }  // namespace clinometer::kernels::CLINOMETER_ISA_NAMESPACE

@@ -2,6 +2,7 @@
 // Oishi's Dot2), so that signs come from about twice the working precision. And prices of many columns.
 #pragma once
 #include "kernels/lp_lanes.hpp"
+#include "kernels/table.hpp"
 
 namespace clinometer::kernels::CLINOMETER_ISA_NAMESPACE {
 namespace {
@@ -43,7 +44,13 @@ void evaluate(const double* m, std::int64_t k, std::int64_t n, const double* x, 
   }
 }
 
-double price(const double* m, std::int64_t stride, std::int64_t k, std::int64_t n, const double* y, double* prices) {
+template <class T>
+CLINOMETER_INLINE Doubles widened(const T* from) {
+  return to_double(loadu<T, kPace>(from));
+}
+
+template <class T>
+double price(const T* m, std::int64_t stride, std::int64_t k, std::int64_t n, const double* y, double* prices) {
   constexpr std::int64_t step = 4 * kPace;
   Doubles high = broadcast(-__builtin_inf());
   double top = -__builtin_inf();
@@ -51,12 +58,12 @@ double price(const double* m, std::int64_t stride, std::int64_t k, std::int64_t 
   for (; p + step <= n; p += step) {
     Doubles a{}, b{}, c{}, e{};
     for (std::int64_t i = 0; i < k; ++i) {
-      const double* const row = m + i * stride + p;
+      const T* const row = m + i * stride + p;
       const Doubles by = broadcast(y[i]);
-      a = multiply_add(by, loadu<double>(row), a);
-      b = multiply_add(by, loadu<double>(row + kPace), b);
-      c = multiply_add(by, loadu<double>(row + 2 * kPace), c);
-      e = multiply_add(by, loadu<double>(row + 3 * kPace), e);
+      a = multiply_add(by, widened(row), a);
+      b = multiply_add(by, widened(row + kPace), b);
+      c = multiply_add(by, widened(row + 2 * kPace), c);
+      e = multiply_add(by, widened(row + 3 * kPace), e);
     }
     storeu<double>(prices + p, a), storeu<double>(prices + p + kPace, b);
     storeu<double>(prices + p + 2 * kPace, c), storeu<double>(prices + p + 3 * kPace, e);
@@ -64,7 +71,7 @@ double price(const double* m, std::int64_t stride, std::int64_t k, std::int64_t 
   }
   for (; p < n; ++p) {
     double sum = 0;
-    for (std::int64_t i = 0; i < k; ++i) sum = multiply_add(y[i], m[i * stride + p], sum);
+    for (std::int64_t i = 0; i < k; ++i) sum = multiply_add(y[i], double(m[i * stride + p]), sum);
     prices[p] = sum;
     top = sum > top ? sum : top;
   }
@@ -72,13 +79,58 @@ double price(const double* m, std::int64_t stride, std::int64_t k, std::int64_t 
   return top;
 }
 
-double scan(const double* row, std::int64_t n, double offset, double* least, double* size, double* top) {
+template <class T>
+std::int64_t sift(const T* m, std::int64_t stride, std::int64_t k, std::int64_t n, const double* y, const double* scale,
+                  double reach, double cutoff, std::int32_t* at) {
+  constexpr std::int64_t step = 8 * kPace;
+  const double square = reach * reach;
+  std::int64_t count = 0, p = 0;
+  for (; p + step <= n; p += step) {
+    Doubles price[8] = {}, size[8] = {};
+    for (std::int64_t i = 0; i < k; ++i) {
+      const T* const row = m + i * stride + p;
+      const Doubles by = broadcast(y[i]), unit = broadcast(scale[i]);
+      CLINOMETER_UNROLL
+      for (int v = 0; v < 8; ++v) {
+        const Doubles x = widened(row + v * kPace), part = x * unit;
+        __builtin_prefetch(row + v * kPace + 2 * step);
+        price[v] = multiply_add(by, x, price[v]);
+        size[v] = multiply_add(part, part, size[v]);
+      }
+    }
+    Wide::Index kept[8], some{};
+    CLINOMETER_UNROLL
+    for (int v = 0; v < 8; ++v) {
+      const Doubles lack = cutoff - price[v];
+      kept[v] = ~(less(Doubles{}, lack) & less(square * size[v], lack * lack));
+      some = some | kept[v];
+    }
+    if (!any(some)) continue;
+    for (int v = 0; v < 8; ++v)
+      for (int l = 0; l < kPace; ++l)
+        if (kept[v][l]) at[count++] = std::int32_t(p + v * kPace + l);
+  }
+  for (; p < n; ++p) {
+    double price = 0, size = 0;
+    for (std::int64_t i = 0; i < k; ++i) {
+      const double x = double(m[i * stride + p]), part = x * scale[i];
+      price = multiply_add(y[i], x, price);
+      size = multiply_add(part, part, size);
+    }
+    const double lack = cutoff - price;
+    if (!(lack > 0 && square * size < lack * lack)) at[count++] = std::int32_t(p);
+  }
+  return count;
+}
+
+template <class T>
+double scan(const T* row, std::int64_t n, double offset, double* least, double* size, double* top) {
   Doubles big{}, high = broadcast(-__builtin_inf()), poison{};
   const Doubles shift = broadcast(offset);
   double bad = 0;
   std::int64_t p = 0;
   for (; p + kPace <= n; p += kPace) {
-    const Doubles x = loadu<double>(row + p), over = x - shift, held = loadu<double>(least + p);
+    const Doubles x = widened(row + p), over = x - shift, held = loadu<double>(least + p);
     big = larger(magnitude(x), big);
     high = larger(x, high);
     poison = poison + x * 0.0;
@@ -97,6 +149,26 @@ double scan(const double* row, std::int64_t n, double offset, double* least, dou
     least[p] = over < least[p] ? over : least[p];
   }
   return bad;
+}
+
+bool dominated(const double* front, std::int64_t blocks, std::int64_t k, const double* point) {
+  constexpr int parts = int(kMostLanes) / kPace;
+  for (std::int64_t b = 0; b < blocks; ++b, front += kMostLanes * k) {
+    Wide::Index above[parts];
+    for (int v = 0; v < parts; ++v) above[v] = ~Wide::Index{};
+    bool left = true;
+    for (std::int64_t j = 0; j < k && left; ++j) {
+      const Doubles least = broadcast(point[j]);
+      Wide::Index some{};
+      for (int v = 0; v < parts; ++v) {
+        above[v] = above[v] & ~less(loadu<double>(front + j * kMostLanes + v * kPace), least);
+        some = some | above[v];
+      }
+      if ((j & 1) != 0 || j + 1 == k) left = any(some);
+    }
+    if (left) return true;
+  }
+  return false;
 }
 
 }  // namespace

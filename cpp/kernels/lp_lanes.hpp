@@ -2,6 +2,8 @@
 // pair of doubles with about 106 bits. A lane never sees its neighbours, so an answer does not depend on the
 // company a problem was solved in.
 #pragma once
+#include <utility>
+
 #include "kernels/simd.hpp"
 #if defined(__x86_64__) && defined(__FMA__)
 #include <immintrin.h>
@@ -136,9 +138,31 @@ CLINOMETER_INLINE Wide::Index choose(Wide::Index m, Wide::Index a, Wide::Index b
 CLINOMETER_INLINE std::int64_t choose(std::int64_t m, std::int64_t a, std::int64_t b) { return m ? a : b; }
 CLINOMETER_INLINE bool any(std::int64_t m) { return m != 0; }
 CLINOMETER_INLINE bool any(Wide::Index m) {
+#if defined(__AVX512F__)
+  return _mm512_test_epi64_mask((__m512i)m, (__m512i)m) != 0;
+#else
   std::int64_t all = 0;
   for (int l = 0; l < kPace; ++l) all |= m[l];
   return all != 0;
+#endif
+}
+/// from[at[l]] in lane l.
+CLINOMETER_INLINE Doubles gather(const double* from, Wide::Index at) {
+#if defined(__AVX512F__)
+  return (Doubles)_mm512_i64gather_pd((__m512i)at, from, 8);
+#elif defined(__AVX2__)
+  return (Doubles)_mm256_i64gather_pd(from, (__m256i)at, 8);
+#else
+  Doubles out;
+  for (int l = 0; l < kPace; ++l) out[l] = from[at[l]];
+  return out;
+#endif
+}
+/// Where element `at` of each lane stands in an interleaved array.
+CLINOMETER_INLINE Wide::Index interleaved(Wide::Index at) {
+  Wide::Index lane;
+  for (int l = 0; l < kPace; ++l) lane[l] = l;
+  return at * kPace + lane;
 }
 template <class R>
 CLINOMETER_INLINE R size_of(R a) {
@@ -163,6 +187,51 @@ CLINOMETER_INLINE typename K::Real load(const double* from) {
   } else {
     return *from;
   }
+}
+
+/// One round of a transposition: lanes whose number lacks bit `s` of `b` change places with the others of `a`.
+template <int s, int... lane>
+CLINOMETER_INLINE void trade(Doubles& a, Doubles& b, std::integer_sequence<int, lane...>) {
+  const Doubles x = __builtin_shufflevector(a, b, ((lane & s) ? kPace + lane - s : lane)...);
+  b = __builtin_shufflevector(a, b, ((lane & s) ? kPace + lane : lane + s)...);
+  a = x;
+}
+template <int s>
+CLINOMETER_INLINE void transpose(Doubles (&rows)[kPace]) {
+  CLINOMETER_UNROLL
+  for (int i = 0; i < kPace; ++i)
+    if ((i & s) == 0) trade<s>(rows[i], rows[i + s], std::make_integer_sequence<int, kPace>{});
+  if constexpr (2 * s < kPace) transpose<2 * s>(rows);
+}
+
+/// to[e * kPace + l] = from[l][e].
+void pack(const double* const* from, std::int64_t count, double* to) {
+  std::int64_t e = 0;
+  for (; e + kPace <= count; e += kPace) {
+    Doubles rows[kPace];
+    CLINOMETER_UNROLL
+    for (int l = 0; l < kPace; ++l) rows[l] = loadu<double>(from[l] + e);
+    transpose<1>(rows);
+    CLINOMETER_UNROLL
+    for (int l = 0; l < kPace; ++l) storeu<double>(to + (e + l) * kPace, rows[l]);
+  }
+  for (; e < count; ++e)
+    for (int l = 0; l < kPace; ++l) to[e * kPace + l] = from[l][e];
+}
+
+/// to[l][e] = from[e * kPace + l].
+void unpack(const double* from, std::int64_t count, double* const* to) {
+  std::int64_t e = 0;
+  for (; e + kPace <= count; e += kPace) {
+    Doubles rows[kPace];
+    CLINOMETER_UNROLL
+    for (int l = 0; l < kPace; ++l) rows[l] = loadu<double>(from + (e + l) * kPace);
+    transpose<1>(rows);
+    CLINOMETER_UNROLL
+    for (int l = 0; l < kPace; ++l) storeu<double>(to[l] + e, rows[l]);
+  }
+  for (; e < count; ++e)
+    for (int l = 0; l < kPace; ++l) to[l][e] = from[e * kPace + l];
 }
 
 }  // namespace

@@ -27,16 +27,17 @@ void centre(const double* s, const double* w, const double* by, std::int64_t k, 
     good = good & less(larger(size, scale) * 1e-12, high - low);
     const Doubles factor = broadcast(by[j]);
     offset = larger(far * factor, offset);
-    for (std::int64_t i = 0; i < n; ++i) {
-      const Doubles entry = (loadu<double>(s + (i * k + j) * kPace) - mean) * factor;
-      storeu<double>(m + (j * n + i) * kPace, entry);
-      largest = larger(magnitude(entry), largest);
-    }
+    largest = larger(larger(magnitude(high - mean), magnitude(low - mean)) * factor, largest);
+    storeu<double>(m + j * n * kPace, mean);  // until the row itself comes here
   }
   const auto biased = (Wide::Index)((Vec<std::uint64_t>)largest >> 52);
   good = good & (Wide::Index)(poison == none) & (Wide::Index)(biased > 200) & (Wide::Index)(biased < 1800);
   const Doubles factor = (Doubles)((Vec<std::uint64_t>)(2045 - choose(good, biased, Wide::Index{} + 1022)) << 52);
-  for (std::int64_t e = 0; e < k * n; ++e) storeu<double>(m + e * kPace, loadu<double>(m + e * kPace) * factor);
+  for (std::int64_t j = 0; j < k; ++j) {
+    const Doubles mean = loadu<double>(m + j * n * kPace), scale = factor * by[j];
+    for (std::int64_t i = 0; i < n; ++i)
+      storeu<double>(m + (j * n + i) * kPace, (loadu<double>(s + (i * k + j) * kPace) - mean) * scale);
+  }
   // The mean after one correction, a difference and two products: within a few roundings of the largest value.
   storeu<double>(blur, offset * factor * 0x1p-50);
   for (int l = 0; l < kPace; ++l) {
@@ -45,8 +46,8 @@ void centre(const double* s, const double* w, const double* by, std::int64_t k, 
   }
 }
 
-void settle(const double* rows, const double* columns, const double* x, const double* high, const double* y,
-            std::int64_t k, std::int64_t n, double* lower, double* upper) {
+void settle(const double* m, const double* rows, const double* x, const double* high, const double* y, std::int64_t k,
+            std::int64_t n, double* lower, double* upper) {
   const Doubles none{}, infinite = broadcast(__builtin_inf());
   const double terms = double((n + 2) * (n + 2)) * 0x1p-98;
   Doubles size{}, level = none - infinite, above{}, least = infinite;
@@ -55,18 +56,24 @@ void settle(const double* rows, const double* columns, const double* x, const do
     least = choose(less(lowest, least), lowest, least);
     size = size + loadu<double>(y + i * kPace);
   }
-  for (std::int64_t i = 0; i < n; ++i) {
-    const Doubles room = loadu<double>(high + i * kPace), price = loadu<double>(columns + i * kPace);
-    const auto free = less(none, room) & less(loadu<double>(x + i * kPace), room);
-    level = choose(free & less(level, price), price, level);
+  const auto price = [&](std::int64_t j) {
+    Doubles sum{};
+    for (std::int64_t i = 0; i < k; ++i)
+      sum = multiply_add(loadu<double>(y + i * kPace), loadu<double>(m + (i * n + j) * kPace), sum);
+    return sum;
+  };
+  for (std::int64_t j = 0; j < n; ++j) {
+    const Doubles room = loadu<double>(high + j * kPace), worth = price(j);
+    const auto free = less(none, room) & less(loadu<double>(x + j * kPace), room);
+    level = choose(free & less(level, worth), worth, level);
   }
   level = choose(less(none - infinite, level), level, none);
-  for (std::int64_t i = 0; i < n; ++i) {
-    const Doubles over = loadu<double>(columns + i * kPace) - level, room = loadu<double>(high + i * kPace);
+  for (std::int64_t j = 0; j < n; ++j) {
+    const Doubles over = price(j) - level, room = loadu<double>(high + j * kPace);
     above = above + choose(less(none, over) & less(none, room), room * over, none);
   }
-  const Doubles slack =
-      0x1p-52 * double(n + 4) * (above + magnitude(level)) + double((k + 2) * (k + 2)) * 0x1p-99 * size;
+  // A price is within k roundings of `size` of the truth, and so is the sum of x times prices.
+  const Doubles slack = 0x1p-52 * double(n + 4) * (above + magnitude(level)) + 0x1p-52 * double(k + 2) * size;
   storeu<double>(lower, least);
   storeu<double>(upper, (level + above + slack) / size * (1 + 0x1p-51));
 }

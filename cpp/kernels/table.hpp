@@ -124,12 +124,45 @@ constexpr std::int64_t game_workspace(std::int64_t k, std::int64_t n) {
   return 2 * ((k + 1) * (n + 1) + 10 * (n + k + 4));  // twice: pairs of doubles may live here
 }
 
+/// The game over a simplex, max t with M x >= t, sum x = 1, 0 <= x <= high, interleaved too; entries at most 1.
+struct MixtureGame {
+  const double* m;     // (k, n)
+  const double* high;  // (n,), may be infinite; null: no caps
+  std::int64_t k, n;
+  double* work;        // mixture_workspace(k, n) doubles for each problem
+  double* x;           // (n,) out; without caps (k,): the weights of columns `at`
+  std::int64_t* at;    // (k,) out, without caps only; n or more: no column, weight 0
+  double* y;           // (k,) out: prices of the rows
+  double* bounds;      // (2,) out, without caps only: what x attains (compensated) and what y proves, rounded outward
+  std::int64_t* done;  // (lanes,) out: 0 where nothing of this is to be used
+};
+constexpr std::int64_t mixture_workspace(std::int64_t k, std::int64_t n) { return n + (k + 1) * (k + 6); }
+
+/// Hot loops over many columns held in T, row i at m + i * stride; all arithmetic in double.
+template <class T>
+struct ColumnTable {
+  /// prices (n,) = sum_i y_i m[i * stride + p] for p < n, in row order; returns the largest.
+  double (*price)(const T* m, std::int64_t stride, std::int64_t k, std::int64_t n, const double* y, double* prices);
+  /// Columns p < n whose price may reach `cutoff` while prices stay within `reach` of y, by the length of
+  /// (y_i / scale_i): those with y.m_p + reach |(scale_i m_ip)| >= cutoff, or with NaN or Inf. Writes their p to `at`
+  /// (room for n) and returns how many.
+  std::int64_t (*sift)(const T* m, std::int64_t stride, std::int64_t k, std::int64_t n, const double* y,
+                       const double* scale, double reach, double cutoff, std::int32_t* at);
+  /// least[p] = min(least[p], row[p] - offset); size and top the largest |row[p]| and row[p] so far. Returns a NaN
+  /// where the row holds NaN or Inf, else 0.
+  double (*scan)(const T* row, std::int64_t n, double offset, double* least, double* size, double* top);
+};
+
+/// No level has more lanes.
+inline constexpr std::int64_t kMostLanes = 8;
+
 /// Hot loops of the small games; `lanes` problems side by side, or one problem in double or in pairs.
 struct LpTable {
   std::int64_t lanes;
   void (*solve)(const Game& game);
   void (*solve_one)(const Game& game);
-  void (*solve_pairs)(const Game& game);  // one problem in about 106 bits
+  void (*solve_pairs)(const Game& game);     // one problem in about 106 bits
+  void (*mixture)(const MixtureGame& game);  // lanes of them
   /// rows = M x and columns = M' y in compensated arithmetic, (k,) and (n,), interleaved. Each is within
   /// 2^-53 |result| + 2^-100 (n + 2)^2 sum |terms| of the truth. columns may be null.
   void (*evaluate)(const double* m, std::int64_t k, std::int64_t n, const double* x, const double* y, double* rows,
@@ -139,21 +172,23 @@ struct LpTable {
   /// min y' G y / 2 - sum y over y >= 0, (k, k) Grams with entries at most 1, interleaved; done = 0 where G
   /// is singular on the way (to `floor` of a diagonal entry). work: 2 k (k + 4) doubles for each problem.
   void (*min_norm)(const double* gram, std::int64_t k, double floor, double* work, double* y, std::int64_t* done);
+  /// Between problems apart, one pointer a lane, and interleaved ones: to[e * lanes + l] = from[l][e], and back.
+  void (*pack)(const double* const* from, std::int64_t count, double* to);
+  void (*unpack)(const double* from, std::int64_t count, double* const* to);
   /// Games of prompts, interleaved: m (k, n) = (s - mean) * by * 2^-exponent from values s (n, k) under weights w (n,),
   /// largest entry in [1/2, 1); blur bounds the rounding of its entries. fine[l] = 0 where a value is constant to 1e-12
   /// on the support, not finite or out of range: such a prompt is for the slow road.
   void (*centre)(const double* s, const double* w, const double* by, std::int64_t k, std::int64_t n, double* m,
                  double* blur, std::int64_t* exponent, std::int64_t* fine);
-  /// Bounds of capped games from `evaluate`: lower = min of rows, upper = max over the capped simplex of the columns by
-  /// the threshold that x suggests (any threshold is valid), both rounded outward.
-  void (*settle)(const double* rows, const double* columns, const double* x, const double* high, const double* y,
+  /// Bounds of capped games: lower = min of rows (M x from `evaluate`), upper = max over the capped simplex of M' y by
+  /// the threshold that x suggests (any is valid), both rounded outward.
+  void (*settle)(const double* m, const double* rows, const double* x, const double* high, const double* y,
                  std::int64_t k, std::int64_t n, double* lower, double* upper);
-  /// prices (n,) = sum_i y_i m[i * stride + p] for p < n, in row order; returns the largest.
-  double (*price)(const double* m, std::int64_t stride, std::int64_t k, std::int64_t n, const double* y,
-                  double* prices);
-  /// least[p] = min(least[p], row[p] - offset); size and top the largest |row[p]| and row[p] so far. Returns a NaN
-  /// where the row holds NaN or Inf, else 0.
-  double (*scan)(const double* row, std::int64_t n, double offset, double* least, double* size, double* top);
+  ColumnTable<double> wide;
+  ColumnTable<float> narrow;
+  /// Whether a point of the front is at least as large as `point` (k,) everywhere. The front comes in blocks of
+  /// kMostLanes points, coordinate by coordinate: [block][j][kMostLanes], filled up with -infinity.
+  bool (*dominated)(const double* front, std::int64_t blocks, std::int64_t k, const double* point);
 };
 
 struct Table {

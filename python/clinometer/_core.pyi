@@ -31,6 +31,7 @@ __all__: list[str] = [
     "lp_cones",
     "lp_constrained",
     "lp_ensemble",
+    "lp_ensembles",
     "lp_front",
     "lp_gram_cones",
     "lp_prompts",
@@ -301,10 +302,17 @@ def lp_constrained(
     """
 
 def lp_ensemble(
-    m: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], n_threads: typing.SupportsInt | typing.SupportsIndex
+    m: numpy.ndarray[typing.Any, numpy.dtype[typing.Any]], n_threads: typing.SupportsInt | typing.SupportsIndex
 ) -> tuple:
     """
     status, lower, upper, violation, columns, weights, dual, passes of the game m (k, n).
+    """
+
+def lp_ensembles(
+    m: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], n_threads: typing.SupportsInt | typing.SupportsIndex
+) -> tuple:
+    """
+    status, lower, upper, weights, dual, passes of games m (P, k, n).
     """
 
 def lp_front(

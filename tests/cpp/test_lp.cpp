@@ -117,12 +117,12 @@ void test_prompts(std::int64_t n, std::int64_t k) {
 
 void test_ensembles(std::int64_t k, std::int64_t n) {
   const Vector rows = random((k + 1) * n, unsigned(k + n));
-  const lp::EnsembleResult one = lp::solve_ensemble(rows.data(), n, k, n, {1, {}});
-  const lp::EnsembleResult two = lp::solve_ensemble(rows.data(), n, k, n, {2, {}});
+  const lp::EnsembleResult one = lp::solve_ensemble({rows.data(), n, k, n, nullptr}, {1, {}});
+  const lp::EnsembleResult two = lp::solve_ensemble({rows.data(), n, k, n, nullptr}, {2, {}});
   check(one.at == two.at && one.weight == two.weight && one.upper == two.upper, "ensemble: threads change no bit");
   check(one.upper - one.lower <= 1e-9 * std::fabs(one.lower) + 1e-14, "ensemble: gap");
   const Vector tau(std::size_t(k), one.lower - 0.1);
-  const lp::EnsembleResult floors = lp::solve_constrained(rows.data(), n, k, n, tau.data(), {2, {}});
+  const lp::EnsembleResult floors = lp::solve_constrained({rows.data(), n, k + 1, n, nullptr}, tau.data(), {2, {}});
   check(floors.status == Status::optimal || floors.status == Status::infeasible, "floors: decided");
 }
 

@@ -9,6 +9,7 @@ from clinometer import lp
 from clinometer.bench import lp as bench
 from clinometer.bench import main
 from clinometer.bench.lp_peers import Highs, daqp_cone, quadprog_margin, scipy_game
+from clinometer.bench.lp_peers_qp import clarabel_game, clarabel_margin, glop_game, proxqp_margin, torchjd_margin
 
 RNG = np.random.default_rng(1)
 
@@ -61,6 +62,21 @@ def test_peers_agree() -> None:
     assert highs(a) == pytest.approx(want, abs=1e-7) and highs.inside >= 0
     wide = RNG.standard_normal((3, 50))
     assert Highs("game", primal=True)(wide) == pytest.approx(lp.ensemble(wide).value, abs=1e-7)
+
+
+def test_more_peers_agree_where_they_are_installed() -> None:
+    a, wide = RNG.standard_normal((4, 4)), RNG.standard_normal((3, 9))
+    units = a / np.linalg.norm(a, axis=1)[:, None]
+    gram = np.ascontiguousarray(units @ units.T)
+    margin = lp.gram_cone(gram).margin
+    for make, tolerance in ((proxqp_margin, 1e-4), (clarabel_margin, 1e-4), (torchjd_margin, 0.2)):
+        if (peer := make()) is not None:
+            assert peer(gram) == pytest.approx(margin, abs=tolerance)
+    for make_game in (clarabel_game, glop_game):
+        if (peer := make_game("cone")) is not None:
+            assert peer(a) == pytest.approx(lp.cone(a).value, abs=1e-6)
+        if (peer := make_game("game")) is not None:
+            assert peer(wide) == pytest.approx(lp.ensemble(wide).value, abs=1e-6)
 
 
 def test_lp_stands_alone(capsys: pytest.CaptureFixture[str]) -> None:

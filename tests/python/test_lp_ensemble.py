@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -136,6 +138,66 @@ def test_memory_maps_are_read_in_place(tmp_path: object) -> None:
     m = np.random.default_rng(SEED).standard_normal((3, 20_000))
     np.save(path, m)
     assert lp.ensemble(np.load(path, mmap_mode="r")).value == lp.ensemble(m).value
+
+
+WIDE = 70_001  # from 65,536 columns a sieve comes first
+
+
+@pytest.mark.parametrize("k", [1, 3, 17])
+@pytest.mark.parametrize("family", ["gaussian", "cauchy", "scales", "low rank", "copies", "near zero"])
+def test_wide_games_carry_certificates_over_all_columns(k: int, family: str) -> None:
+    rng = np.random.default_rng(SEED + k)
+    m = rng.standard_cauchy((k, WIDE)) if family == "cauchy" else rng.standard_normal((k, WIDE))
+    if family == "scales":
+        m *= 10.0 ** np.linspace(-12, 12, k)[:, None]
+    if family == "low rank":
+        m = rng.standard_normal((k, 2)) @ m[: min(k, 2)].repeat(2, axis=0)[:2] + 1e-7 * m
+    if family == "copies":
+        m = m[:, np.arange(WIDE) % 11]
+    if family == "near zero":
+        m -= m.mean(axis=0)
+    found = lp.ensemble(m)
+    prices = found.dual @ m
+    kept = np.union1d(np.flatnonzero(found.weights), np.argsort(-prices)[:3])
+    check(m[:, kept], replace(found, weights=found.weights[kept]))
+    assert prices.max() <= found.upper + 1e-15 * (found.dual @ np.abs(m)).max()
+    assert found.upper - found.lower <= max(1e-9 * abs(found.value), 2e-15 * np.abs(m).max())
+    two = lp.ensemble(m, n_threads=2)
+    one = lp.ensemble(m, n_threads=1)
+    assert np.array_equal(one.weights, two.weights) and np.array_equal(one.dual, two.dual) and one.upper == two.upper
+
+
+def test_few_reads_suffice_and_odd_data_are_found_in_wide_games() -> None:
+    rng = np.random.default_rng(SEED)
+    m = rng.standard_normal((4, WIDE))
+    assert lp.ensemble(m).n_passes <= 2
+    assert lp.ensemble(np.broadcast_to(-1.0, (3, WIDE))).status == "blocked"
+    assert lp.ensemble(np.zeros((3, WIDE))).value == 0
+    spoilt = m.copy()
+    spoilt[2, 40_123] = np.nan
+    with pytest.raises(ValueError, match=r"holds nan at \[2, 40123\]"):
+        lp.ensemble(spoilt)
+    best = m.copy()
+    best[:, 51_777] = 9.0  # one column that no sample holds
+    assert lp.ensemble(best).weights[51_777] == 1.0
+
+
+@pytest.mark.parametrize("n", [1, 3, 17, 1000, WIDE])
+def test_float32_columns_are_read_as_they_are(n: int, tmp_path: Path) -> None:
+    m = np.random.default_rng(SEED).standard_normal((3, n)).astype(np.float32)
+    np.save(tmp_path / "m.npy", m)
+    narrow, wide = lp.ensemble(np.load(tmp_path / "m.npy", mmap_mode="r")), lp.ensemble(m.astype(np.float64))
+    assert narrow.value == wide.value and np.array_equal(narrow.weights, wide.weights) and narrow.upper == wide.upper
+
+
+@pytest.mark.parametrize("n", [1, 5, 33, 400])
+def test_a_batch_is_its_problems(n: int) -> None:
+    m = np.random.default_rng(SEED).standard_normal((21, 3, n))
+    together = lp.ensemble(m, n_threads=2)
+    for p in range(21):
+        alone = lp.ensemble(m[p])
+        assert alone.status == together.status[p] and alone.value == together.value[p]
+        assert np.array_equal(alone.weights, together.weights[p]) and np.array_equal(alone.dual, together.dual[p])
 
 
 def test_batches_isolate_what_is_not_finite() -> None:

@@ -40,6 +40,12 @@ def test_parts_are_those_of_their_own_functions() -> None:
     assert np.isnan(found.mixture_ci).all() and np.isnan(found.sure)
 
 
+def test_front_is_that_of_the_gains() -> None:
+    dump, judges, values = world()
+    found = lp.pareto(dump, judges, values, n_bootstrap=0)
+    assert np.array_equal(found.front, lp.pareto_front(found.gains)) and found.front.any()
+
+
 def test_price_is_what_a_raised_floor_costs() -> None:
     dump, judges, values = world()
     found = lp.pareto(dump, judges, values, n_bootstrap=0)
@@ -103,6 +109,7 @@ def test_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(command) == 0
     printed = capsys.readouterr().out
     assert "mixture" in printed and "judge/honest" in printed and "replicates" in printed
+    assert "gains of each constitution" in printed and "    * " in printed and "next: the mixture raises" in printed
     assert main([*command, "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
     assert record["status"] == "improvable" and len(record["mixture"]) == 2

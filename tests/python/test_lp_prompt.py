@@ -35,7 +35,7 @@ def by_highs(m: np.ndarray, caps: np.ndarray) -> float:
     return -found.fun
 
 
-@pytest.mark.parametrize("k", [1, 2, 3, 8])
+@pytest.mark.parametrize("k", [1, 2, 3, 4, 5, 8, 17])  # 2, 3, 4 and 8 have loops of their own
 @pytest.mark.parametrize("cap", [1.0, 1.5, 2.0, 7.3, None])
 def test_margins_are_those_of_highs(k: int, cap: float | None) -> None:
     rng = np.random.default_rng(SEED + k)
@@ -59,6 +59,25 @@ def test_margins_are_those_of_highs(k: int, cap: float | None) -> None:
             room = np.clip(1.0 - np.r_[0.0, np.cumsum(caps[order])[:-1]], 0.0, caps[order])
             assert -(best @ room) == pytest.approx(found.margin[x], abs=1e-9)
         assert found.upper[x] - found.lower[x] <= 1e-9 * found.upper[x] + 1e-13
+
+
+@pytest.mark.parametrize("uncapped", [True, False])
+def test_rows_of_no_weight_stay_out(uncapped: bool) -> None:
+    rng = np.random.default_rng(SEED)
+    ids, values = np.repeat(np.arange(9), 7), rng.standard_normal((63, 3))
+    counts = rng.integers(0, 3, 63) * (np.arange(63) % 7 > 0) + (np.arange(63) % 7 == 1)
+    found = lp.prompt(values, prompt_ids=ids, base="counts", counts=counts, uncapped=uncapped)
+    assert (found.weights[counts == 0] == 0).all()
+    for x, (m, w) in enumerate(games(values, ids, counts.astype(float))):
+        caps = np.where(w > 0, 1.0 if uncapped else np.minimum(1.0, 2 * w), 0.0)
+        assert found.margin[x] == pytest.approx(by_highs(m * found_ratio(values, ids, counts, found), caps), abs=1e-9)
+
+
+def found_ratio(values: np.ndarray, ids: np.ndarray, counts: np.ndarray, found: lp.PromptResult) -> np.ndarray:
+    """Rows over the scale that was used rather than over that of `games`."""
+    plain = games(values, ids, counts.astype(float))
+    raw = [(values[ids == x] - w @ values[ids == x]).T for x, (_, w) in enumerate(plain)]
+    return (np.abs(raw[0]).max(axis=1) / found.scale / np.abs(plain[0][0]).max(axis=1))[:, None]
 
 
 def test_statuses_and_wendel_dimensions() -> None:

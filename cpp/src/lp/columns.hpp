@@ -1,7 +1,7 @@
 // Many columns of a game, read in passes: scanned once for size and first candidates, then priced. Columns come on a
 // fixed grid of chunks and are merged in grid order, so the number of threads changes no choice.
 #pragma once
-#include <clinometer/lp/status.hpp>
+#include <clinometer/lp/ensemble.hpp>
 #include <cstdint>
 #include <vector>
 
@@ -24,10 +24,10 @@ struct Pass {
 class Columns {
  public:
   /// offset may be null. Reads all columns once.
-  Columns(const double* m, std::int64_t stride, std::int64_t k, std::int64_t n, const double* offset, const Work& work);
+  Columns(const Entries& m, const double* offset, const Work& work);
   bool finite() const { return finite_; }
-  std::int64_t k() const { return k_; }
-  std::int64_t n() const { return n_; }
+  std::int64_t k() const { return m_.k; }
+  std::int64_t n() const { return m_.n; }
   int exponent(std::int64_t i) const { return given_[i]; }
   bool zero_row(std::int64_t i) const { return largest_[i] == 0; }
   const std::vector<std::int64_t>& first() const { return first_; }
@@ -46,12 +46,12 @@ class Columns {
  private:
   void scan();
   void shrink();
+  double given(std::int64_t i, std::int64_t p) const;
   double exact_price(const std::vector<double>& y, std::int64_t p, double& doubt) const;
   double chunk_prices(std::int64_t chunk, const std::vector<double>& y, double* prices) const;
   std::vector<double> folded(const std::vector<double>& y, double& constant) const;
 
-  const double* m_;
-  std::int64_t stride_, k_, n_;
+  Entries m_;
   std::vector<double> offset_, largest_, copy_;
   std::vector<double> chunk_size_, chunk_top_, chunk_y_;  // (chunks, k), (chunks,), (chunks, k): see price
   std::vector<int> exponent_, given_;                     // of m_ as it is now, and as it came

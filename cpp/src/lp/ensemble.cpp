@@ -3,8 +3,12 @@
 
 #include <cmath>
 #include <limits>
+#include <optional>
+#include <utility>
 
 #include "src/lp/generation.hpp"
+#include "src/lp/parallel.hpp"
+#include "src/lp/sieve.hpp"
 
 namespace clinometer::lp {
 namespace {
@@ -30,9 +34,10 @@ void use(EnsembleResult& result, const Generation& game) { result.at = game.at, 
 
 }  // namespace
 
-EnsembleResult solve_ensemble(const double* m, std::int64_t stride, std::int64_t k, std::int64_t n, const Work& work) {
+EnsembleResult solve_whole(const Entries& m, const Work& work) {
+  const std::int64_t k = m.k;
   EnsembleResult result;
-  Columns columns(m, stride, k, n, nullptr, work);
+  Columns columns(m, nullptr, work);
   result.passes = 1;
   if (!columns.finite()) return result;
   int smallest = std::numeric_limits<int>::max(), largest = std::numeric_limits<int>::min();
@@ -40,7 +45,8 @@ EnsembleResult solve_ensemble(const double* m, std::int64_t stride, std::int64_t
     if (columns.zero_row(i)) continue;
     smallest = std::min(smallest, columns.exponent(i)), largest = std::max(largest, columns.exponent(i));
   }
-  if (smallest > largest) smallest = largest = 0;
+  const bool nothing = smallest > largest;  // every entry is zero
+  if (nothing) smallest = largest = 0;
   std::vector<double> g;
   for (std::int64_t i = 0; i < k; ++i)
     g.push_back(columns.zero_row(i) ? 1 : scale_by(1.0, std::max(smallest - columns.exponent(i), kFarthest)));
@@ -73,18 +79,54 @@ EnsembleResult solve_ensemble(const double* m, std::int64_t stride, std::int64_t
   }
   result.status = positive ? Status::improvable : blocked ? Status::blocked : Status::undecided;
   if (blocked) result.upper = std::min(result.upper, 0.0), result.lower = std::min(result.lower, result.upper);
+  if (nothing) result.lower = result.upper = 0;
   return result;
 }
 
-EnsembleResult solve_constrained(const double* rows, std::int64_t stride, std::int64_t k, std::int64_t n,
-                                 const double* tau, const Work& work) {
+EnsembleResult solve_ensemble(const Entries& m, const Work& work) {
+  if (std::optional<EnsembleResult> found = solve_sieved(m, work)) return *std::move(found);
+  return solve_whole(m, work);
+}
+
+void solve_ensembles(const double* m, std::int64_t problems, std::int64_t k, std::int64_t n, const Work& work,
+                     const EnsembleResults& out) {
+  constexpr std::int64_t large = 1 << 16;
+  const auto solve = [&](std::int64_t p, const Work& own) {
+    const EnsembleResult found = solve_ensemble({m + p * k * n, n, k, n, nullptr}, own);
+    const bool good = found.status != Status::invalid;
+    const double number = good ? 0 : std::numeric_limits<double>::quiet_NaN();
+    out.status[p] = found.status;
+    out.lower[p] = good ? found.lower : number, out.upper[p] = good ? found.upper : number;
+    out.passes[p] = found.passes;
+    std::fill_n(out.weights + p * n, n, number);
+    std::fill_n(out.dual + p * k, k, number);
+    if (!good) return;
+    for (std::size_t j = 0; j < found.at.size(); ++j) out.weights[p * n + found.at[j]] = found.weight[j];
+    std::copy_n(found.dual.begin(), k, out.dual + p * k);
+  };
+  if (n >= large) {
+    for (std::int64_t p = 0; p < problems; ++p) solve(p, work);
+  } else {
+    parallel(problems, work, [&](std::int64_t p, int) { solve(p, {1, {}}); });
+  }
+}
+
+EnsembleResult solve_constrained(const Entries& rows, const double* tau, const Work& work) {
+  const std::int64_t k = rows.k - 1;
   EnsembleResult result;
   std::vector<double> offset(std::size_t(k + 1), 0);
   std::copy_n(tau, k, offset.begin() + 1);
-  Columns columns(rows, stride, k + 1, n, offset.data(), work);
+  Columns columns(rows, offset.data(), work);
   result.passes = 1;
   if (!columns.finite()) return result;
-  Columns floors(rows + stride, stride, k, n, tau, work);
+  Entries below = rows;
+  below.k = k;
+  if (rows.narrow != nullptr) {
+    below.narrow += rows.stride;
+  } else {
+    below.wide += rows.stride;
+  }
+  Columns floors(below, tau, work);
   ++result.passes;
   Generation feasible(floors, std::vector<double>(std::size_t(k), 1));
   feasible.sign_only = true;

@@ -1,10 +1,12 @@
 #include <clinometer/lp/front.hpp>
 
 #include <algorithm>
+#include <limits>
 #include <map>
 #include <numeric>
 #include <vector>
 
+#include "kernels/table.hpp"
 #include "src/lp/parallel.hpp"
 
 namespace clinometer::lp {
@@ -74,6 +76,13 @@ class Front {
     return true;  // distinct points only come here
   }
 
+  void append(std::vector<double>& packed, std::int64_t number, const double* point) const {
+    constexpr std::int64_t w = kernels::kMostLanes;
+    if (number % w == 0) packed.resize(packed.size() + std::size_t(w * k_), -std::numeric_limits<double>::infinity());
+    double* const block = packed.data() + number / w * w * k_;
+    for (std::int64_t j = 0; j < k_; ++j) block[j * w + number % w] = point[j];
+  }
+
   /// By falling sum no point is dominated by a later one, and strong points come early. A block is held against
   /// the front so far by all threads, then against itself in order.
   void sift() {
@@ -88,24 +97,24 @@ class Front {
     }
     // Sums are rounded alike for equal coordinates and monotone in each, so only ties need the order above.
     std::stable_sort(first.begin(), first.end(), [&sum](std::int64_t a, std::int64_t b) { return sum[a] > sum[b]; });
+    const auto dominated = kernels::active().lp->dominated;
     std::vector<const double*> front;
+    std::vector<double> packed;  // the front in blocks, as `dominated` takes it
     std::vector<char> alive(first.size(), 1);
     constexpr std::int64_t block = 4096, share = 64;
     for (std::int64_t begin = 0; begin < std::int64_t(first.size()); begin += block) {
       const std::int64_t end = std::min<std::int64_t>(begin + block, std::int64_t(first.size()));
+      const auto blocks = std::int64_t(packed.size()) / (kernels::kMostLanes * k_);
       parallel((end - begin + share - 1) / share, work_, [&](std::int64_t part, int) {
         for (std::int64_t s = begin + part * share; s < std::min(end, begin + (part + 1) * share); ++s)
-          for (const double* f : front)
-            if (dominates(f, at(first[s]))) {
-              alive[s] = 0;
-              break;
-            }
+          alive[s] = !dominated(packed.data(), blocks, k_, at(first[s]));
       });
       const std::size_t old = front.size();
       for (std::int64_t s = begin; s < end; ++s) {
         for (std::size_t f = old; f < front.size() && alive[s]; ++f) alive[s] = !dominates(front[f], at(first[s]));
         if (alive[s]) front.push_back(at(first[s]));
       }
+      for (std::size_t f = old; f < front.size(); ++f) append(packed, std::int64_t(f), front[f]);
     }
     std::vector<std::uint8_t> kept(std::size_t(n_), 0);
     for (std::size_t s = 0; s < first.size(); ++s) kept[first[s]] = std::uint8_t(alive[s]);

@@ -15,9 +15,9 @@ constexpr double kInfinite = std::numeric_limits<double>::infinity();
 constexpr std::int64_t kLaneBytes = 1 << 19;
 
 struct Bench {
-  Aligned values, base, m, g, low, high, work, x, y, products, sums;
-  std::vector<std::int64_t> done, exponent, fine;
-  std::vector<double> q, price, lower, upper, blur;
+  Aligned values, base, m, g, low, high, work, x, y, products, sums, bounds;
+  std::vector<std::int64_t> done, exponent, fine, support;
+  std::vector<double> q, price, blur;
 };
 
 /// The values of up to `w` prompts of one length, centred in lanes; lanes beyond `count` repeat the first.
@@ -26,13 +26,13 @@ void centred(const Prompts& p, const std::int64_t* at, std::int64_t count, std::
   b.values.reserve(n * k * w), b.base.reserve(n * w), b.m.reserve(k * n * w);
   b.exponent.resize(std::size_t(w)), b.fine.resize(std::size_t(w)), b.blur.resize(std::size_t(w)),
       b.price.resize(std::size_t(k));
+  const double *values[kernels::kMostLanes], *weights[kernels::kMostLanes];
   for (std::int64_t l = 0; l < w; ++l) {
     const std::int64_t begin = p.begin[at[l < count ? l : 0]];
-    const double *const from = p.values + begin * k, *const weight = p.weight + begin;
-    double *const to = b.values.data() + l, *const base = b.base.data() + l;
-    for (std::int64_t e = 0; e < n * k; ++e) to[e * w] = from[e];
-    for (std::int64_t i = 0; i < n; ++i) base[i * w] = weight[i];
+    values[l] = p.values + begin * k, weights[l] = p.weight + begin;
   }
+  kernels::active().lp->pack(values, n * k, b.values.data());
+  kernels::active().lp->pack(weights, n, b.base.data());
   for (std::int64_t j = 0; j < k; ++j) b.price[j] = 1 / p.scale[j];
   kernels::active().lp->centre(b.values.data(), b.base.data(), b.price.data(), k, n, b.m.data(), b.blur.data(),
                                b.exponent.data(), b.fine.data());
@@ -41,23 +41,25 @@ void centred(const Prompts& p, const std::int64_t* at, std::int64_t count, std::
 class Capped {
  public:
   Capped(const Prompts& p, double cap, const PromptResults& out)
-      : p_(p), cap_(cap), out_(out), table_(*kernels::active().lp) {}
+      : p_(p), cap_(cap), out_(out), table_(*kernels::active().lp), whole_(cap == kInfinite) {
+    bool some_out = false;
+    for (std::int64_t i = p.begin[0]; i < p.begin[p.count] && whole_; ++i) some_out = some_out | !(p.weight[i] > 0);
+    whole_ = whole_ && !some_out;
+  }
   std::int64_t lanes() const { return table_.lanes; }
 
   void solve(const std::int64_t* at, std::int64_t count, Bench& b) const {
     const std::int64_t n = p_.begin[at[0] + 1] - p_.begin[at[0]], w = table_.lanes;
     std::vector<std::int64_t> slow;
-    if (n < 2 || cap_ <= 1 || 4 * kernels::game_workspace(p_.k, n) * w > kLaneBytes) {
+    if (n < 2 || cap_ <= 1 || 8 * (p_.k * n + kernels::mixture_workspace(p_.k, n)) * w > kLaneBytes) {
       slow.assign(at, at + count);
     } else {
       centred(p_, at, count, w, b);
-      play(b, p_.k, n, w);
-      b.lower.resize(std::size_t(w)), b.upper.resize(std::size_t(w));
-      table_.settle(b.products.data(), b.sums.data(), b.x.data(), b.high.data(), b.y.data(), p_.k, n, b.lower.data(),
-                    b.upper.data());
+      play(b, at, count, n);
       for (std::int64_t l = 0; l < count; ++l) {
-        if (b.fine[l] && b.lower[l] > b.blur[l] && closed(b.lower[l], b.upper[l])) {
-          write_lane(b, at[l], n, l, w);
+        if (b.fine[l] && b.done[l] && b.bounds.data()[l] > b.blur[l] &&
+            closed(b.bounds.data()[l], b.bounds.data()[w + l])) {
+          write_lane(b, at[l], l, w);
         } else {
           slow.push_back(at[l]);
         }
@@ -73,17 +75,48 @@ class Capped {
 
   double most(double weight) const { return weight > 0 ? cap_ * weight : 0; }
 
-  /// One game a lane on b.m; base weights are in b.base.
-  void play(Bench& b, std::int64_t k, std::int64_t n, std::int64_t w) const {
-    b.g.reserve(k * w), b.low.reserve(n * w), b.high.reserve(n * w), b.work.reserve(kernels::game_workspace(k, n) * w);
-    b.x.reserve(n * w), b.y.reserve(k * w), b.products.reserve(k * w), b.sums.reserve(n * w);
-    b.done.resize(std::size_t(w));
+  /// A game in each lane of b.m; base weights are in b.base. Weights of all are written; what the slow road answers
+  /// is written over later.
+  void play(Bench& b, const std::int64_t* at, std::int64_t count, std::int64_t n) const {
+    const std::int64_t k = p_.k, w = table_.lanes;
+    b.work.reserve(kernels::mixture_workspace(k, n) * w), b.bounds.reserve(2 * w);
+    b.x.reserve(std::max(k, n) * w), b.y.reserve(k * w), b.products.reserve(k * w), b.high.reserve(n * w);
+    b.done.resize(std::size_t(w)), b.support.resize(std::size_t(k * w));
+    kernels::MixtureGame game{
+        b.m.data(),      nullptr,      k, n, b.work.data(), b.x.data(), b.support.data(), b.y.data(),
+        b.bounds.data(), b.done.data()};
+    if (whole_) {
+      table_.mixture(game);
+      for (std::int64_t l = 0; l < count; ++l) {
+        double* const to = out_.weights + p_.begin[at[l]];
+        std::fill_n(to, n, 0.0);
+        for (std::int64_t q = 0; q < k; ++q)
+          if (b.support[q * w + l] < n) to[b.support[q * w + l]] = b.x.data()[q * w + l];
+      }
+      return;
+    }
     for (std::int64_t e = 0; e < n * w; ++e) b.high.data()[e] = most(b.base.data()[e]);
-    std::fill_n(b.g.data(), k * w, 1.0);
-    std::fill_n(b.low.data(), n * w, 0.0);
-    (w > 1 ? table_.solve : table_.solve_one)(game_of(b, k, n));
-    (w > 1 ? table_.evaluate : table_.evaluate_one)(b.m.data(), k, n, b.x.data(), b.y.data(), b.products.data(),
-                                                    b.sums.data());
+    game.high = b.high.data();
+    table_.mixture(game);
+    table_.evaluate(b.m.data(), k, n, b.x.data(), b.y.data(), b.products.data(), nullptr);
+    table_.settle(b.m.data(), b.products.data(), b.x.data(), b.high.data(), b.y.data(), k, n, b.bounds.data(),
+                  b.bounds.data() + w);
+    double* to[kernels::kMostLanes];
+    if (count < w) b.q.resize(std::size_t(n));
+    for (std::int64_t l = 0; l < w; ++l) to[l] = l < count ? out_.weights + p_.begin[at[l]] : b.q.data();
+    table_.unpack(b.x.data(), n, to);
+  }
+
+  /// One game.
+  void play_one(Bench& b, std::int64_t k, std::int64_t n) const {
+    b.g.reserve(k), b.low.reserve(n), b.high.reserve(n), b.work.reserve(kernels::game_workspace(k, n));
+    b.x.reserve(n), b.y.reserve(k), b.products.reserve(k), b.sums.reserve(n);
+    b.done.resize(1);
+    for (std::int64_t i = 0; i < n; ++i) b.high.data()[i] = most(b.base.data()[i]);
+    std::fill_n(b.g.data(), k, 1.0);
+    std::fill_n(b.low.data(), n, 0.0);
+    table_.solve_one(game_of(b, k, n));
+    table_.evaluate_one(b.m.data(), k, n, b.x.data(), b.y.data(), b.products.data(), b.sums.data());
   }
 
   static kernels::Game game_of(Bench& b, std::int64_t k, std::int64_t n) {
@@ -91,17 +124,15 @@ class Capped {
             b.x.data(), b.y.data(), nullptr,      b.done.data()};
   }
 
-  void write_lane(Bench& b, std::int64_t at, std::int64_t n, std::int64_t l, std::int64_t w) const {
+  void write_lane(Bench& b, std::int64_t at, std::int64_t l, std::int64_t w) const {
     const double* const y = b.y.data() + l;
     out_.status[at] = Status::improvable;
-    out_.lower[at] = scale_by(b.lower[l], int(b.exponent[l]));
-    out_.upper[at] = scale_by(b.upper[l], int(b.exponent[l]));
+    out_.lower[at] = scale_by(b.bounds.data()[l], int(b.exponent[l]));
+    out_.upper[at] = scale_by(b.bounds.data()[w + l], int(b.exponent[l]));
     double total = 0;
     for (std::int64_t r = 0; r < p_.k; ++r) total += y[r * w];
-    for (std::int64_t r = 0; r < p_.k; ++r) out_.dual[at * p_.k + r] = y[r * w] / total;
-    double* const to = out_.weights + p_.begin[at];
-    const double* const x = b.x.data() + l;
-    for (std::int64_t i = 0; i < n; ++i) to[i] = x[i * w];
+    const double share = 1 / total;
+    for (std::int64_t r = 0; r < p_.k; ++r) out_.dual[at * p_.k + r] = y[r * w] * share;
   }
 
   /// min_j (M q)_j, and max over the capped simplex of y' M q by the threshold that q suggests: any would be valid.
@@ -134,7 +165,7 @@ class Capped {
     b.m.reserve(game.k * game.n), b.base.reserve(game.n);
     std::copy(game.m.begin(), game.m.end(), b.m.data());
     std::copy_n(p_.weight + begin, game.n, b.base.data());
-    play(b, game.k, game.n, 1);
+    play_one(b, game.k, game.n);
     bounds(b, game, lower, upper);
     keep(b, game);
     bool blocked = cap_ <= 1 || (!(lower > game.blur) && nothing_improves(p_, game, b.price.data()));
@@ -160,6 +191,7 @@ class Capped {
   double cap_;
   PromptResults out_;
   const kernels::LpTable& table_;
+  bool whole_;  // no caps, and no row of weight 0 that must stay out
 };
 
 }  // namespace

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from .. import _core, lp
 from ..inputs import thread_count
 from .lp_peers import Highs, daqp_cone, quadprog_margin, scipy_game
+from .lp_peers_qp import clarabel_game, clarabel_margin, glop_game, proxqp_margin, torchjd_margin
 from .pairs import interval, median
 
 __all__ = ["LPCase", "lp_cases", "render_lp", "time_lp"]
@@ -36,7 +37,7 @@ class LPCase:
     target: float | None
     sample: int
     one_game: bool = False
-    tolerance: float = AGREE
+    tolerance: float | None = AGREE  # None: a peer that is not exact by design
     seconds: list[float] = field(default_factory=list)  # of ours, a problem
     peer_seconds: list[float] = field(default_factory=list)
     difference: float = 0.0
@@ -48,7 +49,7 @@ class LPCase:
 
     @property
     def checked(self) -> bool:
-        return bool(self.difference <= self.tolerance)
+        return self.tolerance is None or bool(self.difference <= self.tolerance)
 
     @property
     def verdict(self) -> str:
@@ -88,15 +89,21 @@ def lp_cases(quick: bool) -> Iterator[LPCase]:
         yield LPCase("cone", f"k={k}", "SciPy", batch, _cone, scipy_game("cone"), by_scipy, sample)
         if highs:
             yield LPCase("cone", f"k={k}", "highspy", batch, _cone, Highs("cone"), by_highs, sample)
-        if (daqp := daqp_cone()) is not None:
-            yield LPCase("cone", f"k={k}", "daqp", batch, _cone, daqp, None, 10 * sample, tolerance=1e-4)
+        others = (("daqp", daqp_cone(), 10, 1e-4), ("Clarabel", clarabel_game("cone"), 1, AGREE),
+                  ("OR-tools GLOP", glop_game("cone"), 1, AGREE))  # fmt: skip
+        for name, peer, more, tolerance in others:
+            if peer is not None:
+                yield LPCase("cone", f"k={k}", name, batch, _cone, peer, None, more * sample, tolerance=tolerance)
         grams = batch @ batch.transpose(0, 2, 1)
         scale = np.sqrt(np.einsum("pii->pi", grams))
         grams /= scale[:, :, None] * scale[:, None, :]
-        if (quadprog := quadprog_margin()) is not None:
-            yield LPCase(
-                "gram_cone", f"k={k}", "quadprog", grams, _gram, quadprog, 10 if k == 16 else None, 10 * sample
-            )
+        margins: tuple[tuple[str, Peer | None, int, float | None], ...]
+        margins = (("quadprog", quadprog_margin(), 10, AGREE), ("ProxQP", proxqp_margin(), 10, 1e-4),
+                   ("Clarabel", clarabel_margin(), 1, 1e-4), ("TorchJD MGDA", torchjd_margin(), 1, None))  # fmt: skip
+        for name, margin, more, error in margins:
+            if margin is not None:
+                wanted = 10 if k == 16 and name == "quadprog" else None
+                yield LPCase("gram_cone", f"k={k}", name, grams, _gram, margin, wanted, more * sample, tolerance=error)
     for k in (3, 4, 8):
         for n in (8, 16, 64):
             target = (500 if n <= 16 else 150) if k <= 4 else (250 if n <= 16 else 120)
@@ -104,6 +111,9 @@ def lp_cases(quick: bool) -> Iterator[LPCase]:
             batch -= batch.mean(axis=2, keepdims=True)
             if highs:
                 yield LPCase("prompt", f"{k} x {n}", "highspy", batch, _games, Highs("game"), target, sample)
+            for name, peer in (("Clarabel", clarabel_game("game")), ("OR-tools GLOP", glop_game("game"))):
+                if peer is not None and k == 4:
+                    yield LPCase("prompt", f"{k} x {n}", name, batch, _games, peer, None, sample)
     for k in (4, 8, 16):
         n = 10_000 if quick else 1_000_000
         batch = rng.standard_normal((1, k, n))

@@ -6,9 +6,11 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 
 from ..inputs import thread_count
 from .lp import lp_cases, render_lp, time_lp
+from .lp_peers_qp import MODULES
 from .store import about
 
 __all__ = ["lp_main"]
@@ -26,8 +28,8 @@ def lp_main(argv: Sequence[str]) -> int:
     repeats, done = args.pairs or (6 if args.quick else 9), []
     for case in lp_cases(args.quick):
         _progress(f"{case.kernel} {case.size} {case.peer_name}")
-        # HiGHS takes seconds on a game of 1e6 columns: three pairs of it
-        done.append(time_lp(case, min(repeats, 3) if case.one_game and not args.quick else repeats))
+        # HiGHS takes seconds on a game of 1e6 columns: as few pairs of it as give an interval
+        done.append(time_lp(case, min(repeats, 6) if case.one_game and not args.quick else repeats))
     _progress("")
     machine = about(thread_count(None), {}, {}, "lp")
     if args.json_file is not None:
@@ -40,6 +42,8 @@ def lp_main(argv: Sequence[str]) -> int:
             json.dump({"machine": machine, "rows": record}, file, indent=1)
     print(f"{machine['cpu']}, {machine['threads']} threads, kernels {machine['isa']}\n")
     print(render_lp(done))
+    if absent := [name for name in MODULES if find_spec(name) is None]:
+        print(f"\nabsent: {', '.join(absent)}")
     return 0 if all(c.checked for c in done) else 1
 
 

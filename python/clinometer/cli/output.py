@@ -92,4 +92,42 @@ def pareto_table(r: Any) -> str:
         cells = "".join(f"{'-' if i == j else number(x, sign=False, digits=3):>16}" for j, x in enumerate(r.price[i]))
         gain = number_of(r.best[i]) if r.best[i] == r.best[i] else "none"
         lines.append("    " + fit(value, 24) + f"{gain:>9}  " + cells)
+    lines += ["", *_trade_offs(r), "", *_next_steps(r)]
     return "\n".join(line.rstrip() for line in lines)
+
+
+MOST_CONSTITUTIONS = 40
+
+
+def _trade_offs(r: Any) -> list[str]:
+    """Gains of the constitutions, the largest worst gain first; * marks those on the Pareto front."""
+    order = sorted(range(len(r.gains)), key=lambda i: (-float(r.gains[i].min()), i))
+    lines = [
+        "gains of each constitution, * where no other gains as much of every value",
+        "    " + fit("constitution", 26) + "".join(f"{fit(v, 14):>16}" for v in r.values),
+    ]
+    for i in order[:MOST_CONSTITUTIONS]:
+        cells = "".join(f"{number(x, digits=3):>16}" for x in r.gains[i])
+        lines.append("    " + ("* " if r.front[i] else "  ") + fit(visible(r.constitutions[i]), 24) + cells)
+    if len(order) > MOST_CONSTITUTIONS:
+        lines.append(f"    and {len(order) - MOST_CONSTITUTIONS} more; --json has them all")
+    return lines
+
+
+def _next_steps(r: Any) -> list[str]:
+    """What the bounds say to do: train on the mixture, look for a constitution, or give up a floor."""
+    worst = number(r.mixture_value, digits=3)
+    if r.mixture_status == "improvable":
+        lines = [f"next: the mixture raises every value, by {worst} sd per sqrt(2 KL) at least"]
+    elif r.status == "improvable":
+        lines = ["next: no mixture of these raises every value, but a direction does: add a constitution near it"]
+    else:
+        lines = ["next: no direction is known to raise every value; lower a floor or leave a value out"]
+    dear = [(x, i, j) for i, row in enumerate(r.price) for j, x in enumerate(row) if x > 0]
+    if dear:
+        price, i, j = max(dear)
+        lines.append(
+            f"      the dearest floor: each 0.01 asked of {visible(r.values[j])} takes "
+            f"{number(0.01 * price, sign=False, digits=3)} from the best {visible(r.values[i])}"
+        )
+    return lines

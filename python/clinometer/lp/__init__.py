@@ -6,16 +6,18 @@ evaluated in twice the working precision, and never from a solver's tolerance.
 
 from __future__ import annotations
 
+from .candidates import Game, game
 from .cone import cone
 from .constrained import constrained
 from .ensemble import ensemble
 from .front import pareto_front
+from .general import SolveResult, solve
 from .gram_cone import gram_cone
 from .pareto import ParetoResult, pareto
 from .prompt import prompt
 from .result import GramConeResult, LPResult, PromptResult
 
 __all__ = [
-    "GramConeResult", "LPResult", "ParetoResult", "PromptResult", "cone", "constrained", "ensemble", "gram_cone",
-    "pareto", "pareto_front", "prompt",
+    "Game", "GramConeResult", "LPResult", "ParetoResult", "PromptResult", "SolveResult", "cone", "constrained",
+    "ensemble", "game", "gram_cone", "pareto", "pareto_front", "prompt", "solve",
 ]  # fmt: skip

@@ -33,9 +33,13 @@ def batch(name: str, value: Any, axes: str) -> tuple[Floats, bool]:
     return (rows[None] if single else rows), single
 
 
-def table(name: str, value: Any) -> tuple[Floats, bool]:
-    """Like `batch` for (k, m) with many columns: whether they are finite is left to the pass that reads them."""
-    rows = real_array(name, value)
+def table(name: str, value: Any, *, narrow: bool = False) -> tuple[NDArray[Any], bool]:
+    """Like `batch` for (k, m) with many columns: whether they are finite is left to the pass that reads them.
+
+    With `narrow` float32 stays as it is.
+    """
+    given = value if narrow and getattr(value, "dtype", None) == np.float32 else None
+    rows = real_array(name, value) if given is None else np.ascontiguousarray(given)
     if rows.ndim not in (2, 3) or 0 in rows.shape[-2:]:
         raise ValueError(f"{name} has shape {rows.shape}; wanted (k, m) or (P, k, m) with k and m at least 1")
     return (rows[None], True) if rows.ndim == 2 else (rows, False)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from .. import _core
 from ..inputs import thread_count
 from .arrays import factors, finite, real_array, table
+from .candidates import Game, play
 from .result import LPResult, named
 
 __all__ = ["ensemble"]
@@ -28,7 +29,9 @@ def ensemble(m: Any, *, scale_rows: Any = None, scale_columns: Any = None, n_thr
 
     Parameters
     ----------
-    m : array (k, m) of k values by m candidates, or (P, k, m); float64 in C order is read in place, memory maps too
+    m : array (k, m) of k values by m candidates, or (P, k, m), float64 or float32 in C order, read in place, memory
+        maps too; or a `Game` of candidate directions on a dump, which is scaled by sd and whose certificate is formed
+        anew in float64
     scale_rows, scale_columns : array (k,) and (m,) of positive factors, or None
         The game solved is scale_rows_j M_ji scale_columns_i, and everything returned belongs to it.
     n_threads : share the passes; no number of threads changes a bit
@@ -36,8 +39,9 @@ def ensemble(m: Any, *, scale_rows: Any = None, scale_columns: Any = None, n_thr
     Returns
     -------
     LPResult
-        weights w (m,) with at most k non-zeros, dual (k,), n_passes reads of M (usually 3 to 6). Memory beyond M
-        is O(m) for the weights; scaling makes one copy.
+        weights w (m,) with at most k non-zeros, dual (k,), n_passes reads of M (from 65,536 columns usually 1 or 2,
+        with a game of the columns that can matter solved apart). Memory beyond M is O(m) for the weights and O(k
+        sqrt(m)) columns; scaling makes one copy.
 
     Examples
     --------
@@ -46,25 +50,31 @@ def ensemble(m: Any, *, scale_rows: Any = None, scale_columns: Any = None, n_thr
     >>> found.status, round(found.value, 4), found.weights.round(4).tolist()
     ('improvable', 0.5, [0.5, 0.5, 0.0])
     """
-    problems, single = table("m", m)
     threads = thread_count(n_threads)
+    if isinstance(m, Game):
+        if scale_rows is not None or scale_columns is not None:
+            raise ValueError("scale_rows, scale_columns: wanted None for a Game, which was scaled as it was made")
+        found = unpacked("m", m.table, True, play(m, threads))
+        return LPResult(**found, scale_rows=m.scale_rows, scale_columns=m.scale_columns)
+    problems, single = table("m", m, narrow=True)
     rows = factors("scale_rows", scale_rows, problems.shape[1])
     columns = factors("scale_columns", scale_columns, problems.shape[2])
     if rows is not None:
         problems = problems * rows[:, None]
     if columns is not None:
         problems = problems * columns
-    found = [_solved("m", problem, single, threads) for problem in problems]
     if single:
-        return LPResult(**found[0], scale_rows=rows, scale_columns=columns)
-    return stacked(found, problems.shape[1:], scale_rows=rows, scale_columns=columns)
+        found = unpacked("m", problems[0], True, _core.lp_ensemble(problems[0], threads))
+        return LPResult(**found, scale_rows=rows, scale_columns=columns)
+    status, lower, upper, weights, dual, passes = _core.lp_ensembles(problems, threads)
+    return LPResult(
+        status=named(status, False), value=lower, weights=weights, dual=dual, lower=lower, upper=upper,
+        violation=np.where(np.isnan(lower), np.nan, 0.0), scale_rows=rows, scale_columns=columns,
+        n_passes=int(passes.max(initial=0)),
+    )  # fmt: skip
 
 
-def _solved(name: str, m: Floats, single: bool, threads: int) -> dict[str, Any]:
-    return unpacked(name, m, single, _core.lp_ensemble(m, threads))
-
-
-def unpacked(name: str, m: Floats, single: bool, answer: Any) -> dict[str, Any]:
+def unpacked(name: str, m: NDArray[Any], single: bool, answer: Any) -> dict[str, Any]:
     """Fields of one answer; NaN or Inf raises for one problem and marks it in a batch."""
     code, lower, upper, violation, at, weight, dual, passes = answer
     status = named(np.array([code], np.int8), True)

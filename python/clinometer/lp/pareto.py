@@ -17,12 +17,14 @@ from ..passes import kept_scores
 from ..results import Axes, Result
 from .constrained import constrained
 from .ensemble import ensemble
+from .front import pareto_front
 from .gram_cone import gram_cone
 
 __all__ = ["ParetoResult", "pareto"]
 
 Floats = NDArray[np.float64]
 LEVELS = (2.5, 97.5)
+BLOCK = 1 << 20  # numbers of a block of draws
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -32,6 +34,7 @@ class ParetoResult(Result):
     Attributes
     ----------
     gains : (m, k) correlations of constitution and value inside prompts
+    front : (m,) bool, whether no other constitution gains as much of every value and more of one
     status, margin, margin_ci, sure : of the cone of directions that improve every value: the best worst-case
         correlation any direction reaches, and the share of replicates in which it is proved positive
     direction : (k,) weights on unit-sd values that reach it
@@ -53,6 +56,7 @@ class ParetoResult(Result):
     values: tuple[str, ...]
     constitutions: tuple[str, ...]
     gains: Floats
+    front: NDArray[np.bool_]
     status: str
     margin: float
     margin_ci: Floats
@@ -134,10 +138,14 @@ def _products(call: Call) -> tuple[Floats, int]:
 
 
 def _resampled(parts: Floats, count: int, seed: int) -> Floats:
+    """(count, q, q) sums over prompts drawn anew; the draws of a block are one product."""
     rng, n = np.random.default_rng(seed), len(parts)
-    flat = parts.reshape(n, -1)
-    draws = [np.bincount(rng.integers(0, n, n), minlength=n).astype(np.float64) @ flat for _ in range(count)]
-    return np.array(draws).reshape(count, *parts.shape[1:])
+    flat, out = parts.reshape(n, -1), []
+    step = max(1, BLOCK // n)
+    for begin in range(0, count, step):
+        times = [np.bincount(rng.integers(0, n, n), minlength=n) for _ in range(min(step, count - begin))]
+        out.append(np.array(times, np.float64) @ flat)
+    return np.concatenate(out or [np.zeros((0, flat.shape[1]))]).reshape(count, *parts.shape[1:])
 
 
 def _normalised(products: Floats, m: int, k: int) -> Floats:
@@ -178,6 +186,7 @@ def _result(call: Call, table: Floats, draws: Floats, unlabelled: int) -> Pareto
     alone = int(np.argmax(game.min(axis=0)))
     return ParetoResult(
         values=call.value_names, constitutions=call.names, gains=table[:m],
+        front=pareto_front(table[:m]),
         status=cone.status, margin=cone.margin, margin_ci=_spread(cones.margin), sure=_share(cones.status),
         direction=cone.weights, mixture_status=found.status, mixture_value=found.value,
         mixture_ci=_spread(again.value), mixture_sure=_share(again.status), mixture=found.weights,

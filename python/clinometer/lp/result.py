@@ -27,7 +27,9 @@ class LPResult(Result):
         "infeasible", "undecided"; "invalid" for a problem of a batch that holds NaN or Inf
     value : what `weights` attain; equal to lower (-inf if infeasible)
     weights : v (d,) of a cone, w (m,) of an ensemble in the simplex
-    dual : (k,) prices of the rows in the simplex; where infeasible, the Farkas certificate
+    dual : (k,) prices of the rows in the simplex; where infeasible, the Farkas certificate. Of rows more than 1e300
+        apart in size it is a rounding: the smallest prices are below what a double holds, and the status is proved by
+        prices of rows scaled to one size
     lower, upper : bounds of the value, from weights and dual, rounded outward
     violation : largest shortfall of a floor, in units of its row's largest entry; 0 without floors
     scale_rows, scale_columns : factors the problem was multiplied by, or None

@@ -64,10 +64,17 @@ class Gauge:
         """Gains, errors and score sds (m, J) of candidates (m, d)."""
         gain = u @ self.c.T
         variance = np.stack([np.einsum("md,md->m", u @ V, u) for V in self.V], axis=1)
-        square = np.stack([np.einsum("md,md->m", u @ sigma, u) for sigma in self.sigma], axis=1)
-        scale = np.stack([np.abs(u) @ np.sqrt(np.maximum(np.diagonal(x), 0.0)) for x in self.sigma], axis=1)
-        square = np.where(square > 1e-13 * scale**2, square, 0.0)
-        return gain, np.sqrt(np.maximum(variance, 0.0)), np.sqrt(square)
+        return gain, np.sqrt(np.maximum(variance, 0.0)), np.stack([_sds(u, sigma) for sigma in self.sigma], axis=1)
+
+    def sds(self, u: Floats) -> Floats:
+        """Score sds (m,) of candidates on the rows that carry every value (those of the first, if all rows do)."""
+        return _sds(u, self.sigma[0])
+
+
+def _sds(u: Floats, sigma: Floats) -> Floats:
+    square = np.einsum("md,md->m", u @ sigma, u)
+    scale = np.abs(u) @ np.sqrt(np.maximum(np.diagonal(sigma), 0.0))
+    return np.sqrt(np.where(square > 1e-13 * scale**2, square, 0.0))
 
 
 def _blocks_of_clusters(p: Population, dim: int) -> Iterator[tuple[int, int, NDArray[np.int64]]]:
