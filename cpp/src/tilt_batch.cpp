@@ -4,9 +4,9 @@
 
 #include <algorithm>
 #include <cstring>
-#include <thread>
 
 #include "kernels/table.hpp"
+#include "src/share.hpp"
 #include "src/sorted.hpp"
 
 namespace clinometer {
@@ -35,19 +35,6 @@ void long_ranks(const double* f, const double* w, std::int64_t n, float* out, st
     for (; i < end; ++i) out[order[i].row * stride] = float(below + tied / 2 - 0.5);
     below += tied;
   }
-}
-
-/// f(0) .. f(n - 1) on up to `threads` threads.
-template <class F>
-void share(std::int64_t n, std::int64_t threads, const F& f) {
-  const std::int64_t used = std::clamp<std::int64_t>(threads, 1, std::max<std::int64_t>(n, 1));
-  const auto part = [&](std::int64_t t) {
-    for (std::int64_t i = t; i < n; i += used) f(i);
-  };
-  std::vector<std::thread> others;
-  for (std::int64_t t = 1; t < used; ++t) others.emplace_back(part, t);
-  part(0);
-  for (auto& t : others) t.join();
 }
 
 bool within(double largest, double low, double high) { return largest == 0 || (largest >= low && largest <= high); }
