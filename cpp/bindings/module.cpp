@@ -1,15 +1,20 @@
 // The table of contents of clinometer._core.
 #include <clinometer/mapped_file.hpp>
+#include <clinometer/pareto.hpp>
 #include <clinometer/ridge.hpp>
 #include <clinometer/statistics/cross_covariance.hpp>
+#include <clinometer/statistics/jackknife.hpp>
 #include <clinometer/statistics/log_ratios.hpp>
 #include <clinometer/statistics/moments.hpp>
 #include <clinometer/statistics/pairs.hpp>
 #include <clinometer/statistics/projection.hpp>
+#include <clinometer/statistics/score_variance.hpp>
 #include <clinometer/statistics/scores.hpp>
 #include <clinometer/statistics/tilt.hpp>
 #include <clinometer/statistics/tilted_mean.hpp>
 #include <clinometer/statistics/weighted_rows.hpp>
+
+#include <optional>
 
 #include "bindings/bind.hpp"
 #include "bindings/lp.hpp"
@@ -56,6 +61,10 @@ void statistics(py::module_& m) {
       }),
       py::arg("score_at"), py::arg("n_scores"), py::arg("value_at"), py::arg("n_values"), py::arg("betas"),
       py::arg("share_of_n"), py::arg("single"), py::arg("extras") = true);
+  bind<PerPrompt<Jackknife>>(m, "Jackknife", "Delete-one bias of each judge's own gain, its error and KL.",
+                             py::init([](const Array& betas) { return PerPrompt<Jackknife>(Jackknife(copy(betas))); }));
+  bind<PerPrompt<ScoreVariance>>(m, "ScoreVariance", "Variance of each score inside prompts.",
+                                 py::init([](std::int64_t k) { return PerPrompt<ScoreVariance>(ScoreVariance(k)); }));
   bind<TiltedMean>(m, "TiltedMean", "Mean representation under each tilt.",
                    py::init([](std::int64_t d, std::int64_t score_at, std::int64_t k, const Array& betas) {
                      return TiltedMean(d, score_at, k, copy(betas));
@@ -136,6 +145,22 @@ void small_solves(py::module_& m) {
       "rhs (sigma + ridge I)^-1, or None if not positive definite.");
 }
 
+void tails(py::module_& m) {
+  m.def(
+      "pareto_k",
+      [](const Array& log_ratios, const std::optional<Array>& base, std::int64_t n_threads) {
+        if (log_ratios.ndim() != 2 || (base && base->size() != log_ratios.shape(1)))
+          throw py::value_error("pareto_k: wanted log_ratios (m, n) and base (n,)");
+        Array out(log_ratios.shape(0));
+        const double* const extra = base ? base->data() : nullptr;
+        double* const to = out.mutable_data();
+        py::gil_scoped_release free;
+        pareto_k(log_ratios.data(), log_ratios.shape(0), log_ratios.shape(1), extra, n_threads, to);
+        return out;
+      },
+      py::arg("log_ratios"), py::arg("base"), py::arg("n_threads"), "Tail index of each row of log-ratios.");
+}
+
 void instruction_sets(py::module_& m) {
   m.def("isa", [] { return kernels::active().name; }, "The kernel table in use.");
   m.def(
@@ -163,6 +188,7 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
   statistics(m);
   files(m);
   small_solves(m);
+  tails(m);
   instruction_sets(m);
   clinometer::bindings::bind_scan(m);
   clinometer::bindings::bind_probes(m);

@@ -19,6 +19,12 @@ using Floats = Vec<float>;
 using Ints = Vec<std::int32_t>;
 constexpr int kSingle = kLanes<float>;
 constexpr std::int64_t kTiltRows = 64;  // rows between visits to the columns
+constexpr std::int64_t kTogether = 8;   // prompts between visits to the logarithms
+
+template <int N>
+struct Count {
+  static constexpr int value = N;
+};
 
 CLINOMETER_INLINE Floats choose(Ints mask, Floats yes, Floats no) { return mask ? yes : no; }
 
@@ -291,13 +297,23 @@ void tilt_vector(const TiltBatch& b, std::int64_t at, Floats* columns, Floats* s
     sums[extremes + 1] = broadcast(-__builtin_inff());
   }
   const Floats given = loadu<float>(b.lam + at), lam = given < 0.0f ? Floats{} : given;
-  for (std::int64_t p = 0; p < b.n_prompts; ++p) {
-    const std::int64_t rows = b.offsets[p + 1] - b.offsets[p], of = (p * b.n_panels + panel) * kPad + lane;
-    const float* const t = b.score + (b.offsets[p] * b.n_panels + panel * rows) * kPad + lane;
-    const TiltSum s = tilt_any<Extras>(b, p, t, lam, loadu<float>(b.reach + of), columns);
-    const Ints bad = tilt_close<Extras>(b, p, s, given, loadu<float>(b.top + of), columns, b.pilot + at, sums);
-    if (any(bad))
-      for (int j = 0; j < kSingle; ++j) b.left_out[p * b.n_tilts + at + j] = bad[j] != 0;
+  // some prompts' sums first, then what is made of them: the long chains of one prompt's logarithm run beside others'
+  TiltSum part[kTogether];
+  const std::int64_t F = b.n_columns;
+  for (std::int64_t first = 0; first < b.n_prompts; first += kTogether) {
+    const std::int64_t used = b.n_prompts - first < kTogether ? b.n_prompts - first : kTogether;
+    for (std::int64_t i = 0, p = first; i < used; ++i, ++p) {
+      const std::int64_t rows = b.offsets[p + 1] - b.offsets[p];
+      const float* const t = b.score + (b.offsets[p] * b.n_panels + panel * rows) * kPad + lane;
+      const Floats reach = loadu<float>(b.reach + (p * b.n_panels + panel) * kPad + lane);
+      part[i] = tilt_any<Extras>(b, p, t, lam, reach, columns + i * F);
+    }
+    for (std::int64_t i = 0, p = first; i < used; ++i, ++p) {
+      const Floats top = loadu<float>(b.top + (p * b.n_panels + panel) * kPad + lane);
+      const Ints bad = tilt_close<Extras>(b, p, part[i], given, top, columns + i * F, b.pilot + at, sums);
+      if (any(bad))
+        for (int j = 0; j < kSingle; ++j) b.left_out[p * b.n_tilts + at + j] = bad[j] != 0;
+    }
   }
   for (std::int64_t i = 0; i < n_sums; ++i) {
     double* const to = b.sums + i * b.n_tilts + at;
@@ -309,26 +325,42 @@ void tilt_vector(const TiltBatch& b, std::int64_t at, Floats* columns, Floats* s
   }
 }
 
-/// out[i * stride] = w(f < f_i) + w(f = f_i) / 2 - 1/2, counted pair by pair: for short columns.
-void mid_ranks(const double* f, const double* w, std::int64_t n, float* out, std::int64_t stride) {
-  for (std::int64_t i = 0; i < n; i += kPace) {
-    const std::int64_t used = n - i < kPace ? n - i : kPace;
-    double own[kPace] = {};
-    for (std::int64_t j = 0; j < used; ++j) own[j] = f[i + j];
-    const Doubles mine = loadu<double>(own);
-    Doubles below = {}, tied = {};
+/// out[i * stride] = w(f < f_i) + w(f = f_i) / 2 - 1/2, counted pair by pair in lanes of T.
+template <class T>
+CLINOMETER_INLINE void count_ranks(const T* f, const T* w, std::int64_t n, float* out, std::int64_t stride) {
+  constexpr int kWidth = kLanes<T>;
+  for (std::int64_t i = 0; i < n; i += kWidth) {
+    const std::int64_t used = n - i < kWidth ? n - i : kWidth;
+    const Vec<T> mine = loadu<T>(f + i);
+    Vec<T> below = {}, not_above = {};
     for (std::int64_t j = 0; j < n; ++j) {
-      const Doubles other = broadcast(f[j]), weight = broadcast(w[j]);
-      below += other < mine ? weight : Doubles{};
-      tied += other == mine ? weight : Doubles{};
+      const Vec<T> other = broadcast(f[j]), weight = broadcast(w[j]);
+      below += other < mine ? weight : Vec<T>{};
+      not_above += other <= mine ? weight : Vec<T>{};
     }
-    const Doubles rank = below + 0.5 * tied - 0.5;
+    T rank[kWidth];
+    storeu<T>(rank, T(0.5) * (below + not_above) - T(0.5));
     for (std::int64_t j = 0; j < used; ++j) out[(i + j) * stride] = static_cast<float>(rank[j]);
   }
 }
 
+/// For short columns, n <= kTiltRows.
+void mid_ranks(const double* f, const double* w, std::int64_t n, float* out, std::int64_t stride) {
+  float narrow_f[kTiltRows + kSingle] = {}, narrow_w[kTiltRows + kSingle] = {};
+  bool exact = true;
+  for (std::int64_t i = 0; i < n; ++i) {
+    narrow_f[i] = static_cast<float>(f[i]);
+    narrow_w[i] = static_cast<float>(w[i]);
+    exact = exact && static_cast<double>(narrow_f[i]) == f[i];
+  }
+  if (exact) return count_ranks<float>(narrow_f, narrow_w, n, out, stride);
+  double wide_f[kTiltRows + kPace] = {};
+  for (std::int64_t i = 0; i < n; ++i) wide_f[i] = f[i];
+  count_ranks<double>(wide_f, w, n, out, stride);
+}
+
 void tilt_batch(const TiltBatch& b) {
-  Floats columns[2 * kBatchValues], sums[tilt_sums(kBatchValues, true)];
+  Floats columns[kTogether * 2 * kBatchValues], sums[tilt_sums(kBatchValues, true)];
   for (std::int64_t at = 0; at < b.n_tilts; at += kSingle)
     b.extras ? tilt_vector<true>(b, at, columns, sums) : tilt_vector<false>(b, at, columns, sums);
 }
@@ -447,59 +479,69 @@ void cumulant_slices(const TiltBatch& b, std::int64_t from, std::int64_t to) {
 
 constexpr int kPadDoubles = static_cast<int>(kPad) / kPace;
 
-/// sum[k] += sum over rows of w (x_k - pilot_k) for kPad columns at x, of which `used` are there.
+/// f(a constant of the value n) for n < kPace: what is left of a row has loops of a length the compiler knows.
+template <int N = kPace - 1, class F>
+CLINOMETER_INLINE void with_width(std::int64_t n, const F& f) {
+  if constexpr (N > 0) {
+    if (n == N) return f(Count<N>{});
+    with_width<N - 1>(n, f);
+  }
+}
+
+/// sum[k] += sum over rows of w (x_k - pilot_k) for up to kPad columns at x.
 void weighted_differences(const double* x, std::int64_t stride, const double* w, std::int64_t n, std::int64_t used,
                           const double* pilot, double* sum) {
-  double row[kPad] = {}, held[kPad] = {};
-  Doubles from[kPadDoubles], total[kPadDoubles];
-  for (std::int64_t k = 0; k < used; ++k) held[k] = pilot[k];
-  CLINOMETER_UNROLL for (int v = 0; v < kPadDoubles; ++v) {
-    from[v] = loadu<double>(held + v * kPace);
-    total[v] = Doubles{};
+  std::int64_t k = 0;
+  for (; k + kPace <= used; k += kPace) {
+    const Doubles from = loadu<double>(pilot + k);
+    Doubles total = {};
+    for (std::int64_t i = 0; i < n; ++i) total += w[i] * (loadu<double>(x + i * stride + k) - from);
+    add_to(sum + k, total);
   }
-  for (std::int64_t i = 0; i < n; ++i) {
-    const double* at = x + i * stride;
-    if (used < kPad) {
-      for (std::int64_t k = 0; k < used; ++k) row[k] = at[k];
-      at = row;
-    }
-    CLINOMETER_UNROLL for (int v = 0; v < kPadDoubles; ++v) total[v] +=
-        w[i] * (loadu<double>(at + v * kPace) - from[v]);
-  }
-  CLINOMETER_UNROLL for (int v = 0; v < kPadDoubles; ++v) storeu<double>(held + v * kPace, total[v]);
-  for (std::int64_t k = 0; k < used; ++k) sum[k] += held[k];
+  with_width(used - k, [&](auto rest) {
+    constexpr int kRest = decltype(rest)::value;
+    double total[kRest] = {};
+    for (std::int64_t i = 0; i < n; ++i)
+      CLINOMETER_UNROLL for (int j = 0; j < kRest; ++j) total[j] += w[i] * (x[i * stride + k + j] - pilot[k + j]);
+    for (int j = 0; j < kRest; ++j) sum[k + j] += total[j];
+  });
 }
 
 /// out[i][k] = x_ik - mean_k as floats for kPad columns, 0 beyond `used`; top and reach (kPad,) their largest value
 /// and magnitude so far.
 void centred_floats(const double* x, std::int64_t stride, std::int64_t n, std::int64_t used, const double* mean,
                     float* out, float* top, float* reach) {
-  double row[kPad] = {}, held[kPad] = {};
-  for (std::int64_t k = 0; k < used; ++k) held[k] = mean[k];
-  Floats high[kPad / kSingle], low[kPad / kSingle];
-  CLINOMETER_UNROLL for (int v = 0; v < kPad / kSingle; ++v) {
-    high[v] = loadu<float>(top + v * kSingle);
-    low[v] = -loadu<float>(reach + v * kSingle);
-  }
-  for (std::int64_t i = 0; i < n; ++i) {
-    const double* at = x + i * stride;
-    if (used < kPad) {
-      for (std::int64_t k = 0; k < used; ++k) row[k] = at[k];
-      at = row;
+  constexpr int kWidth = kPace;
+  using Half = Vec<float, kWidth>;
+  std::int64_t k = 0;
+  for (; k + kWidth <= used; k += kWidth) {
+    const Doubles from = loadu<double>(mean + k);
+    Half high = loadu<float, kWidth>(top + k), low = -loadu<float, kWidth>(reach + k);
+    for (std::int64_t i = 0; i < n; ++i) {
+      const Half c = __builtin_convertvector(loadu<double>(x + i * stride + k) - from, Half);
+      high = c > high ? c : high;
+      low = c < low ? c : low;
+      storeu<float, kWidth>(out + i * kPad + k, c);
     }
-    CLINOMETER_UNROLL for (int v = 0; v < kPad / kSingle; ++v) {
-      const int k = v * kSingle;
-      const Floats c = narrow<kPace>(loadu<double>(at + k) - loadu<double>(held + k),
-                                     loadu<double>(at + k + kPace) - loadu<double>(held + k + kPace));
-      high[v] = c > high[v] ? c : high[v];
-      low[v] = c < low[v] ? c : low[v];
-      storeu<float>(out + i * kPad + k, c);
+    storeu<float, kWidth>(top + k, high);
+    storeu<float, kWidth>(reach + k, high > -low ? high : -low);
+  }
+  for (std::int64_t z = k; z < kPad; z += kWidth)
+    for (std::int64_t i = 0; i < n; ++i) storeu<float, kWidth>(out + i * kPad + z, Half{});
+  with_width(used - k, [&](auto rest) {
+    constexpr int kRest = decltype(rest)::value;
+    CLINOMETER_UNROLL for (int j = 0; j < kRest; ++j) {
+      float high = top[k + j], low = -reach[k + j];
+      for (std::int64_t i = 0; i < n; ++i) {
+        const float c = static_cast<float>(x[i * stride + k + j] - mean[k + j]);
+        high = c > high ? c : high;
+        low = c < low ? c : low;
+        out[i * kPad + k + j] = c;
+      }
+      top[k + j] = high;
+      reach[k + j] = high > -low ? high : -low;
     }
-  }
-  CLINOMETER_UNROLL for (int v = 0; v < kPad / kSingle; ++v) {
-    storeu<float>(top + v * kSingle, high[v]);
-    storeu<float>(reach + v * kSingle, high[v] > -low[v] ? high[v] : -low[v]);
-  }
+  });
 }
 
 }  // namespace

@@ -20,9 +20,9 @@ double rest(double x) {
 
 }  // namespace
 
-void LogRatios::one(const Prompt& p, std::int64_t k, double beta, double* to) const {
+void LogRatios::one(const Prompt& p, std::int64_t k, double beta, double* to) {
   const double lam = beta == 0 ? kInf : 1 / beta;
-  const auto score = [&](std::int64_t i) { return p.score[i * p.n_scores + score_at + k]; };
+  const auto score = [&](std::int64_t i) { return p.score[i * p.n_scores + k]; };
   double top = -kInf;
   for (std::int64_t i = 0; i < p.n; ++i)
     if (p.weight[i] > 0) top = std::max(top, score(i));

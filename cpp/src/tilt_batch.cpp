@@ -4,9 +4,9 @@
 
 #include <algorithm>
 #include <cstring>
-#include <thread>
 
 #include "kernels/table.hpp"
+#include "src/share.hpp"
 #include "src/sorted.hpp"
 
 namespace clinometer {
@@ -37,19 +37,6 @@ void long_ranks(const double* f, const double* w, std::int64_t n, float* out, st
   }
 }
 
-/// f(0) .. f(n - 1) on up to `threads` threads.
-template <class F>
-void share(std::int64_t n, std::int64_t threads, const F& f) {
-  const std::int64_t used = std::clamp<std::int64_t>(threads, 1, std::max<std::int64_t>(n, 1));
-  const auto part = [&](std::int64_t t) {
-    for (std::int64_t i = t; i < n; i += used) f(i);
-  };
-  std::vector<std::thread> others;
-  for (std::int64_t t = 1; t < used; ++t) others.emplace_back(part, t);
-  part(0);
-  for (auto& t : others) t.join();
-}
-
 bool within(double largest, double low, double high) { return largest == 0 || (largest >= low && largest <= high); }
 
 }  // namespace
@@ -69,7 +56,7 @@ struct Tilt::Batch {
 
   // what the kernels take besides, and the sums of a leaf
   std::vector<float> lam, pilot, cumulant_pilot;
-  std::vector<std::int64_t> panel;
+  std::vector<std::int64_t> panel, source;
   std::vector<double> sums, cumulant_sums;
   std::vector<char> left;
   double leaf_mass = 0;
@@ -96,6 +83,8 @@ struct Tilt::Batch {
     }
     panel.resize(std::size_t(M / 16));
     for (std::int64_t g = 0; g < M / 16; ++g) panel[g] = few() ? g : g % (Kp / 16);
+    source.assign(std::size_t(M), K);  // the first column of padding
+    for (std::int64_t lane = 0; few() && lane < K * B; ++lane) source[lane] = lane / B;
     clear(-1);
   }
   void clear(std::int64_t next_run) {
@@ -156,15 +145,20 @@ struct Tilt::Batch {
  private:
   static constexpr double kInf = std::numeric_limits<double>::infinity();
 
+  /// Room for rows and prompts; what lies there is written before it is read.
   void grow(std::size_t rows, std::size_t prompts) {
-    weight.resize(rows);
-    columns.resize(rows * std::size_t(F));
-    score.resize(rows * std::size_t(Kp));
+    ensure(weight, rows);
+    ensure(columns, rows * std::size_t(F));
+    ensure(score, rows * std::size_t(Kp));
     even.resize(prompts);
     for (auto* v : {&top, &reach}) v->resize(prompts * std::size_t(Kp));
     if (!few()) return;
-    spread_score.resize(rows * std::size_t(tilts()));
+    ensure(spread_score, rows * std::size_t(tilts()));
     for (auto* v : {&spread_top, &spread_reach}) v->resize(prompts * std::size_t(tilts()));
+  }
+  template <class T>
+  static void ensure(std::vector<T>& v, std::size_t n) {
+    if (v.size() < n) v.resize(n + n / 2);
   }
   void close(const Prompt& p) {
     offsets.push_back(offsets.back() + p.n);
@@ -186,39 +180,36 @@ struct Tilt::Batch {
 
   /// Centred values and their mid-ranks; false where f32 has no room for them or a label is missing.
   bool values(const Prompt& p, const Tilt& t, std::int64_t threads) {
-    baseline.resize(std::size_t(J));
-    std::vector<char> good(static_cast<std::size_t>(J), 1);
-    const std::int64_t first = offsets.back();
-    const auto one = [&](std::int64_t j, std::vector<double>& own) {
-      own.resize(std::size_t(p.n));
-      double sum = 0;
-      const double* const f = p.value + t.value_at + j;
-      for (std::int64_t i = 0; i < p.n; ++i) {
-        own[i] = f[i * p.n_values];
-        sum += p.weight[i] * (own[i] - own[0]);
-      }
-      const double m = own[0] + sum;
-      double largest = 0;
-      float* const to = columns.data() + first * F + j;
-      for (std::int64_t i = 0; i < p.n; ++i) {
-        const double c = own[i] - m;
-        largest = std::max(largest, std::abs(c));
-        to[i * F] = float(c);
-      }
-      good[j] = !std::isnan(m) && within(largest, kSmallestValue, kLargestValue);
-      baseline[j] = m;
-      if (extras && good[j])
-        (p.n <= kShort ? kernels::active().mid_ranks : long_ranks)(own.data(), p.weight, p.n, to + J, F);
+    if (J == 0) return true;
+    const kernels::Table& table = kernels::active();
+    const double* const f = p.value + t.value_at;
+    float* const to = columns.data() + offsets.back() * F;
+    baseline.assign(f, f + J);
+    double sum[kernels::kBatchValues] = {};
+    table.weighted_differences(f, p.n_values, p.weight, p.n, J, f, sum);
+    for (std::int64_t j = 0; j < J; ++j) baseline[j] += sum[j];
+    float high[16] = {}, wide[16] = {};
+    ensure(centred, std::size_t(p.n) * 16);
+    table.centred_floats(f, p.n_values, p.n, J, baseline.data(), centred.data(), high, wide);
+    for (std::int64_t j = 0; j < J; ++j)
+      if (std::isnan(baseline[j]) || !within(double(wide[j]), kSmallestValue, kLargestValue)) return false;
+    for (std::int64_t i = 0; i < p.n; ++i)
+      for (std::int64_t j = 0; j < J; ++j) to[i * F + j] = centred[std::size_t(i * 16 + j)];
+    if (!extras) return true;
+    const auto rank = [&](std::int64_t j, std::vector<double>& own) {
+      ensure(own, std::size_t(p.n));
+      for (std::int64_t i = 0; i < p.n; ++i) own[i] = f[i * p.n_values + j];
+      (p.n <= kShort ? table.mid_ranks : long_ranks)(own.data(), p.weight, p.n, to + J + j, F);
     };
     if (threads == 1) {
-      for (std::int64_t j = 0; j < J; ++j) one(j, column);
+      for (std::int64_t j = 0; j < J; ++j) rank(j, column);
     } else {
       share(J, threads, [&](std::int64_t j) {
         std::vector<double> own;
-        one(j, own);
+        rank(j, own);
       });
     }
-    return std::find(good.begin(), good.end(), 0) == good.end();
+    return true;
   }
 
   /// Centred scores in panels, slice by slice; false where f32 has no room for them.
@@ -264,9 +255,15 @@ struct Tilt::Batch {
 
   /// Rows of own scores to panels of 16 tilts.
   void spread(const float* x, std::int64_t n, std::int64_t stride, float* to) const {
-    for (std::int64_t g = 0; g < tilts(); g += 16)
-      for (std::int64_t i = 0; i < n; ++i)
-        for (std::int64_t l = 0; l < 16; ++l, ++to) *to = g + l < K * B ? x[i * stride + (g + l) / B] : 0.0f;
+    for (std::int64_t g = 0; g < tilts(); g += 16) {
+      const std::int64_t* const from = source.data() + g;
+      if (K == 1 && g + 16 <= B) {
+        for (std::int64_t i = 0; i < n; ++i, to += 16) std::fill_n(to, 16, x[i * stride]);
+        continue;
+      }
+      for (std::int64_t i = 0; i < n; ++i, to += 16)
+        for (std::int64_t l = 0; l < 16; ++l) to[l] = x[i * stride + from[l]];
+    }
   }
 
  public:
@@ -274,7 +271,7 @@ struct Tilt::Batch {
 
  private:
   std::vector<double> parts;
-  std::vector<float> extents;
+  std::vector<float> extents, centred;
 };
 
 void Tilt::prompts(const Prompt* p, std::int64_t n) {

@@ -14,12 +14,14 @@ __all__: list[str] = [
     "LEAF_ROWS",
     "CovarianceProjection",
     "CrossCovariance",
+    "Jackknife",
     "LogRatios",
     "MappedFile",
     "Moments",
     "PairList",
     "Pairs",
     "Scan",
+    "ScoreVariance",
     "Scores",
     "Statistic",
     "Tilt",
@@ -37,6 +39,7 @@ __all__: list[str] = [
     "lp_prompts",
     "lp_variances",
     "non_finite_rows",
+    "pareto_k",
     "probe_exp",
     "probe_exp_values",
     "probe_fma",
@@ -122,6 +125,24 @@ class Tilt(Statistic):
         single: bool,
         extras: bool = True,
     ) -> None: ...
+    def __repr__(self) -> str: ...
+    def __setstate__(self, arg0: bytes) -> None: ...
+
+class Jackknife(Statistic):
+    """
+    Delete-one bias of each judge's own gain, its error and KL.
+    """
+    def __getstate__(self) -> bytes: ...
+    def __init__(self, arg0: typing.Annotated[numpy.typing.ArrayLike, numpy.float64]) -> None: ...
+    def __repr__(self) -> str: ...
+    def __setstate__(self, arg0: bytes) -> None: ...
+
+class ScoreVariance(Statistic):
+    """
+    Variance of each score inside prompts.
+    """
+    def __getstate__(self) -> bytes: ...
+    def __init__(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
     def __repr__(self) -> str: ...
     def __setstate__(self, arg0: bytes) -> None: ...
 
@@ -359,6 +380,15 @@ def non_finite_rows(
     n: typing.SupportsInt | typing.SupportsIndex,
     d: typing.SupportsInt | typing.SupportsIndex,
 ) -> numpy.typing.NDArray[numpy.int64]: ...
+def pareto_k(
+    log_ratios: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+    base: typing.Annotated[numpy.typing.ArrayLike, numpy.float64] | None,
+    n_threads: typing.SupportsInt | typing.SupportsIndex,
+) -> numpy.typing.NDArray[numpy.float64]:
+    """
+    Tail index of each row of log-ratios.
+    """
+
 def probe_exp(
     millions: typing.SupportsFloat | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex
 ) -> float:

@@ -23,7 +23,7 @@ def kl_at(call: Call, kept: Floats, betas: Floats) -> Floats:
     from .inputs import run
 
     bare = _without_values(call)
-    statistic = _core.Tilt(0, kept.shape[1], 0, 0, betas, False, not call.in_double)
+    statistic = _core.Tilt(0, kept.shape[1], 0, 0, betas, False, not call.in_double, False)
     return np.asarray(run(bare, [statistic], kept=kept)[0].finish()["kl"])
 
 
@@ -34,50 +34,75 @@ def _without_values(call: Call) -> Call:
 
 
 def solve(call: Call, kept: Floats, kl: Floats, names: tuple[str, ...]) -> Floats:
-    """beta (K, B) with KL(beta_kb) = kl_b: bracketed secant on log lam; 0 past the rows' reach, inf without variance.
+    """beta (K, B) with KL(beta_kb) = kl_b: interpolated in log lam; 0 past the rows' reach, inf without variance.
 
-    KL is non-decreasing in lam = 1/beta and behaves as lam^2 Var/2 near 0 (theory 2), so sqrt(KL) is nearly
-    linear in lam: the secant starts from the Gaussian root and needs about six passes over the scores.
+    KL is non-decreasing in lam = 1/beta and behaves as lam^2 Var/2 near 0 (theory 2). All levels of a direction lie
+    on one curve, so each pass over the scores serves every level: from the Gaussian roots, three or four passes.
     """
     K, B = kept.shape[1], len(kl)
     variance = score_variance(call, kept)
-    reach = kl_at(call, kept, np.zeros((K, 1)))[:, 0]
-    target = np.broadcast_to(kl, (K, B))
-    flat, beyond = variance <= 0, target >= reach[:, None] * (1 - 1e-12)
-    if beyond[~flat].any():
-        hit = [names[k] for k in range(K) if not flat[k] and beyond[k].any()]
+    flat = variance <= 0
+    target, open_ = np.broadcast_to(kl, (K, B)), np.broadcast_to(~flat[:, None], (K, B)).copy()
+    safe = np.where(flat, 1.0, variance)[:, None]
+    lam = np.where(open_, np.sqrt(2 * target / safe), 1.0)
+    low, high = np.zeros((K, B)), np.full((K, B), np.inf)
+    tolerance = 1e-11 if call.in_double else 3e-7  # what KL itself is good to
+    done, reach = ~open_, np.full(K, np.nan)
+    near_zero = lam.min(axis=1, keepdims=True) * 1e-3
+    curve = [(np.log(near_zero), np.log(near_zero**2 * safe / 2))]
+    for round_ in range(80):
+        at = kl_at(call, kept, np.where(done, np.inf, 1 / lam))
+        low = np.where(~done & (at < target), np.maximum(low, lam), low)
+        high = np.where(~done & (at >= target), np.minimum(high, lam), high)
+        done |= (np.abs(at - target) <= tolerance * target) | (high - low <= 1e-15 * lam)
+        if round_ == 1:  # what two passes have not bracketed may lie beyond what the rows can reach
+            wanted = np.flatnonzero((~done & np.isinf(high)).any(axis=1))
+            if len(wanted):
+                reach[wanted] = kl_at(call, np.ascontiguousarray(kept[:, wanted]), np.zeros((len(wanted), 1)))[:, 0]
+                done |= target >= reach[:, None] * (1 - 1e-12)
+        if done.all():
+            break
+        with np.errstate(divide="ignore"):
+            curve.append((np.log(lam), np.log(np.where(at > 0, at, np.nan))))
+        x, y = (np.hstack(part) for part in zip(*curve, strict=True))
+        step = np.exp(_inverted(x, y, np.log(target)))
+        farthest = np.where(np.isinf(high), 4 * lam, high)
+        step = np.where(np.isfinite(step) & (step > low) & (step < farthest), step, np.nan)
+        middle = np.where(np.isinf(high), 2 * lam, (low + high) / 2)
+        lam = np.where(done, lam, np.where(np.isnan(step) | (round_ > 12), middle, step))
+    beyond = target >= reach[:, None] * (1 - 1e-12)
+    if beyond.any():
+        hit = [names[k] for k in range(K) if beyond[k].any()]
         warnings.warn(
             f"kl: beyond what the rows can reach for {', '.join(hit)}; those entries are the argmax limit "
             f"(betas 0), with .kl the KL reached",
             UserWarning,
             stacklevel=4,
         )
-    open_ = ~flat[:, None] & ~beyond
-    lam = np.where(open_, np.sqrt(2 * target / np.where(flat, 1.0, variance)[:, None]), 1.0)
-    low, high = np.zeros((K, B)), np.full((K, B), np.inf)
-    tolerance = 1e-11 if call.in_double else 3e-7  # what KL itself is good to
-    for _ in range(80):
-        at = kl_at(call, kept, np.where(open_, 1 / lam, np.inf))
-        low, high = np.where(at < target, lam, low), np.where(at >= target, lam, high)
-        done = ~open_ | (np.abs(at - target) <= tolerance * target) | (high - low <= 1e-15 * lam)
-        if done.all():
-            break
-        with np.errstate(divide="ignore", invalid="ignore"):
-            step = lam * np.sqrt(target / at)
-        step = np.where(np.isfinite(step) & (step > low) & (step < high), step, np.nan)
-        middle = np.where(np.isinf(high), 2 * lam, (low + high) / 2)
-        step = np.where(np.isnan(step) | (_ > 12), middle, step)
-        lam = np.where(done, lam, step)
-    beta = np.where(open_, 1 / lam, 0.0)
-    return np.where(flat[:, None], np.inf, beta)
+    return np.where(flat[:, None], np.inf, np.where(beyond, 0.0, 1 / lam))
+
+
+def _inverted(x: Floats, y: Floats, target: Floats) -> Floats:
+    """x where y reaches the targets (K, B), by the cubic through the nearest four of the points (K, m)."""
+    apart = np.abs(np.where(np.isnan(y), np.inf, y)[:, None, :] - target[:, :, None])
+    chosen = np.argsort(apart, axis=2, kind="stable")[:, :, :4]
+    xs, ys = (np.take_along_axis(np.broadcast_to(a[:, None, :], apart.shape), chosen, axis=2) for a in (x, y))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        out = np.zeros(target.shape)
+        for i in range(xs.shape[2]):
+            others = [j for j in range(xs.shape[2]) if j != i]
+            out += xs[:, :, i] * np.prod(
+                [(target - ys[:, :, j]) / (ys[:, :, i] - ys[:, :, j]) for j in others], axis=0
+            )  # fmt: skip
+    return out
 
 
 def score_variance(call: Call, kept: Floats) -> Floats:
     """E_x Var_{y|x}(t) of each score, (K,)."""
-    p = call.effective()
-    t = kept - np.repeat(kept[p.offsets[:-1]], p.sizes, axis=0)  # a pilot: scores that agree give exact zeros
-    t = t - np.repeat(_per_prompt(t * p.row_weight()[:, None], p.offsets), p.sizes, axis=0)
-    return np.asarray(p.prompt_weight() @ _per_prompt(p.row_weight()[:, None] * t * t, p.offsets))
+    from .inputs import run
+
+    state = run(_without_values(call), [_core.ScoreVariance(kept.shape[1])], kept=kept)[0]
+    return np.asarray(state.finish()["variance"])
 
 
 def _per_prompt(x: Floats, offsets: NDArray[np.int64]) -> Floats:
@@ -114,65 +139,18 @@ def horizon(call: Call, kept: Floats) -> Floats:
         if not len(open_):
             break
         lam = np.sqrt(2 * cap / variance[open_]) * step
-        ratios = log_ratios(call, np.ascontiguousarray(kept[:, open_]), (1 / lam)[:, None])
-        holds = np.zeros(len(open_), bool)
-        for i, k in enumerate(open_):
-            bias, se, level = jackknife(p.row_weight(), ratios[i], kept[:, k], p.offsets, omega)
-            holds[i] = abs(bias) <= se and level <= cap
-            out[k] = level if holds[i] else out[k]
+        tilted = jackknife(call, np.ascontiguousarray(kept[:, open_]), 1 / lam)
+        holds = (np.abs(tilted["bias"]) <= tilted["se"]) & (tilted["kl"] <= cap)
+        out[open_[holds]] = tilted["kl"][holds]
         open_ = open_[holds]
     return np.minimum(out, cap)
 
 
-def jackknife(
-    weight: Floats, log_ratio: Floats, t: Floats, offsets: NDArray[np.int64], omega: Floats
-) -> tuple[float, float, float]:
-    """Delete-one bias of the mean gain of t itself, the gain's error clustered by prompt, and the KL."""
-    sizes = np.diff(offsets)
-    prob = weight * np.exp(log_ratio)
-    t = t - np.repeat(_per_prompt(weight * t, offsets), sizes)
-    gain = _per_prompt(prob * t, offsets)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        without = (np.repeat(gain, sizes) - prob * t) / (1 - prob) + weight * t / (1 - weight)
-    bias = (sizes - 1) * (_per_prompt(without, offsets) / sizes - gain)
-    mean = float(omega @ gain)
-    groups = len(omega)
-    se = float(np.sqrt(groups / max(groups - 1, 1) * np.sum(omega**2 * (gain - mean) ** 2)))
-    many = sizes > 1
-    kl = float(omega @ _per_prompt(prob * np.where(prob > 0, log_ratio, 0.0), offsets))
-    return float(omega[many] @ bias[many]), se if groups > 1 else np.nan, kl
+def jackknife(call: Call, kept: Floats, betas: Floats) -> dict[str, Floats]:
+    """Delete-one `bias` of each score's own mean gain, the gain's `se` over prompts, and the `kl`, (K,) each."""
+    from .inputs import run
 
-
-def pareto_k(log_weight: Floats) -> float:
-    """Tail index of the pooled ratios (theory 2): Zhang-Stephens fit to the largest, NaN with too few."""
-    finite = log_weight[np.isfinite(log_weight)]
-    n = len(finite)
-    tail = int(np.ceil(min(0.2 * n, 3 * np.sqrt(n))))
-    if tail < 5 or n <= tail:
-        return float("nan")
-    cut = np.partition(finite, n - tail - 1)[n - tail - 1 :]
-    cut.sort()
-    shift = cut[-1]
-    x = -np.exp(cut[1:] - shift) * np.expm1(cut[0] - cut[1:])
-    x = x[x > 0]
-    if len(x) < 5 or x[-1] - x[0] <= 1e-12 * x[-1]:
-        return float("nan")
-    return _generalised_pareto(x)
-
-
-def _generalised_pareto(x: Floats) -> float:
-    """Posterior-mean shape of Zhang and Stephens (2009) with the prior of theory 2."""
-    n = len(x)
-    m = 30 + int(np.sqrt(n))
-    grid = 1 - np.sqrt(m / (np.arange(1, m + 1) - 0.5))
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # a tail over too many orders is NaN
-        grid = grid / (3 * x[int(n / 4 + 0.5) - 1]) + 1 / x[-1]
-        k = np.mean(np.log1p(-grid[:, None] * x), axis=1)
-        profile = n * (np.log(-grid / k) - k - 1)
-        weight = 1 / np.exp(profile - profile[:, None]).sum(axis=1)
-        theta = float(np.sum(grid * weight) / weight.sum())
-        shape = float(np.mean(np.log1p(-theta * x)))
-    return (n * shape + 5) / (n + 10)
+    return dict(run(_without_values(call), [_core.Jackknife(betas)], kept=kept)[0].finish())
 
 
 def pareto_table(call: Call, kept: Floats, betas: Floats, limit: int = 10_000_000) -> Floats:
@@ -181,7 +159,7 @@ def pareto_table(call: Call, kept: Floats, betas: Floats, limit: int = 10_000_00
     if p.base == "logprob":
         return np.full(betas.shape, np.nan)
     rows = slice(None) if len(kept) <= limit else slice(None, None, len(kept) // 1_000_000)
-    base = np.zeros(p.n_rows)[rows]
+    base = None
     if p.base == "reweight":  # the ratio to the proposal is n w p/pi0, so equal weights give what "sampled" gives
         own = call.population
         with np.errstate(divide="ignore"):
@@ -189,7 +167,7 @@ def pareto_table(call: Call, kept: Floats, betas: Floats, limit: int = 10_000_00
     out = np.empty(betas.shape)
     for k in range(kept.shape[1]):
         ratios = log_ratios(call, kept[:, k : k + 1], betas[k : k + 1])
-        out[k] = [pareto_k(r[rows] + base) for r in ratios]
+        out[k] = _core.pareto_k(np.ascontiguousarray(ratios[:, rows]), base, call.n_threads)
     return out
 
 

@@ -132,9 +132,13 @@ class TiltSums(Result):
 
 @dataclass(frozen=True)
 class Tilt(Statistic):
-    """Exact tilts at given betas, in the same pass that projects; kl= needs kept scores: use `clinometer.tilt`."""
+    """Exact tilts at given betas, in the same pass that projects; kl= needs kept scores: use `clinometer.tilt`.
+
+    `extras=False` gives gains, KL and log-partitions alone; the other arrays are NaN, and the tilt takes less time.
+    """
 
     betas: Any = None
+    extras: bool = True
 
     def state(self, call: Call, score_at: int, n_scores: int, value_at: int, n_values: int) -> Any:
         from .passes import _checked_betas
@@ -143,7 +147,7 @@ class Tilt(Statistic):
             raise ValueError("stat.Tilt needs betas; kl= is solved from kept scores by clinometer.tilt")
         betas = _checked_betas(self.betas, n_scores)
         reweight = call.population.base == "reweight"
-        return _core.Tilt(score_at, n_scores, value_at, n_values, betas, reweight, not call.in_double)
+        return _core.Tilt(score_at, n_scores, value_at, n_values, betas, reweight, not call.in_double, self.extras)
 
     def result(self, call: Call, state: Any, names: tuple[str, ...], values: tuple[str, ...]) -> TiltSums:
         p = call.population

@@ -27,6 +27,8 @@ MAKERS: dict[str, Callable[[int], Any]] = {
     "CovarianceProjection": lambda n: _core.CovarianceProjection(D, 0, K, 0),
     "CrossCovariance": lambda n: _core.CrossCovariance(0, K, 0, J, 1),
     "Tilt": lambda n: _core.Tilt(0, K, 0, J, BETAS, False, True),
+    "ScoreVariance": lambda n: _core.ScoreVariance(K),
+    "Jackknife": lambda n: _core.Jackknife(BETAS[:, 1].copy()),
     "TiltedMean": lambda n: _core.TiltedMean(D, 0, K, BETAS),
     "WeightedRows": lambda n: _core.WeightedRows(D, weights_of(n)),
     "Pairs": lambda n: _core.Pairs(D, 0, K, pairs_of(n), np.array([0.1, -0.2])),

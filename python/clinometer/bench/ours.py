@@ -29,7 +29,7 @@ class NotBuilt(Exception):
 def call(problem: Problem, n_threads: int | None = None, extras: bool = True) -> Result:
     """The call to be timed. `extras=False` asks for a tilt without the moments beyond gain, KL and log partition."""
     if not extras:
-        raise NotBuilt("a tilt without its further moments")
+        return _tilt_stage(problem, n_threads, extras=False)
     return _CALLS[problem.kernel](problem, n_threads)
 
 
@@ -61,16 +61,15 @@ def _table(p: Problem) -> Any:
     return np.ascontiguousarray(np.broadcast_to(p.betas, (p.k, len(p.betas))))
 
 
-def _tilt_stage(p: Problem, n_threads: int | None, within: bool = True) -> Result:
+def _tilt_stage(p: Problem, n_threads: int | None, within: bool = True, extras: bool = True) -> Result:
     kept = p.scores.astype(np.float64)
     dump, given = _score_dump(Scores(kept, prompt_ids=p.rows.dump.prompt_ids), None)
     prepared = prepare(dump, given, p.values, within=within, n_threads=n_threads)
     table = _table(p)
 
     def stage() -> tuple[Any, Any, Any]:
-        return _three(
-            run(prepared, [_core.Tilt(0, p.k, 0, p.values.shape[1], table, False, True)], kept=kept)[0].finish()
-        )
+        statistic = _core.Tilt(0, p.k, 0, p.values.shape[1], table, False, True, extras)
+        return _three(run(prepared, [statistic], kept=kept)[0].finish())
 
     return stage
 

@@ -16,8 +16,10 @@ class LogRatios {
   void prompt(const Prompt& p) {
     const std::int64_t B = n_scores ? std::int64_t(betas.size()) / n_scores : 0;
     for (std::int64_t cell = 0; cell < n_scores * B; ++cell)
-      one(p, cell / B, betas[cell], out + cell * n_rows + p.first);
+      one(p, score_at + cell / B, betas[cell], out + cell * n_rows + p.first);
   }
+  /// Score k of one prompt at one beta, (n,).
+  static void one(const Prompt& p, std::int64_t k, double beta, double* to);
   void join(LogRatios&) {}
   Results finish() const { return {}; }
   void fields(Visitor&) {}
@@ -27,8 +29,6 @@ class LogRatios {
   std::vector<double> betas;
   double* out = nullptr;
   std::int64_t n_rows = 0;
-
-  void one(const Prompt& p, std::int64_t k, double beta, double* to) const;
 };
 
 }  // namespace clinometer

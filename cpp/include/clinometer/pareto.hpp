@@ -1,0 +1,12 @@
+// Tail index of importance ratios, by the Zhang-Stephens fit (theory 2, "Pareto k-hat").
+#pragma once
+#include <cstdint>
+
+namespace clinometer {
+
+/// out[m] = k-hat of exp(log_ratio[m, i] + base[i]), i < n, from the tail of the largest; base may be null. NaN with
+/// fewer than five tail points or a tail without spread. Entries of -inf count as rows that are not there.
+void pareto_k(const double* log_ratio, std::int64_t m, std::int64_t n, const double* base, std::int64_t n_threads,
+              double* out);
+
+}  // namespace clinometer

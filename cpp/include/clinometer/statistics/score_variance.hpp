@@ -1,0 +1,54 @@
+// E_x Var_{y|x}(t) of each score: where a tilt to a given KL begins to look for its beta (theory 2).
+#pragma once
+#include <clinometer/per_prompt.hpp>
+
+namespace clinometer {
+
+class ScoreVariance {
+ public:
+  ScoreVariance() = default;
+  explicit ScoreVariance(std::int64_t n_scores) : n_scores(n_scores) { sum.assign(std::size_t(n_scores), 0); }
+  ScoreVariance cleared() const { return ScoreVariance(n_scores); }
+
+  /// About the first row, then about the mean: scores that agree give exact zeros.
+  void prompt(const Prompt& p) {
+    const double* const pilot = p.score;
+    std::vector<double>& mean = scratch();
+    mean.assign(std::size_t(2 * n_scores), 0);
+    double* const square = mean.data() + n_scores;
+    for (std::int64_t i = 0; i < p.n; ++i)
+      for (std::int64_t k = 0; k < n_scores; ++k) mean[k] += p.weight[i] * (p.score[i * p.n_scores + k] - pilot[k]);
+    for (std::int64_t i = 0; i < p.n; ++i)
+      for (std::int64_t k = 0; k < n_scores; ++k) {
+        const double t = (p.score[i * p.n_scores + k] - pilot[k]) - mean[k];
+        square[k] += p.weight[i] * (t * t);
+      }
+    for (std::int64_t k = 0; k < n_scores; ++k) sum[k] += p.omega * square[k];
+    mass += p.omega;
+  }
+  void join(ScoreVariance& later) {
+    add(sum, later.sum);
+    mass += later.mass;
+  }
+  Results finish() const {
+    Result r{"variance", {n_scores}, sum};
+    for (double& x : r.data) x /= mass;
+    return {r};
+  }
+  void fields(Visitor& visit) {
+    visit.field("n_scores", n_scores);
+    visit.field("sum", sum);
+    visit.field("mass", mass);
+  }
+
+ private:
+  std::int64_t n_scores = 0;
+  std::vector<double> sum;
+  double mass = 0;
+  static std::vector<double>& scratch() {
+    thread_local std::vector<double> one;
+    return one;
+  }
+};
+
+}  // namespace clinometer
