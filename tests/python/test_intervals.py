@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy import stats
 
 import clinometer as cm
 from clinometer.inference.gains import cells, slope_in_kl
@@ -61,7 +62,11 @@ def test_given_the_direction_the_error_at_a_beta_is_that_of_tilt(world: World, c
     assert not found.labels_known.any() and np.isnan(found.se_labels).all() and not found.matched
     assert found.n_units == (20 if clusters else 60)
     low, high = np.moveaxis(found.interval, -1, 0)
-    np.testing.assert_allclose((high - low) / 2, 1.959963984540054 * found.se)
+    omega = options["prompt_weights"]
+    units = np.stack([np.where(np.isnan(v).reshape(60, -1).all(axis=1), 0.0, omega) for v in values.T])
+    units = units.reshape(2, 20, 3).sum(axis=2) if clusters else units
+    freedom = units.sum(axis=1) ** 2 / (units**2).sum(axis=1) - 1
+    np.testing.assert_allclose((high - low) / 2, stats.t.ppf(0.975, freedom) * found.se, rtol=1e-9)
 
 
 def test_at_matched_kl_the_error_is_that_of_solving_again() -> None:
