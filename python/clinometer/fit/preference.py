@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 
 from ..inputs import prepare
 from ..passes import _need_rows
-from ..resampling import bootstrap_sums
 from .bradley_terry import BradleyTerry
 from .options import ALPHAS, check_alpha, check_folds
 from .pairs import Pairs, checked_pairs
-from .quality import REPLICATES, stacked
+from .quality import made, ratio_quality, stacked
 from .result import DirectionFit, EncodingQuality
 from .seen import prompt_keys
 
@@ -77,7 +76,7 @@ def fit_preference_direction(
     fit = problem.path(grid)
     unit = held.prompt if p.cluster is None else p.cluster[held.prompt]
     quality = stacked([
-        _quality(fit.margins[:, k], held.prob[:, k], held.weight, unit, problem.moved_error(fit, k))
+        _quality(fit.margins[:, k], held.prob[:, k], held.weight, unit, *problem.moved_error(fit, k))
         for k in range(len(called))
     ])  # fmt: skip
     labels = tuple(_kind(held.prob[:, k], bool(fit.separated[k])) for k in range(len(called)))
@@ -124,30 +123,27 @@ def _warn_separable(names: tuple[str, ...], labels: tuple[str, ...]) -> None:
         )
 
 
-def _quality(z: Floats, prob: Floats, weight: Floats, unit: Ints, moved: Floats) -> EncodingQuality:
+def _quality(z: Floats, prob: Floats, weight: Floats, unit: Ints, moved: Floats, spread: float) -> EncodingQuality:
     """Quality of out-of-fold margins z of the labels of one constitution.
 
-    `moved` is what each label does to the squared error through the fit: with few pairs most of its spread.
+    `moved` is what each label does to the squared error through the fit, and `spread` the error of its second order:
+    with few pairs most of the interval.
     """
     from scipy.special import expit
 
     known = ~np.isnan(prob)
-    z, p, w, unit = z[known], prob[known] - 0.5, weight[known], unit[known]
+    z, p, w, unit, moved = z[known], prob[known] - 0.5, weight[known], unit[known], moved[known]
+    w = w / w.sum()
     guess = expit(z) - 0.5
-    sums: Floats = np.stack([np.bincount(unit, w * x) for x in ((p - guess) ** 2, p * p)], axis=1)
-    through_fit = np.bincount(unit, moved[known]) * w.sum()
-    seen = np.bincount(unit, w) > 0
-    sse, sst = sums.sum(axis=0)
+    sst = float(w @ (p * p))
     if not sst > 0:
         return stacked([])
-    sums[:, 0] += through_fit
-    draws = bootstrap_sums(sums[seen], REPLICATES)
+    held = np.bincount(unit, w)
+    sums = (np.bincount(unit, x)[held > 0] for x in (w * (p - guess) ** 2, w * p * p, moved))
+    sse_of, sst_of, through_fit = sums
+    value, se, units = ratio_quality(sse_of, sst_of, held[held > 0], through_fit, spread)
     with np.errstate(divide="ignore", invalid="ignore"):
-        ci = np.nanquantile(1 - draws[:, 0] / draws[:, 1], [0.025, 0.975])
         r = (w @ (p * guess)) / np.sqrt(sst * (w @ guess**2))
     decided = p != 0
     right = w[decided] @ (0.5 + 0.5 * np.sign(z[decided] * p[decided])) / w[decided].sum()
-    nan = np.full(1, np.nan)
-    return EncodingQuality(
-        np.array([1 - sse / sst]), ci[None], np.array([r]), np.array([right]), nan, nan[:, None].repeat(2, 1)
-    )
+    return made(value, se, units, float(r), float(right), np.nan, np.nan)

@@ -15,7 +15,7 @@ from .binary import binary_labels, lda_scale, mean_gap
 from .logistic import fit_logistic
 from .options import ALPHAS, check_alpha, check_folds
 from .out_of_fold import out_of_fold, scores_of
-from .quality import Grouping, grouping, quality_of, stacked
+from .quality import Grouping, curvature_error, grouping, quality_of, stacked
 from .result import DirectionFit, EncodingQuality
 from .scale import in_range, in_units
 from .scatter import FoldScatter, fold_scatter, label_groups
@@ -179,18 +179,20 @@ def _quality(call: Call, fit: _Fit, fold: Ints, *, within: bool) -> EncodingQual
     for j, s in enumerate(np.asarray(call.values).T):
         p = call.population.labelled(s)
         g, held = grouping(p, None if within else fold), np.nan_to_num(s[p.rows])
-        moved = _moved_error(call, fit, j, g, held - predicted[:, j]) if within else None
-        parts.append(quality_of(predicted[:, j], held, g, plain.get(j), moved))
+        moved, spread = None, 0.0
+        if within and j in fit.curvature:
+            moved = _moved_error(call, fit, j, g, held - predicted[:, j])
+            u = fit.fold_vectors[:, j]
+            spread = curvature_error(u @ fit.curvature[j][0] @ u.T)
+        parts.append(quality_of(predicted[:, j], held, g, plain.get(j), moved, spread))
     return stacked(parts)
 
 
-def _moved_error(call: Call, fit: _Fit, j: int, g: Grouping, error: Floats) -> Floats | None:
+def _moved_error(call: Call, fit: _Fit, j: int, g: Grouping, error: Floats) -> Floats:
     """How each row's label moves the squared error through the fit, h'H^-1 psi_i, (N,); two passes.
 
     h = -2 sum W e phi is the slope of the error in u, H = Sigma + ridge its curvature, psi_i = W e phi_i.
     """
-    if j not in fit.curvature:
-        return None
     pull = g.weight * g.centred(error)
     quiet = replace(call, values=None, progress=None)
     state = _core.WeightedRows(call.dump.dim, np.ascontiguousarray(pull[:, None]))
