@@ -309,7 +309,7 @@ def test_generation_judgment_gap() -> None:
     for seed in range(30):
         one = cm.simulate(n_prompts=80, n_responses=8, dim=3, generation_alignment=0.1, random_state=seed)
         t = one.truth
-        found = theory.generation_judgment_gap(t.u_star, t.u_c, t.u_gen, one, draws=200)
+        found = theory.generation_judgment_gap(t.u_star, t.u_c, t.u_gen, one)
         inside += ((found.ci[..., 0] < exact.gap) & (exact.gap < found.ci[..., 1])).sum()
     assert 51 <= inside <= 60
     assert np.isnan(theory.generation_judgment_gap([0.0, 0.0], [1.0, 0.0], [0.0, 1.0]).gap).all()

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from ..inputs import Call
 from .descent import Metric, minimise, softplus
-from .quality import curvature_error
 from .pairs import KEPT_BYTES, Dense, Differences, Pairs, Streamed, margins, pair_loss_gradient
+from .quality import curvature_error
 
 __all__ = ["BradleyTerry", "PairFit"]
 
@@ -140,7 +140,7 @@ class BradleyTerry:
 
         h'H^-1 psi_p, (P,): h is the slope in u of sum w (p - p^)^2 out of fold, H the curvature of the loss and
         psi_p = w (p - p^) D_p the label's pull on the fit. Second order: `curvature_error` with
-        B = sum w (p^ (1 - p^))^2 D D'. Zeros where the differences are too many to keep or too wide for a square matrix.
+        B = sum w (p^ (1 - p^))^2 D D'. Zeros where the differences are too many to keep or too wide for a matrix.
         """
         from scipy.special import expit
 

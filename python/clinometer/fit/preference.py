@@ -14,7 +14,7 @@ from ..passes import _need_rows
 from .bradley_terry import BradleyTerry
 from .options import ALPHAS, check_alpha, check_folds
 from .pairs import Pairs, checked_pairs
-from .quality import made, ratio_quality, stacked
+from .quality import made, of_units, ratio_quality, stacked
 from .result import DirectionFit, EncodingQuality
 from .seen import prompt_keys
 
@@ -133,15 +133,14 @@ def _quality(z: Floats, prob: Floats, weight: Floats, unit: Ints, moved: Floats,
 
     known = ~np.isnan(prob)
     z, p, w, unit, moved = z[known], prob[known] - 0.5, weight[known], unit[known], moved[known]
-    w = w / w.sum()
     guess = expit(z) - 0.5
     sst = float(w @ (p * p))
     if not sst > 0:
         return stacked([])
-    held = np.bincount(unit, w)
-    sums = (np.bincount(unit, x)[held > 0] for x in (w * (p - guess) ** 2, w * p * p, moved))
-    sse_of, sst_of, through_fit = sums
-    value, se, units = ratio_quality(sse_of, sst_of, held[held > 0], through_fit, spread)
+    sse_of, sst_of, through_fit, held = (
+        of_units(unit, w, x) for x in (w * (p - guess) ** 2, w * p * p, moved * w.sum(), w)
+    )
+    value, se, units = ratio_quality(sse_of, sst_of, through_fit, held, float(spread * w.sum()))
     with np.errstate(divide="ignore", invalid="ignore"):
         r = (w @ (p * guess)) / np.sqrt(sst * (w @ guess**2))
     decided = p != 0

@@ -11,7 +11,9 @@ from ..population import Population
 from ..resampling import effective_units, t_bounds, unit_errors
 from .result import EncodingQuality
 
-__all__ = ["Grouping", "auc", "curvature_error", "grouping", "made", "quality_of", "ratio_quality", "stacked"]
+__all__ = [
+    "Grouping", "auc", "curvature_error", "grouping", "made", "of_units", "quality_of", "ratio_quality", "stacked",
+]  # fmt: skip
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -65,18 +67,22 @@ def quality_of(
     scale = float(np.abs(s[seen]).max(initial=0.0))
     if not sst > (1e-14 * scale) ** 2:  # constant but for rounding
         return stacked([])
-    held = np.bincount(g.unit, g.weight)
-    there, held = held > 0, held[held > 0]
-    through_fit = None if moved is None else np.bincount(g.unit, moved)[there]
+    held = of_units(g.unit, g.weight, g.weight)
+    through_fit = None if moved is None else of_units(g.unit, g.weight, moved)
     with np.errstate(divide="ignore", invalid="ignore"):
         r = cross / np.sqrt(tt * sst)
     rho2, rho2_se = _debiased(unbiased, sc, g, held)
-    value, se, units = ratio_quality(sums[:, 0], sums[:, 1], held, through_fit, spread)
-    return made(value, se, units, r, auc(tc, sc, g.weight), rho2, rho2_se)
+    value, se, units = ratio_quality(sums[:, 0], sums[:, 1], through_fit, held, spread)
+    return made(value, se, units, r, auc(tc, s, g.weight), rho2, rho2_se)
+
+
+def of_units(unit: Ints, weight: Floats, x: Floats) -> Floats:
+    """Sums of x by unit, of the units of positive weight."""
+    return np.asarray(np.bincount(unit, x)[np.bincount(unit, weight) > 0], np.float64)
 
 
 def ratio_quality(
-    sse: Floats, sst: Floats, held: Floats, through_fit: Floats | None, spread: float
+    sse: Floats, sst: Floats, through_fit: Floats | None, held: Floats, spread: float
 ) -> tuple[float, float, float]:
     """(1 - SSE/SST, error, effective units) from sums (C,) of units of weight held (C,)."""
     bad, all_ = float(sse.sum()), float(sst.sum())

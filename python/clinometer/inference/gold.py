@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from ..inputs import Call, prepare
 from ..passes import _check_strength, _need_scores, _strength, adjusted, in_range, kept_scores, true_betas
 from ..population import Population
-from ..results import Result
 from ..resampling import effective_units, t_bounds
+from ..results import Result
 from .gains import cells, unit_sums
 from .intervals import check_level
 
@@ -104,8 +104,8 @@ def ppi_gain(
     table = true_betas(call, table, exponent, betas)
     interval = t_bounds(arrays["gain"], arrays["se"], arrays["units"], level)
     return PPIResult(
-        table, arrays["gain"], arrays["se"], interval, arrays["values"], arrays["gold"], arrays["gold_se"], arrays["power"], n_gold, call.names, call.value_names, call.fit_status,
-        float(level),
+        table, arrays["gain"], arrays["se"], interval, arrays["values"], arrays["gold"], arrays["gold_se"],
+        arrays["power"], n_gold, call.names, call.value_names, call.fit_status, float(level),
     )  # fmt: skip
 
 

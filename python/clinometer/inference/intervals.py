@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -37,7 +37,8 @@ class GainIntervals(Result):
     estimate, estimate_se, estimate_interval : gain of the policy that the rows were drawn from, free of the
         plug-in's bias, at the betas used; NaN for base="logprob", where rows are the policy
     estimate_kind : (K, B) "jackknife", or "first order" where prompts are small or the tilt is strong (theory 2)
-    n_units : prompts, or clusters; units (J,) as many as their weights are worth, less 1 the degrees of freedom
+    n_units : prompts, or clusters; units (J,) as many as their weights are worth, less 1 the degrees of freedom;
+        units_labels (K, J) the same with labels, no more than prompts or clusters that have any
     """
 
     betas: Floats
@@ -59,12 +60,26 @@ class GainIntervals(Result):
     matched: bool
     status: tuple[str, ...]
     units: Floats
+    units_labels: Floats
     win_rate: Floats
     win_rate_se: Floats
     estimate: Floats
     estimate_se: Floats
     estimate_interval: Floats
     estimate_kind: NDArray[np.str_]
+    _estimate_units: Floats
+
+    def at(self, level: float) -> GainIntervals:
+        """The same with intervals of another level; those of the bootstrap are NaN, as its draws are not kept."""
+        check_level(level)
+        none = np.full_like(self.bootstrap, np.nan)
+        interval = t_bounds(self.gain, self.se, self.units, level)
+        with_labels = t_bounds(self.gain, self.se_labels, self.units_labels[:, None], level)
+        estimate = t_bounds(self.estimate, self.estimate_se, self._estimate_units, level)
+        return replace(
+            self, level=float(level), interval=interval, interval_labels=with_labels, estimate_interval=estimate,
+            bootstrap=none, bootstrap_labels=none,
+        )  # fmt: skip
 
 
 def gain_intervals(
@@ -186,13 +201,13 @@ class _Filling:
 
     def result(self, betas: Floats, matched: bool, errors: dict[int, LabelError], status: list[str]) -> GainIntervals:
         p, e = self.call.population, self.estimates
-        with_labels = np.minimum(self.units, self.label_units[:, None, None])
+        with_labels = np.minimum(self.units, self.label_units[:, None])
         return GainIntervals(
             betas, self.gain, self.kl, self.se, self.se_labels,
             t_bounds(self.gain, self.se, self.units, self.level),
-            t_bounds(self.gain, self.se_labels, with_labels, self.level), self.boot, self.boot_labels,
+            t_bounds(self.gain, self.se_labels, with_labels[:, None], self.level), self.boot, self.boot_labels,
             np.array([k in errors for k in range(len(betas))]), self.call.names, self.call.value_names,
             self.call.fit_status, p.n_prompts if p.cluster is None else len(np.unique(p.cluster)), self.replicates,
-            self.level, matched, tuple(status), self.units, e.win_rate, e.win_rate_se, e.value, e.se,
-            t_bounds(e.value, e.se, e.units, self.level), e.kind,
+            self.level, matched, tuple(status), self.units, with_labels, e.win_rate, e.win_rate_se, e.value, e.se,
+            t_bounds(e.value, e.se, e.units, self.level), e.kind, e.units,
         )  # fmt: skip
