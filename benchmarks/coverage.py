@@ -196,9 +196,7 @@ def main() -> None:
     parser.add_argument("--state", type=Path, default=HERE / "results/.coverage.jsonl")
     args = parser.parse_args()
     done = run(args.worlds, args.dumps, args.minutes, args.state)
-    print(
-        f"up to {args.dumps} dumps a world; gains at KL {KL}, policy gains at beta {BETAS}; rho^2 {RHO2}; code {fingerprint()}"
-    )
+    print(f"up to {args.dumps} dumps a world; KL {KL}, policy gains at beta {BETAS}; code {fingerprint()}")
     print("met: both levels within 2 points, width at most 1.3, abstentions at most 10 %; wide: covers more than that")
     print(f"{'world':<16} {'interval':<21} {'90 %':>6} {'+-':>5} {'95 %':>6} {'+-':>5} {'width':>6} {'none':>5} "
           f"{'target':<13} {'is':>7} {'dumps':>5}")  # fmt: skip
