@@ -12,6 +12,8 @@ from .. import _core
 from ..inputs import Call, prepare, run
 from ..population import Population
 from .binary import binary_labels, lda_scale, mean_gap
+from .curvature import Curvature, DenseCurvature, StreamedCurvature
+from .krylov import ridge_by_passes
 from .logistic import fit_logistic
 from .options import ALPHAS, check_alpha, check_folds
 from .out_of_fold import out_of_fold, scores_of
@@ -28,11 +30,12 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 BINARY = ("logistic", "lda", "mean_difference")
 METHODS = ("ridge", "least_squares", *BINARY)
+MEMORY = 16 * 2**30
 
 
 def fit_value_direction(
     dump: Any, values: Any, *, method: str = "ridge", alpha: Any = "cv", folds: int = 5, pooled: bool = True,
-    **options: Any,
+    memory_limit: float = MEMORY, **options: Any,
 ) -> DirectionFit:  # fmt: skip
     """Fit u with s ~ <u, phi> inside prompts; quality and later scores are out of fold by prompt (theory 1, A1).
 
@@ -50,6 +53,8 @@ def fit_value_direction(
         "cv" picks by out-of-fold error; or a number >= 0 (0: minimum norm)
     folds : prompts are dealt to folds by a hash of their id, or of their cluster where clusters are given
     pooled : also fit all rows without regard to prompts, for .pooled_quality; False saves that pass
+    memory_limit : bytes; a ridge fit whose matrices need more, 32 folds d^2 at the peak, is solved by Lanczos steps on
+        passes over the rows instead, to rounding and without rho2_debiased. alpha=0 and other methods need the matrices
 
     Returns
     -------
@@ -57,7 +62,9 @@ def fit_value_direction(
 
     Cost: one pass (two with pooled) of N d^2 multiply-adds for each set of labelled rows and two of N d for the
     quality; (folds + 1) d^2 float64, and 4 folds d^2 at the peak, where the pass hands them over; logistic adds
-    some 20 passes a penalty. Fewer rows than d and matrices short of rank are fine.
+    some 20 passes a penalty. Fewer rows than d and matrices short of rank are fine. Without matrices: two passes a
+    step, some 20 steps for a penalty of 1 and 200 for one of 1e-3 where few directions hold most of the variance, and
+    (folds + 1) d float64 a step.
 
     >>> import clinometer as cm
     >>> world = cm.simulate(n_prompts=50, n_responses=8, dim=4, random_state=1)
@@ -70,6 +77,8 @@ def fit_value_direction(
     check_alpha(alpha)
     if not isinstance(pooled, (bool, np.bool_)):
         raise TypeError(f"pooled is {pooled!r}, wanted True or False")
+    if isinstance(memory_limit, bool) or not isinstance(memory_limit, (int, float, np.number)) or not memory_limit >= 0:
+        raise ValueError(f"memory_limit is {memory_limit!r}, wanted bytes, a number >= 0")
     call = prepare(dump, None, values, **options)
     if call.n_values == 0:
         raise ValueError("values is empty, wanted at least one value")
@@ -84,11 +93,13 @@ def fit_value_direction(
         call = replace(call, values=scaled)
     grid = _grid(method, alpha)
     fold = p.folds(int(folds))
-    fit = _fit(call, method, grid, fold, int(folds), within=True)
+    by_passes = method == "ridge" and bool(grid.min() > 0) and 32 * folds * call.dump.dim**2 > memory_limit
+    fit = _fit(call, method, grid, fold, int(folds), within=True, by_passes=by_passes)
     quality = _quality(call, fit, fold, within=True)
     over_all = None
     if pooled:
-        over_all = _quality(call, _fit(call, method, grid, fold, int(folds), within=False), fold, within=False)
+        every = _fit(call, method, grid, fold, int(folds), within=False, by_passes=by_passes)
+        over_all = _quality(call, every, fold, within=False)
     vectors, fold_vectors = (in_units(v, exponent, call.value_names) for v in (fit.vectors, fit.fold_vectors))
     keys = prompt_keys(call.dump, p)
     order = np.argsort(keys)
@@ -96,7 +107,7 @@ def fit_value_direction(
         vectors, fold_vectors, call.value_names, method, fit.alpha, quality, p.n_rows, p.n_prompts,
         p.n_dropped, call.dump.fingerprint(), dict(call.dump.source or {}), over_all, fit.intercepts,
         ("binary" if method in BINARY else "scores",) * call.n_values, 0, keys[order], fold[order],
-        {"labels": labels},
+        {"labels": labels, "by_passes": by_passes},
     )  # fmt: skip
 
 
@@ -115,21 +126,39 @@ class _Fit:
         self.vectors, self.fold_vectors = np.zeros((J, d)), np.zeros((n_folds, J, d))
         self.predictors, self.unbiased = np.zeros((n_folds, J, d)), np.full((n_folds, J, d), np.nan)
         self.alpha, self.intercepts = np.zeros(J), np.zeros(J)
-        self.curvature: dict[int, tuple[Floats, float]] = {}  # Sigma and its null cutoff, where u = Sigma^-1 c
+        self.curvature: dict[int, Curvature] = {}  # where u = (Sigma + ridge)^-1 c
 
 
-def _fit(call: Call, method: str, grid: Floats, fold: Ints, n_folds: int, *, within: bool) -> _Fit:
+def _fit(
+    call: Call, method: str, grid: Floats, fold: Ints, n_folds: int, *, within: bool, by_passes: bool
+) -> _Fit:  # fmt: skip
     values = np.asarray(call.values)
     out = _Fit(call.n_values, n_folds, call.dump.dim)
     for group in label_groups(values):
         labels = values[:, group]
         p = call.population.labelled(labels[:, 0])
         rows, at = (p, fold) if within else _all_rows(p, fold)
+        if by_passes:
+            _fit_by_passes(out, group, call, grid, labels, rows, at)
+            continue
         scatter = fold_scatter(call, labels, rows, at, n_folds)
         _fit_group(out, group, call, method, grid, scatter, labels, rows, at)
         if (unbiased := scatter.unbiased()) is not None:
             out.unbiased[:, group] = unbiased
     return out
+
+
+def _fit_by_passes(
+    out: _Fit, group: list[int], call: Call, grid: Floats, labels: Floats, p: Population, fold: Ints
+) -> None:
+    """Fill in the ridge fits of a group without its matrices."""
+    for g, j in enumerate(group):
+        u, parts, chosen, ridge, operator = ridge_by_passes(
+            call, p, fold, len(out.fold_vectors), labels[p.rows, g], grid
+        )
+        out.vectors[j], out.fold_vectors[:, j], out.predictors[:, j] = u, parts, parts
+        out.alpha[j] = grid[chosen]
+        out.curvature[j] = StreamedCurvature(operator, float(ridge[-1]))
 
 
 def _all_rows(p: Population, fold: Ints) -> tuple[Population, Ints]:
@@ -164,7 +193,7 @@ def _fit_group(
     sigma = scatter.part(None)[0] if own_scale else None
     for g, j in enumerate(group):
         if sigma is not None:
-            out.curvature[j] = sigma, scatter.cutoff
+            out.curvature[j] = DenseCurvature(sigma, scatter.cutoff, float(out.alpha[j]))
         out.predictors[:, j] = parts[:, g] if own_scale else scatter.calibrated(parts[:, g], g)
 
 
@@ -183,7 +212,7 @@ def _quality(call: Call, fit: _Fit, fold: Ints, *, within: bool) -> EncodingQual
         if within and j in fit.curvature:
             moved = _moved_error(call, fit, j, g, held - predicted[:, j])
             u = fit.fold_vectors[:, j]
-            spread = curvature_error(u @ fit.curvature[j][0] @ u.T)
+            spread = curvature_error(fit.curvature[j].gram(u))
         parts.append(quality_of(predicted[:, j], held, g, plain.get(j), moved, spread))
     return stacked(parts)
 
@@ -197,6 +226,5 @@ def _moved_error(call: Call, fit: _Fit, j: int, g: Grouping, error: Floats) -> F
     quiet = replace(call, values=None, progress=None)
     state = _core.WeightedRows(call.dump.dim, np.ascontiguousarray(pull[:, None]))
     slope = -2 * run(quiet, [state], population=call.population)[0].finish()["sum"]
-    sigma, cutoff = fit.curvature[j]
-    v = ridge_path(sigma, slope, fit.alpha[[j]], cutoff)[0]
+    v = fit.curvature[j].solve(slope)
     return np.asarray(pull * g.centred(scores_of(quiet, v)[:, 0]))
