@@ -72,12 +72,26 @@ def solve(call: Call, kept: Floats, kl: Floats, names: tuple[str, ...]) -> Float
     return np.where(flat[:, None], np.inf, beta)
 
 
-def score_variance(call: Call, kept: Floats) -> Floats:
-    """E_x Var_{y|x}(t) of each score, (K,)."""
+def score_variance(call: Call, kept: Floats, *, unbiased: bool = False) -> Floats:
+    """E_x Var_{y|x}(t) of each score, (K,); unbiased: of the policy behind the rows, NaN without two in a prompt."""
     p = call.effective()
     t = kept - np.repeat(kept[p.offsets[:-1]], p.sizes, axis=0)  # a pilot: scores that agree give exact zeros
     t = t - np.repeat(_per_prompt(t * p.row_weight()[:, None], p.offsets), p.sizes, axis=0)
-    return np.asarray(p.prompt_weight() @ _per_prompt(p.row_weight()[:, None] * t * t, p.offsets))
+    omega, by_prompt = p.prompt_weight(), _per_prompt(p.row_weight()[:, None] * t * t, p.offsets)
+    if not unbiased or p.base == "logprob":
+        return np.asarray(omega @ by_prompt)
+    factor = np.divide(p.sizes, p.sizes - 1, where=p.sizes > 1, out=np.zeros(len(omega)))
+    factor = factor if p.unbias is None else p.unbias
+    mass = omega[factor > 0].sum()
+    return np.asarray((omega * factor) @ by_prompt / mass) if mass > 0 else np.full(kept.shape[1], np.nan)
+
+
+def gaussian_kl(call: Call, kept: Floats, betas: Floats) -> Floats:
+    """lam^2 Var/2 of each tilt with the unbiased variance, (K, B): the KL of a Gaussian policy (theory 2)."""
+    variance = score_variance(call, kept, unbiased=True)[:, None]
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+        root = np.sqrt(variance) / betas
+        return np.where(np.isinf(betas) | (variance == 0), 0.0, root * root / 2)
 
 
 def _per_prompt(x: Floats, offsets: NDArray[np.int64]) -> Floats:
