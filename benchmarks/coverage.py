@@ -54,7 +54,8 @@ def measured(world: str, seed: int) -> One:
         warnings.simplefilter("ignore")
         value = cm.fit_value_direction(d.dump, "s", pooled=False, **d.options)
         judge = _judge(d, "cv")
-        generator = cm.fit_generation_direction(d.dump, "noisy logprob", **d.options)
+        ridge = 1.0 if d.dump.dim > d.dump.n_rows else 0.0  # least squares would interpolate
+        generator = cm.fit_generation_direction(d.dump, "noisy logprob", alpha=ridge, **d.options)
         _gains(out, d, value if d.pairs is None else judge, WORLDS[world].heavy_tails)
         _quality(out, world, value if d.pairs is None else judge, d.dump.truth.rho2, WORLDS[world].clusters > 0)
         _gap(out, d, value, judge, generator)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _core
+from .resampling import unit_covariance
 
 if TYPE_CHECKING:
     from .inputs import Call
@@ -260,6 +261,4 @@ def clustered(psi: Floats, present: NDArray[np.bool_], cluster: NDArray[np.int64
     if cluster is not None:
         psi = np.stack([np.bincount(cluster, weights=c) for c in psi.T], axis=1)
         present = np.stack([np.bincount(cluster, weights=c) > 0 for c in present.T], axis=1)
-    count = present.sum(axis=0).astype(float)
-    scale = np.sqrt(np.where(count > 1, count / np.where(count > 1, count - 1, 1.0), np.nan))
-    return np.asarray(psi.T @ psi * np.outer(scale, scale))
+    return unit_covariance(psi, present.astype(float))

@@ -58,7 +58,13 @@ def test_given_the_direction_the_error_at_a_beta_is_that_of_tilt(world: World, c
     want = cm.tilt(world.dump, u, betas, values, **options)
     np.testing.assert_allclose(found.gain, want.gain, rtol=1e-9)
     np.testing.assert_allclose(found.se, want.gain_se, rtol=1e-8)
+    np.testing.assert_allclose(found.cov(1, 2), want.gain_cov(1, 2), rtol=1e-8)
+    assert np.isnan(found.cov_labels(1, 2)).all()
     np.testing.assert_allclose(found.kl, want.kl, rtol=1e-6, atol=1e-15)
+    alone = [cm.tilt(world.phi[world.ids == x], u, betas, prompt_ids=np.zeros(6, int)).ess for x in range(60)]
+    np.testing.assert_allclose(
+        found.ess_quantiles, np.moveaxis(np.quantile(alone, [0.05, 0.25, 0.5], axis=0), 0, -1), rtol=1e-5
+    )
     assert not found.labels_known.any() and np.isnan(found.se_labels).all() and not found.matched
     assert found.n_units == (20 if clusters else 60)
     low, high = np.moveaxis(found.interval, -1, 0)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..inputs import Call, prepare
 from ..passes import _check_strength, _need_scores, _strength, adjusted, in_range, kept_scores, true_betas
-from ..resampling import bootstrap_counts, bucketed, effective_units, t_bounds, unit_errors
+from ..resampling import bootstrap_counts, bucketed, effective_units, t_bounds, unit_covariance
 from ..results import Result
 from .estimate import Estimates
 from .gains import Cell, cells, slope_in_kl, unit_sums
@@ -37,6 +37,7 @@ class GainIntervals(Result):
     estimate, estimate_se, estimate_interval : gain of the policy that the rows were drawn from, free of the
         plug-in's bias, at the betas used; NaN for base="logprob", where rows are the policy
     estimate_kind : (K, B) "jackknife", or "first order" where prompts are small or the tilt is strong (theory 2)
+    ess_quantiles : (K, B, 3) 5 %, 25 % and 50 % quantile over prompts of the share of rows left, 1/(1 + chi^2)
     n_units : prompts, or clusters; units (J,) as many as their weights are worth, less 1 the degrees of freedom;
         units_labels (K, J) the same with labels, no more than prompts or clusters that have any
     """
@@ -67,7 +68,18 @@ class GainIntervals(Result):
     estimate_se: Floats
     estimate_interval: Floats
     estimate_kind: NDArray[np.str_]
+    ess_quantiles: Floats
     _estimate_units: Floats
+    _cov: Floats
+    _cov_labels: Floats
+
+    def cov(self, k: int, b: int) -> Floats:
+        """Joint covariance (J, J) over values of the gains of direction k at beta b, the direction as given."""
+        return np.asarray(self._cov[k, b])
+
+    def cov_labels(self, k: int, b: int) -> Floats:
+        """The same with the labels of the direction; NaN where they are not known."""
+        return np.asarray(self._cov_labels[k, b])
 
     def at(self, level: float) -> GainIntervals:
         """The same with intervals of another level; those of the bootstrap are NaN, as its draws are not kept."""
@@ -157,7 +169,7 @@ class _Filling:
         self.call, self.exponent, self.level, self.replicates, self.seed = call, exponent, level, replicates, seed
         shape = (*cells, call.n_values)
         self.gain, self.kl = np.full(shape, np.nan), np.full(cells, np.nan)
-        self.se, self.se_labels = np.full(shape, np.nan), np.full(shape, np.nan)
+        self.cov, self.cov_labels = (np.full((*shape, call.n_values), np.nan) for _ in range(2))
         self.boot, self.boot_labels = np.full((*shape, 2), np.nan), np.full((*shape, 2), np.nan)
         self.units, self.label_units = np.full(call.n_values, np.nan), np.full(cells[0], np.inf)
         self.estimates = Estimates(call, cells)
@@ -172,22 +184,22 @@ class _Filling:
         psi = psi - np.outer(omega * (cell.kl - omega @ cell.kl), slope)
         held = unit_sums(cell.share, p)
         self.units = effective_units(held)
-        self.se[at], self.boot[at] = self._errors(psi, held, gain)
+        self.cov[at], self.boot[at] = self._errors(psi, held, gain)
         self.estimates.fill(cell, t)
         if error is not None:
             # t is over 2^exponent, and so is the direction that the gradient is taken in
             both = psi + np.ldexp(error.of_prompts(cell, t, slope), -int(self.exponent[cell.k]))
-            self.se_labels[at], self.boot_labels[at] = self._errors(both, held, gain)
+            self.cov_labels[at], self.boot_labels[at] = self._errors(both, held, gain)
             judged = unit_sums(error.present[:, None].astype(float), p) > 0
             self.label_units[cell.k] = judged.sum()
 
     def _errors(self, psi: Floats, held: Floats, gain: Floats) -> tuple[Floats, Floats]:
-        """Clustered error (J,) of influences (G, J), and the percentile interval (J, 2)."""
+        """Clustered covariance (J, J) of influences (G, J), and the percentile interval (J, 2)."""
         units = unit_sums(psi, self.call.population)
-        se = unit_errors(units, held)
+        cov = unit_covariance(units, held)
         if not self.replicates:
-            return se, np.full((len(gain), 2), np.nan)
-        return se, self._percentiles(units, held, gain)
+            return cov, np.full((len(gain), 2), np.nan)
+        return cov, self._percentiles(units, held, gain)
 
     def _percentiles(self, units: Floats, held: Floats, gain: Floats) -> Floats:
         """Gains of resampled units: influences are linear, divided by the weight that was drawn."""
@@ -201,13 +213,15 @@ class _Filling:
 
     def result(self, betas: Floats, matched: bool, errors: dict[int, LabelError], status: list[str]) -> GainIntervals:
         p, e = self.call.population, self.estimates
+        se, se_labels = (np.sqrt(np.einsum("kbjj->kbj", cov)) for cov in (self.cov, self.cov_labels))
         with_labels = np.minimum(self.units, self.label_units[:, None])
         return GainIntervals(
-            betas, self.gain, self.kl, self.se, self.se_labels,
-            t_bounds(self.gain, self.se, self.units, self.level),
-            t_bounds(self.gain, self.se_labels, with_labels[:, None], self.level), self.boot, self.boot_labels,
+            betas, self.gain, self.kl, se, se_labels,
+            t_bounds(self.gain, se, self.units, self.level),
+            t_bounds(self.gain, se_labels, with_labels[:, None], self.level), self.boot, self.boot_labels,
             np.array([k in errors for k in range(len(betas))]), self.call.names, self.call.value_names,
             self.call.fit_status, p.n_prompts if p.cluster is None else len(np.unique(p.cluster)), self.replicates,
             self.level, matched, tuple(status), self.units, with_labels, e.win_rate, e.win_rate_se, e.value, e.se,
-            t_bounds(e.value, e.se, e.units, self.level), e.kind, e.units,
+            t_bounds(e.value, e.se, e.units, self.level), e.kind, e.ess,
+            e.units, self.cov, self.cov_labels,
         )  # fmt: skip
