@@ -123,7 +123,7 @@ def fingerprint() -> str:
     """Of the code whose intervals these are."""
     package = Path(cm.__file__).parent
     files = [*package.glob("fit/*.py"), *package.glob("inference/*.py"), package / "resampling.py",
-             package / "theory/judging.py", package / "simulation.py", HERE / "coverage_worlds.py"]  # fmt: skip
+             package / "theory/gap.py", package / "simulation.py", HERE / "coverage_worlds.py"]  # fmt: skip
     return hashlib.sha256(b"".join(p.read_bytes() for p in sorted(files))).hexdigest()[:16]
 
 
