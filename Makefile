@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SOURCES := pyproject.toml CMakeLists.txt \
            $(shell find cpp python -type f ! -name '*.pyc' ! -name '*.so' ! -path '*/.*')
 
-.PHONY: demo test bench verify torture fuzz clean
+.PHONY: demo test bench verify coverage torture fuzz clean
 
 demo: $(VENV)/.installed
 	$(BIN)/clinometer demo -o "$(CURDIR)/clinometer-demo.html"
@@ -28,6 +28,9 @@ torture: $(VENV)/.installed
 # ten minutes of every parser; goes on where an interrupted run stopped
 fuzz: $(VENV)/.tested
 	$(BIN)/python tests/fuzz/fuzz.py --results "$(CURDIR)/benchmarks/results/fuzz.txt"
+# 2,000 simulated dumps a world, 15 minutes of one core; goes on where an interrupted run of the same code stopped
+coverage: $(VENV)/.installed
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/coverage.py --output benchmarks/results/coverage.txt
 
 clean:
 	rm -rf $(VENV) build

@@ -1,114 +1,224 @@
-"""Coverage of the intervals over simulated dumps: ``python benchmarks/coverage.py --dumps 200``.
+"""Coverage of every interval over simulated dumps: ``python benchmarks/coverage.py --dumps 2000`` (``make coverage``).
 
-Each line is one world and one interval: the share of dumps whose 90 % and 95 % interval holds the target, and
-the mean width of the 95 % one over that of an oracle who knows the spread of the estimate. The target is the
-mean of the estimate over the dumps, what it would be on average over repeated sampling; for the debiased rho^2
-it is the true rho^2.
+A line is a world, a statistic and its target: the share of dumps whose 90 % and 95 % interval holds the target,
+each with its Monte Carlo error, the mean width of the 95 % interval over that of an oracle who knows how far the
+estimate falls from the target (root mean square), and the share of dumps without an interval. Targets:
+
+- truth: the number the world was built with, known in closed form
+- mean: what the estimate is on average over repeated dumps of this size, fits and their labels drawn anew
+- mean at alpha: the same of the out-of-fold quality at the penalty that was chosen (from every tenth dump)
+
+Dumps that are done are kept in a state file and not drawn again while the code of the intervals is the same.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
+import subprocess
+import time
 import warnings
 from collections.abc import Iterator
-from statistics import NormalDist
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from coverage_worlds import ALIGNMENT, GENERATION, WORLDS, Draw, draw
 from numpy.typing import NDArray
 
 import clinometer as cm
+from clinometer.fit.options import ALPHAS
+from clinometer.theory import generation_judgment_gap
 
 Floats = NDArray[np.float64]
-KL = 0.2
-Z90, Z95 = (NormalDist().inv_cdf(p) for p in (0.95, 0.975))
-BASE: dict[str, Any] = {"n_prompts": 100, "n_responses": 8, "dim": 16, "alignment": [0.6], "n_constitutions": 1}
-WORLDS: dict[str, dict[str, Any]] = {
-    "equal": {},
-    "unequal": {"unequal": True},
-    "heavy tails": {"heavy_tails": True},
-    "N < d": {"n_prompts": 40, "n_responses": 5, "dim": 300},
-    "clustered": {"n_prompts": 200},
-    "100 hard pairs": {"pairs": 100},
-    "300 hard pairs": {"pairs": 300},
-    "1000 hard pairs": {"pairs": 1000},
-}
+HERE = Path(__file__).parent
+KL, BETAS = 0.2, [1.6, 0.5]
+LEVELS = (0.9, 0.95)
+Z95 = 1.959963984540054
+BATCH, EVERY = 50, 10
+TRUTH, MEAN, AT_ALPHA = "truth", "mean", "mean at alpha"
 
 
-def world(name: str, seed: int) -> tuple[cm.Dump, Any, dict[str, Any]]:
-    """A dump, the fit of its judge, and options of the passes."""
-    made = BASE | WORLDS[name]
-    pairs = made.pop("pairs", 0)
-    dump = cm.simulate(**made, random_state=seed)
-    rng = np.random.default_rng([seed, 1])
-    ids = np.asarray(dump.prompt_ids)
-    options: dict[str, Any] = {}
-    if name == "clustered":  # what raises the value differs from cluster to cluster of five prompts
-        taste = rng.normal(size=(made["n_prompts"] // 5, dump.dim))[ids // 5]
-        moved = np.asarray(dump.column("s")) + 0.5 * (dump.read(0, dump.n_rows) * taste).sum(axis=1)
-        dump = dump.with_options(columns=dump.columns.merged({"s": moved}))
-        options["clusters"] = np.arange(made["n_prompts"]) // 5
+class One(dict[str, Any]):
+    """Of one dump: statistic -> [estimate, bounds at 90 %, bounds at 95 %, target kind, target]."""
+
+    def put(self, name: str, x: Any, bounds: list[Any], kind: str, target: float | int | None = None) -> None:
+        ends = [None if not np.isfinite(b) else float(b) for level in bounds for b in np.ravel(level)]
+        self[name] = [float(np.ravel(x)[0]), *ends, kind, target]
+
+
+def measured(world: str, seed: int) -> One:
+    """Every statistic of one dump."""
+    d, out = draw(world, seed), One()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        if not pairs:
-            return dump, cm.fit_value_direction(dump, "s", pooled=False, **options), options
-        rows, prob = hard_pairs(ids, np.asarray(dump.column("judge/c0")), pairs, rng)
-        return dump, cm.fit_preference_direction(dump, rows, prob, **options), options
+        value = cm.fit_value_direction(d.dump, "s", pooled=False, **d.options)
+        judge = _judge(d, "cv")
+        ridge = 1.0 if d.dump.dim > d.dump.n_rows else 0.0  # least squares would interpolate
+        generator = cm.fit_generation_direction(d.dump, "noisy logprob", alpha=ridge, **d.options)
+        _gains(out, d, value if d.pairs is None else judge, WORLDS[world].heavy_tails)
+        _quality(out, world, value if d.pairs is None else judge, d.dump.truth.rho2, WORLDS[world].clusters > 0)
+        _gap(out, d, value, judge, generator)
+        if seed % EVERY == 0:
+            out["path"] = _path(d)
+    return out
 
 
-def hard_pairs(ids: Any, judge: Floats, count: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], Floats]:
-    """Pairs of rows of one prompt, and verdicts drawn with the judge's score as log-odds."""
-    first = rng.integers(0, len(ids), count)
-    starts, sizes = np.searchsorted(ids, ids[first]), np.bincount(ids)[ids[first]]
-    second = starts + (first - starts + 1 + rng.integers(0, np.maximum(sizes - 1, 1))) % sizes
-    prob = 1 / (1 + np.exp(-2 * (judge[first] - judge[second])))
-    return np.stack([first, second], axis=1), (rng.random(count) < prob).astype(float)
+def _judge(d: Draw, alpha: Any) -> Any:
+    if d.pairs is None:
+        return cm.fit_value_direction(d.dump, "noisy judge", pooled=False, alpha=alpha, **d.options)
+    return cm.fit_preference_direction(d.dump, d.pairs, d.verdict, alpha=alpha, **d.options)
 
 
-def estimates(name: str, dumps: int) -> Iterator[dict[str, tuple[float, float, float]]]:
-    """Of each dump: estimate, error (half the 95 % width over z), and target (NaN: the mean) by quantity."""
-    for seed in range(dumps):
-        dump, fit, options = world(name, seed)
-        given = cm.gain_intervals(dump, dump.truth.u_c, values="s", kl=[KL], **options)
-        fitted = cm.gain_intervals(dump, fit, values="s", kl=[KL], **options)
-        out = {
-            "gain, direction given": (given.gain.item(), given.se.item(), np.nan),
-            "gain, labels included": (fitted.gain.item(), fitted.se_labels.item(), np.nan),
-            "gain, labels ignored": (fitted.gain.item(), fitted.se.item(), np.nan),
-        }
-        q = fit.encoding_quality
-        out["quality out of fold"] = (q.value.item(), float(np.diff(q.ci[0])[0]) / 2 / Z95, np.nan)
-        if np.isfinite(q.rho2_debiased.item()) and name != "clustered":
-            width = float(np.diff(q.rho2_ci[0])[0])
-            out["rho^2 debiased"] = (q.rho2_debiased.item(), width / 2 / Z95, dump.truth.rho2)
-        yield out
+def _gains(out: One, d: Draw, fit: Any, heavy: bool) -> None:
+    """Scores are fitted to the value itself, the hardest case: its labels are in the fit and in the gain."""
+    truth = d.dump.truth
+    given = cm.gain_intervals(d.dump, truth.u_c, values="s", kl=[KL], **d.options)
+    fitted = cm.gain_intervals(d.dump, fit, values="s", kl=[KL], **d.options)
+    policy = cm.gain_intervals(d.dump, truth.u_c, BETAS, "s", **d.options)
+    out.put("gain, this judge", given.gain, [given.at(level).interval for level in LEVELS], MEAN)
+    out.put("gain, with labels", fitted.gain, [fitted.at(level).interval_labels for level in LEVELS], MEAN)
+    out.put("gain, labels ignored", fitted.gain, [fitted.at(level).interval for level in LEVELS], MEAN)
+    rows = [policy.at(level).estimate_interval[0] for level in LEVELS]
+    for b, kind in enumerate(("jackknife", "first order")):
+        if policy.estimate_kind[0, b] == kind and not (heavy and kind == "jackknife"):  # t tails have no tilt
+            name = f"policy, {kind}"
+            out.put(name, policy.estimate[0, b], [r[b] for r in rows], TRUTH, float(truth.gain(BETAS[b]).item()))
 
 
-def table(name: str, dumps: int) -> Iterator[str]:
+def _quality(out: One, world: str, fit: Any, rho2: float, clustered: bool) -> None:
+    q = fit.encoding_quality
+    out.put("quality", q.value, [q.interval(level) for level in LEVELS], AT_ALPHA, _nearest(world, fit.alpha[0]))
+    if fit.n_pairs == 0 and np.isfinite(q.rho2_debiased[0]):
+        target = (MEAN, None) if clustered else (TRUTH, rho2)
+        out.put("rho^2", q.rho2_debiased, [q.rho2_interval(level) for level in LEVELS], *target)
+
+
+def _gap(out: One, d: Draw, value: Any, judge: Any, generator: Any) -> None:
+    t = d.dump.truth
+    given = generation_judgment_gap(t.u_star, t.u_c, t.u_gen, d.dump, **d.options)
+    fitted = generation_judgment_gap(value, judge, generator, d.dump, **d.options)
+    out.put("gap, directions", given.gap, [given.interval(x) for x in LEVELS], TRUTH, ALIGNMENT - GENERATION)
+    out.put("gap, fits", fitted.gap, [fitted.interval(x) for x in LEVELS], MEAN)
+
+
+def _grid(world: str) -> Floats:
+    return ALPHAS[::2] if WORLDS[world].pairs else ALPHAS
+
+
+def _nearest(world: str, alpha: float) -> int:
+    return int(np.argmin(np.abs(np.log(_grid(world) / alpha))))
+
+
+def _path(d: Draw) -> list[float]:
+    """Quality at every penalty of the grid."""
+    if d.pairs is not None:
+        return [float(_judge(d, float(a)).encoding_quality.value[0]) for a in ALPHAS[::2]]
+    fits = (cm.fit_value_direction(d.dump, "s", pooled=False, alpha=float(a), **d.options) for a in ALPHAS)
+    return [float(fit.encoding_quality.value[0]) for fit in fits]
+
+
+def fingerprint() -> str:
+    """Of the code whose intervals these are."""
+    package = Path(cm.__file__).parent
+    files = [*package.glob("fit/*.py"), *package.glob("inference/*.py"), package / "resampling.py",
+             package / "theory/gap.py", package / "simulation.py", HERE / "coverage_worlds.py"]  # fmt: skip
+    return hashlib.sha256(b"".join(p.read_bytes() for p in sorted(files))).hexdigest()[:16]
+
+
+def kept(state: Path, code: str) -> dict[str, dict[int, Any]]:
+    """Dumps that are done, by world and seed."""
+    done: dict[str, dict[int, Any]] = {world: {} for world in WORLDS}
+    for line in state.read_text().splitlines() if state.exists() else []:
+        try:
+            one = json.loads(line)
+        except json.JSONDecodeError:  # cut off while it was written
+            continue
+        if one["code"] == code and one["world"] in done:
+            done[one["world"]][one["seed"]] = one["of"]
+    return done
+
+
+def run(worlds: list[str], dumps: int, minutes: float, state: Path) -> dict[str, dict[int, Any]]:
+    """Draw what is missing, world by world in batches, until all is done or time is up."""
+    code, end = fingerprint(), time.monotonic() + 60 * minutes
+    done = kept(state, code)
+    with state.open("a") as file:
+        for start in range(0, dumps, BATCH):
+            for world in worlds:
+                for seed in range(start, min(start + BATCH, dumps)):
+                    if seed in done[world]:
+                        continue
+                    if time.monotonic() > end:
+                        return done
+                    done[world][seed] = one = measured(world, seed)
+                    file.write(json.dumps({"code": code, "world": world, "seed": seed, "of": one}) + "\n")
+                file.flush()
+    return done
+
+
+def table(world: str, done: dict[int, Any]) -> Iterator[str]:
     """The lines of one world."""
-    held: dict[str, list[tuple[float, float, float]]] = {}
-    for one in estimates(name, dumps):
-        for quantity, numbers in one.items():
-            held.setdefault(quantity, []).append(numbers)
-    for quantity, rows in held.items():
-        x, se, target = np.array(rows).T
-        aim = np.where(np.isnan(target), x.mean(), target)
-        off = np.abs(x - aim) / se
-        share = [np.mean(off <= z) for z in (Z90, Z95)]
-        ratio = np.mean(se) / np.sqrt(np.mean((x - aim) ** 2))
-        yield f"{name:<16} {quantity:<22} {share[0]:6.3f} {share[1]:6.3f} {ratio:7.2f} {np.mean(aim):+8.3f}"
+    paths = np.array([one["path"] for one in done.values() if "path" in one])
+    names = dict.fromkeys(name for one in done.values() for name in one if name != "path")
+    for name in names:
+        yield _line(world, name, [one[name] for one in done.values() if name in one], paths)
+
+
+def _line(world: str, name: str, rows: list[Any], paths: Floats) -> str:
+    x = np.array([row[0] for row in rows])
+    bounds = np.array([row[1:5] for row in rows], float)
+    kind, aims = rows[0][5], [row[6] for row in rows]
+    if kind == MEAN:
+        target = np.full(len(x), x.mean())
+    else:
+        target = paths.mean(axis=0)[aims] if kind == AT_ALPHA else np.array(aims, float)
+    known = np.isfinite(bounds).all(axis=1)
+    low, high, at = bounds[known, 0::2], bounds[known, 1::2], target[known, None]
+    share = ((low <= at) & (at <= high)).mean(axis=0)
+    error = np.sqrt(share * (1 - share) / max(known.sum(), 1))
+    oracle = 2 * Z95 * np.sqrt(np.mean((x - target) ** 2))
+    width, none = (high[:, 1] - low[:, 1]).mean() / oracle, 1 - known.mean()
+    fair = (np.abs(share - LEVELS) <= 0.02).all() and width <= 1.3 and none <= 0.1
+    safe = (share >= np.array(LEVELS) - 0.02).all() and width <= 1.3 and none <= 0.1
+    verdict = "" if name == "gain, labels ignored" else "met" if fair else "wide" if safe else "MISSED"
+    return (
+        f"{world:<16} {name:<21} {share[0]:6.3f} {error[0]:5.3f} {share[1]:6.3f} {error[1]:5.3f} {width:6.2f} "
+        f"{none:5.2f} {kind:<13} {np.mean(target):+7.3f} {len(rows):5d}  {verdict}"
+    )
+
+
+def shown(worlds: list[str], done: dict[str, dict[int, Any]], code: str) -> Iterator[str]:
+    """The table, line by line."""
+    yield f"{time.strftime('%Y-%m-%d')}, commit {commit()}, code {code}; KL {KL}, policy gains at beta {BETAS}"
+    yield "met: both levels within 2 points, width at most 1.3, abstentions at most 10 %; wide: covers more than that"
+    yield (
+        f"{'world':<16} {'interval':<21} {'90 %':>6} {'+-':>5} {'95 %':>6} {'+-':>5} {'width':>6} {'none':>5} "
+        f"{'target':<13} {'is':>7} {'dumps':>5}"
+    )
+    for world in worlds:
+        yield from table(world, done[world])
+
+
+def commit() -> str:
+    out = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=HERE, capture_output=True, text=True)
+    return out.stdout.strip() or "unknown"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dumps", type=int, default=200)
+    parser.add_argument("--dumps", type=int, default=2000)
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="stop drawing after this long")
     parser.add_argument("--worlds", nargs="*", default=list(WORLDS), choices=list(WORLDS))
+    parser.add_argument("--state", type=Path, default=HERE / "results/.coverage.jsonl")
+    parser.add_argument("--output", type=Path, help="also write the table to this file")
     args = parser.parse_args()
-    print(f"{args.dumps} dumps a world, KL {KL}; a share of 0.95 has error {np.sqrt(0.95 * 0.05 / args.dumps):.3f}")
-    print(f"{'world':<16} {'interval':<22} {'90 %':>6} {'95 %':>6} {'width':>7} {'target':>8}")
-    for name in args.worlds:
-        for line in table(name, args.dumps):
-            print(line, flush=True)
+    code = fingerprint()
+    lines = list(shown(args.worlds, run(args.worlds, args.dumps, args.minutes, args.state), code))
+    print("\n".join(lines))
+    if args.output:
+        args.output.write_text("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Bootstrap over independent units on sums that were taken once."""
+"""Errors over independent units (prompts or clusters): t bounds, and the bootstrap on sums that were taken once."""
 
 from __future__ import annotations
 
@@ -7,7 +7,15 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["bootstrap_counts", "bootstrap_sums", "bucketed"]
+__all__ = [
+    "bootstrap_counts",
+    "bootstrap_sums",
+    "bucketed",
+    "effective_units",
+    "t_bounds",
+    "unit_covariance",
+    "unit_errors",
+]
 
 Floats = NDArray[np.float64]
 UNITS = 4096
@@ -36,3 +44,36 @@ def bootstrap_sums(sums: Floats, replicates: int, seed: int = 0) -> Floats:
     """Totals (replicates, m) of units drawn with replacement from sums (C, m)."""
     units = bucketed(sums)
     return np.concatenate([counts @ units for counts in bootstrap_counts(len(units), replicates, seed)])
+
+
+def effective_units(held: Floats) -> Floats:
+    """(sum h)^2 / sum h^2 of the weights of units (C, m): C where they are equal, fewer where a few carry most."""
+    square = (held * held).sum(axis=0)
+    return np.asarray(held.sum(axis=0) ** 2 / np.where(square > 0, square, 1.0))
+
+
+def unit_covariance(psi: Floats, held: Floats) -> Floats:
+    """C/(C-1) sum psi psi' (m, m) of influences (C, m) on units of weight held (C, m) > 0; NaN below two (theory 2)."""
+    count = (held > 0).sum(axis=0).astype(float)
+    scale = np.sqrt(np.where(count > 1, count / np.where(count > 1, count - 1, 1.0), np.nan))
+    return np.asarray(psi.T @ psi * np.outer(scale, scale))
+
+
+def unit_errors(psi: Floats, held: Floats) -> Floats:
+    """Roots of its diagonal, (m,)."""
+    count = (held > 0).sum(axis=0).astype(float)
+    scale = np.where(count > 1, count / np.where(count > 1, count - 1, 1.0), np.nan)
+    return np.asarray(np.sqrt(scale * (psi * psi).sum(axis=0)))
+
+
+def t_bounds(x: Floats, se: Floats, units: Floats, level: float) -> Floats:
+    """Lower and upper bound on a new last axis, by Student's t with units - 1 degrees of freedom.
+
+    An error estimated from C units is itself known to 1 part in sqrt(2 C): with 10 clusters normal bounds of 95 %
+    hold the target 92 % of the time. NaN where there are fewer than two units.
+    """
+    from scipy.special import stdtrit
+
+    freedom = np.broadcast_to(np.asarray(units, np.float64) - 1, np.shape(x))
+    z = np.where(freedom > 0, stdtrit(np.where(freedom > 0, freedom, 1.0), 0.5 + level / 2), np.nan)
+    return np.asarray(x[..., None] + (z * se)[..., None] * np.array([-1.0, 1.0]))

@@ -89,6 +89,7 @@ def simulate(
     heavy_tails: bool = False,
     dtype: Any = "float32",
     random_state: int = 0,
+    world: int | None = None,
 ) -> Dump:
     """Draw a dump from a world where every first-order formula of the theory is exact.
 
@@ -113,7 +114,8 @@ def simulate(
     unequal : prompts of 1 to 2 n_responses - 1 responses instead of n_responses each
     heavy_tails : multivariate t with 5 degrees of freedom scaled to covariance Sigma, instead of normal
     dtype : "float32" | "float16" | "float64" | "bfloat16" (ml_dtypes)
-    random_state : seed
+    random_state : seed of the rows and, without `world`, of the directions
+    world : seed of the directions alone: dumps of one world and several random_state are new rows from one truth
 
     Returns
     -------
@@ -137,13 +139,14 @@ def simulate(
         if not 0.0 <= scale < np.inf:
             raise ValueError(f"{name} is {scale!r}; wanted a finite number >= 0")
     rng = np.random.default_rng(random_state)
+    frame = rng if world is None else np.random.default_rng(world)
     eigenvalues = _spectrum(spectrum, dim)
     aligned = _alignment(alignment, n_constitutions)
     generation = _correlation("generation_alignment", generation_alignment)
     length = _correlation("length_alignment", length_alignment)
-    turns = rng.standard_normal((3, dim))
+    turns = frame.standard_normal((3, dim))
     turns /= np.linalg.norm(turns, axis=1)[:, None]
-    u_values, u_c, u_gen = _directions(rng, eigenvalues, turns, n_values, aligned, generation, tilt_sd)
+    u_values, u_c, u_gen = _directions(frame, eigenvalues, turns, n_values, aligned, generation, tilt_sd)
     base_means = mean + prompt_sd * _colour(rng.standard_normal((n_prompts, dim)), eigenvalues, turns)
     means = base_means + _turn(_turn(u_gen[None, :], turns[::-1]) * eigenvalues, turns)
     counts = rng.integers(1, 2 * n_responses, n_prompts) if unequal else np.full(n_prompts, n_responses)

@@ -66,6 +66,7 @@ def fit_generation_direction(
     label = column(call.dump, logprobs, None, "logprobs")
     assert label is not None
     table = np.concatenate([_checked(call, label)[:, None], _covariates(call, covariates)], axis=1)
+    label_as_given = table[:, :1]
     table, exponent = in_range(table)
     p = call.population
     if p.n_prompts < folds:
@@ -83,7 +84,7 @@ def fit_generation_direction(
     return DirectionFit(
         whole, fold_vectors, (_name(logprobs),), "generation", np.array([float(alpha)]), quality, p.n_rows,
         p.n_prompts, p.n_dropped, call.dump.fingerprint(), dict(call.dump.source or {}), None, np.zeros(1),
-        ("scores",), 0, keys[order], fold[order],
+        ("scores",), 0, keys[order], fold[order], {"labels": label_as_given, "covariates": table[:, 1:]},
     )  # fmt: skip
 
 

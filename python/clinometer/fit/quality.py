@@ -8,15 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..population import Population
-from ..resampling import bootstrap_sums
+from ..resampling import effective_units, t_bounds, unit_errors
 from .result import EncodingQuality
 
-__all__ = ["Grouping", "auc", "grouping", "quality_of", "stacked"]
+__all__ = [
+    "Grouping", "auc", "curvature_error", "grouping", "made", "of_units", "quality_of", "ratio_quality", "stacked",
+]  # fmt: skip
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-REPLICATES = 1000
-Z95 = 1.959963984540054
+LEVEL = 0.95
 
 
 @dataclass(frozen=True)
@@ -52,36 +53,73 @@ def grouping(p: Population, fold: Ints | None = None) -> Grouping:
 
 
 def quality_of(
-    t: Floats, s: Floats, g: Grouping, unbiased: Floats | None, moved: Floats | None = None
+    t: Floats, s: Floats, g: Grouping, unbiased: Floats | None, moved: Floats | None = None, spread: float = 0.0
 ) -> EncodingQuality:
     """Quality of predictions t (N,) of labels s.
 
     `unbiased` are predictions of least squares, for rho^2; `moved` is what each row's label does to the squared
-    error through the fit, for the interval.
+    error through the fit and `spread` the error of its second order, for the interval.
     """
     tc, sc = g.centred(t), g.centred(s)
     seen = g.weight > 0
     sums = g.sums((sc - tc) ** 2, sc * sc, sc * tc, tc * tc)
-    sse, sst, cross, tt = sums.sum(axis=0)
+    _, sst, cross, tt = sums.sum(axis=0)
     scale = float(np.abs(s[seen]).max(initial=0.0))
     if not sst > (1e-14 * scale) ** 2:  # constant but for rounding
         return stacked([])
-    if moved is not None:
-        held = np.bincount(g.unit, g.weight)
-        through_fit = np.bincount(g.unit, moved) - held / held.sum() * moved.sum()
-        sums[:, 0] += through_fit[held > 0]
-    draws = bootstrap_sums(sums[:, :2], REPLICATES)
+    held = of_units(g.unit, g.weight, g.weight)
+    through_fit = None if moved is None else of_units(g.unit, g.weight, moved)
     with np.errstate(divide="ignore", invalid="ignore"):
-        ci = np.nanquantile(1 - draws[:, 0] / draws[:, 1], [0.025, 0.975])
         r = cross / np.sqrt(tt * sst)
-    rho2, error = _debiased(unbiased, sc, g)
-    return EncodingQuality(
-        np.array([1 - sse / sst]), ci[None], np.array([r]), np.array([auc(tc, s, g.weight)]),
-        np.array([rho2]), rho2 + np.array([[-Z95, Z95]]) * error,
-    )  # fmt: skip
+    rho2, rho2_se = _debiased(unbiased, sc, g, held)
+    value, se, units = ratio_quality(sums[:, 0], sums[:, 1], through_fit, held, spread)
+    return made(value, se, units, r, auc(tc, s, g.weight), rho2, rho2_se)
 
 
-def _debiased(t: Floats | None, sc: Floats, g: Grouping) -> tuple[float, float]:
+def of_units(unit: Ints, weight: Floats, x: Floats) -> Floats:
+    """Sums of x by unit, of the units of positive weight."""
+    return np.asarray(np.bincount(unit, x)[np.bincount(unit, weight) > 0], np.float64)
+
+
+def ratio_quality(
+    sse: Floats, sst: Floats, through_fit: Floats | None, held: Floats, spread: float
+) -> tuple[float, float, float]:
+    """(1 - SSE/SST, error, effective units) from sums (C,) of units of weight held (C,)."""
+    bad, all_ = float(sse.sum()), float(sst.sum())
+    psi = sse - bad / all_ * sst
+    if through_fit is not None:
+        psi = psi + through_fit - held / held.sum() * through_fit.sum()
+    units = float(effective_units(held[:, None])[0])
+    se = float(unit_errors(psi[:, None], held[:, None])[0])
+    return 1 - bad / all_, float(np.hypot(se, spread)) / all_, units
+
+
+def made(value: float, se: float, units: float, r: float, area: float, rho2: float, rho2_se: float) -> EncodingQuality:
+    """A quality of one fit with its intervals."""
+    at, bounds = np.array([[value], [rho2]]), np.array([[se], [rho2_se]])
+    ci, rho2_ci = t_bounds(at, bounds, np.full((2, 1), units), LEVEL)
+    one = [np.array([x]) for x in (value, r, area, rho2, se, rho2_se, units)]
+    return EncodingQuality(one[0], ci, one[1], one[2], one[3], rho2_ci, one[4], one[5], one[6])
+
+
+def curvature_error(gram: Floats) -> float:
+    """Error of the second order of a loss in its fit, sqrt(2 tr (M B)^2), from the Gram (F, F) of the fold fits.
+
+    A fit off by e, covariance M, loses e'Be in squared error with curvature B. Fold fits are a delete-a-fold
+    jackknife: M = (F - 1)/F sum (u_f - mean)(u_f - mean)', so that with gram = <u_f, B u_g> its centred form times
+    (F - 1)/F has the trace of M B, from F - 1 degrees of freedom: tr (M B)^2 is cleared of what these add.
+    """
+    F = len(gram)
+    nu = F - 1
+    if nu < 2:
+        return 0.0
+    centred = gram - gram.mean(axis=0) - gram.mean(axis=1)[:, None] + gram.mean()
+    w = centred * nu / F
+    square = nu**2 / ((nu - 1) * (nu + 2)) * (float((w * w).sum()) - float(np.trace(w)) ** 2 / nu)
+    return float(np.sqrt(2 * max(square, 0.0)))
+
+
+def _debiased(t: Floats | None, sc: Floats, g: Grouping, held: Floats) -> tuple[float, float]:
     """(rho^2, error): E u_f' c_f = u*' Sigma_f u* for fold fits independent of the fold they are applied to.
 
     Influence of a unit: 2 cross - tt - rho^2 sst, of which the second half is what the fold fits add; with
@@ -94,10 +132,7 @@ def _debiased(t: Floats | None, sc: Floats, g: Grouping) -> tuple[float, float]:
     cross, _, sst = sums.sum(axis=0)
     rho2 = cross / sst
     psi = 2 * sums[:, 0] - sums[:, 1] - rho2 * sums[:, 2]
-    n = len(psi)
-    if n < 2:
-        return float(rho2), np.nan
-    return float(rho2), float(np.sqrt(n / (n - 1) * np.sum((psi - psi.mean()) ** 2)) / sst)
+    return float(rho2), float(unit_errors((psi - psi.mean())[:, None], held[:, None])[0] / sst)
 
 
 def auc(t: Floats, s: Floats, weight: Floats) -> float:
@@ -116,6 +151,5 @@ def auc(t: Floats, s: Floats, weight: Floats) -> float:
 def stacked(parts: list[EncodingQuality]) -> EncodingQuality:
     """Qualities of single fits as one; of none, a single row of NaN."""
     if not parts:
-        nan, pair = np.full(1, np.nan), np.full((1, 2), np.nan)
-        return EncodingQuality(nan, pair, nan, nan, nan, pair)
+        return made(*[float("nan")] * 7)
     return EncodingQuality(*(np.concatenate([getattr(q, f.name) for q in parts]) for f in fields(EncodingQuality)))

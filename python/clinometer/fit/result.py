@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..dump import Dump
+from ..resampling import t_bounds
 from ..results import Axes, Result
 from ..visible import visible
 from .seen import folds_of_seen
@@ -32,13 +33,15 @@ class EncodingQuality(Result):
     Attributes
     ----------
     value : (J,) R^2 = 1 - SSE/SST of the fold fits on the prompts they did not see; negative is legitimate
-    ci : (J, 2) 95 % interval, percentile bootstrap over prompts or clusters, with what their labels do to the fit
-        (not of binary methods, whose interval is of the directions as fitted)
+    ci : (J, 2) 95 % interval of what `value` is on average over dumps of this size, fits at this penalty: prompts,
+        rows and labels vary, the penalty does not (of binary methods the directions do not either). By Student's t
+        on the influence of each prompt or cluster, through the fit too: its slope, and the spread of its curvature
     r, auc : (J,) correlation; chance that a row of the higher of two labels scores higher, NaN for other labels
     rho2_debiased : (J,) share of the label's variance that is linear in phi at all, free of the noise of the fit:
         covariance of label and out-of-fold least squares over the label's variance. NaN unless N - G > 2 d in
         the rows of every fit
-    rho2_ci : (J, 2) its 95 % interval, normal, by the influence of each prompt or cluster
+    rho2_ci : (J, 2) its 95 % interval, of the true share, by the influence of each prompt or cluster
+    se, rho2_se : (J,) their errors; units (J,) what the prompts or clusters are worth, less 1 the degrees of freedom
     """
 
     axes: ClassVar[Axes] = {
@@ -52,6 +55,17 @@ class EncodingQuality(Result):
     auc: Floats
     rho2_debiased: Floats
     rho2_ci: Floats
+    se: Floats
+    rho2_se: Floats
+    units: Floats
+
+    def interval(self, level: float = 0.95) -> Floats:
+        """`ci` at another level, (J, 2)."""
+        return t_bounds(self.value, self.se, self.units, level)
+
+    def rho2_interval(self, level: float = 0.95) -> Floats:
+        """`rho2_ci` at another level, (J, 2)."""
+        return t_bounds(self.rho2_debiased, self.rho2_se, self.units, level)
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -111,6 +125,19 @@ class DirectionFit(Result):
         What a direction keeps of the judge it was fitted to (theory, "Direction or score").
         """
         return np.full(len(self.vectors), np.nan) if self.n_pairs else self.encoding_quality.value
+
+    @property
+    def quality_status(self) -> tuple[str, ...]:
+        """Of each direction "ok", or why its quality has no interval."""
+        out = []
+        for j, se in enumerate(self.encoding_quality.se):
+            if self.labels and self.labels[j] == "separable":
+                out.append("the labels are separable: how sure the predictions are is set by the penalty alone")
+            elif np.isnan(se):
+                out.append("the labels do not vary, or come from fewer than two prompts or clusters")
+            else:
+                out.append("ok")
+        return tuple(out)
 
     def directions(self) -> Directions:
         """The full fits as `Directions`: for other dumps. On the dump of the fit a pass calls them "in-sample"."""

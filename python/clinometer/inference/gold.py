@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from ..inputs import Call, prepare
 from ..passes import _check_strength, _need_scores, _strength, adjusted, in_range, kept_scores, true_betas
 from ..population import Population
+from ..resampling import effective_units, t_bounds
 from ..results import Axes, Result
 from .gains import cells, unit_sums
-from .intervals import check_level, normal_bounds
+from .result import check_level
 
 __all__ = ["PPIResult", "ppi_gain"]
 
@@ -68,7 +69,8 @@ def ppi_gain(
     gold : gold labels of the values in the same order and sign: column names, (N,) or (N, J), NaN where there are
         none. Label whole prompts: in one labelled in part, the tilt is among its labelled rows
     power : lambda, or None for the best
-    level : coverage of the interval, normal, by prompts or clusters, at the betas given or solved
+    level : coverage of the interval, by Student's t over the prompts or clusters with gold labels (as many as their
+        weights are worth), at the betas given or solved
 
     Returns
     -------
@@ -95,7 +97,7 @@ def ppi_gain(
     both = _both(call, truth)
     J = call.n_values
     shape = (*table.shape, J)
-    arrays = {name: np.full(shape, np.nan) for name in ("gain", "se", "values", "gold", "gold_se", "power")}
+    arrays = {name: np.full(shape, np.nan) for name in ("gain", "se", "values", "gold", "gold_se", "power", "units")}
     n_gold = np.zeros(J, np.int64)
     for cell in cells(both, kept, table):
         for j in range(J):
@@ -106,11 +108,12 @@ def ppi_gain(
             arrays["power"][at] = lam = own.best_power() if power is None else float(power)
             arrays["gain"][at], arrays["se"][at] = own.corrected(lam)
             arrays["gold"][at], arrays["gold_se"][at] = own.corrected(0.0)
+            arrays["units"][at] = own.units()
     table = true_betas(call, table, exponent, betas)
+    interval = t_bounds(arrays["gain"], arrays["se"], arrays["units"], level)
     return PPIResult(
-        table, arrays["gain"], arrays["se"], normal_bounds(arrays["gain"], arrays["se"], level), arrays["values"],
-        arrays["gold"], arrays["gold_se"], arrays["power"], n_gold, call.names, call.value_names, call.fit_status,
-        float(level),
+        table, arrays["gain"], arrays["se"], interval, arrays["values"], arrays["gold"], arrays["gold_se"],
+        arrays["power"], n_gold, call.names, call.value_names, call.fit_status, float(level),
     )  # fmt: skip
 
 
@@ -154,6 +157,10 @@ class _Value:
         spread = every @ (self.hat - every @ self.hat) ** 2 * (n + N) / (n + N - 1)
         best = (self.in_gold @ (y * f)) / ((1 + n / N) * spread) if spread > 0 else 0.0
         return float(np.clip(best, 0.0, 1.0))
+
+    def units(self) -> float:
+        """Prompts or clusters with gold labels, as many as their weights are worth."""
+        return float(effective_units(unit_sums(self.in_gold[:, None], self.p))[0])
 
     def corrected(self, lam: float) -> tuple[float, float]:
         """(gain, error): the two means with the influence of each unit in both."""

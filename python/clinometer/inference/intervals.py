@@ -2,59 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from statistics import NormalDist
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..inputs import Call, prepare
 from ..passes import _check_strength, _need_scores, _strength, adjusted, in_range, kept_scores, true_betas
-from ..resampling import bootstrap_counts, bucketed
-from ..results import Axes, Result
+from ..resampling import bootstrap_counts, bucketed, effective_units, t_bounds, unit_covariance
+from .estimate import Estimates
 from .gains import Cell, cells, slope_in_kl, unit_sums
-from .label_error import LabelError, label_errors
+from .label_error import LabelError, label_errors, label_status
+from .result import GainIntervals, check_level
 
-__all__ = ["GainIntervals", "check_level", "gain_intervals", "normal_bounds"]
+__all__ = ["gain_intervals"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-
-
-@dataclass(frozen=True, repr=False, eq=False)
-class GainIntervals(Result):
-    """Gains with both errors; axes direction, beta, value, and lower and upper bound last.
-
-    `se` and `interval` take the direction as given; `se_labels` and `interval_labels` carry the uncertainty of
-    the labels it was fitted to as well, and are NaN where `labels_known` (K,) is False. `bootstrap` and
-    `bootstrap_labels` are percentile intervals of the same two, (K, B, J, 2), NaN without replicates.
-    """
-
-    axes: ClassVar[Axes] = {
-        "direction beta value": "gain se se_labels",
-        "direction beta value bound": "interval interval_labels bootstrap bootstrap_labels",
-        "direction beta": "betas kl",
-        "direction": "labels_known fit_status",
-    }
-
-    betas: Floats
-    gain: Floats
-    kl: Floats
-    se: Floats
-    se_labels: Floats
-    interval: Floats
-    interval_labels: Floats
-    bootstrap: Floats
-    bootstrap_labels: Floats
-    labels_known: NDArray[np.bool_]
-    directions: tuple[str, ...]
-    values: tuple[str, ...]
-    fit_status: tuple[str, ...]
-    n_units: int
-    replicates: int
-    level: float
-    matched: bool
 
 
 def gain_intervals(
@@ -68,6 +32,13 @@ def gain_intervals(
     g'H^-1 psi_x, g = d gain / d u: one solve and one pass. Residuals in psi_x are out of fold, as a jackknife's
     would be. With kl= the gain is at matched KL: beta is solved on the rows, and the error is that of the gain
     less d gain/d KL times the KL of the rows, so the scale of a direction is immaterial.
+
+    What the intervals hold is the mean of the estimate over repeated dumps of this size: given the direction, over
+    other prompts and rows; with labels, over fits to other labels as well. Bounds are by Student's t, with one
+    degree of freedom less than the prompts or clusters are worth, (sum h)^2 / sum h^2 of their weights h. The plug-in
+    gain itself is low for prompts of few responses: `estimate` is of the policy behind the rows, by the delete-one
+    jackknife inside prompts where these hold 5 responses or more and lam sd(t) <= 1, else by the unbiased first
+    order, which is the Gaussian extrapolation too.
 
     Parameters
     ----------
@@ -103,23 +74,11 @@ def gain_intervals(
     _check_strength(betas, kl, call.n_scores)
     kept, exponent = in_range(adjusted(call, kept_scores(call), adjust))
     table = _strength(call, kept, exponent, betas, kl)
-    errors = label_errors(call, adjust)
+    errors, status = label_errors(call, adjust), label_status(call)
     out = _Filling(call, table.shape, exponent, float(level), int(replicates), int(seed))
     for cell in cells(call, kept, table):
         out.fill(cell, np.ascontiguousarray(kept[:, cell.k]), betas is None, errors.get(cell.k))
-    return out.result(true_betas(call, table, exponent, betas), betas is None, errors)
-
-
-def check_level(level: Any) -> None:
-    """Coverage of an interval: a number between 0 and 1."""
-    if isinstance(level, bool) or not isinstance(level, (int, float, np.number)) or not 0 < level < 1:
-        raise ValueError(f"level is {level!r}, wanted a number between 0 and 1")
-
-
-def normal_bounds(x: Floats, se: Floats, level: float) -> Floats:
-    """Lower and upper bound on a new last axis."""
-    z = NormalDist().inv_cdf(0.5 + level / 2)
-    return np.asarray(x[..., None] + se[..., None] * np.array([-z, z]))
+    return out.result(true_betas(call, table, exponent, betas), betas is None, errors, status)
 
 
 class _Filling:
@@ -131,8 +90,10 @@ class _Filling:
         self.call, self.exponent, self.level, self.replicates, self.seed = call, exponent, level, replicates, seed
         shape = (*cells, call.n_values)
         self.gain, self.kl = np.full(shape, np.nan), np.full(cells, np.nan)
-        self.se, self.se_labels = np.full(shape, np.nan), np.full(shape, np.nan)
+        self.cov, self.cov_labels = (np.full((*shape, call.n_values), np.nan) for _ in range(2))
         self.boot, self.boot_labels = np.full((*shape, 2), np.nan), np.full((*shape, 2), np.nan)
+        self.units, self.label_units = np.full(call.n_values, np.nan), np.full(cells[0], np.inf)
+        self.estimates = Estimates(call, cells)
 
     def fill(self, cell: Cell, t: Floats, matched: bool, error: LabelError | None) -> None:
         p, at = self.call.population, (cell.k, cell.b)
@@ -142,22 +103,24 @@ class _Filling:
         psi = cell.share * np.nan_to_num(cell.gain - gain)
         slope = slope_in_kl(cell, t, self.call) if matched else np.zeros(len(gain))
         psi = psi - np.outer(omega * (cell.kl - omega @ cell.kl), slope)
-        self.se[at], self.boot[at] = self._errors(psi, cell.share, gain)
+        held = unit_sums(cell.share, p)
+        self.units = effective_units(held)
+        self.cov[at], self.boot[at] = self._errors(psi, held, gain)
+        self.estimates.fill(cell, t)
         if error is not None:
             # t is over 2^exponent, and so is the direction that the gradient is taken in
             both = psi + np.ldexp(error.of_prompts(cell, t, slope), -int(self.exponent[cell.k]))
-            self.se_labels[at], self.boot_labels[at] = self._errors(both, cell.share, gain)
+            self.cov_labels[at], self.boot_labels[at] = self._errors(both, held, gain)
+            judged = unit_sums(error.present[:, None].astype(float), p) > 0
+            self.label_units[cell.k] = judged.sum()
 
-    def _errors(self, psi: Floats, share: Floats, gain: Floats) -> tuple[Floats, Floats]:
-        """Clustered error (J,) of influences (G, J), and the percentile interval (J, 2)."""
-        p = self.call.population
-        units, held = unit_sums(psi, p), unit_sums(share, p)
-        count = (held > 0).sum(axis=0).astype(float)
-        scale = np.where(count > 1, count / np.where(count > 1, count - 1, 1.0), np.nan)
-        se = np.sqrt(scale * (units**2).sum(axis=0))
+    def _errors(self, psi: Floats, held: Floats, gain: Floats) -> tuple[Floats, Floats]:
+        """Clustered covariance (J, J) of influences (G, J), and the percentile interval (J, 2)."""
+        units = unit_sums(psi, self.call.population)
+        cov = unit_covariance(units, held)
         if not self.replicates:
-            return se, np.full((len(gain), 2), np.nan)
-        return se, self._percentiles(units, held, gain)
+            return cov, np.full((len(gain), 2), np.nan)
+        return cov, self._percentiles(units, held, gain)
 
     def _percentiles(self, units: Floats, held: Floats, gain: Floats) -> Floats:
         """Gains of resampled units: influences are linear, divided by the weight that was drawn."""
@@ -169,12 +132,17 @@ class _Filling:
         tail = (1 - self.level) / 2
         return np.asarray(gain[:, None] + np.nanquantile(draws, [tail, 1 - tail], axis=0).T)
 
-    def result(self, betas: Floats, matched: bool, errors: dict[int, LabelError]) -> GainIntervals:
-        p = self.call.population
+    def result(self, betas: Floats, matched: bool, errors: dict[int, LabelError], status: list[str]) -> GainIntervals:
+        p, e = self.call.population, self.estimates
+        se, se_labels = (np.sqrt(np.einsum("kbjj->kbj", cov)) for cov in (self.cov, self.cov_labels))
+        with_labels = np.minimum(self.units, self.label_units[:, None])
         return GainIntervals(
-            betas, self.gain, self.kl, self.se, self.se_labels, normal_bounds(self.gain, self.se, self.level),
-            normal_bounds(self.gain, self.se_labels, self.level), self.boot, self.boot_labels,
+            betas, self.gain, self.kl, se, se_labels,
+            t_bounds(self.gain, se, self.units, self.level),
+            t_bounds(self.gain, se_labels, with_labels[:, None], self.level), self.boot, self.boot_labels,
             np.array([k in errors for k in range(len(betas))]), self.call.names, self.call.value_names,
             self.call.fit_status, p.n_prompts if p.cluster is None else len(np.unique(p.cluster)), self.replicates,
-            self.level, matched,
+            self.level, matched, tuple(status), self.units, with_labels, e.win_rate, e.win_rate_se, e.value, e.se,
+            t_bounds(e.value, e.se, e.units, self.level), e.kind, e.ess,
+            e.units, self.cov, self.cov_labels,
         )  # fmt: skip

@@ -3,39 +3,60 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import _core
+from ..fit.curvature import Curvature, DenseCurvature, StreamedCurvature
+from ..fit.krylov import Operator
 from ..fit.out_of_fold import out_of_fold, scores_of
 from ..fit.pairs import Pairs, Streamed
 from ..fit.scatter import fold_scatter
-from ..fit.solve import ridge_path
 from ..inputs import Call, Fitted, run
 from ..passes import adjusted
 from .gains import Cell, labelled_tilt, per_prompt, tilted_centred
 
-__all__ = ["LabelError", "label_errors"]
+__all__ = ["LabelError", "label_errors", "label_status"]
 
 Floats = NDArray[np.float64]
+SCORES = ("ridge", "least_squares", "generation")
+
+
+def label_status(call: Call) -> list[str]:
+    """Of each direction "ok" where the labels behind it are known, or why an error cannot include them."""
+    every = call.fitted if call.fitted else (None,) * call.n_scores
+    return [_status(call, fitted, call.fit_status[k]) for k, fitted in enumerate(every)]
+
+
+def _status(call: Call, fitted: Fitted | None, kind: str) -> str:
+    if fitted is None:
+        return "a score is not fitted" if kind == "score" else "the direction is given, not a fit of this dump"
+    if fitted.fit.fingerprint != call.dump.fingerprint():
+        return "the fit is of another dump"
+    if fitted.fit._training is None:
+        return "a fit loaded from a file does not hold its labels"
+    if fitted.fit.method not in SCORES and fitted.fit.method != "bradley_terry":
+        return f"method {fitted.fit.method!r} has no label error; fit by ridge or least_squares"
+    return "ok"
 
 
 def label_errors(call: Call, adjust: object) -> dict[int, LabelError]:
     """For each direction whose labels are known, what its labels add to the influence of a prompt."""
-    out: dict[int, LabelError] = {}
-    for k, fitted in enumerate(call.fitted):
-        if fitted is None or fitted.fit._training is None or fitted.fit.fingerprint != call.dump.fingerprint():
-            continue
-        if fitted.fit.method == "bradley_terry":
-            out[k] = PairError(call, fitted, adjust)
-        elif fitted.fit.method in ("ridge", "least_squares"):
-            out[k] = ScoreError(call, fitted, adjust)
-    return out
+    known = [k for k, status in enumerate(label_status(call)) if status == "ok"]
+    made: dict[int, LabelError] = {}
+    for k in known:
+        fitted = call.fitted[k]
+        assert fitted is not None
+        made[k] = (PairError if fitted.fit.method == "bradley_terry" else ScoreError)(call, fitted, adjust)
+    return made
 
 
 class LabelError(ABC):
-    """The fit of one direction as a function of its labels."""
+    """The fit of one direction as a function of its labels; `present` (G,) are the prompts that have any."""
+
+    present: NDArray[np.bool_]
 
     def __init__(self, call: Call, fitted: Fitted, adjust: object) -> None:
         self.call, self.fit, self.j, self.fold, self.adjust = call, fitted.fit, fitted.index, fitted.fold, adjust
@@ -45,6 +66,15 @@ class LabelError(ABC):
         if not 0 < cell.beta < np.inf:  # at either end the direction's small moves move nothing
             return np.zeros((self.call.population.n_prompts, self.call.n_values))
         return self.moved(self.gradient(cell, t, slope))
+
+    def through_scores(self, slopes: Floats) -> Floats:
+        """Influence (G, m) on m quantities of which slopes (N, m) are the derivatives in each row's score."""
+        return self.moved(self._sum_of_rows(slopes))
+
+    def _sum_of_rows(self, weights: Floats) -> Floats:
+        state = _core.WeightedRows(self.call.dump.dim, np.ascontiguousarray(weights))
+        plain = replace(self.call, values=None, progress=None)
+        return np.asarray(run(plain, [state], population=self.call.population)[0].finish()["sum"])
 
     def gradient(self, cell: Cell, t: Floats, slope: Floats) -> Floats:
         """d gain / d u at fixed beta, less slope times d KL / d u, (J, d); one pass.
@@ -60,8 +90,7 @@ class LabelError(ABC):
             weights[:, j] = lam * share * f - slope[j] * of_kl
         if self.adjust is not None:
             weights = self._adjusted(weights)
-        done = run(self.call, [_core.WeightedRows(self.call.dump.dim, weights)], population=p)[0]
-        return np.asarray(done.finish()["sum"])
+        return self._sum_of_rows(weights)
 
     def _adjusted(self, weights: Floats) -> Floats:
         """Weights on phi that do to rows what `weights` do to rows net of the columns adjusted for."""
@@ -78,25 +107,52 @@ class LabelError(ABC):
 
 
 class ScoreError(LabelError):
-    """Ridge and least squares: H = Sigma + ridge, psi_x = omega_x Cov_x(phi, s - t) with t out of fold."""
+    """Least squares and ridge, with covariates or without: H = Sigma + ridge, psi_x = omega_x Cov_x(phi, s - t).
+
+    t is out of fold. Covariates z of a generation fit are taken out of phi, one coefficient over all prompts, and
+    out of s - t (Frisch, Waugh and Lovell).
+    """
 
     def __init__(self, call: Call, fitted: Fitted, adjust: object) -> None:
         super().__init__(call, fitted, adjust)
         label = np.asarray(self.fit._training["labels"])[:, self.j]
+        z = self.fit._training.get("covariates", np.zeros((len(label), 0)))
         self.p = call.population.labelled(label)
-        none = np.zeros(call.population.n_prompts, np.int64)
-        self.scatter = fold_scatter(call, np.zeros((len(label), 0)), self.p, none, 1)
+        self.curvature = self._curvature(z)
         u = np.concatenate([self.fit.fold_vectors[:, [self.j]], self.fit.vectors[None, [self.j]]])
         t = out_of_fold(call, u, self.fold)[:, 0]
         weight = self.p.row_weight()
+        self.present = (per_prompt(weight, self.p) > 0) & (self.p.prompt_weight() > 0)
         e = np.where(weight > 0, np.nan_to_num(label[self.p.rows]) - t, 0.0)
-        e = e - np.repeat(per_prompt(weight * e, self.p), self.p.sizes)
-        self.residual = weight * np.repeat(self.p.prompt_weight(), self.p.sizes) * e
+        self.share = weight * np.repeat(self.p.prompt_weight(), self.p.sizes)
+        self.z = self._centred(z[self.p.rows])
+        e = self._centred(e)
+        e = e - self.z @ np.linalg.lstsq(np.sqrt(self.share)[:, None] * self.z, np.sqrt(self.share) * e, rcond=1e-10)[0]
+        self.residual = self.share * e
+
+    def _centred(self, x: Floats) -> Floats:
+        weight = self.p.row_weight().reshape(-1, *[1] * (x.ndim - 1))
+        return np.asarray(x - np.repeat(per_prompt(weight * x, self.p), self.p.sizes, axis=0))
+
+    def _curvature(self, z: Floats) -> Curvature:
+        """H on rows net of the covariates z (N, C), and what takes them out of phi: coefficients (C, d)."""
+        self.coefficients, alpha = np.zeros((0, self.call.dump.dim)), float(self.fit.alpha[self.j])
+        if self.fit._training.get("by_passes"):
+            operator = Operator(self.call, self.p)
+            return StreamedCurvature(operator, alpha * float(operator.units()[0]))
+        none = np.zeros(self.call.population.n_prompts, np.int64)
+        scatter = fold_scatter(self.call, z, self.p, none, 1)
+        sigma, cross = scatter.part(None)  # (d, d), (C, d)
+        if z.shape[1]:
+            inner = scatter.matrix(None)[scatter.d :, scatter.d :]
+            self.coefficients = np.linalg.pinv(inner, rcond=1e-10, hermitian=True) @ cross
+            sigma = np.ascontiguousarray(sigma - cross.T @ self.coefficients)
+        return DenseCurvature(sigma, scatter.cutoff, alpha)
 
     def moved(self, gradient: Floats) -> Floats:
-        alpha = np.array([self.fit.alpha[self.j]])
-        v = ridge_path(self.scatter.part(None)[0], gradient, alpha, self.scatter.cutoff)[0]
-        psi = per_prompt(self.residual[:, None] * scores_of(self.call, v), self.p)
+        v = self.curvature.solve(gradient)
+        along = scores_of(self.call, v) - self.z @ (self.coefficients @ v.T)
+        psi = per_prompt(self.residual[:, None] * along, self.p)
         return np.asarray(psi - np.outer(self.p.prompt_weight(), psi.sum(axis=0)))
 
 
@@ -111,6 +167,7 @@ class PairError(LabelError):
         prob = held.prob[:, self.j]
         known = ~np.isnan(prob)
         self.prompt = held.prompt[known]
+        self.present = np.bincount(self.prompt, minlength=call.population.n_prompts) > 0
         self.differences = Streamed(call, held.rows[known]).kept().rows
         z = self.fit._training["margins"][known, self.j]
         weight = held.weight[known] / held.weight[known].sum()

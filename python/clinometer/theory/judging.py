@@ -1,4 +1,4 @@
-"""What judges can reach: first-order ceilings, and the gap to the generator (theory 3, 4)."""
+"""What judges can reach: first-order ceilings (theory 4)."""
 
 from __future__ import annotations
 
@@ -10,14 +10,10 @@ from numpy.typing import NDArray
 
 from clinometer import passes
 from clinometer.results import Axes, Result
-from clinometer.theory._arrays import Floats, as_covariance, as_rows
-from clinometer.theory._bootstrap import correlations, interval, per_prompt_grams, resampled
+from clinometer.theory._arrays import Floats
 from clinometer.theory._rows import Scored, scored
-from clinometer.theory.geometry import score_correlation
 
-__all__ = ["GenerationJudgmentGap", "JudgeCeiling", "generation_judgment_gap", "judge_ceiling"]
-
-DRAWS = 400
+__all__ = ["JudgeCeiling", "judge_ceiling"]
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -110,86 +106,3 @@ def _spreads(s: Scored, ddof: int) -> tuple[Floats, Floats]:
         sd = np.sqrt(w.unbiased(squares) if ddof else w.mean(squares))
         values[j], scores[:, j] = sd[0], sd[1:]
     return scores, values
-
-
-@dataclass(frozen=True, repr=False, eq=False)
-class GenerationJudgmentGap(Result):
-    """corr(u_C, u*) - corr(u_gen, u*) for K constitutions and J values, (K, J), with bootstrap intervals from a dump.
-
-    `judgment` (K, J), `generation` (J,) and `gap` are correlations of scores; `cosine_gap` is the same difference of
-    raw cosines, which a linear map of phi changes. `ci` (K, J, 2) is NaN without a dump.
-    """
-
-    axes: ClassVar[Axes] = {
-        "direction value": "gap judgment cosine_gap",
-        "direction value bound": "ci",
-        "value": "generation",
-    }
-
-    gap: Floats
-    ci: Floats
-    judgment: Floats
-    generation: Floats
-    cosine_gap: Floats
-
-
-def generation_judgment_gap(
-    u_star: Any, u_c: Any, u_gen: Any, sigma: Any = None, *, draws: int = DRAWS, random_state: int = 0, **options: Any
-) -> GenerationJudgmentGap:
-    """How much better a constitution's direction tracks a value than the generator's own (theory 3, Prop 5).
-
-    gap = r(u_C, u*) - r(u_gen, u*) with Sigma-cosines r. Directions fitted on the same rows share their noise: pass
-    `DirectionFit`s together with the dump, so that every prompt is scored out of fold.
-
-    Parameters
-    ----------
-    u_star : array (J, d), or what `clinometer.score` takes with a dump
-    u_c : (K, d); u_gen : (d,)
-    sigma : array (d, d), object with ``.covariance``, None (identity), or a dump
-    draws, random_state : bootstrap over prompts, with a dump
-
-    Returns
-    -------
-    GenerationJudgmentGap
-        NaN for directions without variance. Cost with a dump: one pass, and draws products of G x (K + J + 1)^2.
-
-    Examples
-    --------
-    >>> generation_judgment_gap([1.0, 0.0], [0.9, 0.436], [0.1, 0.995]).gap.round(3).tolist()
-    [[0.8]]
-    """
-    if hasattr(sigma, "read") and hasattr(sigma, "n_rows"):
-        return _gap_on_rows(u_star, u_c, u_gen, sigma, draws, random_state, options)
-    if options:
-        raise TypeError(f"{', '.join(options)}: pass options need a dump as sigma")
-    star, generator = as_rows("u_star", u_star), as_rows("u_gen", u_gen)
-    matrix = as_covariance(sigma, star.shape[1])
-    judged, made = score_correlation(u_c, star, matrix), score_correlation(generator, star, matrix)
-    raw = score_correlation(u_c, star) - score_correlation(generator, star)
-    if generator.shape[0] != 1:
-        raise ValueError(f"u_gen holds {generator.shape[0]} rows; wanted one direction (d,)")
-    return GenerationJudgmentGap(judged - made, np.full((*judged.shape, 2), np.nan), judged, made[0], raw)
-
-
-def _gap_on_rows(
-    u_star: Any, u_c: Any, u_gen: Any, dump: Any, draws: int, random_state: int, options: dict[str, Any]
-) -> GenerationJudgmentGap:
-    parts = [scored(dump, u, None, **options) for u in (u_star, u_c, u_gen)]
-    J, K, one = (p.scores.shape[1] for p in parts)
-    if one != 1:
-        raise ValueError(f"u_gen holds {one} rows; wanted one direction (d,)")
-    w = parts[0].weights()
-    t = np.concatenate([p.scores for p in parts], axis=1)
-    grams = per_prompt_grams(parts[0], t)
-
-    def gaps(weight: Floats) -> tuple[Floats, Floats]:
-        r = correlations(np.tensordot(weight, grams, 1))
-        return r[J : J + K, :J], r[J + K, :J]
-
-    judged, made = gaps(w.prompt)
-    boot = np.stack([np.subtract(*gaps(x)) for x in resampled(w.prompt, draws, random_state, w.p.cluster)])
-    vectors = [p.call.directions for p in parts]
-    raw = np.full((K, J), np.nan)
-    if all(v is not None and len(v) == n for v, n in zip(vectors, (J, K, 1), strict=True)):
-        raw = score_correlation(vectors[1], vectors[0]) - score_correlation(vectors[2], vectors[0])
-    return GenerationJudgmentGap(judged - made, interval(boot), judged, made, raw)

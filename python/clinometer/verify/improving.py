@@ -97,7 +97,7 @@ def _() -> Check:
 def _() -> Check:
     world = cm.simulate(n_prompts=1500, n_responses=8, dim=6, generation_alignment=0.1, random_state=4)
     t = world.truth
-    found = theory.generation_judgment_gap(t.u_star, t.u_c[0], t.u_gen, world, draws=50)
+    found = theory.generation_judgment_gap(t.u_star, t.u_c[0], t.u_gen, world)
     return near(found.gap.item(), 0.7, 0.05)
 
 
