@@ -16,6 +16,8 @@ from .summary import DumpSummary
 if TYPE_CHECKING:
     from ..cone import ConeResult
     from ..fit import EncodingQuality
+    from ..inference import Baselines, Recommendation
+    from ..lp.pareto import ParetoResult
     from .verdict import Choice
 
 __all__ = ["Report"]
@@ -41,6 +43,29 @@ class Report(Result):
     correlation : (K, J) within-prompt correlation of score and value; `generation_correlation` (J,) of u_gen
     cone, encoding_quality : of directions fitted to the values asked for, or None with a note
     notes, not_covered : sentences
+
+    The rest is None where its section was not asked for or cannot be had; then a note says why.
+
+    gain_interval, gain_interval_labels : (K, B, J, 2) 95 % given the judge, and with the error of the labels it was
+        fitted to (NaN where `labels_known` (K,) is False)
+    win_rate_se : (K, B, J)
+    null_band : (B, J, 2) 95 % of the gains of random directions at the same KL
+    baselines : Baselines, what simpler measures say
+    linear_share : (K,) share of the score's within-prompt variance that a direction predicts out of fold
+    selection : Recommendation, how often each cell is chosen on half the prompts and its optimism
+    pareto : ParetoResult, best direction, best mixture, prices of floors
+    extrapolated : (K, B, J) Gaussian extrapolation from the unbiased first order where a cell lies past `horizon`,
+        NaN elsewhere
+    gaussian_kl : (K, B) KL that a Gaussian score would have at that beta, Var(t) / (2 beta^2)
+    layers : one dict a site of the dump: "site", "layer", "quality" (J,), "quality_ci" (J, 2), "margin", "gain"
+        (K, B, J) or None where it does not depend on the layer
+    spectrum : dict with "eigenvalues" (the largest), "effective_rank", "participation", "stable", "concentration" (J,)
+    iterated : dict with "rounds", "beta", "gain" (T, J), "kl" (T,), "ess" (T,) of the recommended constitution
+    value_correlation : (J, J) correlations of the values inside prompts
+    chance : share of the bootstrap draws of prompts in which the recommended cell raises every value and no other
+        trusted cell has a larger worst gain
+    needs : sentences, what would decide what the rows leave open
+    command : Python text that makes this report again
     """
 
     dump: DumpSummary
@@ -61,6 +86,32 @@ class Report(Result):
     examples: tuple[dict[str, Any], ...]
     notes: tuple[str, ...]
     not_covered: tuple[str, ...]
+    gain_interval: Floats | None = None
+    gain_interval_labels: Floats | None = None
+    labels_known: NDArray[np.bool_] | None = None
+    win_rate_se: Floats | None = None
+    null_band: Floats | None = None
+    baselines: Baselines | None = None
+    linear_share: Floats | None = None
+    selection: Recommendation | None = None
+    pareto: ParetoResult | None = None
+    extrapolated: Floats | None = None
+    gaussian_kl: Floats | None = None
+    layers: tuple[dict[str, Any], ...] | None = None
+    spectrum: dict[str, Any] | None = None
+    iterated: dict[str, Any] | None = None
+    value_correlation: Floats | None = None
+    chance: float | None = None
+    needs: tuple[str, ...] = ()
+    command: str | None = None
+
+    @property
+    def horizon(self) -> Floats:
+        """(K,) nats up to which sizes are good to a tenth (theory 2, KL horizon); the marks and verdicts use it.
+
+        NaN where no horizon applies. The stricter `tilt.kl_horizon` is where the bias of the rows passes their error.
+        """
+        return self.tilt.kl_horizon
 
     @property
     def length_note(self) -> str:
