@@ -102,6 +102,8 @@ class TiltResult(Result):
     The fields are those of theory 2: `gain` exact on rows with `gain_se` clustered by prompt (or by the
     clusters given), `first_order` and `second_order` the predictions on these rows (ddof 0),
     `first_order_unbiased` with `first_order_se` the estimate of the population's first order (ddof 1).
+    `kl_horizon` is the KL up to which the bias of the rows stays below their error, which vanishes with many
+    prompts; `kl_horizon_sized` that up to which gains are good to a tenth, or to their error.
     """
 
     betas: Floats
@@ -134,6 +136,7 @@ class TiltResult(Result):
     n_unlabelled: NDArray[np.int64]
     fit_status: tuple[str, ...]
     policy: str | None = None
+    kl_horizon_sized: Floats = field(default_factory=lambda: np.zeros(0))
     _gain_cov: Floats = field(default_factory=lambda: np.zeros((0, 0, 0, 0)))
 
     def gain_cov(self, k: int, b: int) -> Floats:

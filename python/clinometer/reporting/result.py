@@ -111,7 +111,7 @@ class Report(Result):
 
         NaN where no horizon applies. The stricter `tilt.kl_horizon` is where the bias of the rows passes their error.
         """
-        return self.tilt.kl_horizon
+        return self.tilt.kl_horizon_sized
 
     @property
     def length_note(self) -> str:
@@ -135,8 +135,8 @@ class Report(Result):
 
     @property
     def past_horizon(self) -> NDArray[np.bool_]:
-        """Whether a tilt lies past its KL horizon (theory 2), (K, B); False where no horizon applies."""
-        return np.asarray(self.tilt.kl > self.tilt.kl_horizon[:, None])
+        """Whether a tilt lies past `horizon`, (K, B); False where no horizon applies."""
+        return np.asarray(self.tilt.kl > self.horizon[:, None])
 
     def verdict(self) -> str:
         """Say in a sentence or two what the recommended constitution does; "Cannot tell" is an answer.
