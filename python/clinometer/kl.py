@@ -88,12 +88,17 @@ def _secant(
     return lam
 
 
-def score_variance(call: Call, kept: Floats) -> Floats:
-    """E_x Var_{y|x}(t) of each score, (K,)."""
+def score_variance(call: Call, kept: Floats, *, ddof: int = 0) -> Floats:
+    """E_x Var_{y|x}(t) of each score, (K,); with ddof 1 over prompts of two draws or more, NaN without any."""
     p = call.effective()
     t = kept - np.repeat(kept[p.offsets[:-1]], p.sizes, axis=0)  # a pilot: scores that agree give exact zeros
     t = t - np.repeat(_per_prompt(t * p.row_weight()[:, None], p.offsets), p.sizes, axis=0)
-    return np.asarray(p.prompt_weight() @ _per_prompt(p.row_weight()[:, None] * t * t, p.offsets))
+    variance, omega = _per_prompt(p.row_weight()[:, None] * t * t, p.offsets), p.prompt_weight()
+    if not ddof:
+        return np.asarray(omega @ variance)
+    factor = p.sizes / np.maximum(p.sizes - 1.0, 1.0) if p.unbias is None else p.unbias
+    omega = np.where((factor > 0) & (p.sizes > 1), omega, 0.0)
+    return np.asarray((omega * factor) @ variance / (omega.sum() or np.nan))
 
 
 def _per_prompt(x: Floats, offsets: NDArray[np.int64]) -> Floats:
@@ -175,7 +180,7 @@ def _cap(call: Call) -> float:
 
 
 def _crossing(kl: Floats, off: Floats, cap: float) -> float:
-    """KL at which `off` first exceeds 1, between levels in logarithms; 0 if it does at the first, the cap if nowhere."""
+    """KL at which `off` first exceeds 1, between levels in logarithms; 0 at the first level, the cap if nowhere."""
     wrong = ~(off <= 1)
     if wrong[0]:
         return 0.0

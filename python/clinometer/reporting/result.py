@@ -62,8 +62,12 @@ class Report(Result):
     spectrum : dict with "eigenvalues" (the largest), "effective_rank", "participation", "stable", "concentration" (J,)
     iterated : dict with "rounds", "beta", "gain" (T, J), "kl" (T,), "ess" (T,) of the recommended constitution
     value_correlation : (J, J) correlations of the values inside prompts
-    chance : share of the bootstrap draws of prompts in which the recommended cell raises every value and no other
-        trusted cell has a larger worst gain
+    chance : chance that a cell recommended by these rows raises every value asked for: of 200 random halves of the
+        prompts one chooses among the trusted cells, and the other gives the chance, by the normal law of its gains
+        and their joint error without a prior; the mean. It is 1/2 for one value and less for several where no
+        constitution does anything, and rests on half the prompts, so it is on the safe side
+    shortfall : (K, B) by how much the gain of the judge's own score falls short of what the policy gains at that KL,
+        as a share of the latter, by a jackknife inside prompts; other gains are short by about as much
     needs : sentences, what would decide what the rows leave open
     command : Python text that makes this report again
     """
@@ -104,6 +108,27 @@ class Report(Result):
     chance: float | None = None
     needs: tuple[str, ...] = ()
     command: str | None = None
+    shortfall: Floats | None = None
+
+    @property
+    def few_responses(self) -> bool:
+        """Whether prompts have so few responses (a median of 2 to 4) that only the first order is an estimate."""
+        middle = self.dump.responses[1]
+        return 1 < middle <= 4 and self.dump.base != "logprob" and self.extrapolated is not None
+
+    @property
+    def estimate(self) -> Floats:
+        """Gains (K, B, J) that classes and choices rest on: the tilt's, or `extrapolated` under `few_responses`."""
+        return self.extrapolated if self.few_responses and self.extrapolated is not None else self.tilt.gain
+
+    @property
+    def estimate_se(self) -> Floats:
+        """Standard errors of `estimate`."""
+        t = self.tilt
+        if not self.few_responses:
+            return t.gain_se
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(t.first_order_se * np.sqrt(t.kl / self.gaussian_kl)[..., None])
 
     @property
     def horizon(self) -> Floats:

@@ -17,7 +17,7 @@ from .summary import classes, without_flat
 if TYPE_CHECKING:
     from .result import Report
 
-__all__ = ["Z95", "Choice", "choose", "selection_z", "verdict"]
+__all__ = ["Z95", "Choice", "choose", "selection_z", "trusted", "verdict"]
 
 Floats = NDArray[np.float64]
 Z95 = NormalDist().inv_cdf(0.975)
@@ -48,7 +48,7 @@ def selection_z(n_cells: int) -> float:
     return NormalDist().inv_cdf(1 - 0.025 / max(n_cells, 1))
 
 
-def _trusted(report: Report) -> NDArray[np.bool_]:
+def trusted(report: Report) -> NDArray[np.bool_]:
     """Cells (K, B) within their KL horizon and the rows' reach; all reachable ones if there are none."""
     past, reached = report.past_horizon, report.reached
     inside = ~past & reached
@@ -60,10 +60,10 @@ def _trusted(report: Report) -> NDArray[np.bool_]:
 def choose(report: Report, floor: float | Mapping[str, float] | None = None) -> Choice | None:
     """The trusted cell whose worst value has the largest lower bound in sd; None if a floor rules out all."""
     n = report.n_requested
-    cells = _trusted(report)
+    cells = trusted(report)
     m = int(cells.sum())
     z = selection_z(m * n)
-    gain, se = without_flat(report.tilt.gain[..., :n], report.tilt.gain_se[..., :n], report.value_sd[:n])
+    gain, se = without_flat(report.estimate[..., :n], report.estimate_se[..., :n], report.value_sd[:n])
     with np.errstate(divide="ignore", invalid="ignore"):
         lower, sd = gain - z * se, report.value_sd[:n]
         worst = np.where(sd > 0, lower / sd, np.where(np.isnan(lower), np.nan, 0.0)).min(axis=-1)

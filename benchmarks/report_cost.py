@@ -1,0 +1,79 @@
+"""What a report costs beside its allowance: two passes of scores and a second, and one covariance pass for the fits.
+
+    python benchmarks/report_cost.py [--rows 16384] [--dim 1024] [--rounds 3] [--profile]
+
+Random bf16 rows in prompts of 16, 32 given directions, 3 values, 16 KLs. A ratio below 1 is within the allowance.
+"""
+
+from __future__ import annotations
+
+import argparse
+import cProfile
+import pstats
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+import clinometer as cm
+
+CHEAP = ("length", "cone", "intervals", "null", "selection", "pareto", "judges")
+
+
+def world(rows: int, dim: int, seed: int = 0) -> Any:
+    """Rows with three values and a length that follow them, and 32 directions."""
+    rng = np.random.default_rng(seed)
+    phi = rng.standard_normal((rows, dim), dtype=np.float32).astype(ml_dtypes.bfloat16)
+    given = cm.Directions([f"c{k}" for k in range(32)], rng.standard_normal((32, dim)))
+    follow = phi[:, :64].astype(np.float64) @ rng.standard_normal((64, 4)) / 8
+    columns = {f"v{j}": follow[:, j] + rng.standard_normal(rows) for j in range(3)}
+    columns["n_tokens"] = 50 + 5 * follow[:, 3]
+    return cm.open_dump(phi, prompt_ids=np.arange(rows) // 16, columns=columns, policy="on_policy"), given
+
+
+def best(calls: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
+    """Least seconds of each call, taken in turns."""
+    out = dict.fromkeys(calls, np.inf)
+    for _ in range(rounds):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            out[name] = min(out[name], time.perf_counter() - start)
+    return out
+
+
+def main() -> None:
+    """Time, print ratios, and with --profile what the time goes to."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=16384)
+    parser.add_argument("--dim", type=int, default=1024)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--profile", action="store_true")
+    args = parser.parse_args()
+    warnings.simplefilter("ignore")
+    dump, given = world(args.rows, args.dim)
+    levels, values = np.geomspace(0.01, 1.0, 16), ["v0", "v1", "v2"]
+
+    def report(sections: Any) -> Any:
+        return cm.report(dump, constitutions=given, values=values, kl=levels, sections=sections)
+
+    if args.profile:
+        profile = cProfile.Profile()
+        profile.runcall(report, "all")
+        pstats.Stats(profile).sort_stats("cumulative").print_stats(60)
+    seconds = best({
+        "scores": lambda: cm.score(dump, given), "covariance": lambda: cm.moments(dump),
+        "cheap": lambda: report(CHEAP), "all": lambda: report("all"),
+    }, args.rounds)  # fmt: skip
+    cheap = 2 * seconds["scores"] + 1
+    print(f"{args.rows} x {args.dim} bfloat16, 32 directions, 3 values and a length, 16 KLs")
+    print(f"one pass of scores {seconds['scores']:.3f} s, of the covariance {seconds['covariance']:.3f} s")
+    for name, allowed in (("cheap", cheap), ("all", cheap + seconds["covariance"])):
+        print(f"{name:<6} {seconds[name]:.2f} s, allowed {allowed:.2f} s: ratio {seconds[name] / allowed:.2f}")
+
+
+if __name__ == "__main__":
+    main()
