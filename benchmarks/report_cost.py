@@ -20,7 +20,7 @@ import numpy as np
 
 import clinometer as cm
 
-CHEAP = ("length", "cone", "intervals", "null", "selection", "pareto", "judges")
+CHEAP = ("length", "cone", "intervals", "null", "selection", "pareto", "iterate")
 
 
 def world(rows: int, dim: int, seed: int = 0) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -149,24 +150,40 @@ def sized_horizon(call: Call, kept: Floats) -> Floats:
     p, cap = call.effective(), _cap(call)
     if not cap > 0 or np.median(p.sizes[p.sizes > 1]) <= FEW_RESPONSES:
         return np.full(kept.shape[1], min(cap, 0.0))
-    prompts = np.arange(p.n_prompts)[:: max(1, -(-p.n_rows // SIZED_ROWS)) if p.n_prompts > 1 else 1]
-    sizes = p.sizes[prompts]
-    rows = np.repeat(p.offsets[prompts] - np.append(0, np.cumsum(sizes))[:-1], sizes) + np.arange(sizes.sum())
-    offsets = np.append(0, np.cumsum(sizes))
-    weight, omega = p.row_weight()[rows], p.prompt_weight()[prompts]
-    fewer = np.sqrt(len(prompts) / p.n_prompts)
+    some = Thinned.of(p)
+    fewer = np.sqrt(len(some.omega) / p.n_prompts)
     out = np.zeros(kept.shape[1])
     for k, variance in enumerate(score_variance(call, kept)):
         if variance > 0:
             lam = np.sqrt(2 * cap / variance) * SIZED_STEPS
-            own = own_gain(weight, kept[rows, k], lam, offsets, omega / omega.sum())
+            own = own_gain(some.weight, kept[some.rows, k], lam, some.offsets, some.omega)
             off = np.abs(own.matched_bias(lam)) / np.fmax(own.se * fewer, SIZED_SHARE * own.gain)
             out[k] = _crossing(own.kl, off, cap)
     return np.minimum(out, cap)
 
 
+@dataclass(frozen=True)
+class Thinned:
+    """Evenly spread whole prompts of a population, about SIZED_ROWS rows: enough for a bias."""
+
+    rows: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    weight: Floats
+    omega: Floats
+
+    @classmethod
+    def of(cls, p: Population) -> Thinned:
+        """All prompts where they are few."""
+        prompts = np.arange(p.n_prompts)[:: max(1, -(-p.n_rows // SIZED_ROWS)) if p.n_prompts > 1 else 1]
+        sizes = p.sizes[prompts]
+        offsets = np.append(0, np.cumsum(sizes))
+        rows = np.repeat(p.offsets[prompts] - offsets[:-1], sizes) + np.arange(offsets[-1])
+        omega = p.prompt_weight()[prompts]
+        return cls(rows, offsets, p.row_weight()[rows], omega / omega.sum())
+
+
 FEW_RESPONSES = 4  # up to which only the first order is an estimate (theory 2)
-SIZED_SHARE, SIZED_ROWS = 0.1, 1 << 17
+SIZED_SHARE, SIZED_ROWS = 0.1, 1 << 13
 SIZED_STEPS = np.array([0.05, 0.2, 0.4, 0.7, 1.0, 1.4, 2.0])
 
 
@@ -282,9 +299,13 @@ def pareto_table(call: Call, kept: Floats, betas: Floats, limit: int = 10_000_00
         with np.errstate(divide="ignore"):
             base = np.log(own.row_weight() * np.repeat(own.sizes, own.sizes))[rows]
     out = np.empty(betas.shape)
-    for k in range(kept.shape[1]):
+
+    def fill(k: int) -> None:
         ratios = log_ratios(call, kept[:, k : k + 1], betas[k : k + 1])
         out[k] = [pareto_k(r[rows] + base) for r in ratios]
+
+    with ThreadPoolExecutor(max_workers=call.n_threads) as pool:
+        list(pool.map(fill, range(kept.shape[1])))
     return out
 
 

@@ -79,6 +79,7 @@ class _Shared:
         self.share = np.stack(shares, axis=1)
         self.count = np.maximum((unit_sums(self.share, p) > 0).sum(axis=0), 0).astype(float)
         self.held = bucketed(unit_sums(self.share, p))
+        self.thinned = roots.Thinned.of(p)
 
     def total(self, x: Floats) -> Floats:
         """Sums over prompts of (B, N), (B, G)."""
@@ -130,7 +131,8 @@ def _shortfall(s: _Shared, t: Floats, betas: Floats, inner: NDArray[np.bool_]) -
     out = np.full(len(betas), np.nan)
     if inner.any() and s.p.base != "logprob":
         lam = 1 / betas[inner]
-        own = roots.own_gain(s.weight, t, lam, s.p.offsets, s.omega)
+        some = s.thinned
+        own = roots.own_gain(some.weight, t[some.rows], lam, some.offsets, some.omega)
         with np.errstate(divide="ignore", invalid="ignore"):
             missing = -own.matched_bias(lam)
             out[inner] = missing / (own.gain + missing)
