@@ -27,7 +27,7 @@ def ridge_krylov(sigma: Floats, c: Floats, ridges: Floats) -> tuple[Floats, NDAr
     basis, diagonal, beside = [q], [], []
     solved, limit = np.zeros(len(ridges), bool), min(STEPS, c.shape[1])
     for step in range(1, limit + 1 if len(live) else 0):
-        w = basis[-1] @ sigma
+        w = np.ascontiguousarray((sigma @ basis[-1].T).T)  # Sigma is symmetric, and this way it is read in place
         diagonal.append(np.einsum("jd,jd->j", w, basis[-1]))
         for _ in range(2):  # the second pass takes what the first one's rounding left
             for b in basis:
