@@ -24,23 +24,24 @@ def ridge_krylov(sigma: Floats, c: Floats, ridges: Floats) -> tuple[Floats, NDAr
     live = np.flatnonzero(size > 0)
     out = np.zeros((len(ridges), *c.shape))
     q = c[live] / size[live, None]
-    basis, diagonal, beside = [q], [], []
     solved, limit = np.zeros(len(ridges), bool), min(STEPS, c.shape[1])
+    frame = np.empty((len(live), limit, c.shape[1]))
+    diagonal, beside = [], []
     for step in range(1, limit + 1 if len(live) else 0):
-        w = np.ascontiguousarray((sigma @ basis[-1].T).T)  # Sigma is symmetric, and this way it is read in place
-        diagonal.append(np.einsum("jd,jd->j", w, basis[-1]))
+        frame[:, step - 1] = q
+        w = np.ascontiguousarray((sigma @ q.T).T)  # Sigma is symmetric, and this way it is read in place
+        diagonal.append(np.einsum("jd,jd->j", w, q))
         for _ in range(2):  # the second pass takes what the first one's rounding left
-            for b in basis:
-                w -= np.einsum("jd,jd->j", w, b)[:, None] * b
+            seen = frame[:, :step]
+            w -= ((seen @ w[:, :, None]).transpose(0, 2, 1) @ seen)[:, 0]
         beside.append(np.linalg.norm(w, axis=1))
         if step % EVERY == 0 or step == limit or not beside[-1].all():
             weights, residual = _small(np.array(diagonal), np.array(beside), ridges)
             solved = (residual <= TOLERANCE).all(axis=1)
             if solved.all() or step == limit or not beside[-1].all():
-                frame = np.stack(basis, axis=1)  # (J, m, d)
-                out[:, live] = np.einsum("ajm,jmd->ajd", weights, frame) * size[live, None]
+                out[:, live] = (weights.transpose(1, 0, 2) @ frame[:, :step]).transpose(1, 0, 2) * size[live, None]
                 break
-        basis.append(w / beside[-1][:, None])
+        q = w / beside[-1][:, None]
     return out, solved if len(live) else ~solved
 
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from .. import kl as roots
 from ..inputs import Call
-from ..resampling import bucketed
+from ..resampling import bucketed, effective_units, unit_errors
+from .estimate import _mid_ranks
 from .gains import per_prompt, unit_sums
 from .selection import Recommendation, _halves, _objective, _ratio
 
@@ -25,33 +26,37 @@ BLOCK = 1 << 23  # entries of one array of rows and betas
 class GainTable:
     """K directions at B betas on J values.
 
-    `se` (K, B, J) is the error of the gain at matched KL, as in `gain_intervals`; `shortfall` (K, B) by how much the
+    `se` (K, B, J) is the error of the gain at matched KL and `win_rate_se` (K, B, J) that of the win rate at the
+    betas as they are, both as in `gain_intervals`, from `effective` (J,) units; `shortfall` (K, B) by how much the
     gain of the judge's own score falls short of the policy's at that KL, as a share of it (delete-one jackknife,
     `clinometer.kl.sized_horizon`). `units` (C, K B, J) are weighted gains of at most 4096 independent units at the
     betas as they are and `held` (C, J) the units' weights.
     """
 
     se: Floats
+    win_rate_se: Floats
+    effective: Floats
     shortfall: Floats
     units: Floats
     held: Floats
 
 
 def gain_table(call: Call, kept: Floats, betas: Floats) -> GainTable:
-    """The table of kept scores (N, K) at betas (K, B). Cost: J + 6 sums over N rows for each direction and beta."""
+    """The table of kept scores (N, K) at betas (K, B). Cost: 2 J + 6 sums over N rows for each direction and beta."""
     (K, B), J = betas.shape, call.n_values
     shared = _Shared(call)
-    se, short = np.full((K, B, J), np.nan), np.full((K, B), np.nan)
+    se, wins, short = np.full((K, B, J), np.nan), np.full((K, B, J), np.nan), np.full((K, B), np.nan)
     units = np.zeros((len(shared.held), K, B, J))
 
     def fill(k: int) -> None:
         for part in _blocks(B, len(kept)):
             of_k = _direction(shared, np.ascontiguousarray(kept[:, k]), betas[k, part])
-            se[k, part], short[k, part], units[:, k, part] = of_k
+            se[k, part], wins[k, part], short[k, part], units[:, k, part] = of_k
 
     with ThreadPoolExecutor(max_workers=call.n_threads) as pool:
         list(pool.map(fill, range(K)))
-    return GainTable(se, short, units.reshape(len(units), K * B, J), shared.held)
+    units = units.reshape(len(units), K * B, J)
+    return GainTable(se, wins, effective_units(shared.weights), short, units, shared.held)
 
 
 def _blocks(B: int, n_rows: int) -> Iterator[slice]:
@@ -66,6 +71,7 @@ class _Shared:
         self.call, p = call, call.population
         self.p, self.weight, self.omega = p, p.row_weight(), p.prompt_weight()
         self.values: list[Floats] = []
+        self.ranks: list[Floats] = []
         self.known: list[NDArray[np.bool_] | None] = []
         shares = []
         for column in np.asarray(call.values).T:
@@ -74,11 +80,12 @@ class _Shared:
             known = None if one is p else ~np.isnan(f)
             f = np.where(np.isnan(f), 0.0, f)
             self.values.append(f - np.repeat(per_prompt(own * f, p), p.sizes))
+            self.ranks.append(_mid_ranks(f, own, p))
             self.known.append(known)
             shares.append(one.prompt_weight())
         self.share = np.stack(shares, axis=1)
-        self.count = np.maximum((unit_sums(self.share, p) > 0).sum(axis=0), 0).astype(float)
-        self.held = bucketed(unit_sums(self.share, p))
+        self.weights = unit_sums(self.share, p)
+        self.held = bucketed(self.weights)
         self.thinned = roots.Thinned.of(p)
 
     def total(self, x: Floats) -> Floats:
@@ -86,8 +93,8 @@ class _Shared:
         return np.asarray(np.add.reduceat(x, self.p.offsets[:-1], axis=1))
 
 
-def _direction(s: _Shared, t: Floats, betas: Floats) -> tuple[Floats, Floats, Floats]:
-    """Errors (B, J), shortfall (B,) and units (C, B, J) of one direction."""
+def _direction(s: _Shared, t: Floats, betas: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+    """Errors of gains and of win rates (B, J), shortfall (B,) and units (C, B, J) of one direction."""
     p, omega = s.p, s.omega
     log_ratio = roots.log_ratios(s.call, t[:, None], betas[None])
     prob = s.weight * np.exp(log_ratio)
@@ -96,35 +103,34 @@ def _direction(s: _Shared, t: Floats, betas: Floats) -> tuple[Floats, Floats, Fl
     t = t - np.repeat(per_prompt(s.weight * (t - t[np.repeat(p.offsets[:-1], p.sizes)]), p), p.sizes)
     t = t - np.repeat(per_prompt(s.weight * t, p), p.sizes)
     own = s.total(prob * t)
-    rows = np.repeat(omega, p.sizes)
-    variance = (prob @ (rows * t**2)) - own**2 @ omega
+    variance = (prob @ (np.repeat(omega, p.sizes) * t**2)) - own**2 @ omega
     inner = (betas > 0) & np.isfinite(betas) & (variance > 0)
-    se, units = [], []
-    for j, f in enumerate(s.values):
-        gain, covariance = _value(s, j, prob, f, t, own)
+    errors, wins, units = [], [], []
+    for j in range(len(s.values)):
+        gain, win, covariance = _value(s, j, prob, t, own)
         slope = np.where(inner, np.where(inner, betas, 0.0) * covariance / np.where(inner, variance, 1.0), 0.0)
-        weighted = s.share[:, j] * gain
-        psi = weighted - s.share[:, j] * weighted.sum(axis=1, keepdims=True)
+        weighted, share = s.share[:, j] * gain, s.share[:, j]
+        psi = weighted - share * weighted.sum(axis=1, keepdims=True)
         psi -= slope[:, None] * omega * (kl - (kl @ omega)[:, None])
-        n = s.count[j]
-        factor = n / (n - 1) if n > 1 else np.nan
-        se.append(np.sqrt(factor * (unit_sums(psi.T, p) ** 2).sum(axis=0)))
+        held = s.weights[:, j : j + 1]
+        errors.append(unit_errors(unit_sums(psi.T, p), held))
+        wins.append(unit_errors(unit_sums((share * (win - (win @ share)[:, None])).T, p), held))
         units.append(bucketed(unit_sums(weighted.T, p)))
-    return np.stack(se, axis=1), _shortfall(s, t, betas, inner), np.stack(units, axis=2)
+    return np.stack(errors, axis=1), np.stack(wins, axis=1), _shortfall(s, t, betas, inner), np.stack(units, axis=2)
 
 
-def _value(s: _Shared, j: int, prob: Floats, f: Floats, t: Floats, own: Floats) -> tuple[Floats, Floats]:
-    """Gain of each prompt (B, G) and the tilted covariance with the score (B,), over the labelled rows."""
-    known = s.known[j]
+def _value(s: _Shared, j: int, prob: Floats, t: Floats, own: Floats) -> tuple[Floats, Floats, Floats]:
+    """Gain and win rate of each prompt (B, G), and the tilted covariance with the score (B,), on labelled rows."""
+    known, f, rank = s.known[j], s.values[j], s.ranks[j]
     if known is None:
         gain = s.total(prob * f)
         rows = np.repeat(s.omega, s.p.sizes)
-        return gain, prob @ (rows * f * t) - (gain * own) @ s.omega
+        return gain, s.total(prob * rank), prob @ (rows * f * t) - (gain * own) @ s.omega
     prob = prob * known
     mass = s.total(prob)
     mass = np.where(mass > 0, mass, 1.0)
-    gain, mean = s.total(prob * f) / mass, s.total(prob * t) / mass
-    return gain, (s.total(prob * (f * t)) / mass - gain * mean) @ s.share[:, j]
+    gain, win, mean = s.total(prob * f) / mass, s.total(prob * rank) / mass, s.total(prob * t) / mass
+    return gain, win, (s.total(prob * (f * t)) / mass - gain * mean) @ s.share[:, j]
 
 
 def _shortfall(s: _Shared, t: Floats, betas: Floats, inner: NDArray[np.bool_]) -> Floats:

@@ -120,9 +120,8 @@ def _choosing(report: Report, best: Choice) -> list[str]:
     out = []
     again = float(found.share[k].sum())
     if again < MOSTLY:
-        out.append(
-            f"Halves of the prompts choose {visible(best.constitution)} out of {n} only {100 * again:.0f} % of the time."
-        )
+        name = visible(best.constitution)
+        out.append(f"Halves of the prompts choose {name} out of {n} only {100 * again:.0f} % of the time.")
     J = len(best.values)
     gone = [
         f"{visible(v)} {g:+.3g} where {g + o:+.3g} was promised"

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from .. import kl as roots
 from ..inference import gain_intervals
-from ..inference.intervals import normal_bounds
+from ..inference.label_error import label_status
 from ..inference.null import _gains
 from ..lp.pareto import pareto
 from ..passes import kept_scores
+from ..resampling import t_bounds
 from ..theory import iterate
 from .scene import Scene
 
@@ -29,6 +30,7 @@ def intervals(s: Scene) -> dict[str, Any]:
     """Both intervals of every gain; those with labels cost passes over the dump for each fit."""
     shape = s.tilt.gain.shape
     known, labels = np.zeros(shape[0], bool), np.full((*shape, 2), np.nan)
+    status = label_status(s.call)
     for fit in {id(f.fit): f.fit for f in s.call.fitted if f is not None}.values():
         found = gain_intervals(s.dump, fit, values=list(s.values), kl=s.levels, **s.quiet)
         for k, own in enumerate(s.call.fitted):
@@ -36,8 +38,9 @@ def intervals(s: Scene) -> dict[str, Any]:
                 known[k] = found.labels_known[own.index]
                 labels[k] = found.interval_labels[own.index]
     return {
-        "gain_interval": normal_bounds(s.tilt.gain, s.table.se, 0.95), "gain_interval_labels": labels,
-        "labels_known": known, "shortfall": s.table.shortfall,
+        "gain_interval": t_bounds(s.tilt.gain, s.table.se, s.table.effective, 0.95), "shortfall": s.table.shortfall,
+        "gain_interval_labels": labels, "labels_known": known, "label_status": tuple(status),
+        "win_rate_se": s.table.win_rate_se,
     }  # fmt: skip
 
 

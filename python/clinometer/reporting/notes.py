@@ -52,7 +52,7 @@ def _tilts(r: Report) -> list[str]:
     for k, name in enumerate(r.constitutions):
         if r.past_horizon[k].any():
             past = ", ".join(f"{x:g}" for x in r.kl[r.past_horizon[k]])
-            out.append(f"{name}: past the KL horizon of {t.kl_horizon[k]:.2g} nats at kl {past} (marked >)")
+            out.append(f"{name}: past the KL horizon of {r.horizon[k]:.2g} nats at kl {past} (marked >)")
         bad = t.pareto_k[k] > pareto_limit(r.dump.n_rows)
         if bad.any():
             out.append(f"{name}: heavy-tailed ratios (Pareto k) at kl {', '.join(f'{x:g}' for x in r.kl[bad])}")

@@ -48,6 +48,7 @@ class Report(Result):
 
     gain_interval, gain_interval_labels : (K, B, J, 2) 95 % given the judge, and with the error of the labels it was
         fitted to (NaN where `labels_known` (K,) is False)
+    label_status : (K,) "ok", or why an interval with labels cannot be had
     win_rate_se : (K, B, J)
     null_band : (B, J, 2) 95 % of the gains of random directions at the same KL
     baselines : Baselines, what simpler measures say
@@ -109,6 +110,7 @@ class Report(Result):
     needs: tuple[str, ...] = ()
     command: str | None = None
     shortfall: Floats | None = None
+    label_status: tuple[str, ...] | None = None
 
     @property
     def few_responses(self) -> bool:
