@@ -187,8 +187,14 @@ def adjusted(call: Call, kept: Floats, adjust: Any) -> Floats:
         return np.asarray(a - np.repeat(np.add.reduceat(w[:, None] * a, p.offsets[:-1]), p.sizes, axis=0))
 
     zc, root = centre(z), np.sqrt(w * np.repeat(p.prompt_weight(), p.sizes))[:, None]
-    coefficient = np.linalg.lstsq(root * zc, root * centre(kept), rcond=None)[0]
-    return np.asarray(kept - z @ coefficient)
+    before = centre(kept)
+    coefficient = np.linalg.lstsq(root * zc, root * before, rcond=None)[0]
+    out = np.asarray(kept - z @ coefficient)
+    # a score that is the columns but for rounding has nothing left, and a tilt by rounding would find a value in it
+    size = np.abs(kept).max(axis=0, initial=0.0) + np.abs(z).max(axis=0, initial=0.0) @ np.abs(coefficient)
+    rounding = np.maximum(1e-7 * np.abs(before).max(axis=0, initial=0.0), 64 * np.finfo(np.float64).eps * size)
+    out[:, np.abs(centre(out)).max(axis=0, initial=0.0) <= rounding] = 0.0
+    return out
 
 
 def cross_covariance(

@@ -411,3 +411,14 @@ def test_kl_roots_and_horizon_follow_the_twin() -> None:
     want = ref.kl_horizon(case.scores, case.ids)
     # the two search different grids of levels, 14 % to 30 % apart
     assert (np.abs(np.log((got.kl_horizon + 1e-9) / (want + 1e-9))) < 0.5).all()
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e6])
+def test_a_score_that_is_the_adjusted_column_leaves_nothing_to_tilt_by(offset: float) -> None:
+    rng = np.random.default_rng(0)
+    length, ids = rng.standard_normal(300), np.arange(300) // 10
+    rows = cm.open_dump(
+        rng.standard_normal((300, 2)), prompt_ids=ids, columns={"t": 0.3 * length + offset, "n_tokens": 50 + 5 * length}
+    )
+    found = cm.tilt(rows, "t", kl=[0.2], values=length, adjust="n_tokens")
+    assert found.betas[0, 0] == np.inf and found.gain[0, 0, 0] == 0

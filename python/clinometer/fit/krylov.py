@@ -24,7 +24,8 @@ def ridge_krylov(sigma: Floats, c: Floats, ridges: Floats) -> tuple[Floats, NDAr
     live = np.flatnonzero(size > 0)
     out = np.zeros((len(ridges), *c.shape))
     q = c[live] / size[live, None]
-    solved, limit = np.zeros(len(ridges), bool), min(STEPS, c.shape[1])
+    solved: NDArray[np.bool_] = np.zeros(len(ridges), bool)
+    limit = min(STEPS, c.shape[1])
     frame = np.empty((len(live), limit, c.shape[1]))
     diagonal, beside = [], []
     for step in range(1, limit + 1 if len(live) else 0):
@@ -37,7 +38,7 @@ def ridge_krylov(sigma: Floats, c: Floats, ridges: Floats) -> tuple[Floats, NDAr
         beside.append(np.linalg.norm(w, axis=1))
         if step % EVERY == 0 or step == limit or not beside[-1].all():
             weights, residual = _small(np.array(diagonal), np.array(beside), ridges)
-            solved = (residual <= TOLERANCE).all(axis=1)
+            solved = np.asarray((residual <= TOLERANCE).all(axis=1))
             if solved.all() or step == limit or not beside[-1].all():
                 out[:, live] = (weights.transpose(1, 0, 2) @ frame[:, :step]).transpose(1, 0, 2) * size[live, None]
                 break

@@ -55,8 +55,8 @@ def gain_table(call: Call, kept: Floats, betas: Floats) -> GainTable:
 
     with ThreadPoolExecutor(max_workers=call.n_threads) as pool:
         list(pool.map(fill, range(K)))
-    units = units.reshape(len(units), K * B, J)
-    return GainTable(se, wins, effective_units(shared.weights), short, units, shared.held)
+    flat = units.reshape(len(units), K * B, J)
+    return GainTable(se, wins, effective_units(shared.weights), short, flat, shared.held)
 
 
 def _blocks(B: int, n_rows: int) -> Iterator[slice]:
@@ -100,7 +100,7 @@ def _direction(s: _Shared, t: Floats, betas: Floats) -> tuple[Floats, Floats, Fl
     prob = s.weight * np.exp(log_ratio)
     log_ratio[prob == 0] = 0.0
     kl = s.total(prob * log_ratio)
-    t = t - np.repeat(per_prompt(s.weight * (t - t[np.repeat(p.offsets[:-1], p.sizes)]), p), p.sizes)
+    t = t - np.repeat(per_prompt(s.weight * (t - np.repeat(t[p.offsets[:-1]], p.sizes)), p), p.sizes)
     t = t - np.repeat(per_prompt(s.weight * t, p), p.sizes)
     own = s.total(prob * t)
     variance = (prob @ (np.repeat(omega, p.sizes) * t**2)) - own**2 @ omega
@@ -167,7 +167,7 @@ class Split:
     def chosen(self, scale: Floats, allowed: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
         """The cell with the largest worst gain in units of `scale` (NaN: no vote) on each half, (S,)."""
         score = _objective(self.gains, None, scale)
-        return np.argmax(score if allowed is None else np.where(allowed, score, -np.inf), axis=1)
+        return np.asarray(np.argmax(score if allowed is None else np.where(allowed, score, -np.inf), axis=1))
 
     def measured(self, best: NDArray[np.int64]) -> tuple[Floats, Floats]:
         """Gains (S, J) of the chosen cells on the other half, and their covariances (S, J, J)."""

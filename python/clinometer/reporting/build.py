@@ -173,14 +173,16 @@ def _fits(s: Scene, chosen: frozenset[str], pairs: Any) -> dict[str, Any]:
 def _value_cone(s: Scene, fit: DirectionFit | None) -> ConeResult | None:
     """The cone of the fitted directions, or of the labels; None with a note where a value is flat."""
     n = s.n_requested
-    blank = np.zeros(n, bool) if fit is None else ~fit.vectors[:n].any(axis=1)
+    blank = [False] * n if fit is None else [not v.any() for v in fit.vectors[:n]]
     flat = [v for v, none, sd in zip(s.values, blank, s.sd, strict=False) if none or not sd > 0]
     if flat:
         s.notes.append(f"no cone: {', '.join(flat)} cannot be told from the rows inside prompts")
         return None
-    if fit is None:
-        return _tried(s, "cone", lambda: encoded.label_cone(s))
-    return _tried(s, "cone", lambda: encoded.value_cone(s, s.dump, fit.vectors[:n]))
+    try:
+        return encoded.label_cone(s) if fit is None else encoded.value_cone(s, s.dump, fit.vectors[:n])
+    except ValueError as error:
+        s.notes.append(f"no cone: {error}")
+        return None
 
 
 def _sections(given: str | Iterable[str]) -> frozenset[str]:

@@ -87,7 +87,8 @@ def _cone(z: Floats, p: Population) -> tuple[ConeResult, Floats, Floats]:
     z = z - np.repeat(z[p.offsets[:-1]], p.sizes, axis=0)
     z = z - np.repeat(np.add.reduceat(weight[:, None] * z, p.offsets[:-1]), p.sizes, axis=0)
     root = np.sqrt(weight * np.repeat(p.prompt_weight(), p.sizes))
-    rows = np.ascontiguousarray(np.linalg.qr(root[:, None] * z, mode="r").T)
+    triangle = np.asarray(np.linalg.qr(root[:, None] * z, mode="r"))
+    rows = np.ascontiguousarray(triangle.T)
     lengths = np.linalg.norm(rows, axis=1)
     return replace(pareto_cone(rows), direction=None), lengths, rows
 
@@ -123,6 +124,11 @@ def _gains_of_site(s: Scene, dump: Dump, layer: int | None, pairs: Any) -> tuple
     for judge in s.judges:
         if isinstance(judge, Directions) and layer is not None and judge.dim == dump.dim:
             judges += [judge.for_layer(layer)] if layer in map(judge.layer, range(len(judge))) else []
+    names = [name for judge in judges for name in judge.names]
+    if dump is s.dump:  # already there
+        ks = [k for k, name in enumerate(s.call.names) if name in names]
+        ks += [len(s.call.names) - 1] if pairs is not None else []
+        return tuple(s.call.names[k] for k in ks), s.tilt.gain[ks] if ks else None
     if pairs is not None:
         judges.append(fit_preference_direction(dump, pairs[0], pairs[1], **s.quiet))
     if not judges:
@@ -139,7 +145,11 @@ def spectrum(s: Scene, vectors: Floats | None) -> dict[str, Any]:
         values, turn = np.linalg.eigh(np.asarray(m.covariance))
         values, turn = np.maximum(values[::-1], 0.0), turn[:, ::-1].T
         rank = effective_rank(values)
-        found = {"effective_rank": rank.entropy, "participation": rank.participation, "stable": rank.stable}
+        found: dict[str, Any] = {
+            "effective_rank": rank.entropy,
+            "participation": rank.participation,
+            "stable": rank.stable,
+        }
     else:
         part = randomised_spectrum(s.dump, LEADING, trace=None, **s.quiet)
         values, turn = part.eigenvalues, part.eigenvectors

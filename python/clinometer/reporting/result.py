@@ -127,7 +127,7 @@ class Report(Result):
     def estimate_se(self) -> Floats:
         """Standard errors of `estimate`."""
         t = self.tilt
-        if not self.few_responses:
+        if not self.few_responses or self.gaussian_kl is None:
             return t.gain_se
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.asarray(t.first_order_se * np.sqrt(t.kl / self.gaussian_kl)[..., None])
@@ -239,6 +239,16 @@ class Report(Result):
         if path is not None:
             with open(path, "w", encoding="utf-8", newline="\n") as file:
                 file.write(made + "\n")
+        return made
+
+    def to_csv(self, path: str | os.PathLike[str] | None = None) -> str:
+        """CSV with one row per constitution, KL and value; text in it is never taken for a formula."""
+        from .export import table
+
+        made = table(self)
+        if path is not None:
+            with open(path, "w", encoding="utf-8", newline="") as file:
+                file.write(made)
         return made
 
     def to_frame(self) -> Any:
