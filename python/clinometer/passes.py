@@ -401,7 +401,8 @@ def _tilt_result(
     strict, sized, flips = np.full(K, np.nan), np.full(K, np.nan), np.full((K, J), np.nan)
     if roots_in_kl:
         strict, flips = roots.horizon(call, kept), _sign_flip(call, kept, betas, s["gain"], k2)
-        sized = np.maximum(strict, roots.sized_horizon(call, kept))
+        sized = roots.sized_horizon(call, kept)
+        sized = np.where(sized > 0, np.maximum(strict, sized), sized)
     return TiltResult(
         betas=betas, baseline=s["baseline"], gain=s["gain"], gain_se=se, win_rate=s["win_rate"],
         kl=s["kl"], reverse_kl=s["reverse_kl"], chi2=s["chi2"], ess=s["ess"], ess_min=s["ess_min"],
