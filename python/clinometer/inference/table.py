@@ -19,7 +19,7 @@ from .selection import Recommendation, _halves, _objective, _ratio
 __all__ = ["GainTable", "Split", "gain_table"]
 
 Floats = NDArray[np.float64]
-BLOCK = 1 << 23  # entries of one array of rows and betas
+BLOCK = 1 << 18  # entries of one array of rows and betas: a few of them stay in cache
 
 
 @dataclass(frozen=True)
