@@ -382,14 +382,14 @@ def test_r2_of_all_rows_in_one_prompt_is_scikit_learn() -> None:
 @pytest.mark.parametrize("d", [1, 7, 33, 200])
 @pytest.mark.parametrize("decay", [0.0, 1.0])
 def test_penalties_from_one_krylov_space_are_the_factorised_ones(d: int, decay: float) -> None:
-    from clinometer.fit.krylov import ridge_krylov
+    from clinometer.fit.shifted import ridge_shifted
 
     rng = np.random.default_rng(d)
     rows = rng.standard_normal((3 * d + 2, d)) / np.arange(1, d + 1) ** decay
     sigma, c = rows.T @ rows / len(rows), rng.standard_normal((3, d))
     c[1] = 0.0
     ridges = np.geomspace(1e-4, 1e2, 7) * np.trace(sigma) / d
-    found, solved = ridge_krylov(sigma, c, ridges)
+    found, solved = ridge_shifted(sigma, c, ridges)
     want = np.stack([np.linalg.solve(sigma + r * np.eye(d), c.T).T for r in ridges])
     assert solved[2:].all() and (d > 150 or solved.all())
     error = np.linalg.norm((found - want)[solved], axis=-1)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _core
-from .krylov import ridge_krylov
+from .shifted import ridge_shifted
 
 __all__ = ["least_norm", "penalty_unit", "ridge_path", "ridge_solve"]
 
@@ -28,7 +28,7 @@ def ridge_path(sigma: Floats, c: Floats, alphas: Floats, cutoff: float) -> Float
     unit = penalty_unit(sigma)
     solved, out = np.zeros(len(alphas), bool), np.zeros((len(alphas), *c.shape))
     if len(sigma) > FEW and (alphas > 0).sum() > 2 and unit > 0:
-        out[alphas > 0], solved[alphas > 0] = ridge_krylov(sigma, c, alphas[alphas > 0] * unit)
+        out[alphas > 0], solved[alphas > 0] = ridge_shifted(sigma, c, alphas[alphas > 0] * unit)
     for i in np.flatnonzero(~solved):
         out[i] = ridge_solve(sigma, alphas[i] * unit, c) if alphas[i] > 0 else least_norm(sigma, c, cutoff)
     return out

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ridge_krylov"]
+__all__ = ["ridge_shifted"]
 
 Floats = NDArray[np.float64]
 STEPS, EVERY, TOLERANCE = 160, 8, 1e-11
 
 
-def ridge_krylov(sigma: Floats, c: Floats, ridges: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+def ridge_shifted(sigma: Floats, c: Floats, ridges: Floats) -> tuple[Floats, NDArray[np.bool_]]:
     """(Sigma + r I)^-1 c for each ridge r and row of c, (A, J, d), and which ridges (A,) are solved.
 
     Lanczos with full orthogonalisation from each row of c, the rows in step so that they share the reads of Sigma;
