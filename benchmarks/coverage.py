@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import subprocess
 import time
 import warnings
 from collections.abc import Iterator
@@ -54,7 +55,8 @@ def measured(world: str, seed: int) -> One:
         warnings.simplefilter("ignore")
         value = cm.fit_value_direction(d.dump, "s", pooled=False, **d.options)
         judge = _judge(d, "cv")
-        generator = cm.fit_generation_direction(d.dump, "noisy logprob", **d.options)
+        ridge = 1.0 if d.dump.dim > d.dump.n_rows else 0.0  # least squares would interpolate
+        generator = cm.fit_generation_direction(d.dump, "noisy logprob", alpha=ridge, **d.options)
         _gains(out, d, value if d.pairs is None else judge, WORLDS[world].heavy_tails)
         _quality(out, world, value if d.pairs is None else judge, d.dump.truth.rho2, WORLDS[world].clusters > 0)
         _gap(out, d, value, judge, generator)
@@ -121,8 +123,7 @@ def fingerprint() -> str:
     """Of the code whose intervals these are."""
     package = Path(cm.__file__).parent
     files = [*package.glob("fit/*.py"), *package.glob("inference/*.py"), package / "resampling.py",
-             package / "theory/judging.py", package / "simulation.py", HERE / "coverage.py",
-             HERE / "coverage_worlds.py"]  # fmt: skip
+             package / "theory/gap.py", package / "simulation.py", HERE / "coverage_worlds.py"]  # fmt: skip
     return hashlib.sha256(b"".join(p.read_bytes() for p in sorted(files))).hexdigest()[:16]
 
 
@@ -188,21 +189,36 @@ def _line(world: str, name: str, rows: list[Any], paths: Floats) -> str:
     )
 
 
+def shown(worlds: list[str], done: dict[str, dict[int, Any]], code: str) -> Iterator[str]:
+    """The table, line by line."""
+    yield f"{time.strftime('%Y-%m-%d')}, commit {commit()}, code {code}; KL {KL}, policy gains at beta {BETAS}"
+    yield "met: both levels within 2 points, width at most 1.3, abstentions at most 10 %; wide: covers more than that"
+    yield (
+        f"{'world':<16} {'interval':<21} {'90 %':>6} {'+-':>5} {'95 %':>6} {'+-':>5} {'width':>6} {'none':>5} "
+        f"{'target':<13} {'is':>7} {'dumps':>5}"
+    )
+    for world in worlds:
+        yield from table(world, done[world])
+
+
+def commit() -> str:
+    out = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=HERE, capture_output=True, text=True)
+    return out.stdout.strip() or "unknown"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dumps", type=int, default=2000)
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop drawing after this long")
     parser.add_argument("--worlds", nargs="*", default=list(WORLDS), choices=list(WORLDS))
     parser.add_argument("--state", type=Path, default=HERE / "results/.coverage.jsonl")
+    parser.add_argument("--output", type=Path, help="also write the table to this file")
     args = parser.parse_args()
-    done = run(args.worlds, args.dumps, args.minutes, args.state)
-    print(f"up to {args.dumps} dumps a world; KL {KL}, policy gains at beta {BETAS}; code {fingerprint()}")
-    print("met: both levels within 2 points, width at most 1.3, abstentions at most 10 %; wide: covers more than that")
-    print(f"{'world':<16} {'interval':<21} {'90 %':>6} {'+-':>5} {'95 %':>6} {'+-':>5} {'width':>6} {'none':>5} "
-          f"{'target':<13} {'is':>7} {'dumps':>5}")  # fmt: skip
-    for world in args.worlds:
-        for line in table(world, done[world]):
-            print(line, flush=True)
+    code = fingerprint()
+    lines = list(shown(args.worlds, run(args.worlds, args.dumps, args.minutes, args.state), code))
+    print("\n".join(lines))
+    if args.output:
+        args.output.write_text("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

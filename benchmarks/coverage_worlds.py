@@ -33,7 +33,7 @@ WORLDS = {
     "equal": PLAIN,
     "unequal": replace(PLAIN, unequal=True),
     "heavy tails": replace(PLAIN, heavy_tails=True),
-    "N < d": replace(PLAIN, prompts=40, responses=5, dim=300),
+    "N < d": replace(PLAIN, prompts=36, responses=5, dim=200),
     "40 clusters": replace(PLAIN, prompts=200, clusters=40),
     "12 clusters": replace(PLAIN, prompts=120, clusters=12),
     "100 hard pairs": replace(PLAIN, pairs=100),

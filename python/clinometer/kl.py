@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _core
+from .resampling import unit_covariance
 
 if TYPE_CHECKING:
     from .inputs import Call
@@ -89,17 +90,26 @@ def _secant(
     return lam
 
 
-def score_variance(call: Call, kept: Floats, *, ddof: int = 0) -> Floats:
-    """E_x Var_{y|x}(t) of each score, (K,); with ddof 1 over prompts of two draws or more, NaN without any."""
+def score_variance(call: Call, kept: Floats, *, unbiased: bool = False) -> Floats:
+    """E_x Var_{y|x}(t) of each score, (K,); unbiased: of the policy behind the rows, NaN without two in a prompt."""
     p = call.effective()
     t = kept - np.repeat(kept[p.offsets[:-1]], p.sizes, axis=0)  # a pilot: scores that agree give exact zeros
     t = t - np.repeat(_per_prompt(t * p.row_weight()[:, None], p.offsets), p.sizes, axis=0)
-    variance, omega = _per_prompt(p.row_weight()[:, None] * t * t, p.offsets), p.prompt_weight()
-    if not ddof:
-        return np.asarray(omega @ variance)
-    factor = p.sizes / np.maximum(p.sizes - 1.0, 1.0) if p.unbias is None else p.unbias
-    omega = np.where((factor > 0) & (p.sizes > 1), omega, 0.0)
-    return np.asarray((omega * factor) @ variance / (omega.sum() or np.nan))
+    omega, by_prompt = p.prompt_weight(), _per_prompt(p.row_weight()[:, None] * t * t, p.offsets)
+    if not unbiased or p.base == "logprob":
+        return np.asarray(omega @ by_prompt)
+    factor = np.divide(p.sizes, p.sizes - 1, where=p.sizes > 1, out=np.zeros(len(omega)))
+    factor = factor if p.unbias is None else p.unbias
+    mass = omega[factor > 0].sum()
+    return np.asarray((omega * factor) @ by_prompt / mass) if mass > 0 else np.full(kept.shape[1], np.nan)
+
+
+def gaussian_kl(call: Call, kept: Floats, betas: Floats) -> Floats:
+    """lam^2 Var/2 of each tilt with the unbiased variance, (K, B): the KL of a Gaussian policy (theory 2)."""
+    variance = score_variance(call, kept, unbiased=True)[:, None]
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+        root = np.sqrt(variance) / betas
+        return np.where(np.isinf(betas) | (variance == 0), 0.0, root * root / 2)
 
 
 def _per_prompt(x: Floats, offsets: NDArray[np.int64]) -> Floats:
@@ -362,6 +372,4 @@ def clustered(psi: Floats, present: NDArray[np.bool_], cluster: NDArray[np.int64
     if cluster is not None:
         psi = np.stack([np.bincount(cluster, weights=c) for c in psi.T], axis=1)
         present = np.stack([np.bincount(cluster, weights=c) > 0 for c in present.T], axis=1)
-    count = present.sum(axis=0).astype(float)
-    scale = np.sqrt(np.where(count > 1, count / np.where(count > 1, count - 1, 1.0), np.nan))
-    return np.asarray(psi.T @ psi * np.outer(scale, scale))
+    return unit_covariance(psi, present.astype(float))

@@ -412,7 +412,7 @@ def _tilt_result(
         first_order=s["first_order"], second_order=s["second_order"],
         first_order_unbiased=unbiased, first_order_se=unbiased_se,
         linear_radius=_linear_radius(k2, k3, k4), sign_flip=flips,
-        kl_horizon=strict, kl_horizon_sized=sized,
+        kl_horizon=strict, kl_horizon_sized=sized, gaussian_kl=roots.gaussian_kl(call, kept, betas),
         directions=call.names, values=call.value_names, n_rows=p.n_rows, n_prompts=p.n_prompts,
         n_prompts_unbiased=_n_unbiased(p), n_dropped=p.n_dropped, n_unlabelled=call.n_unlabelled,
         fit_status=call.fit_status, policy=call.dump.policy, _gain_cov=joint,

@@ -7,7 +7,15 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["bootstrap_counts", "bootstrap_sums", "bucketed", "effective_units", "t_bounds", "unit_errors"]
+__all__ = [
+    "bootstrap_counts",
+    "bootstrap_sums",
+    "bucketed",
+    "effective_units",
+    "t_bounds",
+    "unit_covariance",
+    "unit_errors",
+]
 
 Floats = NDArray[np.float64]
 UNITS = 4096
@@ -44,8 +52,15 @@ def effective_units(held: Floats) -> Floats:
     return np.asarray(held.sum(axis=0) ** 2 / np.where(square > 0, square, 1.0))
 
 
+def unit_covariance(psi: Floats, held: Floats) -> Floats:
+    """C/(C-1) sum psi psi' (m, m) of influences (C, m) on units of weight held (C, m) > 0; NaN below two (theory 2)."""
+    count = (held > 0).sum(axis=0).astype(float)
+    scale = np.sqrt(np.where(count > 1, count / np.where(count > 1, count - 1, 1.0), np.nan))
+    return np.asarray(psi.T @ psi * np.outer(scale, scale))
+
+
 def unit_errors(psi: Floats, held: Floats) -> Floats:
-    """sqrt(C/(C-1) sum psi^2) of influences (C, m) on units of weight held (C, m) > 0; NaN below two (theory 2)."""
+    """Roots of its diagonal, (m,)."""
     count = (held > 0).sum(axis=0).astype(float)
     scale = np.where(count > 1, count / np.where(count > 1, count - 1, 1.0), np.nan)
     return np.asarray(np.sqrt(scale * (psi * psi).sum(axis=0)))

@@ -101,9 +101,11 @@ class TiltResult(Result):
 
     The fields are those of theory 2: `gain` exact on rows with `gain_se` clustered by prompt (or by the
     clusters given), `first_order` and `second_order` the predictions on these rows (ddof 0),
-    `first_order_unbiased` with `first_order_se` the estimate of the population's first order (ddof 1).
-    `kl_horizon` is the KL up to which the bias of the rows stays below their error, which vanishes with many
-    prompts; `kl_horizon_sized` that up to which gains are good to a tenth, or to their error.
+    `first_order_unbiased` with `first_order_se` the estimate of the population's first order (ddof 1). `kl` is that of
+    the rows, which cannot exceed log n; `gaussian_kl` (K, B) is lam^2 Var/2 with the variance of the policy behind them
+    (ddof 1): where it is much the larger of the two, the rows are too few for the tilt.
+    `kl_horizon` is the KL up to which the bias of the rows stays below their error, which vanishes with many prompts;
+    `kl_horizon_sized` that up to which gains are good to a tenth, or to their error.
     """
 
     betas: Floats
@@ -127,6 +129,7 @@ class TiltResult(Result):
     linear_radius: Floats
     sign_flip: Floats
     kl_horizon: Floats
+    gaussian_kl: Floats
     directions: tuple[str, ...]
     values: tuple[str, ...]
     n_rows: int

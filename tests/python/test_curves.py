@@ -8,6 +8,7 @@ import mpmath as mp
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy import stats
 from scipy.optimize import brentq, minimize
 from scipy.special import rel_entr
 
@@ -313,6 +314,47 @@ def test_generation_judgment_gap() -> None:
         inside += ((found.ci[..., 0] < exact.gap) & (exact.gap < found.ci[..., 1])).sum()
     assert 51 <= inside <= 60
     assert np.isnan(theory.generation_judgment_gap([0.0, 0.0], [1.0, 0.0], [0.0, 1.0]).gap).all()
+
+
+@pytest.mark.parametrize("clusters", [False, True])
+def test_the_error_of_the_gap_is_the_jackknife_of_prompts(clusters: bool) -> None:
+    world = cm.simulate(n_prompts=40, n_responses=6, dim=4, unequal=True, random_state=6)
+    t, ids, phi = world.truth, np.asarray(world.prompt_ids), world.read(0, world.n_rows, np.float64)
+    unit = np.arange(40) // 2 if clusters else np.arange(40)
+    options = {"clusters": unit} if clusters else {}
+    found = theory.generation_judgment_gap(t.u_star, t.u_c, t.u_gen, world, precision="double", **options)
+    without = np.array([
+        theory.generation_judgment_gap(
+            t.u_star, t.u_c, t.u_gen, cm.open_dump(phi[unit[ids] != c], prompt_ids=ids[unit[ids] != c])
+        ).gap for c in np.unique(unit)
+    ])  # fmt: skip
+    C = len(without)
+    jackknife = np.sqrt((C - 1) / C * ((without - without.mean(axis=0)) ** 2).sum(axis=0))
+    np.testing.assert_allclose(found.se, jackknife, rtol=0.15)
+    assert found.units == pytest.approx(C) and not found.labels_known
+    np.testing.assert_array_equal(found.interval(0.95), found.ci)
+    half = np.diff(found.interval(0.8)[0, 0]).item() / 2
+    assert half == pytest.approx(stats.t.ppf(0.9, C - 1) * found.se[0, 0], rel=1e-9)
+
+
+def test_the_gap_of_fits_carries_their_labels() -> None:
+    world = cm.simulate(n_prompts=60, n_responses=6, dim=8, random_state=7)
+    rng = np.random.default_rng(0)
+    judge = np.asarray(world.column("judge/c0")) + rng.normal(size=world.n_rows)
+    logp = np.asarray(world.column("logprob")) + rng.normal(size=world.n_rows)
+    fits = (
+        cm.fit_value_direction(world, "s", pooled=False), cm.fit_value_direction(world, judge, pooled=False),
+        cm.fit_generation_direction(world, logp),
+    )  # fmt: skip
+    found = theory.generation_judgment_gap(*fits, world)
+    assert found.labels_known and np.isfinite(found.ci).all()
+    # the same scores as columns: the fits' labels are out of sight
+    columns = [cm.Scores(np.asarray(cm.score(world, fit, precision="double"))) for fit in fits]
+    blind = theory.generation_judgment_gap(*columns, world)
+    np.testing.assert_allclose(blind.gap, found.gap, atol=1e-6)
+    assert found.se[0, 0] > 1.05 * blind.se[0, 0]
+    flat = theory.generation_judgment_gap(np.zeros((1, 8)), fits[1], fits[2], world)
+    assert np.isnan(flat.gap).all() and np.isnan(flat.ci).all()
 
 
 @pytest.mark.parametrize("same", [False, True])

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy import stats
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import r2_score, roc_auc_score
 
 import clinometer as cm
 from clinometer import reference as ref
+from clinometer.fit.quality import curvature_error
 from clinometer.population import population
 
 Floats = NDArray[np.float64]
@@ -240,6 +242,31 @@ def test_debiased_rho2_is_free_of_the_noise_of_the_fit() -> None:
     assert abs(np.mean(corrected) - 0.5) < 3.5 * np.std(corrected) / np.sqrt(60)
     own = sum(low < np.mean(plain) < high for low, high in bounds)
     assert inside >= 53 and own >= 53  # 95 % of 60 is 57, less 2.4 binomial errors
+
+
+def test_the_error_of_the_curvature_is_that_of_a_gaussian_fit() -> None:
+    """The sd of e'Be over fits off by e ~ N(0, M), from five fold fits; mean square over many repeats."""
+    rng = np.random.default_rng(0)
+    d, F = 6, 5
+    root, b = rng.normal(size=(d, d)), np.diag(rng.uniform(0.2, 2, d))
+    off = rng.normal(size=(200_000, d)) @ root
+    want = np.einsum("nd,de,ne->n", off, b, off).var()
+    found = []
+    for _ in range(4000):
+        parts = rng.normal(size=(F, d)) @ root * np.sqrt(F)  # means of fifths: their mean is off by N(0, M)
+        without = (parts.sum(axis=0) - parts) / (F - 1)
+        found.append(curvature_error(without @ b @ without.T) ** 2)
+    assert np.mean(found) == pytest.approx(want, rel=0.12)  # cut at 0, so a little above
+    assert curvature_error(np.ones((2, 2))) == 0.0
+
+
+def test_quality_at_another_level_is_another_t(world: World) -> None:
+    q = cm.fit_value_direction(world.phi, world.s, pooled=False, **world.options).encoding_quality
+    np.testing.assert_array_equal(q.interval(), q.ci)
+    np.testing.assert_array_equal(q.rho2_interval(), q.rho2_ci)
+    np.testing.assert_allclose(
+        (q.interval(0.8) - q.value[:, None])[0], stats.t.ppf([0.1, 0.9], q.units[0] - 1) * q.se[0], rtol=1e-9
+    )
 
 
 def test_folds_are_of_clusters_where_there_are_some(world: World) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy import stats
 from scipy.stats import false_discovery_control, pearsonr
 
 import clinometer as cm
@@ -83,6 +84,18 @@ def test_gold_labels_agree_with_ppi_python(world: World) -> None:
     got = cm.ppi_gain(world.dump, "judge", [0.7], "model", gold="gold", precision="double")
     want = ppi.ppi_mean_pointestimate(y[known], f[known], f[~known])
     assert got.gain[0, 0, 0] == pytest.approx(float(np.squeeze(want)), rel=1e-9)
+    # its interval is normal, with variances over n: ours are over n - 1, of each of the two means
+    fixed = cm.ppi_gain(world.dump, "judge", [0.7], "model", gold="gold", power=0.6, precision="double")
+    lower, upper = ppi.ppi_mean_ci(y[known], f[known], f[~known], alpha=0.05, lam=0.6)
+    n, rest = known.sum(), (~known).sum()
+    values = 0.36 * f[~known].var() / rest
+    assert ((upper - lower).item() / 2 / stats.norm.ppf(0.975)) ** 2 == pytest.approx(
+        values + (y[known] - 0.6 * f[known]).var() / n
+    )
+    ours = values * rest / (rest - 1) + (y[known] - 0.6 * f[known]).var() / (n - 1)
+    assert fixed.se[0, 0, 0] ** 2 == pytest.approx(ours, rel=1e-9)
+    half = np.diff(fixed.interval[0, 0, 0]).item() / 2
+    assert half == pytest.approx(stats.t.ppf(0.975, n - 1) * fixed.se[0, 0, 0], rel=1e-9)
 
 
 def test_gold_labels_remove_the_error_that_judge_and_value_share() -> None:
@@ -189,6 +202,28 @@ def test_objectives_worst_and_weighted(world: World) -> None:
     assert worst.objective.max() < 0.0 and sum_.constitution == "-true" and sum_.objective[1, 0] > 0
     flat = cm.recommend(world.dump, ["true", "judge"], ["true", "topic"], kl=[0.2], splits=20)
     assert flat.constitution == "true"  # a value that does not vary has no vote
+
+
+def test_the_layer_is_chosen_with_the_rest() -> None:
+    world = cm.simulate(n_prompts=80, n_responses=6, dim=5, random_state=4)
+    good = world.read(0, world.n_rows, np.float64)
+    noise = good + 3 * np.random.default_rng(0).normal(size=good.shape)
+    columns = {"s": world.column("s")}
+    layers = {
+        8: cm.open_dump(noise.astype(np.float32), prompt_ids=world.prompt_ids, columns=columns),
+        16: cm.open_dump(good.astype(np.float32), prompt_ids=world.prompt_ids, columns=columns),
+    }
+    fits = {layer: cm.fit_value_direction(d, "s", pooled=False) for layer, d in layers.items()}
+    found = cm.recommend(layers, fits, "s", kl=[0.1, 0.4], splits=50)
+    assert found.layer == 16 and found.layer_share[16] > 0.9 and sum(found.layer_share.values()) == pytest.approx(1)
+    assert found.share.shape == (2, 2) and found.index[0] == 1 and found.gain[0] > 0
+    alone = cm.recommend(layers[16], fits[16], "s", kl=[0.1, 0.4], splits=50)
+    assert alone.layer is None and alone.layer_share == {}
+    np.testing.assert_allclose(found.objective[1], alone.objective[0])
+    with pytest.raises(ValueError, match="map the same"):
+        cm.recommend(layers, {8: fits[8]}, "s")
+    with pytest.raises(ValueError, match="same prompts"):
+        cm.recommend({8: layers[8], 16: cm.simulate(5, 3, 5)}, {8: fits[8], 16: np.ones((1, 5))}, "s")
 
 
 def test_corrected_p_values() -> None:

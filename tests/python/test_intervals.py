@@ -58,7 +58,13 @@ def test_given_the_direction_the_error_at_a_beta_is_that_of_tilt(world: World, c
     want = cm.tilt(world.dump, u, betas, values, **options)
     np.testing.assert_allclose(found.gain, want.gain, rtol=1e-9)
     np.testing.assert_allclose(found.se, want.gain_se, rtol=1e-8)
+    np.testing.assert_allclose(found.cov(1, 2), want.gain_cov(1, 2), rtol=1e-8)
+    assert np.isnan(found.cov_labels(1, 2)).all()
     np.testing.assert_allclose(found.kl, want.kl, rtol=1e-6, atol=1e-15)
+    alone = [cm.tilt(world.phi[world.ids == x], u, betas, prompt_ids=np.zeros(6, int)).ess for x in range(60)]
+    np.testing.assert_allclose(
+        found.ess_quantiles, np.moveaxis(np.quantile(alone, [0.05, 0.25, 0.5], axis=0), 0, -1), rtol=1e-5
+    )
     assert not found.labels_known.any() and np.isnan(found.se_labels).all() and not found.matched
     assert found.n_units == (20 if clusters else 60)
     low, high = np.moveaxis(found.interval, -1, 0)
@@ -204,6 +210,111 @@ def test_odd_but_valid(world: World) -> None:
     assert np.isnan(one.se).all() and np.isfinite(one.gain).all()
     flat = cm.gain_intervals(world.dump, np.zeros((1, 4)), values="a", kl=[0.1])
     assert not flat.gain.any() and not flat.se.any()
+
+
+@pytest.mark.parametrize("clusters", [False, True])
+def test_estimates_and_win_rates_are_their_definitions(world: World, clusters: bool) -> None:
+    values, rng = world.values.copy(), np.random.default_rng(3)
+    values[rng.random(values.shape) < 0.2] = np.nan
+    values[:, 1] = np.round(values[:, 1])  # ties
+    omega = rng.uniform(0.5, 2, 60)
+    options: dict[str, Any] = {"prompt_weights": omega, "precision": "double"}
+    if clusters:
+        options["clusters"] = np.arange(60) // 4
+    u, betas = np.array([[0.5, 0.2, 0.0, -0.3]]), [2.0, 0.2]
+    found = cm.gain_intervals(world.dump, u, betas, values, **options)
+    want = cm.tilt(world.dump, u, betas, values, **options)
+    assert found.estimate_kind.tolist() == [["jackknife", "first order"]]
+    np.testing.assert_allclose(found.win_rate, want.win_rate, rtol=1e-9)
+    np.testing.assert_allclose(found.estimate[:, 1], want.first_order_unbiased[:, 1], rtol=1e-9)
+    np.testing.assert_allclose(found.estimate_se[:, 1], want.first_order_se[:, 1], rtol=1e-8)
+    t = world.phi @ u[0]
+    for j in range(2):
+        plain, wins, share = np.full(60, np.nan), np.full(60, np.nan), np.zeros(60)
+        for x in range(60):
+            rows = np.flatnonzero((world.ids == x) & ~np.isnan(values[:, j]))
+            if len(rows):
+                f, e = values[rows, j], np.exp(t[rows] / betas[0])
+                wins[x] = np.mean([(e @ ((f > g) + (f == g) / 2)) / e.sum() for g in f])
+            if len(rows) > 1:
+                gain = e @ f / e.sum() - f.mean()
+                without = [np.delete(e, i) @ np.delete(f, i) / np.delete(e, i).sum() - np.delete(f, i).mean()
+                           for i in range(len(f))]  # fmt: skip
+                plain[x], share[x] = len(f) * gain - (len(f) - 1) * np.mean(without), omega[x]
+        np.testing.assert_allclose(found.estimate[0, 0, j], np.nansum(share * plain) / share.sum(), rtol=1e-9)
+        unit = np.arange(60) // 4 if clusters else np.arange(60)
+        for c, w, se in ((plain, share, found.estimate_se), (wins, omega * ~np.isnan(wins), found.win_rate_se)):
+            c, w = np.nan_to_num(c), w / w.sum()
+            psi = np.bincount(unit, w * (c - w @ c))
+            n = (np.bincount(unit, w) > 0).sum()
+            np.testing.assert_allclose(se[0, 0, j], np.sqrt(n / (n - 1) * psi @ psi), rtol=1e-8)
+
+
+def test_small_prompts_have_only_a_first_order_and_logprob_no_estimate(world: World) -> None:
+    few = world.ids.copy()
+    few = 2 * few + (np.arange(len(few)) % 6 >= 3)  # three responses a prompt
+    got = cm.gain_intervals(world.phi, np.ones((1, 4)), [1.0], world.values, prompt_ids=few)
+    assert got.estimate_kind.tolist() == [["first order"]] and np.isfinite(got.estimate).all()
+    logp = np.random.default_rng(0).normal(size=len(few))
+    whole = cm.gain_intervals(world.dump, np.ones((1, 4)), [1.0, np.inf], "a", base="logprob", logprobs=logp)
+    assert np.isnan(whole.estimate).all() and np.isfinite(whole.win_rate).all()
+    assert whole.estimate_kind.tolist() == [["none", "none"]] and whole.win_rate[0, 1, 0] == pytest.approx(0.5)
+
+
+def test_the_jackknife_takes_out_most_of_the_plug_in_bias() -> None:
+    """Gaussian world: the gain of the policy is lam u*'Sigma u_C exactly (theory 3)."""
+    world = cm.simulate(6000, 6, 3, n_constitutions=1, random_state=2)
+    got = cm.gain_intervals(world, world.truth.u_c, [2.0], "s")
+    truth = world.truth.gain(2.0).item()
+    assert got.gain.item() < 0.87 * truth
+    assert abs(got.estimate.item() - truth) < 4 * got.estimate_se.item() + 0.01 * truth
+
+
+def test_another_level_is_another_t(world: World) -> None:
+    fit = _fits(world)["pairs"]
+    found = cm.gain_intervals(world.dump, [fit, "judge"], [1.0], "a", replicates=20)
+    wide, again = found.at(0.99), found.at(0.95)
+    np.testing.assert_array_equal(again.interval, found.interval)
+    np.testing.assert_array_equal(again.interval_labels, found.interval_labels)
+    np.testing.assert_array_equal(again.estimate_interval, found.estimate_interval)
+    judged = len(np.unique(world.pairs[:, 0] // 6))
+    assert found.units_labels[:, 0].tolist() == pytest.approx([judged, 60])
+    assert found.units.tolist() == pytest.approx([60])
+    half = np.diff(wide.interval_labels[0, 0, 0])[0] / 2
+    assert half == pytest.approx(stats.t.ppf(0.995, judged - 1) * found.se_labels[0, 0, 0], rel=1e-9)
+    assert wide.level == 0.99 and np.isnan(wide.bootstrap).all()
+    with pytest.raises(ValueError, match="level"):
+        found.at(1.5)
+
+
+def test_why_labels_are_not_known_is_said(world: World, tmp_path: Any) -> None:
+    fit = _fits(world)["ridge"]
+    fit.save(tmp_path / "f")
+    binary = cm.fit_value_direction(world.dump, world.values[:, 0] > 0, method="lda", pooled=False)
+    other = cm.fit_value_direction(world.phi + 1, world.judge, pooled=False, prompt_ids=world.ids)
+    given = [fit, np.ones((1, 4)), "judge", cm.DirectionFit.load(tmp_path / "f"), other, binary]
+    said = ["ok", "is given", "a score", "loaded from a file", "given", "lda"]
+    got = cm.gain_intervals(world.dump, given, [1.0], "a")
+    assert len(got.status) == 6 and all(word in status for word, status in zip(said, got.status, strict=True))
+    assert [s == "ok" for s in got.status] == got.labels_known.tolist()
+
+
+@pytest.mark.parametrize("covariates", [None, ["n_tokens", "b"]])
+def test_log_probabilities_move_the_generation_direction_as_the_fit_says(world: World, covariates: Any) -> None:
+    rng = np.random.default_rng(5)
+    logp = world.phi @ [0.3, -1.0, 0.2, 0.5] + 0.02 * world.length + rng.normal(size=len(world.ids))
+    options: dict[str, Any] = {"covariates": covariates, "precision": "double", "alpha": 0.1}
+    fit = cm.fit_generation_direction(world.dump, logp, **options)
+    call = prepare(world.dump, fit, ["a"], precision="double")
+    error = label_errors(call, None)[0]
+    change = np.where(world.ids == 7, rng.normal(size=len(world.ids)), 0.0)
+    moved = cm.fit_generation_direction(world.dump, logp + change, **options)
+    error.residual = error.share * error._centred(change)
+    g = rng.normal(size=(2, 4))
+    part = error.moved(g)
+    np.testing.assert_allclose(part.sum(axis=0), 0, atol=1e-12)
+    # influences are centred: a prompt whose labels stay carries its share of the change of the fit
+    np.testing.assert_allclose(-60 * part[20], g @ (moved.vector - fit.vector), rtol=1e-6)
 
 
 BAD: list[tuple[str, Any, type[Exception], str]] = [

@@ -403,6 +403,20 @@ def test_scores_in_place_of_a_dump_give_the_same() -> None:
     np.testing.assert_allclose(alone.gain, from_dump.gain, rtol=1e-9, atol=1e-14)
 
 
+def test_the_gaussian_kl_is_that_of_the_policy_behind_the_rows() -> None:
+    world = cm.simulate(4000, 5, 3, n_constitutions=1, unequal=True, random_state=1)
+    t = world.truth
+    got = cm.tilt(world, t.u_c, [2.0, 0.5, np.inf], pareto_k=False)
+    np.testing.assert_allclose(got.gaussian_kl[0], [*t.kl([2.0, 0.5])[0], 0.0], rtol=0.03)
+    assert got.kl[0, 1] < 0.6 * got.gaussian_kl[0, 1]  # the rows cannot show a tilt of 2 nats
+    phi, ids = world.read(0, world.n_rows, np.float64), np.asarray(world.prompt_ids)
+    score, many = phi @ t.u_c[0], np.bincount(ids)[ids] > 1
+    variance = np.mean([score[ids == x].var(ddof=1) for x in np.unique(ids[many])])
+    np.testing.assert_allclose(got.gaussian_kl[0, :2], variance / 2 / np.array([4.0, 0.25]), rtol=1e-5)
+    alone = cm.tilt(phi[:3], t.u_c, [1.0], prompt_ids=[0, 1, 2], pareto_k=False)
+    assert np.isnan(alone.gaussian_kl).all()
+
+
 def test_kl_roots_and_horizon_follow_the_twin() -> None:
     case = make_case(11, 9, 5, 2, "float32", "sampled", True, "double", False, 5)
     levels = [0.05, 0.4, 1.1]

@@ -116,6 +116,15 @@ def test_options() -> None:
     np.testing.assert_allclose(perfect.columns["s"], rows_of(perfect) @ perfect.truth.u_star, atol=1e-12)
 
 
+def test_dumps_of_one_world_share_their_directions_alone() -> None:
+    a, b = (simulate(20, 4, 6, random_state=seed, world=9) for seed in (0, 1))
+    for name in ("u_values", "u_c", "u_gen", "sigma"):
+        np.testing.assert_array_equal(getattr(a.truth, name), getattr(b.truth, name))
+    assert not np.array_equal(a.read(0, 4), b.read(0, 4))
+    assert not np.array_equal(a.truth.prompt_means, b.truth.prompt_means)
+    assert not np.array_equal(a.truth.u_star, simulate(20, 4, 6, random_state=0, world=8).truth.u_star)
+
+
 def test_a_seed_gives_the_same_dump() -> None:
     first, again, other = simulate(4, 3, 5), simulate(4, 3, 5), simulate(4, 3, 5, random_state=1)
     np.testing.assert_array_equal(rows_of(first), rows_of(again))

@@ -30,4 +30,5 @@ def _scores(call: Call, stacked: Floats, K: int, n_folds: int, fold: NDArray[np.
     from ..passes import kept_scores
 
     names = tuple(map(str, range(K)))
-    return kept_scores(replace(call, directions=stacked, n_folds=n_folds, fold=fold, columns=None, names=names))
+    alone = replace(call, directions=stacked, n_folds=n_folds, fold=fold, columns=None, order=None, names=names)
+    return kept_scores(alone)

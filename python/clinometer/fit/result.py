@@ -114,6 +114,19 @@ class DirectionFit(Result):
         """
         return np.full(len(self.vectors), np.nan) if self.n_pairs else self.encoding_quality.value
 
+    @property
+    def quality_status(self) -> tuple[str, ...]:
+        """Of each direction "ok", or why its quality has no interval."""
+        out = []
+        for j, se in enumerate(self.encoding_quality.se):
+            if self.labels and self.labels[j] == "separable":
+                out.append("the labels are separable: how sure the predictions are is set by the penalty alone")
+            elif np.isnan(se):
+                out.append("the labels do not vary, or come from fewer than two prompts or clusters")
+            else:
+                out.append("ok")
+        return tuple(out)
+
     def directions(self) -> Directions:
         """The full fits as `Directions`: for other dumps. On the dump of the fit a pass calls them "in-sample"."""
         from ..directions import Directions

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from .gold import PPIResult, ppi_gain
-from .intervals import GainIntervals, gain_intervals
+from .intervals import gain_intervals
 from .null import NullBand, null_band
+from .result import GainIntervals
 from .selection import Recommendation, benjamini_hochberg, holm, recommend
 from .simpler import Baselines, baselines
 

@@ -14,23 +14,25 @@ __all__ = ["Estimates", "delete_one"]
 
 Floats = NDArray[np.float64]
 SMALL = 4  # responses up to which only the first order is an estimate
+QUANTILES = (0.05, 0.25, 0.5)
 STRONG = 1.0  # lam sd(t) beyond which the delete-one correction overshoots
 
 
 class Estimates:
-    """Filled cell by cell: value, se (K, B, J), kind (K, B) and units (J,), win_rate and win_rate_se (K, B, J)."""
+    """Filled cell by cell: value, se (K, B, J), kind (K, B), units (J,), win_rate, win_rate_se and ess (K, B, 3)."""
 
     def __init__(self, call: Call, cells: tuple[int, ...]) -> None:
         shape = (*cells, call.n_values)
         self.call, self.kind = call, np.full(cells, "none", dtype="<U11")
         self.value, self.se = np.full(shape, np.nan), np.full(shape, np.nan)
         self.win_rate, self.win_rate_se = np.full(shape, np.nan), np.full(shape, np.nan)
-        self.units = np.full(call.n_values, np.nan)
+        self.units, self.ess = np.full(call.n_values, np.nan), np.full((*cells, 3), np.nan)
         self.labels = [_Label(call, j) for j in range(call.n_values)]
 
     def fill(self, cell: Cell, t: Floats) -> None:
         """Estimate and win rate of every value in one cell."""
         p = self.call.population
+        self.ess[cell.k, cell.b] = _ess_quantiles(cell, p)
         if p.base != "logprob":
             self.kind[cell.k, cell.b] = self._kind(cell, t)
         for j, label in enumerate(self.labels):
@@ -87,6 +89,15 @@ class _Label:
     def first_order(self, t: Floats) -> Floats:
         """Covariance with t in each prompt, ddof 1."""
         return self.pairs * per_prompt(self.weight * self.f * t, self.p)
+
+
+def _ess_quantiles(cell: Cell, p: Population) -> Floats:
+    """Quantiles over prompts that count of 1/(1 + chi^2) = 1 / sum p^2/w; for "reweight" 1/(n sum p^2) (theory 2)."""
+    w = p.row_weight()
+    tilted = np.where(w > 0, w * np.exp(cell.log_ratio), 0.0)
+    base = 1 / np.repeat(p.sizes, p.sizes) if p.base == "reweight" else np.where(w > 0, w, 1.0)
+    left = 1 / per_prompt(tilted * tilted / base, p)
+    return np.asarray(np.quantile(left[p.prompt_weight() > 0], QUANTILES))
 
 
 def _mid_ranks(f: Floats, weight: Floats, p: Population) -> Floats:

@@ -14,7 +14,7 @@ from ..population import Population
 from ..resampling import effective_units, t_bounds
 from ..results import Result
 from .gains import cells, unit_sums
-from .intervals import check_level
+from .result import check_level
 
 __all__ = ["PPIResult", "ppi_gain"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,76 +9,16 @@ from numpy.typing import NDArray
 
 from ..inputs import Call, prepare
 from ..passes import _check_strength, _need_scores, _strength, adjusted, in_range, kept_scores, true_betas
-from ..resampling import bootstrap_counts, bucketed, effective_units, t_bounds, unit_errors
-from ..results import Result
+from ..resampling import bootstrap_counts, bucketed, effective_units, t_bounds, unit_covariance
 from .estimate import Estimates
 from .gains import Cell, cells, slope_in_kl, unit_sums
 from .label_error import LabelError, label_errors, label_status
+from .result import GainIntervals, check_level
 
-__all__ = ["GainIntervals", "check_level", "gain_intervals"]
+__all__ = ["gain_intervals"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-
-
-@dataclass(frozen=True, repr=False, eq=False)
-class GainIntervals(Result):
-    """Gains with both errors; axes direction, beta, value, and lower and upper bound last.
-
-    Attributes
-    ----------
-    gain, kl : exact on the rows; gain (K, B, J), kl (K, B)
-    se, interval : of the gain with the direction as given
-    se_labels, interval_labels : with the labels it was fitted to as well; NaN where `labels_known` (K,) is False
-    status : (K,) "ok", or why there is no interval with labels
-    bootstrap, bootstrap_labels : percentile intervals of the same two, (K, B, J, 2); NaN without replicates
-    win_rate, win_rate_se : (K, B, J) chance that a response of the tilt beats one of the base, at the betas used
-    estimate, estimate_se, estimate_interval : gain of the policy that the rows were drawn from, free of the
-        plug-in's bias, at the betas used; NaN for base="logprob", where rows are the policy
-    estimate_kind : (K, B) "jackknife", or "first order" where prompts are small or the tilt is strong (theory 2)
-    n_units : prompts, or clusters; units (J,) as many as their weights are worth, less 1 the degrees of freedom;
-        units_labels (K, J) the same with labels, no more than prompts or clusters that have any
-    """
-
-    betas: Floats
-    gain: Floats
-    kl: Floats
-    se: Floats
-    se_labels: Floats
-    interval: Floats
-    interval_labels: Floats
-    bootstrap: Floats
-    bootstrap_labels: Floats
-    labels_known: NDArray[np.bool_]
-    directions: tuple[str, ...]
-    values: tuple[str, ...]
-    fit_status: tuple[str, ...]
-    n_units: int
-    replicates: int
-    level: float
-    matched: bool
-    status: tuple[str, ...]
-    units: Floats
-    units_labels: Floats
-    win_rate: Floats
-    win_rate_se: Floats
-    estimate: Floats
-    estimate_se: Floats
-    estimate_interval: Floats
-    estimate_kind: NDArray[np.str_]
-    _estimate_units: Floats
-
-    def at(self, level: float) -> GainIntervals:
-        """The same with intervals of another level; those of the bootstrap are NaN, as its draws are not kept."""
-        check_level(level)
-        none = np.full_like(self.bootstrap, np.nan)
-        interval = t_bounds(self.gain, self.se, self.units, level)
-        with_labels = t_bounds(self.gain, self.se_labels, self.units_labels[:, None], level)
-        estimate = t_bounds(self.estimate, self.estimate_se, self._estimate_units, level)
-        return replace(
-            self, level=float(level), interval=interval, interval_labels=with_labels, estimate_interval=estimate,
-            bootstrap=none, bootstrap_labels=none,
-        )  # fmt: skip
 
 
 def gain_intervals(
@@ -142,12 +81,6 @@ def gain_intervals(
     return out.result(true_betas(call, table, exponent, betas), betas is None, errors, status)
 
 
-def check_level(level: Any) -> None:
-    """Coverage of an interval: a number between 0 and 1."""
-    if isinstance(level, bool) or not isinstance(level, (int, float, np.number)) or not 0 < level < 1:
-        raise ValueError(f"level is {level!r}, wanted a number between 0 and 1")
-
-
 class _Filling:
     """The arrays of the result while cells come in."""
 
@@ -157,7 +90,7 @@ class _Filling:
         self.call, self.exponent, self.level, self.replicates, self.seed = call, exponent, level, replicates, seed
         shape = (*cells, call.n_values)
         self.gain, self.kl = np.full(shape, np.nan), np.full(cells, np.nan)
-        self.se, self.se_labels = np.full(shape, np.nan), np.full(shape, np.nan)
+        self.cov, self.cov_labels = (np.full((*shape, call.n_values), np.nan) for _ in range(2))
         self.boot, self.boot_labels = np.full((*shape, 2), np.nan), np.full((*shape, 2), np.nan)
         self.units, self.label_units = np.full(call.n_values, np.nan), np.full(cells[0], np.inf)
         self.estimates = Estimates(call, cells)
@@ -172,22 +105,22 @@ class _Filling:
         psi = psi - np.outer(omega * (cell.kl - omega @ cell.kl), slope)
         held = unit_sums(cell.share, p)
         self.units = effective_units(held)
-        self.se[at], self.boot[at] = self._errors(psi, held, gain)
+        self.cov[at], self.boot[at] = self._errors(psi, held, gain)
         self.estimates.fill(cell, t)
         if error is not None:
             # t is over 2^exponent, and so is the direction that the gradient is taken in
             both = psi + np.ldexp(error.of_prompts(cell, t, slope), -int(self.exponent[cell.k]))
-            self.se_labels[at], self.boot_labels[at] = self._errors(both, held, gain)
+            self.cov_labels[at], self.boot_labels[at] = self._errors(both, held, gain)
             judged = unit_sums(error.present[:, None].astype(float), p) > 0
             self.label_units[cell.k] = judged.sum()
 
     def _errors(self, psi: Floats, held: Floats, gain: Floats) -> tuple[Floats, Floats]:
-        """Clustered error (J,) of influences (G, J), and the percentile interval (J, 2)."""
+        """Clustered covariance (J, J) of influences (G, J), and the percentile interval (J, 2)."""
         units = unit_sums(psi, self.call.population)
-        se = unit_errors(units, held)
+        cov = unit_covariance(units, held)
         if not self.replicates:
-            return se, np.full((len(gain), 2), np.nan)
-        return se, self._percentiles(units, held, gain)
+            return cov, np.full((len(gain), 2), np.nan)
+        return cov, self._percentiles(units, held, gain)
 
     def _percentiles(self, units: Floats, held: Floats, gain: Floats) -> Floats:
         """Gains of resampled units: influences are linear, divided by the weight that was drawn."""
@@ -201,13 +134,15 @@ class _Filling:
 
     def result(self, betas: Floats, matched: bool, errors: dict[int, LabelError], status: list[str]) -> GainIntervals:
         p, e = self.call.population, self.estimates
+        se, se_labels = (np.sqrt(np.einsum("kbjj->kbj", cov)) for cov in (self.cov, self.cov_labels))
         with_labels = np.minimum(self.units, self.label_units[:, None])
         return GainIntervals(
-            betas, self.gain, self.kl, self.se, self.se_labels,
-            t_bounds(self.gain, self.se, self.units, self.level),
-            t_bounds(self.gain, self.se_labels, with_labels[:, None], self.level), self.boot, self.boot_labels,
+            betas, self.gain, self.kl, se, se_labels,
+            t_bounds(self.gain, se, self.units, self.level),
+            t_bounds(self.gain, se_labels, with_labels[:, None], self.level), self.boot, self.boot_labels,
             np.array([k in errors for k in range(len(betas))]), self.call.names, self.call.value_names,
             self.call.fit_status, p.n_prompts if p.cluster is None else len(np.unique(p.cluster)), self.replicates,
             self.level, matched, tuple(status), self.units, with_labels, e.win_rate, e.win_rate_se, e.value, e.se,
-            t_bounds(e.value, e.se, e.units, self.level), e.kind, e.units,
+            t_bounds(e.value, e.se, e.units, self.level), e.kind, e.ess,
+            e.units, self.cov, self.cov_labels,
         )  # fmt: skip

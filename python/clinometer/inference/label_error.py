@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _core
+from ..fit.curvature import Curvature, DenseCurvature, StreamedCurvature
+from ..fit.krylov import Operator
 from ..fit.out_of_fold import out_of_fold, scores_of
 from ..fit.pairs import Pairs, Streamed
 from ..fit.scatter import fold_scatter
-from ..fit.solve import ridge_path
 from ..inputs import Call, Fitted, run
 from ..passes import adjusted
 from .gains import Cell, labelled_tilt, per_prompt, tilted_centred
@@ -117,8 +118,7 @@ class ScoreError(LabelError):
         label = np.asarray(self.fit._training["labels"])[:, self.j]
         z = self.fit._training.get("covariates", np.zeros((len(label), 0)))
         self.p = call.population.labelled(label)
-        none = np.zeros(call.population.n_prompts, np.int64)
-        self.scatter = fold_scatter(call, z, self.p, none, 1)
+        self.curvature = self._curvature(z)
         u = np.concatenate([self.fit.fold_vectors[:, [self.j]], self.fit.vectors[None, [self.j]]])
         t = out_of_fold(call, u, self.fold)[:, 0]
         weight = self.p.row_weight()
@@ -134,16 +134,24 @@ class ScoreError(LabelError):
         weight = self.p.row_weight().reshape(-1, *[1] * (x.ndim - 1))
         return np.asarray(x - np.repeat(per_prompt(weight * x, self.p), self.p.sizes, axis=0))
 
+    def _curvature(self, z: Floats) -> Curvature:
+        """H on rows net of the covariates z (N, C), and what takes them out of phi: coefficients (C, d)."""
+        self.coefficients, alpha = np.zeros((0, self.call.dump.dim)), float(self.fit.alpha[self.j])
+        if self.fit._training.get("by_passes"):
+            operator = Operator(self.call, self.p)
+            return StreamedCurvature(operator, alpha * float(operator.units()[0]))
+        none = np.zeros(self.call.population.n_prompts, np.int64)
+        scatter = fold_scatter(self.call, z, self.p, none, 1)
+        sigma, cross = scatter.part(None)  # (d, d), (C, d)
+        if z.shape[1]:
+            inner = scatter.matrix(None)[scatter.d :, scatter.d :]
+            self.coefficients = np.linalg.pinv(inner, rcond=1e-10, hermitian=True) @ cross
+            sigma = np.ascontiguousarray(sigma - cross.T @ self.coefficients)
+        return DenseCurvature(sigma, scatter.cutoff, alpha)
+
     def moved(self, gradient: Floats) -> Floats:
-        alpha = np.array([self.fit.alpha[self.j]])
-        sigma, cross = self.scatter.part(None)  # (d, d), (C, d)
-        if len(cross):
-            inverse = np.linalg.pinv((self.share[:, None] * self.z).T @ self.z, rcond=1e-10, hermitian=True)
-            sigma = sigma - cross.T @ inverse @ cross
-        v = ridge_path(np.ascontiguousarray(sigma), gradient, alpha, self.scatter.cutoff)[0]
-        along = scores_of(self.call, v)
-        if len(cross):
-            along = along - self.z @ (inverse @ cross @ v.T)
+        v = self.curvature.solve(gradient)
+        along = scores_of(self.call, v) - self.z @ (self.coefficients @ v.T)
         psi = per_prompt(self.residual[:, None] * along, self.p)
         return np.asarray(psi - np.outer(self.p.prompt_weight(), psi.sum(axis=0)))
 

@@ -14,7 +14,7 @@ from ..inputs import Call, prepare, run
 from ..passes import DEFAULT_KL, _checked_kl, in_range, kept_scores
 from ..population import Population
 from ..results import Result
-from .intervals import check_level
+from .result import check_level
 
 __all__ = ["NullBand", "null_band"]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,8 @@ class Recommendation(Result):
     Attributes
     ----------
     constitution, kl : the cell chosen most often
-    share : (K, B) share of splits in which each cell was chosen on one half
+    share : (K, B) share of splits in which each cell was chosen on one half; K counts the constitutions of all layers
+    layer, layer_share : where dump is a mapping, the layer of the cell and the share of splits in which each was chosen
     gain, se : (J,) mean over splits of what the chosen cell gains on the other half, with the mean of its error
         there: the error of half the prompts, which is on the safe side for a mean over splits
     optimism : (J,) by how much the half that chose was better, the winner's curse
@@ -47,6 +48,8 @@ class Recommendation(Result):
     values: tuple[str, ...]
     splits: int
     fit_status: tuple[str, ...]
+    layer: Any = None
+    layer_share: dict[Any, float] = field(default_factory=dict)
 
 
 def recommend(
@@ -60,7 +63,8 @@ def recommend(
 
     Parameters
     ----------
-    constitutions : K of them, as `directions` in `tilt`
+    dump : or a mapping of layer to dump, of the same prompts and rows; then the layer is chosen too, and pays for it
+    constitutions : K of them, as `directions` in `tilt`; for several layers a mapping of layer to them
     values, kl, adjust : as in `tilt`; values without variance inside prompts do not vote
     weights : (J,) weights >= 0 of the values instead of the worst
     splits : how many random halves
@@ -80,26 +84,60 @@ def recommend(
     levels = _checked_kl(DEFAULT_KL if kl is None else kl)
     if not options.get("within", True):
         raise ValueError("within=False: recommendations are of tilts inside prompts")
-    call = prepare(dump, constitutions, values, **options)
-    _need_scores(call)
-    if call.n_values == 0:
+    parts = _layers(dump, constitutions)
+    calls = [prepare(one, given, values, **options) for _, one, given in parts]
+    for call in calls:
+        _need_scores(call)
+    first = calls[0]
+    if first.n_values == 0:
         raise ValueError("values is empty, wanted at least one value")
-    weight = _weights(weights, call.n_values)
-    scale = _scales(call)
-    kept, exponent = in_range(adjusted(call, kept_scores(call), adjust))
-    sums, held = _unit_gains(call, kept, _strength(call, kept, exponent, None, levels))
+    _check_same_prompts(calls)
+    weight = _weights(weights, first.n_values)
+    scale = _scales(first)
+    sums, held = (np.concatenate(x, axis=1) for x in zip(*(_gains_at(c, adjust, levels) for c in calls), strict=True))
     if len(sums) < 4:
         raise ValueError(f"there are {len(sums)} prompts (or clusters), wanted at least 4 to choose on half of them")
-    K, B = call.n_scores, len(levels)
+    names = tuple(name for c in calls for name in c.names)
+    of_layer = np.repeat(np.arange(len(calls)), [c.n_scores for c in calls])
+    K, B = len(names), len(levels)
     halves = _halves(len(sums), int(splits), random_state)
     share, honest, se, optimism = _split(sums, held, halves, weight, scale)
     objective = _objective(_ratio(sums.sum(axis=0), held.sum(axis=0)), weight, scale)
     best = int(np.lexsort((objective, share))[-1])
     k, b = divmod(best, B)
+    by_layer = np.bincount(of_layer, share.reshape(K, B).sum(axis=1))
+    several = isinstance(dump, Mapping)
     return Recommendation(
-        call.names[k], float(levels[b]), (k, b), share.reshape(K, B), honest, se, optimism, objective.reshape(K, B),
-        call.names, levels, call.value_names, int(splits), call.fit_status,
+        names[k], float(levels[b]), (k, b), share.reshape(K, B), honest, se, optimism, objective.reshape(K, B),
+        names, levels, first.value_names, int(splits), tuple(status for c in calls for status in c.fit_status),
+        parts[of_layer[k]][0] if several else None,
+        {layer: float(x) for (layer, _, _), x in zip(parts, by_layer, strict=True)} if several else {},
     )  # fmt: skip
+
+
+def _layers(dump: Any, constitutions: Any) -> list[tuple[Any, Any, Any]]:
+    """(layer, dump, constitutions) of each layer; one without a name where dump is not a mapping."""
+    if not isinstance(dump, Mapping):
+        return [(None, dump, constitutions)]
+    if not dump or not isinstance(constitutions, Mapping) or set(constitutions) != set(dump):
+        raise ValueError(
+            f"dump maps layers {list(dump)}, wanted constitutions to map the same; it is "
+            f"{list(constitutions) if isinstance(constitutions, Mapping) else type(constitutions).__name__}"
+        )
+    return [(layer, one, constitutions[layer]) for layer, one in dump.items()]
+
+
+def _check_same_prompts(calls: list[Call]) -> None:
+    first = calls[0].population
+    for call in calls[1:]:
+        p = call.population
+        if not np.array_equal(p.ids, first.ids) or not np.array_equal(p.offsets, first.offsets):
+            raise ValueError("dump: its layers do not hold the same prompts and rows")
+
+
+def _gains_at(call: Call, adjust: Any, levels: Floats) -> tuple[Floats, Floats]:
+    kept, exponent = in_range(adjusted(call, kept_scores(call), adjust))
+    return _unit_gains(call, kept, _strength(call, kept, exponent, None, levels))
 
 
 def _weights(given: ArrayLike | None, J: int) -> Floats | None:

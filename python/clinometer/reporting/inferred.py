@@ -127,18 +127,10 @@ def extrapolation(s: Scene, past: NDArray[np.bool_]) -> dict[str, Any]:
     p, t = s.call.effective(), s.tilt
     if p.base == "logprob":
         return {}
-    given = getattr(t, "gaussian_kl", None)
-    kl = _gaussian_kl(s) if given is None else np.asarray(given)
+    kl = t.gaussian_kl
     with np.errstate(divide="ignore", invalid="ignore"):
         there = t.first_order_unbiased * np.sqrt(np.where(kl > 0, t.kl / kl, np.nan))[..., None]
     return {"gaussian_kl": kl, "extrapolated": np.where(past[..., None], there, np.nan)}
-
-
-def _gaussian_kl(s: Scene) -> Floats:
-    """Var(t) / (2 beta^2) with the unbiased within-prompt variance, (K, B)."""
-    variance = roots.score_variance(s.call, s.kept, ddof=1)
-    with np.errstate(divide="ignore", over="ignore", under="ignore"):
-        return np.asarray(variance[:, None] / (2 * s.tilt.betas**2))
 
 
 def value_correlation(s: Scene) -> dict[str, Any]:

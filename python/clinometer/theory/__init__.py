@@ -12,6 +12,7 @@ from clinometer.theory.ensembles import Ensembles, ensembles
 from clinometer.theory.expansion import Cumulants, cumulants
 from clinometer.theory.fraction import pareto_fraction
 from clinometer.theory.frontier import GainKLFrontier, gain_kl_frontier
+from clinometer.theory.gap import GenerationJudgmentGap, generation_judgment_gap
 from clinometer.theory.geometry import (
     WorstDirection,
     policy_direction,
@@ -20,7 +21,7 @@ from clinometer.theory.geometry import (
     worst_direction,
 )
 from clinometer.theory.iterated import Iteration, drifting_projection, iterate
-from clinometer.theory.judging import GenerationJudgmentGap, JudgeCeiling, generation_judgment_gap, judge_ceiling
+from clinometer.theory.judging import JudgeCeiling, judge_ceiling
 from clinometer.theory.large import RandomisedSpectrum, randomised_spectrum
 from clinometer.theory.layers import CeilingByLayer, ceiling_by_layer
 from clinometer.theory.learning import LearningCurve, learning_curve

@@ -1,4 +1,4 @@
-"""What judges can reach: first-order ceilings, and the gap to the generator (theory 3, 4)."""
+"""What judges can reach: first-order ceilings (theory 4)."""
 
 from __future__ import annotations
 
@@ -9,17 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clinometer import passes
-from clinometer.inference.gains import unit_sums
-from clinometer.inference.intervals import check_level
-from clinometer.inference.label_error import LabelError, label_errors, label_status
-from clinometer.resampling import effective_units, t_bounds, unit_errors
 from clinometer.results import Result
-from clinometer.theory._arrays import Floats, as_covariance, as_rows
-from clinometer.theory._bootstrap import correlations, per_prompt_grams
-from clinometer.theory._rows import Scored, Weights, scored
-from clinometer.theory.geometry import score_correlation
+from clinometer.theory._arrays import Floats
+from clinometer.theory._rows import Scored, scored
 
-__all__ = ["GenerationJudgmentGap", "JudgeCeiling", "generation_judgment_gap", "judge_ceiling"]
+__all__ = ["JudgeCeiling", "judge_ceiling"]
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -107,126 +101,3 @@ def _spreads(s: Scored, ddof: int) -> tuple[Floats, Floats]:
         sd = np.sqrt(w.unbiased(squares) if ddof else w.mean(squares))
         values[j], scores[:, j] = sd[0], sd[1:]
     return scores, values
-
-
-@dataclass(frozen=True, repr=False, eq=False)
-class GenerationJudgmentGap(Result):
-    """corr(u_C, u*) - corr(u_gen, u*) for K constitutions and J values, (K, J), with intervals from a dump.
-
-    Attributes
-    ----------
-    gap, judgment : (K, J); generation : (J,), correlations of scores
-    cosine_gap : (K, J) the same difference of raw cosines, which a linear map of phi changes
-    ci, se : (K, J, 2) and (K, J), NaN without a dump; of the mean over repeated dumps, fits to new labels included
-        where all labels behind the fits are known (`labels_known`), by Student's t with `units` - 1 degrees of freedom
-    """
-
-    gap: Floats
-    ci: Floats
-    judgment: Floats
-    generation: Floats
-    cosine_gap: Floats
-    se: Floats
-    units: float
-    labels_known: bool
-    level: float
-
-    def interval(self, level: float) -> Floats:
-        """`ci` at another level."""
-        return t_bounds(self.gap, self.se, np.asarray(self.units), level)
-
-
-def generation_judgment_gap(
-    u_star: Any, u_c: Any, u_gen: Any, sigma: Any = None, *, level: float = 0.95, **options: Any
-) -> GenerationJudgmentGap:
-    """How much better a constitution's direction tracks a value than the generator's own (theory 3, Prop 5).
-
-    gap = r(u_C, u*) - r(u_gen, u*) with Sigma-cosines r. Directions fitted on the same rows share their noise: pass
-    `DirectionFit`s together with the dump, so that every prompt is scored out of fold. A correlation with a fit that
-    is out of fold is that of the noisy fit: lower than the true direction's, and the interval is of its own mean.
-    The error is that of the influence of each prompt or cluster, through the labels of the fits too.
-
-    Parameters
-    ----------
-    u_star : array (J, d), or what `clinometer.score` takes with a dump
-    u_c : (K, d); u_gen : (d,)
-    sigma : array (d, d), object with ``.covariance``, None (identity), or a dump
-    level : coverage of `ci`
-
-    Returns
-    -------
-    GenerationJudgmentGap
-        NaN for directions without variance. Cost with a dump: three passes, and for each fit two passes and a solve.
-
-    Examples
-    --------
-    >>> generation_judgment_gap([1.0, 0.0], [0.9, 0.436], [0.1, 0.995]).gap.round(3).tolist()
-    [[0.8]]
-    """
-    if hasattr(sigma, "read") and hasattr(sigma, "n_rows"):
-        return gap_on_rows(u_star, u_c, u_gen, sigma, level, options)
-    if options:
-        raise TypeError(f"{', '.join(options)}: pass options need a dump as sigma")
-    star, generator = as_rows("u_star", u_star), as_rows("u_gen", u_gen)
-    matrix = as_covariance(sigma, star.shape[1])
-    judged, made = score_correlation(u_c, star, matrix), score_correlation(generator, star, matrix)
-    raw = score_correlation(u_c, star) - score_correlation(generator, star)
-    if generator.shape[0] != 1:
-        raise ValueError(f"u_gen holds {generator.shape[0]} rows; wanted one direction (d,)")
-    nan = np.full(judged.shape, np.nan)
-    return GenerationJudgmentGap(
-        judged - made, np.stack([nan, nan], -1), judged, made[0], raw, nan, np.nan, False, level
-    )
-
-
-def gap_on_rows(
-    u_star: Any, u_c: Any, u_gen: Any, dump: Any, level: float, options: dict[str, Any]
-) -> GenerationJudgmentGap:
-    """The gap of scores on rows with its error."""
-    check_level(level)
-    parts = [scored(dump, u, None, **options) for u in (u_star, u_c, u_gen)]
-    J, K, one = (p.scores.shape[1] for p in parts)
-    if one != 1:
-        raise ValueError(f"u_gen holds {one} rows; wanted one direction (d,)")
-    w = parts[0].weights()
-    x = w.centre(np.concatenate([p.scores for p in parts], axis=1))
-    known = all(s == "ok" or s.startswith("a score") for p in parts for s in label_status(p.call))
-    errors = [label_errors(p.call, None) for p in parts]
-    r = correlations(np.tensordot(w.prompt, per_prompt_grams(parts[0], x), 1))
-    gap, psi = r[J : J + K, :J] - r[J + K, :J], np.zeros((len(w.prompt), K, J))
-    for j in range(J):
-        generation, slopes = _correlation_influence(w, x[:, J + K], x[:, j])
-        from_gen = _through(errors[2], 0, slopes[0]) + _through(errors[0], j, slopes[1])
-        for k in range(K):
-            judgment, slopes = _correlation_influence(w, x[:, J + k], x[:, j])
-            from_judge = _through(errors[1], k, slopes[0]) + _through(errors[0], j, slopes[1])
-            psi[:, k, j] = judgment - generation + from_judge - from_gen
-    held = w.prompt[:, None]
-    units, at = unit_sums(psi.reshape(len(psi), -1), w.p), unit_sums(held, w.p)
-    worth = float(effective_units(at)[0])
-    se = np.where(np.isnan(gap), np.nan, unit_errors(units, at).reshape(K, J))
-    vectors = [p.call.directions for p in parts]
-    raw = np.full((K, J), np.nan)
-    if all(v is not None and len(v) == n for v, n in zip(vectors, (J, K, 1), strict=True)):
-        raw = score_correlation(vectors[1], vectors[0]) - score_correlation(vectors[2], vectors[0])
-    ci = t_bounds(gap, se, np.asarray(worth), level)
-    return GenerationJudgmentGap(gap, ci, r[J : J + K, :J], r[J + K, :J], raw, se, worth, known, level)
-
-
-def _correlation_influence(w: Weights, a: Floats, b: Floats) -> tuple[Floats, tuple[Floats, Floats]]:
-    """Influence (G,) of prompts on the correlation of centred columns a and b, and its slopes (N,) in a and in b.
-
-    r = C_ab / sqrt(C_aa C_bb): of a prompt C_ab,x/sqrt(..) - r/2 (C_aa,x/C_aa + C_bb,x/C_bb), times omega_x.
-    """
-    row = w.row * w.spread(w.prompt)
-    (aa, bb), ab = (float(row @ (v * v)) for v in (a, b)), float(row @ (a * b))
-    if not (aa > 0 and bb > 0):
-        return np.full(len(w.prompt), np.nan), (np.zeros(len(a)), np.zeros(len(b)))
-    r, scale = ab / np.sqrt(aa * bb), 1 / np.sqrt(aa * bb)
-    psi = w.total(row * (a * b * scale - r / 2 * (a * a / aa + b * b / bb)))
-    return psi, (row * (b * scale - r * a / aa), row * (a * scale - r * b / bb))
-
-
-def _through(errors: dict[int, LabelError], k: int, slopes: Floats) -> Floats | float:
-    """What the labels of direction k do, (G,); 0 where it is given."""
-    return errors[k].through_scores(slopes[:, None])[:, 0] if k in errors else 0.0

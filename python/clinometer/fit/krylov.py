@@ -1,0 +1,162 @@
+"""Ridge fits for d too large for a d x d matrix: Lanczos on passes over the rows, for all penalties at once.
+
+A step multiplies each system's vector by its covariance, which is never formed: a pass for scores and one for their
+weighted rows. Sigma + a I has the Krylov space of Sigma whatever a is, so one space serves every penalty. Chosen over
+random projections because it is exact: the residual is known at every step and goes to rounding.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _core
+from ..inputs import Call, run
+from ..population import Population
+from .out_of_fold import out_of_fold, scores_of
+
+__all__ = ["Krylov", "Operator", "ridge_by_passes"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+RESIDUAL = 1e-11
+STEPS = 400
+
+
+class Operator:
+    """Covariances within prompts of p, one for each system: of all prompts, or of those outside a fold."""
+
+    def __init__(self, call: Call, p: Population, fold: Ints | None = None, without: Ints | None = None) -> None:
+        """fold is of each prompt; without (K,) is what each system leaves out, -1 for nothing."""
+        plain: dict[str, object] = {"values": None, "columns": None, "progress": None, "n_folds": 1, "fold": None}
+        self.call = replace(call, population=p, within=True, in_double=True, **plain)  # type: ignore[arg-type]
+        self.p, self.without = p, np.full(1, -1) if without is None else without
+        omega, at = p.prompt_weight(), np.zeros(p.n_prompts, np.int64) if fold is None else fold
+        kept = at[:, None] != self.without
+        mass = omega @ kept
+        row = p.row_weight()[:, None]
+        self.weight = row * np.repeat(omega[:, None] * kept / np.where(mass > 0, mass, 1.0), p.sizes, axis=0)
+
+    def rows(self, weights: Floats) -> Floats:
+        """Sums of rows under weights (N, K), (K, d); one pass."""
+        state = _core.WeightedRows(self.call.dump.dim, np.ascontiguousarray(weights))
+        return np.asarray(run(self.call, [state], population=self.p)[0].finish()["sum"])
+
+    def centred(self, x: Floats) -> Floats:
+        """Columns (N, K) less their means in prompts."""
+        p = self.p
+        mean = np.add.reduceat(p.row_weight()[:, None] * x, p.offsets[:-1], axis=0)
+        return np.asarray(x - np.repeat(mean, p.sizes, axis=0))
+
+    def covariance(self, label: Floats) -> Floats:
+        """Cov(phi, label) of each system, (K, d), label (N,) or (N, K) in canonical order."""
+        held = label[:, None] if label.ndim == 1 else label
+        return self.rows(self.weight * self.centred(held))
+
+    def __matmul__(self, v: Floats) -> Floats:
+        """Each system's covariance times its own row of v (K, d)."""
+        return self.covariance(scores_of(self.call, v))
+
+    def units(self) -> Floats:
+        """tr(Sigma)/d of each system: what a penalty is measured in (theory 10); one pass for each system."""
+        out = []
+        for k in range(len(self.without)):
+            omega = np.add.reduceat(self.weight[:, min(k, self.weight.shape[1] - 1)], self.p.offsets[:-1])
+            p = replace(self.p, omega=np.ascontiguousarray(omega))
+            done = run(self.call, [_core.Moments(self.call.dump.dim, 0, 1, 0, False)], population=p)[0].finish()
+            out.append(float((done["scatter"][0, :, 0] / done["mass"][0]).mean()))
+        return np.array(out)
+
+
+class Krylov:
+    """Solutions of (Sigma_k + ridge I) u = b_k for any ridge > 0, better with each `step`."""
+
+    def __init__(self, operator: Operator, b: Floats) -> None:
+        self.operator, self.size = operator, np.linalg.norm(b, axis=1)
+        alive = self.size > 0
+        first = np.where(alive[:, None], b / np.where(alive, self.size, 1.0)[:, None], 0.0)
+        self.basis = [first]
+        self.diagonal: list[Floats] = []
+        self.side: list[Floats] = []
+
+    def step(self) -> None:
+        """One more vector of every space, kept orthogonal to all before it: Lanczos loses that by itself."""
+        v = self.basis[-1]
+        w = self.operator @ v
+        self.diagonal.append((v * w).sum(axis=1))
+        basis = np.stack(self.basis)  # (steps, K, d)
+        for _ in range(2):
+            w = w - np.einsum("jk,jkd->kd", np.einsum("jkd,kd->jk", basis, w), basis)
+        length = np.linalg.norm(w, axis=1)
+        length = np.where(length > 1e-14 * np.max(np.abs(self.diagonal), axis=0), length, 0.0)
+        self.side.append(length)
+        self.basis.append(np.where(length[:, None] > 0, w / np.where(length > 0, length, 1.0)[:, None], 0.0))
+
+    def coordinates(self, ridge: Floats) -> tuple[Floats, Floats]:
+        """(coefficients (steps, K), residual over |b| (K,)) at the ridge (K,) of each system."""
+        from scipy.linalg import eigh_tridiagonal
+
+        d, e = np.stack(self.diagonal), np.stack(self.side)
+        y, residual = np.zeros(d.shape), np.zeros(d.shape[1])
+        for k in np.flatnonzero(self.size):
+            stop = int(np.argmax(e[:, k] == 0)) + 1 if (e[:, k] == 0).any() else len(d)  # the space is whole
+            lam, q = eigh_tridiagonal(d[:stop, k], e[: stop - 1, k])
+            y[:stop, k] = self.size[k] * (q @ (q[0] / (np.maximum(lam, 0.0) + ridge[k])))
+            residual[k] = e[stop - 1, k] * abs(y[stop - 1, k]) / self.size[k]
+        return y, residual
+
+    def solution(self, ridge: Floats) -> Floats:
+        """(K, d) at the ridge of each system, from the steps made so far."""
+        y, _ = self.coordinates(ridge)
+        return np.asarray(np.einsum("jk,jkd->kd", y, np.stack(self.basis[: len(y)])))
+
+    def solve(self, ridge: Floats) -> Floats:
+        """Step until the residual is rounding; warns where it is not after 400 steps."""
+        while not self.settled(ridge):
+            self.step()
+        return self.solution(ridge)
+
+    def settled(self, ridge: Floats) -> bool:
+        """Whether every residual is down to rounding, or the steps are used up."""
+        if not self.diagonal:
+            return not self.size.any()
+        worst = float(self.coordinates(ridge)[1].max(initial=0.0))
+        if worst > RESIDUAL and len(self.diagonal) >= STEPS:
+            warnings.warn(
+                f"ridge without a d x d matrix: residual {worst:.1e} after {STEPS} steps; use a larger alpha or "
+                "memory_limit",
+                UserWarning,
+                stacklevel=6,
+            )
+            return True
+        return worst <= RESIDUAL
+
+
+def ridge_by_passes(
+    call: Call, p: Population, fold: Ints, n_folds: int, label: Floats, grid: Floats
+) -> tuple[Floats, Floats, int, Floats, Operator]:
+    """Fits of a label (N,), canonical, at the penalty of least out-of-fold error: (full (d,), by fold (F, d), index in
+    grid, ridge (F + 1,), operator).
+
+    From the largest penalty down, as long as one of the last two was better than all before: small penalties take
+    many steps, and where the error rises they are not wanted.
+    """
+    operator = Operator(call, p, fold, np.append(np.arange(n_folds), -1))
+    label = np.where(operator.weight[:, -1] > 0, label, 0.0)
+    krylov, units = Krylov(operator, operator.covariance(label)), operator.units()
+    centred = operator.centred(label[:, None])[:, 0]
+    best, worse, kept = np.inf, 0, (np.zeros((n_folds + 1, call.dump.dim)), 0)
+    for a in np.argsort(-grid, kind="stable").tolist():
+        u = krylov.solve(grid[a] * units)
+        t = operator.centred(out_of_fold(operator.call, u[:n_folds, None], fold))[:, 0]
+        error = float(operator.weight[:, -1] @ (t * t - 2 * t * centred))
+        worse = 0 if error < best else worse + 1
+        if error < best:
+            best, kept = error, (u, a)
+        if worse == 2:
+            break
+    u, chosen = kept
+    return u[-1], u[:-1], chosen, grid[chosen] * units, operator
