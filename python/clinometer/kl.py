@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -144,13 +145,10 @@ def horizon(call: Call, kept: Floats) -> Floats:
     Never above log(m)/2, m the median size of prompts with two or more responses, times their share of
     the prompt weight. Found on a grid of levels geometric in lam.
     """
-    p, K = call.effective(), kept.shape[1]
-    many = p.sizes > 1
+    cap, K = _cap(call), kept.shape[1]
+    if not cap > 0:
+        return np.full(K, cap)
     variance = score_variance(call, kept)
-    if not many.any() or p.base == "logprob":
-        return np.full(K, np.nan if p.base == "logprob" else 0.0)
-    omega = p.prompt_weight()
-    cap = float(np.log(np.median(p.sizes[many])) / 2 * omega[many].sum())
     out, open_ = np.zeros(K), np.flatnonzero(variance > 0)
     # level by level, directions leave at their first failure: mostly the first levels settle it
     for step in np.geomspace(0.03, 2.0, HORIZON_LEVELS):
@@ -162,6 +160,123 @@ def horizon(call: Call, kept: Floats) -> Floats:
         out[open_[holds]] = tilted["kl"][holds]
         open_ = open_[holds]
     return np.minimum(out, cap)
+
+
+def sized_horizon(call: Call, kept: Floats) -> Floats:
+    """Largest KL (K,) at which the size of a gain is good to a tenth, or to its error where that is more.
+
+    What counts is the bias at matched KL: rows whose prompts are small tilt less far at a given beta, but their KL is
+    short as well, and the gain at that KL is short by much less (in a Gaussian world by sqrt((n - 1)/n) at small KL,
+    not (n - 1)/n). The delete-one jackknife gives both biases of the judge's own score, whose slope in KL is beta. Cap
+    as in `horizon`, and 0 where prompts have a median of 4 responses or fewer (theory 2: only first order is an
+    estimate). Crossings lie between seven levels by interpolation; beyond SIZED_ROWS rows from evenly spread prompts.
+    """
+    p, cap = call.effective(), _cap(call)
+    if not cap > 0 or np.median(p.sizes[p.sizes > 1]) <= FEW_RESPONSES:
+        return np.full(kept.shape[1], min(cap, 0.0))
+    some = Thinned.of(p)
+    fewer = np.sqrt(len(some.omega) / p.n_prompts)
+    out = np.zeros(kept.shape[1])
+    for k, variance in enumerate(score_variance(call, kept)):
+        if variance > 0:
+            lam = np.sqrt(2 * cap / variance) * SIZED_STEPS
+            own = own_gain(some.weight, kept[some.rows, k], lam, some.offsets, some.omega)
+            off = np.abs(own.matched_bias(lam)) / np.fmax(own.se * fewer, SIZED_SHARE * own.gain)
+            out[k] = _crossing(own.kl, off, cap)
+    return np.minimum(out, cap)
+
+
+@dataclass(frozen=True)
+class Thinned:
+    """Evenly spread whole prompts of a population, about SIZED_ROWS rows: enough for a bias."""
+
+    rows: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    weight: Floats
+    omega: Floats
+
+    @classmethod
+    def of(cls, p: Population) -> Thinned:
+        """All prompts where they are few."""
+        prompts = np.arange(p.n_prompts)[:: max(1, -(-p.n_rows // SIZED_ROWS)) if p.n_prompts > 1 else 1]
+        sizes = p.sizes[prompts]
+        offsets = np.append(0, np.cumsum(sizes))
+        rows = np.repeat(p.offsets[prompts] - offsets[:-1], sizes) + np.arange(offsets[-1])
+        omega = p.prompt_weight()[prompts]
+        return cls(rows, offsets, p.row_weight()[rows], omega / omega.sum())
+
+
+FEW_RESPONSES = 4  # up to which only the first order is an estimate (theory 2)
+SIZED_SHARE, SIZED_ROWS = 0.1, 1 << 13
+SIZED_STEPS = np.array([0.05, 0.2, 0.4, 0.7, 1.0, 1.4, 2.0])
+
+
+def _cap(call: Call) -> float:
+    """log(m)/2 times the share of prompts with two responses or more; NaN for "logprob", 0 without such prompts."""
+    p = call.effective()
+    many = p.sizes > 1
+    if p.base == "logprob":
+        return float("nan")
+    return float(np.log(np.median(p.sizes[many])) / 2 * p.prompt_weight()[many].sum()) if many.any() else 0.0
+
+
+def _crossing(kl: Floats, off: Floats, cap: float) -> float:
+    """KL at which `off` first exceeds 1, between levels in logarithms; 0 at the first level, the cap if nowhere."""
+    wrong = ~(off <= 1)
+    if wrong[0]:
+        return 0.0
+    if not wrong.any():
+        return cap if kl[-1] >= cap else float(kl[-1])
+    i = int(np.argmax(wrong))
+    a, b = np.log(np.maximum(off[i - 1], 1e-300)), np.log(off[i])
+    at = np.clip(-a / (b - a), 0.0, 1.0) if np.isfinite(b) and b > a else 0.0
+    return float(np.exp((1 - at) * np.log(kl[i - 1]) + at * np.log(kl[i])))
+
+
+@dataclass(frozen=True)
+class OwnGain:
+    """Of R tilts the gain of the score itself, its error by prompt, the KL, and the delete-one biases of both, (R,)."""
+
+    gain: Floats
+    se: Floats
+    kl: Floats
+    gain_bias: Floats
+    kl_bias: Floats
+
+    def matched_bias(self, lam: Floats) -> Floats:
+        """Bias of the gain at the KL reached: d gain / d KL of the score itself is 1/lam."""
+        return self.gain_bias - self.kl_bias / lam
+
+
+def own_gain(weight: Floats, t: Floats, lam: Floats, offsets: NDArray[np.int64], omega: Floats) -> OwnGain:
+    """Tilts of the rows by lam t for each of lam (R,), with the delete-one jackknife inside prompts in closed form."""
+    sizes = np.diff(offsets)
+
+    def total(x: Floats) -> Floats:
+        return np.asarray(np.add.reduceat(x, offsets[:-1], axis=-1))
+
+    def spread(x: Floats) -> Floats:
+        return np.repeat(x, sizes, axis=-1)
+
+    t = t - np.repeat(t[offsets[:-1]], sizes)  # a pilot: scores that agree give exact zeros
+    t = t - spread(total(weight * t))
+    top = np.maximum.reduceat(np.where(weight > 0, t, -np.inf), offsets[:-1])
+    x = np.where(weight > 0, lam[:, None] * (t - spread(top)), -np.inf)
+    prob = weight * np.exp(x)
+    mass = total(prob)
+    prob /= spread(mass)
+    log_ratio = np.where(prob > 0, x - spread(np.log(mass)), 0.0)
+    part, share = prob * t, prob * log_ratio
+    gain, kl = total(part), total(share)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        left = 1 / (1 - prob)
+        gain_without = (spread(gain) - part) * left + weight * t / (1 - weight)
+        kl_without = (spread(kl) - share) * left + np.log((1 - weight) * left)
+        biases = [(sizes - 1) * (total(w) / sizes - full) for w, full in ((gain_without, gain), (kl_without, kl))]
+    many, groups, mean = sizes > 1, len(omega), gain @ omega
+    factor = groups / (groups - 1) if groups > 1 else np.nan
+    se = np.sqrt(factor * ((omega * (gain - mean[:, None])) ** 2).sum(axis=-1))
+    return OwnGain(mean, se, kl @ omega, *(b[:, many] @ omega[many] for b in biases))
 
 
 def jackknife(call: Call, kept: Floats, betas: Floats) -> dict[str, Floats]:

@@ -195,6 +195,15 @@ def _() -> Check:
     return at_most(abs((gain - bias - 0.5) / (gain - 0.5)), 0.35)
 
 
+@claim("bias", "shortfall of the gain at the KL up to which sizes are good to a tenth, n = 16")
+def _() -> Check:
+    t = generator(35).standard_normal(16 * 10_000)
+    scores = cm.Scores(t, prompt_ids=prompts(10_000, 16))
+    top = cm.tilt(scores, None, kl=[0.01], values=t, pareto_k=False).kl_horizon_sized.item()
+    found = cm.tilt(scores, None, kl=[top], values=t, pareto_k=False)
+    return near(1 - found.gain.item() / float(np.sqrt(2 * top)), 0.1, 0.02)
+
+
 @claim("SE", "intervals of two clustered errors cover the true gain (share of 200 worlds, 95.4 %)")
 def _() -> Check:
     inside, ids = 0, prompts(100, 6)
