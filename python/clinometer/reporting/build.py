@@ -18,6 +18,7 @@ from ..inputs import PASS_OPTIONS, prepare
 from ..passes import DEFAULT_KL, _checked_kl, cross_covariance, score
 from . import encoded, inferred
 from .command import command
+from .moved import moved_rows
 from .needs import needs
 from .notes import coverage, diagnostics
 from .result import Report
@@ -53,7 +54,7 @@ def report(
     kl : nats, default 0.1, 0.25, 0.5, 1
     pairs : (rows (P, 2), prob (P,)) of within-prompt preferences, fitted to one more constitution
     u_gen : generation direction, fit or column, whose correlation with each value stands beside the judges'
-    texts : sequence of texts by row, shown with the rows that the recommended tilt moves most
+    texts : sequence of texts by row, default the dump's own, shown with the rows the recommended tilt moves most
     clusters : (G,) or a per-prompt column for errors
     sections : "all", or any of "length", "encoding", "cone", "intervals", "null", "selection", "pareto",
         "baselines", "iterate", "spectrum", "layers" beside the tilts
@@ -98,8 +99,9 @@ def report(
         s = gather(opened, judges, shown, len(names), levels, length, options, variances="null" in chosen)
         made = _first(s, self_judged, chosen, u_gen)
         made = replace(made, **_inside(s, made, chosen), **_fits(s, chosen, pairs))
-        if texts is not None:
-            made = replace(made, examples=_examples(made, opened, judges, texts, options))
+        shown_texts = opened.texts if texts is None else texts
+        if shown_texts is not None:
+            made = replace(made, examples=moved_rows(made, s.call, s.kept, shown_texts))
     said = [str(w.message) for w in caught if issubclass(w.category, UserWarning)]
     made = replace(made, needs=needs(made), command=command(opened, given))
     notes = diagnostics(made, [*skipped, *s.notes, *said])
@@ -270,11 +272,3 @@ def _classes(made: Report) -> NDArray[np.str_]:
     n = made.n_requested
     gain, se = without_flat(made.estimate[..., :n], made.estimate_se[..., :n], made.value_sd[:n])
     return np.stack([classes(gain[:, b], se[:, b]) for b in range(gain.shape[1])], axis=1)
-
-
-def _examples(
-    made: Report, dump: Dump, judges: list[Any], texts: Any, options: dict[str, Any]
-) -> tuple[dict[str, Any], ...]:
-    from .moved import moved_rows
-
-    return moved_rows(made, dump, judges, texts, options)

@@ -7,12 +7,17 @@ import unicodedata
 
 from ..visible import visible
 
-__all__ = ["fit", "markup", "visible", "width"]
+__all__ = ["fit", "markup", "markup_lines", "visible", "width"]
 
 
 def markup(text: object) -> str:
     """`visible` text for HTML, as content or inside a quoted attribute."""
     return html.escape(visible(text), quote=True)
+
+
+def markup_lines(text: object) -> str:
+    """`markup` that keeps line breaks, for elements that show them."""
+    return "\n".join(markup(line) for line in str(text).split("\n"))
 
 
 def width(text: str) -> int:
