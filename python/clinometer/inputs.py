@@ -419,7 +419,7 @@ def non_finite_rows(dump: Dump) -> NDArray[np.int64]:
     if not is_windowed(dump):
         return _core.non_finite_rows(*segments_of(dump))
     found = []
-    for first, last, segments in resident(dump, None, 0, dump.n_rows, LEAF):
+    for first, last, segments in resident(dump, None, None, 0, dump.n_rows, LEAF):
         held = [(a[max(first - at, 0) : last - at], max(first - at, 0) + at) for a, at in segments if at < last]
         held = [(a, at - first) for a, at in held if len(a)]
         found.append(_core.non_finite_rows(held, DTYPES[dump.dtype], last - first, dump.dim) + first)

@@ -150,11 +150,12 @@ def placeholder(dump: Dump) -> list[tuple[NDArray[Any], int]]:
 
 
 def resident(
-    dump: Dump, order: NDArray[np.int64] | None, offsets: NDArray[np.int64], begin: int, end: int, leaf: int
+    dump: Dump, order: NDArray[np.int64] | None, offsets: NDArray[np.int64] | None, begin: int, end: int, leaf: int
 ) -> Iterator[tuple[int, int, list[tuple[NDArray[Any], int]]]]:
     """Cut canonical rows [begin, end) into windows of whole leaves; each with segments that hold its rows.
 
-    The first row of a prompt that a window continues is there too: its scores are relative to that row.
+    With `offsets` of prompts, the first row of one that a window continues is there too: its scores are relative to
+    that row.
 
     The next window is fetched while the caller works on one, so at most two are in memory: each of 64 MiB, or one
     leaf where that is more.
@@ -166,7 +167,7 @@ def resident(
     spans = [(a, min(a + step, end)) for a in range(begin, end, step)]
 
     def load(a: int, b: int) -> list[tuple[NDArray[Any], int]]:
-        origin = int(offsets[np.searchsorted(offsets, a, side="right") - 1])
+        origin = a if offsets is None else int(offsets[np.searchsorted(offsets, a, side="right") - 1])
         if order is None and origin == a:
             return _present(dump, (a, b))
         rows = np.append(origin, np.arange(a, b))
