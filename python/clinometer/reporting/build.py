@@ -53,7 +53,7 @@ def report(
     kl : nats, default 0.1, 0.25, 0.5, 1
     pairs : (rows (P, 2), prob (P,)) of within-prompt preferences, fitted to one more constitution
     u_gen : generation direction, fit or column, whose correlation with each value stands beside the judges'
-    texts : sequence of texts by row, shown with the rows that the recommended tilt moves most
+    texts : sequence of texts by row, default the dump's own, shown with the rows the recommended tilt moves most
     clusters : (G,) or a per-prompt column for errors
     sections : "all", or any of "length", "encoding", "cone", "intervals", "null", "selection", "pareto",
         "baselines", "iterate", "spectrum", "layers" beside the tilts
@@ -98,8 +98,9 @@ def report(
         s = gather(opened, judges, shown, len(names), levels, length, options, variances="null" in chosen)
         made = _first(s, self_judged, chosen, u_gen)
         made = replace(made, **_inside(s, made, chosen), **_fits(s, chosen, pairs))
-        if texts is not None:
-            made = replace(made, examples=_examples(made, opened, judges, texts, options))
+        shown_texts = opened.texts if texts is None else texts
+        if shown_texts is not None:
+            made = replace(made, examples=_examples(made, opened, judges, shown_texts, options))
     said = [str(w.message) for w in caught if issubclass(w.category, UserWarning)]
     made = replace(made, needs=needs(made), command=command(opened, given))
     notes = diagnostics(made, [*skipped, *s.notes, *said])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import unicodedata
 
-__all__ = ["fit", "markup", "visible", "width"]
+__all__ = ["fit", "markup", "markup_lines", "visible", "width"]
 
 # Controls, format marks (bidi, zero width, tags), surrogates, private, unassigned, line and paragraph ends.
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
@@ -26,6 +26,11 @@ def _escape(character: str) -> str:
 def markup(text: object) -> str:
     """`visible` text for HTML, as content or inside a quoted attribute."""
     return html.escape(visible(text), quote=True)
+
+
+def markup_lines(text: object) -> str:
+    """`markup` that keeps line breaks, for elements that show them."""
+    return "\n".join(markup(line) for line in str(text).split("\n"))
 
 
 def width(text: str) -> int:
