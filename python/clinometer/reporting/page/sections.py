@@ -8,6 +8,7 @@ import numpy as np
 
 from ..safe import markup, markup_lines
 from ..text import number
+from ..verdict import _asks, _chance
 from .tables import between, fixed, frontier_tables, gain_table, percent, table, value_label
 
 if TYPE_CHECKING:
@@ -32,7 +33,9 @@ def chart(name: str) -> str:
 
 def verdict(report: Report) -> str:
     """The headline, the sentence, its chance of being right, and what would decide."""
-    best, said = report.best(), report.verdict()
+    best = report.best()
+    # chance and needs stand by themselves on a page
+    said = report.verdict().removesuffix(" ".join(["", *_chance(report), *_asks(report)]))
     assert best is not None  # None only under a floor
     tone, does = HEADLINES.get(best.kind, ("open", ""))
     headline = f"{best.constitution} at {best.kl:g} nats {does}"
@@ -46,10 +49,15 @@ def verdict(report: Report) -> str:
     parts.append("</div>")
     if report.chance is not None and np.isfinite(report.chance):
         parts.append(
-            f'<p class="chance"><strong>{percent(report.chance)}</strong> chance of being right: that what half of the '
+            f'<p class="chance"><strong>{_bounded(report.chance)}</strong> chance of being right: that what half of the '
             "prompts recommend raises every value on the other half</p>"
         )
     return "\n".join([*parts, "</div>"])
+
+
+def _bounded(chance: float) -> str:
+    """A chance in percent that never claims to be certain."""
+    return "&gt;\u00a099\u00a0%" if chance > 0.99 else "&lt;\u00a01\u00a0%" if chance < 0.01 else percent(chance)
 
 
 def _selection(report: Report) -> str:
