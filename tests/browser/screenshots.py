@@ -1,0 +1,48 @@
+"""Screenshots of the report on the packaged dump: light, dark, phone and the first printed page.
+
+    python tests/browser/screenshots.py docs/img
+
+wants a `chromium`, and Pillow (it comes with the extra `plot`) for small files.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+from chromium import Browser
+from PIL import Image
+
+import clinometer as cm
+from clinometer.cli.commands import DEMO_JUDGES, DEMO_LAYER, DEMO_VALUES
+
+SIZES = {"light": (1280, 900), "dark": (1280, 900), "phone": (390, 844), "frontiers": (1280, 900), "print": (794, 1123)}
+
+
+def take(folder: Path) -> None:
+    """One PNG each into the folder."""
+    dump = cm.open_dump(Path(cm.__file__).parent / "data" / "demo", layer=DEMO_LAYER)
+    report = cm.report(dump, constitutions=list(DEMO_JUDGES), values=list(DEMO_VALUES))
+    with tempfile.TemporaryDirectory() as scratch, Browser() as browser:
+        file = Path(scratch) / "report.html"
+        report.to_html(file)
+        for name, (width, height) in SIZES.items():
+            scheme = "dark" if name == "dark" else "light"
+            tab = browser.open(file, width=width, height=height, color_scheme=scheme)
+            if name == "print":
+                tab.send("Emulation.setEmulatedMedia", media="print")
+                tab.run("dispatchEvent(new Event('beforeprint'))")
+            if name == "frontiers":
+                tab.run("document.getElementById('frontiers').scrollIntoView({behavior: 'instant'})")
+                tab.settle()
+                tab.mouse("[data-chart=frontiers] svg", along=0.5, down=0.35)
+            tab.settle()
+            made = folder / f"report-{name}.png"
+            tab.screenshot(made)
+            Image.open(made).convert("RGB").quantize(128, dither=Image.Dither.NONE).save(made, optimize=True)
+            tab.close()
+
+
+if __name__ == "__main__":
+    take(Path(sys.argv[1]))
