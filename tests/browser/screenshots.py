@@ -1,4 +1,4 @@
-"""Screenshots of the report on the packaged dump: light, dark, phone and the first printed page.
+"""Screenshots of the report on the packaged dump: light, dark, the frontiers, and on a phone.
 
     python tests/browser/screenshots.py docs/img
 
@@ -17,7 +17,7 @@ from PIL import Image
 import clinometer as cm
 from clinometer.cli.commands import DEMO_JUDGES, DEMO_LAYER, DEMO_VALUES
 
-SIZES = {"light": (1280, 900), "dark": (1280, 900), "phone": (390, 844), "frontiers": (1280, 900), "print": (794, 1123)}
+SIZES = {"light": (1280, 900), "dark": (1280, 900), "phone": (390, 844), "frontiers": (1280, 900)}
 
 
 def take(folder: Path) -> None:
@@ -30,9 +30,6 @@ def take(folder: Path) -> None:
         for name, (width, height) in SIZES.items():
             scheme = "dark" if name == "dark" else "light"
             tab = browser.open(file, width=width, height=height, color_scheme=scheme)
-            if name == "print":
-                tab.send("Emulation.setEmulatedMedia", media="print")
-                tab.run("dispatchEvent(new Event('beforeprint'))")
             if name == "frontiers":
                 tab.run("document.getElementById('frontiers').scrollIntoView({behavior: 'instant'})")
                 tab.settle()
@@ -40,7 +37,7 @@ def take(folder: Path) -> None:
             tab.settle()
             made = folder / f"report-{name}.png"
             tab.screenshot(made)
-            Image.open(made).convert("RGB").quantize(128, dither=Image.Dither.NONE).save(made, optimize=True)
+            Image.open(made).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(made, optimize=True)
             tab.close()
 
 

@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 from chromium import Browser, Tab
-from worlds import grown
+from worlds import few, grown
+
+from clinometer.reporting.caveats import caveats
 
 Show = Callable[..., Tab]
 ROWS = "[...document.querySelectorAll('#main-table tbody tr')].map(r => Number(r.dataset.k))"
@@ -55,7 +57,8 @@ def test_every_section_is_there_in_the_order_of_the_decision(show: Show, report:
     }
     assert tab.run("document.querySelectorAll('[data-chart=heat] tbody tr').length") == len(report.constitutions)
     said = tab.run("document.querySelector('.verdict').innerText")
-    assert report.verdict().split(" Chance that")[0] in said and ">\u00a099\u00a0%" in said
+    assert report.verdict().split(": ")[0] in said and all(c in said for c in caveats(report, report.best()))
+    assert ">\u00a099\u00a0%" in said
     assert said.count(report.needs[0]) == 1 and report.verdict().count(report.needs[0]) == 1
     assert tab.run("document.querySelectorAll('article').length") == len(report.examples)
     for text in (
@@ -313,6 +316,58 @@ def test_structure_for_assistive_technology(show: Show) -> None:
     assert tab.run("document.activeElement.className") == "skip"
     tab.key("Enter")
     assert tab.run("location.hash") == "#gains"
+
+
+def test_few_responses_show_the_extrapolation_that_the_verdict_rests_on(show: Show, tmp_path: Path) -> None:
+    report = few()
+    assert report.few_responses
+    report.to_html(tmp_path / "few.html")
+    tab, b = show(tmp_path / "few.html"), report.best().index[1]
+    assert "extrapolated from the first order" in tab.run("document.getElementById('main-said').textContent")
+    rows = dict(zip(tab.run(ROWS), tab.run(CELLS), strict=True))
+    for k, cells in rows.items():
+        assert cells[3] == minus(f"{report.estimate[k, b, 0] / report.value_sd[0]:+.2f}")
+
+
+def small_worlds() -> list[tuple[str, Any, dict[str, Any]]]:
+    rng = np.random.default_rng(1)
+    phi = rng.normal(size=(120, 3)).astype(np.float32)
+    values = rng.normal(size=(120, 2))
+    ids = np.arange(120) // 6
+    flat, part = values.copy(), values.copy()
+    flat[:, 1], part[::3, 1] = 1.0, np.nan
+    return [
+        ("one prompt", values, {"prompt_ids": np.zeros(120), "dump": phi}),
+        ("one value, one level, one judge", values[:, :1], {"prompt_ids": ids, "dump": phi, "kl": [0.1]}),
+        ("a value that does not vary", flat, {"prompt_ids": ids, "dump": phi}),
+        ("unlabelled rows", part, {"prompt_ids": ids, "dump": phi}),
+        ("levels out of order and out of reach", values, {"prompt_ids": ids, "dump": phi, "kl": [5.0, 0.05, 0.3]}),
+        ("no sections", values, {"prompt_ids": ids, "dump": phi, "sections": ()}),
+        ("huge numbers", values * 1e150, {"prompt_ids": ids, "dump": phi}),
+    ]
+
+
+@pytest.mark.parametrize(("name", "values", "given"), small_worlds(), ids=[w[0] for w in small_worlds()])
+def test_odd_reports_draw(show: Show, tmp_path: Path, name: str, values: Any, given: dict[str, Any]) -> None:
+    import clinometer as cm
+
+    options = {k: v for k, v in given.items() if k != "dump"}
+    report = cm.report(
+        given["dump"], constitutions=np.eye(3)[: 1 if "one judge" in name else 3], values=values, **options
+    )
+    report.to_html(tmp_path / "odd.html")
+    tab = show(tmp_path / "odd.html", height=6000)
+    tab.settle()
+    shown = tab.run(ROWS)
+    assert sorted(shown) == list(range(len(report.constitutions)))
+    for i in range(tab.run("document.querySelectorAll('input[name=view]').length")):
+        tab.run(f"document.querySelectorAll('input[name=view]')[{i}].click()")
+        tab.settle()
+    wrong = "[...document.querySelectorAll('svg *')].flatMap(e => [...e.attributes]).filter(a => /NaN|Infinity|undefined/.test(a.value))"
+    assert tab.run(f"{wrong}.map(a => a.ownerElement.outerHTML)") == []
+    assert "NaN" not in tab.run("document.body.innerText") and "undefined" not in tab.run(
+        "document.querySelector('main').innerText"
+    )
 
 
 @pytest.fixture(scope="module")

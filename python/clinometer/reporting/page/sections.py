@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..caveats import caveats
 from ..safe import markup, markup_lines
 from ..text import number
 from ..verdict import _asks, _chance
@@ -34,9 +36,10 @@ def chart(name: str) -> str:
 def verdict(report: Report) -> str:
     """The headline, the sentence, its chance of being right, and what would decide."""
     best = report.best()
-    # chance and needs stand by themselves on a page
-    said = report.verdict().removesuffix(" ".join(["", *_chance(report), *_asks(report)]))
     assert best is not None  # None only under a floor
+    # what follows the claim stands by itself on a page
+    minding = caveats(report, best)
+    said = report.verdict().removesuffix(" ".join(["", *minding, *_chance(report), *_asks(report)]))
     tone, does = HEADLINES.get(best.kind, ("open", ""))
     headline = f"{best.constitution} at {best.kl:g} nats {does}"
     if not does or said.startswith("Cannot tell"):
@@ -44,8 +47,8 @@ def verdict(report: Report) -> str:
     parts = [f'<div class="verdict {tone}"><div><p class="headline">{markup(headline)}</p><p>{markup(said)}</p>']
     if report.selection is not None:
         parts.append(f"<p>{_selection(report)}</p>")
-    if report.needs:
-        parts.append("<p>What would decide:</p><ul>" + "".join(f"<li>{markup(s)}</li>" for s in report.needs) + "</ul>")
+    lists = (("What may mislead", minding), ("What would decide", report.needs))
+    parts.append('<div class="lists">' + "".join(_titled(*one) for one in lists if one[1]) + "</div>")
     parts.append("</div>")
     if report.chance is not None and np.isfinite(report.chance):
         parts.append(
@@ -53,6 +56,10 @@ def verdict(report: Report) -> str:
             "prompts recommend raises every value on the other half</p>"
         )
     return "\n".join([*parts, "</div>"])
+
+
+def _titled(title: str, sentences: Iterable[str]) -> str:
+    return f"<div><p>{title}</p><ul>" + "".join(f"<li>{markup(s)}</li>" for s in sentences) + "</ul></div>"
 
 
 def _bounded(chance: float) -> str:

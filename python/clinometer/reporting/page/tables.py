@@ -75,9 +75,9 @@ def _gain_row(report: Report, k: int, b: int, j: int) -> list[str]:
     in_sd = gain / report.value_sd[j] if report.value_sd[j] > 0 else float("nan")
     return [
         report.constitutions[k], str(report.classes[k, b]).replace("_", " "), value_label(report, j),
-        number(in_sd, digits=2) + MARK[bool(report.past_horizon[k, b])], number(gain), given,
+        fixed(in_sd) + MARK[bool(report.past_horizon[k, b])], number(gain), given,
         "-" if labels is None else between(*labels[k, b, j]),
-        number(t.win_rate[k, b, j], sign=False, digits=3), number(first) + (" !=" if first * gain < 0 else ""),
+        number(t.win_rate[k, b, j], sign=False, digits=3), number(first) + (" !=" if np.sign(first) * np.sign(gain) < 0 else ""),
         "-" if report.net is None else number(report.net.gain[k, b, j]),
         "-" if report.null_band is None else between(*report.null_band[b, j]),
     ]  # fmt: skip
@@ -97,6 +97,6 @@ def frontier_tables(report: Report) -> str:
 def _point(report: Report, k: int, b: int, j: int) -> str:
     if not report.value_sd[j] > 0:
         return "-"
-    half = number(Z95 * report.estimate_se[k, b, j] / report.value_sd[j], sign=False, digits=2)
-    gain = number(report.estimate[k, b, j] / report.value_sd[j], digits=2)
+    half = f"{Z95 * report.estimate_se[k, b, j] / report.value_sd[j]:.2f}"
+    gain = fixed(report.estimate[k, b, j] / report.value_sd[j])
     return f"{gain} +- {half}{MARK[bool(report.past_horizon[k, b])]}"
