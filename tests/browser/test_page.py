@@ -363,7 +363,8 @@ def test_odd_reports_draw(show: Show, tmp_path: Path, name: str, values: Any, gi
     for i in range(tab.run("document.querySelectorAll('input[name=view]').length")):
         tab.run(f"document.querySelectorAll('input[name=view]')[{i}].click()")
         tab.settle()
-    wrong = "[...document.querySelectorAll('svg *')].flatMap(e => [...e.attributes]).filter(a => /NaN|Infinity|undefined/.test(a.value))"
+    attributes = "[...document.querySelectorAll('svg *')].flatMap(e => [...e.attributes])"
+    wrong = f"{attributes}.filter(a => /NaN|Infinity|undefined/.test(a.value))"
     assert tab.run(f"{wrong}.map(a => a.ownerElement.outerHTML)") == []
     assert "NaN" not in tab.run("document.body.innerText") and "undefined" not in tab.run(
         "document.querySelector('main').innerText"

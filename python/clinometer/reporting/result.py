@@ -222,7 +222,7 @@ class Report(Result):
         return "<pre>" + "\n".join(markup(line) for line in self.to_text().split("\n")) + "</pre>"
 
     def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
-        """One page without scripts or outside resources; written to `path` if given, and returned."""
+        """One HTML file that loads nothing and reads without JavaScript; written to `path` if given, and returned."""
         from .page import page
 
         made = page(self)

@@ -104,6 +104,7 @@ def _header(report: Report, title: str) -> str:
     kind, badge = ("forecast", "Forecast") if d.is_forecast else ("reweighting", "Re-weighting")
     site = "" if d.site is None else f'<span class="dim">, {markup(d.site)}</span>'
     return (
-        f'<header><h1>{title}{site}</h1><p><strong class="badge {kind}">{badge}</strong> {markup(d.kind)}</p>'
+        f'<header><div class="top"><h1>{title}{site}</h1>'
+        f'<p><strong class="badge {kind}">{badge}</strong> {markup(d.kind)}</p></div>'
         f"<dl>{listed}</dl></header>"
     )

@@ -72,12 +72,13 @@ def _gain_row(report: Report, k: int, b: int, j: int) -> list[str]:
     if report.gain_interval is not None and not report.few_responses:
         given = between(*report.gain_interval[k, b, j])
     labels = None if report.few_responses else report.gain_interval_labels
+    flipped = " !=" if np.sign(first) * np.sign(gain) < 0 else ""
     in_sd = gain / report.value_sd[j] if report.value_sd[j] > 0 else float("nan")
     return [
         report.constitutions[k], str(report.classes[k, b]).replace("_", " "), value_label(report, j),
         fixed(in_sd) + MARK[bool(report.past_horizon[k, b])], number(gain), given,
         "-" if labels is None else between(*labels[k, b, j]),
-        number(t.win_rate[k, b, j], sign=False, digits=3), number(first) + (" !=" if np.sign(first) * np.sign(gain) < 0 else ""),
+        number(t.win_rate[k, b, j], sign=False, digits=3), number(first) + flipped,
         "-" if report.net is None else number(report.net.gain[k, b, j]),
         "-" if report.null_band is None else between(*report.null_band[b, j]),
     ]  # fmt: skip

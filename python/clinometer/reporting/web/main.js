@@ -58,7 +58,7 @@ const onKl = [];
 function controls() {
   const holder = document.getElementById("controls");
   const said = make("output", { for: "kl" });
-  const slider = make("input", { type: "range", id: "kl", min: 0, max: B - 1, step: 1, value: levels.indexOf(state.b), disabled: B < 2 ? "" : null });
+  const slider = make("input", { type: "range", id: "kl", list: "levels", min: 0, max: B - 1, step: 1, value: levels.indexOf(state.b), disabled: B < 2 ? "" : null });
   slider.addEventListener("input", () => {
     state.b = levels[Number(slider.value)];
     render();
@@ -74,7 +74,7 @@ function controls() {
   const filter = make("select", { id: "class", "aria-label": "Filter by class", change: (e) => set("kind")(e.target.value) },
     make("option", { value: "" }, "every class"), kinds.map((kind) => make("option", { value: kind }, kind.replaceAll("_", " "))));
   holder.append(
-    make("div", { class: "slider" }, make("label", { for: "kl" }, "KL"), slider, said),
+    make("div", { class: "slider" }, make("label", { for: "kl" }, "KL"), slider, said, make("datalist", { id: "levels" }, range(B).map((i) => make("option", { value: i })))),
     chooser("unit", "Unit of gains", [["sd", "sd"], ["raw", "own units"]], "sd", set("unit")),
   );
   holder.hidden = false;
