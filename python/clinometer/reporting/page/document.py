@@ -19,7 +19,10 @@ __all__ = ["page"]
 
 WEB = Path(__file__).resolve().parent.parent / "web"
 # one scope for all of them: in this order, helpers before those that use them
-SCRIPTS = ("core.js", "figures.js", "plot.js", "table.js", "charts.js", "main.js")
+SCRIPTS = (
+    "core.js", "figures.js", "axes.js", "plot.js", "forest.js", "columns.js", "table.js", "redraw.js", "charts.js",
+    "doubts.js", "downloads.js", "main.js",
+)  # fmt: skip
 
 
 @cache

@@ -53,8 +53,9 @@ const between = ([low, high]) => (Number.isNaN(low) ? "\u2013" : `${gainText(low
 const valueName = (j) => view.values[j] + (j < data.n_requested ? "" : " (length)");
 const unitName = (j) => (state.unit === "sd" ? "sd" : `units of ${view.values[j]}`);
 
-/** The best of some marks first; where there is no number, last. */
-const byNumber = (up) => (a, b) => (Number.isNaN(a) ? 1 : 0) - (Number.isNaN(b) ? 1 : 0) || (up ? a - b : b - a);
+// orders for sorting; where there is no number, last
+const byNumber = (up) => (a, b) => Number.isNaN(a) - Number.isNaN(b) || (up ? a - b : b - a);
+const byText = (up) => (a, b) => (up ? 1 : -1) * a.localeCompare(b);
 const range = (n) => Array.from({ length: n }, (_, i) => i);
 
 // pins: constitution -> slot of colour and shape, kept for as long as it is pinned
@@ -73,10 +74,11 @@ const SHAPES = [
   "M0-1.2L1.1-.4L.7 1H-.7L-1.1-.4Z", "M-.5-1.1H.5L1.1 0L.5 1.1H-.5L-1.1 0Z",
 ];
 
-function mark(slot, x, y, size, open) {
+function mark(slot, x, y, size, open, kind = `k${slot}`) {
   const at = `translate(${x.toFixed(1)} ${y.toFixed(1)}) scale(${size})`;
-  const kind = slot === null ? "grey" : `k${slot}`;
   return draw("path", { class: `mark ${kind}${open ? " open" : ""}`, d: SHAPES[slot ?? 0], transform: at });
 }
 
-const swatch = (slot) => draw("svg", { class: "swatch", viewBox: "-2 -2 4 4", "aria-hidden": "true" }, mark(slot, 0, 0, 1.2, false));
+function swatch(slot) {
+  return draw("svg", { class: "swatch", viewBox: "-2 -2 4 4", "aria-hidden": "true" }, mark(slot, 0, 0, 1.2, false));
+}

@@ -29,7 +29,10 @@ function interval(k, b, j) {
   return [gain(k, b, j) - half, gain(k, b, j) + half];
 }
 
-const withLabels = (k, b, j) => (data.gain_interval_labels && !view.estimate ? pair(data.gain_interval_labels[k][b][j], j) : [NaN, NaN]);
+function withLabels(k, b, j) {
+  return data.gain_interval_labels && !view.estimate ? pair(data.gain_interval_labels[k][b][j], j) : [NaN, NaN];
+}
+
 const nullBand = (b, j) => (data.null_band ? pair(data.null_band[b][j], j) : [NaN, NaN]);
 const correlated = (k, j) => num(data.correlation[k][j]);
 
@@ -60,7 +63,8 @@ function facts(k, b, j) {
     ["KL", reachedText(k, b)], [`gain, ${unitName(j)}`, gainText(gain(k, b, j))],
     ["95 %, given the judge", between(interval(k, b, j))], ["95 %, with its labels", between(withLabels(k, b, j))],
     ["first order", gainText(firstOrder(k, b, j)) + (flips(k, b, j) ? " (other sign)" : "")],
-    ["net of length", gainText(net(k, b, j))], view.estimate ? ["tilt of the rows", gainText(onRows(k, b, j))] : ["extrapolated", gainText(extrapolated(k, b, j))],
+    ["net of length", gainText(net(k, b, j))],
+    view.estimate ? ["tilt of the rows", gainText(onRows(k, b, j))] : ["extrapolated", gainText(extrapolated(k, b, j))],
     ["null band", between(nullBand(b, j))], ["win rate", winText(k, b, j)],
     ["ESS share", sized(num(data.tilt.ess[k][b]), 2)],
   ];
@@ -71,7 +75,8 @@ const tip = document.getElementById("tip");
 
 function showTip(title, slot, rows, x, y) {
   const list = rows.flatMap(([name, text]) => [make("dt", {}, name), make("dd", {}, text)]);
-  tip.replaceChildren(make("p", {}, slot === undefined || slot === null ? null : swatch(slot), title), make("dl", {}, list));
+  const head = make("p", {}, slot === undefined || slot === null ? null : swatch(slot), title);
+  tip.replaceChildren(head, make("dl", {}, list));
   tip.hidden = false;
   const box = tip.getBoundingClientRect();
   const left = x + 16 + box.width > innerWidth ? x - 16 - box.width : x + 16;
@@ -85,5 +90,6 @@ function hideTip() {
 
 /** What a screen reader hears of the same card. */
 function say(title, rows) {
-  document.getElementById("said").textContent = `${title}: ${rows.map(([name, text]) => `${name} ${text}`).join("; ")}`;
+  const words = rows.map(([name, text]) => `${name} ${text}`).join("; ");
+  document.getElementById("said").textContent = `${title}: ${words}`;
 }
