@@ -24,7 +24,7 @@ DIGITS = 6
 SHOWN = {
     "tilt": {
         "betas", "kl", "reverse_kl", "ess", "ess_min", "pareto_k", "first_order", "gain", "gain_se", "win_rate",
-        "baseline", "kl_horizon", "fit_status", "n_unlabelled",
+        "baseline", "kl_horizon", "kl_horizon_sized", "fit_status", "n_unlabelled",
     },
     "net": {"gain", "gain_se"},
 }  # fmt: skip

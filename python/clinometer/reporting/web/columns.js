@@ -50,7 +50,7 @@ function valueColumns(j) {
   const out = [
     forestColumn(j),
     column("given", "95 %, given the judge", (k, b) => given(k, b)[0], text(given)),
-    column("labels", "95 %, with its labels", (k, b) => labels(k, b)[0], text(labels),
+    column("labels", "95 %, with its labels", (k, b) => labels(k, b)[0], (k, b) => labelsCell(k, labels(k, b)),
       "\u2013: the error of the judge's own labels is unknown"),
     column("win", "Win rate", of(winRate), of(winText), "chance that a response drawn after beats one drawn before"),
     column("first", "First order", of(firstOrder), of(firstCell), "what the covariance alone predicts"),
@@ -94,6 +94,12 @@ function tiltColumns() {
     out.push(numbers("short", "Shortfall", of(data.shortfall), percent, hint));
   }
   return [...out, column("fit", "Score", (k) => status[k], (k) => status[k], "whether the judge saw these rows")];
+}
+
+/** The interval, or a dash that says on pointing why there is none. */
+function labelsCell(k, ends) {
+  const status = data.label_status?.[k] ?? "unknown";
+  return Number.isNaN(ends[0]) ? make("span", { title: status }, "\u2013") : between(ends);
 }
 
 const warning = (text) => make("span", { class: "warn" }, text);

@@ -1,47 +1,47 @@
-// The data of the page as files.
+// The data of the page as files: its JSON as it stands, and the table of `Report.to_csv`.
 
-/** A cell of text that a spreadsheet must not take for a formula: a mark ' goes before it, and before a mark. */
-function textCell(text) {
-  const marked = /^[=+\-@\t\r\n']/.test(text) ? `'${text}` : text;
+const FORMULA = /^ *[=+\-@\t\r]/;
+
+/** A cell of text that a spreadsheet must not take for a formula: an apostrophe goes before it. */
+function textCell(raw, shown) {
+  const marked = FORMULA.test(raw) ? `'${shown}` : shown;
   return `"${marked.replaceAll('"', '""')}"`;
 }
 
-const numberCell = (x) => (x === null || x === undefined ? "" : String(x));
+const at = (table, ...index) => index.reduce((x, i) => x?.[i], table) ?? null;
 
-/** Columns of numbers as they stand in the data: [name, (k, b, j) => cell]. */
-function csvColumns() {
+function numberCell(x) {
+  if (typeof x === "boolean") return x ? "True" : "False";
+  return x === null ? "" : String(x);
+}
+
+function csvRow(k, b, j) {
   const t = data.tilt;
-  const cellOf = (table) => (k, b, j) => table?.[k]?.[b]?.[j];
-  const endOf = (table, i) => (k, b, j) => table?.[k]?.[b]?.[j]?.[i];
-  const inSd = (k, b, j) => (num(data.value_sd[j]) > 0 ? num(t.gain[k][b][j]) / num(data.value_sd[j]) : null);
-  return [
-    ["gain", cellOf(t.gain)], ["gain_se", cellOf(t.gain_se)], ["gain_sd", inSd],
-    ["lower", endOf(data.gain_interval, 0)], ["upper", endOf(data.gain_interval, 1)],
-    ["lower_labels", endOf(data.gain_interval_labels, 0)], ["upper_labels", endOf(data.gain_interval_labels, 1)],
-    ["win_rate", cellOf(t.win_rate)], ["win_rate_se", cellOf(data.win_rate_se)],
-    ["first_order", cellOf(t.first_order)],
-    ["net_of_length", cellOf(data.net?.gain)], ["net_of_length_se", cellOf(data.net?.gain_se)],
-    ["null_lower", (k, b, j) => data.null_band?.[b][j][0]], ["null_upper", (k, b, j) => data.null_band?.[b][j][1]],
-    ["extrapolated", cellOf(data.extrapolated)],
-    ["kl_reached", (k, b) => t.kl[k][b]], ["beta", (k, b) => t.betas[k][b]],
-    ["ess", (k, b) => t.ess[k][b]], ["pareto_k", (k, b) => t.pareto_k[k][b]], ["kl_horizon", (k) => view.horizon[k]],
-    ["past_horizon", past],
-  ];
+  const sd = num(data.value_sd[j]);
+  return {
+    constitution: textCell(data.constitutions[k], view.names[k]), kl: data.kl[b],
+    value: textCell(data.values[j], view.values[j]), gain: at(t.gain, k, b, j), gain_se: at(t.gain_se, k, b, j),
+    lower: at(data.gain_interval, k, b, j, 0), upper: at(data.gain_interval, k, b, j, 1),
+    lower_labels: at(data.gain_interval_labels, k, b, j, 0), upper_labels: at(data.gain_interval_labels, k, b, j, 1),
+    label_status: data.label_status ? textCell(data.label_status[k], data.label_status[k]) : "",
+    null_lower: at(data.null_band, b, j, 0), null_upper: at(data.null_band, b, j, 1),
+    first_order: at(t.first_order, k, b, j), first_order_unbiased: at(t.first_order_unbiased, k, b, j),
+    first_order_se: at(t.first_order_se, k, b, j), extrapolated: at(data.extrapolated, k, b, j),
+    gain_sd: sd > 0 ? num(t.gain[k][b][j]) / sd : null, win_rate: at(t.win_rate, k, b, j),
+    win_rate_se: at(data.win_rate_se, k, b, j), net_of_length: at(data.net?.gain, k, b, j),
+    net_of_length_se: at(data.net?.gain_se, k, b, j), correlation: at(data.correlation, k, j),
+    linear_share: at(data.linear_share, k), class: textCell(data.classes[k][b], data.classes[k][b]),
+    kl_reached: at(t.kl, k, b), gaussian_kl: at(data.gaussian_kl, k, b), beta: at(t.betas, k, b), ess: at(t.ess, k, b),
+    pareto_k: at(t.pareto_k, k, b), kl_horizon: at(t.kl_horizon, k), kl_horizon_sized: at(t.kl_horizon_sized, k),
+    past_horizon: past(k, b), shortfall: at(data.shortfall, k, b), chosen_share: at(data.selection?.share, k, b),
+    recommended: k === view.best[0] && b === view.best[1],
+  };
 }
 
 function csv() {
-  const named = csvColumns();
-  const lines = [["constitution", "value", "class", "kl", ...named.map(([name]) => name)].join(",")];
-  for (const k of range(K)) {
-    for (const b of range(B)) {
-      for (const j of range(J)) {
-        const texts = [data.constitutions[k], data.values[j], data.classes[k][b]].map(textCell);
-        const numbers = named.map(([, value]) => numberCell(value(k, b, j)));
-        lines.push([...texts, numberCell(data.kl[b]), ...numbers].join(","));
-      }
-    }
-  }
-  return `${lines.join("\r\n")}\r\n`;
+  const rows = range(K).flatMap((k) => range(B).flatMap((b) => range(J).map((j) => csvRow(k, b, j))));
+  const lines = rows.map((row) => Object.values(row).map(numberCell).join(","));
+  return `${[Object.keys(rows[0]).join(","), ...lines].join("\n")}\n`;
 }
 
 function download(name, kind, text) {
