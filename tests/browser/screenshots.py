@@ -20,6 +20,13 @@ from clinometer.cli.commands import DEMO_JUDGES, DEMO_LAYER, DEMO_VALUES
 SIZES = {"light": (1280, 900), "dark": (1280, 900), "phone": (390, 844), "frontiers": (1280, 900)}
 
 
+def _smaller(path: Path) -> None:
+    """Channels in steps of 8: fewer shades of anti-aliased text, and colours that stay what they are."""
+    image = Image.open(path).convert("RGB")
+    steps = image.point([8 * round(v / 8) if v < 252 else 255 for v in range(256)] * 3)
+    steps.save(path, optimize=True)
+
+
 def take(folder: Path) -> None:
     """One PNG each into the folder."""
     dump = cm.open_dump(Path(cm.__file__).parent / "data" / "demo", layer=DEMO_LAYER)
@@ -37,7 +44,7 @@ def take(folder: Path) -> None:
             tab.settle()
             made = folder / f"report-{name}.png"
             tab.screenshot(made)
-            Image.open(made).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(made, optimize=True)
+            _smaller(made)
             tab.close()
 
 

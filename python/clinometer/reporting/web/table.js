@@ -58,9 +58,9 @@ function legendOf(shown) {
   const unit = state.unit === "sd" ? "sd inside prompts" : "the values' own units";
   const count = `${shown.length} of ${K} constitution${K === 1 ? "" : "s"}`;
   return [
-    `KL ${sized(num(data.kl[state.b]))} nats, gains in ${unit}; ${count}. Thick bar: 95 % given the judge`,
+    `KL ${sized(num(data.kl[state.b]))} nats, gains in ${unit}; ${count}. Thick: 95 % given the judge`,
     data.gain_interval_labels ? "; thin: with its labels" : "", data.null_band ? "; shaded: random directions" : "",
-    ". Hollow, >: past the KL horizon. \u2605: the verdict's.",
+    "; hollow, >: past the KL horizon; \u2605: the verdict.",
     view.estimate ? " So few responses a prompt that gains are extrapolated from the first order." : "",
   ].join("");
 }
