@@ -52,8 +52,8 @@ def verdict(report: Report) -> str:
     parts.append("</div>")
     if report.chance is not None and np.isfinite(report.chance):
         parts.append(
-            f'<p class="chance"><strong>{_bounded(report.chance)}</strong> chance of being right: that what half of '
-            "the prompts recommend raises every value on the other half</p>"
+            f'<p class="chance"><strong>{_bounded(report.chance)}</strong> chance that following these rows raises '
+            "every value: half of the prompts choose, the other half judge</p>"
         )
     return "\n".join([*parts, "</div>"])
 

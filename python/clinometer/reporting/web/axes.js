@@ -69,7 +69,6 @@ function axes(spec, x, y, [x0, x1], [y0, y1]) {
     const end = Math.min(x1, y1);
     out.push(path("zero", `M${x(0)} ${y(0)}L${x(end)} ${y(end)}`));
   }
-  if (Number.isFinite(spec.here)) out.push(upright("here", spec.here));
   return draw("g", { class: "axes", "aria-hidden": "true" }, out);
 }
 

@@ -2,6 +2,8 @@
 
 const slotOf = (k) => state.pins.get(k) ?? null;
 const levels = view.order;
+// what a chart over KL depends on beside the KL itself
+const look = () => [state.unit, ...[...state.pins].flat()].join();
 const klText = () => sized(num(data.kl[state.b]));
 
 function place(name, build) {
@@ -48,7 +50,7 @@ place("frontiers", (holder) => {
     const pins = legend([...state.pins].map(([k, slot]) => [slot, view.names[k]]));
     names.replaceChildren(...pins, ...(state.pins.size < K ? [rest()] : []));
     plots.forEach((plot, j) => {
-      plot.render({ series: frontier(j), x: "KL, nats", xs: [0], ys: [0], here: num(data.kl[state.b]) });
+      plot.over(num(data.kl[state.b]), look(), () => ({ series: frontier(j), x: "KL, nats", xs: [0], ys: [0] }));
       plot.title.textContent = `${valueName(j)}, ${unitName(j)}`;
     });
   });

@@ -76,8 +76,9 @@ place("diagnostics", (holder) => {
   const made = wanted.filter(([, table]) => table).map(([title, ...rest]) => [new Plot(holder, title), ...rest]);
   onChange(holder, () => {
     for (const [plot, table, { from, ...extra }] of made) {
-      const series = overKl((k, b) => ({ y: num(table[k][b]) }), from, tiltFacts);
-      plot.render({ series, x: "KL of the rows, nats", xs: [0], ys: [0], here: num(data.kl[state.b]), ...extra });
+      const series = () => overKl((k, b) => ({ y: num(table[k][b]) }), from, tiltFacts);
+      const build = () => ({ series: series(), x: "KL of the rows, nats", xs: [0], ys: [0], ...extra });
+      plot.over(num(data.kl[state.b]), look(), build);
     }
   });
 });

@@ -22,7 +22,14 @@ class Plot {
     charts.push(this);
   }
 
-  /** spec: {series, x, xs, ys, here, limit, diagonal, quadrant, log}; xs and ys are to be in sight. */
+  /** A chart over KL: drawn anew where what it shows has changed, else only its line at the KL chosen moves. */
+  over(kl, key, build) {
+    if (this.key !== key) this.render(build());
+    this.key = key;
+    this.here.setAttribute("d", `M${this.x(kl).toFixed(1)} ${MARGIN.top}V${FLOOR}`);
+  }
+
+  /** spec: {series, x, xs, ys, limit, diagonal, quadrant, log}; xs and ys are to be in sight. */
   render(spec) {
     this.spec = spec;
     const points = spec.series.flatMap((s) => s.points);
@@ -33,10 +40,12 @@ class Plot {
     this.x = (v) => MARGIN.left + ((RIGHT - MARGIN.left) * (v - ends[0])) / (ends[1] - ends[0]);
     this.y = (v) => MARGIN.top + ((FLOOR - MARGIN.top) * (heights[1] - v)) / (heights[1] - heights[0]);
     this.points = spec.series.flatMap((series) => held(series.points).map((p) => ({ ...p, series })));
+    this.here = path("here", "");
     this.overlay = draw("g", { class: "overlay" });
     const bright = spec.series.filter((s) => s.slot !== null);
     this.svg.replaceChildren(
       axes(spec, this.x, this.y, ends, heights),
+      this.here,
       ...this.greys(spec.series.filter((s) => s.slot === null)),
       ...bright.map((s) => (s.line ? this.band(s) : this.bars(s))),
       ...bright.map((s) => this.line(s, `k${s.slot}`)),
