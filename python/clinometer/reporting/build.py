@@ -18,6 +18,7 @@ from ..inputs import PASS_OPTIONS, prepare
 from ..passes import DEFAULT_KL, _checked_kl, cross_covariance, score
 from . import encoded, inferred
 from .command import command
+from .moved import moved_rows
 from .needs import needs
 from .notes import coverage, diagnostics
 from .result import Report
@@ -100,7 +101,7 @@ def report(
         made = replace(made, **_inside(s, made, chosen), **_fits(s, chosen, pairs))
         shown_texts = opened.texts if texts is None else texts
         if shown_texts is not None:
-            made = replace(made, examples=_examples(made, opened, judges, shown_texts, options))
+            made = replace(made, examples=moved_rows(made, s.call, s.kept, shown_texts))
     said = [str(w.message) for w in caught if issubclass(w.category, UserWarning)]
     made = replace(made, needs=needs(made), command=command(opened, given))
     notes = diagnostics(made, [*skipped, *s.notes, *said])
@@ -271,11 +272,3 @@ def _classes(made: Report) -> NDArray[np.str_]:
     n = made.n_requested
     gain, se = without_flat(made.estimate[..., :n], made.estimate_se[..., :n], made.value_sd[:n])
     return np.stack([classes(gain[:, b], se[:, b]) for b in range(gain.shape[1])], axis=1)
-
-
-def _examples(
-    made: Report, dump: Dump, judges: list[Any], texts: Any, options: dict[str, Any]
-) -> tuple[dict[str, Any], ...]:
-    from .moved import moved_rows
-
-    return moved_rows(made, dump, judges, texts, options)

@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .. import kl as roots
-from ..dump import Dump
-from ..inputs import prepare
-from ..passes import kept_scores
-from ..responses import _text
+from ..inputs import Call
 
 if TYPE_CHECKING:
     from .result import Report
@@ -19,20 +17,21 @@ __all__ = ["moved_rows"]
 
 
 def moved_rows(
-    report: Report, dump: Dump, judges: list[Any], texts: Any, options: dict[str, Any], n: int = 3
+    report: Report, call: Call, kept: NDArray[np.float64], texts: Any, n: int = 3
 ) -> tuple[dict[str, Any], ...]:
-    """The n rows with the largest and the n with the smallest ratio pi_C / pi0, one dict each.
+    """The n rows with the largest and the n with the smallest ratio pi_C / pi0, from scores (N, K), one dict each.
 
     Keys: row, prompt_id, ratio, before and after (probability inside the prompt), values (J,), prompt, text.
     """
-    if len(texts) != dump.n_rows:
-        raise ValueError(f"texts has {len(texts)} entries, wanted {dump.n_rows}: one per row of the dump")
+    from ..responses import _text  # which itself shows text by this package
+
+    if len(texts) != call.dump.n_rows:
+        raise ValueError(f"texts has {len(texts)} entries, wanted {call.dump.n_rows}: one per row of the dump")
     best = report.best()
     assert best is not None
     k, b = best.index
-    call = prepare(dump, judges, list(report.values), **options)
-    kept = np.ascontiguousarray(kept_scores(call)[:, k : k + 1])
-    ratio = roots.log_ratios(call, kept, report.tilt.betas[k : k + 1, b : b + 1])[0]
+    own = np.ascontiguousarray(kept[:, k : k + 1])
+    ratio = roots.log_ratios(call, own, report.tilt.betas[k : k + 1, b : b + 1])[0]
     weight, rows = call.population.row_weight(), call.population.rows
     order = np.argsort(ratio, kind="stable")
     order = order[weight[order] > 0]
