@@ -44,6 +44,7 @@ def test_every_section_is_there_in_the_order_of_the_decision(show: Show, report:
     tab = show(height=6000)
     tab.settle()
     assert tab.run("[...document.querySelectorAll('main > section')].map(s => s.id)") == SECTIONS
+    assert tab.run("document.querySelectorAll('[hidden]:not(#tip)').length") == 0
     assert tab.run("[...document.querySelectorAll('nav a')].map(a => a.hash.slice(1))") == SECTIONS
     drawn = tab.run("""Object.fromEntries([...document.querySelectorAll('[data-chart]')].map(
         c => [c.dataset.chart, c.querySelectorAll('figure svg').length]))""")
@@ -270,6 +271,7 @@ def test_without_javascript_the_numbers_stand(show: Show, report: Any) -> None:
 
     K, B, J = report.tilt.gain.shape
     assert count("#gains noscript table tbody tr") == K * J
+    assert count("[data-scripted]") == count("[data-scripted][hidden]") == 2  # no headings without their charts
     assert count("#frontiers noscript tbody tr") == K * J and count("#frontiers noscript tbody td") == K * J * B
     assert count("#diagnostics noscript tbody tr") == K
     first = tab.send("DOM.querySelector", nodeId=root, selector="#gains noscript tbody tr")["nodeId"]

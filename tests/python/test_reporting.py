@@ -531,3 +531,11 @@ def test_a_report_reads_the_dump_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     made = report(world(), constitutions=directions, values=["good", "-harm"], kl=[0.1, 0.2], sections=tables)
     assert reads == [3, 64] and made.cone is not None and made.cone.direction is None
     assert "scores of any kind" in str(made)
+
+
+def test_many_notes_stay_behind_a_line(made: Report) -> None:
+    from dataclasses import replace
+
+    page = replace(made, notes=tuple(f"note {i}" for i in range(40))).to_html()
+    shown, hidden = page.split("and 28 more")
+    assert "note 11<" in shown and "note 12<" not in shown and "note 39<" in hidden

@@ -18,13 +18,18 @@ if TYPE_CHECKING:
 __all__ = ["diagnostics", "layers", "listed", "reproduce", "rounds", "spectrum"]
 
 
+FIRST_NOTES = 12
 RANKS = (("effective rank (entropy)", "effective_rank"), ("participation", "participation"), ("stable rank", "stable"))
 
 
 def listed(sentences: Iterable[str]) -> str:
-    """Sentences as a list."""
-    items = "".join(f"<li>{markup(s)}</li>\n" for s in sentences)
-    return f"<ul>{items}</ul>" if items else ""
+    """Sentences as a list; of many, the rest behind a line that opens."""
+    items = [f"<li>{markup(s)}</li>\n" for s in sentences]
+    if not items:
+        return ""
+    rest = items[FIRST_NOTES:]
+    more = f"<details><summary>and {len(rest)} more</summary><ul>{''.join(rest)}</ul></details>" if rest else ""
+    return f"<ul>{''.join(items[:FIRST_NOTES])}</ul>{more}"
 
 
 def layers(report: Report) -> str:

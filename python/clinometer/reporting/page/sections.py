@@ -132,11 +132,12 @@ def frontiers(report: Report) -> str:
 
 def conflicts(report: Report) -> str:
     """Where values pull apart, and what can be had in spite of it."""
-    two = f"<div><h3>Two values against each other</h3>{chart('tradeoff')}</div>" if report.n_requested > 1 else ""
-    parts = [
-        f'<div class="side">{two}<div><h3>Constitution by value</h3>{chart("heat")}</div>{_related(report)}</div>',
-        _cone(report), _mixture(report),
-    ]  # fmt: skip
+    charts = [("Constitution by value", "heat")]
+    if report.n_requested > 1:
+        charts.insert(0, ("Two values against each other", "tradeoff"))
+    # without JavaScript there would be headings without their charts
+    drawn = "".join(f"<div data-scripted hidden><h3>{title}</h3>{chart(name)}</div>" for title, name in charts)
+    parts = [f'<div class="side">{drawn}{_related(report)}</div>', _cone(report), _mixture(report)]
     return "\n".join(part for part in parts if part)
 
 

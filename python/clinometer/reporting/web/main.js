@@ -53,6 +53,7 @@ function controls() {
 }
 
 function start() {
+  for (const part of document.querySelectorAll("[data-scripted]")) part.hidden = false;
   const order = visibleRows().filter((k) => k !== view.best[0]);
   for (const k of K <= MOST_PINS ? range(K) : [view.best[0], ...order].slice(0, 5)) pin(k);
   controls();
@@ -62,6 +63,7 @@ function start() {
 }
 
 addEventListener("beforeprint", () => {
+  for (const details of document.querySelectorAll("details")) details.open = true;
   setHot(null);
   hideTip();
   refresh(true);
