@@ -121,6 +121,12 @@ void test_ensembles(std::int64_t k, std::int64_t n) {
   const lp::EnsembleResult two = lp::solve_ensemble({rows.data(), n, k, n, nullptr}, {2, {}});
   check(one.at == two.at && one.weight == two.weight && one.upper == two.upper, "ensemble: threads change no bit");
   check(one.upper - one.lower <= 1e-9 * std::fabs(one.lower) + 1e-14, "ensemble: gap");
+  const std::vector<float> narrow(rows.begin(), rows.end());
+  const Vector widened(narrow.begin(), narrow.end());
+  const lp::EnsembleResult in_float = lp::solve_ensemble({nullptr, n, k, n, narrow.data()}, {1, {}});
+  const lp::EnsembleResult in_double = lp::solve_ensemble({widened.data(), n, k, n, nullptr}, {1, {}});
+  check(in_float.at == in_double.at && in_float.upper == in_double.upper, "ensemble: floats are read as they are");
+  if (n > 65536) check(one.passes <= 3, "ensemble: a sieve leaves few columns");
   const Vector tau(std::size_t(k), one.lower - 0.1);
   const lp::EnsembleResult floors = lp::solve_constrained({rows.data(), n, k + 1, n, nullptr}, tau.data(), {2, {}});
   check(floors.status == Status::optimal || floors.status == Status::infeasible, "floors: decided");
@@ -134,6 +140,19 @@ void test_front() {
   bool some = false;
   for (const std::uint8_t kept : keep) some = some || kept;
   check(some, "front: not empty");
+  for (const std::int64_t k : {4, 5, 9}) {
+    const std::int64_t n = 3000 / k;
+    lp::pareto_front(points.data(), n, k, {2, {}}, keep.data());
+    for (std::int64_t i = 0; i < n; ++i) {
+      bool best = true;
+      for (std::int64_t f = 0; f < n && best; ++f) {
+        bool above = f != i;
+        for (std::int64_t j = 0; j < k && above; ++j) above = points[f * k + j] >= points[i * k + j];
+        best = !above;
+      }
+      check(best == (keep[i] != 0), "front: as by brute force");
+    }
+  }
 }
 
 }  // namespace
@@ -147,8 +166,9 @@ int main() {
       test_cones(k, d);
     for (const int k : {1, 2, 7, 16, 33}) test_grams(k);
     for (const int n : {1, 2, 8, 33, 400})
-      for (const int k : {1, 3, 9}) test_prompts(n, k);
-    for (const auto& [k, n] : std::vector<std::pair<int, int>>{{1, 1}, {1, 7}, {3, 2}, {4, 40000}, {9, 3000}})
+      for (const int k : {1, 2, 3, 4, 8, 9}) test_prompts(n, k);
+    for (const auto& [k, n] :
+         std::vector<std::pair<int, int>>{{1, 1}, {1, 7}, {3, 2}, {4, 40000}, {9, 3000}, {5, 70001}})
       test_ensembles(k, n);
     test_front();
   }
