@@ -10,9 +10,10 @@ from ..population import Population
 from ..resampling import effective_units, unit_errors
 from .gains import Cell, per_prompt, unit_sums
 
-__all__ = ["Estimates", "delete_one"]
+__all__ = ["Estimates", "jackknifed"]
 
 Floats = NDArray[np.float64]
+FEW = 16  # responses up to which the jackknife deletes two
 SMALL = 4  # responses up to which only the first order is an estimate
 QUANTILES = (0.05, 0.25, 0.5)
 STRONG = 1.0  # lam sd(t) beyond which the delete-one correction overshoots
@@ -41,10 +42,9 @@ class Estimates:
             self.win_rate[at], self.win_rate_se[at], _ = _mean(label.wins(tilted), cell.share[:, j], p)
             if p.base == "logprob":
                 continue
-            if self.kind[at[:2]] == "jackknife":
-                c = delete_one(label.weight, tilted, label.f, label.p)
-            else:
-                c = label.first_order(t) / cell.beta if cell.beta > 0 else np.full(p.n_prompts, np.nan)
+            c = label.first_order(t) / cell.beta if cell.beta > 0 else np.full(p.n_prompts, np.nan)
+            if self.kind[at[:2]] == "jackknife":  # of prompts that are large enough; the others keep the first order
+                c = np.where(label.rows > SMALL, jackknifed(label.weight, tilted, label.f, label.p), c)
             share = np.where(label.pairs > 0, cell.share[:, j], 0.0)  # one response leaves nothing to compare
             self.value[at], self.se[at], self.units[j] = _mean(c, share, p)
 
@@ -75,6 +75,7 @@ class _Label:
             n = p.sizes.astype(float)
             factor = np.where(n > 1, n / np.where(n > 1, n - 1, 1.0), 0.0)
         self.pairs = factor * (per_prompt(self.weight, p) > 0)
+        self.rows = per_prompt(self.known.astype(float), p)
 
     def tilted(self, cell: Cell) -> Floats:
         """Tilted weights among the labelled rows of each prompt."""
@@ -128,17 +129,35 @@ def _mean(c: Floats, share: Floats, p: Population) -> tuple[float, float, float]
     return mean, float(se[0]), float(effective_units(held)[0])
 
 
-def delete_one(weight: Floats, tilted: Floats, f: Floats, p: Population) -> Floats:
-    """Gains by prompt by the delete-one jackknife, n th - (n - 1) mean th_(-i), at a fixed beta (theory 2).
+def jackknifed(weight: Floats, tilted: Floats, f: Floats, p: Population) -> Floats:
+    """Gains by prompt by the jackknife inside prompts at a fixed beta (theory 2).
 
-    weight and tilted sum to 1 over a prompt's counted rows, on which f has mean 0 under weight. Kills the 1/n term of
-    the plug-in's bias. A response that holds all of the tilted weight cannot be left out: its prompt keeps th.
+    weight and tilted sum to 1 over a prompt's counted rows, on which f has mean 0 under weight. Delete-one,
+    n th - (n - 1) th_1 with th_1 the mean of th without one row, kills the 1/n term of the plug-in's bias. Up to 16
+    rows what is left, 1/n^2, is still a good part of an error over many prompts; delete-two kills that as well:
+    (n^2 th - 2 (n - 1)^2 th_1 + (n - 2)^2 th_2)/2. A row that holds all weight cannot be left out: 0 is put there.
     """
-    n = per_prompt((weight > 0).astype(float), p)
+    counted = weight > 0
+    n = per_prompt(counted.astype(float), p)
     gain = per_prompt(tilted * f, p)
-    alone = (tilted >= 1) | (weight >= 1)
-    rest = np.where(alone, 1.0, 1 - tilted), np.where(alone, 1.0, 1 - weight)
-    without = (np.repeat(gain, p.sizes) - tilted * f) / rest[0] + weight * f / rest[1]
-    without = np.where(weight > 0, np.where(alone, np.repeat(gain, p.sizes), without), 0.0)
-    mean = per_prompt(without, p) / np.where(n > 0, n, 1.0)
-    return np.asarray(n * gain - (n - 1) * mean)
+    whole = np.repeat(gain, p.sizes)
+    one = np.where(counted, _without(whole - tilted * f, -weight * f, 1 - tilted, 1 - weight), 0.0)
+    th1 = per_prompt(one, p) / np.where(n > 0, n, 1.0)
+    out = n * gain - (n - 1) * th1
+    for size in np.unique(n[(n > 2) & (n <= FEW)]).astype(int):
+        at = np.flatnonzero(n == size)
+        rows = np.flatnonzero(counted & np.repeat(n == size, p.sizes))
+        a, b, q, w = ((x[rows]).reshape(-1, size) for x in (tilted * f, weight * f, tilted, weight))
+        i, j = np.triu_indices(size, 1)
+        two = _without(
+            gain[at, None] - a[:, i] - a[:, j], -b[:, i] - b[:, j], 1 - q[:, i] - q[:, j], 1 - w[:, i] - w[:, j]
+        )
+        th2 = two.mean(axis=1)
+        out[at] = (size**2 * gain[at] - 2 * (size - 1) ** 2 * th1[at] + (size - 2) ** 2 * th2) / 2
+    return np.asarray(out)
+
+
+def _without(moved: Floats, base: Floats, moved_mass: Floats, base_mass: Floats) -> Floats:
+    """Tilted mean less base mean of the rows left, from their sums and masses; 0 where nothing is left."""
+    left = (moved_mass > 1e-12) & (base_mass > 1e-12)
+    return np.where(left, moved / np.where(left, moved_mass, 1.0) - base / np.where(left, base_mass, 1.0), 0.0)

@@ -36,9 +36,9 @@ def gain_intervals(
     What the intervals hold is the mean of the estimate over repeated dumps of this size: given the direction, over
     other prompts and rows; with labels, over fits to other labels as well. Bounds are by Student's t, with one
     degree of freedom less than the prompts or clusters are worth, (sum h)^2 / sum h^2 of their weights h. The plug-in
-    gain itself is low for prompts of few responses: `estimate` is of the policy behind the rows, by the delete-one
-    jackknife inside prompts where these hold 5 responses or more and lam sd(t) <= 1, else by the unbiased first
-    order, which is the Gaussian extrapolation too.
+    gain itself is low for prompts of few responses: `estimate` is of the policy behind the rows, by the jackknife
+    inside prompts (of 5 responses or more, while lam sd(t) <= 1), else by the unbiased first order, which is the
+    Gaussian extrapolation too.
 
     Parameters
     ----------

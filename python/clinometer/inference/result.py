@@ -30,7 +30,8 @@ class GainIntervals(Result):
     win_rate, win_rate_se : (K, B, J) chance that a response of the tilt beats one of the base, at the betas used
     estimate, estimate_se, estimate_interval : gain of the policy that the rows were drawn from, free of the
         plug-in's bias, at the betas used; NaN for base="logprob", where rows are the policy
-    estimate_kind : (K, B) "jackknife", or "first order" where prompts are small or the tilt is strong (theory 2)
+    estimate_kind : (K, B) "jackknife", or "first order" where the median prompt has 4 responses or fewer or lam sd(t)
+        is above 1 (theory 2)
     ess_quantiles : (K, B, 3) 5 %, 25 % and 50 % quantile over prompts of the share of rows left, 1/(1 + chi^2)
     n_units : prompts, or clusters; units (J,) as many as their weights are worth, less 1 the degrees of freedom;
         units_labels (K, J) the same with labels, no more than prompts or clusters that have any
