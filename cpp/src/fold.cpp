@@ -375,8 +375,10 @@ class Reader {
     b.value = value_.data();
     b.n_scores = pass_.n_scores;
     b.tile = nullptr;
+    b.lasting = false;
     if (s.kept) {
       b.score = s.kept + first * pass_.n_scores;
+      b.lasting = true;
       return;
     }
     score_.resize(std::size_t(n * pass_.n_scores));

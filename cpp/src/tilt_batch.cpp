@@ -20,9 +20,9 @@ constexpr std::int64_t kMostRows = std::int64_t(1) << 16;
 // prompts that begin in one such run of canonical rows make a batch: no bit depends on how rows come in blocks
 constexpr std::int64_t kBatchRows = 1024;
 constexpr std::size_t kSpares = 2;
-constexpr std::int64_t kLongRows = 8192;   // longer prompts are cut into slices, which threads share
-constexpr std::int64_t kSliceRows = 4096;  // f32 within a slice, f64 across
-constexpr double kSmallSum = 0.02;         // below, sums of E itself have lost too much
+constexpr std::int64_t kLongRows = 8192;            // longer prompts are cut into slices, which threads share
+constexpr std::int64_t kSliceRows = 4096;           // f32 within a slice, f64 across
+constexpr double kNearReach = 1, kSmallSum = 0.02;  // below, sums of E itself have lost too much
 
 /// Mid-ranks less 1/2 under w, by sorting.
 void long_ranks(const double* f, const double* w, std::int64_t n, float* out, std::int64_t stride) {
@@ -468,10 +468,9 @@ bool Tilt::long_prompt(const Prompt& p) {
   batch.n_prompts = std::int64_t(borders.size()) - 1;
   Work w = work();
   std::vector<std::int64_t> exact;
-  const auto lanes_of = [&](const std::vector<double>& sums) { return long_lanes(p, b, sums, w, exact); };
-  if (!lanes_of(slices(batch, 3 + b.F, false))) {
+  if (!long_lanes(p, b, slices(batch, 3 + b.F, false), false, w, exact)) {
     batch.careful = true;
-    lanes_of(slices(batch, 3 + b.F, false));
+    long_lanes(p, b, slices(batch, 3 + b.F, false), true, w, exact);
   }
   long_cumulants(p, b, w);
   for (std::int64_t j = 0; j < n_values; ++j) {
@@ -486,12 +485,18 @@ bool Tilt::long_prompt(const Prompt& p) {
 }
 
 /// The tilts of a long prompt from their sums; false, before anything is added, where a short way was not right.
-bool Tilt::long_lanes(const Prompt& p, const Batch& b, const std::vector<double>& sums, Work& w,
+bool Tilt::long_lanes(const Prompt& p, const Batch& b, const std::vector<double>& sums, bool careful, Work& w,
                       std::vector<std::int64_t>& exact) {
   const std::int64_t J = n_values, M = b.tilts();
-  const auto widest = [&](std::int64_t lane) { return double(b.lam[lane]) * double(b.reach[b.cell(lane) / n_betas]); };
-  for (std::int64_t lane = 0; lane < M; ++lane)
-    if (b.cell(lane) >= 0 && widest(lane) > 0 && sums[lane] < kSmallSum) return false;
+  const auto widest = [&](std::int64_t lane) {
+    return b.cell(lane) < 0 ? 0.0 : double(b.lam[lane]) * double(b.reach[b.cell(lane) / n_betas]);
+  };
+  for (std::int64_t group = 0; !careful && group < M; group += 16) {  // lanes that may have gone the same way
+    double most = 0;
+    for (std::int64_t lane = group; lane < group + 16; ++lane) most = std::max(most, widest(lane));
+    for (std::int64_t lane = group; most > kNearReach && lane < group + 16; ++lane)
+      if (widest(lane) > 0 && sums[lane] < kSmallSum) return false;
+  }
   for (std::int64_t lane = 0; lane < M; ++lane) {
     const std::int64_t cell = b.cell(lane);
     if (cell < 0) continue;

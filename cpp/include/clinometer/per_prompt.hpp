@@ -20,14 +20,14 @@ struct Prompt {
   const double* origin = nullptr;  // (n_scores,)
 };
 
-/// A prompt of which only a part has been seen.
+/// A prompt of which only a part has been seen: what each block brought, joined without a copy until it is whole.
 struct Fragment {
   std::int64_t first = -1;  // canonical index of the first row seen; -1: nothing here
   std::int64_t n = 0;
   bool ends = false;
   double omega = 1, unbias = 0;
   bool cluster_begins = true, cluster_ends = true;
-  std::vector<double> score, value, weight, origin;
+  std::vector<double> origin;
 
   void add(const Block& b, const Piece& p) {
     if (first < 0) {
@@ -38,33 +38,53 @@ struct Fragment {
       cluster_begins = p.cluster_begins;
       cluster_ends = p.cluster_ends;
     }
-    const auto append = [&](std::vector<double>& to, const double* from, std::int64_t width) {
-      if (width) to.insert(to.end(), from + p.first * width, from + (p.first + p.count) * width);
+    const double* const score = b.score + p.first * b.n_scores;
+    // scores that stay where they are need no copy, and adjacent ones make one run
+    if (parts.empty() || b.lasting != (parts.back().lent != nullptr) ||
+        (b.lasting && parts.back().lent + parts.back().n * b.n_scores != score)) {
+      parts.emplace_back();
+      if (b.lasting) parts.back().lent = score;
+    }
+    Part& to = parts.back();
+    const auto append = [&](std::vector<double>& v, const double* from, std::int64_t width) {
+      if (width) v.insert(v.end(), from + p.first * width, from + (p.first + p.count) * width);
     };
-    append(score, b.score, b.n_scores);
-    append(value, b.value, b.n_values);
-    append(weight, b.weight, 1);
+    if (!b.lasting) append(to.score, b.score, b.n_scores);
+    append(to.value, b.value, b.n_values);
+    append(to.weight, b.weight, 1);
+    to.n += p.count;
     n += p.count;
+    n_scores = b.n_scores;
+    n_values = b.n_values;
     ends = p.ends;
   }
-  void add(const Fragment& later) {
+  void add(Fragment&& later) {
     if (first < 0) {
-      *this = later;
+      *this = std::move(later);
       return;
     }
-    score.insert(score.end(), later.score.begin(), later.score.end());
-    value.insert(value.end(), later.value.begin(), later.value.end());
-    weight.insert(weight.end(), later.weight.begin(), later.weight.end());
+    for (Part& p : later.parts) {
+      Part* const last = &parts.back();
+      if (last->lent && last->lent + last->n * n_scores == p.lent) {
+        last->value.insert(last->value.end(), p.value.begin(), p.value.end());
+        last->weight.insert(last->weight.end(), p.weight.begin(), p.weight.end());
+        last->n += p.n;
+      } else {
+        parts.push_back(std::move(p));
+      }
+    }
     n += later.n;
     ends = later.ends;
   }
-  Prompt view() const {
+  Prompt view() {
+    if (parts.size() > 1) join(false);
+    const Part& p = parts.front();
     return {n,
-            score.data(),
-            std::int64_t(score.size()) / n,
-            value.data(),
-            std::int64_t(value.size()) / n,
-            weight.data(),
+            p.lent ? p.lent : p.score.data(),
+            n_scores,
+            p.value.data(),
+            n_values,
+            p.weight.data(),
             first,
             omega,
             unbias,
@@ -73,6 +93,7 @@ struct Fragment {
             origin.data()};
   }
   void fields(Visitor& visit) {
+    join(true);
     visit.field("first", first);
     visit.field("n", n);
     visit.field("ends", ends);
@@ -80,10 +101,41 @@ struct Fragment {
     visit.field("unbias", unbias);
     visit.field("cluster_begins", cluster_begins);
     visit.field("cluster_ends", cluster_ends);
-    visit.field("score", score);
-    visit.field("value", value);
-    visit.field("weight", weight);
+    Part& p = parts.front();
+    visit.field("score", p.score);
+    visit.field("value", p.value);
+    visit.field("weight", p.weight);
     visit.field("origin", origin);
+    p.n = n;
+    n_scores = n ? std::int64_t(p.score.size()) / n : 0;
+    n_values = n ? std::int64_t(p.value.size()) / n : 0;
+  }
+
+ private:
+  struct Part {
+    std::int64_t n = 0;
+    const double* lent = nullptr;  // scores elsewhere (Block::lasting); else they are here
+    std::vector<double> score, value, weight;
+  };
+  std::int64_t n_scores = 0, n_values = 0;
+  std::vector<Part> parts;
+
+  /// One part of all; with scores of its own if another process is to read them.
+  void join(bool own) {
+    if (parts.size() == 1 && !(own && parts.front().lent)) return;
+    Part whole;
+    whole.score.reserve(std::size_t(n * n_scores));
+    whole.value.reserve(std::size_t(n * n_values));
+    whole.weight.reserve(std::size_t(n));
+    for (const Part& p : parts) {
+      const double* const score = p.lent ? p.lent : p.score.data();
+      whole.score.insert(whole.score.end(), score, score + p.n * n_scores);
+      whole.value.insert(whole.value.end(), p.value.begin(), p.value.end());
+      whole.weight.insert(whole.weight.end(), p.weight.begin(), p.weight.end());
+    }
+    whole.n = n;
+    parts.clear();
+    parts.push_back(std::move(whole));
   }
 };
 
@@ -128,10 +180,10 @@ class PerPrompt : public StatisticOf<PerPrompt<S>> {
   void join(PerPrompt& later) {
     if (later.head.first >= 0) {
       if (tail.first >= 0) {
-        tail.add(later.head);
+        tail.add(std::move(later.head));
         close();
       } else {
-        head.add(later.head);
+        head.add(std::move(later.head));
       }
     }
     inner.join(later.inner);

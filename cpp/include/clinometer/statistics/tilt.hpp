@@ -60,7 +60,7 @@ class Tilt {
   void add(const Prompt& p, Work& work);
   bool long_prompt(const Prompt& p);
   std::vector<double> slices(kernels::TiltBatch batch, std::int64_t rows, bool of_cumulants) const;
-  bool long_lanes(const Prompt& p, const Batch& batch, const std::vector<double>& sums, Work& work,
+  bool long_lanes(const Prompt& p, const Batch& batch, const std::vector<double>& sums, bool careful, Work& work,
                   std::vector<std::int64_t>& exact);
   void long_cumulants(const Prompt& p, Batch& batch, Work& work) const;
   void left_out(const Prompt& p, const std::vector<std::int64_t>& cells);

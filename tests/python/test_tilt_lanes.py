@@ -1,0 +1,135 @@
+"""The f32 lanes of the tilt: every way an exponential is formed, in one batch, against the plain twin."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import clinometer as cm
+from clinometer import _core
+from clinometer import kl as roots
+
+SIZES = (1, 2, 3, 7, 15, 16, 17, 33, 64, 65, 300)
+BETAS = np.array([1e8, 40.0, 3.0, 1.0, 0.3, 0.05, 1e-6, np.inf])
+EXACT = ("kl", "reverse_kl", "log_partition_centred")
+
+
+@pytest.fixture(params=_core.isa_available())
+def isa(request: pytest.FixtureRequest) -> Iterator[str]:
+    before = _core.isa()
+    _core.isa_select(request.param)
+    yield request.param
+    _core.isa_select(before)
+
+
+def world(k: int, heavy: bool, weights: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+    """Scores of sizes from 1e-3 to 10 side by side, prompts of many sizes, ties in the second value."""
+    rng = np.random.default_rng(k)
+    ids = np.repeat(np.arange(2 * len(SIZES)), np.tile(SIZES, 2))
+    scores = rng.normal(size=(len(ids), k)) * np.geomspace(1e-3, 10, k)
+    if heavy:
+        scores += rng.standard_cauchy(scores.shape) * 0.05 * np.geomspace(1e-3, 10, k)
+    values = np.stack([scores[:, -1] + rng.normal(size=len(ids)), rng.integers(0, 3, len(ids)).astype(float)], axis=1)
+    base = {"base": "counts", "counts": rng.integers(1, 5, len(ids)).astype(float)} if weights else {}
+    return scores, values, ids, base
+
+
+@pytest.mark.parametrize(
+    ("k", "heavy", "weights"), [(1, False, False), (3, True, True), (17, False, True), (17, True, False)]
+)
+def test_lanes_agree_with_the_twin_at_every_tilt(isa: str, k: int, heavy: bool, weights: bool) -> None:
+    scores, values, ids, base = world(k, heavy, weights)
+    got = cm.tilt(cm.Scores(scores, prompt_ids=ids), None, BETAS, values, pareto_k=False, **base)
+    with np.errstate(all="ignore"):
+        want = cm.reference.tilt(scores, BETAS, values, ids, **base)
+    for name in EXACT:
+        np.testing.assert_allclose(getattr(got, name), want[name], rtol=1e-5, atol=1e-300, err_msg=f"{isa} {name}")
+    spread = cm.reference.moments(scores, ids, **base)["variances"] ** 0.5
+    ratio = spread[:, None] / BETAS
+    sd = np.sqrt(cm.reference.moments(values, ids, **base)["variances"])
+    unit = (np.minimum(1, ratio) * (1 + ratio))[..., None] * sd
+    assert (np.abs(got.gain - want["gain"]) <= 1e-6 * unit).all()
+    assert (np.abs(got.gain_se - want["gain_se"]) <= 1.5e-6 * unit).all()
+    assert (np.abs(got.win_rate - want["win_rate"]) <= 1e-6 * unit / sd / 2 + 1e-15).all()
+    for name in ("chi2", "ess", "ess_min", "max_ratio"):
+        rtol = 3e-5 * np.maximum(1, ratio)
+        assert (np.abs(getattr(got, name) - want[name]) <= rtol * np.abs(want[name]) + 1e-300).all(), f"{isa} {name}"
+
+
+@pytest.mark.parametrize("n", [8193, 9001])
+def test_a_long_prompt_in_slices_agrees_with_the_twin(isa: str, n: int) -> None:
+    rng = np.random.default_rng(n)
+    scores = rng.normal(size=(n, 2)) * np.array([1.0, 1e-2])
+    scores[5] += np.array([6.0, 0.06])  # far out among rows that hardly move: sums of E lose digits at beta = 5.5
+    values = np.stack([scores[:, 0] + rng.normal(size=n), rng.integers(0, 3, n).astype(float)], axis=1)
+    betas = np.array([1e6, 25.0, 5.5, 2.0, 0.05])
+    ids = np.zeros(n, int)
+    want = cm.reference.tilt(scores, betas, values, ids)
+    for threads in (1, 2):
+        got = cm.tilt(cm.Scores(scores, prompt_ids=ids), None, betas, values, pareto_k=False, n_threads=threads)
+        for name in EXACT:
+            np.testing.assert_allclose(getattr(got, name), want[name], rtol=1e-5, err_msg=name)
+        ratio = scores.std(axis=0)[:, None] / betas
+        unit = (np.minimum(1, ratio) * (1 + ratio))[..., None] * values.std(axis=0)
+        assert (np.abs(got.gain - want["gain"]) <= 1e-6 * unit).all()
+        assert (np.abs(got.win_rate - want["win_rate"]) <= 1e-6 * unit / values.std(axis=0)).all()
+        np.testing.assert_allclose(got.second_order, want["second_order"], rtol=1e-4, atol=1e-9)
+
+
+def test_without_extras_gains_and_kl_stay_and_the_rest_is_nan(isa: str) -> None:
+    scores, values, ids, _ = world(9, False, False)
+    dump = cm.open_dump(scores, prompt_ids=ids, columns={"a": values[:, 0], "b": values[:, 1]})
+    whole, bare = (
+        cm.scan(dump, cm.stat.Tilt(np.eye(9), ["a", "b"], betas=BETAS, extras=e))[0] for e in (True, False)
+    )  # fmt: skip
+    for name in (*EXACT, "log_partition", "gain", "baseline"):
+        scale = np.abs(getattr(whole, name)).max()
+        np.testing.assert_allclose(
+            getattr(bare, name), getattr(whole, name), rtol=2e-6, atol=1e-7 * scale, err_msg=name
+        )
+    for name in ("gain_se", "win_rate", "chi2", "ess", "ess_min", "max_ratio", "first_order", "second_order"):
+        assert np.isnan(getattr(bare, name)).all(), name
+
+
+@pytest.mark.parametrize(("levels", "most"), [(np.geomspace(0.01, 1.0, 16), 6), ([0.1, 0.25, 0.5, 1.0], 6), ([0.5], 6)])
+def test_roots_take_a_handful_of_passes(monkeypatch: pytest.MonkeyPatch, levels: Any, most: int) -> None:
+    rng = np.random.default_rng(0)
+    scores = rng.normal(size=(4096, 8)) * np.geomspace(0.1, 10, 8)
+    calls: list[int] = []
+    true = roots.kl_at
+    monkeypatch.setattr(roots, "kl_at", lambda *a: calls.append(1) or true(*a))  # type: ignore[func-returns-value]
+    got = cm.tilt(cm.Scores(scores, prompt_ids=np.arange(4096) // 16), None, kl=levels, pareto_k=False)
+    np.testing.assert_allclose(got.kl, np.broadcast_to(levels, got.kl.shape), rtol=1e-6)
+    assert len(calls) <= most
+
+
+def test_jackknife_and_tail_index_are_those_of_the_twin() -> None:
+    rng = np.random.default_rng(1)
+    ids = np.repeat(np.arange(40), rng.integers(1, 9, 40))
+    t = rng.normal(size=(len(ids), 2))
+    call = cm.inputs.prepare(np.zeros((len(ids), 1), np.float32), cm.Scores(t), prompt_ids=ids)
+    got = roots.jackknife(call, t, np.array([2.0, 0.7]))
+    for k, beta in enumerate((2.0, 0.7)):
+        gain, without = cm.reference.tilt(t[:, k], [beta], t[:, k], ids)["gain"].item(), []
+        bias = 0.0
+        for x in range(40):
+            own, n = t[ids == x, k], int((ids == x).sum())
+            if n < 2:
+                continue
+            whole = cm.reference.tilt(own, [beta], own, np.zeros(n, int))["gain"].item()
+            parts = [
+                cm.reference.tilt(np.delete(own, i), [beta], np.delete(own, i), np.zeros(n - 1, int))["gain"].item()
+                for i in range(n)
+            ]
+            bias += (n - 1) * (np.mean(parts) - whole) / 40
+            without.append(parts)
+        np.testing.assert_allclose(got["bias"][k], bias, rtol=1e-10)
+        assert got["kl"][k] > 0 and got["se"][k] > 0 and np.isfinite(gain)
+    ratios = rng.exponential(size=(3, 5000)) * np.array([[0.3], [0.6], [0.9]])
+    ratios[:, 7] = -np.inf
+    want = [cm.reference.pareto_k(r[np.isfinite(r)]) for r in ratios]
+    for threads in (1, 2):
+        np.testing.assert_allclose(_core.pareto_k(ratios, None, threads), want, rtol=1e-9)
