@@ -114,6 +114,7 @@ class Growing:
         if self.state.kinds is None:
             said |= {"columns": kinds, "texts": lines is not None}
         self.state.take(self.journal.add(said, raw))
+        self.state.appends.clear()  # only a writer that begins reads them back
         for name, column in columns.items():
             self.held.setdefault(name, []).append(np.array(column))  # the caller may use its memory again
 
