@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,8 +40,8 @@ def _without_values(call: Call) -> Call:
 def solve(call: Call, kept: Floats, kl: Floats, names: tuple[str, ...]) -> Floats:
     """beta (K, B) with KL(beta_kb) = kl_b: bracketed secant on log lam; 0 past the rows' reach, inf without variance.
 
-    KL is non-decreasing in lam = 1/beta and behaves as lam^2 Var/2 near 0 (theory 2), so sqrt(KL) is nearly
-    linear in lam: the secant starts from the Gaussian root and needs about six passes over the scores.
+    KL is non-decreasing in lam = 1/beta and behaves as lam^2 Var/2 near 0 (theory 2), so log KL is nearly linear in
+    log lam: the secant starts from the Gaussian root and needs about five passes over the scores.
     """
     K, B = kept.shape[1], len(kl)
     variance = score_variance(call, kept)
@@ -54,23 +57,37 @@ def solve(call: Call, kept: Floats, kl: Floats, names: tuple[str, ...]) -> Float
             stacklevel=4,
         )
     open_ = ~flat[:, None] & ~beyond
-    lam = np.where(open_, np.sqrt(2 * target / np.where(flat, 1.0, variance)[:, None]), 1.0)
-    low, high = np.zeros((K, B)), np.full((K, B), np.inf)
-    tolerance = 1e-11 if call.in_double else 3e-7  # what KL itself is good to
-    for _ in range(80):
-        at = kl_at(call, kept, np.where(open_, 1 / lam, np.inf))
+    start = np.where(open_, np.sqrt(2 * target / np.where(flat, 1.0, variance)[:, None]), 1.0)
+    lam = _secant(lambda x: kl_at(call, kept, np.where(open_, 1 / x, np.inf)), start, target, open_, call.in_double)
+    beta = np.where(open_, 1 / lam, 0.0)
+    return np.where(flat[:, None], np.inf, beta)
+
+
+def _secant(
+    at_lam: Callable[[Floats], Floats], lam: Floats, target: Floats, open_: NDArray[np.bool_], double: bool
+) -> Floats:
+    """Where the KL of `at_lam` is the target, from lam (K, B) on; closed cells stay as they are."""
+    low, high = np.zeros_like(lam), np.full_like(lam, np.inf)
+    tolerance = 1e-11 if double else 3e-7  # what KL itself is good to
+    before = slope = np.full_like(lam, 2.0)
+    last = np.full_like(lam, np.nan)
+    for count in range(80):
+        at = at_lam(lam)
         low, high = np.where(at < target, lam, low), np.where(at >= target, lam, high)
         done = ~open_ | (np.abs(at - target) <= tolerance * target) | (high - low <= 1e-15 * lam)
         if done.all():
             break
-        with np.errstate(divide="ignore", invalid="ignore"):
-            step = lam * np.sqrt(target / at)
-        step = np.where(np.isfinite(step) & (step > low) & (step < high), step, np.nan)
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            found = np.log(at / last) / np.log(lam / before)
+            slope = np.where((found > 0.05) & (found < 20), found, slope)
+            step = lam * (target / at) ** (1 / slope)
+        # a step below what KL resolves would only follow its rounding
+        done |= np.abs(step - lam) <= 0.1 * tolerance * lam
+        inside = np.isfinite(step) & (step > low) & (step < high) & (count <= 12)
         middle = np.where(np.isinf(high), 2 * lam, (low + high) / 2)
-        step = np.where(np.isnan(step) | (_ > 12), middle, step)
-        lam = np.where(done, lam, step)
-    beta = np.where(open_, 1 / lam, 0.0)
-    return np.where(flat[:, None], np.inf, beta)
+        before, last = np.where(done, before, lam), np.where(done, last, at)
+        lam = np.where(done, lam, np.where(inside, step, middle))
+    return lam
 
 
 def score_variance(call: Call, kept: Floats, *, unbiased: bool = False) -> Floats:
@@ -116,46 +133,136 @@ def horizon(call: Call, kept: Floats) -> Floats:
     Never above log(m)/2, m the median size of prompts with two or more responses, times their share of
     the prompt weight. Found on a grid of levels geometric in lam.
     """
-    p, K = call.effective(), kept.shape[1]
-    many = p.sizes > 1
-    variance = score_variance(call, kept)
-    if not many.any() or p.base == "logprob":
-        return np.full(K, np.nan if p.base == "logprob" else 0.0)
-    omega = p.prompt_weight()
-    cap = float(np.log(np.median(p.sizes[many])) / 2 * omega[many].sum())
-    out, open_ = np.zeros(K), np.flatnonzero(variance > 0)
-    # level by level, directions leave at their first failure: mostly the first levels settle it
-    for step in np.geomspace(0.03, 2.0, HORIZON_LEVELS):
-        if not len(open_):
-            break
-        lam = np.sqrt(2 * cap / variance[open_]) * step
-        ratios = log_ratios(call, np.ascontiguousarray(kept[:, open_]), (1 / lam)[:, None])
-        holds = np.zeros(len(open_), bool)
-        for i, k in enumerate(open_):
-            bias, se, level = jackknife(p.row_weight(), ratios[i], kept[:, k], p.offsets, omega)
-            holds[i] = abs(bias) <= se and level <= cap
-            out[k] = level if holds[i] else out[k]
-        open_ = open_[holds]
+    p, cap = call.effective(), _cap(call)
+    if not cap > 0:
+        return np.full(kept.shape[1], cap)
+    out, weight, omega = np.zeros(kept.shape[1]), p.row_weight(), p.prompt_weight()
+    for k, variance in enumerate(score_variance(call, kept)):
+        # level by level to the first failure: mostly the first levels settle it
+        for step in np.geomspace(0.03, 2.0, HORIZON_LEVELS) if variance > 0 else ():
+            lam = np.sqrt(2 * cap / variance) * np.array([step])
+            own = own_gain(weight, kept[:, k], lam, p.offsets, omega)
+            if not (abs(own.gain_bias[0]) <= own.se[0] and own.kl[0] <= cap):
+                break
+            out[k] = own.kl[0]
     return np.minimum(out, cap)
 
 
-def jackknife(
-    weight: Floats, log_ratio: Floats, t: Floats, offsets: NDArray[np.int64], omega: Floats
-) -> tuple[float, float, float]:
-    """Delete-one bias of the mean gain of t itself, the gain's error clustered by prompt, and the KL."""
+def sized_horizon(call: Call, kept: Floats) -> Floats:
+    """Largest KL (K,) at which the size of a gain is good to a tenth, or to its error where that is more.
+
+    What counts is the bias at matched KL: rows whose prompts are small tilt less far at a given beta, but their KL is
+    short as well, and the gain at that KL is short by much less (in a Gaussian world by sqrt((n - 1)/n) at small KL,
+    not (n - 1)/n). The delete-one jackknife gives both biases of the judge's own score, whose slope in KL is beta. Cap
+    as in `horizon`, and 0 where prompts have a median of 4 responses or fewer (theory 2: only first order is an
+    estimate). Crossings lie between seven levels by interpolation; beyond SIZED_ROWS rows from evenly spread prompts.
+    """
+    p, cap = call.effective(), _cap(call)
+    if not cap > 0 or np.median(p.sizes[p.sizes > 1]) <= FEW_RESPONSES:
+        return np.full(kept.shape[1], min(cap, 0.0))
+    some = Thinned.of(p)
+    fewer = np.sqrt(len(some.omega) / p.n_prompts)
+    out = np.zeros(kept.shape[1])
+    for k, variance in enumerate(score_variance(call, kept)):
+        if variance > 0:
+            lam = np.sqrt(2 * cap / variance) * SIZED_STEPS
+            own = own_gain(some.weight, kept[some.rows, k], lam, some.offsets, some.omega)
+            off = np.abs(own.matched_bias(lam)) / np.fmax(own.se * fewer, SIZED_SHARE * own.gain)
+            out[k] = _crossing(own.kl, off, cap)
+    return np.minimum(out, cap)
+
+
+@dataclass(frozen=True)
+class Thinned:
+    """Evenly spread whole prompts of a population, about SIZED_ROWS rows: enough for a bias."""
+
+    rows: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    weight: Floats
+    omega: Floats
+
+    @classmethod
+    def of(cls, p: Population) -> Thinned:
+        """All prompts where they are few."""
+        prompts = np.arange(p.n_prompts)[:: max(1, -(-p.n_rows // SIZED_ROWS)) if p.n_prompts > 1 else 1]
+        sizes = p.sizes[prompts]
+        offsets = np.append(0, np.cumsum(sizes))
+        rows = np.repeat(p.offsets[prompts] - offsets[:-1], sizes) + np.arange(offsets[-1])
+        omega = p.prompt_weight()[prompts]
+        return cls(rows, offsets, p.row_weight()[rows], omega / omega.sum())
+
+
+FEW_RESPONSES = 4  # up to which only the first order is an estimate (theory 2)
+SIZED_SHARE, SIZED_ROWS = 0.1, 1 << 13
+SIZED_STEPS = np.array([0.05, 0.2, 0.4, 0.7, 1.0, 1.4, 2.0])
+
+
+def _cap(call: Call) -> float:
+    """log(m)/2 times the share of prompts with two responses or more; NaN for "logprob", 0 without such prompts."""
+    p = call.effective()
+    many = p.sizes > 1
+    if p.base == "logprob":
+        return float("nan")
+    return float(np.log(np.median(p.sizes[many])) / 2 * p.prompt_weight()[many].sum()) if many.any() else 0.0
+
+
+def _crossing(kl: Floats, off: Floats, cap: float) -> float:
+    """KL at which `off` first exceeds 1, between levels in logarithms; 0 at the first level, the cap if nowhere."""
+    wrong = ~(off <= 1)
+    if wrong[0]:
+        return 0.0
+    if not wrong.any():
+        return cap if kl[-1] >= cap else float(kl[-1])
+    i = int(np.argmax(wrong))
+    a, b = np.log(np.maximum(off[i - 1], 1e-300)), np.log(off[i])
+    at = np.clip(-a / (b - a), 0.0, 1.0) if np.isfinite(b) and b > a else 0.0
+    return float(np.exp((1 - at) * np.log(kl[i - 1]) + at * np.log(kl[i])))
+
+
+@dataclass(frozen=True)
+class OwnGain:
+    """Of R tilts the gain of the score itself, its error by prompt, the KL, and the delete-one biases of both, (R,)."""
+
+    gain: Floats
+    se: Floats
+    kl: Floats
+    gain_bias: Floats
+    kl_bias: Floats
+
+    def matched_bias(self, lam: Floats) -> Floats:
+        """Bias of the gain at the KL reached: d gain / d KL of the score itself is 1/lam."""
+        return self.gain_bias - self.kl_bias / lam
+
+
+def own_gain(weight: Floats, t: Floats, lam: Floats, offsets: NDArray[np.int64], omega: Floats) -> OwnGain:
+    """Tilts of the rows by lam t for each of lam (R,), with the delete-one jackknife inside prompts in closed form."""
     sizes = np.diff(offsets)
-    prob = weight * np.exp(log_ratio)
-    t = t - np.repeat(_per_prompt(weight * t, offsets), sizes)
-    gain = _per_prompt(prob * t, offsets)
+
+    def total(x: Floats) -> Floats:
+        return np.asarray(np.add.reduceat(x, offsets[:-1], axis=-1))
+
+    def spread(x: Floats) -> Floats:
+        return np.repeat(x, sizes, axis=-1)
+
+    t = t - np.repeat(t[offsets[:-1]], sizes)  # a pilot: scores that agree give exact zeros
+    t = t - spread(total(weight * t))
+    top = np.maximum.reduceat(np.where(weight > 0, t, -np.inf), offsets[:-1])
+    x = np.where(weight > 0, lam[:, None] * (t - spread(top)), -np.inf)
+    prob = weight * np.exp(x)
+    mass = total(prob)
+    prob /= spread(mass)
+    log_ratio = np.where(prob > 0, x - spread(np.log(mass)), 0.0)
+    part, share = prob * t, prob * log_ratio
+    gain, kl = total(part), total(share)
     with np.errstate(divide="ignore", invalid="ignore"):
-        without = (np.repeat(gain, sizes) - prob * t) / (1 - prob) + weight * t / (1 - weight)
-    bias = (sizes - 1) * (_per_prompt(without, offsets) / sizes - gain)
-    mean = float(omega @ gain)
-    groups = len(omega)
-    se = float(np.sqrt(groups / max(groups - 1, 1) * np.sum(omega**2 * (gain - mean) ** 2)))
-    many = sizes > 1
-    kl = float(omega @ _per_prompt(prob * np.where(prob > 0, log_ratio, 0.0), offsets))
-    return float(omega[many] @ bias[many]), se if groups > 1 else np.nan, kl
+        left = 1 / (1 - prob)
+        gain_without = (spread(gain) - part) * left + weight * t / (1 - weight)
+        kl_without = (spread(kl) - share) * left + np.log((1 - weight) * left)
+        biases = [(sizes - 1) * (total(w) / sizes - full) for w, full in ((gain_without, gain), (kl_without, kl))]
+    many, groups, mean = sizes > 1, len(omega), gain @ omega
+    factor = groups / (groups - 1) if groups > 1 else np.nan
+    se = np.sqrt(factor * ((omega * (gain - mean[:, None])) ** 2).sum(axis=-1))
+    return OwnGain(mean, se, kl @ omega, *(b[:, many] @ omega[many] for b in biases))
 
 
 def pareto_k(log_weight: Floats) -> float:
@@ -202,9 +309,13 @@ def pareto_table(call: Call, kept: Floats, betas: Floats, limit: int = 10_000_00
         with np.errstate(divide="ignore"):
             base = np.log(own.row_weight() * np.repeat(own.sizes, own.sizes))[rows]
     out = np.empty(betas.shape)
-    for k in range(kept.shape[1]):
+
+    def fill(k: int) -> None:
         ratios = log_ratios(call, kept[:, k : k + 1], betas[k : k + 1])
         out[k] = [pareto_k(r[rows] + base) for r in ratios]
+
+    with ThreadPoolExecutor(max_workers=call.n_threads) as pool:
+        list(pool.map(fill, range(kept.shape[1])))
     return out
 
 

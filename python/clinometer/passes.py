@@ -138,14 +138,20 @@ def _as_given(call: Call, rows: Floats) -> Floats:
 
 def kept_scores(call: Call) -> Floats:
     """Scores of the counted rows in canonical order, in memory to 1 GiB and in a temporary file beyond."""
+    return kept_beside(call, [])[0]
+
+
+def kept_beside(call: Call, states: list[Any]) -> tuple[Floats, list[Any]]:
+    """Kept scores, and further statistics of the same read."""
     shape = (call.population.n_rows, call.n_scores)
     if 8 * shape[0] * shape[1] <= KEPT_BYTES:
         out = np.empty(shape)
     else:
         with tempfile.NamedTemporaryFile(prefix="clinometer-") as file:  # unlinked at once: gone with the map
             out = np.memmap(file, np.float64, "w+", shape=shape)
-    run(call, [_core.Scores(0, call.n_scores, out, False, True)], population=call.population)
-    return out if call.order is None else np.ascontiguousarray(out[:, call.order])
+    first = _core.Scores(0, call.n_scores, out, False, True)
+    done = run(call, [first, *states], population=call.population)[1:]
+    return (out if call.order is None else np.ascontiguousarray(out[:, call.order])), done
 
 
 def in_range(kept: Floats) -> tuple[Floats, NDArray[np.int64]]:
@@ -181,8 +187,14 @@ def adjusted(call: Call, kept: Floats, adjust: Any) -> Floats:
         return np.asarray(a - np.repeat(np.add.reduceat(w[:, None] * a, p.offsets[:-1]), p.sizes, axis=0))
 
     zc, root = centre(z), np.sqrt(w * np.repeat(p.prompt_weight(), p.sizes))[:, None]
-    coefficient = np.linalg.lstsq(root * zc, root * centre(kept), rcond=None)[0]
-    return np.asarray(kept - z @ coefficient)
+    before = centre(kept)
+    coefficient = np.linalg.lstsq(root * zc, root * before, rcond=None)[0]
+    out = np.asarray(kept - z @ coefficient)
+    # a score that is the columns but for rounding has nothing left, and a tilt by rounding would find a value in it
+    size = np.abs(kept).max(axis=0, initial=0.0) + np.abs(z).max(axis=0, initial=0.0) @ np.abs(coefficient)
+    rounding = np.maximum(1e-7 * np.abs(before).max(axis=0, initial=0.0), 64 * np.finfo(np.float64).eps * size)
+    out[:, np.abs(centre(out)).max(axis=0, initial=0.0) <= rounding] = 0.0
+    return out
 
 
 def cross_covariance(
@@ -208,7 +220,12 @@ def cross_covariance(
     )
     if call.n_values == 0:
         raise ValueError("values is empty, wanted at least one value")
-    kept, scale = in_range(adjusted(call, kept_scores(call), adjust))
+    return covariance_of(call, adjusted(call, kept_scores(call), adjust), n_ddof)
+
+
+def covariance_of(call: Call, kept: Floats, n_ddof: int) -> CrossCovarianceResult:
+    """`cross_covariance` of kept scores (N, K)."""
+    kept, scale = in_range(kept)
     if call.within:
         state = run(call, [_core.CrossCovariance(0, call.n_scores, 0, call.n_values, n_ddof)], kept=kept)[0].finish()
         se, joint = state["se"], state["cov"]
@@ -338,11 +355,18 @@ def tilt(
     call = prepare(dump, directions, values, **options)
     _need_scores(call)
     _check_strength(betas, kl, call.n_scores)
-    kept, scale = in_range(adjusted(call, kept_scores(call), adjust))
+    return tilt_of(call, adjusted(call, kept_scores(call), adjust), betas, kl, pareto_k=pareto_k)
+
+
+def tilt_of(
+    call: Call, kept: Floats, betas: Any = None, kl: Any = None, *, pareto_k: bool = True, roots_in_kl: bool = True
+) -> TiltResult:
+    """`tilt` of kept scores (N, K); without `roots_in_kl` sign flips and horizons are NaN and not computed."""
+    kept, scale = in_range(kept)
     table = _strength(call, kept, scale, betas, kl)
     reweight = call.population.base == "reweight"
     statistic = _core.Tilt(0, call.n_scores, 0, call.n_values, table, reweight, not call.in_double)
-    scaled = _tilt_result(call, kept, table, run(call, [statistic], kept=kept)[0].finish(), pareto_k)
+    scaled = _tilt_result(call, kept, table, run(call, [statistic], kept=kept)[0].finish(), pareto_k, roots_in_kl)
     if not scale.any():
         return scaled
     true = true_betas(call, table, scale, betas)
@@ -358,7 +382,9 @@ def _score_dump(scores: Scores, directions: Any) -> tuple[Any, Any]:
     return open_dump(carrier, prompt_ids=scores.prompt_ids), scores
 
 
-def _tilt_result(call: Call, kept: Floats, betas: Floats, s: dict[str, Floats], pareto: bool) -> TiltResult:
+def _tilt_result(
+    call: Call, kept: Floats, betas: Floats, s: dict[str, Floats], pareto: bool, roots_in_kl: bool = True
+) -> TiltResult:
     p, (K, B), J = call.population, betas.shape, call.n_values
     se, joint = s["gain_se"], s["gain_cov"]
     unbiased_se = s["first_order_se"]
@@ -372,6 +398,11 @@ def _tilt_result(call: Call, kept: Floats, betas: Floats, s: dict[str, Floats], 
     if p.base == "logprob":
         unbiased, unbiased_se = np.full_like(unbiased, np.nan), np.full_like(unbiased_se, np.nan)
     k2, k3, k4 = np.moveaxis(s["cumulants"], 1, 0) if J else (np.zeros((K, 0)),) * 3
+    strict, sized, flips = np.full(K, np.nan), np.full(K, np.nan), np.full((K, J), np.nan)
+    if roots_in_kl:
+        strict, flips = roots.horizon(call, kept), _sign_flip(call, kept, betas, s["gain"], k2)
+        sized = roots.sized_horizon(call, kept)
+        sized = np.where(sized > 0, np.maximum(strict, sized), sized)
     return TiltResult(
         betas=betas, baseline=s["baseline"], gain=s["gain"], gain_se=se, win_rate=s["win_rate"],
         kl=s["kl"], reverse_kl=s["reverse_kl"], chi2=s["chi2"], ess=s["ess"], ess_min=s["ess_min"],
@@ -380,8 +411,8 @@ def _tilt_result(call: Call, kept: Floats, betas: Floats, s: dict[str, Floats], 
         log_partition=s["log_partition"], log_partition_centred=s["log_partition_centred"],
         first_order=s["first_order"], second_order=s["second_order"],
         first_order_unbiased=unbiased, first_order_se=unbiased_se,
-        linear_radius=_linear_radius(k2, k3, k4), sign_flip=_sign_flip(call, kept, betas, s["gain"], k2),
-        kl_horizon=roots.horizon(call, kept), gaussian_kl=roots.gaussian_kl(call, kept, betas),
+        linear_radius=_linear_radius(k2, k3, k4), sign_flip=flips,
+        kl_horizon=strict, kl_horizon_sized=sized, gaussian_kl=roots.gaussian_kl(call, kept, betas),
         directions=call.names, values=call.value_names, n_rows=p.n_rows, n_prompts=p.n_prompts,
         n_prompts_unbiased=_n_unbiased(p), n_dropped=p.n_dropped, n_unlabelled=call.n_unlabelled,
         fit_status=call.fit_status, policy=call.dump.policy, _gain_cov=joint,

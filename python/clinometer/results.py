@@ -104,6 +104,8 @@ class TiltResult(Result):
     `first_order_unbiased` with `first_order_se` the estimate of the population's first order (ddof 1). `kl` is that of
     the rows, which cannot exceed log n; `gaussian_kl` (K, B) is lam^2 Var/2 with the variance of the policy behind them
     (ddof 1): where it is much the larger of the two, the rows are too few for the tilt.
+    `kl_horizon` is the KL up to which the bias of the rows stays below their error, which vanishes with many prompts;
+    `kl_horizon_sized` that up to which gains are good to a tenth, or to their error.
     """
 
     betas: Floats
@@ -137,6 +139,7 @@ class TiltResult(Result):
     n_unlabelled: NDArray[np.int64]
     fit_status: tuple[str, ...]
     policy: str | None = None
+    kl_horizon_sized: Floats = field(default_factory=lambda: np.zeros(0))
     _gain_cov: Floats = field(default_factory=lambda: np.zeros((0, 0, 0, 0)))
 
     def gain_cov(self, k: int, b: int) -> Floats:

@@ -425,3 +425,36 @@ def test_kl_roots_and_horizon_follow_the_twin() -> None:
     want = ref.kl_horizon(case.scores, case.ids)
     # the two search different grids of levels, 14 % to 30 % apart
     assert (np.abs(np.log((got.kl_horizon + 1e-9) / (want + 1e-9))) < 0.5).all()
+
+
+@pytest.mark.parametrize(("n", "prompts"), [(3, 6), (7, 9), (17, 4)])
+def test_the_kl_up_to_which_sizes_are_good_follows_the_twin(n: int, prompts: int) -> None:
+    rng = np.random.default_rng(n)
+    t = rng.standard_normal((n * prompts, 1))
+    ids = np.repeat(np.arange(prompts), n)
+    found = cm.tilt(cm.Scores(t, prompt_ids=ids), None, kl=[0.1], values=t[:, 0], pareto_k=False, precision="double")
+    want = ref.kl_horizon_sized(t, ids)
+    # levels of the twin are 11 % apart, and seven interpolated ones stand against them
+    np.testing.assert_allclose(np.maximum(found.kl_horizon_sized, 1e-3), np.maximum(want, 1e-3), rtol=0.25)
+    assert (found.kl_horizon_sized >= found.kl_horizon).all() if n > 4 else not found.kl_horizon_sized.any()
+
+
+def test_sizes_are_good_to_a_tenth_at_their_horizon() -> None:
+    """In a Gaussian world the gain at KL is sqrt(2 KL), and at the horizon the rows give nine tenths of it."""
+    for n in (8, 16):
+        t = np.random.default_rng(n).standard_normal(n * 12_000)
+        scores = cm.Scores(t, prompt_ids=np.arange(len(t)) // n)
+        top = float(cm.tilt(scores, None, kl=[0.01], values=t, pareto_k=False).kl_horizon_sized[0])
+        gain = float(cm.tilt(scores, None, kl=[top], values=t, pareto_k=False).gain[0, 0, 0])
+        assert gain / np.sqrt(2 * top) == pytest.approx(0.9, abs=0.02) and top > 0.2
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e6])
+def test_a_score_that_is_the_adjusted_column_leaves_nothing_to_tilt_by(offset: float) -> None:
+    rng = np.random.default_rng(0)
+    length, ids = rng.standard_normal(300), np.arange(300) // 10
+    rows = cm.open_dump(
+        rng.standard_normal((300, 2)), prompt_ids=ids, columns={"t": 0.3 * length + offset, "n_tokens": 50 + 5 * length}
+    )
+    found = cm.tilt(rows, "t", kl=[0.2], values=length, adjust="n_tokens")
+    assert found.betas[0, 0] == np.inf and found.gain[0, 0, 0] == 0

@@ -22,7 +22,7 @@ from .base import (
 from .one_prompt import divide, tilt_block
 from .tilt import broadcast_betas
 
-__all__ = ["jackknife_bias", "kl_curve", "kl_horizon", "solve_kl"]
+__all__ = ["jackknife_bias", "kl_curve", "kl_horizon", "kl_horizon_sized", "solve_kl"]
 
 HORIZON_LEVELS = 64
 
@@ -99,8 +99,8 @@ def _solve_one(t: Array, blocks: list[Block], level: float) -> float:
     return strong
 
 
-def _gain_without_one(t: Array, f: Array, log_mass: Array, beta: float) -> Array:
-    """Plug-in gain of each row of `log_mass` (M, n), unnormalised log weights over the same n rows."""
+def _without_one(t: Array, f: Array, log_mass: Array, beta: float) -> Array:
+    """Plug-in gain and KL (2, M) of each row of `log_mass` (M, n), unnormalised log weights over the same n rows."""
     alive = log_mass > -np.inf
     y = divide(t - np.where(alive, t, -np.inf).max(axis=1, keepdims=True), beta)
     log_w = log_mass - _log_sum(log_mass)
@@ -109,7 +109,8 @@ def _gain_without_one(t: Array, f: Array, log_mass: Array, beta: float) -> Array
     ratio = np.where(alive, log_p - np.where(alive, log_w, 0.0), 0.0)
     w, p = np.exp(log_w), np.exp(log_p)
     change = np.where(ratio > 1, p - w, w * np.expm1(np.minimum(ratio, 1.0)))
-    return np.asarray(np.sum(change * (f - np.sum(w * f, axis=1, keepdims=True)), axis=1))
+    gain = np.sum(change * (f - np.sum(w * f, axis=1, keepdims=True)), axis=1)
+    return np.stack([gain, np.sum(p * np.where(p > 0, ratio, 0.0), axis=1)])
 
 
 def _log_sum(a: Array) -> Array:
@@ -117,21 +118,21 @@ def _log_sum(a: Array) -> Array:
     return np.asarray(top + np.log(np.exp(a - top).sum(axis=1, keepdims=True)))
 
 
-def _prompt_bias(t: Array, f: Array, block: Block, base: BaseWeights, beta: float) -> float:
-    """(n - 1) (mean_i th_(-i) - th) for one prompt, th the plug-in gain; 0 where no draw can be left out.
+def _prompt_bias(t: Array, f: Array, block: Block, base: BaseWeights, beta: float) -> Array:
+    """(n - 1) (mean_i th_(-i) - th) for one prompt, th the plug-in gain and KL (2,); 0 where no draw can be left out.
 
     A row of `counts` stands for several draws: one of them is deleted, and the mean is over draws.
     """
     if not np.isfinite(block.factor):
-        return 0.0
+        return np.zeros(2)
     rows, draws = block.rows, base.draws[block.rows]
     # Draws of base weight zero count too; leaving one of them out changes nothing, so they add no term.
     n = float(base.draws[base.rows[block.prompt]].sum())
     left = np.where(np.eye(len(rows), dtype=bool), draws - 1, draws) / draws  # (i, row): share that stays
     log_left = np.log(left, where=left > 0, out=np.full(left.shape, -np.inf))
-    without = _gain_without_one(t[rows], f[rows], block.log_w + log_left, beta)
-    whole = _gain_without_one(t[rows], f[rows], block.log_w[None, :], beta)[0]
-    return float((n - 1) / n * np.sum(draws * (without - whole)))
+    without = _without_one(t[rows], f[rows], block.log_w + log_left, beta)
+    whole = _without_one(t[rows], f[rows], block.log_w[None, :], beta)
+    return np.asarray((n - 1) / n * np.sum(draws * (without - whole), axis=1))
 
 
 def jackknife_bias(
@@ -162,7 +163,7 @@ def jackknife_bias(
         known = base.labelled(column)
         blocks = known.blocks()
         for (k, b), beta in np.ndenumerate(grid):
-            per_block = [_prompt_bias(t[:, k], column, block, known, float(beta)) for block in blocks]
+            per_block = [_prompt_bias(t[:, k], column, block, known, float(beta))[0] for block in blocks]
             bias[k, b, j] = average(blocks, per_block)
     return bias
 
@@ -179,27 +180,50 @@ def kl_horizon(scores: npt.ArrayLike, prompt_ids: npt.ArrayLike | None = None, *
     >>> kl_horizon([0.0, 1.0, 3.0, 4.0], ["a", "a", "b", "b"]).tolist()
     [0.0]
     """
+    return _every(scores, prompt_ids, policy, 0.0)
+
+
+def kl_horizon_sized(
+    scores: npt.ArrayLike, prompt_ids: npt.ArrayLike | None = None, **policy: Unpack[BaseOptions]
+) -> Array:
+    """Largest KL at which the size of a gain is good to a tenth or to its error, (K,) nats; levels as `kl_horizon`.
+
+    The bias that counts is the one at matched KL, bias(gain) - beta bias(KL): beta is the slope of the score's own
+    gain in KL. 0 where prompts with two draws or more have a median of four or fewer.
+
+    Examples
+    --------
+    >>> kl_horizon_sized([0.0, 1.0, 3.0, 4.0], ["a", "a", "b", "b"]).tolist()
+    [0.0]
+    """
+    return _every(scores, prompt_ids, policy, 0.1)
+
+
+def _every(scores: npt.ArrayLike, prompt_ids: npt.ArrayLike | None, policy: BaseOptions, share: float) -> Array:
     t = require_finite("scores", as_columns("scores", scores))
     base = base_weights(len(t), prompt_ids, **policy)
     if base.mode == "logprob":
         return np.full(t.shape[1], np.nan)
-    cap = _cap(base)
-    if cap == 0:
+    cap, middle = _cap(base)
+    if cap == 0 or (share > 0 and middle <= 4):
         return np.zeros(t.shape[1])
     levels = cap * np.geomspace(1e-3, 1.0, HORIZON_LEVELS)
     levels[-1] = cap
-    return np.array([_horizon(column, base, levels) for column in t.T])
+    return np.array([_horizon(column, base, levels, share) for column in t.T])
 
 
-def _cap(base: BaseWeights) -> float:
+def _cap(base: BaseWeights) -> tuple[float, float]:
+    """The cap, and the median number of draws behind it."""
     usable = np.isfinite(base.factor) & (base.omega > 0)
     if not usable.any():
-        return 0.0
+        return 0.0, 0.0
     draws = np.array([base.draws[rows].sum() for rows in base.rows])
-    return float(0.5 * np.log(np.median(draws[usable])) * base.omega[usable].sum())
+    middle = float(np.median(draws[usable]))
+    return float(0.5 * np.log(middle) * base.omega[usable].sum()), middle
 
 
-def _horizon(t: Array, base: BaseWeights, levels: Array) -> float:
+def _horizon(t: Array, base: BaseWeights, levels: Array, share: float) -> float:
+    """The last level whose bias is below the error, or below `share` of the gain where that is more."""
     blocks, reached = base.blocks(), 0.0
     for level in levels:
         beta = _solve_one(t, blocks, float(level))
@@ -210,9 +234,11 @@ def _horizon(t: Array, base: BaseWeights, levels: Array) -> float:
         psi = np.full((len(base.ids), 1), np.nan)
         for block, gain in zip(blocks, gains, strict=True):
             psi[block.prompt] = block.omega * (gain - mean)
-        se = float(np.sqrt(clustered_covariance(psi, base.clusters)[0, 0]))
-        bias = average(blocks, [_prompt_bias(t, t, block, base, beta) for block in blocks])
-        if not abs(bias) < se:  # also stops at se = NaN
+        allowed = float(np.sqrt(clustered_covariance(psi, base.clusters)[0, 0]))
+        of_gain, of_kl = average(blocks, [_prompt_bias(t, t, block, base, beta) for block in blocks])
+        if share > 0:
+            of_gain, allowed = of_gain - beta * of_kl, float(np.fmax(allowed, share * mean))
+        if not abs(of_gain) < allowed:  # also stops at NaN
             break
         reached = float(level)
     return reached
