@@ -404,3 +404,31 @@ def test_r2_of_all_rows_in_one_prompt_is_scikit_learn() -> None:
     t = cm.score(phi, fit, prompt_ids=ids, precision="double")[:, 0]
     x, y = (a - np.stack([a[ids == i].mean() for i in ids]) for a in (t, s))
     assert fit.encoding_quality.value[0] == pytest.approx(r2_score(y, x), rel=1e-9)
+
+
+@pytest.mark.parametrize("d", [1, 7, 33, 200])
+@pytest.mark.parametrize("decay", [0.0, 1.0])
+def test_penalties_from_one_krylov_space_are_the_factorised_ones(d: int, decay: float) -> None:
+    from clinometer.fit.shifted import ridge_shifted
+
+    rng = np.random.default_rng(d)
+    rows = rng.standard_normal((3 * d + 2, d)) / np.arange(1, d + 1) ** decay
+    sigma, c = rows.T @ rows / len(rows), rng.standard_normal((3, d))
+    c[1] = 0.0
+    ridges = np.geomspace(1e-4, 1e2, 7) * np.trace(sigma) / d
+    found, solved = ridge_shifted(sigma, c, ridges)
+    want = np.stack([np.linalg.solve(sigma + r * np.eye(d), c.T).T for r in ridges])
+    assert solved[2:].all() and (d > 150 or solved.all())
+    error = np.linalg.norm((found - want)[solved], axis=-1)
+    assert (error <= 1e-7 * np.linalg.norm(want[solved], axis=-1) + 1e-300).all() and not found[:, 1].any()
+
+
+def test_many_penalties_of_a_wide_dump_choose_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    from clinometer.fit import solve
+
+    world = cm.simulate(n_prompts=120, n_responses=6, dim=64, random_state=2)
+    plain = cm.fit_value_direction(world, "s", pooled=False)
+    monkeypatch.setattr(solve, "FEW", 8)
+    again = cm.fit_value_direction(world, "s", pooled=False)
+    np.testing.assert_array_equal(plain.alpha, again.alpha)
+    np.testing.assert_allclose(again.fold_vectors, plain.fold_vectors, rtol=1e-6, atol=1e-9)

@@ -64,12 +64,9 @@ class FoldScatter:
 
     def best(self, paths: Floats, j: int) -> int:
         """Index of the penalty with the least out-of-fold error u'S u - 2 u'c of label j, paths (F, A, m, d)."""
-        d = self.d
-        error = [
-            sum(u[a, j] @ s[:d, :d] @ u[a, j] - 2 * u[a, j] @ s[:d, d + j]
-                for u, s in zip(paths, self.by_fold, strict=True))
-            for a in range(paths.shape[1])
-        ]  # fmt: skip
+        d, error = self.d, np.zeros(paths.shape[1])
+        for u, s in zip(paths[:, :, j], self.by_fold, strict=True):
+            error += np.einsum("ad,ad->a", u @ s[:d, :d] - 2 * s[:d, d + j], u)
         return int(np.argmin(error))
 
     def unbiased(self) -> Floats | None:

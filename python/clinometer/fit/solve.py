@@ -6,11 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _core
+from .shifted import ridge_shifted
 
 __all__ = ["least_norm", "penalty_unit", "ridge_path", "ridge_solve"]
 
 Floats = NDArray[np.float64]
 SMALL = 1024  # d up to which one thread solves
+FEW = 1000  # d up to which many penalties are cheaper one by one
 
 
 def penalty_unit(sigma: Floats) -> float:
@@ -19,9 +21,17 @@ def penalty_unit(sigma: Floats) -> float:
 
 
 def ridge_path(sigma: Floats, c: Floats, alphas: Floats, cutoff: float) -> Floats:
-    """(Sigma + alpha tr(Sigma)/d I)^+ c for each alpha and row of c, (A, J, d)."""
+    """(Sigma + alpha tr(Sigma)/d I)^+ c for each alpha and row of c, (A, J, d).
+
+    Many penalties of a large matrix share a Krylov space; what that leaves, and all of a small one, is factorised.
+    """
     unit = penalty_unit(sigma)
-    return np.stack([ridge_solve(sigma, a * unit, c) if a > 0 else least_norm(sigma, c, cutoff) for a in alphas])
+    solved, out = np.zeros(len(alphas), bool), np.zeros((len(alphas), *c.shape))
+    if len(sigma) > FEW and (alphas > 0).sum() > 2 and unit > 0:
+        out[alphas > 0], solved[alphas > 0] = ridge_shifted(sigma, c, alphas[alphas > 0] * unit)
+    for i in np.flatnonzero(~solved):
+        out[i] = ridge_solve(sigma, alphas[i] * unit, c) if alphas[i] > 0 else least_norm(sigma, c, cutoff)
+    return out
 
 
 def ridge_solve(sigma: Floats, ridge: float, c: Floats) -> Floats:
