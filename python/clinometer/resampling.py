@@ -26,9 +26,9 @@ def bucketed(sums: Floats) -> Floats:
     """Sums of units (C, m) in at most 4096 buckets: buckets of independent units are independent, and enough."""
     if len(sums) <= UNITS:
         return sums
-    out = np.zeros((UNITS, *sums.shape[1:]))
-    np.add.at(out, np.arange(len(sums)) % UNITS, sums)
-    return out
+    padded = np.zeros((-(-len(sums) // UNITS) * UNITS, *sums.shape[1:]))
+    padded[: len(sums)] = sums
+    return np.asarray(padded.reshape(-1, UNITS, *sums.shape[1:]).sum(axis=0))
 
 
 def bootstrap_counts(units: int, replicates: int, seed: int = 0) -> Iterator[NDArray[np.int64]]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ..inputs import Call, prepare
 from ..passes import kept_scores
+from ..resampling import bootstrap_sums, bucketed
 from ..results import Result
 from .constrained import constrained
 from .ensemble import ensemble
@@ -79,7 +80,7 @@ def pareto(
     Returns
     -------
     ParetoResult
-        Costs one pass for the scores, (k + m) k sums over rows, and n_bootstrap small games.
+        Costs one pass for the scores, (k + m) (k + 1) sums over rows, and n_bootstrap small games.
 
     Examples
     --------
@@ -100,44 +101,41 @@ def pareto(
     total = _normalised(parts.sum(axis=0)[None], m, k)
     if not np.isfinite(total[0]).all():
         raise ValueError("a constitution or a value does not vary inside any prompt; leave it out")
-    draws = _normalised(_resampled(parts, int(n_bootstrap), random_state), m, k)
+    sums = np.zeros((0, parts[0].size))
+    if n_bootstrap:
+        sums = bootstrap_sums(parts.reshape(len(parts), -1), int(n_bootstrap), random_state)
+    draws = _normalised(sums.reshape(-1, *parts.shape[1:]), m, k)
     return _result(call, total[0], draws[np.isfinite(draws).all(axis=(1, 2))], unlabelled)
 
 
 def _products(call: Call) -> tuple[Floats, int]:
-    """(clusters, m + k, m + k) sums over prompts of the covariance of scores and values inside them."""
+    """Sums by unit, at most 4096 of prompts or clusters, (C, m + k, k + 1): covariances of scores and values inside
+    prompts with the values, and last each one's own variance."""
     raw = np.asarray(call.values)
     p = call.population.labelled(np.where(np.isnan(raw).any(axis=1), np.nan, 0.0))
     z = np.concatenate([kept_scores(call), np.nan_to_num(raw[p.rows])], axis=1)
     w, begin, size = p.row_weight(), p.offsets[:-1], np.abs(z).max(axis=0)
     z -= np.repeat(np.add.reduceat(w[:, None] * z, begin), p.sizes, axis=0)
     z[:, np.abs(z[w > 0]).max(axis=0, initial=0.0) <= 1e-12 * size] = 0.0  # what centring a constant leaves
-    omega, q = p.prompt_weight(), z.shape[1]
-    out = np.empty((p.n_prompts, q, q))
-    for a in range(q):
-        out[:, a, : a + 1] = np.add.reduceat((w * z[:, a])[:, None] * z[:, : a + 1], begin) * omega[:, None]
-        out[:, : a + 1, a] = out[:, a, : a + 1]
-    if p.cluster is not None:
-        _, first = np.unique(p.cluster, return_inverse=True)
-        grouped = np.zeros((int(first.max()) + 1, q, q))
-        np.add.at(grouped, first, out)
-        out = grouped
-    return out, int(np.isnan(raw[p.rows]).any(axis=1).sum())
+    m, k = call.n_scores, call.n_values
+    weighted = (w * np.repeat(p.prompt_weight(), p.sizes))[:, None] * z
 
+    def units(x: Floats) -> Floats:
+        sums = np.add.reduceat(x, begin)
+        if p.cluster is not None:
+            _, first = np.unique(p.cluster, return_inverse=True)
+            sums = np.stack([np.bincount(first, column) for column in sums.T], axis=1)
+        return bucketed(sums)
 
-def _resampled(parts: Floats, count: int, seed: int) -> Floats:
-    rng, n = np.random.default_rng(seed), len(parts)
-    flat = parts.reshape(n, -1)
-    draws = [np.bincount(rng.integers(0, n, n), minlength=n).astype(np.float64) @ flat for _ in range(count)]
-    return np.array(draws).reshape(count, *parts.shape[1:])
+    columns = [units(weighted * z[:, m + j : m + j + 1]) for j in range(k)]
+    return np.stack([*columns, units(weighted * z)], axis=2), int(np.isnan(raw[p.rows]).any(axis=1).sum())
 
 
 def _normalised(products: Floats, m: int, k: int) -> Floats:
     """Correlations (B, m + k, k) with the values; NaN where something does not vary."""
-    variance = np.einsum("bqq->bq", products)
     with np.errstate(divide="ignore", invalid="ignore"):
-        sd = np.sqrt(variance)
-        found = products[:, :, m:] / sd[:, :, None] / sd[:, None, m:]
+        sd = np.sqrt(products[:, :, k])
+        found = products[:, :, :k] / sd[:, :, None] / sd[:, None, m:]
     own = np.arange(k)
     found[:, m + own, own] = np.where(np.isfinite(found[:, m + own, own]), 1.0, np.nan)
     return np.asarray(np.where(sd[:, :, None] > 0, found, np.nan))
