@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import clinometer as cm
 from clinometer.dump import open_dump
 from clinometer.errors import CheckFailed
 from clinometer.passes import tilt
@@ -361,3 +362,138 @@ def test_safe_text() -> None:
     assert visible("é漢") == "é漢" and width("é漢e\u0301") == 4
     assert fit("漢漢漢", 5) == "漢.. " and fit("ab", 4) == "ab  " and width(fit("x" * 50, 9)) == 9
     assert markup("<'\"&\x00>") == "&lt;&#x27;&quot;&amp;\\x00&gt;"
+
+
+def test_every_section_is_there(made: Report) -> None:
+    K, B, J = made.tilt.gain.shape
+    shapes: dict[str, tuple[int, ...]] = {
+        "gain_interval": (K, B, J, 2), "gain_interval_labels": (K, B, J, 2), "labels_known": (K,),
+        "win_rate_se": (K, B, J), "null_band": (B, J, 2), "linear_share": (K,), "extrapolated": (K, B, J),
+        "gaussian_kl": (K, B), "shortfall": (K, B), "value_correlation": (J, J), "horizon": (K,),
+    }  # fmt: skip
+    for name, shape in shapes.items():
+        assert np.shape(getattr(made, name)) == shape, name
+    assert made.baselines is not None and made.baselines.cosine.shape == (K, J)
+    assert made.selection is not None and made.selection.share.shape == (K, B)
+    assert made.pareto is not None and made.pareto.constitutions == made.constitutions
+    assert made.spectrum is not None and len(made.spectrum["eigenvalues"]) == 5
+    assert made.iterated is not None and made.iterated["gain"].shape == (4, J)
+    assert made.layers is None and made.label_status is not None and 0 <= float(made.chance or -1) <= 1
+    less = report(world(), constitutions=["judge/both"], values=["good"], kl=[0.1], sections=())
+    given = {f for f in shapes if getattr(less, f, None) is not None}
+    assert given == {"extrapolated", "gaussian_kl", "value_correlation", "horizon"}
+
+
+def test_intervals_bands_and_correlations_are_right(made: Report) -> None:
+    assert made.gain_interval is not None and made.null_band is not None and made.value_correlation is not None
+    assert (made.gain_interval[..., 0] < made.tilt.gain).all() and (made.tilt.gain < made.gain_interval[..., 1]).all()
+    found = cm.gain_intervals(world(), ["judge/both", "judge/one"], values=list(made.values), kl=made.kl)
+    np.testing.assert_allclose(made.gain_interval, found.interval, rtol=1e-5)
+    np.testing.assert_allclose(made.win_rate_se, found.win_rate_se, rtol=1e-5)
+    band = cm.null_band(world(), list(made.values), kl=made.kl, draws=400)
+    np.testing.assert_allclose(np.ptp(made.null_band, axis=-1), np.ptp(band.interval[0], axis=-1), rtol=0.35)
+    assert np.allclose(np.diag(made.value_correlation), 1) and (np.abs(made.value_correlation) <= 1 + 1e-12).all()
+    z = [np.asarray(world().columns[n]).reshape(150, 12) for n in ("good", "harm")]
+    x, y = ((c - c.mean(axis=1, keepdims=True)).ravel() for c in z)
+    assert made.value_correlation[0, 1] == pytest.approx(-(x @ y) / np.sqrt((x @ x) * (y @ y)), rel=1e-9)
+
+
+def test_the_null_band_covers_as_many_random_directions_as_it_says() -> None:
+    dump, inside = world(n_prompts=400), []
+    made = report(dump, constitutions=["judge/both"], values=["good"], kl=np.geomspace(0.02, 0.4, 7), sections=["null"])
+    rng = np.random.default_rng(99)
+    gain = cm.tilt(dump, rng.standard_normal((200, 5)), values=["good"], kl=made.kl, pareto_k=False).gain[..., 0]
+    assert made.null_band is not None
+    for b in range(7):
+        low, high = made.null_band[b, 0]
+        inside.append(np.mean((low < gain[:, b]) & (gain[:, b] < high)))
+    assert 0.9 < np.mean(inside) <= 1.0
+
+
+def test_gaussian_extrapolation_is_the_gaussian_worlds_gain() -> None:
+    dump = cm.simulate(n_prompts=4000, n_responses=8, dim=4, alignment=[0.8], n_constitutions=1, random_state=4)
+    made = report(dump, constitutions=["judge/c0"], values=["s"], kl=[0.05, 0.9], sections=())
+    assert made.past_horizon.tolist() == [[False, True]] and made.extrapolated is not None
+    assert made.gaussian_kl is not None and np.isnan(made.extrapolated[0, 0, 0])
+    sd = np.sqrt(dump.truth.sigma @ dump.truth.u_star @ dump.truth.u_star)
+    assert made.extrapolated[0, 1, 0] == pytest.approx(0.8 * sd * np.sqrt(1.8), rel=0.05)
+    assert made.tilt.gain[0, 1, 0] < 0.92 * made.extrapolated[0, 1, 0]
+    np.testing.assert_allclose(made.gaussian_kl, dump.truth.kl(made.tilt.betas[0])[:1], rtol=0.05)
+
+
+def test_layers_and_pairs() -> None:
+    rng = np.random.default_rng(8)
+    ids = np.repeat(np.arange(60), 8)
+    good = rng.standard_normal(480)
+    a = np.column_stack([good + 0.3 * rng.standard_normal(480), rng.standard_normal((480, 3))]).astype(np.float32)
+    b = np.column_stack([good + 3 * rng.standard_normal(480), rng.standard_normal((480, 3))]).astype(np.float32)
+    path = _written({5: a, 9: b}, ids, {"good": good})
+    rows = np.stack([np.arange(0, 480, 2), np.arange(1, 480, 2)], axis=1)
+    prob = 1 / (1 + np.exp(-2 * (good[rows[:, 0]] - good[rows[:, 1]])))
+    dump = open_dump(path, layer=5)
+    made = report(dump, values=["good"], pairs=(rows, prob), kl=[0.2], sections=["layers", "intervals"])
+    assert made.layers is not None and [site["layer"] for site in made.layers] == [5, 9]
+    near, far = made.layers
+    assert near["quality"][0] > 0.8 > 0.3 > far["quality"][0] and near["gain"][0, 0, 0] > far["gain"][0, 0, 0] > 0
+    np.testing.assert_allclose(near["gain"][0, 0], made.tilt.gain[0, 0], rtol=1e-9)
+    assert made.labels_known is not None and made.labels_known.all() and "with labels" in str(made)
+    assert max(width(line) for line in str(made).split("\n")) <= 110
+
+
+def _written(layers: Any, ids: Any, columns: Any) -> str:
+    import tempfile
+
+    path = tempfile.mkdtemp() + "/d"
+    cm.write_dump(path, layers, prompt_ids=ids, columns=columns)
+    return path
+
+
+def test_csv_opens_as_numbers_and_text(made: Report, tmp_path: Any) -> None:
+    import csv
+    import io
+
+    text = made.to_csv(tmp_path / "r.csv")
+    assert (tmp_path / "r.csv").read_bytes().decode() == text
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert len(rows) == 18 and float(rows[0]["gain"]) == made.tilt.gain[0, 0, 0]
+    assert rows[1]["value"] == "'-harm" and rows[0]["lower_labels"] == ""
+    assert [r["recommended"] for r in rows].count("True") == 3
+    names = ["=1+1", "@x", "+cmd|' /C calc'!A0", "\t=2", 'a"b,c\nd', "  =3"]
+    rng = np.random.default_rng(0)
+    dump = world(n_prompts=10, **{n: rng.normal(size=120) for n in names})
+    dump = report(dump, constitutions=names, values=["good"], kl=[0.1], sections=())
+    for row in csv.reader(io.StringIO(dump.to_csv())):
+        assert not any(c.strip().startswith(("=", "@", "+")) or "\n" in c or "\t" in c for c in row)
+    assert len(list(csv.reader(io.StringIO(dump.to_csv())))) == 1 + 6 * 2
+
+
+def test_the_command_makes_the_report_again(tmp_path: Any) -> None:
+    cm.write_dump(
+        tmp_path / "d", np.asarray(world().read(0, 1800)), prompt_ids=world().prompt_ids,
+        columns={n: world().columns[n] for n in ("good", "harm", "judge/both", "n_tokens")},
+    )  # fmt: skip
+    made = report(tmp_path / "d", constitutions=["judge/both"], values=["good", "-harm"], kl=[0.1], sections=["null"])
+    space: dict[str, Any] = {}
+    exec(str(made.command), space)
+    np.testing.assert_array_equal(space["r"].tilt.gain, made.tilt.gain)
+    np.testing.assert_array_equal(space["r"].null_band, made.null_band)
+    values = np.random.default_rng(0).normal(size=(1800, 2))
+    assert "values=values" in str(report(world(), values=values, kl=[0.1], sections=()).command)
+
+
+def test_a_report_reads_the_dump_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    from clinometer import inputs
+
+    reads, plain = [], inputs.absorb
+
+    def counted(call: Any, scan: Any, *, kept: Any = None, **more: Any) -> None:
+        if kept is None and (call.directions is not None or call.columns is None):
+            reads.append(call.n_scores)
+        plain(call, scan, kept=kept, **more)
+
+    monkeypatch.setattr(inputs, "absorb", counted)
+    directions = np.random.default_rng(0).standard_normal((3, 5))
+    tables = ["length", "cone", "intervals", "null", "selection", "pareto", "iterate"]
+    made = report(world(), constitutions=directions, values=["good", "-harm"], kl=[0.1, 0.2], sections=tables)
+    assert reads == [3, 64] and made.cone is not None and made.cone.direction is None
+    assert "scores of any kind" in str(made)

@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..cone import ConeResult, pareto_cone
+from ..cone import ConeResult
 from ..directions import Directions
 from ..dump import Dump, open_dump
-from ..fit import DirectionFit, EncodingQuality, fit_preference_direction, fit_value_direction
+from ..fit import DirectionFit, fit_preference_direction
 from ..inputs import PASS_OPTIONS, prepare
-from ..passes import DEFAULT_KL, cross_covariance, moments, score, tilt
-from ..results import TiltResult
+from ..passes import DEFAULT_KL, _checked_kl, cross_covariance, score
+from . import encoded, inferred
+from .command import command
+from .needs import needs
 from .notes import coverage, diagnostics
 from .result import Report
-from .summary import classes, summarise, within_sd, without_flat
+from .scene import Scene, gather
+from .summary import classes, summarise, without_flat
+from .verdict import choose, trusted
 
-__all__ = ["report"]
+__all__ = ["SECTIONS", "report"]
 
-SECTIONS = ("length", "encoding", "cone")
+SECTIONS = (
+    "length", "encoding", "cone", "intervals", "null", "selection", "pareto", "baselines", "iterate", "spectrum",
+    "layers",
+)  # fmt: skip
+WITHIN = ("intervals", "null", "selection", "pareto", "baselines", "iterate")  # of tilts inside prompts alone
 LENGTH = "n_tokens"
-FOLDS = 5
 
 
 def report(
@@ -34,7 +42,7 @@ def report(
     """Report what tilting the rows by each constitution does to each value (theory 2, 8, Details).
 
     Gains are E_x E_{pi_C}[f] - E_x E_{pi0}[f] with pi_C proportional to pi0 exp(score / beta), beta solved for
-    each KL. Warnings of the passes become the report's notes.
+    each KL. Warnings of the passes become the report's notes, and so does why a section cannot be had.
 
     Parameters
     ----------
@@ -47,14 +55,18 @@ def report(
     u_gen : generation direction, fit or column, whose correlation with each value stands beside the judges'
     texts : sequence of texts by row, shown with the rows that the recommended tilt moves most
     clusters : (G,) or a per-prompt column for errors
-    sections : "all", or any of "length", "encoding", "cone" beside the tilts
+    sections : "all", or any of "length", "encoding", "cone", "intervals", "null", "selection", "pareto",
+        "baselines", "iterate", "spectrum", "layers" beside the tilts
+        Without "encoding" the cone is that of the labels themselves, of scores of any kind.
     **options : the base policy and pass options of `tilt`
 
     Returns
     -------
     Report, axes constitution, KL, value.
 
-    Cost: four passes for the tilts and correlations, folds + 2 matrices of d^2 float64 for cone and encoding.
+    Cost: one read for the scores, one for the null band and one a value for the simpler measures; everything else
+    runs on 8 N K bytes of kept scores. "encoding" fits the values with (5 + 1) d^2 float64, "layers" does so for
+    each site, "spectrum" makes seven passes of 32 directions, or takes a d x d covariance up to d = 512.
 
     >>> import clinometer as cm
     >>> r = cm.report(cm.simulate(n_prompts=60, n_responses=8, dim=4, random_state=1), values=["s"], kl=[0.1])
@@ -65,41 +77,112 @@ def report(
     unknown = [name for name in options if name not in PASS_OPTIONS]
     if unknown:
         raise TypeError(f"report has no option {unknown[0]!r}; the pass options are {', '.join(PASS_OPTIONS)}")
+    given = {
+        "constitutions": constitutions, "values": values, "kl": kl, "pairs": pairs, "u_gen": u_gen, "texts": texts,
+        "clusters": clusters, "sections": None if sections == "all" else sorted(chosen), **options,
+    }  # fmt: skip
     opened = open_dump(dump, prompt_ids=options.pop("prompt_ids", None))
     if clusters is not None:
         options["clusters"] = clusters
-    levels = np.atleast_1d(np.asarray(DEFAULT_KL if kl is None else kl))
+    levels = _checked_kl(DEFAULT_KL if kl is None else kl)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         opened, names = _values_as_columns(opened, values, options)
         length = _length(opened, names)
         shown = (*names, length) if length is not None and _listed(names, length) is None else names
         judges, self_judged, skipped = _judges(opened, constitutions, pairs, names, options)
-        result = tilt(opened, judges, values=list(shown), kl=levels, **options)
-        net = _net(opened, judges, shown, levels, length, options) if "length" in chosen else None
-        call = prepare(opened, None, list(shown), **options)
-        related = cross_covariance(opened, judges, list(shown), **_quiet(options)).correlation
-        generation = None
-        if u_gen is not None:
-            generation = cross_covariance(opened, _direction(u_gen), list(shown), **_quiet(options)).correlation[0]
-        sd = within_sd(call)
-        fit, cone, missing = _geometry(opened, names, sd, chosen, options)
-        made = Report(
-            dump=summarise(call), constitutions=result.directions, values=shown, n_requested=len(names),
-            self_judged=self_judged, kl=levels.astype(np.float64), tilt=result, net=net, length=length,
-            classes=_classes(result, len(names), sd), value_sd=sd, correlation=related,
-            generation_correlation=generation, cone=cone, encoding_quality=fit, examples=(), notes=(), not_covered=(),
-        )  # fmt: skip
+        if not options.get("within", True):
+            left = sorted(chosen & set(WITHIN))
+            skipped += [f"within=False: no {', '.join(left)}, which are of tilts inside prompts"] if left else []
+            chosen -= set(WITHIN)
+        s = gather(opened, judges, shown, len(names), levels, length, options, variances="null" in chosen)
+        made = _first(s, self_judged, chosen, u_gen)
+        made = replace(made, **_inside(s, made, chosen), **_fits(s, chosen, pairs))
         if texts is not None:
-            made = _with(made, examples=_examples(made, opened, judges, texts, options))
+            made = replace(made, examples=_examples(made, opened, judges, texts, options))
     said = [str(w.message) for w in caught if issubclass(w.category, UserWarning)]
-    return _with(made, notes=diagnostics(made, [*skipped, *missing, *said]), not_covered=coverage(made))
+    made = replace(made, needs=needs(made), command=command(opened, given))
+    notes = diagnostics(made, [*skipped, *s.notes, *said])
+    return replace(made, notes=notes, not_covered=coverage(made))
 
 
-def _with(made: Report, **changes: Any) -> Report:
-    from dataclasses import replace
+def _first(s: Scene, self_judged: bool, chosen: frozenset[str], u_gen: Any) -> Report:
+    """The report of the tilts alone, with what is read off the scores."""
+    generation = None
+    if u_gen is not None:
+        quiet = {**s.options, "progress": None}
+        generation = cross_covariance(s.dump, _direction(u_gen), list(s.values), **quiet).correlation[0]
+    made = Report(
+        dump=summarise(s.call), constitutions=s.tilt.directions, values=s.values, n_requested=s.n_requested,
+        self_judged=self_judged, kl=s.levels, tilt=s.tilt, net=s.net() if "length" in chosen else None,
+        length=s.length, classes=np.zeros((0, 0), str), value_sd=s.sd, correlation=s.correlation(),
+        generation_correlation=generation, cone=None, encoding_quality=None, examples=(), notes=(), not_covered=(),
+        **inferred.value_correlation(s),
+    )  # fmt: skip
+    made = replace(made, **inferred.extrapolation(s, made.past_horizon))
+    return replace(made, classes=_classes(made))
 
-    return replace(made, **changes)
+
+def _inside(s: Scene, made: Report, chosen: frozenset[str]) -> dict[str, Any]:
+    """Sections on kept scores."""
+    out: dict[str, Any] = {}
+    makers: dict[str, Callable[[], dict[str, Any]]] = {
+        "intervals": lambda: inferred.intervals(s), "null": lambda: inferred.null(s),
+        "selection": lambda: inferred.selection(s, trusted(made)), "pareto": lambda: inferred.mixtures(s),
+        "iterate": lambda: inferred.rounds(s, choose(made).index),  # type: ignore[union-attr]
+    }  # fmt: skip
+    for name, make in makers.items():
+        if name in chosen:
+            out |= _tried(s, name, make) or {}
+    return out
+
+
+def _tried(s: Scene, name: str, make: Callable[[], Any]) -> Any:
+    """A section, or None and a note that says why it cannot be had."""
+    try:
+        return make()
+    except ValueError as error:
+        s.notes.append(f"no {name}: {error}")
+        return None
+
+
+def _fits(s: Scene, chosen: frozenset[str], pairs: Any) -> dict[str, Any]:
+    """Sections that rest on directions fitted to the values, which are fitted once."""
+    out: dict[str, Any] = {}
+    wanted = bool(chosen & {"encoding", "layers"})
+    fit = _tried(s, "encoding", lambda: encoded.fitted(s)) if wanted else None
+    vectors = None if fit is None else fit.vectors[: s.n_requested]
+    if "encoding" in chosen:
+        out["linear_share"] = encoded.linear_share(s, fit)
+        if fit is not None:
+            out["encoding_quality"] = encoded.quality(s, fit)
+    cone = None
+    if chosen & {"cone", "layers"} and not (wanted and fit is None):
+        cone = _value_cone(s, fit)
+    if "cone" in chosen:
+        out["cone"] = cone
+    if "baselines" in chosen:
+        out["baselines"] = _tried(s, "baselines", lambda: encoded.baselines(s, fit))
+    if "spectrum" in chosen:
+        out["spectrum"] = _tried(s, "spectrum", lambda: encoded.spectrum(s, vectors))
+    if "layers" in chosen and fit is not None and len(s.dump.candidates) > 1:
+        out["layers"] = _tried(s, "layers", lambda: encoded.layers(s, fit, cone, pairs))
+    return out
+
+
+def _value_cone(s: Scene, fit: DirectionFit | None) -> ConeResult | None:
+    """The cone of the fitted directions, or of the labels; None with a note where a value is flat."""
+    n = s.n_requested
+    blank = [False] * n if fit is None else [not v.any() for v in fit.vectors[:n]]
+    flat = [v for v, none, sd in zip(s.values, blank, s.sd, strict=False) if none or not sd > 0]
+    if flat:
+        s.notes.append(f"no cone: {', '.join(flat)} cannot be told from the rows inside prompts")
+        return None
+    try:
+        return encoded.label_cone(s) if fit is None else encoded.value_cone(s, s.dump, fit.vectors[:n])
+    except ValueError as error:
+        s.notes.append(f"no cone: {error}")
+        return None
 
 
 def _sections(given: str | Iterable[str]) -> frozenset[str]:
@@ -110,10 +193,6 @@ def _sections(given: str | Iterable[str]) -> frozenset[str]:
         unknown = sorted(map(str, out - set(SECTIONS)))[0]
         raise ValueError(f"sections holds {unknown!r}, wanted 'all' or any of {', '.join(SECTIONS)}")
     return out
-
-
-def _quiet(options: dict[str, Any]) -> dict[str, Any]:
-    return {**options, "progress": None}
 
 
 def _values_as_columns(dump: Dump, values: Any, options: dict[str, Any]) -> tuple[Dump, tuple[str, ...]]:
@@ -175,7 +254,7 @@ def _judges(
 def _pair_fit(dump: Dump, pairs: Any, options: dict[str, Any]) -> DirectionFit:
     if not isinstance(pairs, (list, tuple)) or len(pairs) != 2:
         raise ValueError("pairs must be (rows (P, 2), prob (P,)), within-prompt row numbers and preferences")
-    return fit_preference_direction(dump, pairs[0], pairs[1], **_quiet(options))
+    return fit_preference_direction(dump, pairs[0], pairs[1], **{**options, "progress": None})
 
 
 def _direction(u_gen: Any) -> Any:
@@ -187,42 +266,10 @@ def _direction(u_gen: Any) -> Any:
     return vector[None]
 
 
-def _net(
-    dump: Dump,
-    judges: list[Any],
-    shown: tuple[str, ...],
-    kl: Any,
-    length: str | None,
-    options: dict[str, Any],
-) -> TiltResult | None:
-    if length is None or not np.isfinite(dump.column(length).astype(np.float64)).all():
-        return None
-    return tilt(dump, judges, values=list(shown), kl=kl, adjust=length, pareto_k=False, **_quiet(options))
-
-
-def _classes(result: TiltResult, n: int, sd: NDArray[np.float64]) -> NDArray[np.str_]:
-    gain, se = without_flat(result.gain[..., :n], result.gain_se[..., :n], sd[:n])
+def _classes(made: Report) -> NDArray[np.str_]:
+    n = made.n_requested
+    gain, se = without_flat(made.estimate[..., :n], made.estimate_se[..., :n], made.value_sd[:n])
     return np.stack([classes(gain[:, b], se[:, b]) for b in range(gain.shape[1])], axis=1)
-
-
-def _geometry(
-    dump: Dump, names: tuple[str, ...], sd: NDArray[np.float64], chosen: frozenset[str], options: dict[str, Any]
-) -> tuple[EncodingQuality | None, ConeResult | None, list[str]]:
-    """Fits of the values, their quality out of fold, and their cone under the within covariance."""
-    if not chosen & {"encoding", "cone"}:
-        return None, None, []
-    within = {**_quiet(options), "within": True}
-    n_prompts = prepare(dump, None, list(names), **within).population.n_prompts
-    if n_prompts < FOLDS:
-        return None, None, [f"cone and encoding quality need at least {FOLDS} prompts, there are {n_prompts}"]
-    fit = fit_value_direction(dump, list(names), method="ridge", folds=FOLDS, pooled=False, **within)
-    quality = fit.encoding_quality if "encoding" in chosen else None
-    if "cone" not in chosen:
-        return quality, None, []
-    flat = [n for n, v, s in zip(names, fit.vectors, sd[: len(names)], strict=True) if s == 0 or not v.any()]
-    if flat:
-        return quality, None, [f"no cone: {', '.join(flat)} cannot be told from the rows inside prompts"]
-    return quality, pareto_cone(fit.vectors, moments(dump, **within)), []
 
 
 def _examples(

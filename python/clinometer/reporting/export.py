@@ -1,7 +1,9 @@
-"""The report as records and as strict JSON."""
+"""The report as records, as CSV and as strict JSON."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
 from typing import TYPE_CHECKING, Any
@@ -9,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..results import Result
+from .safe import visible
 
 if TYPE_CHECKING:
     from .result import Report
 
-__all__ = ["dumps", "plain", "records"]
+__all__ = ["dumps", "plain", "records", "table"]
 
 
 def plain(x: Any) -> Any:
@@ -41,23 +44,66 @@ def dumps(x: Any) -> str:
 
 
 def records(report: Report) -> list[dict[str, Any]]:
-    """One dict per constitution, KL and value."""
-    t, sd = report.tilt, report.gain_sd
-    nan = float("nan")
+    """One dict per constitution, KL and value; NaN where a section was not made."""
+    best = report.best()
+    recommended = None if best is None else best.index
     return [
-        {
-            "constitution": name, "kl": float(report.kl[b]), "value": value, "gain": float(t.gain[k, b, j]),
-            "gain_se": float(t.gain_se[k, b, j]), "first_order": float(t.first_order[k, b, j]),
-            "first_order_unbiased": float(t.first_order_unbiased[k, b, j]),
-            "first_order_se": float(t.first_order_se[k, b, j]), "gain_sd": float(sd[k, b, j]),
-            "win_rate": float(t.win_rate[k, b, j]),
-            "net_of_length": nan if report.net is None else float(report.net.gain[k, b, j]),
-            "net_of_length_se": nan if report.net is None else float(report.net.gain_se[k, b, j]),
-            "class": str(report.classes[k, b]), "kl_reached": float(t.kl[k, b]), "beta": float(t.betas[k, b]),
-            "ess": float(t.ess[k, b]), "pareto_k": float(t.pareto_k[k, b]),
-            "kl_horizon": float(t.kl_horizon[k]), "past_horizon": bool(report.past_horizon[k, b]),
-        }
-        for k, name in enumerate(report.constitutions)
+        _record(report, k, b, j) | {"recommended": (k, b) == recommended}
+        for k in range(len(report.constitutions))
         for b in range(len(report.kl))
-        for j, value in enumerate(report.values)
-    ]  # fmt: skip
+        for j in range(len(report.values))
+    ]
+
+
+def _record(report: Report, k: int, b: int, j: int) -> dict[str, Any]:
+    t, net, chosen = report.tilt, report.net, report.selection
+
+    def at(x: Any, *index: int) -> float:
+        return math.nan if x is None else float(x[index])
+
+    return {
+        "constitution": report.constitutions[k], "kl": float(report.kl[b]), "value": report.values[j],
+        "gain": at(t.gain, k, b, j), "gain_se": at(t.gain_se, k, b, j),
+        "lower": at(report.gain_interval, k, b, j, 0), "upper": at(report.gain_interval, k, b, j, 1),
+        "lower_labels": at(report.gain_interval_labels, k, b, j, 0),
+        "upper_labels": at(report.gain_interval_labels, k, b, j, 1),
+        "label_status": None if report.label_status is None else report.label_status[k],
+        "null_lower": at(report.null_band, b, j, 0), "null_upper": at(report.null_band, b, j, 1),
+        "first_order": at(t.first_order, k, b, j), "first_order_unbiased": at(t.first_order_unbiased, k, b, j),
+        "first_order_se": at(t.first_order_se, k, b, j), "extrapolated": at(report.extrapolated, k, b, j),
+        "gain_sd": at(report.gain_sd, k, b, j), "win_rate": at(t.win_rate, k, b, j),
+        "win_rate_se": at(report.win_rate_se, k, b, j),
+        "net_of_length": at(None if net is None else net.gain, k, b, j),
+        "net_of_length_se": at(None if net is None else net.gain_se, k, b, j),
+        "correlation": at(report.correlation, k, j), "linear_share": at(report.linear_share, k),
+        "class": str(report.classes[k, b]), "kl_reached": at(t.kl, k, b), "gaussian_kl": at(report.gaussian_kl, k, b),
+        "beta": at(t.betas, k, b), "ess": at(t.ess, k, b), "pareto_k": at(t.pareto_k, k, b),
+        "kl_horizon": at(t.kl_horizon, k), "kl_horizon_sized": at(report.horizon, k),
+        "past_horizon": bool(report.past_horizon[k, b]), "shortfall": at(report.shortfall, k, b),
+        "chosen_share": at(None if chosen is None else chosen.share, k, b),
+    }  # fmt: skip
+
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def table(report: Report) -> str:
+    """The records as CSV that a spreadsheet opens as numbers and text, never as formulas.
+
+    A name that begins like a formula gets an apostrophe in front, control characters are written out, and numbers
+    that there are none of are empty.
+    """
+    rows = records(report)
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(rows[0])
+    writer.writerows([_field(x) for x in row.values()] for row in rows)
+    return out.getvalue()
+
+
+def _field(x: Any) -> Any:
+    if isinstance(x, str):
+        return "'" + visible(x) if x.lstrip(" ").startswith(FORMULA) else visible(x)
+    if x is None or (isinstance(x, float) and math.isnan(x)):
+        return ""
+    return x

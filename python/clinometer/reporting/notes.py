@@ -52,7 +52,7 @@ def _tilts(r: Report) -> list[str]:
     for k, name in enumerate(r.constitutions):
         if r.past_horizon[k].any():
             past = ", ".join(f"{x:g}" for x in r.kl[r.past_horizon[k]])
-            out.append(f"{name}: past the KL horizon of {t.kl_horizon[k]:.2g} nats at kl {past} (marked >)")
+            out.append(f"{name}: past the KL horizon of {r.horizon[k]:.2g} nats at kl {past} (marked >)")
         bad = t.pareto_k[k] > pareto_limit(r.dump.n_rows)
         if bad.any():
             out.append(f"{name}: heavy-tailed ratios (Pareto k) at kl {', '.join(f'{x:g}' for x in r.kl[bad])}")
@@ -69,8 +69,10 @@ def _tilts(r: Report) -> list[str]:
 
 def coverage(r: Report) -> tuple[str, ...]:
     """What the numbers leave out."""
+    known = r.labels_known is not None and r.labels_known.all()
+    judges = "" if known else "in the judges that are not fits of this dump and "
     out = [
-        "noise in the judges and in the values: intervals are given both as they stand, over new prompts",
+        f"noise {judges}in the values: intervals are of new prompts with both as they stand",
         "training: the tilt is the KL-optimal policy, and an optimiser may stop short of it or leave the rows",
     ]
     if not r.dump.is_forecast:

@@ -16,6 +16,8 @@ from .summary import DumpSummary
 if TYPE_CHECKING:
     from ..cone import ConeResult
     from ..fit import EncodingQuality
+    from ..inference import Baselines, Recommendation
+    from ..lp.pareto import ParetoResult
     from .verdict import Choice
 
 __all__ = ["Report"]
@@ -41,6 +43,34 @@ class Report(Result):
     correlation : (K, J) within-prompt correlation of score and value; `generation_correlation` (J,) of u_gen
     cone, encoding_quality : of directions fitted to the values asked for, or None with a note
     notes, not_covered : sentences
+
+    The rest is None where its section was not asked for or cannot be had; then a note says why.
+
+    gain_interval, gain_interval_labels : (K, B, J, 2) 95 % given the judge, and with the error of the labels it was
+        fitted to (NaN where `labels_known` (K,) is False)
+    label_status : (K,) "ok", or why an interval with labels cannot be had
+    win_rate_se : (K, B, J)
+    null_band : (B, J, 2) 95 % of the gains of random directions at the same KL
+    baselines : Baselines, what simpler measures say
+    linear_share : (K,) share of the score's within-prompt variance that a direction predicts out of fold
+    selection : Recommendation, how often each cell is chosen on half the prompts and its optimism
+    pareto : ParetoResult, best direction, best mixture, prices of floors
+    extrapolated : (K, B, J) Gaussian extrapolation from the unbiased first order where a cell lies past `horizon`,
+        NaN elsewhere
+    gaussian_kl : (K, B) KL that a Gaussian score would have at that beta, Var(t) / (2 beta^2)
+    layers : one dict a site of the dump: "site", "layer", "quality" (J,), "quality_ci" (J, 2), "margin", "gain"
+        (K, B, J) or None where it does not depend on the layer
+    spectrum : dict with "eigenvalues" (the largest), "effective_rank", "participation", "stable", "concentration" (J,)
+    iterated : dict with "rounds", "beta", "gain" (T, J), "kl" (T,), "ess" (T,) of the recommended constitution
+    value_correlation : (J, J) correlations of the values inside prompts
+    chance : chance that a cell recommended by these rows raises every value asked for: of 200 random halves of the
+        prompts one chooses among the trusted cells, and the other gives the chance, by the normal law of its gains
+        and their joint error without a prior; the mean. It is 1/2 for one value and less for several where no
+        constitution does anything, and rests on half the prompts, so it is on the safe side
+    shortfall : (K, B) by how much the gain of the judge's own score falls short of what the policy gains at that KL,
+        as a share of the latter, by a jackknife inside prompts; other gains are short by about as much
+    needs : sentences, what would decide what the rows leave open
+    command : Python text that makes this report again
     """
 
     dump: DumpSummary
@@ -61,6 +91,54 @@ class Report(Result):
     examples: tuple[dict[str, Any], ...]
     notes: tuple[str, ...]
     not_covered: tuple[str, ...]
+    gain_interval: Floats | None = None
+    gain_interval_labels: Floats | None = None
+    labels_known: NDArray[np.bool_] | None = None
+    win_rate_se: Floats | None = None
+    null_band: Floats | None = None
+    baselines: Baselines | None = None
+    linear_share: Floats | None = None
+    selection: Recommendation | None = None
+    pareto: ParetoResult | None = None
+    extrapolated: Floats | None = None
+    gaussian_kl: Floats | None = None
+    layers: tuple[dict[str, Any], ...] | None = None
+    spectrum: dict[str, Any] | None = None
+    iterated: dict[str, Any] | None = None
+    value_correlation: Floats | None = None
+    chance: float | None = None
+    needs: tuple[str, ...] = ()
+    command: str | None = None
+    shortfall: Floats | None = None
+    label_status: tuple[str, ...] | None = None
+
+    @property
+    def few_responses(self) -> bool:
+        """Whether prompts have so few responses (a median of 2 to 4) that only the first order is an estimate."""
+        middle = self.dump.responses[1]
+        return 1 < middle <= 4 and self.dump.base != "logprob" and self.extrapolated is not None
+
+    @property
+    def estimate(self) -> Floats:
+        """Gains (K, B, J) that classes and choices rest on: the tilt's, or `extrapolated` under `few_responses`."""
+        return self.extrapolated if self.few_responses and self.extrapolated is not None else self.tilt.gain
+
+    @property
+    def estimate_se(self) -> Floats:
+        """Standard errors of `estimate`."""
+        t = self.tilt
+        if not self.few_responses or self.gaussian_kl is None:
+            return t.gain_se
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(t.first_order_se * np.sqrt(t.kl / self.gaussian_kl)[..., None])
+
+    @property
+    def horizon(self) -> Floats:
+        """(K,) nats up to which sizes are good to a tenth (theory 2, KL horizon); the marks and verdicts use it.
+
+        NaN where no horizon applies. The stricter `tilt.kl_horizon` is where the bias of the rows passes their error.
+        """
+        return self.tilt.kl_horizon_sized
 
     @property
     def length_note(self) -> str:
@@ -84,8 +162,8 @@ class Report(Result):
 
     @property
     def past_horizon(self) -> NDArray[np.bool_]:
-        """Whether a tilt lies past its KL horizon (theory 2), (K, B); False where no horizon applies."""
-        return np.asarray(self.tilt.kl > self.tilt.kl_horizon[:, None])
+        """Whether a tilt lies past `horizon`, (K, B); False where no horizon applies."""
+        return np.asarray(self.tilt.kl > self.horizon[:, None])
 
     def verdict(self) -> str:
         """Say in a sentence or two what the recommended constitution does; "Cannot tell" is an answer.
@@ -161,6 +239,16 @@ class Report(Result):
         if path is not None:
             with open(path, "w", encoding="utf-8", newline="\n") as file:
                 file.write(made + "\n")
+        return made
+
+    def to_csv(self, path: str | os.PathLike[str] | None = None) -> str:
+        """CSV with one row per constitution, KL and value; text in it is never taken for a formula."""
+        from .export import table
+
+        made = table(self)
+        if path is not None:
+            with open(path, "w", encoding="utf-8", newline="") as file:
+                file.write(made)
         return made
 
     def to_frame(self) -> Any:

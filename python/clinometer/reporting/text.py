@@ -6,7 +6,9 @@ import textwrap
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
+from .further import further
 from .safe import fit, visible
 from .verdict import Z95, selection_z
 
@@ -16,7 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["number", "shown_levels", "text"]
 
 COLUMNS = 110
-NAME = 22
+NAME = 21
+Floats = NDArray[np.float64]
 
 
 def number(x: float, *, sign: bool = True, digits: int = 4) -> str:
@@ -49,8 +52,10 @@ def text(report: Report, *, every_kl: bool = False) -> str:
     if len(levels) < len(report.kl):
         hidden = [f"{x:g}" for b, x in enumerate(report.kl) if b not in levels]
         lines += ["", f"not shown: kl {', '.join(hidden)}; to_text(every_kl=True) prints them"]
+    lines += _reading(report)
     lines += ["", *_values(report)]
     lines += _cone(report)
+    lines += further(report)
     lines += _examples(report)
     for title, sentences in (("notes", report.notes), ("not covered", report.not_covered)):
         lines += ["", title]
@@ -79,10 +84,17 @@ def _head(report: Report) -> list[str]:
 def _constitution(report: Report, k: int, levels: list[int]) -> list[str]:
     t = report.tilt
     kind = "value as judge" if report.self_judged else "constitution"
-    lines = _wrapped(
-        f"{kind} {visible(report.constitutions[k])}   ({t.fit_status[k]}; KL horizon "
-        f"{number(t.kl_horizon[k], sign=False, digits=3)} nats)", "", "  ",
-    )  # fmt: skip
+    about = [t.fit_status[k]]
+    if report.linear_share is not None and not np.isnan(report.linear_share[k]):
+        about.append(f"linear share {number(report.linear_share[k], sign=False, digits=2)}")
+    if report.label_status is not None:
+        about.append("labels known" if report.label_status[k] == "ok" else f"no label error: {report.label_status[k]}")
+    if not np.isnan(report.horizon[k]):
+        about.append(
+            f"KL horizon {number(report.horizon[k], sign=False, digits=2)} nats for sizes to a tenth, "
+            f"{number(t.kl_horizon[k], sign=False, digits=2)} for a bias below the error"
+        )
+    lines = _wrapped(f"{kind} {visible(report.constitutions[k])}   ({'; '.join(about)})", "", "  ")
     for b in levels:
         lines += _cell(report, k, b)
     return lines
@@ -92,31 +104,60 @@ def _cell(report: Report, k: int, b: int) -> list[str]:
     t = report.tilt
     mark = ">" if report.past_horizon[k, b] else " "
     reached = "" if report.reached[k, b] else f" (rows reach {t.kl[k, b]:.3g})"
-    lines = [
-        f" {mark}kl {report.kl[b]:g}{reached}   {report.classes[k, b]}   beta {t.betas[k, b]:.3g}   "
+    short = float("nan") if report.shortfall is None else report.shortfall[k, b]
+    lines = _wrapped(
+        f"kl {report.kl[b]:g}{reached}   {report.classes[k, b]}   beta {t.betas[k, b]:.3g}   "
         f"ESS {_short(t.ess[k, b])} (min {_short(t.ess_min[k, b])})   "
         f"Pareto k {number(t.pareto_k[k, b], sign=False, digits=2)}   "
-        f"reverse KL {_short(t.reverse_kl[k, b])}",
-        "    " + fit("value", NAME) + f"{'gain':>10}{'+-se':>9}  {'95 %, all cells':<22}"
-        f"{'1st order':>10}{'in sd':>8}{'win':>7}{'net of length':>15}",
-    ]
-    return lines + [_row(report, k, b, j) for j in range(len(report.values))]
+        f"reverse KL {_short(t.reverse_kl[k, b])}" + ("" if np.isnan(short) else f"   short by {100 * short:.0f} %"),
+        f" {mark}", "    ",
+    )  # fmt: skip
+    known = _with_labels(report, k)
+    middle = f"{'with labels':<20}" if known else f"{'1st order':>11}{'in sd':>8} "
+    lines.append(
+        "    " + fit("value", NAME) + f"{'gain':>10}{'+-se':>9}    {'95 %':<20}" + middle + f"{'win':>6}"
+        f"{'net of length':>15}"
+    )
+    return lines + [_row(report, k, b, j, known) for j in range(len(report.values))]
 
 
-def _row(report: Report, k: int, b: int, j: int) -> str:
+def _with_labels(report: Report, k: int) -> bool:
+    return report.labels_known is not None and bool(report.labels_known[k])
+
+
+def _pair(x: Floats) -> str:
+    return " ".join("-" if np.isnan(v) else f"{v:+.3g}" for v in x)
+
+
+def _row(report: Report, k: int, b: int, j: int, known: bool) -> str:
     t = report.tilt
     gain, se = t.gain[k, b, j], t.gain_se[k, b, j]
+    own = gain + np.array([-Z95, Z95]) * se if report.gain_interval is None else report.gain_interval[k, b, j]
     # corrected for every number in the table, so that the best one may be picked by eye
-    z = selection_z(t.gain[..., : report.n_requested].size)
-    wide = f"{number(gain - z * se)} {number(gain + z * se)}"
+    every = selection_z(t.gain[..., : report.n_requested].size) / Z95
+    clear = "**" if np.abs(own.mean()) > every * (own[1] - own[0]) / 2 else "*" if own[0] > 0 or own[1] < 0 else ""
+    band = None if report.null_band is None else report.null_band[b, j]
+    chance = "~" if band is not None and band[0] <= gain <= band[1] else " "
     net = "-" if report.net is None else number(report.net.gain[k, b, j])
-    clear = "*" if abs(gain) > Z95 * se else " "
     name = report.values[j] + ("" if j < report.n_requested else " (length)")
+    if known and report.gain_interval_labels is not None:
+        middle = f"{_pair(report.gain_interval_labels[k, b, j]):<20}"
+    else:
+        middle = f"{number(t.first_order[k, b, j]):>11}{number(report.gain_sd[k, b, j], digits=2):>8} "
     return (
-        "    " + fit(name, NAME) + f"{number(gain):>10}{number(se, sign=False):>9}{clear} {wide:<22}"
-        f"{number(t.first_order[k, b, j]):>10}{number(report.gain_sd[k, b, j], digits=2):>8}"
-        f"{number(t.win_rate[k, b, j], sign=False, digits=3):>7}{net:>15}"
-    )
+        "    " + fit(name, NAME) + f"{number(gain):>10}{number(se, sign=False):>9}{clear:<2}{chance} {_pair(own):<20}"
+        + middle + f"{number(t.win_rate[k, b, j], sign=False, digits=3):>6}{net:>15}"
+    )  # fmt: skip
+
+
+def _reading(report: Report) -> list[str]:
+    """What the marks mean, and what lies past the horizon, once."""
+    marks = ["* the 95 % interval, given the judge, leaves out 0; ** also widened for every number of the table"]
+    if report.null_band is not None:
+        marks.append("~ within 95 % of random directions at this KL")
+    if report.past_horizon.any():
+        marks.append("> past the horizon: sizes are off by more than a tenth")
+    return ["", *_wrapped("; ".join(marks), "", "  ")]
 
 
 def _values(report: Report) -> list[str]:
@@ -158,8 +199,9 @@ def _cone(report: Report) -> list[str]:
     weights = ", ".join(
         f"{visible(v)} {w:.2f}" for v, w in zip(report.values[: report.n_requested], c.weights, strict=True)
     )
+    kind = "directions" if c.direction is not None or report.encoding_quality is not None else "scores of any kind"
     first = (
-        f"cone of directions that improve every value: {state}, margin {c.margin:.3f} sd per sqrt(2 KL) "
+        f"cone of {kind} that improve every value: {state}, margin {c.margin:.3f} sd per sqrt(2 KL) "
         f"of the worst value, half-angle {np.degrees(c.half_angle):.1f} degrees"
     )
     best = f"best direction weighs the values' unit directions {weights}" if c.direction is not None else ""

@@ -17,7 +17,7 @@ from .summary import classes, without_flat
 if TYPE_CHECKING:
     from .result import Report
 
-__all__ = ["Z95", "Choice", "choose", "selection_z", "verdict"]
+__all__ = ["Z95", "Choice", "choose", "selection_z", "trusted", "verdict"]
 
 Floats = NDArray[np.float64]
 Z95 = NormalDist().inv_cdf(0.975)
@@ -48,7 +48,7 @@ def selection_z(n_cells: int) -> float:
     return NormalDist().inv_cdf(1 - 0.025 / max(n_cells, 1))
 
 
-def _trusted(report: Report) -> NDArray[np.bool_]:
+def trusted(report: Report) -> NDArray[np.bool_]:
     """Cells (K, B) within their KL horizon and the rows' reach; all reachable ones if there are none."""
     past, reached = report.past_horizon, report.reached
     inside = ~past & reached
@@ -60,10 +60,10 @@ def _trusted(report: Report) -> NDArray[np.bool_]:
 def choose(report: Report, floor: float | Mapping[str, float] | None = None) -> Choice | None:
     """The trusted cell whose worst value has the largest lower bound in sd; None if a floor rules out all."""
     n = report.n_requested
-    cells = _trusted(report)
+    cells = trusted(report)
     m = int(cells.sum())
     z = selection_z(m * n)
-    gain, se = without_flat(report.tilt.gain[..., :n], report.tilt.gain_se[..., :n], report.value_sd[:n])
+    gain, se = without_flat(report.estimate[..., :n], report.estimate_se[..., :n], report.value_sd[:n])
     with np.errstate(divide="ignore", invalid="ignore"):
         lower, sd = gain - z * se, report.value_sd[:n]
         worst = np.where(sd > 0, lower / sd, np.where(np.isnan(lower), np.nan, 0.0)).min(axis=-1)
@@ -101,7 +101,9 @@ def _floors(floor: float | Mapping[str, float], values: tuple[str, ...]) -> Floa
 
 
 def verdict(report: Report) -> str:
-    """One to three plain sentences about the recommended cell; "Cannot tell" is one of the answers."""
+    """A few plain sentences about the recommended cell; "Cannot tell" is one of the answers, with its reason."""
+    from .caveats import caveats, open_by_labels
+
     best = choose(report)
     assert best is not None  # None only under a floor
     judge = f"{visible(best.constitution)} at {best.kl:g} nats"
@@ -109,15 +111,28 @@ def verdict(report: Report) -> str:
         judge = f"the value {visible(best.constitution)} used as a judge at {best.kl:g} nats"
     gains = ", ".join(f"{visible(v)} {g:+.3g}" for v, g in zip(best.values, best.gain, strict=True))
     paid = f"95 % bounds, corrected for {best.n_cells} cells" if best.n_cells > 1 else "95 % bounds"
-    return " ".join([_claim(best, judge, gains, paid), *_caveats(report, best)])
+    shaky = open_by_labels(report, best)
+    return " ".join([_claim(best, judge, gains, paid, shaky), *caveats(report, best), *_chance(report), *_asks(report)])
 
 
-def _claim(best: Choice, judge: str, gains: str, paid: str) -> str:
+def _chance(report: Report) -> list[str]:
+    if report.chance is None or np.isnan(report.chance):
+        return []
+    x = 100 * report.chance
+    said = "above 99 %" if x > 99 else "below 1 %" if x < 1 else f"{x:.0f} %"
+    return [f"Chance that a choice made like this raises every value: {said}."]
+
+
+def _asks(report: Report) -> list[str]:
+    return [f"To decide: {'; '.join(report.needs)}."] if report.needs else []
+
+
+def _claim(best: Choice, judge: str, gains: str, paid: str, shaky: tuple[str, ...]) -> str:
     def up_or_down(up: bool) -> str:
         hit = best.lower > 0 if up else best.upper < 0
-        return ", ".join(visible(v) for v, h in zip(best.values, hit, strict=True) if h)
+        return ", ".join(visible(v) for v, h in zip(best.values, hit, strict=True) if h and v not in shaky)
 
-    match best.kind:
+    match "undetermined" if shaky else best.kind:
         case "pareto_improving":
             return f"{_start(judge)} raises every value: {gains} ({paid})."
         case "pareto_degrading":
@@ -134,42 +149,22 @@ def _claim(best: Choice, judge: str, gains: str, paid: str) -> str:
     both = ((True, "raises"), (False, "lowers"))
     settled = [f"{word} {up_or_down(up)}" for up, word in both if up_or_down(up)]
     known = f"; what is settled: it {' and '.join(settled)}" if settled else ""
-    return f"Cannot tell whether any choice improves every value: the best, {judge}, gives {gains} ({paid}){known}."
+    return (
+        f"Cannot tell whether any choice improves every value: the best, {judge}, gives {gains} ({paid}), but "
+        f"{_reason(best, shaky)}{known}."
+    )
+
+
+def _reason(best: Choice, shaky: tuple[str, ...]) -> str:
+    if not np.isfinite(best.lower).all():
+        return "there is no standard error"
+    wide = [visible(v) for v, a, b in zip(best.values, best.lower, best.upper, strict=True) if a <= 0 <= b]
+    parts = [f"the bounds of {', '.join(wide)} include 0"] if wide else []
+    if shaky:
+        names = ", ".join(map(visible, shaky))
+        parts.append(f"with the error of the labels behind the judge's direction those of {names} include 0")
+    return " and ".join(parts) if parts else "not every value rises"
 
 
 def _start(text: str) -> str:
     return text if not text.startswith("the value ") else "T" + text[1:]
-
-
-def _caveats(report: Report, best: Choice) -> list[str]:
-    out = []
-    d = report.dump
-    if not d.is_forecast:
-        other = d.policy == "off_policy"
-        whose = "These rows come from another policy" if other else "Who wrote these rows is unknown"
-        out.append(f"{whose}: this is a re-weighting of them, not a forecast.")
-    if best.past_horizon:
-        out.append(
-            f"This KL is past the horizon of {report.tilt.kl_horizon[best.index[0]]:.2g} nats that these rows "
-            f"support (median {d.responses[1]:g} responses per prompt): the gains are biased towards zero."
-        )
-    length = _length_caveat(report, best)
-    return [*out, length] if length else out
-
-
-def _length_caveat(report: Report, best: Choice) -> str | None:
-    """A sentence when the class changes, or a settled gain goes, once length is partialled out."""
-    if report.net is None:
-        return None
-    k, b = best.index
-    n = report.n_requested
-    z = selection_z(best.n_cells * n)
-    gain, se = report.net.gain[k, b, :n], report.net.gain_se[k, b, :n]
-    lost = [
-        f"{visible(v)} {g:+.3g}"
-        for v, g, s, low, high in zip(best.values, gain, se, best.lower, best.upper, strict=True)
-        if (low > 0 and g - z * s <= 0) or (high < 0 and g + z * s >= 0)
-    ]
-    if not lost:
-        return None
-    return f"Net of length this is no longer settled for {', '.join(lost)}."

@@ -1,0 +1,92 @@
+"""What would settle what a report leaves open: prompts, pairs or responses, by the errors that are there."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .safe import visible
+from .verdict import Choice, choose, selection_z
+
+if TYPE_CHECKING:
+    from .result import Report
+
+__all__ = ["needs"]
+
+HOPELESS = 1e7
+
+
+def needs(report: Report) -> tuple[str, ...]:
+    """Sentences about the recommended cell; none where everything is settled."""
+    best = choose(report)
+    if best is None:
+        return ()
+    return tuple([*_prompts(report, best), *_labels(report, best), *_responses(report, best)])
+
+
+def _prompts(report: Report, best: Choice) -> list[str]:
+    """How many more prompts make each open interval exclude 0, if the gain stays what it is."""
+    k, b = best.index
+    z, n, out = selection_z(best.n_cells * report.n_requested), report.dump.n_prompts, []
+    for j, name in enumerate(best.values):
+        gain, se = float(best.gain[j]), float(report.estimate_se[k, b, j])
+        if report.value_sd[j] == 0 or not np.isfinite(se):
+            continue
+        if not (best.lower[j] <= 0 <= best.upper[j]) or se == 0:
+            continue
+        times = (z * se / gain) ** 2 if gain else math.inf
+        more = n * (times - 1)
+        if more > HOPELESS:
+            out.append(f"{visible(name)}: the gain seen is so close to 0 that no number of prompts would settle it")
+        else:
+            out.append(
+                f"{visible(name)}: about {_round(more)} more prompts (of {n} now) would settle its sign, if the gain "
+                f"stays {gain:+.3g}"
+            )
+    if n < 2:
+        out.append("more than one prompt, for any error at all")
+    return out
+
+
+def _labels(report: Report, best: Choice) -> list[str]:
+    """How many times more labels, where those and not the prompts keep the interval open."""
+    k, b = best.index
+    wide, plain = report.gain_interval_labels, report.gain_interval
+    if wide is None or plain is None or report.labels_known is None or not report.labels_known[k]:
+        return []
+    out = []
+    for j, name in enumerate(best.values):
+        gain = float(report.tilt.gain[k, b, j])
+        both, own = (float(x[k, b, j, 1] - x[k, b, j, 0]) / 2 for x in (wide, plain))
+        if not (abs(gain) > own and abs(gain) <= both):
+            continue
+        times = (both**2 - own**2) / (gain**2 - own**2)
+        out.append(
+            f"{visible(name)}: about {times:.1f} times as many labels or pairs for {visible(best.constitution)} would "
+            f"make the interval that includes their error exclude 0"
+        )
+    return out
+
+
+def _responses(report: Report, best: Choice) -> list[str]:
+    """Responses a prompt whose cap log(n)/2 holds the KL, and that halve a bias too large."""
+    if not best.past_horizon or report.dump.base == "logprob":
+        return []
+    k, b = best.index
+    now = report.dump.responses[1]
+    wanted = math.exp(2 * float(report.tilt.kl[k, b]))
+    short = math.nan if report.shortfall is None else float(report.shortfall[k, b])
+    if np.isfinite(short) and short > 0.1:
+        wanted = max(wanted, now * short / 0.1)  # the bias falls as 1/n
+    wanted = max(wanted, 8.0, now + 1)
+    return [f"about {_round(wanted)} responses a prompt (median {now:g} now) for the size of gains at this KL"]
+
+
+def _round(x: float) -> str:
+    """A number of things to two digits, upwards."""
+    if x < 10:
+        return str(max(1, math.ceil(x)))
+    unit = 10 ** (int(math.log10(x)) - 1)
+    return str(int(math.ceil(x / unit) * unit))

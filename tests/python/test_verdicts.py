@@ -1,0 +1,215 @@
+"""Worlds in which a table of gains would fool, and what the verdict says of each."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+
+from clinometer.dump import open_dump
+from clinometer.fit import fit_value_direction
+from clinometer.reporting import Report, report
+
+Floats = Any
+FAST = ("length", "intervals", "null", "selection")
+
+
+def world(
+    judges: Any, values: Any, *, n_prompts: int = 120, n: int = 16, dim: int = 6, seed: int = 0,
+    policy: str | None = "on_policy", length: Any = None, shift: float = 1.0,
+) -> Any:  # fmt: skip
+    """Judges and values as functions of (phi, noise), noise drawing as many normal numbers as there are rows."""
+    rng = np.random.default_rng(seed)
+    ids = np.repeat(np.arange(n_prompts), n)
+    phi = rng.standard_normal((len(ids), dim)) + shift * rng.standard_normal((n_prompts, dim))[ids]
+
+    def noise() -> Floats:
+        return rng.standard_normal(len(ids))
+
+    columns = {name: np.asarray(make(phi, noise)) for name, make in {**judges, **values}.items()}
+    columns["n_tokens"] = 50 + 5 * (noise() if length is None else length(phi, noise))
+    return open_dump(phi.astype(np.float32), prompt_ids=ids, columns=columns, policy=policy)
+
+
+def good(phi: Floats, noise: Any) -> Floats:
+    """A value that follows two coordinates."""
+    return phi[:, 0] + 0.5 * phi[:, 1] + noise()
+
+
+def said(dump: Any, judges: Any, values: Any, **options: Any) -> tuple[Report, str]:
+    """The report and its verdict."""
+    options = {"kl": [0.1, 0.3], "sections": FAST, **options}
+    made = report(dump, constitutions=judges, values=values, **options)
+    assert len(str(made)) and str(made).count("verdict: ") == 1
+    return made, made.verdict()
+
+
+def test_a_good_constitution_in_a_clean_world() -> None:
+    values = {"good": good, "calm": lambda phi, noise: 0.5 * phi[:, 0] - phi[:, 2] + noise()}
+    judges = {
+        "kind": lambda phi, noise: phi[:, 0] + 0.3 * phi[:, 1] - 0.5 * phi[:, 2] + 0.2 * noise(),
+        "idle": lambda phi, noise: noise(),
+    }
+    made, text = said(world(judges, values, dim=64), ["kind", "idle"], ["good", "calm"], sections="all")
+    assert text.startswith("kind at 0.3 nats raises every value") and made.needs == ()
+    assert made.chance is not None and made.chance > 0.99 and "above 99 %" in text
+    for doubt in ("Cannot tell", "Length", "Random", "nats up to", "Only", "Halves", "disagree", "not a forecast"):
+        assert doubt not in text
+    assert made.selection is not None and made.selection.share[0].sum() == pytest.approx(1.0)
+    assert made.linear_share is not None and made.linear_share[0] > 0.9 > 0.1 > made.linear_share[1]
+
+
+def test_a_judge_of_length() -> None:
+    def long(phi: Floats, noise: Any) -> Floats:
+        return phi[:, 3]
+
+    dump = world({"kind": long}, {"good": lambda phi, noise: phi[:, 3] + noise()}, length=long)
+    text = said(dump, ["kind"], ["good"])[1]
+    assert "Length may be all of it" in text and "no longer settled for good" in text
+    partly = world(
+        {"kind": lambda phi, noise: phi[:, 3] + 0.4 * phi[:, 0]},
+        {"good": lambda phi, noise: phi[:, 3] + 0.3 * phi[:, 0] + 0.1 * noise()}, length=long,
+    )  # fmt: skip
+    assert "Length is most of it" in said(partly, ["kind"], ["good"])[1]
+
+
+@pytest.mark.parametrize(
+    ("policy", "words"), [(None, "Who wrote these rows is unknown"), ("off_policy", "another policy")]
+)
+def test_rows_of_others(policy: str | None, words: str) -> None:
+    text = said(world({"kind": good}, {"good": good}, policy=policy), ["kind"], ["good"])[1]
+    assert words in text and "a re-weighting of them, not a forecast" in text
+
+
+def test_labels_too_few_for_the_direction() -> None:
+    """A direction fitted to the labels of a few prompts: settled as it stands, not once its labels are redrawn."""
+    found = []
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        judges = {"kind": lambda phi, noise: 0.05 * phi[:, 0] + noise()}
+        dump = world(judges, {"good": lambda phi, noise: phi[:, 0] + noise()}, dim=24, seed=seed, n_prompts=600)
+        labels = np.asarray(dump.columns["kind"]).copy()
+        labels[np.isin(dump.prompt_ids, rng.permutation(600)[12:])] = np.nan
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            fit = fit_value_direction(dump, labels, alpha=0.1, folds=4, pooled=False)
+        made, text = said(dump, fit, ["good"], sections=("intervals",))
+        assert made.labels_known is not None and made.labels_known.all()
+        inside, plain = made.gain_interval_labels, made.gain_interval
+        assert inside is not None and plain is not None
+        assert (np.ptp(inside, axis=-1) >= np.ptp(plain, axis=-1) * (1 - 1e-9)).all()
+        if "error of the labels" in text:
+            assert text.startswith("Cannot tell") and any("times as many labels" in x for x in made.needs)
+            found.append(seed)
+    assert found
+
+
+def test_two_hundred_constitutions_that_do_nothing() -> None:
+    claims, chances = 0, []
+    for seed in range(3):
+        judges = {f"null{i}": (lambda phi, noise: noise()) for i in range(200)}
+        dump = world(judges, {"good": good}, seed=seed, n_prompts=40, n=8)
+        made, text = said(dump, list(judges), ["good"], kl=[0.1])
+        claims += not text.startswith("Cannot tell")
+        assert made.chance is not None and made.selection is not None
+        chances.append(made.chance)
+        assert made.selection.optimism[0] > 2 * made.selection.gain[0]
+        assert "does not hold on the other half" in text or "only" in text
+    assert claims == 0 and np.mean(chances) < 0.75
+
+
+def test_a_value_constant_within_prompts() -> None:
+    topic = np.repeat(np.random.default_rng(5).standard_normal(120), 16)
+    dump = world({"kind": good}, {"good": good, "topic": lambda phi, noise: topic})
+    text = said(dump, ["kind"], ["good", "topic"])[1]
+    assert "topic does not vary inside any prompt: no constitution can move it" in text
+
+
+def test_a_judge_that_is_mostly_nonlinear() -> None:
+    def bent(phi: Floats, noise: Any) -> Floats:
+        z = phi[:, 0]
+        return np.sin(4 * z) + 0.15 * z
+
+    dump = world({"kind": bent}, {"good": lambda phi, noise: bent(phi, noise) + 0.3 * noise()})
+    made, text = said(dump, ["kind"], ["good"], sections=("encoding",))
+    assert made.linear_share is not None and made.linear_share[0] < 0.3
+    assert "is linear in the rows" in text and "the score itself" in text
+
+
+def test_a_gain_that_turns_with_the_tilt() -> None:
+    """The value falls where the judge is extreme: first order promises what the exact tilt takes back."""
+
+    def overshoots(phi: Floats, noise: Any) -> Floats:
+        t = phi[:, 0]
+        return 0.35 * t - 0.5 * t**2
+
+    dump = world({"kind": lambda phi, noise: phi[:, 0]}, {"good": overshoots}, n=24, n_prompts=200, shift=0.0)
+    made, text = said(dump, ["kind"], ["good"], kl=[0.8])
+    assert made.tilt.first_order[0, 0, 0] > 0 > made.tilt.gain[0, 0, 0]
+    assert "disagree in sign for good" in text
+
+
+def test_a_gain_that_random_directions_reach() -> None:
+    """The value is a steep coordinate of the rows, so that directions that know nothing of it move it too."""
+    rng = np.random.default_rng(7)
+    ids = np.repeat(np.arange(400), 16)
+    core = rng.standard_normal(len(ids))
+    phi = np.outer(core, np.ones(8)) + 0.3 * rng.standard_normal((len(ids), 8))
+    columns = {"good": core + 0.1 * rng.standard_normal(len(ids)), "n_tokens": rng.uniform(5, 9, len(ids))}
+    columns["kind"] = 0.3 * core + rng.standard_normal(len(ids))
+    dump = open_dump(phi.astype(np.float32), prompt_ids=ids, columns=columns, policy="on_policy")
+    made, text = said(dump, ["kind"], ["good"])
+    assert text.startswith("kind") and "Random directions at this KL do as much for good" in text
+    assert made.null_band is not None and made.null_band.shape == (2, 2, 2)
+
+
+def test_a_kl_that_the_rows_cannot_size() -> None:
+    dump = world({"kind": good}, {"good": good}, n=8, n_prompts=300)
+    made, text = said(dump, ["kind"], ["good"], kl=[0.9])
+    assert made.past_horizon.all() and "past the horizon of" in text and "biased towards zero, by about" in text
+    assert "a Gaussian score would give good" in text and any("responses a prompt" in x for x in made.needs)
+    assert made.extrapolated is not None and made.extrapolated[0, 0, 0] > made.tilt.gain[0, 0, 0]
+
+
+@pytest.mark.parametrize("n", [2, 3, 4])
+def test_few_responses_fall_back_to_the_unbiased_first_order(n: int) -> None:
+    dump = world(
+        {"kind": lambda phi, noise: phi[:, 0]}, {"good": lambda phi, noise: phi[:, 0] + noise()}, n=n,
+        n_prompts=12_000 // n, shift=3.0,
+    )  # fmt: skip
+    made, text = said(dump, ["kind"], ["good"], kl=[0.05], sections=("intervals",))
+    assert made.few_responses and "unbiased first order" in text
+    truth = np.sqrt(2 * 0.05)
+    error = float(made.estimate_se[0, 0, 0])
+    assert abs(made.estimate[0, 0, 0] - truth) < 4 * error < 0.2 * truth
+    assert made.tilt.gain[0, 0, 0] < 0.95 * truth
+    best = made.best()
+    assert best is not None and best.gain[0] == made.estimate[0, 0, 0]
+
+
+def test_cannot_tell_says_how_many_prompts_would_decide() -> None:
+    """What the power calculation asks for settles it, in a world whose gain is the one seen."""
+    judges = {"kind": lambda phi, noise: phi[:, 0] + noise()}
+    values = {"good": lambda phi, noise: 0.05 * phi[:, 0] + noise()}
+    made, text = said(world(judges, values, n_prompts=40, n=8, seed=2), ["kind"], ["good"], kl=[0.1])
+    assert text.startswith("Cannot tell") and "the bounds of good include 0" in text
+    assert "more prompts (of 40 now)" in text and "To decide: good" in text
+    more = int(made.needs[0].split("about ")[1].split(" ")[0])
+    best = made.best()
+    assert best is not None
+    z = (best.gain[0] - best.lower[0]) / made.tilt.gain_se[0, 0, 0]
+    assert z * made.tilt.gain_se[0, 0, 0] * np.sqrt(40 / (40 + more)) <= abs(best.gain[0])
+    assert z * made.tilt.gain_se[0, 0, 0] * np.sqrt(40 / (40 + 0.8 * more)) > abs(best.gain[0])
+
+
+def test_one_prompt_has_no_error() -> None:
+    made, text = said(world({"kind": good}, {"good": good}, n_prompts=1, n=30), ["kind"], ["good"], sections="all")
+    assert "there is no standard error" in text and any("more than one prompt" in x for x in made.needs)
+    assert any(note.startswith("no selection") for note in made.notes)
+
+
+def test_within_false_leaves_out_what_is_of_prompts() -> None:
+    made = report(world({"kind": good}, {"good": good}), constitutions=["kind"], values=["good"], within=False)
+    assert made.gain_interval is None and made.chance is None and any("within=False" in n for n in made.notes)
