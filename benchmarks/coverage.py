@@ -180,19 +180,27 @@ def _line(world: str, name: str, rows: list[Any], paths: Floats) -> str:
     error = np.sqrt(share * (1 - share) / max(known.sum(), 1))
     oracle = 2 * Z95 * np.sqrt(np.mean((x - target) ** 2))
     width, none = (high[:, 1] - low[:, 1]).mean() / oracle, 1 - known.mean()
-    fair = (np.abs(share - LEVELS) <= 0.02).all() and width <= 1.3 and none <= 0.1
-    safe = (share >= np.array(LEVELS) - 0.02).all() and width <= 1.3 and none <= 0.1
-    verdict = "" if name == "gain, labels ignored" else "met" if fair else "wide" if safe else "MISSED"
+    verdict = "" if name == "gain, labels ignored" else _verdict(share, error, float(width), float(none))
     return (
         f"{world:<16} {name:<21} {share[0]:6.3f} {error[0]:5.3f} {share[1]:6.3f} {error[1]:5.3f} {width:6.2f} "
         f"{none:5.2f} {kind:<13} {np.mean(target):+7.3f} {len(rows):5d}  {verdict}"
     )
 
 
+def _verdict(share: Floats, error: Floats, width: float, none: float) -> str:
+    off = share - LEVELS
+    if width > 1.3 or none > 0.1 or (off + Z95 * error < -0.02).any():
+        return "MISSED"
+    if (np.abs(off) <= 0.02).all():
+        return "met"
+    return "wide" if (off - Z95 * error > 0.02).any() else "open"
+
+
 def shown(worlds: list[str], done: dict[str, dict[int, Any]], code: str) -> Iterator[str]:
     """The table, line by line."""
     yield f"{time.strftime('%Y-%m-%d')}, commit {commit()}, code {code}; KL {KL}, policy gains at beta {BETAS}"
     yield "met: both levels within 2 points, width at most 1.3, abstentions at most 10 %; wide: covers more than that"
+    yield "open: off by more than 2 points, and by less within 1.96 Monte Carlo errors: more dumps would tell"
     yield (
         f"{'world':<16} {'interval':<21} {'90 %':>6} {'+-':>5} {'95 %':>6} {'+-':>5} {'width':>6} {'none':>5} "
         f"{'target':<13} {'is':>7} {'dumps':>5}"
