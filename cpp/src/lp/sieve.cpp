@@ -100,7 +100,7 @@ class Sieve {
     return std::sqrt(sum) * (1 + 0x1p-40);
   }
 
-  /// How far prices may move for about 64 sqrt(n) columns to be kept, judged by the sample.
+  /// How far prices may move for about 64 sqrt(n) columns, or one in 16, to be kept, judged by the sample.
   double choose_reach(const std::vector<double>& y, double cutoff) const {
     std::vector<double> lack(std::size_t(kSample), 0);
     for (std::int64_t p = 0; p < kSample; ++p) {
@@ -112,7 +112,7 @@ class Sieve {
       }
       lack[p] = square > 0 ? (cutoff - price) / std::sqrt(square) : std::numeric_limits<double>::infinity();
     }
-    const auto rank = std::int64_t(64 * double(kSample) / std::sqrt(double(m_.n)));
+    const auto rank = std::int64_t(double(kSample) * std::min(64 / std::sqrt(double(m_.n)), 1.0 / 16));
     std::nth_element(lack.begin(), lack.begin() + rank, lack.end());
     return std::min(lack[rank], 1e3 * distance(y, std::vector<double>(std::size_t(m_.k), 0)));
   }
