@@ -13,7 +13,7 @@ namespace clinometer::lp {
 namespace {
 
 constexpr std::int64_t kBlock = 64, kSample = 16384;  // a sample is blocks of columns, no fewer than kSample
-constexpr std::int64_t kShare = 16;                   // or one in so many
+constexpr std::int64_t kShare = 128;                  // or k in so many: prices of more rows take more to know
 constexpr std::int64_t kChunk = 4096;                 // columns of one task
 constexpr int kRounds = 4;
 constexpr double kMargin = 1e-9;  // by which columns left out stay below the value, over the size of prices
@@ -28,20 +28,29 @@ struct Kept {
   }
 };
 
-double entry(const Entries& m, std::int64_t i, std::int64_t p) {
-  return m.narrow != nullptr ? double(m.narrow[i * m.stride + p]) : m.wide[i * m.stride + p];
+/// run(row of T) for every row i.
+template <class F>
+void each_row(const Entries& m, F&& run) {
+  for (std::int64_t i = 0; i < m.k; ++i)
+    if (m.narrow != nullptr) {
+      run(m.narrow + i * m.stride);
+    } else {
+      run(m.wide + i * m.stride);
+    }
 }
 
 Kept copied(const Entries& m, std::vector<std::int64_t> at) {
   Kept kept{std::move(at), {}};
-  kept.entries.reserve(std::size_t(m.k) * kept.at.size());
-  for (std::int64_t i = 0; i < m.k; ++i)
-    for (const std::int64_t p : kept.at) kept.entries.push_back(entry(m, i, p));
+  kept.entries.resize(std::size_t(m.k) * kept.at.size());
+  double* to = kept.entries.data();
+  each_row(m, [&](const auto* row) {
+    for (const std::int64_t p : kept.at) *to++ = double(row[p]);
+  });
   return kept;
 }
 
 Kept sample(const Entries& m) {
-  const std::int64_t blocks = std::max(kSample, m.n / kShare) / kBlock;
+  const std::int64_t blocks = std::max(kSample, m.n * std::min<std::int64_t>(m.k, 16) / kShare) / kBlock;
   std::vector<std::int64_t> at;
   for (std::int64_t block = 0; block < blocks; ++block)
     for (std::int64_t p = 0; p < kBlock; ++p) at.push_back(block * (m.n - kBlock) / (blocks - 1) + p);
@@ -91,7 +100,7 @@ class Sieve {
     return std::sqrt(sum) * (1 + 0x1p-40);
   }
 
-  /// How far prices may move for about 32 sqrt(n) columns to be kept, judged by the sample.
+  /// How far prices may move for about 64 sqrt(n) columns, or one in 16, to be kept, judged by the sample.
   double choose_reach(const std::vector<double>& y, double cutoff) const {
     std::vector<double> lack(std::size_t(kSample), 0);
     for (std::int64_t p = 0; p < kSample; ++p) {
@@ -103,7 +112,7 @@ class Sieve {
       }
       lack[p] = square > 0 ? (cutoff - price) / std::sqrt(square) : std::numeric_limits<double>::infinity();
     }
-    const auto rank = std::int64_t(32 * double(kSample) / std::sqrt(double(m_.n)));
+    const auto rank = std::int64_t(double(kSample) * std::min(64 / std::sqrt(double(m_.n)), 1.0 / 16));
     std::nth_element(lack.begin(), lack.begin() + rank, lack.end());
     return std::min(lack[rank], 1e3 * distance(y, std::vector<double>(std::size_t(m_.k), 0)));
   }
