@@ -141,10 +141,10 @@ class TiltResult(Result):
     axes: ClassVar[Axes] = {
         "direction beta value": ("gain gain_se win_rate first_order second_order first_order_unbiased first_order_se"),
         "direction beta": (
-            "betas kl reverse_kl chi2 ess ess_min max_ratio pareto_k log_partition log_partition_centred"
+            "betas kl reverse_kl chi2 ess ess_min max_ratio pareto_k log_partition log_partition_centred gaussian_kl"
         ),
         "direction value": "linear_radius sign_flip",
-        "direction": "kl_horizon fit_status",
+        "direction": "kl_horizon kl_horizon_sized fit_status",
         "value": "baseline n_unlabelled",
     }
 

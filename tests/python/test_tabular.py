@@ -95,6 +95,7 @@ MAKERS: dict[str, Callable[[], Result]] = {
     "Scalarised": lambda: T.scalarise([[1.0, 2.0, 3.0]] * 2, [[0.5, -1.0, 1.0]] * 2, kind="worst_case"),
     "Screen": lambda: T.screen(WORLD, RNG.normal(size=(30, D)), V, keep=4),
     "ShiftRank": lambda: T.shift_rank(WORLD, _world(1)),
+    "SolveResult": lambda: cm.lp.solve([1.0, 2.0], [[1.0, 1.0]], row_upper=1.0),
     "TiltResult": lambda: cm.tilt(WORLD, J, values=V, kl=[0.02, 0.05]),
     "TiltSums": lambda: cm.scan(WORLD, Tilt(J, V, betas=[1.0, 2.0]))[0],
     "TiltedMeanResult": lambda: cm.tilted_mean(WORLD, J, [1.0, 2.0]),
@@ -126,6 +127,8 @@ def made() -> Callable[[str], Result]:
     kept: dict[str, Result] = {}
 
     def get(name: str) -> Result:
+        if name == "SolveResult":
+            pytest.importorskip("highspy")
         if name not in kept:
             kept[name] = MAKERS[name]()
         return kept[name]

@@ -45,7 +45,7 @@ class EncodingQuality(Result):
     """
 
     axes: ClassVar[Axes] = {
-        "direction": "value r auc rho2_debiased",
+        "direction": "value r auc rho2_debiased se rho2_se units",
         "direction bound": "ci rho2_ci",
     }
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..resampling import t_bounds
-from ..results import Result
+from ..results import Axes, Result
 
 __all__ = ["GainIntervals", "check_level"]
 
@@ -36,6 +36,16 @@ class GainIntervals(Result):
     n_units : prompts, or clusters; units (J,) as many as their weights are worth, less 1 the degrees of freedom;
         units_labels (K, J) the same with labels, no more than prompts or clusters that have any
     """
+
+    axes: ClassVar[Axes] = {
+        "direction beta value": "gain se se_labels win_rate win_rate_se estimate estimate_se",
+        "direction beta value bound": "interval interval_labels bootstrap bootstrap_labels estimate_interval",
+        "direction beta": "betas kl estimate_kind",
+        "direction beta quantile": "ess_quantiles",
+        "direction value": "units_labels",
+        "direction": "labels_known fit_status status",
+        "value": "units",
+    }
 
     betas: Floats
     gain: Floats

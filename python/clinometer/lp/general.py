@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import fsum, inf
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..results import Result
+from ..results import Axes, Result
 from .arrays import finite, real_array
 
 __all__ = ["SolveResult", "solve"]
@@ -30,6 +30,8 @@ class SolveResult(Result):
     upper : what the prices prove, for any feasible x (weak duality); infinite where they prove nothing
     violation : largest excess over a bound of a row or unknown, over that row's largest entry
     """
+
+    axes: ClassVar[Axes] = {"unknown": "weights", "row": "dual"}
 
     status: str
     value: float

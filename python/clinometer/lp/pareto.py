@@ -47,7 +47,7 @@ class ParetoResult(Result):
 
     axes: ClassVar[Axes] = {
         "constitution value": "gains",
-        "constitution": "mixture",
+        "constitution": "mixture front",
         "value": "direction best",
         "value value_2": "price",
         "bound": "margin_ci mixture_ci",

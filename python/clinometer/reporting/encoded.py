@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -45,7 +45,7 @@ def _columns(s: Scene) -> list[int]:
 def quality(s: Scene, fit: DirectionFit) -> EncodingQuality:
     """Of the values asked for."""
     q = fit.encoding_quality
-    return EncodingQuality(*(getattr(q, name)[: s.n_requested] for name in EncodingQuality.__annotations__))
+    return EncodingQuality(*(getattr(q, name)[: s.n_requested] for name in (f.name for f in fields(EncodingQuality))))
 
 
 def linear_share(s: Scene, fit: DirectionFit | None) -> Floats:

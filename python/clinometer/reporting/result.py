@@ -75,8 +75,13 @@ class Report(Result):
     """
 
     axes: ClassVar[Axes] = {
-        "constitution kl": "classes",
+        "constitution kl": "classes gaussian_kl shortfall",
+        "constitution kl value": "win_rate_se extrapolated",
+        "constitution kl value bound": "gain_interval gain_interval_labels",
         "constitution value": "correlation",
+        "constitution": "labels_known linear_share label_status",
+        "kl value bound": "null_band",
+        "value value_2": "value_correlation",
         "value": "value_sd generation_correlation",
         "kl": "kl",
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from clinometer.inference.gains import unit_sums
 from clinometer.inference.label_error import LabelError, label_errors, label_status
 from clinometer.inference.result import check_level
 from clinometer.resampling import effective_units, t_bounds, unit_errors
-from clinometer.results import Result
+from clinometer.results import Axes, Result
 from clinometer.theory._arrays import Floats, as_covariance, as_rows
 from clinometer.theory._bootstrap import correlations, per_prompt_grams
 from clinometer.theory._rows import Weights, scored
@@ -31,6 +31,12 @@ class GenerationJudgmentGap(Result):
     ci, se : (K, J, 2) and (K, J), NaN without a dump; of the mean over repeated dumps, fits to new labels included
         where all labels behind the fits are known (`labels_known`), by Student's t with `units` - 1 degrees of freedom
     """
+
+    axes: ClassVar[Axes] = {
+        "direction value": "gap judgment cosine_gap se",
+        "direction value bound": "ci",
+        "value": "generation",
+    }
 
     gap: Floats
     ci: Floats
