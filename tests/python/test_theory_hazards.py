@@ -83,7 +83,8 @@ def test_gaps_leave_the_other_value_alone(name: str) -> None:
         if hasattr(one, field):
             a, b = np.asarray(getattr(both, field)), np.asarray(getattr(one, field))
             part = a[:1] if name in ("screen", "complementarity") else a[..., :1]
-            np.testing.assert_allclose(part, b, rtol=1e-6, atol=1e-9, err_msg=field)
+            # what mixed precision promises of a gain: prompts with gaps go through f64, the others need not
+            np.testing.assert_allclose(part, b, rtol=1e-6, atol=3e-7, err_msg=field)
 
 
 @pytest.mark.parametrize("name", list(ROWS))
@@ -158,9 +159,9 @@ def every_quantity(dump: Any, judges: list[str], values: list[str]) -> None:
 
 def test_the_demo_dump_gives_every_quantity() -> None:
     from clinometer.cli.commands import DEMO_LAYER
+    from clinometer.cli.sources import DEMO
 
-    folder = importlib.import_module("clinometer").__path__[0] + "/data/demo"
-    dump, values = cm.open_dump(folder, layer=DEMO_LAYER), ["helpful", "-harm"]
+    dump, values = cm.open_dump(DEMO, layer=DEMO_LAYER), ["helpful", "-harm"]
     every_quantity(dump, ["judge/kind", "judge/honest"], values)
     low, high = (dump.select(layer=layer) for layer in dump.layers)
     assert cm.compare(low, high, values, draws=20).shift is not None

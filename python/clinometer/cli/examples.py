@@ -25,7 +25,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "pareto": ("clinometer pareto demo --layer 24 --value helpful -harm positive --bootstrap 100",),
     "bench": ("clinometer bench --list", 'clinometer bench score --quick --cells "*f32*K=1" --peers none'),
-    "convert": ("clinometer convert demo copy --layer 24 --dtype float16", "clinometer inspect copy"),
+    "convert": (
+        "clinometer convert demo copy --layer 24 --dtype float16",
+        "clinometer convert copy again --shard-rows 500 --digests",
+    ),
     "verify": ("clinometer verify --only L3 R9",),
 }
 
