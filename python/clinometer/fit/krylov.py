@@ -89,7 +89,7 @@ class Krylov:
         self.diagonal.append((v * w).sum(axis=1))
         basis = np.stack(self.basis)  # (steps, K, d)
         for _ in range(2):
-            w = w - np.einsum("jk,jkd->kd", np.einsum("jkd,kd->jk", basis, w), basis)
+            w = w - np.einsum("ik,ikd->kd", np.einsum("ikd,kd->ik", basis, w), basis)
         length = np.linalg.norm(w, axis=1)
         length = np.where(length > 1e-14 * np.max(np.abs(self.diagonal), axis=0), length, 0.0)
         self.side.append(length)
@@ -111,7 +111,7 @@ class Krylov:
     def solution(self, ridge: Floats) -> Floats:
         """(K, d) at the ridge of each system, from the steps made so far."""
         y, _ = self.coordinates(ridge)
-        return np.asarray(np.einsum("jk,jkd->kd", y, np.stack(self.basis[: len(y)])))
+        return np.asarray(np.einsum("ik,ikd->kd", y, np.stack(self.basis[: len(y)])))
 
     def solve(self, ridge: Floats) -> Floats:
         """Step until the residual is rounding; warns where it is not after 400 steps."""
