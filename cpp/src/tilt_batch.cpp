@@ -199,7 +199,7 @@ struct Tilt::Batch {
     const auto rank = [&](std::int64_t j, std::vector<double>& own) {
       ensure(own, std::size_t(p.n));
       for (std::int64_t i = 0; i < p.n; ++i) own[i] = f[i * p.n_values + j];
-      (p.n <= kShort ? table.mid_ranks : long_ranks)(own.data(), p.weight, p.n, to + J + j, F);
+      (p.n <= std::int64_t(kShort) ? table.mid_ranks : long_ranks)(own.data(), p.weight, p.n, to + J + j, F);
     };
     if (threads == 1) {
       for (std::int64_t j = 0; j < J; ++j) rank(j, column);
