@@ -67,7 +67,7 @@ def _() -> Check:
 @claim("C4", "at zero covariance k3 decides: t symmetric, f = t^2 gains lam^2 k3/2 (relative error)")
 def _() -> Check:
     t = np.array([-1.0, -0.5, 0.5, 1.0])
-    found = cm.tilt(cm.Scores(t, prompt_ids=np.zeros(4, int)), None, [1e3], t**2)
+    found = cm.tilt(cm.Scores(t, prompt_ids=np.zeros(4, int)), None, [1e3], t**2, precision="double")
     return near(found.gain.item() / (1e-6 / 2 * float(np.mean(t**2 * (t**2 - np.mean(t**2))))), 1.0, 1e-5)
 
 
