@@ -147,7 +147,7 @@ def test_headers_are_read_in_linear_time(tmp_path: Path, kind: str) -> None:
     def seconds(n: int) -> float:
         (tmp_path / "x.safetensors").write_bytes(header(n))
         best = float("inf")
-        for _ in range(3):
+        for _ in range(5):
             gc.collect()
             begun = time.process_time()
             with contextlib.suppress(DumpError):
@@ -155,9 +155,10 @@ def test_headers_are_read_in_linear_time(tmp_path: Path, kind: str) -> None:
             best = min(best, time.process_time() - begun)
         return best
 
-    small, large = seconds(1 << 18), seconds(1 << 20)
-    assert large < 10 * max(small, 1e-3)  # four times the bytes
-    assert small < SECONDS
+    # eight times the bytes: a quadratic reader takes 64 times as long, and a busy machine does not make a linear one so
+    small, limit, large = seconds(1 << 17), seconds(1 << 18), seconds(1 << 20)
+    assert large < 28 * max(small, 1e-3)
+    assert limit < SECONDS
     (tmp_path / "x.safetensors").write_bytes(header(1 << 18))
     tracemalloc.start()
     with contextlib.suppress(DumpError):
