@@ -268,7 +268,7 @@ def test_the_pictures_of_the_documentation(tmp_path: Path) -> None:
     spec.loader.exec_module(module)
     module.main(tmp_path)
     made = {p.name for p in tmp_path.glob("*.png")}
-    assert made == {p.name for p in IMAGES.glob("*.png")}
+    assert made == {p.name for p in IMAGES.glob("*.png") if not p.name.startswith("report")}  # those are of the page
     for name in sorted(made):
         assert (IMAGES / name).stat().st_size < 100_000
         old, new = _picture(IMAGES / name), _picture(tmp_path / name)
