@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SOURCES := pyproject.toml CMakeLists.txt \
            $(shell find cpp python -type f ! -name '*.pyc' ! -name '*.so' ! -path '*/.*')
 
-.PHONY: demo test bench verify coverage torture fuzz clean
+.PHONY: demo test bench verify coverage torture fuzz docs clean
 
 demo: $(VENV)/.installed
 	$(BIN)/clinometer demo -o "$(CURDIR)/clinometer-demo.html"
@@ -31,6 +31,11 @@ fuzz: $(VENV)/.tested
 # 2,000 simulated dumps a world, 15 minutes of one core; goes on where an interrupted run of the same code stopped
 coverage: $(VENV)/.installed
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/coverage.py --output benchmarks/results/coverage.txt
+
+# the pictures in docs/img: plots, and the page as Chromium shows it (apt install chromium)
+docs: $(VENV)/.tested
+	$(BIN)/python examples/plots.py
+	$(BIN)/python tests/browser/screenshots.py docs/img
 
 clean:
 	rm -rf $(VENV) build
