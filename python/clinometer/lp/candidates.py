@@ -11,10 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _core
-from ..inputs import prepare
-from ..theory._gauge import Gauge
-from ..theory._rows import Scored
-from ..theory.screening import _blocks
+from ..theory._gauge import Gauge, gauge_of
+from ..theory.screening import blocks_of
 
 __all__ = ["Game", "game", "play"]
 
@@ -50,7 +48,7 @@ class Game:
     def blocks(self) -> Iterator[tuple[int, Floats]]:
         """Where a block begins, and its columns (k, b) in float64."""
         at = 0
-        for u in _blocks(self.directions, self.covariances.shape[1]):
+        for u in blocks_of(self.directions, self.covariances.shape[1]):
             yield at, (self.covariances @ u.T) * self.scale_columns[at : at + len(u)]
             at += len(u)
 
@@ -112,15 +110,7 @@ def game(dump: Any, directions: Any, values: Any, *, scale: str | None = "sd", *
             f"directions is {type(directions).__name__}; wanted an array (m, d), a memory map or a function that "
             "returns a fresh iterator of blocks: they are read more than once"
         )
-    if not options.get("within", True):
-        raise ValueError("within is False; wanted True: a policy is renormalised inside every prompt")
-    call = prepare(dump, None, values, **options)
-    if call.n_values == 0:
-        raise ValueError("values is empty, wanted at least one value")
-    if call.population.n_rows == 0:
-        raise ValueError(f"{call.dump.name} has no rows to pass over")
-    labels = np.asarray(call.values)[call.population.rows]
-    gauge = Gauge(Scored(call, np.zeros((len(labels), 0)), labels))
+    call, gauge = gauge_of(dump, values, options)
     if scale == "sd" and not (gauge.spread > 0).all():
         name = call.value_names[int(np.argmin(gauge.spread > 0))]
         raise ValueError(f"values: {name} does not vary inside any prompt; leave it out, or pass scale=None")
@@ -136,7 +126,7 @@ def _measured(gauge: Gauge, directions: Any, dim: int, rows: Floats, by_sd: bool
     """The table and the factors of its columns; columns arrive in blocks and are kept as they come."""
     k, parts, factors, size = len(rows), [], [], 0
     with tempfile.TemporaryFile(prefix="clinometer-") as file:
-        for u in _blocks(directions, dim):
+        for u in blocks_of(directions, dim):
             factor = np.ones(len(u))
             if by_sd:
                 sd = gauge.sds(u)

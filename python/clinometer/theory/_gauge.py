@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clinometer.errors import DumpError
+from clinometer.inputs import Call, prepare
 from clinometer.population import Population
 from clinometer.theory._arrays import Floats
 from clinometer.theory._rows import Scored, Weights, rows_at
 
-__all__ = ["BLOCK", "Gauge"]
+__all__ = ["BLOCK", "Gauge", "gauge_of"]
 
 BLOCK = 1 << 22
 
@@ -69,6 +71,19 @@ class Gauge:
     def sds(self, u: Floats) -> Floats:
         """Score sds (m,) of candidates on the rows that carry every value (those of the first, if all rows do)."""
         return _sds(u, self.sigma[0])
+
+
+def gauge_of(dump: Any, values: Any, options: dict[str, Any]) -> tuple[Call, Gauge]:
+    """The checked call of many candidates against the values of a dump, and what their gains need of it."""
+    if not options.get("within", True):
+        raise ValueError("within is False; wanted True: a policy is renormalised inside every prompt")
+    call = prepare(dump, None, values, **options)
+    if call.n_values == 0:
+        raise ValueError("values is empty, wanted at least one value")
+    if call.population.n_rows == 0:
+        raise ValueError(f"{call.dump.name} has no rows to pass over")
+    labels = np.asarray(call.values)[call.population.rows]
+    return call, Gauge(Scored(call, np.zeros((len(labels), 0)), labels))
 
 
 def _sds(u: Floats, sigma: Floats) -> Floats:

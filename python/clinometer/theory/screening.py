@@ -9,11 +9,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from clinometer.inputs import prepare
 from clinometer.results import Axes, Result
 from clinometer.theory._arrays import Floats
-from clinometer.theory._gauge import BLOCK, Gauge
-from clinometer.theory._rows import Scored
+from clinometer.theory._gauge import BLOCK, gauge_of
 from clinometer.theory._store import Store
 
 __all__ = ["Screen", "screen"]
@@ -104,17 +102,9 @@ def screen(
         raise ValueError(f"fdr is {fdr!r}; wanted a level in (0, 1)")
     if isinstance(keep, bool) or not isinstance(keep, (int, np.integer)) or keep < 1:
         raise ValueError(f"keep is {keep!r}; wanted a whole number >= 1")
-    if not options.get("within", True):
-        raise ValueError("within is False; wanted True: a policy is renormalised inside every prompt")
-    call = prepare(dump, None, values, **options)
-    if call.n_values == 0:
-        raise ValueError("values is empty, wanted at least one value")
-    if call.population.n_rows == 0:
-        raise ValueError(f"{call.dump.name} has no rows to pass over")
-    table = np.asarray(call.values)[call.population.rows]
-    gauge = Gauge(Scored(call, np.zeros((len(table), 0)), table))
+    call, gauge = gauge_of(dump, values, options)
     with Store(call.n_values, keep) as store:
-        for block in _blocks(directions, call.dump.dim):
+        for block in blocks_of(directions, call.dump.dim):
             store.add(*gauge.measure(block))
         if store.n == 0:
             raise ValueError("directions is empty, wanted at least one candidate")
@@ -122,7 +112,7 @@ def screen(
     return Screen(**found, fdr=float(fdr), method=method, values=call.value_names, n_prompts=call.population.n_prompts)
 
 
-def _blocks(directions: Any, dim: int) -> Iterator[Floats]:
+def blocks_of(directions: Any, dim: int) -> Iterator[Floats]:
     given = getattr(directions, "vectors", directions)
     if callable(given):
         given = given()
