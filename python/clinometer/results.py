@@ -182,6 +182,11 @@ class TiltResult(Result):
     kl_horizon_sized: Floats = field(default_factory=lambda: np.zeros(0))
     _gain_cov: Floats = field(default_factory=lambda: np.zeros((0, 0, 0, 0)))
 
+    @property
+    def signs_differ(self) -> NDArray[np.bool_]:
+        """Where a gain moves against its first order, [K, B, J]."""
+        return np.asarray(np.sign(self.first_order) * np.sign(self.gain) < 0)  # their product may overflow
+
     def gain_cov(self, k: int, b: int) -> Floats:
         """Joint (J, J) covariance over values of the gains at direction k and beta b."""
         return np.asarray(self._gain_cov[k, b])

@@ -161,7 +161,7 @@ def _signs(report: Report, best: Choice) -> list[str]:
     for j, name in enumerate(best.values):
         gain, first = t.gain[k, b, j], t.first_order[k, b, j]
         sure = abs(gain) > Z95 * t.gain_se[k, b, j] or abs(first) > Z95 * t.first_order_se[k, b, j]
-        if gain * first < 0 and sure:
+        if t.signs_differ[k, b, j] and sure:
             against.append(f"{visible(name)} {gain:+.3g} against {first:+.3g}")
     return [f"Exact and first order disagree in sign for {', '.join(against)}: the effect turns with the tilt."] * bool(
         against

@@ -57,7 +57,7 @@ def _tilts(r: Report) -> list[str]:
         if bad.any():
             out.append(f"{name}: heavy-tailed ratios (Pareto k) at kl {', '.join(f'{x:g}' for x in r.kl[bad])}")
         for j, value in enumerate(r.values):
-            flip = t.first_order[k, :, j] * t.gain[k, :, j] < 0
+            flip = t.signs_differ[k, :, j]
             sure = np.abs(t.gain[k, :, j]) > 1.96 * t.gain_se[k, :, j]
             if (flip & sure).any():
                 where = ", ".join(f"{x:g}" for x in r.kl[flip & sure])
