@@ -135,7 +135,10 @@ def _row(report: Report, k: int, b: int, j: int, known: bool) -> str:
     own = gain + np.array([-Z95, Z95]) * se if report.gain_interval is None else report.gain_interval[k, b, j]
     # corrected for every number in the table, so that the best one may be picked by eye
     every = selection_z(t.gain[..., : report.n_requested].size) / Z95
-    clear = "**" if np.abs(own.mean()) > every * (own[1] - own[0]) / 2 else "*" if own[0] > 0 or own[1] < 0 else ""
+    clear = "*" if own[0] > 0 or own[1] < 0 else ""
+    # an interval that leaves out 0 may still be infinite, where the spread of a value is beyond doubles
+    if clear and np.isfinite(own).all() and np.abs(own.mean()) > every * (own[1] - own[0]) / 2:
+        clear = "**"
     band = None if report.null_band is None else report.null_band[b, j]
     chance = "~" if band is not None and band[0] <= gain <= band[1] else " "
     net = "-" if report.net is None else number(report.net.gain[k, b, j])
