@@ -13,6 +13,7 @@
 
 #include "kernels/table.hpp"
 #include "src/long_dot.hpp"
+#include "src/read_ahead.hpp"
 
 namespace clinometer {
 namespace {
@@ -328,7 +329,7 @@ struct Origin {
 /// Reads, shifts, projects: turns canonical rows into Blocks. One per thread.
 class Reader {
  public:
-  explicit Reader(const Pass& pass) : pass_(pass), narrow_(pass), wide_(pass) {
+  explicit Reader(const Pass& pass) : pass_(pass), ahead_(pass.rows), narrow_(pass), wide_(pass) {
     own_.score.assign(std::size_t(pass.scored.n_folds * pass.n_scores), 0);
   }
 
@@ -338,6 +339,7 @@ class Reader {
     shift_.assign(std::size_t(d), 0);
     wide_leaf_ = pass_.options.in_double;
     if (!pass_.rows_needed) return;
+    if (!pass_.prompts.order) ahead_.begin(first, first + n);
     const std::int64_t m = std::min(n, kPilotRows);
     std::vector<double> pilot(std::size_t(m * pass_.ld)), largest(std::size_t(d), 0), mean(largest);
     std::int64_t used = 0;
@@ -361,6 +363,7 @@ class Reader {
   }
 
   void read(std::int64_t first, std::int64_t n, Block& b) {
+    if (pass_.rows_needed) ahead_.at(first);
     if (pass_.prompts_needed) cut(pass_, first, n, b.pieces, weight_);
     for (Piece& p : b.pieces) p.origin = origin_of(p);
     b.first = pass_.base_row + first - pass_.prompts.begin;
@@ -396,6 +399,7 @@ class Reader {
 
  private:
   const Pass& pass_;
+  ReadAhead ahead_;
   std::vector<double> shift_, offset_, weight_, value_, score_, absolute_, projected_;
   Origin own_, head_, tail_;  // of prompts within the leaf, of one from an earlier leaf, of one that goes on behind
   std::vector<std::int64_t> row_;
@@ -801,6 +805,8 @@ void Scan::absorb_panels(Pass& pass, Team& team) {
   Reader reader(pass);
   LanePanel<float> narrow(pass);
   LanePanel<double> wide(pass);
+  ReadAhead ahead(pass.rows);
+  if (!pass.prompts.order) ahead.begin(pass.prompts.begin, n);
   for (std::int64_t leaf = pass.prompts.begin; leaf < n; leaf += kLeafRows) {
     const std::int64_t leaf_end = std::min(n, leaf + kLeafRows);
     reader.begin_leaf(leaf, leaf_end - leaf);
@@ -809,6 +815,7 @@ void Scan::absorb_panels(Pass& pass, Team& team) {
       if (states[i] && states[i]->running()) states[i] = std::move(by_state_.back().states[i]);
     for (std::int64_t at = leaf; at < leaf_end;) {
       pass.check_stop();
+      ahead.at(at);
       const std::int64_t rows = block_rows(pass, at, leaf_end, panel_rows(pass));
       Panel* panel = &narrow;
       if (reader.wide_leaf() || !narrow.fill(reader.shift(), at, rows, team)) {
