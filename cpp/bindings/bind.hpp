@@ -5,18 +5,24 @@
 #include <pybind11/stl.h>
 #include <clinometer/statistic.hpp>
 
+#include <functional>
+#include <memory>
+#include <numeric>
+
 namespace clinometer::bindings {
 
 namespace py = pybind11;
 
-inline py::dict to_python(const Results& results) {
+/// Arrays that own what they show: a d x d result is not copied.
+inline py::dict to_python(Results results) {
   py::dict out;
-  for (const Result& r : results) {
-    py::array_t<double> a(std::vector<py::ssize_t>(r.shape.begin(), r.shape.end()));
-    if (std::size_t(a.size()) != r.data.size())
+  for (Result& r : results) {
+    const std::vector<py::ssize_t> shape(r.shape.begin(), r.shape.end());
+    auto data = std::make_unique<std::vector<double>>(std::move(r.data));
+    if (std::accumulate(shape.begin(), shape.end(), py::ssize_t{1}, std::multiplies<>()) != py::ssize_t(data->size()))
       throw std::logic_error("result " + r.name + ": shape and data disagree");
-    std::copy(r.data.begin(), r.data.end(), a.mutable_data());
-    out[r.name.c_str()] = std::move(a);
+    const py::capsule owner(data.get(), [](void* at) { delete static_cast<std::vector<double>*>(at); });
+    out[r.name.c_str()] = py::array_t<double>(shape, data.release()->data(), owner);
   }
   return out;
 }

@@ -655,14 +655,16 @@ class LanePanel : public Panel {
     work_.resize(std::size_t(rows * ld));
   }
 
-  void centre(const Piece& p, const double* w, const double* factor, std::int64_t to, double* mean) override {
+  void centre(const Piece& p, const double* w, const double* factor, std::int64_t to, std::int64_t first,
+              std::int64_t end, double* mean) override {
     thread_local std::vector<L> tile;
-    tile.resize(std::size_t(p.count * ld));
-    lanes<L>().decode[int(pass_.rows.dtype)](at_.data() + p.first, p.count, 0, d, shift_.data(), true, tile.data(),
-                                             p.count);
-    values(p, tile.data());
-    for (std::int64_t c = 0; c < ld; c += 16) {
-      const L* const from = tile.data() + c * p.count;
+    tile.resize(std::size_t(p.count * (end - first)));
+    if (first < d)
+      lanes<L>().decode[int(pass_.rows.dtype)](at_.data() + p.first, p.count, first, std::min(d, end), shift_.data(),
+                                               true, tile.data(), p.count);
+    values(p, first, end, tile.data());
+    for (std::int64_t c = first; c < end; c += 16) {
+      const L* const from = tile.data() + (c - first) * p.count;
       L* const work = work_.data() + c * rows_ + to * 16;
       L m[16] = {};
       for (std::int64_t i = 0; i < p.count; ++i)
@@ -699,14 +701,18 @@ class LanePanel : public Panel {
   double value(std::int64_t row, std::int64_t column) const {
     return pass_.scored.values[row * pass_.scored.n_values + column - d];
   }
-  /// The values behind the d columns of a decoded piece; what is unlabelled counts as its shift.
-  void values(const Piece& p, L* tile) const {
-    for (std::int64_t c = kernels::padded(d); c < ld; ++c)
-      for (std::int64_t i = 0; i < p.count; ++i) tile[c / 16 * 16 * p.count + i * 16 + c % 16] = 0;
-    for (std::int64_t c = d; c < width; ++c)
+  /// The values behind the d columns of a decoded piece, in columns [first, end) of it; what is unlabelled counts as
+  /// its shift.
+  void values(const Piece& p, std::int64_t first, std::int64_t end, L* tile) const {
+    const auto at = [&](std::int64_t i, std::int64_t c) -> L& {
+      return tile[(c - first) / 16 * 16 * p.count + i * 16 + c % 16];
+    };
+    for (std::int64_t c = std::max(first, kernels::padded(d)); c < end; ++c)
+      for (std::int64_t i = 0; i < p.count; ++i) at(i, c) = 0;
+    for (std::int64_t c = std::max(first, d); c < std::min(end, width); ++c)
       for (std::int64_t i = 0; i < p.count; ++i) {
         const double v = value(row_[p.first + i], c);
-        tile[c / 16 * 16 * p.count + i * 16 + c % 16] = std::isfinite(v) ? L(v - double(shift_[c])) : L(0);
+        if (std::isfinite(v)) at(i, c) = L(v - double(shift_[c]));
       }
   }
 };

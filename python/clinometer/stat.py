@@ -58,8 +58,9 @@ class Moments(Statistic):
 
     def result(self, call: Call, state: Any, names: tuple[str, ...], values: tuple[str, ...]) -> MomentsResult:
         s, d = state.finish(), call.dump.dim
+        scatter = s["scatter"][0]
         with np.errstate(invalid="ignore"):
-            scatter = s["scatter"][0] / s["mass"][0]
+            scatter /= s["mass"][0]  # in place: it is ours, and may be d x d
         p = call.population
         full = np.ascontiguousarray(scatter[:d, :d]) if self.covariance else None
         variances = np.diagonal(scatter)[:d].copy() if self.covariance else scatter[:d, 0]

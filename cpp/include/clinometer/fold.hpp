@@ -103,8 +103,10 @@ class Panel {
   std::vector<Piece> pieces;
   /// Room for `rows` rows in the work tile.
   virtual void reserve(std::int64_t rows) = 0;
-  /// Work rows `to`.. = factor_i (row_i - mean) of a piece; mean (width,) under w, which sums to 1. Any thread.
-  virtual void centre(const Piece& piece, const double* w, const double* factor, std::int64_t to, double* mean) = 0;
+  /// Work rows `to`.. = factor_i (row_i - mean) of a piece in columns [from, end), multiples of 16 up to ld; mean
+  /// (width,) under w, which sums to 1. Any thread.
+  virtual void centre(const Piece& piece, const double* w, const double* factor, std::int64_t to, std::int64_t from,
+                      std::int64_t end, double* mean) = 0;
   /// Work row `to` = factor * x.
   virtual void put(const double* x, double factor, std::int64_t to) = 0;
   /// out[a, b] += sum over work rows [r0, r1) of x_a x_b for one tile; its part below the diagonal may be left out.

@@ -33,6 +33,7 @@ class Moments : public StatisticOf<Moments> {
     const std::int64_t P = std::int64_t(panel.pieces.size());
     std::vector<double> means(std::size_t(P * ld), 0), parts(std::size_t(P), 0);
     panel.reserve(panel.n + P);
+    weigh(panel, parts);
     // rows sorted by fold, so that each fold's Gram reads one run of them
     std::vector<std::int64_t> start(std::size_t(P), 0), border(std::size_t(n_folds) + 1, 0);
     std::int64_t row = 0;
@@ -45,7 +46,7 @@ class Moments : public StatisticOf<Moments> {
         }
     }
     border[n_folds] = row;
-    team.parallel(P, [&](std::int64_t i) { parts[i] = centre(panel, panel.pieces[i], start[i], &means[i * ld]); });
+    centre(panel, team, start, means);
     for (std::int64_t f = 0; f < n_folds; ++f) add_tiles(panel, team, f, border[f], border[f + 1]);
     for (std::int64_t i = 0; i < P; ++i) collect(panel, team, panel.pieces[i], parts[i], &means[i * ld]);
   }
@@ -68,12 +69,10 @@ class Moments : public StatisticOf<Moments> {
     const std::int64_t w = full ? width : 1;
     Result s{"scatter", {n_folds, width, w}, std::vector<double>(std::size_t(n_folds * width * w))};
     for (std::int64_t f = 0; f < n_folds; ++f)
-      for (std::int64_t a = 0; a < width; ++a) {
-        if (!full) s.data[f * width + a] = scatter[f * ld + a];
-        double* const square = s.data.data() + f * width * w;
-        const double* const row = scatter.data() + at(f, a, 0);
-        for (std::int64_t b = a; full && b < width; ++b) square[a * w + b] = square[b * w + a] = row[b];
-      }
+      if (full)
+        unfold(f, s.data.data() + f * width * w);
+      else
+        std::copy_n(scatter.data() + f * ld, width, s.data.data() + f * width);
     return {s, {"mean", {width}, mean}, {"mass", {n_folds}, mass}};
   }
 
@@ -99,6 +98,7 @@ class Moments : public StatisticOf<Moments> {
   std::vector<double> scatter, mean, mass;
   double total = 0;
   OpenEnds ends;
+  std::vector<double> weight_, factor_;  // of the panel at hand
 
   /// Columns of a tile.
   std::int64_t step() const { return full ? std::max<std::int64_t>(96, (ld / 16 + 95) / 96 * 96) : ld; }
@@ -118,18 +118,48 @@ class Moments : public StatisticOf<Moments> {
     return origin(last) + ld * (ld - last) + last;
   }
 
+  /// Both triangles of a fold, by squares that stay near: rows of a wide matrix lie a power of two apart.
+  void unfold(std::int64_t f, double* square) const {
+    constexpr std::int64_t kSquare = 32;
+    for (std::int64_t a0 = 0; a0 < width; a0 += kSquare)
+      for (std::int64_t b0 = a0; b0 < width; b0 += kSquare)
+        for (std::int64_t a = a0; a < std::min(a0 + kSquare, width); ++a) {
+          const double* const row = scatter.data() + at(f, a, 0);
+          for (std::int64_t b = std::max(a, b0); b < std::min(b0 + kSquare, width); ++b)
+            square[a * width + b] = square[b * width + a] = row[b];
+        }
+  }
+
   double scale(const Piece& p) const { return p.omega * (ddof ? p.unbias : 1); }
 
-  /// The piece's rows into the work tile, weighted and centred; returns its base weight, and its mean in `mean`.
-  double centre(Panel& panel, const Piece& p, std::int64_t to, double* mean) const {
-    const double* const weight = panel.weight + p.first;
-    std::vector<double> w(weight, weight + p.count), factor(w);
-    double part = 0;
-    for (double x : w) part += x;
-    for (double& x : w) x = part > 0 ? x / part : 1.0 / double(p.count);
-    for (double& x : factor) x = std::sqrt(scale(p) * x);
-    panel.centre(p, w.data(), factor.data(), to, mean);
-    return part;
+  /// Weights of the panel's rows that sum to 1 in each piece, and factors of the centred rows; `parts` gets what the
+  /// base weights of a piece sum to.
+  void weigh(const Panel& panel, std::vector<double>& parts) {
+    weight_.assign(panel.weight, panel.weight + panel.n);
+    factor_.resize(weight_.size());
+    for (std::size_t x = 0; x < parts.size(); ++x) {
+      const Piece& p = panel.pieces[x];
+      double* const w = weight_.data() + p.first;
+      for (std::int64_t i = 0; i < p.count; ++i) parts[x] += w[i];
+      for (std::int64_t i = 0; i < p.count; ++i) {
+        factor_[p.first + i] = std::sqrt(scale(p) * w[i]);
+        w[i] = parts[x] > 0 ? w[i] / parts[x] : 1.0 / double(p.count);
+      }
+    }
+  }
+
+  /// The pieces' rows into the work tile, weighted and centred: short prompts one by one, a long one by its columns.
+  void centre(Panel& panel, Team& team, const std::vector<std::int64_t>& start, std::vector<double>& means) {
+    constexpr std::int64_t kColumns = 256, kEntries = 1 << 16;
+    std::vector<std::array<std::int64_t, 2>> tasks;
+    const auto columns = [&](const Piece& p) { return p.count * ld > kEntries ? kColumns : ld; };
+    for (std::int64_t x = 0; x < std::int64_t(panel.pieces.size()); ++x)
+      for (std::int64_t c = 0; c < ld; c += columns(panel.pieces[x])) tasks.push_back({x, c});
+    team.parallel(std::int64_t(tasks.size()), [&](std::int64_t i) {
+      const auto [x, c] = tasks[i];
+      const Piece& p = panel.pieces[x];
+      panel.centre(p, &weight_[p.first], &factor_[p.first], start[x], c, std::min(c + columns(p), ld), &means[x * ld]);
+    });
   }
 
   void collect(Panel& panel, Team& team, const Piece& p, double part, const double* m) {
