@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from ..inputs import Call
 from .descent import Metric, minimise, softplus
 from .pairs import KEPT_BYTES, Dense, Differences, Pairs, Streamed, margins, pair_loss_gradient
-from .quality import curvature_error
 
 __all__ = ["BradleyTerry", "PairFit"]
 
@@ -135,29 +134,25 @@ class BradleyTerry:
             alpha, alpha * self.spread, self._out_of_fold(z), separated,
         )  # fmt: skip
 
-    def moved_error(self, fit: PairFit, k: int) -> tuple[Floats, float]:
-        """How each pair's label moves the squared error of column k through the fit, and the error of its curvature.
+    def moved_error(self, fit: PairFit, k: int) -> Floats:
+        """How each pair's label moves the squared error of column k through the fit, h'H^-1 psi_p, (P,).
 
-        h'H^-1 psi_p, (P,): h is the slope in u of sum w (p - p^)^2 out of fold, H the curvature of the loss and
-        psi_p = w (p - p^) D_p the label's pull on the fit. Second order: `curvature_error` with
-        B = sum w (p^ (1 - p^))^2 D D'. Zeros where the differences are too many to keep or too wide for a matrix.
+        h is the slope in u of sum w (p - p^)^2 out of fold, H the curvature of the loss and psi_p = w (p - p^) D_p
+        the label's pull on the fit. Zeros where the differences are too many to keep or too wide for a matrix.
         """
         from scipy.special import expit
 
         if not isinstance(self.differences, Dense) or self.differences.dim > SQUARE:
-            return np.zeros(len(self.fold)), 0.0
-        plain, w = self.differences.rows, self.base[:, k] / self.base[:, k].sum()
-        rows, ridge = plain, np.full(plain.shape[1], fit.ridge[k])
+            return np.zeros(len(self.fold))
+        rows, w = self.differences.rows, self.base[:, k] / self.base[:, k].sum()
+        ridge = np.full(rows.shape[1], fit.ridge[k])
         if self.bias:
             rows, ridge = np.concatenate([rows, np.ones((len(rows), 1))], axis=1), np.append(ridge, 0.0)
         guess = expit(fit.margins[:, k])
         pull, curvature = w * (self.prob[:, k] - guess), w * guess * (1 - guess)
         slope = -2 * (pull * guess * (1 - guess)) @ rows
         hessian = rows.T @ (curvature[:, None] * rows) + np.diag(ridge)
-        moved = pull * (rows @ np.linalg.lstsq(hessian, slope, rcond=1e-12)[0])
-        u = fit.fold_vectors[:, k] if self.basis is None else fit.fold_vectors[:, k] @ self.basis
-        z = (np.sqrt(w) * guess * (1 - guess))[:, None] * (plain @ u.T)
-        return moved, curvature_error(z.T @ z)
+        return np.asarray(pull * (rows @ np.linalg.lstsq(hessian, slope, rcond=1e-12)[0]))
 
 
 def _separates(z: Floats, prob: Floats, weight: Floats) -> NDArray[np.bool_]:
