@@ -80,9 +80,9 @@ def _gains(out: One, d: Draw, fit: Any, heavy: bool) -> None:
     policy = cm.gain_intervals(d.dump, truth.u_c, BETAS, "s", **d.options)
     out.put("gain, this judge", given.gain, [given.at(level).interval for level in LEVELS], MEAN)
     out.put("gain, with labels", fitted.gain, [fitted.at(level).interval_labels for level in LEVELS], MEAN)
-    wins = [t_bounds(given.win_rate, given.win_rate_se, given.units, level) for level in LEVELS]
-    out.put("win rate, this judge", given.win_rate, wins, MEAN)
     out.put("gain, labels ignored", fitted.gain, [fitted.at(level).interval for level in LEVELS], MEAN)
+    wins = [t_bounds(policy.win_rate, policy.win_rate_se, policy.units, level)[0, 0] for level in LEVELS]
+    out.put("win rate, this judge", policy.win_rate, wins, MEAN)
     rows = [policy.at(level).estimate_interval[0] for level in LEVELS]
     for b, kind in enumerate(("jackknife", "first order")):
         if policy.estimate_kind[0, b] == kind and not (heavy and kind == "jackknife"):  # t tails have no tilt

@@ -63,8 +63,8 @@ def worth(psi: Floats, held: Floats, most: Any = np.inf) -> Floats:
     and at least 0: few units cannot show that their tails are short.
     """
     top = np.abs(psi).max(axis=0, initial=0.0)
-    power = (psi / np.where((top > 0) & np.isfinite(top), top, 1.0)) ** 2
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        power = (psi / np.where((top > 0) & np.isfinite(top), top, 1.0)) ** 2
         excess = (power**2).sum(axis=0) / power.sum(axis=0) ** 2 - 3 * (held**4).sum(axis=0) / (
             (held**2).sum(axis=0) ** 2
         )
