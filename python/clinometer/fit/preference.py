@@ -50,7 +50,7 @@ def fit_preference_direction(
     probabilities out of fold: .value = 1 - sum (p - p^)^2 / sum (p - 1/2)^2, .r the correlation of p - 1/2 with
     p^ - 1/2, .auc the share of decided pairs ordered rightly. Separable labels get no interval (.quality_status).
 
-    Cost: the rows of the pairs in float64 up to 1 GiB, else read again in each of some 30 steps a penalty; all
+    Cost: the rows of the pairs in float64 up to 1 GiB, else read again in each of some 10 to 30 steps a penalty; all
     constitutions and folds share a step. With P < d the work is in P dimensions.
 
     >>> import numpy as np, clinometer as cm
