@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 import clinometer as cm
 from clinometer.fit.options import ALPHAS
+from clinometer.resampling import t_bounds
 from clinometer.theory import generation_judgment_gap
 
 Floats = NDArray[np.float64]
@@ -80,6 +81,8 @@ def _gains(out: One, d: Draw, fit: Any, heavy: bool) -> None:
     out.put("gain, this judge", given.gain, [given.at(level).interval for level in LEVELS], MEAN)
     out.put("gain, with labels", fitted.gain, [fitted.at(level).interval_labels for level in LEVELS], MEAN)
     out.put("gain, labels ignored", fitted.gain, [fitted.at(level).interval for level in LEVELS], MEAN)
+    wins = [t_bounds(policy.win_rate, policy.win_rate_se, policy.units, level)[0, 0] for level in LEVELS]
+    out.put("win rate, this judge", policy.win_rate, wins, MEAN)
     rows = [policy.at(level).estimate_interval[0] for level in LEVELS]
     for b, kind in enumerate(("jackknife", "first order")):
         if policy.estimate_kind[0, b] == kind and not (heavy and kind == "jackknife"):  # t tails have no tilt

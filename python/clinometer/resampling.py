@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ __all__ = [
     "t_bounds",
     "unit_covariance",
     "unit_errors",
+    "worth",
 ]
 
 Floats = NDArray[np.float64]
@@ -50,6 +52,26 @@ def effective_units(held: Floats) -> Floats:
     """(sum h)^2 / sum h^2 of the weights of units (C, m): C where they are equal, fewer where a few carry most."""
     square = (held * held).sum(axis=0)
     return np.asarray(held.sum(axis=0) ** 2 / np.where(square > 0, square, 1.0))
+
+
+def worth(psi: Floats, held: Floats, most: Any = np.inf) -> Floats:
+    """What units of influence psi (C, m) and weight held (C, m) are worth for an error: 1 + degrees of freedom, (m,).
+
+    A variance of n numbers of kurtosis 3 + e has itself the variance s^4 (2/(n - 1) + e/n), that of a chi^2 of
+    2/(2/(n - 1) + e/n) degrees of freedom (Satterthwaite 1946; Box 1953). n is `effective_units`, no more than
+    `most`; e/n is sum psi^4/(sum psi^2)^2 less 3 sum h^4/(sum h^2)^2, what it is for normal numbers of these weights,
+    and at least 0: few units cannot show that their tails are short.
+    """
+    top = np.abs(psi).max(axis=0, initial=0.0)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        power = (psi / np.where((top > 0) & np.isfinite(top), top, 1.0)) ** 2
+        excess = (power**2).sum(axis=0) / power.sum(axis=0) ** 2 - 3 * (held**4).sum(axis=0) / (
+            (held**2).sum(axis=0) ** 2
+        )
+    free = np.minimum(effective_units(held), most) - 1
+    inner = free > 0
+    spread = 2 / np.where(inner, free, 1.0) + np.where(excess > 0, excess, 0.0)  # NaN: nothing to judge tails by
+    return np.asarray(1 + np.where(inner, 2 / spread, free))
 
 
 def unit_covariance(psi: Floats, held: Floats) -> Floats:

@@ -331,10 +331,10 @@ def test_the_error_of_the_gap_is_the_jackknife_of_prompts(clusters: bool) -> Non
     C = len(without)
     jackknife = np.sqrt((C - 1) / C * ((without - without.mean(axis=0)) ** 2).sum(axis=0))
     np.testing.assert_allclose(found.se, jackknife, rtol=0.15)
-    assert found.units == pytest.approx(C) and not found.labels_known
+    assert (found.units <= C * (1 + 1e-12)).all() and not found.labels_known
     np.testing.assert_array_equal(found.interval(0.95), found.ci)
     half = np.diff(found.interval(0.8)[0, 0]).item() / 2
-    assert half == pytest.approx(stats.t.ppf(0.9, C - 1) * found.se[0, 0], rel=1e-9)
+    assert half == pytest.approx(stats.t.ppf(0.9, found.units[0, 0] - 1) * found.se[0, 0], rel=1e-9)
 
 
 def test_the_gap_of_fits_carries_their_labels() -> None:

@@ -114,6 +114,20 @@ def test_streamed_differences_give_the_dense_loss(world: World, monkeypatch: pyt
     assert again.alpha == kept.alpha
 
 
+@pytest.mark.parametrize("bytes_", [1, 8 * 6 * 20, 1 << 20])
+def test_order_is_looked_for_in_a_sample_first(world: World, monkeypatch: pytest.MonkeyPatch, bytes_: int) -> None:
+    """Whatever part of the pairs is looked at first: all in order, one out of order, and labels by chance."""
+    z = (world.phi[world.pairs[:, 0]].astype(float) - world.phi[world.pairs[:, 1]]) @ world.u
+    ordered = (z > 0).astype(float)
+    spoilt = np.where(np.arange(len(z)) == np.argmax(z), 0.0, ordered)
+    prob = np.stack([ordered, spoilt, (np.random.default_rng(0).random(len(z)) < 0.5).astype(float)], axis=1)
+    monkeypatch.setattr(bradley_terry, "KEPT_BYTES", 0)
+    monkeypatch.setattr(bradley_terry, "SAMPLE_BYTES", bytes_)
+    with pytest.warns(UserWarning, match="orders them all"):
+        fit = cm.fit_preference_direction(world.phi, world.pairs, prob, **(world.options | {"alpha": 0.1}))
+    assert fit.labels == ("separable", "hard", "hard")
+
+
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 @pytest.mark.parametrize("precision", ["mixed", "double"])
 @pytest.mark.parametrize(("n", "d", "K"), [(3, 7, 1), (15, 17, 3), (33, 33, 9)])

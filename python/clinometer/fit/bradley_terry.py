@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from ..inputs import Call
 from .descent import Metric, minimise, softplus
 from .pairs import KEPT_BYTES, Dense, Differences, Pairs, Streamed, margins, pair_loss_gradient
-from .quality import curvature_error
 
 __all__ = ["BradleyTerry", "PairFit"]
 
@@ -19,6 +18,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 WITNESS = 1e-8
 SQUARE = 4096  # dimensions up to which the curvature is kept as a matrix
+SAMPLE, SAMPLE_BYTES = 16, 1 << 28  # pairs a dimension whose order is looked at first where all are too many to keep
 
 
 @dataclass(frozen=True)
@@ -44,17 +44,18 @@ class BradleyTerry:
         self.base = np.where(known, pairs.weight[:, None], 0.0)  # (P, K)
         self.differences, self.basis = _reduced(Streamed(call, pairs.rows))
         self.dim = call.dump.dim
+        self.part, self.some = _sampled(self.differences)
         self.spread, self.hessian = self._moments()
 
     def _moments(self) -> tuple[float, Floats]:
         """Mean square of a difference's entries, the unit of alpha, and the curvature at 0 (or its diagonal)."""
         m = self.differences.dim
         weight = self.base.mean(axis=1)
-        weight = weight / max(weight.sum(), 1e-300)
+        root = np.sqrt(weight / max(weight.sum(), 1e-300))
         total = np.zeros((m, m) if m <= SQUARE else m)
         for at, rows in self.differences.chunks():
-            scaled = rows * weight[at, None]
-            total += rows.T @ scaled if m <= SQUARE else (rows * scaled).sum(axis=0)
+            scaled = rows * root[at, None]
+            total += scaled.T @ scaled if m <= SQUARE else (scaled * scaled).sum(axis=0)  # half the work: symmetric
         trace = np.trace(total) if total.ndim == 2 else total.sum()
         return float(trace) / self.dim, total / 4
 
@@ -81,11 +82,13 @@ class BradleyTerry:
                 best[k], alpha[k], kept_u[own], kept_b[own], kept_z[:, own] = held[k], a, u[own], b[own], z[:, own]
         return self._result(kept_u, kept_b, kept_z, alpha)
 
-    def _fit(self, alpha: float, u: Floats, b: Floats, prob: Floats, weight: Floats) -> tuple[Floats, Floats]:
-        ridge = alpha * self.spread
+    def _fit(
+        self, alpha: float, u: Floats, b: Floats, prob: Floats, weight: Floats, differences: Differences | None = None
+    ) -> tuple[Floats, Floats]:
+        ridge, rows = alpha * self.spread, differences or self.differences
 
         def loss(u: Floats, b: Floats) -> tuple[Floats, Floats, Floats]:
-            value, gradient, slope = pair_loss_gradient(self.differences, prob, weight, u, b)
+            value, gradient, slope = pair_loss_gradient(rows, prob, weight, u, b)
             if alpha == 0:
                 self._refuse_separable(u, b, prob, weight)
             return value + ridge / 2 * (u * u).sum(axis=1), gradient + ridge * u, slope
@@ -108,13 +111,25 @@ class BradleyTerry:
         """Which columns have hard labels that some direction orders without error, (K,): one is looked for."""
         weight = self.base / self.base.sum(axis=0)
         found = _separates(margins(self.differences, u, b), self.prob, weight)
-        hard = np.where(weight > 0, np.isin(self.prob, (0.0, 1.0)), True).all(axis=0) & ~found
-        if hard.any():  # almost without a penalty a fit goes to where the labels are in order
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)
-                u, b = self._fit(WITNESS, u[hard], b[hard], self.prob[:, hard], weight[:, hard])
-            found[hard] = _separates(margins(self.differences, u, b), self.prob[:, hard], weight[:, hard])
+        open_ = np.where(weight > 0, np.isin(self.prob, (0.0, 1.0)), True).all(axis=0) & ~found
+        if self.some is not self.differences and open_.any():  # what no direction orders keeps all from being ordered
+            open_[open_] = self._ordered(
+                self.some, u[open_], b[open_], *(x[self.part][:, open_] for x in (self.prob, weight))
+            )
+        if open_.any():
+            found[open_] = self._ordered(self.differences, u[open_], b[open_], self.prob[:, open_], weight[:, open_])
         return found
+
+    def _ordered(
+        self, differences: Differences, u: Floats, b: Floats, prob: Floats, weight: Floats
+    ) -> NDArray[np.bool_]:
+        """Whether a fit almost without a penalty, which goes to where the labels are in order, has them so, (K,)."""
+        total = weight.sum(axis=0)
+        weight = weight / np.where(total > 0, total, 1.0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            u, b = self._fit(WITNESS, u, b, prob, weight, differences)
+        return np.asarray(_separates(margins(differences, u, b), prob, weight) | (total == 0))
 
     def _held_out(self, z: Floats) -> Floats:
         """Log-loss of each column (K,), every pair by the fit without its fold."""
@@ -135,29 +150,25 @@ class BradleyTerry:
             alpha, alpha * self.spread, self._out_of_fold(z), separated,
         )  # fmt: skip
 
-    def moved_error(self, fit: PairFit, k: int) -> tuple[Floats, float]:
-        """How each pair's label moves the squared error of column k through the fit, and the error of its curvature.
+    def moved_error(self, fit: PairFit, k: int) -> Floats:
+        """How each pair's label moves the squared error of column k through the fit, h'H^-1 psi_p, (P,).
 
-        h'H^-1 psi_p, (P,): h is the slope in u of sum w (p - p^)^2 out of fold, H the curvature of the loss and
-        psi_p = w (p - p^) D_p the label's pull on the fit. Second order: `curvature_error` with
-        B = sum w (p^ (1 - p^))^2 D D'. Zeros where the differences are too many to keep or too wide for a matrix.
+        h is the slope in u of sum w (p - p^)^2 out of fold, H the curvature of the loss and psi_p = w (p - p^) D_p
+        the label's pull on the fit. Zeros where the differences are too many to keep or too wide for a matrix.
         """
         from scipy.special import expit
 
         if not isinstance(self.differences, Dense) or self.differences.dim > SQUARE:
-            return np.zeros(len(self.fold)), 0.0
-        plain, w = self.differences.rows, self.base[:, k] / self.base[:, k].sum()
-        rows, ridge = plain, np.full(plain.shape[1], fit.ridge[k])
+            return np.zeros(len(self.fold))
+        rows, w = self.differences.rows, self.base[:, k] / self.base[:, k].sum()
+        ridge = np.full(rows.shape[1], fit.ridge[k])
         if self.bias:
             rows, ridge = np.concatenate([rows, np.ones((len(rows), 1))], axis=1), np.append(ridge, 0.0)
         guess = expit(fit.margins[:, k])
         pull, curvature = w * (self.prob[:, k] - guess), w * guess * (1 - guess)
         slope = -2 * (pull * guess * (1 - guess)) @ rows
         hessian = rows.T @ (curvature[:, None] * rows) + np.diag(ridge)
-        moved = pull * (rows @ np.linalg.lstsq(hessian, slope, rcond=1e-12)[0])
-        u = fit.fold_vectors[:, k] if self.basis is None else fit.fold_vectors[:, k] @ self.basis
-        z = (np.sqrt(w) * guess * (1 - guess))[:, None] * (plain @ u.T)
-        return moved, curvature_error(z.T @ z)
+        return np.asarray(pull * (rows @ np.linalg.lstsq(hessian, slope, rcond=1e-12)[0]))
 
 
 def _separates(z: Floats, prob: Floats, weight: Floats) -> NDArray[np.bool_]:
@@ -166,6 +177,15 @@ def _separates(z: Floats, prob: Floats, weight: Floats) -> NDArray[np.bool_]:
     right = np.where(counted, (2 * prob - 1) * z > 0, True).all(axis=0)
     hard = np.where(counted, (prob == 0) | (prob == 1), True).all(axis=0)
     return np.asarray(right & hard & counted.any(axis=0))
+
+
+def _sampled(differences: Differences) -> tuple[Ints, Dense]:
+    """Every so many of the pairs (S,) and their differences: all where they are in memory."""
+    if isinstance(differences, Dense):
+        return np.arange(len(differences.rows)), differences
+    count, d = len(differences.pairs), differences.dim
+    part = np.arange(0, count, max(1, count // max(min(SAMPLE * d, SAMPLE_BYTES // (8 * d)), 1)))
+    return part, Streamed(differences.call, differences.pairs[part]).kept()
 
 
 def _reduced(streamed: Streamed) -> tuple[Differences, Floats | None]:

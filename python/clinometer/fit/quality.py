@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..population import Population
-from ..resampling import effective_units, t_bounds, unit_errors
+from ..resampling import t_bounds, unit_errors, worth
 from .result import EncodingQuality
 
 __all__ = [
@@ -71,9 +71,9 @@ def quality_of(
     through_fit = None if moved is None else of_units(g.unit, g.weight, moved)
     with np.errstate(divide="ignore", invalid="ignore"):
         r = cross / np.sqrt(tt * sst)
-    rho2, rho2_se = _debiased(unbiased, sc, g, held)
+    rho2, rho2_se, rho2_units = _debiased(unbiased, sc, g, held)
     value, se, units = ratio_quality(sums[:, 0], sums[:, 1], through_fit, held, spread)
-    return made(value, se, units, r, auc(tc, s, g.weight), rho2, rho2_se)
+    return made(value, se, units, r, auc(tc, s, g.weight), rho2, rho2_se, rho2_units)
 
 
 def of_units(unit: Ints, weight: Floats, x: Floats) -> Floats:
@@ -84,22 +84,24 @@ def of_units(unit: Ints, weight: Floats, x: Floats) -> Floats:
 def ratio_quality(
     sse: Floats, sst: Floats, through_fit: Floats | None, held: Floats, spread: float
 ) -> tuple[float, float, float]:
-    """(1 - SSE/SST, error, effective units) from sums (C,) of units of weight held (C,)."""
+    """(1 - SSE/SST, error, what the units are worth) from sums (C,) of units of weight held (C,)."""
     bad, all_ = float(sse.sum()), float(sst.sum())
     psi = sse - bad / all_ * sst
     if through_fit is not None:
         psi = psi + through_fit - held / held.sum() * through_fit.sum()
-    units = float(effective_units(held[:, None])[0])
+    units = float(worth(psi[:, None], held[:, None])[0])
     se = float(unit_errors(psi[:, None], held[:, None])[0])
     return 1 - bad / all_, float(np.hypot(se, spread)) / all_, units
 
 
-def made(value: float, se: float, units: float, r: float, area: float, rho2: float, rho2_se: float) -> EncodingQuality:
+def made(
+    value: float, se: float, units: float, r: float, area: float, rho2: float, rho2_se: float, rho2_units: float
+) -> EncodingQuality:  # fmt: skip
     """A quality of one fit with its intervals."""
     at, bounds = np.array([[value], [rho2]]), np.array([[se], [rho2_se]])
-    ci, rho2_ci = t_bounds(at, bounds, np.full((2, 1), units), LEVEL)
-    one = [np.array([x]) for x in (value, r, area, rho2, se, rho2_se, units)]
-    return EncodingQuality(one[0], ci, one[1], one[2], one[3], rho2_ci, one[4], one[5], one[6])
+    ci, rho2_ci = t_bounds(at, bounds, np.array([[units], [rho2_units]]), LEVEL)
+    one = [np.array([x]) for x in (value, r, area, rho2, se, rho2_se, units, rho2_units)]
+    return EncodingQuality(one[0], ci, one[1], one[2], one[3], rho2_ci, *one[4:])
 
 
 def curvature_error(gram: Floats) -> float:
@@ -119,20 +121,21 @@ def curvature_error(gram: Floats) -> float:
     return float(np.sqrt(2 * max(square, 0.0)))
 
 
-def _debiased(t: Floats | None, sc: Floats, g: Grouping, held: Floats) -> tuple[float, float]:
-    """(rho^2, error): E u_f' c_f = u*' Sigma_f u* for fold fits independent of the fold they are applied to.
+def _debiased(t: Floats | None, sc: Floats, g: Grouping, held: Floats) -> tuple[float, float, float]:
+    """(rho^2, error, what the units are worth): E u_f' c_f = u*' Sigma_f u* for fits that did not see fold f.
 
     Influence of a unit: 2 cross - tt - rho^2 sst, of which the second half is what the fold fits add; with
     predictions that carry the noise of the fit this counts the error's d/N term twice, on the safe side.
     """
     if t is None:
-        return np.nan, np.nan
+        return np.nan, np.nan, np.nan
     tc = g.centred(t)
     sums = g.sums(sc * tc, tc * tc, sc * sc)
     cross, _, sst = sums.sum(axis=0)
     rho2 = cross / sst
     psi = 2 * sums[:, 0] - sums[:, 1] - rho2 * sums[:, 2]
-    return float(rho2), float(unit_errors((psi - psi.mean())[:, None], held[:, None])[0] / sst)
+    psi = (psi - psi.mean())[:, None]
+    return float(rho2), float(unit_errors(psi, held[:, None])[0] / sst), float(worth(psi, held[:, None])[0])
 
 
 def auc(t: Floats, s: Floats, weight: Floats) -> float:
@@ -151,5 +154,5 @@ def auc(t: Floats, s: Floats, weight: Floats) -> float:
 def stacked(parts: list[EncodingQuality]) -> EncodingQuality:
     """Qualities of single fits as one; of none, a single row of NaN."""
     if not parts:
-        return made(*[float("nan")] * 7)
+        return made(*[float("nan")] * 8)
     return EncodingQuality(*(np.concatenate([getattr(q, f.name) for q in parts]) for f in fields(EncodingQuality)))

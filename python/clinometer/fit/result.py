@@ -41,11 +41,12 @@ class EncodingQuality(Result):
         covariance of label and out-of-fold least squares over the label's variance. NaN unless N - G > 2 d in
         the rows of every fit
     rho2_ci : (J, 2) its 95 % interval, of the true share, by the influence of each prompt or cluster
-    se, rho2_se : (J,) their errors; units (J,) what the prompts or clusters are worth, less 1 the degrees of freedom
+    se, rho2_se : (J,) their errors; units, rho2_units (J,) what the prompts or clusters are worth for these, less 1 the
+        degrees of freedom (`clinometer.resampling.worth`)
     """
 
     axes: ClassVar[Axes] = {
-        "direction": "value r auc rho2_debiased se rho2_se units",
+        "direction": "value r auc rho2_debiased se rho2_se units rho2_units",
         "direction bound": "ci rho2_ci",
     }
 
@@ -58,6 +59,7 @@ class EncodingQuality(Result):
     se: Floats
     rho2_se: Floats
     units: Floats
+    rho2_units: Floats
 
     def interval(self, level: float = 0.95) -> Floats:
         """`ci` at another level, (J, 2)."""
@@ -65,7 +67,7 @@ class EncodingQuality(Result):
 
     def rho2_interval(self, level: float = 0.95) -> Floats:
         """`rho2_ci` at another level, (J, 2)."""
-        return t_bounds(self.rho2_debiased, self.rho2_se, self.units, level)
+        return t_bounds(self.rho2_debiased, self.rho2_se, self.rho2_units, level)
 
 
 @dataclass(frozen=True, repr=False, eq=False)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from ..inputs import Call
 from ..population import Population
-from ..resampling import effective_units, unit_errors
+from ..resampling import unit_errors, worth
 from .gains import Cell, per_prompt, unit_sums
 
 __all__ = ["Estimates", "jackknifed"]
@@ -20,14 +20,14 @@ STRONG = 1.0  # lam sd(t) beyond which the delete-one correction overshoots
 
 
 class Estimates:
-    """Filled cell by cell: value, se (K, B, J), kind (K, B), units (J,), win_rate, win_rate_se and ess (K, B, 3)."""
+    """Filled cell by cell: value, se, units (K, B, J), kind (K, B), win_rate, win_rate_se and ess (K, B, 3)."""
 
     def __init__(self, call: Call, cells: tuple[int, ...]) -> None:
         shape = (*cells, call.n_values)
         self.call, self.kind = call, np.full(cells, "none", dtype="<U11")
         self.value, self.se = np.full(shape, np.nan), np.full(shape, np.nan)
         self.win_rate, self.win_rate_se = np.full(shape, np.nan), np.full(shape, np.nan)
-        self.units, self.ess = np.full(call.n_values, np.nan), np.full((*cells, 3), np.nan)
+        self.units, self.ess = np.full(shape, np.nan), np.full((*cells, 3), np.nan)
         self.labels = [_Label(call, j) for j in range(call.n_values)]
 
     def fill(self, cell: Cell, t: Floats) -> None:
@@ -46,7 +46,7 @@ class Estimates:
             if self.kind[at[:2]] == "jackknife":  # of prompts that are large enough; the others keep the first order
                 c = np.where(label.rows > SMALL, jackknifed(label.weight, tilted, label.f, label.p), c)
             share = np.where(label.pairs > 0, cell.share[:, j], 0.0)  # one response leaves nothing to compare
-            self.value[at], self.se[at], self.units[j] = _mean(c, share, p)
+            self.value[at], self.se[at], self.units[at] = _mean(c, share, p)
 
     def _kind(self, cell: Cell, t: Floats) -> str:
         p = self.call.population
@@ -117,7 +117,7 @@ def _mid_ranks(f: Floats, weight: Floats, p: Population) -> Floats:
 
 
 def _mean(c: Floats, share: Floats, p: Population) -> tuple[float, float, float]:
-    """(mean, clustered error, effective units) of numbers of prompts under weights that need not sum to 1."""
+    """(mean, clustered error, what the units are worth) of numbers of prompts under weights that need not sum to 1."""
     total = share.sum()
     if not total > 0:
         return np.nan, np.nan, np.nan
@@ -125,8 +125,8 @@ def _mean(c: Floats, share: Floats, p: Population) -> tuple[float, float, float]
     c = np.where(share > 0, c, 0.0)
     mean = float(share @ c)
     held = unit_sums(share[:, None], p)
-    se = unit_errors(unit_sums((share * (c - mean))[:, None], p), held)
-    return mean, float(se[0]), float(effective_units(held)[0])
+    psi = unit_sums((share * (c - mean))[:, None], p)
+    return mean, float(unit_errors(psi, held)[0]), float(worth(psi, held)[0])
 
 
 def jackknifed(weight: Floats, tilted: Floats, f: Floats, p: Population) -> Floats:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..inputs import Call, prepare
 from ..passes import _check_strength, _need_scores, _strength, adjusted, in_range, kept_scores, true_betas
 from ..population import Population
-from ..resampling import effective_units, t_bounds
+from ..resampling import t_bounds, worth
 from ..results import Axes, Result
 from .gains import cells, unit_sums
 from .result import check_level
@@ -106,9 +106,8 @@ def ppi_gain(
             n_gold[j] = int(own.gold.sum())
             arrays["values"][at] = cell.share[:, j] @ np.nan_to_num(own.f)
             arrays["power"][at] = lam = own.best_power() if power is None else float(power)
-            arrays["gain"][at], arrays["se"][at] = own.corrected(lam)
-            arrays["gold"][at], arrays["gold_se"][at] = own.corrected(0.0)
-            arrays["units"][at] = own.units()
+            arrays["gain"][at], arrays["se"][at], arrays["units"][at] = own.corrected(lam)
+            arrays["gold"][at], arrays["gold_se"][at], _ = own.corrected(0.0)
     table = true_betas(call, table, exponent, betas)
     interval = t_bounds(arrays["gain"], arrays["se"], arrays["units"], level)
     return PPIResult(
@@ -158,12 +157,8 @@ class _Value:
         best = (self.in_gold @ (y * f)) / ((1 + n / N) * spread) if spread > 0 else 0.0
         return float(np.clip(best, 0.0, 1.0))
 
-    def units(self) -> float:
-        """Prompts or clusters with gold labels, as many as their weights are worth."""
-        return float(effective_units(unit_sums(self.in_gold[:, None], self.p))[0])
-
-    def corrected(self, lam: float) -> tuple[float, float]:
-        """(gain, error): the two means with the influence of each unit in both."""
+    def corrected(self, lam: float) -> tuple[float, float, float]:
+        """(gain, error, what the units with gold labels are worth): two means, the influence of each unit in both."""
         if not self.rest.any():
             lam = 0.0
         error = np.where(self.gold, self.y - lam * self.hat, 0.0)
@@ -175,7 +170,8 @@ class _Value:
             n = int(units.sum())
             factors.append(np.sqrt(n / (n - 1)) if n > 1 else (np.nan if present is self.gold else 0.0))
         units = unit_sums(psi, self.p) @ np.array(factors)
-        return float(first + second), float(np.sqrt((units**2).sum()))
+        held = unit_sums(self.in_gold[:, None], self.p)
+        return float(first + second), float(np.sqrt((units**2).sum())), float(worth(units[:, None], held)[0])
 
 
 def _share(mask: NDArray[np.bool_], p: Population) -> Floats:

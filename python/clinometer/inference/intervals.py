@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ..inputs import Call, prepare
 from ..passes import _check_strength, _need_scores, _strength, adjusted, in_range, kept_scores, true_betas
-from ..resampling import bootstrap_counts, bucketed, effective_units, t_bounds, unit_covariance
+from ..resampling import bootstrap_counts, bucketed, t_bounds, unit_covariance, worth
 from .estimate import Estimates
 from .gains import Cell, cells, slope_in_kl, unit_sums
 from .label_error import LabelError, label_errors, label_status
@@ -35,10 +35,11 @@ def gain_intervals(
 
     What the intervals hold is the mean of the estimate over repeated dumps of this size: given the direction, over
     other prompts and rows; with labels, over fits to other labels as well. Bounds are by Student's t, with one
-    degree of freedom less than the prompts or clusters are worth, (sum h)^2 / sum h^2 of their weights h. The plug-in
-    gain itself is low for prompts of few responses: `estimate` is of the policy behind the rows, by the jackknife
-    inside prompts (of 5 responses or more, while lam sd(t) <= 1), else by the unbiased first order, which is the
-    Gaussian extrapolation too.
+    degree of freedom less than the prompts or clusters are worth: (sum h)^2 / sum h^2 of their weights h, and fewer
+    where the kurtosis of their influences is above 3 (`clinometer.resampling.worth`). The plug-in gain itself is
+    low for prompts of few responses: `estimate` is of the policy behind the rows, by the jackknife inside prompts
+    (of 5 responses or more, while lam sd(t) <= 1), else by the unbiased first order, which is the Gaussian
+    extrapolation too.
 
     Parameters
     ----------
@@ -92,7 +93,7 @@ class _Filling:
         self.gain, self.kl = np.full(shape, np.nan), np.full(cells, np.nan)
         self.cov, self.cov_labels = (np.full((*shape, call.n_values), np.nan) for _ in range(2))
         self.boot, self.boot_labels = np.full((*shape, 2), np.nan), np.full((*shape, 2), np.nan)
-        self.units, self.label_units = np.full(call.n_values, np.nan), np.full(cells[0], np.inf)
+        self.units, self.units_labels = np.full(shape, np.nan), np.full(shape, np.nan)
         self.estimates = Estimates(call, cells)
 
     def fill(self, cell: Cell, t: Floats, matched: bool, error: LabelError | None) -> None:
@@ -104,23 +105,23 @@ class _Filling:
         slope = slope_in_kl(cell, t, self.call) if matched else np.zeros(len(gain))
         psi = psi - np.outer(omega * (cell.kl - omega @ cell.kl), slope)
         held = unit_sums(cell.share, p)
-        self.units = effective_units(held)
-        self.cov[at], self.boot[at] = self._errors(psi, held, gain)
+        self.cov[at], self.boot[at], self.units[at] = self._errors(psi, held, gain, np.inf)
         self.estimates.fill(cell, t)
         if error is not None:
             # t is over 2^exponent, and so is the direction that the gradient is taken in
             both = psi + np.ldexp(error.of_prompts(cell, t, slope), -int(self.exponent[cell.k]))
-            self.cov_labels[at], self.boot_labels[at] = self._errors(both, held, gain)
-            judged = unit_sums(error.present[:, None].astype(float), p) > 0
-            self.label_units[cell.k] = judged.sum()
+            judged = (unit_sums(error.present[:, None].astype(float), p) > 0).sum()
+            found = self._errors(both, held, gain, float(judged))
+            self.cov_labels[at], self.boot_labels[at], self.units_labels[at] = found
 
-    def _errors(self, psi: Floats, held: Floats, gain: Floats) -> tuple[Floats, Floats]:
-        """Clustered covariance (J, J) of influences (G, J), and the percentile interval (J, 2)."""
+    def _errors(self, psi: Floats, held: Floats, gain: Floats, most: float) -> tuple[Floats, Floats, Floats]:
+        """Clustered covariance (J, J) of influences (G, J), the percentile interval (J, 2), the worth of units."""
         units = unit_sums(psi, self.call.population)
         cov = unit_covariance(units, held)
+        count = worth(units, held, most)
         if not self.replicates:
-            return cov, np.full((len(gain), 2), np.nan)
-        return cov, self._percentiles(units, held, gain)
+            return cov, np.full((len(gain), 2), np.nan), count
+        return cov, self._percentiles(units, held, gain), count
 
     def _percentiles(self, units: Floats, held: Floats, gain: Floats) -> Floats:
         """Gains of resampled units: influences are linear, divided by the weight that was drawn."""
@@ -135,14 +136,13 @@ class _Filling:
     def result(self, betas: Floats, matched: bool, errors: dict[int, LabelError], status: list[str]) -> GainIntervals:
         p, e = self.call.population, self.estimates
         se, se_labels = (np.sqrt(np.einsum("kbjj->kbj", cov)) for cov in (self.cov, self.cov_labels))
-        with_labels = np.minimum(self.units, self.label_units[:, None])
         return GainIntervals(
             betas, self.gain, self.kl, se, se_labels,
             t_bounds(self.gain, se, self.units, self.level),
-            t_bounds(self.gain, se_labels, with_labels[:, None], self.level), self.boot, self.boot_labels,
+            t_bounds(self.gain, se_labels, self.units_labels, self.level), self.boot, self.boot_labels,
             np.array([k in errors for k in range(len(betas))]), self.call.names, self.call.value_names,
             self.call.fit_status, p.n_prompts if p.cluster is None else len(np.unique(p.cluster)), self.replicates,
-            self.level, matched, tuple(status), self.units, with_labels, e.win_rate, e.win_rate_se, e.value, e.se,
+            self.level, matched, tuple(status), self.units, self.units_labels, e.win_rate, e.win_rate_se, e.value, e.se,
             t_bounds(e.value, e.se, e.units, self.level), e.kind, e.ess,
             e.units, self.cov, self.cov_labels,
         )  # fmt: skip

@@ -33,18 +33,16 @@ class GainIntervals(Result):
     estimate_kind : (K, B) "jackknife", or "first order" where the median prompt has 4 responses or fewer or lam sd(t)
         is above 1 (theory 2)
     ess_quantiles : (K, B, 3) 5 %, 25 % and 50 % quantile over prompts of the share of rows left, 1/(1 + chi^2)
-    n_units : prompts, or clusters; units (J,) as many as their weights are worth, less 1 the degrees of freedom;
-        units_labels (K, J) the same with labels, no more than prompts or clusters that have any
+    n_units : prompts, or clusters; units (K, B, J) as many as their weights and influences are worth, less 1 the
+        degrees of freedom; units_labels the same with labels, no more than prompts or clusters that have any
     """
 
     axes: ClassVar[Axes] = {
-        "direction beta value": "gain se se_labels win_rate win_rate_se estimate estimate_se",
+        "direction beta value": "gain se se_labels win_rate win_rate_se estimate estimate_se units units_labels",
         "direction beta value bound": "interval interval_labels bootstrap bootstrap_labels estimate_interval",
         "direction beta": "betas kl estimate_kind",
         "direction beta quantile": "ess_quantiles",
-        "direction value": "units_labels",
         "direction": "labels_known fit_status status",
-        "value": "units",
     }
 
     betas: Floats
@@ -91,7 +89,7 @@ class GainIntervals(Result):
         check_level(level)
         none = np.full_like(self.bootstrap, np.nan)
         interval = t_bounds(self.gain, self.se, self.units, level)
-        with_labels = t_bounds(self.gain, self.se_labels, self.units_labels[:, None], level)
+        with_labels = t_bounds(self.gain, self.se_labels, self.units_labels, level)
         estimate = t_bounds(self.estimate, self.estimate_se, self._estimate_units, level)
         return replace(
             self, level=float(level), interval=interval, interval_labels=with_labels, estimate_interval=estimate,

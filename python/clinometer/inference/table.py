@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from .. import kl as roots
 from ..inputs import Call
-from ..resampling import bucketed, effective_units, unit_errors
+from ..resampling import bucketed, unit_errors, worth
 from .estimate import _mid_ranks
 from .gains import per_prompt, unit_sums
 from .selection import Recommendation, _halves, _objective, _ratio
@@ -27,7 +27,7 @@ class GainTable:
     """K directions at B betas on J values.
 
     `se` (K, B, J) is the error of the gain at matched KL and `win_rate_se` (K, B, J) that of the win rate at the
-    betas as they are, both as in `gain_intervals`, from `effective` (J,) units; `shortfall` (K, B) by how much the
+    betas as they are, both as in `gain_intervals`, from `effective` (K, B, J) units; `shortfall` (K, B) by how much the
     gain of the judge's own score falls short of the policy's at that KL, as a share of it (delete-one jackknife,
     `clinometer.kl.sized_horizon`). `units` (C, K B, J) are weighted gains of at most 4096 independent units at the
     betas as they are and `held` (C, J) the units' weights.
@@ -45,18 +45,19 @@ def gain_table(call: Call, kept: Floats, betas: Floats) -> GainTable:
     """The table of kept scores (N, K) at betas (K, B). Cost: 2 J + 6 sums over N rows for each direction and beta."""
     (K, B), J = betas.shape, call.n_values
     shared = _Shared(call)
-    se, wins, short = np.full((K, B, J), np.nan), np.full((K, B, J), np.nan), np.full((K, B), np.nan)
+    se, wins, effective = (np.full((K, B, J), np.nan) for _ in range(3))
+    short = np.full((K, B), np.nan)
     units = np.zeros((len(shared.held), K, B, J))
 
     def fill(k: int) -> None:
         for part in _blocks(B, len(kept)):
             of_k = _direction(shared, np.ascontiguousarray(kept[:, k]), betas[k, part])
-            se[k, part], wins[k, part], short[k, part], units[:, k, part] = of_k
+            se[k, part], effective[k, part], wins[k, part], short[k, part], units[:, k, part] = of_k
 
     with ThreadPoolExecutor(max_workers=call.n_threads) as pool:
         list(pool.map(fill, range(K)))
     flat = units.reshape(len(units), K * B, J)
-    return GainTable(se, wins, effective_units(shared.weights), short, flat, shared.held)
+    return GainTable(se, wins, effective, short, flat, shared.held)
 
 
 def _blocks(B: int, n_rows: int) -> Iterator[slice]:
@@ -93,8 +94,8 @@ class _Shared:
         return np.asarray(np.add.reduceat(x, self.p.offsets[:-1], axis=1))
 
 
-def _direction(s: _Shared, t: Floats, betas: Floats) -> tuple[Floats, Floats, Floats, Floats]:
-    """Errors of gains and of win rates (B, J), shortfall (B,) and units (C, B, J) of one direction."""
+def _direction(s: _Shared, t: Floats, betas: Floats) -> tuple[Floats, ...]:
+    """Errors of gains, worth of units, errors of win rates (B, J), shortfall (B,), units (C, B, J) of a direction."""
     p, omega = s.p, s.omega
     log_ratio = roots.log_ratios(s.call, t[:, None], betas[None])
     prob = s.weight * np.exp(log_ratio)
@@ -105,7 +106,7 @@ def _direction(s: _Shared, t: Floats, betas: Floats) -> tuple[Floats, Floats, Fl
     own = s.total(prob * t)
     variance = (prob @ (np.repeat(omega, p.sizes) * t**2)) - own**2 @ omega
     inner = (betas > 0) & np.isfinite(betas) & (variance > 0)
-    errors, wins, units = [], [], []
+    errors, effective, wins, units = [], [], [], []
     for j in range(len(s.values)):
         gain, win, covariance = _value(s, j, prob, t, own)
         slope = np.where(inner, np.where(inner, betas, 0.0) * covariance / np.where(inner, variance, 1.0), 0.0)
@@ -113,10 +114,13 @@ def _direction(s: _Shared, t: Floats, betas: Floats) -> tuple[Floats, Floats, Fl
         psi = weighted - share * weighted.sum(axis=1, keepdims=True)
         psi -= slope[:, None] * omega * (kl - (kl @ omega)[:, None])
         held = s.weights[:, j : j + 1]
-        errors.append(unit_errors(unit_sums(psi.T, p), held))
+        of_units = unit_sums(psi.T, p)
+        errors.append(unit_errors(of_units, held))
+        effective.append(worth(of_units, held))
         wins.append(unit_errors(unit_sums((share * (win - (win @ share)[:, None])).T, p), held))
         units.append(bucketed(unit_sums(weighted.T, p)))
-    return np.stack(errors, axis=1), np.stack(wins, axis=1), _shortfall(s, t, betas, inner), np.stack(units, axis=2)
+    by_value = (np.stack(x, axis=1) for x in (errors, effective, wins))
+    return *by_value, _shortfall(s, t, betas, inner), np.stack(units, axis=2)
 
 
 def _value(s: _Shared, j: int, prob: Floats, t: Floats, own: Floats) -> tuple[Floats, Floats, Floats]:

@@ -7,14 +7,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from clinometer.fit.out_of_fold import scores_of
+from clinometer.fit.quality import curvature_error
 from clinometer.inference.gains import unit_sums
 from clinometer.inference.label_error import LabelError, label_errors, label_status
 from clinometer.inference.result import check_level
-from clinometer.resampling import effective_units, t_bounds, unit_errors
+from clinometer.resampling import t_bounds, unit_errors, worth
 from clinometer.results import Axes, Result
 from clinometer.theory._arrays import Floats, as_covariance, as_rows
 from clinometer.theory._bootstrap import correlations, per_prompt_grams
-from clinometer.theory._rows import Weights, scored
+from clinometer.theory._rows import Scored, Weights, scored
 from clinometer.theory.geometry import score_correlation
 
 __all__ = ["GenerationJudgmentGap", "generation_judgment_gap"]
@@ -33,7 +35,7 @@ class GenerationJudgmentGap(Result):
     """
 
     axes: ClassVar[Axes] = {
-        "direction value": "gap judgment cosine_gap se",
+        "direction value": "gap judgment cosine_gap se units",
         "direction value bound": "ci",
         "value": "generation",
     }
@@ -44,13 +46,13 @@ class GenerationJudgmentGap(Result):
     generation: Floats
     cosine_gap: Floats
     se: Floats
-    units: float
+    units: Floats
     labels_known: bool
     level: float
 
     def interval(self, level: float) -> Floats:
         """`ci` at another level."""
-        return t_bounds(self.gap, self.se, np.asarray(self.units), level)
+        return t_bounds(self.gap, self.se, self.units, level)
 
 
 def generation_judgment_gap(
@@ -61,7 +63,8 @@ def generation_judgment_gap(
     gap = r(u_C, u*) - r(u_gen, u*) with Sigma-cosines r. Directions fitted on the same rows share their noise: pass
     `DirectionFit`s together with the dump, so that every prompt is scored out of fold. A correlation with a fit that
     is out of fold is that of the noisy fit: lower than the true direction's, and the interval is of its own mean.
-    The error is that of the influence of each prompt or cluster, through the labels of the fits too.
+    The error is that of the influence of each prompt or cluster, through the labels of the fits too, less the
+    second order in the noise of the fits, which influences count twice: with fewer rows than d nearly half of it.
 
     Parameters
     ----------
@@ -73,7 +76,7 @@ def generation_judgment_gap(
     Returns
     -------
     GenerationJudgmentGap
-        NaN for directions without variance. Cost with a dump: three passes, and for each fit two passes and a solve.
+        NaN for directions without variance. Cost with a dump: three passes, and for each fit three passes and a solve.
 
     Examples
     --------
@@ -91,9 +94,7 @@ def generation_judgment_gap(
     if generator.shape[0] != 1:
         raise ValueError(f"u_gen holds {generator.shape[0]} rows; wanted one direction (d,)")
     nan = np.full(judged.shape, np.nan)
-    return GenerationJudgmentGap(
-        judged - made, np.stack([nan, nan], -1), judged, made[0], raw, nan, np.nan, False, level
-    )
+    return GenerationJudgmentGap(judged - made, np.stack([nan, nan], -1), judged, made[0], raw, nan, nan, False, level)
 
 
 def _gap_on_rows(
@@ -120,14 +121,16 @@ def _gap_on_rows(
             psi[:, k, j] = judgment - generation + from_judge - from_gen
     held = w.prompt[:, None]
     units, at = unit_sums(psi.reshape(len(psi), -1), w.p), unit_sums(held, w.p)
-    worth = float(effective_units(at)[0])
-    se = np.where(np.isnan(gap), np.nan, unit_errors(units, at).reshape(K, J))
+    count = worth(units, at).reshape(K, J)
+    square = unit_errors(units, at).reshape(K, J) ** 2
+    square -= np.minimum(_counted_twice(w, parts, errors), square / 2)  # Efron and Stein: it is half at most
+    se = np.where(np.isnan(gap), np.nan, np.sqrt(square))
     vectors = [p.call.directions for p in parts]
     raw = np.full((K, J), np.nan)
     if all(v is not None and len(v) == n for v, n in zip(vectors, (J, K, 1), strict=True)):
         raw = score_correlation(vectors[1], vectors[0]) - score_correlation(vectors[2], vectors[0])
-    ci = t_bounds(gap, se, np.asarray(worth), level)
-    return GenerationJudgmentGap(gap, ci, r[J : J + K, :J], r[J + K, :J], raw, se, worth, known, level)
+    ci = t_bounds(gap, se, count, level)
+    return GenerationJudgmentGap(gap, ci, r[J : J + K, :J], r[J + K, :J], raw, se, count, known, level)
 
 
 def _correlation_influence(w: Weights, a: Floats, b: Floats) -> tuple[Floats, tuple[Floats, Floats]]:
@@ -142,6 +145,38 @@ def _correlation_influence(w: Weights, a: Floats, b: Floats) -> tuple[Floats, tu
     r, scale = ab / np.sqrt(aa * bb), 1 / np.sqrt(aa * bb)
     psi = w.total(row * (a * b * scale - r / 2 * (a * a / aa + b * b / bb)))
     return psi, (row * (b * scale - r * a / aa), row * (a * scale - r * b / bb))
+
+
+def _counted_twice(w: Weights, parts: list[Scored], errors: list[dict[int, LabelError]]) -> Floats:
+    """Variance (K, J) of the gap's second order in the noise of its fits, which influences count twice.
+
+    Of fits on the unit sphere of Sigma the gap is <c - g, s>, c and g of constitution and generator, s of the value:
+    linear in each, so that its second order is <noise of c - g, noise of s>. A unit moves both factors, and the sum of
+    squared influences holds this variance once by either (Efron and Stein 1981: a jackknife counts the second order
+    of a U statistic twice). The variance of half a quadratic form K in noise of covariance M is tr(K M)^2 / 2, M of
+    the fold fits as in `curvature_error`. 0 where one side is given, or the sides have different folds.
+    """
+    (star, judge, generator), J, K = errors, parts[0].scores.shape[1], parts[1].scores.shape[1]
+    out = np.zeros((K, J))
+    folds = {len(e.fit.fold_vectors) for side in errors for e in side.values()}
+    if not star or not (judge or generator) or len(folds) > 1:
+        return out
+    row = w.row * w.spread(w.prompt)
+
+    def on_sphere(error: LabelError) -> Floats:
+        x = w.centre(scores_of(error.call, error.fit.fold_vectors[:, error.j]))
+        size = np.sqrt(row @ (x * x))
+        return np.asarray(np.sqrt(row)[:, None] * x / np.where(size > 0, size, 1.0))
+
+    made = on_sphere(generator[0]) if generator else 0.0
+    judged = {k: (on_sphere(judge[k]) if k in judge else 0.0) - made for k in range(K)}
+    for j, error in star.items():
+        s = on_sphere(error)
+        for k, difference in judged.items():
+            if np.ndim(difference):
+                gram = np.asarray(difference).T @ s
+                out[k, j] = curvature_error(gram + gram.T) ** 2 / 4
+    return out
 
 
 def _through(errors: dict[int, LabelError], k: int, slopes: Floats) -> Floats | float:
