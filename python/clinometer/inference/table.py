@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -13,13 +12,12 @@ from .. import kl as roots
 from ..inputs import Call
 from ..resampling import bucketed, effective_units, unit_errors
 from .estimate import _mid_ranks
-from .gains import per_prompt, unit_sums
+from .gains import blocks, per_prompt, unit_sums
 from .selection import Recommendation, _halves, _objective, _ratio
 
 __all__ = ["GainTable", "Split", "gain_table"]
 
 Floats = NDArray[np.float64]
-BLOCK = 1 << 18  # entries of one array of rows and betas: a few of them stay in cache
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ def gain_table(call: Call, kept: Floats, betas: Floats) -> GainTable:
     units = np.zeros((len(shared.held), K, B, J))
 
     def fill(k: int) -> None:
-        for part in _blocks(B, len(kept)):
+        for part in blocks(B, len(kept)):
             of_k = _direction(shared, np.ascontiguousarray(kept[:, k]), betas[k, part])
             se[k, part], wins[k, part], short[k, part], units[:, k, part] = of_k
 
@@ -57,11 +55,6 @@ def gain_table(call: Call, kept: Floats, betas: Floats) -> GainTable:
         list(pool.map(fill, range(K)))
     flat = units.reshape(len(units), K * B, J)
     return GainTable(se, wins, effective_units(shared.weights), short, flat, shared.held)
-
-
-def _blocks(B: int, n_rows: int) -> Iterator[slice]:
-    step = max(1, BLOCK // max(n_rows, 1))
-    return (slice(b, min(b + step, B)) for b in range(0, B, step))
 
 
 class _Shared:

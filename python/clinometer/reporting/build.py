@@ -152,7 +152,7 @@ def _fits(s: Scene, chosen: frozenset[str], pairs: Any) -> dict[str, Any]:
     """Sections that rest on directions fitted to the values, which are fitted once."""
     out: dict[str, Any] = {}
     wanted = bool(chosen & {"encoding", "layers"})
-    fit = _tried(s, "encoding", lambda: encoded.fitted(s)) if wanted else None
+    fit, sigma = (_tried(s, "encoding", lambda: encoded.fitted(s)) if wanted else None) or (None, None)
     vectors = None if fit is None else fit.vectors[: s.n_requested]
     if "encoding" in chosen:
         out["linear_share"] = encoded.linear_share(s, fit)
@@ -166,7 +166,7 @@ def _fits(s: Scene, chosen: frozenset[str], pairs: Any) -> dict[str, Any]:
     if "baselines" in chosen:
         out["baselines"] = _tried(s, "baselines", lambda: encoded.baselines(s, fit))
     if "spectrum" in chosen:
-        out["spectrum"] = _tried(s, "spectrum", lambda: encoded.spectrum(s, vectors))
+        out["spectrum"] = _tried(s, "spectrum", lambda: encoded.spectrum(s, vectors, sigma))
     if "layers" in chosen and fit is not None and len(s.dump.candidates) > 1:
         out["layers"] = _tried(s, "layers", lambda: encoded.layers(s, fit, cone, pairs))
     return out
