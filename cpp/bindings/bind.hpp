@@ -4,19 +4,25 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 #include <clinometer/statistic.hpp>
+#include <memory>
+#include <stdexcept>
 
 namespace clinometer::bindings {
 
 namespace py = pybind11;
 
-inline py::dict to_python(const Results& results) {
+/// Arrays that own what the results held: nothing is copied.
+inline py::dict to_python(Results results) {
   py::dict out;
-  for (const Result& r : results) {
-    py::array_t<double> a(std::vector<py::ssize_t>(r.shape.begin(), r.shape.end()));
-    if (std::size_t(a.size()) != r.data.size())
-      throw std::logic_error("result " + r.name + ": shape and data disagree");
-    std::copy(r.data.begin(), r.data.end(), a.mutable_data());
-    out[r.name.c_str()] = std::move(a);
+  for (Result& r : results) {
+    std::int64_t size = 1;
+    for (const std::int64_t n : r.shape) size *= n;
+    if (std::size_t(size) != r.data.size()) throw std::logic_error("result " + r.name + ": shape and data disagree");
+    auto held = std::make_unique<std::vector<double>>(std::move(r.data));
+    const double* const at = held->data();
+    const py::capsule owner(held.get(), [](void* p) { delete static_cast<std::vector<double>*>(p); });
+    held.release();
+    out[r.name.c_str()] = py::array_t<double>(std::vector<py::ssize_t>(r.shape.begin(), r.shape.end()), at, owner);
   }
   return out;
 }

@@ -539,3 +539,17 @@ def test_many_notes_stay_behind_a_line(made: Report) -> None:
     page = replace(made, notes=tuple(f"note {i}" for i in range(40))).to_html()
     shown, hidden = page.split("and 28 more")
     assert "note 11<" in shown and "note 12<" not in shown and "note 39<" in hidden
+
+
+def test_a_fit_among_the_judges_moves_nothing_beside_it() -> None:
+    """Prompts carry the fold that did not see them, of which covariances of the same read know nothing."""
+    world = cm.simulate(n_prompts=80, n_responses=6, dim=5, random_state=4)
+    fit = cm.fit_value_direction(world, "s", folds=7, pooled=False)
+    judges: list[Any] = ["judge/c0", fit]
+    made, plain = (cm.report(world, constitutions=c, values=["s"], kl=[0.1]) for c in (judges, judges[:1]))
+    assert made.null_band is not None and plain.null_band is not None
+    np.testing.assert_allclose(made.null_band, plain.null_band, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(made.tilt.gain[:1], plain.tilt.gain, rtol=1e-6)  # f32 lanes
+    want = cm.moments(world)
+    got, _ = cm.scan(world, cm.stat.Moments(), cm.stat.Tilt(directions=fit, values=["s"], betas=[1.0]))
+    np.testing.assert_allclose(got.covariance, want.covariance, rtol=1e-9, atol=1e-12)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from .. import _core
 from ..inputs import Call, run
 from ..population import Population
+from ..threads import shared
 from .binary import lda_scale, mean_gap
 from .curvature import Curvature, DenseCurvature, StreamedCurvature
 from .krylov import ridge_by_passes
@@ -18,7 +19,6 @@ from .out_of_fold import out_of_fold, scores_of
 from .quality import Grouping, curvature_error, grouping, quality_of, stacked
 from .result import EncodingQuality
 from .scatter import FoldScatter, fold_scatter, label_groups
-from .solve import ridge_path
 
 __all__ = ["Fit", "fit_values", "quality_of_fits"]
 
@@ -91,8 +91,7 @@ def _fit_group(
     else:
         chosen = scatter.best(paths)
         used = np.unique(chosen)
-        whole_path = ridge_path(sigma, scatter.cross(None), grid[used], scatter.cutoff)
-        full = dict(zip(used.tolist(), whole_path, strict=True))
+        full = dict(zip(used.tolist(), scatter.whole(grid[used]), strict=True))
         whole = np.stack([full[a][g] for g, a in enumerate(chosen)])
         parts = np.stack([paths[:, a, g] for g, a in enumerate(chosen)], axis=1)
         out.alpha[group] = grid[chosen]
@@ -100,11 +99,11 @@ def _fit_group(
             whole, parts = lda_scale(whole, parts, scatter, labels, p, fold)
     out.vectors[group], out.fold_vectors[:, group] = whole, parts
     own_scale = method in ("ridge", "least_squares")
-    shared: dict[float, Curvature] = {}
+    same: dict[float, Curvature] = {}
     for g, j in enumerate(group):
         alpha = float(out.alpha[j])
         if own_scale:
-            out.curvature[j] = shared.setdefault(alpha, DenseCurvature(sigma, scatter.cutoff, alpha))
+            out.curvature[j] = same.setdefault(alpha, DenseCurvature(sigma, scatter.cutoff, alpha))
         out.predictors[:, j] = parts[:, g] if own_scale else scatter.calibrated(parts[:, g], g)
 
 
@@ -141,9 +140,12 @@ def _moved_errors(call: Call, fit: Fit, groups: list[Grouping], error: Floats) -
     quiet = replace(call, values=None, progress=None)
     state = _core.WeightedRows(call.dump.dim, pull)
     slope = -2 * run(quiet, [state], population=call.population)[0].finish()["sum"]
-    v, kinds = np.empty_like(slope), {id(h): h for h in fit.curvature.values()}
-    for key, curvature in kinds.items():
-        own = [i for i, j in enumerate(js) if id(fit.curvature[j]) == key]
-        v[own] = curvature.solve(slope[own])
+    v, kinds = np.empty_like(slope), list({id(h): h for h in fit.curvature.values()}.values())
+
+    def solve(h: Curvature) -> None:
+        own = [i for i, j in enumerate(js) if fit.curvature[j] is h]
+        v[own] = h.solve(slope[own])
+
+    shared(solve, kinds, call.n_threads)
     along = scores_of(quiet, v)
     return {j: np.asarray(pull[:, i] * groups[j].centred(along[:, i])) for i, j in enumerate(js)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -13,7 +12,8 @@ from numpy.typing import NDArray
 from .. import _core
 from ..inputs import Call, run
 from ..population import Population
-from .solve import ridge_path, unbiased_solve
+from ..threads import shared
+from .solve import ridge_path, ridge_path_and_plain
 
 __all__ = ["FoldScatter", "fold_scatter", "label_groups"]
 
@@ -73,17 +73,17 @@ class FoldScatter:
 
     def without_each(self, solve: Callable[[Floats, Floats], T]) -> list[T]:
         """solve(Sigma, c) without each fold, in their order; the folds share the threads."""
-        with ThreadPoolExecutor(max_workers=min(self.n_threads, self.n_folds)) as pool:
-            return list(pool.map(lambda f: solve(*self.part(f)), range(self.n_folds)))
+        return shared(lambda f: solve(*self.part(f)), range(self.n_folds), self.n_threads)
+
+    def whole(self, alphas: Floats) -> list[Floats]:
+        """Ridge fits of all rows, (m, d) for each penalty; they share the threads."""
+        sigma, c = self.part(None)
+        return shared(lambda a: ridge_path(sigma, c, np.array([a]), self.cutoff)[0], alphas, self.n_threads)
 
     def fits(self, alphas: Floats) -> tuple[Floats, Floats | None]:
         """Ridge fits without each fold, (F, A, m, d), and least squares (F, m, d), None unless `resolved`."""
 
-        def solve(sigma: Floats, c: Floats) -> tuple[Floats, Floats | None]:
-            plain = unbiased_solve(sigma, c) if self.resolved else None
-            return ridge_path(sigma, c, alphas, self.cutoff), plain
-
-        both = self.without_each(solve)
+        both = self.without_each(lambda s, c: ridge_path_and_plain(s, c, alphas, self.cutoff, plain=self.resolved))
         plain = [u for _, u in both if u is not None]
         return np.stack([path for path, _ in both]), np.stack(plain) if len(plain) == self.n_folds else None
 

@@ -9,49 +9,106 @@ __all__ = ["ridge_shifted"]
 
 Floats = NDArray[np.float64]
 STEPS, EVERY, TOLERANCE = 160, 8, 1e-11
+NOTHING = 1e-13  # of the largest eigenvalue: an eigenvalue that is 0 but for rounding
+STRIP = 1 << 18  # multiply-adds of one product, up to which BLAS starts no threads
 
 
-def ridge_shifted(sigma: Floats, c: Floats, ridges: Floats) -> tuple[Floats, NDArray[np.bool_]]:
-    """(Sigma + r I)^-1 c for each ridge r and row of c, (A, J, d), and which ridges (A,) are solved.
+def ridge_shifted(
+    sigma: Floats, c: Floats, ridges: Floats, *, plain: bool = False
+) -> tuple[Floats, NDArray[np.bool_]]:  # fmt: skip
+    """(Sigma + r I)^-1 c for each ridge r > 0 and row of c, (A, J, d), and which ridges (A,) are solved.
 
     Lanczos with full orthogonalisation from each row of c, the rows in step so that they share the reads of Sigma;
     every penalty has the same Krylov space, and its residual is known from the small problem. A ridge is solved
     once all its residuals are below TOLERANCE of |c|; small ridges on a steep spectrum may not be.
 
+    `plain` adds a last ridge, 0, where a few steps more than for the others are enough. It counts as solved only if a
+    random vector is solved for too: that has a part in every null direction, so Sigma then has none.
+
     Cost: at most STEPS products of (J, d) with Sigma, STEPS J d numbers.
     """
-    size = np.linalg.norm(c, axis=1)
+    rows = np.concatenate([c, np.random.default_rng(0).standard_normal((1, c.shape[1]))]) if plain else c
+    ridges = np.append(ridges, 0.0) if plain else ridges
+    wanted, asked = len(ridges) - plain, np.ones((len(ridges), len(rows)), bool)
+    asked[:wanted, len(c) :] = False
+    size = np.linalg.norm(rows, axis=1)
     live = np.flatnonzero(size > 0)
-    out = np.zeros((len(ridges), *c.shape))
-    q = c[live] / size[live, None]
+    out = np.zeros((len(ridges), *rows.shape))
+    if not len(live):
+        return out, np.ones(len(ridges), bool)
+    space = _Space(sigma, rows[live] / size[live, None])
     solved: NDArray[np.bool_] = np.zeros(len(ridges), bool)
-    limit = min(STEPS, c.shape[1])
-    frame = np.empty((len(live), limit, c.shape[1]))
-    diagonal, beside = [], []
-    for step in range(1, limit + 1 if len(live) else 0):
-        frame[:, step - 1] = q
-        w = np.ascontiguousarray((sigma @ q.T).T)  # Sigma is symmetric, and this way it is read in place
-        diagonal.append(np.einsum("jd,jd->j", w, q))
+    more = STEPS
+    while not solved.all() and more and space.step():
+        more -= 1
+        if space.n_steps % EVERY and more and not space.closed:
+            continue
+        weights, residual = space.solve(ridges)
+        solved = np.asarray(((residual <= TOLERANCE) | ~asked[:, live]).all(axis=1))
+        if solved[:wanted].all():
+            more = min(more, EVERY)
+    out[:, live] = space.combined(weights) * size[live, None]
+    return out[:, : len(c)], solved
+
+
+class _Space:
+    """Krylov spaces of unit rows (J, d), grown in step."""
+
+    def __init__(self, sigma: Floats, first: Floats) -> None:
+        self.sigma, self.next = sigma, first
+        self.frame = np.empty((len(first), min(STEPS, first.shape[1]), first.shape[1]))
+        self.diagonal: list[Floats] = []
+        self.beside: list[Floats] = []
+
+    @property
+    def n_steps(self) -> int:
+        return len(self.diagonal)
+
+    @property
+    def closed(self) -> bool:
+        """Whether Sigma leads out of some space no more, or there is no room."""
+        return self.n_steps == self.frame.shape[1] or not self.beside[-1].all()
+
+    def step(self) -> bool:
+        """One more vector of every space; False where there is none."""
+        if self.diagonal and self.closed:
+            return False
+        if self.diagonal:
+            self.next = self.next / self.beside[-1][:, None]
+        q, n = self.next, self.n_steps + 1
+        self.frame[:, n - 1] = q
+        w = _image(self.sigma, q)
+        self.diagonal.append(np.einsum("jd,jd->j", w, q))
+        seen = self.frame[:, :n]
         for _ in range(2):  # the second pass takes what the first one's rounding left
-            seen = frame[:, :step]
-            w -= ((seen @ w[:, :, None]).transpose(0, 2, 1) @ seen)[:, 0]
-        beside.append(np.linalg.norm(w, axis=1))
-        if step % EVERY == 0 or step == limit or not beside[-1].all():
-            weights, residual = _small(np.array(diagonal), np.array(beside), ridges)
-            solved = np.asarray((residual <= TOLERANCE).all(axis=1))
-            if solved.all() or step == limit or not beside[-1].all():
-                out[:, live] = (weights.transpose(1, 0, 2) @ frame[:, :step]).transpose(1, 0, 2) * size[live, None]
-                break
-        q = w / beside[-1][:, None]
-    return out, solved if len(live) else ~solved
+            w -= np.einsum("js,jsd->jd", np.einsum("jsd,jd->js", seen, w), seen)
+        self.beside.append(np.linalg.norm(w, axis=1))
+        self.next = w
+        return True
+
+    def solve(self, ridges: Floats) -> tuple[Floats, Floats]:
+        """Coordinates (A, J, m) of the solutions and their residuals over |c|, (A, J)."""
+        diagonal, beside = np.array(self.diagonal), np.array(self.beside)
+        m, J = diagonal.shape
+        weights, lost = np.empty((len(ridges), J, m)), np.empty((len(ridges), J), bool)
+        for j in range(J):
+            t = np.diag(diagonal[:, j]) + np.diag(beside[:-1, j], 1) + np.diag(beside[:-1, j], -1)
+            lam, turn = np.linalg.eigh(t)
+            below = np.maximum(lam, 0.0) + ridges[:, None]
+            known = below > NOTHING * lam.max()  # no ridge and no eigenvalue: not to be solved
+            weights[:, j] = np.where(known, turn[0] / np.where(known, below, 1.0), 0.0) @ turn.T
+            lost[:, j] = ~known.all(axis=1)
+        return weights, np.where(lost, np.inf, np.abs(weights[:, :, -1]) * beside[-1])
+
+    def combined(self, weights: Floats) -> Floats:
+        """Vectors (A, J, d) of coordinates (A, J, m)."""
+        return (weights.transpose(1, 0, 2) @ self.frame[:, : weights.shape[2]]).transpose(1, 0, 2)
 
 
-def _small(diagonal: Floats, beside: Floats, ridges: Floats) -> tuple[Floats, Floats]:
-    """Solutions (A, J, m) of the tridiagonal problems and their residuals over |c|, (A, J)."""
-    m, J = diagonal.shape
-    weights = np.empty((len(ridges), J, m))
-    for j in range(J):
-        t = np.diag(diagonal[:, j]) + np.diag(beside[:-1, j], 1) + np.diag(beside[:-1, j], -1)
-        lam, turn = np.linalg.eigh(t)
-        weights[:, j] = (turn[0] / (np.maximum(lam, 0.0) + ridges[:, None])) @ turn.T
-    return weights, np.abs(weights[:, :, -1]) * beside[-1]
+def _image(sigma: Floats, q: Floats) -> Floats:
+    """Rows Sigma q for rows q (J, d), strip by strip: threads are the callers', who solve several problems at once."""
+    d, step = len(sigma), max(1, STRIP // q.size)
+    out, columns = np.empty((d, len(q))), np.ascontiguousarray(q.T)
+    for a in range(0, d, step):
+        np.matmul(sigma[a : a + step], columns, out=out[a : a + step])
+    return np.ascontiguousarray(out.T)

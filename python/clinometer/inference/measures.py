@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +12,7 @@ from .. import _core
 from ..fit.out_of_fold import out_of_fold
 from ..inputs import Call, run
 from ..population import Population
+from ..threads import shared
 from .gains import blocks, per_prompt
 
 __all__ = ["cosines", "mean_correlation", "pooled_correlation", "projection_shift"]
@@ -41,13 +41,12 @@ def projection_shift(call: Call, kept: Floats, folds: int) -> Floats:
     sd = np.sqrt(p.prompt_weight() @ per_prompt(w * along**2, p))
     along *= np.repeat(p.prompt_weight(), p.sizes)[:, None]
     shift = np.concatenate(_by_block(call, kept, lambda t: _favourites(t, p).T @ along))
-    return np.divide(shift, sd, out=np.full(shift.shape, np.nan), where=sd > 0)
+    return np.asarray(np.divide(shift, sd, out=np.full(shift.shape, np.nan), where=sd > 0))
 
 
 def _by_block(call: Call, kept: Floats, take: Callable[[Floats], Floats]) -> list[Floats]:
     """take(scores (N, k)) for blocks of the scores that stay small; the blocks share the threads."""
-    with ThreadPoolExecutor(max_workers=call.n_threads) as pool:
-        return list(pool.map(lambda part: take(kept[:, part]), blocks(kept.shape[1], len(kept))))
+    return shared(lambda part: take(kept[:, part]), blocks(kept.shape[1], len(kept)), call.n_threads)
 
 
 def _favourites(t: Floats, p: Population) -> Floats:
