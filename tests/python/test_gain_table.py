@@ -16,9 +16,7 @@ from clinometer.reporting.summary import within_sd
 KL = [0.05, 0.2, 0.6]
 
 
-def world(
-    base: str, holes: bool, clusters: bool, seed: int = 0, size: int | None = None
-) -> tuple[Any, dict[str, Any]]:
+def world(base: str, holes: bool, clusters: bool, seed: int = 0, size: int | None = None) -> tuple[Any, dict[str, Any]]:
     """Prompts of 1 to 17 rows, or of `size` each, two judges, two values of which one may lack labels."""
     rng = np.random.default_rng(seed)
     sizes = rng.integers(1, 18, 60) if size is None else np.full(60, size)
