@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from . import _core
 from .resampling import unit_covariance
-from .threads import shared
+from .threads import applied, shared
 
 if TYPE_CHECKING:
     from .inputs import Call
@@ -273,10 +273,10 @@ def own_gain(weight: Floats, t: Floats, lam: Floats, offsets: NDArray[np.int64],
         gain_without = (spread(gain) - part) * left + weight * t / (1 - weight)
         kl_without = (spread(kl) - share) * left + np.log((1 - weight) * left)
         biases = [(sizes - 1) * (total(w) / sizes - full) for w, full in ((gain_without, gain), (kl_without, kl))]
-    many, groups, mean = sizes > 1, len(omega), gain @ omega
+    many, groups, mean = sizes > 1, len(omega), applied(gain, omega)
     factor = groups / (groups - 1) if groups > 1 else np.nan
     se = np.sqrt(factor * ((omega * (gain - mean[:, None])) ** 2).sum(axis=-1))
-    return OwnGain(mean, se, kl @ omega, *(b[:, many] @ omega[many] for b in biases))
+    return OwnGain(mean, se, applied(kl, omega), *(applied(b[:, many], omega[many]) for b in biases))
 
 
 def jackknife(call: Call, kept: Floats, betas: Floats) -> dict[str, Floats]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from .. import _core
 from ..inputs import Call, run
 from ..population import Population
-from ..threads import shared
+from ..threads import images, shared
 from .solve import ridge_path, ridge_path_and_plain
 
 __all__ = ["FoldScatter", "fold_scatter", "label_groups"]
@@ -91,7 +91,7 @@ class FoldScatter:
         """Index of the penalty with the least out-of-fold error u'S u - 2 u'c of each label, paths (F, A, m, d)."""
         d, error = self.d, np.zeros(paths.shape[1:3])
         for u, s in zip(paths, self.by_fold, strict=True):
-            image = (u.reshape(-1, d) @ s[:d, :d]).reshape(u.shape) - 2 * s[d:, :d]
+            image = images(s[:d, :d], u.reshape(-1, d)).reshape(u.shape) - 2 * s[d:, :d]
             error += np.einsum("amd,amd->am", image, u)
         return [int(a) for a in np.argmin(error, axis=0)]
 

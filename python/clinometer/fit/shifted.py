@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from ..threads import images
+
 __all__ = ["ridge_shifted"]
 
 Floats = NDArray[np.float64]
 STEPS, EVERY, TOLERANCE = 160, 8, 1e-11
 NOTHING = 1e-13  # of the largest eigenvalue: an eigenvalue that is 0 but for rounding
-STRIP = 1 << 18  # multiply-adds of one product, up to which BLAS starts no threads
 
 
 def ridge_shifted(
@@ -77,7 +78,7 @@ class _Space:
             self.next = self.next / self.beside[-1][:, None]
         q, n = self.next, self.n_steps + 1
         self.frame[:, n - 1] = q
-        w = _image(self.sigma, q)
+        w = images(self.sigma, q)
         self.diagonal.append(np.einsum("jd,jd->j", w, q))
         seen = self.frame[:, :n]
         for _ in range(2):  # the second pass takes what the first one's rounding left
@@ -103,12 +104,3 @@ class _Space:
     def combined(self, weights: Floats) -> Floats:
         """Vectors (A, J, d) of coordinates (A, J, m)."""
         return (weights.transpose(1, 0, 2) @ self.frame[:, : weights.shape[2]]).transpose(1, 0, 2)
-
-
-def _image(sigma: Floats, q: Floats) -> Floats:
-    """Rows Sigma q for rows q (J, d), strip by strip: threads are the callers', who solve several problems at once."""
-    d, step = len(sigma), max(1, STRIP // q.size)
-    out, columns = np.empty((d, len(q))), np.ascontiguousarray(q.T)
-    for a in range(0, d, step):
-        np.matmul(sigma[a : a + step], columns, out=out[a : a + step])
-    return np.ascontiguousarray(out.T)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from .. import kl as roots
 from ..inputs import Call
 from ..resampling import bucketed, effective_units, unit_errors
-from ..threads import shared
+from ..threads import applied, shared
 from .estimate import _mid_ranks
 from .gains import blocks, per_prompt, unit_sums
 from .selection import Recommendation, _halves, _objective, _ratio
@@ -106,7 +106,7 @@ def _direction(s: _Shared, t: Floats, betas: Floats) -> tuple[Floats, Floats, Fl
     t = t - np.repeat(per_prompt(s.weight * (t - np.repeat(t[p.offsets[:-1]], p.sizes)), p), p.sizes)
     t = t - np.repeat(per_prompt(s.weight * t, p), p.sizes)
     own, *sums = s.totals(prob, np.column_stack([t, s.columns]))
-    variance = (prob @ (np.repeat(omega, p.sizes) * t**2)) - own**2 @ omega
+    variance = applied(prob, np.repeat(omega, p.sizes) * t**2) - applied(own**2, omega)
     inner = (betas > 0) & np.isfinite(betas) & (variance > 0)
     errors, wins, units = [], [], []
     for j in range(len(s.values)):
@@ -116,10 +116,10 @@ def _direction(s: _Shared, t: Floats, betas: Floats) -> tuple[Floats, Floats, Fl
         slope = np.where(inner, np.where(inner, betas, 0.0) * covariance / np.where(inner, variance, 1.0), 0.0)
         weighted, share = s.share[:, j] * gain, s.share[:, j]
         psi = weighted - share * weighted.sum(axis=1, keepdims=True)
-        psi -= slope[:, None] * omega * (kl - (kl @ omega)[:, None])
+        psi -= slope[:, None] * omega * (kl - applied(kl, omega)[:, None])
         held = s.weights[:, j : j + 1]
         errors.append(unit_errors(unit_sums(psi.T, p), held))
-        wins.append(unit_errors(unit_sums((share * (win - (win @ share)[:, None])).T, p), held))
+        wins.append(unit_errors(unit_sums((share * (win - applied(win, share)[:, None])).T, p), held))
         units.append(bucketed(unit_sums(weighted.T, p)))
     return np.stack(errors, axis=1), np.stack(wins, axis=1), _shortfall(s, t, betas, inner), np.stack(units, axis=2)
 
@@ -134,13 +134,13 @@ def _value(
     known, f, rank = s.known[j], s.values[j], s.ranks[j]
     if whole is not None:
         rows = np.repeat(s.omega, s.p.sizes)
-        return *whole, prob @ (rows * f * t) - (whole[0] * own) @ s.omega
+        return *whole, applied(prob, rows * f * t) - applied(whole[0] * own, s.omega)
     assert known is not None
     prob = prob * known
     mass = s.total(prob)
     mass = np.where(mass > 0, mass, 1.0)
     gain, win, mean = s.total(prob * f) / mass, s.total(prob * rank) / mass, s.total(prob * t) / mass
-    return gain, win, (s.total(prob * (f * t)) / mass - gain * mean) @ s.share[:, j]
+    return gain, win, applied(s.total(prob * (f * t)) / mass - gain * mean, s.share[:, j])
 
 
 def _shortfall(s: _Shared, t: Floats, betas: Floats, inner: NDArray[np.bool_]) -> Floats:

@@ -21,6 +21,7 @@ from ..passes import moments, tilt
 from ..population import Population
 from ..theory import effective_rank
 from ..theory.large import randomised_spectrum
+from ..threads import images
 from .scene import Scene
 
 __all__ = ["baselines", "fitted", "label_cone", "layers", "linear_share", "spectrum", "value_cone"]
@@ -182,7 +183,7 @@ def _leading(s: Scene, sigma: Floats | None) -> Spectrum:
         participation = part.participation
     else:
         trace = float(np.trace(sigma))
-        part = randomised_spectrum(lambda u: u @ sigma, LEADING, trace=trace, dim=len(sigma))
+        part = randomised_spectrum(lambda u: images(sigma, u), LEADING, trace=trace, dim=len(sigma))
         square = float(np.vdot(sigma, sigma))
         participation = trace**2 / square if square > 0 else 0.0
     found = {"effective_rank": None, "participation": participation, "stable": part.stable}

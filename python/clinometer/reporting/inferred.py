@@ -17,6 +17,7 @@ from ..lp.pareto import pareto
 from ..passes import kept_scores
 from ..resampling import t_bounds
 from ..theory import iterate
+from ..threads import applied
 from .scene import Scene
 
 __all__ = ["extrapolation", "intervals", "mixtures", "null", "rounds", "selection", "value_correlation"]
@@ -144,9 +145,9 @@ def value_correlation(s: Scene) -> dict[str, Any]:
             known = p.row_weight() > 0
             x, y = (_centred(np.where(known, np.nan_to_num(table[p.rows, c]), 0.0), p) for c in (i, j))
             w = p.row_weight() * np.repeat(p.prompt_weight(), p.sizes)
-            power = (w @ x**2) * (w @ y**2)
+            power = applied(x**2, w) * applied(y**2, w)
             if power > 0 and s.sd[i] > 0 and s.sd[j] > 0:
-                out[i, j] = out[j, i] = (w @ (x * y)) / np.sqrt(power)
+                out[i, j] = out[j, i] = applied(x * y, w) / np.sqrt(power)
     return {"value_correlation": out}
 
 
