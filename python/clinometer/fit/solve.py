@@ -12,7 +12,7 @@ __all__ = ["least_norm", "penalty_unit", "ridge_path", "ridge_path_and_plain", "
 
 Floats = NDArray[np.float64]
 SMALL = 1024  # d up to which one thread solves
-FEW = 1000  # d up to which many penalties are cheaper one by one
+FEW = 500  # d up to which many penalties are cheaper one by one, whatever the spectrum
 
 
 def penalty_unit(sigma: Floats) -> float:

@@ -20,7 +20,7 @@ from ..inference.simpler import Baselines, baselines_of
 from ..passes import moments, tilt
 from ..population import Population
 from ..theory import effective_rank
-from ..theory.large import randomised_spectrum
+from ..theory.large import randomised_spectrum, subspace
 from ..threads import images
 from .scene import Scene
 
@@ -180,14 +180,16 @@ def _leading(s: Scene, sigma: Floats | None) -> Spectrum:
     """The leading eigenvalues; the participation ratio is exact where Sigma is there, and else probed."""
     if sigma is None:
         part = randomised_spectrum(s.dump, LEADING, **s.quiet)
-        participation = part.participation
-    else:
-        trace = float(np.trace(sigma))
-        part = randomised_spectrum(lambda u: images(sigma, u), LEADING, trace=trace, dim=len(sigma))
-        square = float(np.vdot(sigma, sigma))
-        participation = trace**2 / square if square > 0 else 0.0
-    found = {"effective_rank": None, "participation": participation, "stable": part.stable}
-    return part.eigenvalues, part.eigenvectors, found
+        found = {"effective_rank": None, "participation": part.participation, "stable": part.stable}
+        return part.eigenvalues, part.eigenvectors, found
+    rng = np.random.default_rng(0)
+    values, turn, basis, _ = subspace(lambda u: images(sigma, u), len(sigma), 2 * LEADING, 3, rng)
+    trace, square, top = float(np.trace(sigma)), float(np.einsum("ij,ij->", sigma, sigma)), float(values[0])
+    found = {
+        "effective_rank": None, "participation": trace**2 / square if square > 0 else 0.0,
+        "stable": trace / top if top > 0 else 0.0,
+    }  # fmt: skip
+    return values[:LEADING], turn[:LEADING] @ basis, found
 
 
 def baselines(s: Scene, fit: DirectionFit | None) -> Baselines:

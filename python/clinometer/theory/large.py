@@ -87,14 +87,8 @@ def randomised_spectrum(
     if rank > d:
         raise ValueError(f"rank is {rank} but there are {d} dimensions")
     rng = np.random.default_rng(random_state)
-    basis = _orthonormal(image(rng.standard_normal((columns, d))))
-    for _ in range(n_iterations):
-        basis = _orthonormal(image(basis))
-    mapped = image(basis)
-    ritz = basis @ mapped.T
-    values, turn = np.linalg.eigh(0.5 * (ritz + ritz.T))
-    order = np.argsort(-values)[:rank]
-    values, turn = values[order], turn[:, order].T
+    values, turn, basis, mapped = subspace(image, d, columns, n_iterations, rng)
+    values, turn = values[:rank], turn[:rank]
     vectors, images = turn @ basis, turn @ mapped
     residual = np.linalg.norm(images - values[:, None] * vectors, axis=1)
     square, se = _square(image, basis, mapped, n_probes, rng)
@@ -105,6 +99,20 @@ def randomised_spectrum(
         total / positive[0] if positive[0] > 0.0 else 0.0,
         np.cumsum(positive) / total if total > 0.0 else np.zeros(rank), n_iterations + 4,
     )  # fmt: skip
+
+
+def subspace(
+    image: Callable[[Floats], Floats], d: int, columns: int, n_iterations: int, rng: np.random.Generator
+) -> tuple[Floats, Floats, Floats, Floats]:
+    """Ritz values of Sigma on a subspace, largest first, their coordinates (columns, columns), its basis and image."""
+    basis = _orthonormal(image(rng.standard_normal((columns, d))))
+    for _ in range(n_iterations):
+        basis = _orthonormal(image(basis))
+    mapped = image(basis)
+    ritz = basis @ mapped.T
+    values, turn = np.linalg.eigh(0.5 * (ritz + ritz.T))
+    order = np.argsort(-values)
+    return values[order], turn[:, order].T, basis, mapped
 
 
 def _operator(
