@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from ..threads import images
 
-__all__ = ["ridge_shifted"]
+__all__ = ["STEPS", "ridge_shifted"]
 
 Floats = NDArray[np.float64]
 STEPS, EVERY, TOLERANCE = 160, 8, 1e-11
@@ -15,7 +15,7 @@ NOTHING = 1e-13  # of the largest eigenvalue: an eigenvalue that is 0 but for ro
 
 
 def ridge_shifted(
-    sigma: Floats, c: Floats, ridges: Floats, *, plain: bool = False
+    sigma: Floats, c: Floats, ridges: Floats, *, plain: bool = False, steps: int = STEPS
 ) -> tuple[Floats, NDArray[np.bool_]]:  # fmt: skip
     """(Sigma + r I)^-1 c for each ridge r > 0 and row of c, (A, J, d), and which ridges (A,) are solved.
 
@@ -24,9 +24,10 @@ def ridge_shifted(
     once all its residuals are below TOLERANCE of |c|; small ridges on a steep spectrum may not be.
 
     `plain` adds a last ridge, 0, where a few steps more than for the others are enough. It counts as solved only if a
-    random vector is solved for too: that has a part in every null direction, so Sigma then has none.
+    random vector is solved for too: that has a part in every null direction, so Sigma then has none. With fewer than
+    STEPS `steps` it gives up as soon as they would not be enough at the pace so far.
 
-    Cost: at most STEPS products of (J, d) with Sigma, STEPS J d numbers.
+    Cost: at most `steps` products of (J, d) with Sigma, `steps` J d numbers.
     """
     rows = np.concatenate([c, np.random.default_rng(0).standard_normal((1, c.shape[1]))]) if plain else c
     ridges = np.append(ridges, 0.0) if plain else ridges
@@ -37,9 +38,9 @@ def ridge_shifted(
     out = np.zeros((len(ridges), *rows.shape))
     if not len(live):
         return out, np.ones(len(ridges), bool)
-    space = _Space(sigma, rows[live] / size[live, None])
+    space = _Space(sigma, rows[live] / size[live, None], steps)
     solved: NDArray[np.bool_] = np.zeros(len(ridges), bool)
-    more = STEPS
+    more = steps
     while not solved.all() and more and space.step():
         more -= 1
         if space.n_steps % EVERY and more and not space.closed:
@@ -48,6 +49,9 @@ def ridge_shifted(
         solved = np.asarray(((residual <= TOLERANCE) | ~asked[:, live]).all(axis=1))
         if solved[:wanted].all():
             more = min(more, EVERY)
+        elif steps < STEPS and space.n_steps >= 2 * EVERY:
+            pace = residual[:wanted][asked[:wanted, live]].max() ** (1 / space.n_steps)
+            more = more if pace**steps <= TOLERANCE else 0
     out[:, live] = space.combined(weights) * size[live, None]
     return out[:, : len(c)], solved
 
@@ -55,9 +59,9 @@ def ridge_shifted(
 class _Space:
     """Krylov spaces of unit rows (J, d), grown in step."""
 
-    def __init__(self, sigma: Floats, first: Floats) -> None:
+    def __init__(self, sigma: Floats, first: Floats, steps: int) -> None:
         self.sigma, self.next = sigma, first
-        self.frame = np.empty((len(first), min(STEPS, first.shape[1]), first.shape[1]))
+        self.frame = np.empty((len(first), min(steps, first.shape[1]), first.shape[1]))
         self.diagonal: list[Floats] = []
         self.beside: list[Floats] = []
 

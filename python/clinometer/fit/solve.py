@@ -6,13 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _core
-from .shifted import ridge_shifted
+from .shifted import STEPS, ridge_shifted
 
 __all__ = ["least_norm", "penalty_unit", "ridge_path", "ridge_path_and_plain", "ridge_solve"]
 
 Floats = NDArray[np.float64]
 SMALL = 1024  # d up to which one thread solves
 FEW = 500  # d up to which many penalties are cheaper one by one, whatever the spectrum
+FEW_ROWS, FEW_STEPS = 8, 48  # of one or two penalties: where a space costs no more than a factorisation
 
 
 def penalty_unit(sigma: Floats) -> float:
@@ -35,8 +36,9 @@ def ridge_path_and_plain(
     unit, some = penalty_unit(sigma), alphas > 0
     solved, out = np.zeros(len(alphas), bool), np.zeros((len(alphas), *c.shape))
     without = None
-    if len(sigma) > FEW and some.sum() > 2 and unit > 0:
-        found, good = ridge_shifted(sigma, c, alphas[some] * unit, plain=plain)
+    many = some.sum() > 2
+    if len(sigma) > FEW and unit > 0 and (many or (some.any() and len(c) <= FEW_ROWS)):
+        found, good = ridge_shifted(sigma, c, alphas[some] * unit, plain=plain, steps=STEPS if many else FEW_STEPS)
         out[some], solved[some] = found[: some.sum()], good[: some.sum()]
         without = found[-1] if plain and good[-1] else None
     for i in np.flatnonzero(~solved):
