@@ -65,9 +65,10 @@ def report(
     -------
     Report, axes constitution, KL, value.
 
-    Cost: one read for the scores, one for the null band and one a value for the simpler measures; everything else
-    runs on 8 N K bytes of kept scores. "encoding" fits the values with (5 + 1) d^2 float64, "layers" does so for
-    each site, "spectrum" makes seven passes of 32 directions, or takes a d x d covariance up to d = 512.
+    Cost: one read for the scores, one for the null band and two for the simpler measures; everything else runs on
+    8 N K bytes of kept scores. "encoding" fits the values in one covariance pass and three of N d, with (5 + 1) d^2
+    float64, and "layers" does so for each site. "spectrum" takes that covariance where some value is complete; else
+    seven passes of 32 directions, or a covariance of its own up to d = 512.
 
     >>> import clinometer as cm
     >>> r = cm.report(cm.simulate(n_prompts=60, n_responses=8, dim=4, random_state=1), values=["s"], kl=[0.1])
