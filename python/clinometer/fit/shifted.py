@@ -35,76 +35,80 @@ def ridge_shifted(
     asked[:wanted, len(c) :] = False
     size = np.linalg.norm(rows, axis=1)
     live = np.flatnonzero(size > 0)
-    out = np.zeros((len(ridges), *rows.shape))
+    out, solved = np.zeros((len(ridges), *rows.shape)), np.ones(len(ridges), bool)
     if not len(live):
-        return out, np.ones(len(ridges), bool)
-    space = _Space(sigma, rows[live] / size[live, None], steps)
-    solved: NDArray[np.bool_] = np.zeros(len(ridges), bool)
-    more = steps
-    while not solved.all() and more and space.step():
-        more -= 1
-        if space.n_steps % EVERY and more and not space.closed:
-            continue
-        weights, residual = space.solve(ridges)
-        solved = np.asarray(((residual <= TOLERANCE) | ~asked[:, live]).all(axis=1))
+        return out, solved
+    space, asked = _Space(sigma, rows[live] / size[live, None], ridges, steps), asked[:, live]
+    solved, more, last = ~solved, steps, steps
+    while more and not solved.all() and space.step():
+        residual = space.residual()
+        solved = np.asarray(solved | ((residual <= TOLERANCE) | ~asked).all(axis=1))
         if solved[:wanted].all():
-            more = min(more, EVERY)
+            last = min(last, space.n_steps + EVERY)
         elif steps < STEPS and space.n_steps >= 2 * EVERY:
-            pace = residual[:wanted][asked[:wanted, live]].max() ** (1 / space.n_steps)
-            more = more if pace**steps <= TOLERANCE else 0
-    out[:, live] = space.combined(weights) * size[live, None]
+            pace = residual[:wanted][asked[:wanted]].max() ** (1 / space.n_steps)
+            last = last if pace**steps <= TOLERANCE else 0
+        more = max(last - space.n_steps, 0)
+    out[:, live] = space.solutions() * size[live, None]
     return out[:, : len(c)], solved
 
 
 class _Space:
-    """Krylov spaces of unit rows (J, d), grown in step."""
+    """Krylov spaces of unit rows (J, d), grown in step, with Sigma + r I factorised on them for each ridge r (A,).
 
-    def __init__(self, sigma: Floats, first: Floats, steps: int) -> None:
-        self.sigma, self.next = sigma, first
+    On a space Sigma is tridiagonal, T. A step adds a row to its factors L D L': pivots D, ratios L and what elimination
+    makes of the first unit vector, all (A, J). The residual needs the last of them alone.
+    """
+
+    def __init__(self, sigma: Floats, first: Floats, ridges: Floats, steps: int) -> None:
+        self.sigma, self.next, self.ridges = sigma, first, ridges[:, None]
         self.frame = np.empty((len(first), min(steps, first.shape[1]), first.shape[1]))
-        self.diagonal: list[Floats] = []
-        self.beside: list[Floats] = []
+        self.pivots: list[Floats] = []
+        self.ratios: list[Floats] = []
+        self.heads: list[Floats] = []
+        self.beside, self.largest = np.ones(len(first)), np.zeros(len(first))
+        self.lost = np.zeros((len(ridges), len(first)), bool)  # null but for rounding: not to be solved
 
     @property
     def n_steps(self) -> int:
-        return len(self.diagonal)
-
-    @property
-    def closed(self) -> bool:
-        """Whether Sigma leads out of some space no more, or there is no room."""
-        return self.n_steps == self.frame.shape[1] or not self.beside[-1].all()
+        return len(self.pivots)
 
     def step(self) -> bool:
-        """One more vector of every space; False where there is none."""
-        if self.diagonal and self.closed:
+        """One more vector of every space; False where some space is whole or there is no room."""
+        n = self.n_steps + 1
+        if n > self.frame.shape[1] or not self.beside.all():
             return False
-        if self.diagonal:
-            self.next = self.next / self.beside[-1][:, None]
-        q, n = self.next, self.n_steps + 1
+        q = self.next / self.beside[:, None]
         self.frame[:, n - 1] = q
         w = images(self.sigma, q)
-        self.diagonal.append(np.einsum("jd,jd->j", w, q))
+        self._factorise(np.einsum("jd,jd->j", w, q))
         seen = self.frame[:, :n]
         for _ in range(2):  # the second pass takes what the first one's rounding left
             w -= np.einsum("js,jsd->jd", np.einsum("jsd,jd->js", seen, w), seen)
-        self.beside.append(np.linalg.norm(w, axis=1))
-        self.next = w
+        self.next, self.beside = w, np.linalg.norm(w, axis=1)
         return True
 
-    def solve(self, ridges: Floats) -> tuple[Floats, Floats]:
-        """Coordinates (A, J, m) of the solutions and their residuals over |c|, (A, J)."""
-        diagonal, beside = np.array(self.diagonal), np.array(self.beside)
-        m, J = diagonal.shape
-        weights, lost = np.empty((len(ridges), J, m)), np.empty((len(ridges), J), bool)
-        for j in range(J):
-            t = np.diag(diagonal[:, j]) + np.diag(beside[:-1, j], 1) + np.diag(beside[:-1, j], -1)
-            lam, turn = np.linalg.eigh(t)
-            below = np.maximum(lam, 0.0) + ridges[:, None]
-            known = below > NOTHING * lam.max()  # no ridge and no eigenvalue: not to be solved
-            weights[:, j] = np.where(known, turn[0] / np.where(known, below, 1.0), 0.0) @ turn.T
-            lost[:, j] = ~known.all(axis=1)
-        return weights, np.where(lost, np.inf, np.abs(weights[:, :, -1]) * beside[-1])
+    def _factorise(self, diagonal: Floats) -> None:
+        self.largest = np.maximum(self.largest, diagonal)
+        pivot, head, ratio = diagonal + self.ridges, np.ones(self.lost.shape), np.zeros(self.lost.shape)
+        if self.pivots:
+            ratio = self.beside / self.pivots[-1]
+            pivot, head = pivot - self.beside * ratio, -ratio * self.heads[-1]
+        self.lost |= ~(pivot > NOTHING * self.largest)
+        self.pivots.append(np.where(self.lost, 1.0, pivot))
+        self.heads.append(head)
+        self.ratios.append(ratio)
 
-    def combined(self, weights: Floats) -> Floats:
-        """Vectors (A, J, d) of coordinates (A, J, m)."""
-        return (weights.transpose(1, 0, 2) @ self.frame[:, : weights.shape[2]]).transpose(1, 0, 2)
+    def residual(self) -> Floats:
+        """Of every solution over |c|, (A, J)."""
+        return np.where(self.lost, np.inf, np.abs(self.heads[-1] / self.pivots[-1]) * self.beside)
+
+    def solutions(self) -> Floats:
+        """Vectors (A, J, d); zeros where lost."""
+        at = np.empty((self.n_steps, *self.lost.shape))
+        for i in range(self.n_steps - 1, -1, -1):
+            at[i] = self.heads[i] / self.pivots[i]
+            if i + 1 < self.n_steps:
+                at[i] -= self.ratios[i + 1] * at[i + 1]
+        at[:, self.lost] = 0.0
+        return np.asarray(np.einsum("saj,jsd->ajd", at, self.frame[:, : self.n_steps]))
