@@ -5,24 +5,25 @@
 #include <pybind11/stl.h>
 #include <clinometer/statistic.hpp>
 
-#include <functional>
 #include <memory>
-#include <numeric>
+#include <stdexcept>
 
 namespace clinometer::bindings {
 
 namespace py = pybind11;
 
-/// Arrays that own what they show: a d x d result is not copied.
+/// Arrays that own what the results held: nothing is copied.
 inline py::dict to_python(Results results) {
   py::dict out;
   for (Result& r : results) {
-    const std::vector<py::ssize_t> shape(r.shape.begin(), r.shape.end());
-    auto data = std::make_unique<std::vector<double>>(std::move(r.data));
-    if (std::accumulate(shape.begin(), shape.end(), py::ssize_t{1}, std::multiplies<>()) != py::ssize_t(data->size()))
-      throw std::logic_error("result " + r.name + ": shape and data disagree");
-    const py::capsule owner(data.get(), [](void* at) { delete static_cast<std::vector<double>*>(at); });
-    out[r.name.c_str()] = py::array_t<double>(shape, data.release()->data(), owner);
+    std::int64_t size = 1;
+    for (const std::int64_t n : r.shape) size *= n;
+    if (std::size_t(size) != r.data.size()) throw std::logic_error("result " + r.name + ": shape and data disagree");
+    auto held = std::make_unique<std::vector<double>>(std::move(r.data));
+    const double* const at = held->data();
+    const py::capsule owner(held.get(), [](void* p) { delete static_cast<std::vector<double>*>(p); });
+    held.release();
+    out[r.name.c_str()] = py::array_t<double>(std::vector<py::ssize_t>(r.shape.begin(), r.shape.end()), at, owner);
   }
   return out;
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from . import _core
 from .resampling import unit_covariance
+from .threads import applied, shared
 
 if TYPE_CHECKING:
     from .inputs import Call
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 HORIZON_LEVELS = 32
+RATIO_BYTES = 1 << 26  # of the log-ratios of one direction, up to which several are held at once
 
 
 def kl_at(call: Call, kept: Floats, betas: Floats) -> Floats:
@@ -30,8 +32,6 @@ def kl_at(call: Call, kept: Floats, betas: Floats) -> Floats:
 
 
 def _without_values(call: Call) -> Call:
-    from dataclasses import replace
-
     return replace(call, values=None, progress=None)
 
 
@@ -273,10 +273,10 @@ def own_gain(weight: Floats, t: Floats, lam: Floats, offsets: NDArray[np.int64],
         gain_without = (spread(gain) - part) * left + weight * t / (1 - weight)
         kl_without = (spread(kl) - share) * left + np.log((1 - weight) * left)
         biases = [(sizes - 1) * (total(w) / sizes - full) for w, full in ((gain_without, gain), (kl_without, kl))]
-    many, groups, mean = sizes > 1, len(omega), gain @ omega
+    many, groups, mean = sizes > 1, len(omega), applied(gain, omega)
     factor = groups / (groups - 1) if groups > 1 else np.nan
     se = np.sqrt(factor * ((omega * (gain - mean[:, None])) ** 2).sum(axis=-1))
-    return OwnGain(mean, se, kl @ omega, *(b[:, many] @ omega[many] for b in biases))
+    return OwnGain(mean, se, applied(kl, omega), *(applied(b[:, many], omega[many]) for b in biases))
 
 
 def jackknife(call: Call, kept: Floats, betas: Floats) -> dict[str, Floats]:
@@ -297,10 +297,17 @@ def pareto_table(call: Call, kept: Floats, betas: Floats, limit: int = 10_000_00
         own = call.population
         with np.errstate(divide="ignore"):
             base = np.log(own.row_weight() * np.repeat(own.sizes, own.sizes))[rows]
+    # directions side by side where their ratios are small, else one after the other with all threads each
+    at_once = call.n_threads if 8 * betas.shape[1] * len(kept) <= RATIO_BYTES else 1
+    own_call = replace(call, n_threads=call.n_threads // at_once)
+
     out = np.empty(betas.shape)
-    for k in range(kept.shape[1]):
-        ratios = log_ratios(call, kept[:, k : k + 1], betas[k : k + 1])
-        out[k] = _core.pareto_k(np.ascontiguousarray(ratios[:, rows]), base, call.n_threads)
+
+    def fill(k: int) -> None:
+        ratios = log_ratios(own_call, kept[:, k : k + 1], betas[k : k + 1])
+        out[k] = _core.pareto_k(np.ascontiguousarray(ratios[:, rows]), base, own_call.n_threads)
+
+    shared(fill, range(kept.shape[1]), at_once)
     return out
 
 

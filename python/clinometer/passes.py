@@ -173,6 +173,15 @@ def kept_beside(
     return np.ascontiguousarray(out[:, call.order]), done
 
 
+def absolute_scores(call: Call, kept: Floats, origins: Floats) -> Floats:
+    """Kept scores (N, K) with what they are relative to, which is that of the leaf in which their prompt begins."""
+    p = call.effective() if call.n_folds == 1 else call.population
+    leaf, last = p.offsets[:-1] // _core.LEAF_ROWS, (p.offsets[1:] - 1) // _core.LEAF_ROWS
+    fold = np.zeros(p.n_prompts, np.int64) if call.fold is None else call.fold
+    own = origins[leaf, (last > leaf).astype(np.int64), np.minimum(fold, call.n_folds - 1)]
+    return np.asarray(kept + np.repeat(own, p.sizes, axis=0))
+
+
 def in_range(kept: Floats) -> tuple[Floats, NDArray[np.int64]]:
     """Scores over a power of two of each direction, and its exponents: their squares then neither overflow nor vanish.
 

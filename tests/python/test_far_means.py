@@ -112,3 +112,28 @@ def test_tilt_scan_fold_and_shards_give_the_same_bits(precision: str) -> None:
     for got in runs:
         for name in ("kl", "gain", "gain_se", "log_partition", "win_rate", "ess", "first_order"):
             np.testing.assert_array_equal(getattr(got, name), getattr(want, name), err_msg=name)
+
+
+@pytest.mark.parametrize("fitted", [False, True])
+@pytest.mark.parametrize("within", [True, False])
+def test_kept_scores_and_their_origins_are_the_absolute_ones(fitted: bool, within: bool) -> None:
+    """Prompts inside a leaf, over a border and over several leaves, rows out of order, a judge column in between."""
+    from clinometer.inputs import prepare
+    from clinometer.passes import absolute_scores, kept_scores, origin_table
+
+    rng = np.random.default_rng(0)
+    sizes = np.array([LEAF - 3, 7, 40, 2 * LEAF + 5, *rng.integers(1, 30, 60)])
+    ids = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))
+    phi = (rng.normal(size=(len(ids), 3)) + 50).astype(np.float32)
+    dump = cm.open_dump(phi, prompt_ids=ids, columns={"judge": rng.normal(size=len(ids)) + 9})
+    u: Any = rng.normal(size=(2, 3))
+    if fitted:
+        u = cm.fit_value_direction(dump, rng.normal(size=(len(ids), 2)) + phi[:, :1], folds=3, pooled=False)
+    call = prepare(
+        dump, ["judge", cm.Directions(["a", "b"], u) if not fitted else u], within=within, precision="double"
+    )
+    origins = origin_table(call)
+    kept = kept_scores(call, origins)
+    want = kept_scores(call, absolute=True)
+    np.testing.assert_allclose(absolute_scores(call, kept, origins), want, rtol=1e-12)
+    assert (np.abs(kept[:, 1:]).max() < 50) == (within or not fitted)

@@ -423,6 +423,34 @@ def test_penalties_from_one_krylov_space_are_the_factorised_ones(d: int, decay: 
     assert (error <= 1e-7 * np.linalg.norm(want[solved], axis=-1) + 1e-300).all() and not found[:, 1].any()
 
 
+@pytest.mark.parametrize("d", [1, 7, 33, 200])
+def test_least_squares_comes_out_of_the_same_space_where_sigma_has_full_rank(d: int) -> None:
+    from clinometer.fit.shifted import ridge_shifted
+    from clinometer.fit.solve import ridge_path_and_plain
+
+    rng = np.random.default_rng(d)
+    rows = rng.standard_normal((6 * d + 9, d))
+    sigma, c = rows.T @ rows / len(rows), rng.standard_normal((2, d))
+    ridges = np.geomspace(1e-4, 1e2, 7) * np.trace(sigma) / d
+    found, solved = ridge_shifted(sigma, c, ridges, plain=True)
+    assert found.shape == (8, 2, d) and solved.all()
+    np.testing.assert_allclose(found[-1], np.linalg.solve(sigma, c.T).T, rtol=1e-8, atol=1e-9)
+    # one null direction, of which c knows nothing: the small ridges are solved, and least squares is not unique
+    null = rng.standard_normal(d)
+    null /= np.linalg.norm(null)
+    sigma = (
+        sigma
+        - np.outer(null, sigma @ null)
+        - np.outer(sigma @ null, null)
+        + (null @ sigma @ null) * np.outer(null, null)
+    )
+    c = c @ sigma
+    found, solved = ridge_shifted(sigma, c, ridges, plain=True)
+    assert not solved[-1] and (d == 1 or solved[:-1].all())
+    path, plain = ridge_path_and_plain(np.zeros((d, d)), c, np.ones(3), 1e-3)
+    assert plain is None and not path.any()
+
+
 def test_many_penalties_of_a_wide_dump_choose_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
     from clinometer.fit import solve
 
@@ -432,3 +460,7 @@ def test_many_penalties_of_a_wide_dump_choose_as_before(monkeypatch: pytest.Monk
     again = cm.fit_value_direction(world, "s", pooled=False)
     np.testing.assert_array_equal(plain.alpha, again.alpha)
     np.testing.assert_allclose(again.fold_vectors, plain.fold_vectors, rtol=1e-6, atol=1e-9)
+    for name in ("value", "rho2_debiased", "se", "rho2_se"):
+        was, now = (getattr(fit.encoding_quality, name) for fit in (plain, again))
+        np.testing.assert_allclose(now, was, rtol=1e-6)
+        assert np.isfinite(now).all()

@@ -16,10 +16,10 @@ from clinometer.reporting.summary import within_sd
 KL = [0.05, 0.2, 0.6]
 
 
-def world(base: str, holes: bool, clusters: bool, seed: int = 0) -> tuple[Any, dict[str, Any]]:
-    """Prompts of 1 to 17 rows, two judges, two values of which one may lack labels."""
+def world(base: str, holes: bool, clusters: bool, seed: int = 0, size: int | None = None) -> tuple[Any, dict[str, Any]]:
+    """Prompts of 1 to 17 rows, or of `size` each, two judges, two values of which one may lack labels."""
     rng = np.random.default_rng(seed)
-    sizes = rng.integers(1, 18, 60)
+    sizes = rng.integers(1, 18, 60) if size is None else np.full(60, size)
     ids = np.repeat(np.arange(60), sizes)
     n = len(ids)
     phi = rng.standard_normal((n, 3)) + rng.standard_normal((60, 3))[ids]
@@ -38,12 +38,13 @@ def world(base: str, holes: bool, clusters: bool, seed: int = 0) -> tuple[Any, d
     return cm.open_dump(phi, prompt_ids=ids, columns=columns), options
 
 
+@pytest.mark.parametrize("size", [None, 7])
 @pytest.mark.parametrize("base", ["sampled", "counts", "logprob", "reweight"])
 @pytest.mark.parametrize(("holes", "clusters"), [(False, False), (True, False), (True, True)])
 def test_errors_win_rates_and_selection_are_those_of_the_public_functions(
-    base: str, holes: bool, clusters: bool
+    base: str, holes: bool, clusters: bool, size: int | None
 ) -> None:
-    dump, options = world(base, holes, clusters)
+    dump, options = world(base, holes, clusters, size=size)
     found = cm.gain_intervals(dump, ["one", "two"], values=["a", "b"], kl=KL, **options)
     call = prepare(dump, ["one", "two"], ["a", "b"], **options)
     table = gain_table(call, kept_scores(call), found.betas)
@@ -69,7 +70,7 @@ def test_many_prompts_are_bucketed_and_blocks_of_betas_change_nothing(monkeypatc
     assert len(whole.units) == 4096
     gain = cm.tilt(dump, [[1.0]], betas, ["f"]).gain[0, :, 0]
     np.testing.assert_allclose(whole.units.sum(axis=0)[:, 0], gain, rtol=1e-5)
-    monkeypatch.setattr("clinometer.inference.table.BLOCK", 1)
+    monkeypatch.setattr("clinometer.inference.gains.BLOCK", 1)
     again = gain_table(call, kept, betas)
     np.testing.assert_array_equal(whole.units, again.units)
     np.testing.assert_allclose(whole.se, again.se, rtol=1e-13)  # BLAS sums by shape

@@ -124,7 +124,7 @@ def test_gradient_is_the_slope_of_the_gain_in_the_direction(
     table = _strength(call, kept, np.zeros(1, np.int64), strength.get("betas"), strength.get("kl"))
     cell = next(cells(call, kept, table))
     slope = slope_in_kl(cell, kept[:, 0], call) if matched else np.zeros(2)
-    got = error.gradient(cell, kept[:, 0], slope)
+    got = error.sum_of_rows(error.slopes(cell, kept[:, 0], slope))
     scale = np.linalg.norm(fit.vector)
     for i in range(4):
         step = 1e-4 * scale * np.eye(4)[i]

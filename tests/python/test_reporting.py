@@ -539,3 +539,41 @@ def test_many_notes_stay_behind_a_line(made: Report) -> None:
     page = replace(made, notes=tuple(f"note {i}" for i in range(40))).to_html()
     shown, hidden = page.split("and 28 more")
     assert "note 11<" in shown and "note 12<" not in shown and "note 39<" in hidden
+
+
+def test_a_fit_among_the_judges_moves_nothing_beside_it() -> None:
+    """Prompts carry the fold that did not see them, of which covariances of the same read know nothing."""
+    world = cm.simulate(n_prompts=80, n_responses=6, dim=5, random_state=4)
+    fit = cm.fit_value_direction(world, "s", folds=7, pooled=False)
+    judges: list[Any] = ["judge/c0", fit]
+    made, plain = (cm.report(world, constitutions=c, values=["s"], kl=[0.1]) for c in (judges, judges[:1]))
+    assert made.null_band is not None and plain.null_band is not None
+    np.testing.assert_allclose(made.null_band, plain.null_band, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(made.tilt.gain[:1], plain.tilt.gain, rtol=1e-6)  # f32 lanes
+    want = cm.moments(world)
+    got, _ = cm.scan(world, cm.stat.Moments(), cm.stat.Tilt(directions=fit, values=["s"], betas=[1.0]))
+    np.testing.assert_allclose(got.covariance, want.covariance, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-300, 1e200])
+def test_a_value_is_flat_by_its_own_size(scale: float) -> None:
+    from clinometer.reporting.summary import spread_within
+
+    rng = np.random.default_rng(0)
+    population = cm.inputs.prepare(rng.normal(size=(40, 2)), prompt_ids=np.arange(40) // 4).population
+    column = rng.normal(size=40)
+    scaled, plain = (spread_within(x, population) for x in (column * scale, column))
+    assert scaled / scale == pytest.approx(plain, rel=1e-9)
+    level = np.repeat(rng.normal(size=10), 4)
+    assert spread_within(level * (1 + 1e-15 * column) * scale, population) == 0
+    assert spread_within(level * (1 + 1e-9 * column) * scale, population) > 0
+
+
+def test_mixtures_and_correlations_of_values_know_no_scale_and_the_range_is_named() -> None:
+    world = cm.simulate(n_prompts=60, n_responses=8, dim=4, random_state=1)
+    tiny = world.with_options(columns=world.columns.merged({"tiny": world.column("s") * 2.0**-990}))
+    made, want = (cm.report(tiny, constitutions=["judge/c0"], values=[name], kl=[0.1]) for name in ("tiny", "s"))
+    assert made.pareto is not None and want.pareto is not None
+    np.testing.assert_allclose(made.pareto.mixture_value, want.pareto.mixture_value, rtol=1e-9)
+    np.testing.assert_allclose(made.value_correlation, want.value_correlation, rtol=1e-9)
+    assert any("rescale" in note for note in made.notes) and not any("rescale" in note for note in want.notes)

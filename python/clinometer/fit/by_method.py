@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from .. import _core
 from ..inputs import Call, run
 from ..population import Population
+from ..threads import shared
 from .binary import lda_scale, mean_gap
 from .curvature import Curvature, DenseCurvature, StreamedCurvature
 from .krylov import ridge_by_passes
@@ -18,7 +19,6 @@ from .out_of_fold import out_of_fold, scores_of
 from .quality import Grouping, curvature_error, grouping, quality_of, stacked
 from .result import EncodingQuality
 from .scatter import FoldScatter, fold_scatter, label_groups
-from .solve import ridge_path
 
 __all__ = ["Fit", "fit_values", "quality_of_fits"]
 
@@ -50,8 +50,6 @@ def fit_values(
             continue
         scatter = fold_scatter(call, labels, rows, at, n_folds)
         _fit_group(out, group, call, method, grid, scatter, labels, rows, at)
-        if (unbiased := scatter.unbiased()) is not None:
-            out.unbiased[:, group] = unbiased
     return out
 
 
@@ -79,17 +77,21 @@ def _fit_group(
     p: Population, fold: Ints,
 ) -> None:  # fmt: skip
     """Fill in the fits of the values of a group, from one scatter."""
+    by_path = method not in ("logistic", "mean_difference")
+    paths, unbiased = scatter.fits(grid if by_path else grid[:0])
+    if unbiased is not None:
+        out.unbiased[:, group] = unbiased
+    sigma = scatter.sigma(None)
     if method == "logistic":
         whole, parts, intercepts, chosen = fit_logistic(call, p, fold, labels, scatter, grid)
         out.alpha[group], out.intercepts[group] = grid[chosen], intercepts
     elif method == "mean_difference":
-        whole, parts = scatter.map(lambda sigma, c: c)
-        whole, parts = mean_gap(whole, parts, labels, p, fold)
+        crosses = np.stack([scatter.cross(f) for f in range(scatter.n_folds)])
+        whole, parts = mean_gap(scatter.cross(None), crosses, labels, p, fold)
     else:
-        paths = scatter.path(grid)
-        chosen = [scatter.best(paths, g) for g in range(len(group))]
+        chosen = scatter.best(paths)
         used = np.unique(chosen)
-        full = dict(zip(used.tolist(), ridge_path(*scatter.part(None), grid[used], scatter.cutoff), strict=True))
+        full = dict(zip(used.tolist(), scatter.whole(grid[used]), strict=True))
         whole = np.stack([full[a][g] for g, a in enumerate(chosen)])
         parts = np.stack([paths[:, a, g] for g, a in enumerate(chosen)], axis=1)
         out.alpha[group] = grid[chosen]
@@ -97,10 +99,11 @@ def _fit_group(
             whole, parts = lda_scale(whole, parts, scatter, labels, p, fold)
     out.vectors[group], out.fold_vectors[:, group] = whole, parts
     own_scale = method in ("ridge", "least_squares")
-    sigma = scatter.part(None)[0] if own_scale else None
+    same: dict[float, Curvature] = {}
     for g, j in enumerate(group):
-        if sigma is not None:
-            out.curvature[j] = DenseCurvature(sigma, scatter.cutoff, float(out.alpha[j]))
+        alpha = float(out.alpha[j])
+        if own_scale:
+            out.curvature[j] = same.setdefault(alpha, DenseCurvature(sigma, scatter.cutoff, alpha))
         out.predictors[:, j] = parts[:, g] if own_scale else scatter.calibrated(parts[:, g], g)
 
 
@@ -111,27 +114,38 @@ def quality_of_fits(call: Call, fit: Fit, fold: Ints, *, within: bool) -> Encodi
     both = np.concatenate([fit.predictors, fit.unbiased[:, known]], axis=1)
     predicted = out_of_fold(call, both, fold)
     plain = {int(j): predicted[:, J + i] for i, j in enumerate(np.flatnonzero(known))}
-    parts = []
-    for j, s in enumerate(np.asarray(call.values).T):
+    groups, labels = [], []
+    for s in np.asarray(call.values).T:
         p = call.population.labelled(s)
-        g, held = grouping(p, None if within else fold), np.nan_to_num(s[p.rows])
-        moved, spread = None, 0.0
-        if within and j in fit.curvature:
-            moved = _moved_error(call, fit, j, g, held - predicted[:, j])
-            u = fit.fold_vectors[:, j]
-            spread = curvature_error(fit.curvature[j].gram(u))
-        parts.append(quality_of(predicted[:, j], held, g, plain.get(j), moved, spread))
+        groups.append(grouping(p, None if within else fold))
+        labels.append(np.nan_to_num(s[p.rows]))
+    moved = _moved_errors(call, fit, groups, np.stack(labels, axis=1) - predicted[:, :J]) if within else {}
+    parts = []
+    for j, (g, held) in enumerate(zip(groups, labels, strict=True)):
+        spread = curvature_error(fit.curvature[j].gram(fit.fold_vectors[:, j])) if j in moved else 0.0
+        parts.append(quality_of(predicted[:, j], held, g, plain.get(j), moved.get(j), spread))
     return stacked(parts)
 
 
-def _moved_error(call: Call, fit: Fit, j: int, g: Grouping, error: Floats) -> Floats:
-    """How each row's label moves the squared error through the fit, h'H^-1 psi_i, (N,); two passes.
+def _moved_errors(call: Call, fit: Fit, groups: list[Grouping], error: Floats) -> dict[int, Floats]:
+    """How each row's label moves the squared error through the fit, h'H^-1 psi_i, (N,); two passes for all values.
 
-    h = -2 sum W e phi is the slope of the error in u, H = Sigma + ridge its curvature, psi_i = W e phi_i.
+    h = -2 sum W e phi is the slope of the error in u, H = Sigma + ridge its curvature, psi_i = W e phi_i. Values
+    that share H are solved for together. Of values whose fit has no such H there is none.
     """
-    pull = g.weight * g.centred(error)
+    js = sorted(fit.curvature)
+    if not js:
+        return {}
+    pull = np.stack([groups[j].weight * groups[j].centred(error[:, j]) for j in js], axis=1)
     quiet = replace(call, values=None, progress=None)
-    state = _core.WeightedRows(call.dump.dim, np.ascontiguousarray(pull[:, None]))
+    state = _core.WeightedRows(call.dump.dim, pull)
     slope = -2 * run(quiet, [state], population=call.population)[0].finish()["sum"]
-    v = fit.curvature[j].solve(slope)
-    return np.asarray(pull * g.centred(scores_of(quiet, v)[:, 0]))
+    v, kinds = np.empty_like(slope), list({id(h): h for h in fit.curvature.values()}.values())
+
+    def solve(h: Curvature) -> None:
+        own = [i for i, j in enumerate(js) if fit.curvature[j] is h]
+        v[own] = h.solve(slope[own])
+
+    shared(solve, kinds, call.n_threads)
+    along = scores_of(quiet, v)
+    return {j: np.asarray(pull[:, i] * groups[j].centred(along[:, i])) for i, j in enumerate(js)}

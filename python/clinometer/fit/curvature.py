@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ..threads import images
 from .krylov import Krylov, Operator
 from .out_of_fold import scores_of
 from .solve import ridge_path
@@ -41,7 +42,7 @@ class DenseCurvature:
         return np.asarray(ridge_path(self.sigma, rhs, np.array([self.alpha]), self.cutoff)[0])
 
     def gram(self, u: Floats) -> Floats:
-        return np.asarray(u @ self.sigma @ u.T)
+        return np.asarray(images(self.sigma, u) @ u.T)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,12 +12,14 @@ from numpy.typing import NDArray
 from .. import _core
 from ..inputs import Call, run
 from ..population import Population
-from .solve import ridge_path, unbiased_solve
+from ..threads import images, shared
+from .solve import ridge_path, ridge_path_and_plain
 
 __all__ = ["FoldScatter", "fold_scatter", "label_groups"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+T = TypeVar("T")
 ROUNDING = 1.2e-7  # f32 lanes bound what sums of rows can resolve, whatever the stored dtype
 
 
@@ -39,42 +42,58 @@ class FoldScatter:
     cutoff: float
     freedom: int  # N - G of the labelled rows
     resolved: bool  # enough rows without each fold for the noise-corrected quality, N - G > 2 d
+    n_threads: int = 1
 
     @property
     def n_folds(self) -> int:
         return len(self.by_fold)
 
     def matrix(self, fold: int | None) -> Floats:
-        """The scatter without a fold (None: of all rows), symmetric, per mass of prompts; made when asked for."""
-        a = self.total if fold is None else (self.total - self.by_fold[fold]) / max(1 - self.mass[fold], 1e-300)
-        return np.asarray((a + a.T) / 2)
+        """The scatter without a fold (None: of all rows) per mass of prompts; made when asked for."""
+        return self._block(fold, slice(None), slice(None))
+
+    def sigma(self, fold: int | None) -> Floats:
+        """Sigma (d, d) of that matrix, symmetric to the bit."""
+        return self._block(fold, slice(self.d), slice(self.d))
+
+    def cross(self, fold: int | None) -> Floats:
+        """Its covariances c (m, d) of labels and rows."""
+        return self._block(fold, slice(self.d, None), slice(self.d))
+
+    def _block(self, fold: int | None, rows: slice, columns: slice) -> Floats:
+        if fold is None:
+            return np.ascontiguousarray(self.total[rows, columns])
+        out = self.total[rows, columns] - self.by_fold[fold, rows, columns]
+        out /= max(1 - self.mass[fold], 1e-300)
+        return np.asarray(out)
 
     def part(self, fold: int | None) -> tuple[Floats, Floats]:
-        """Sigma (d, d) and c (m, d) of that matrix."""
-        a = self.matrix(fold)
-        return np.ascontiguousarray(a[: self.d, : self.d]), np.ascontiguousarray(a[self.d :, : self.d])
+        """Sigma (d, d) and c (m, d) without a fold."""
+        return self.sigma(fold), self.cross(fold)
 
-    def map(self, solve: Callable[[Floats, Floats], Floats]) -> tuple[Floats, Floats]:
-        """A solve of all rows, and one without each fold (F, ...)."""
-        return solve(*self.part(None)), np.stack([solve(*self.part(f)) for f in range(self.n_folds)])
+    def without_each(self, solve: Callable[[Floats, Floats], T]) -> list[T]:
+        """solve(Sigma, c) without each fold, in their order; the folds share the threads."""
+        return shared(lambda f: solve(*self.part(f)), range(self.n_folds), self.n_threads)
 
-    def path(self, alphas: Floats) -> Floats:
-        """Ridge fits without each fold, (F, A, m, d)."""
-        return np.stack([ridge_path(*self.part(f), alphas, self.cutoff) for f in range(self.n_folds)])
+    def whole(self, alphas: Floats) -> list[Floats]:
+        """Ridge fits of all rows, (m, d) for each penalty; they share the threads."""
+        sigma, c = self.part(None)
+        return shared(lambda a: ridge_path(sigma, c, np.array([a]), self.cutoff)[0], alphas, self.n_threads)
 
-    def best(self, paths: Floats, j: int) -> int:
-        """Index of the penalty with the least out-of-fold error u'S u - 2 u'c of label j, paths (F, A, m, d)."""
-        d, error = self.d, np.zeros(paths.shape[1])
-        for u, s in zip(paths[:, :, j], self.by_fold, strict=True):
-            error += np.einsum("ad,ad->a", u @ s[:d, :d] - 2 * s[:d, d + j], u)
-        return int(np.argmin(error))
+    def fits(self, alphas: Floats) -> tuple[Floats, Floats | None]:
+        """Ridge fits without each fold, (F, A, m, d), and least squares (F, m, d), None unless `resolved`."""
 
-    def unbiased(self) -> Floats | None:
-        """Least squares without each fold, (F, m, d), where the rows are enough to make them unbiased."""
-        if not self.resolved:
-            return None
-        fits = [unbiased_solve(*self.part(f)) for f in range(self.n_folds)]
-        return None if any(u is None for u in fits) else np.stack([u for u in fits if u is not None])
+        both = self.without_each(lambda s, c: ridge_path_and_plain(s, c, alphas, self.cutoff, plain=self.resolved))
+        plain = [u for _, u in both if u is not None]
+        return np.stack([path for path, _ in both]), np.stack(plain) if len(plain) == self.n_folds else None
+
+    def best(self, paths: Floats) -> list[int]:
+        """Index of the penalty with the least out-of-fold error u'S u - 2 u'c of each label, paths (F, A, m, d)."""
+        d, error = self.d, np.zeros(paths.shape[1:3])
+        for u, s in zip(paths, self.by_fold, strict=True):
+            image = images(s[:d, :d], u.reshape(-1, d)).reshape(u.shape) - 2 * s[d:, :d]
+            error += np.einsum("amd,amd->am", image, u)
+        return [int(a) for a in np.argmin(error, axis=0)]
 
     def calibrated(self, fold_vectors: Floats, j: int) -> Floats:
         """Fold vectors (F, d) on the scale that predicts label j best in the rows they saw."""
@@ -102,4 +121,7 @@ def fold_scatter(call: Call, values: Floats, p: Population, fold: Ints, n_folds:
     freedom = int(free.sum())
     eps = 2.3e-16 if call.dump.dtype == "float64" else ROUNDING
     cutoff = min(max(freedom, d) * eps, 1e-3)
-    return FoldScatter(by_fold, by_fold.sum(axis=0), mass, d, cutoff, freedom, bool((freedom - free > 2 * d).all()))
+    return FoldScatter(
+        by_fold, by_fold.sum(axis=0), mass, d, cutoff, freedom, bool((freedom - free > 2 * d).all()),
+        call.n_threads,
+    )  # fmt: skip

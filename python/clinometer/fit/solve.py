@@ -6,13 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _core
-from .shifted import ridge_shifted
+from .shifted import STEPS, ridge_shifted
 
-__all__ = ["least_norm", "penalty_unit", "ridge_path", "ridge_solve"]
+__all__ = ["least_norm", "penalty_unit", "ridge_path", "ridge_path_and_plain", "ridge_solve"]
 
 Floats = NDArray[np.float64]
 SMALL = 1024  # d up to which one thread solves
-FEW = 1000  # d up to which many penalties are cheaper one by one
+FEW = 500  # d up to which many penalties are cheaper one by one, whatever the spectrum
+FEW_ROWS, FEW_STEPS = 8, 48  # of one or two penalties: where a space costs no more than a factorisation
 
 
 def penalty_unit(sigma: Floats) -> float:
@@ -25,13 +26,24 @@ def ridge_path(sigma: Floats, c: Floats, alphas: Floats, cutoff: float) -> Float
 
     Many penalties of a large matrix share a Krylov space; what that leaves, and all of a small one, is factorised.
     """
-    unit = penalty_unit(sigma)
+    return ridge_path_and_plain(sigma, c, alphas, cutoff, plain=False)[0]
+
+
+def ridge_path_and_plain(
+    sigma: Floats, c: Floats, alphas: Floats, cutoff: float, *, plain: bool = True
+) -> tuple[Floats, Floats | None]:
+    """`ridge_path`, and plain least squares (J, d) of a Sigma of full rank; None if it is not, or not asked for."""
+    unit, some = penalty_unit(sigma), alphas > 0
     solved, out = np.zeros(len(alphas), bool), np.zeros((len(alphas), *c.shape))
-    if len(sigma) > FEW and (alphas > 0).sum() > 2 and unit > 0:
-        out[alphas > 0], solved[alphas > 0] = ridge_shifted(sigma, c, alphas[alphas > 0] * unit)
+    without = None
+    many = some.sum() > 2
+    if len(sigma) > FEW and unit > 0 and (many or (some.any() and len(c) <= FEW_ROWS)):
+        found, good = ridge_shifted(sigma, c, alphas[some] * unit, plain=plain, steps=STEPS if many else FEW_STEPS)
+        out[some], solved[some] = found[: some.sum()], good[: some.sum()]
+        without = found[-1] if plain and good[-1] else None
     for i in np.flatnonzero(~solved):
-        out[i] = ridge_solve(sigma, alphas[i] * unit, c) if alphas[i] > 0 else least_norm(sigma, c, cutoff)
-    return out
+        out[i] = ridge_solve(sigma, alphas[i] * unit, c) if some[i] else least_norm(sigma, c, cutoff)
+    return out, unbiased_solve(sigma, c) if plain and without is None else without
 
 
 def ridge_solve(sigma: Floats, ridge: float, c: Floats) -> Floats:

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from ..inputs import prepare
 from .binary import binary_labels
 from .by_method import fit_values, quality_of_fits
+from .curvature import Curvature
 from .options import ALPHAS, check_alpha, check_folds
 from .result import DirectionFit
 from .scale import in_range, in_units
 from .seen import prompt_keys
 
-__all__ = ["fit_value_direction"]
+__all__ = ["fit_and_curvature", "fit_value_direction"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -63,6 +64,17 @@ def fit_value_direction(
     >>> cm.fit_value_direction(world, "s").vectors.shape
     (1, 4)
     """
+    return fit_and_curvature(dump, values, method, alpha, folds, pooled, memory_limit, **options)[0]
+
+
+def fit_and_curvature(
+    dump: Any, values: Any, method: str = "ridge", alpha: Any = "cv", folds: int = 5, pooled: bool = False,
+    memory_limit: float = MEMORY, **options: Any,
+) -> tuple[DirectionFit, dict[int, Curvature]]:  # fmt: skip
+    """`fit_value_direction`, and of each ridge or least-squares fit the Sigma it was solved with.
+
+    For callers that want the covariance of the rows too: no further pass. A fit holds on to nothing of d x d.
+    """
     if method not in METHODS:
         raise ValueError(f"method is {method!r}, wanted one of {', '.join(METHODS)}")
     check_folds(folds)
@@ -95,12 +107,13 @@ def fit_value_direction(
     vectors, fold_vectors = (in_units(v, exponent, call.value_names) for v in (fit.vectors, fit.fold_vectors))
     keys = prompt_keys(call.dump, p)
     order = np.argsort(keys)
-    return DirectionFit(
+    made = DirectionFit(
         vectors, fold_vectors, call.value_names, method, fit.alpha, quality, p.n_rows, p.n_prompts,
         p.n_dropped, call.dump.fingerprint(), dict(call.dump.source or {}), over_all, fit.intercepts,
         ("binary" if method in BINARY else "scores",) * call.n_values, 0, keys[order], fold[order],
         {"labels": labels, "by_passes": by_passes},
     )  # fmt: skip
+    return made, fit.curvature
 
 
 def _grid(method: str, alpha: Any) -> Floats:

@@ -12,9 +12,10 @@ from .. import kl as roots
 from ..inputs import Call
 from ..population import Population
 
-__all__ = ["Cell", "cells", "labelled_tilt", "per_prompt", "slope_in_kl", "tilted_centred", "unit_sums"]
+__all__ = ["Cell", "blocks", "cells", "labelled_tilt", "per_prompt", "slope_in_kl", "tilted_centred", "unit_sums"]
 
 Floats = NDArray[np.float64]
+BLOCK = 1 << 18  # entries of one array of rows and columns: a few of them stay in cache
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,12 @@ class Cell:
     def total(self) -> Floats:
         """The gains (J,)."""
         return np.asarray((self.share * np.nan_to_num(self.gain)).sum(axis=0))
+
+
+def blocks(n: int, n_rows: int) -> Iterator[slice]:
+    """Slices of n columns of as many rows, of at most BLOCK entries each if one column is not more."""
+    step = max(1, BLOCK // max(n_rows, 1))
+    return (slice(b, min(b + step, n)) for b in range(0, n, step))
 
 
 def per_prompt(x: Floats, p: Population) -> Floats:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import groupby, islice
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ __all__ = ["gain_intervals"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+WEIGHTS = 1 << 22  # entries of the weights of one pass
 
 
 def gain_intervals(
@@ -53,7 +55,7 @@ def gain_intervals(
     -------
     GainIntervals, axes direction, beta, value.
 
-    Cost: one pass for scores; two more and a d x d solve for each fit (and for each of its betas one pass).
+    Cost: one pass for scores; one covariance pass for each fit, and two passes and a d x d solve for each direction.
 
     >>> import clinometer as cm
     >>> world = cm.simulate(n_prompts=80, n_responses=8, dim=4, random_state=1)
@@ -77,8 +79,10 @@ def gain_intervals(
     table = _strength(call, kept, exponent, betas, kl)
     errors, status = label_errors(call, adjust), label_status(call)
     out = _Filling(call, table.shape, exponent, float(level), int(replicates), int(seed))
-    for cell in cells(call, kept, table):
-        out.fill(cell, np.ascontiguousarray(kept[:, cell.k]), betas is None, errors.get(cell.k))
+    at_once = max(1, WEIGHTS // max(call.population.n_rows * call.n_values, 1))
+    for k, of_direction in groupby(cells(call, kept, table), lambda cell: cell.k):
+        while some := list(islice(of_direction, at_once)):
+            out.fill(some, np.ascontiguousarray(kept[:, k]), betas is None, errors.get(k))
     return out.result(true_betas(call, table, exponent, betas), betas is None, errors, status)
 
 
@@ -96,7 +100,22 @@ class _Filling:
         self.units, self.units_labels = np.full(shape, np.nan), np.full(shape, np.nan)
         self.estimates = Estimates(call, cells)
 
-    def fill(self, cell: Cell, t: Floats, matched: bool, error: LabelError | None) -> None:
+    def fill(self, cells: list[Cell], t: Floats, matched: bool, error: LabelError | None) -> None:
+        """Cells of one direction."""
+        given = [self._given(cell, t, matched) for cell in cells]
+        if error is None:
+            return
+        judged = float((unit_sums(error.present[:, None].astype(float), self.call.population) > 0).sum())
+        moved = error.of_prompts(cells, t, [slope for _, slope in given])
+        for cell, (psi, _), more in zip(cells, given, moved, strict=True):
+            # t is over 2^exponent, and so is the direction that the gradient is taken in
+            both, at = psi + np.ldexp(more, -int(self.exponent[cell.k])), (cell.k, cell.b)
+            held = unit_sums(cell.share, self.call.population)
+            found = self._errors(both, held, self.gain[at], judged)
+            self.cov_labels[at], self.boot_labels[at], self.units_labels[at] = found
+
+    def _given(self, cell: Cell, t: Floats, matched: bool) -> tuple[Floats, Floats]:
+        """Fill in what holds given the direction; influences (G, J) and slopes of gains in KL (J,)."""
         p, at = self.call.population, (cell.k, cell.b)
         gain = cell.total()
         omega = p.prompt_weight()
@@ -107,12 +126,7 @@ class _Filling:
         held = unit_sums(cell.share, p)
         self.cov[at], self.boot[at], self.units[at] = self._errors(psi, held, gain, np.inf)
         self.estimates.fill(cell, t)
-        if error is not None:
-            # t is over 2^exponent, and so is the direction that the gradient is taken in
-            both = psi + np.ldexp(error.of_prompts(cell, t, slope), -int(self.exponent[cell.k]))
-            judged = (unit_sums(error.present[:, None].astype(float), p) > 0).sum()
-            found = self._errors(both, held, gain, float(judged))
-            self.cov_labels[at], self.boot_labels[at], self.units_labels[at] = found
+        return psi, slope
 
     def _errors(self, psi: Floats, held: Floats, gain: Floats, most: float) -> tuple[Floats, Floats, Floats]:
         """Clustered covariance (J, J) of influences (G, J), the percentile interval (J, 2), the worth of units."""

@@ -13,7 +13,7 @@ from ..fit.curvature import Curvature, DenseCurvature, StreamedCurvature
 from ..fit.krylov import Operator
 from ..fit.out_of_fold import out_of_fold, scores_of
 from ..fit.pairs import Pairs, Streamed
-from ..fit.scatter import fold_scatter
+from ..fit.scatter import FoldScatter, fold_scatter
 from ..inputs import Call, Fitted, run
 from ..passes import adjusted
 from .gains import Cell, labelled_tilt, per_prompt, tilted_centred
@@ -21,6 +21,7 @@ from .gains import Cell, labelled_tilt, per_prompt, tilted_centred
 __all__ = ["LabelError", "label_errors", "label_status"]
 
 Floats = NDArray[np.float64]
+Scatters = dict[tuple[bytes, bytes], FoldScatter]  # by what tells their rows apart
 SCORES = ("ridge", "least_squares", "generation")
 
 
@@ -46,10 +47,14 @@ def label_errors(call: Call, adjust: object) -> dict[int, LabelError]:
     """For each direction whose labels are known, what its labels add to the influence of a prompt."""
     known = [k for k, status in enumerate(label_status(call)) if status == "ok"]
     made: dict[int, LabelError] = {}
+    scatters: Scatters = {}
     for k in known:
         fitted = call.fitted[k]
         assert fitted is not None
-        made[k] = (PairError if fitted.fit.method == "bradley_terry" else ScoreError)(call, fitted, adjust)
+        if fitted.fit.method == "bradley_terry":
+            made[k] = PairError(call, fitted, adjust)
+        else:
+            made[k] = ScoreError(call, fitted, adjust, scatters)
     return made
 
 
@@ -61,27 +66,32 @@ class LabelError(ABC):
     def __init__(self, call: Call, fitted: Fitted, adjust: object) -> None:
         self.call, self.fit, self.j, self.fold, self.adjust = call, fitted.fit, fitted.index, fitted.fold, adjust
 
-    def of_prompts(self, cell: Cell, t: Floats, slope: Floats) -> Floats:
-        """Influence of each prompt's labels on the gains, (G, J)."""
-        if not 0 < cell.beta < np.inf:  # at either end the direction's small moves move nothing
-            return np.zeros((self.call.population.n_prompts, self.call.n_values))
-        return self.moved(self.gradient(cell, t, slope))
+    def of_prompts(self, cells: list[Cell], t: Floats, slopes: list[Floats]) -> list[Floats]:
+        """Influence of each prompt's labels on the gains of each cell, (G, J).
+
+        The cells share a pass for their gradients, a solve, and a pass for the scores of what it gives.
+        """
+        by_score = [self.slopes(cell, t, slope) for cell, slope in zip(cells, slopes, strict=True)]
+        return np.split(self.through_scores(np.concatenate(by_score, axis=1)), len(cells), axis=1)
 
     def through_scores(self, slopes: Floats) -> Floats:
         """Influence (G, m) on m quantities of which slopes (N, m) are the derivatives in each row's score."""
-        return self.moved(self._sum_of_rows(slopes))
+        return self.moved(self.sum_of_rows(slopes))
 
-    def _sum_of_rows(self, weights: Floats) -> Floats:
+    def sum_of_rows(self, weights: Floats) -> Floats:
         state = _core.WeightedRows(self.call.dump.dim, np.ascontiguousarray(weights))
         plain = replace(self.call, values=None, progress=None)
         return np.asarray(run(plain, [state], population=self.call.population)[0].finish()["sum"])
 
-    def gradient(self, cell: Cell, t: Floats, slope: Floats) -> Floats:
-        """d gain / d u at fixed beta, less slope times d KL / d u, (J, d); one pass.
+    def slopes(self, cell: Cell, t: Floats, slope: Floats) -> Floats:
+        """d gain at fixed beta, less slope times d KL, by each row's score, (N, J).
 
-        d gain = lam Cov_p(f, phi) and d KL = lam^2 Cov_p(t, phi), both means over prompts.
+        d gain = lam Cov_p(f, phi) and d KL = lam^2 Cov_p(t, phi) by u, both means over prompts.
         """
-        p, lam = self.call.population, 1 / cell.beta
+        p = self.call.population
+        if not 0 < cell.beta < np.inf:  # at either end the direction's small moves move nothing
+            return np.zeros((p.n_rows, self.call.n_values))
+        lam = 1 / cell.beta
         tilted, tc = tilted_centred(cell, t, p)
         of_kl = lam**2 * np.repeat(p.prompt_weight(), p.sizes) * tilted * tc
         weights = np.empty((p.n_rows, self.call.n_values))
@@ -90,7 +100,7 @@ class LabelError(ABC):
             weights[:, j] = lam * share * f - slope[j] * of_kl
         if self.adjust is not None:
             weights = self._adjusted(weights)
-        return self._sum_of_rows(weights)
+        return weights
 
     def _adjusted(self, weights: Floats) -> Floats:
         """Weights on phi that do to rows what `weights` do to rows net of the columns adjusted for."""
@@ -113,8 +123,9 @@ class ScoreError(LabelError):
     out of s - t (Frisch, Waugh and Lovell).
     """
 
-    def __init__(self, call: Call, fitted: Fitted, adjust: object) -> None:
+    def __init__(self, call: Call, fitted: Fitted, adjust: object, scatters: Scatters) -> None:
         super().__init__(call, fitted, adjust)
+        self.scatters = scatters
         label = np.asarray(self.fit._training["labels"])[:, self.j]
         z = self.fit._training.get("covariates", np.zeros((len(label), 0)))
         self.p = call.population.labelled(label)
@@ -140,14 +151,21 @@ class ScoreError(LabelError):
         if self.fit._training.get("by_passes"):
             operator = Operator(self.call, self.p)
             return StreamedCurvature(operator, alpha * float(operator.units()[0]))
-        none = np.zeros(self.call.population.n_prompts, np.int64)
-        scatter = fold_scatter(self.call, z, self.p, none, 1)
+        scatter = self._scatter(z)
         sigma, cross = scatter.part(None)  # (d, d), (C, d)
         if z.shape[1]:
             inner = scatter.matrix(None)[scatter.d :, scatter.d :]
             self.coefficients = np.linalg.pinv(inner, rcond=1e-10, hermitian=True) @ cross
             sigma = np.ascontiguousarray(sigma - cross.T @ self.coefficients)
         return DenseCurvature(sigma, scatter.cutoff, alpha)
+
+    def _scatter(self, z: Floats) -> FoldScatter:
+        """Of the labelled rows and the covariates, which other directions of a fit to these rows share."""
+        key = (self.p.row_weight().tobytes(), z.tobytes())
+        if key not in self.scatters:
+            none = np.zeros(self.call.population.n_prompts, np.int64)
+            self.scatters[key] = fold_scatter(self.call, z, self.p, none, 1)
+        return self.scatters[key]
 
     def moved(self, gradient: Floats) -> Floats:
         v = self.curvature.solve(gradient)

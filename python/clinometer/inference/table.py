@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,14 +10,14 @@ from numpy.typing import NDArray
 from .. import kl as roots
 from ..inputs import Call
 from ..resampling import bucketed, unit_errors, worth
+from ..threads import applied, shared
 from .estimate import _mid_ranks
-from .gains import per_prompt, unit_sums
+from .gains import blocks, per_prompt, unit_sums
 from .selection import Recommendation, _halves, _objective, _ratio
 
 __all__ = ["GainTable", "Split", "gain_table"]
 
 Floats = NDArray[np.float64]
-BLOCK = 1 << 18  # entries of one array of rows and betas: a few of them stay in cache
 
 
 @dataclass(frozen=True)
@@ -44,25 +42,19 @@ class GainTable:
 def gain_table(call: Call, kept: Floats, betas: Floats) -> GainTable:
     """The table of kept scores (N, K) at betas (K, B). Cost: 2 J + 6 sums over N rows for each direction and beta."""
     (K, B), J = betas.shape, call.n_values
-    shared = _Shared(call)
+    common = _Shared(call)
     se, wins, effective = (np.full((K, B, J), np.nan) for _ in range(3))
     short = np.full((K, B), np.nan)
-    units = np.zeros((len(shared.held), K, B, J))
+    units = np.zeros((len(common.held), K, B, J))
 
     def fill(k: int) -> None:
-        for part in _blocks(B, len(kept)):
-            of_k = _direction(shared, np.ascontiguousarray(kept[:, k]), betas[k, part])
+        for part in blocks(B, len(kept)):
+            of_k = _direction(common, np.ascontiguousarray(kept[:, k]), betas[k, part])
             se[k, part], effective[k, part], wins[k, part], short[k, part], units[:, k, part] = of_k
 
-    with ThreadPoolExecutor(max_workers=call.n_threads) as pool:
-        list(pool.map(fill, range(K)))
+    shared(fill, range(K), call.n_threads)
     flat = units.reshape(len(units), K * B, J)
-    return GainTable(se, wins, effective, short, flat, shared.held)
-
-
-def _blocks(B: int, n_rows: int) -> Iterator[slice]:
-    step = max(1, BLOCK // max(n_rows, 1))
-    return (slice(b, min(b + step, B)) for b in range(0, B, step))
+    return GainTable(se, wins, effective, short, flat, common.held)
 
 
 class _Shared:
@@ -88,10 +80,21 @@ class _Shared:
         self.weights = unit_sums(self.share, p)
         self.held = bucketed(self.weights)
         self.thinned = roots.Thinned.of(p)
+        whole = [j for j, known in enumerate(self.known) if known is None]
+        self.whole = {j: i for i, j in enumerate(whole)}  # values that all rows carry, and where their sums stand
+        self.columns = np.stack([x[j] for x in (self.values, self.ranks) for j in whole] or [p.row_weight()], axis=1)
 
     def total(self, x: Floats) -> Floats:
         """Sums over prompts of (B, N), (B, G)."""
         return np.asarray(np.add.reduceat(x, self.p.offsets[:-1], axis=1))
+
+    def totals(self, prob: Floats, x: Floats) -> Floats:
+        """Sums over prompts of each row (B, N) times each column (N, m), (m, B, G)."""
+        sizes, n = self.p.sizes, len(self.p.sizes)
+        if n and (sizes == sizes[0]).all():
+            cut = prob.reshape(len(prob), n, -1).transpose(1, 0, 2) @ x.reshape(n, -1, x.shape[1])
+            return np.ascontiguousarray(cut.transpose(2, 1, 0))
+        return np.stack([self.total(prob * column) for column in x.T])
 
 
 def _direction(s: _Shared, t: Floats, betas: Floats) -> tuple[Floats, ...]:
@@ -103,38 +106,45 @@ def _direction(s: _Shared, t: Floats, betas: Floats) -> tuple[Floats, ...]:
     kl = s.total(prob * log_ratio)
     t = t - np.repeat(per_prompt(s.weight * (t - np.repeat(t[p.offsets[:-1]], p.sizes)), p), p.sizes)
     t = t - np.repeat(per_prompt(s.weight * t, p), p.sizes)
-    own = s.total(prob * t)
-    variance = (prob @ (np.repeat(omega, p.sizes) * t**2)) - own**2 @ omega
+    own, *sums = s.totals(prob, np.column_stack([t, s.columns]))
+    variance = applied(prob, np.repeat(omega, p.sizes) * t**2) - applied(own**2, omega)
     inner = (betas > 0) & np.isfinite(betas) & (variance > 0)
     errors, effective, wins, units = [], [], [], []
     for j in range(len(s.values)):
-        gain, win, covariance = _value(s, j, prob, t, own)
+        at = s.whole.get(j)
+        known = (sums[at], sums[len(s.whole) + at]) if at is not None else None
+        gain, win, covariance = _value(s, j, prob, t, own, known)
         slope = np.where(inner, np.where(inner, betas, 0.0) * covariance / np.where(inner, variance, 1.0), 0.0)
         weighted, share = s.share[:, j] * gain, s.share[:, j]
         psi = weighted - share * weighted.sum(axis=1, keepdims=True)
-        psi -= slope[:, None] * omega * (kl - (kl @ omega)[:, None])
+        psi -= slope[:, None] * omega * (kl - applied(kl, omega)[:, None])
         held = s.weights[:, j : j + 1]
         of_units = unit_sums(psi.T, p)
         errors.append(unit_errors(of_units, held))
         effective.append(worth(of_units, held))
-        wins.append(unit_errors(unit_sums((share * (win - (win @ share)[:, None])).T, p), held))
+        wins.append(unit_errors(unit_sums((share * (win - applied(win, share)[:, None])).T, p), held))
         units.append(bucketed(unit_sums(weighted.T, p)))
     by_value = (np.stack(x, axis=1) for x in (errors, effective, wins))
     return *by_value, _shortfall(s, t, betas, inner), np.stack(units, axis=2)
 
 
-def _value(s: _Shared, j: int, prob: Floats, t: Floats, own: Floats) -> tuple[Floats, Floats, Floats]:
-    """Gain and win rate of each prompt (B, G), and the tilted covariance with the score (B,), on labelled rows."""
+def _value(
+    s: _Shared, j: int, prob: Floats, t: Floats, own: Floats, whole: tuple[Floats, Floats] | None
+) -> tuple[Floats, Floats, Floats]:
+    """Gain and win rate of each prompt (B, G), and the tilted covariance with the score (B,), on labelled rows.
+
+    `whole` are the two first, of a value that all rows carry.
+    """
     known, f, rank = s.known[j], s.values[j], s.ranks[j]
-    if known is None:
-        gain = s.total(prob * f)
+    if whole is not None:
         rows = np.repeat(s.omega, s.p.sizes)
-        return gain, s.total(prob * rank), prob @ (rows * f * t) - (gain * own) @ s.omega
+        return *whole, applied(prob, rows * f * t) - applied(whole[0] * own, s.omega)
+    assert known is not None
     prob = prob * known
     mass = s.total(prob)
     mass = np.where(mass > 0, mass, 1.0)
     gain, win, mean = s.total(prob * f) / mass, s.total(prob * rank) / mass, s.total(prob * t) / mass
-    return gain, win, (s.total(prob * (f * t)) / mass - gain * mean) @ s.share[:, j]
+    return gain, win, applied(s.total(prob * (f * t)) / mass - gain * mean, s.share[:, j])
 
 
 def _shortfall(s: _Shared, t: Floats, betas: Floats, inner: NDArray[np.bool_]) -> Floats:

@@ -65,9 +65,10 @@ def report(
     -------
     Report, axes constitution, KL, value.
 
-    Cost: one read for the scores, one for the null band and one a value for the simpler measures; everything else
-    runs on 8 N K bytes of kept scores. "encoding" fits the values with (5 + 1) d^2 float64, "layers" does so for
-    each site, "spectrum" makes seven passes of 32 directions, or takes a d x d covariance up to d = 512.
+    Cost: one read for the scores, one for the null band and two for the simpler measures; everything else runs on
+    8 N K bytes of kept scores. "encoding" fits the values in one covariance pass and three of N d, with (5 + 1) d^2
+    float64, and "layers" does so for each site. "spectrum" takes that covariance where some value is complete; else
+    seven passes of 32 directions, or a covariance of its own up to d = 512.
 
     >>> import clinometer as cm
     >>> r = cm.report(cm.simulate(n_prompts=60, n_responses=8, dim=4, random_state=1), values=["s"], kl=[0.1])
@@ -152,7 +153,7 @@ def _fits(s: Scene, chosen: frozenset[str], pairs: Any) -> dict[str, Any]:
     """Sections that rest on directions fitted to the values, which are fitted once."""
     out: dict[str, Any] = {}
     wanted = bool(chosen & {"encoding", "layers"})
-    fit = _tried(s, "encoding", lambda: encoded.fitted(s)) if wanted else None
+    fit, sigma = (_tried(s, "encoding", lambda: encoded.fitted(s)) if wanted else None) or (None, None)
     vectors = None if fit is None else fit.vectors[: s.n_requested]
     if "encoding" in chosen:
         out["linear_share"] = encoded.linear_share(s, fit)
@@ -166,7 +167,7 @@ def _fits(s: Scene, chosen: frozenset[str], pairs: Any) -> dict[str, Any]:
     if "baselines" in chosen:
         out["baselines"] = _tried(s, "baselines", lambda: encoded.baselines(s, fit))
     if "spectrum" in chosen:
-        out["spectrum"] = _tried(s, "spectrum", lambda: encoded.spectrum(s, vectors))
+        out["spectrum"] = _tried(s, "spectrum", lambda: encoded.spectrum(s, vectors, sigma))
     if "layers" in chosen and fit is not None and len(s.dump.candidates) > 1:
         out["layers"] = _tried(s, "layers", lambda: encoded.layers(s, fit, cone, pairs))
     return out

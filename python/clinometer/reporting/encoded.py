@@ -13,12 +13,15 @@ from ..cone import ConeResult, pareto_cone
 from ..directions import Directions
 from ..dump import Dump
 from ..fit import DirectionFit, EncodingQuality, fit_preference_direction, fit_value_direction
+from ..fit.curvature import DenseCurvature
 from ..fit.out_of_fold import scores_of
-from ..inference.simpler import Baselines, _correlations, _cosines, _projection
+from ..fit.value import fit_and_curvature
+from ..inference.simpler import Baselines, baselines_of
 from ..passes import moments, tilt
 from ..population import Population
 from ..theory import effective_rank
-from ..theory.large import randomised_spectrum
+from ..theory.large import randomised_spectrum, subspace
+from ..threads import images
 from .scene import Scene
 
 __all__ = ["baselines", "fitted", "label_cone", "layers", "linear_share", "spectrum", "value_cone"]
@@ -28,14 +31,20 @@ FOLDS = 5
 EXACT_DIM, LEADING = 512, 16  # dimensions up to which a spectrum is taken whole; eigenvalues shown
 
 
-def fitted(s: Scene) -> DirectionFit:
-    """One fit of the values asked for and of the judges that are columns, out of fold: they share their matrices."""
+def fitted(s: Scene) -> tuple[DirectionFit, Floats | None]:
+    """One fit of the values asked for and of the judges that are columns, out of fold, and Sigma (d, d) of the rows.
+
+    They share their matrices. Sigma is that of the fit of a value that all rows carry; None where there is no such.
+    """
     if s.call.population.n_prompts < FOLDS:
         raise ValueError(f"at least {FOLDS} prompts are wanted, there are {s.call.population.n_prompts}")
     table = np.full((s.dump.n_rows, len(_columns(s))), np.nan)
     table[s.call.population.rows] = s.kept[:, _columns(s)]
     labels = np.concatenate([np.asarray(s.call.values)[:, : s.n_requested], table], axis=1)
-    return fit_value_direction(s.dump, labels, method="ridge", folds=FOLDS, pooled=False, **s.quiet)
+    fit, curvature = fit_and_curvature(s.dump, labels, folds=FOLDS, **s.quiet)
+    complete = ~np.isnan(labels[s.call.population.rows]).any(axis=0)
+    whole = [curvature[j] for j in np.flatnonzero(complete).tolist() if j in curvature]
+    return fit, next((c.sigma for c in whole if isinstance(c, DenseCurvature)), None)
 
 
 def _columns(s: Scene) -> list[int]:
@@ -137,23 +146,13 @@ def _gains_of_site(s: Scene, dump: Dump, layer: int | None, pairs: Any) -> tuple
     return found.directions, found.gain
 
 
-def spectrum(s: Scene, vectors: Floats | None) -> dict[str, Any]:
-    """Leading eigenvalues and effective ranks of Sigma, and the share of each value's direction among the leading."""
+def spectrum(s: Scene, vectors: Floats | None, sigma: Floats | None) -> dict[str, Any]:
+    """Leading eigenvalues and effective ranks of Sigma, and the share of each value's direction among the leading.
+
+    Of `sigma` (d, d) where a fit has made it, else of passes over the rows.
+    """
     d = s.dump.dim
-    if d <= EXACT_DIM:
-        m = moments(s.dump, **s.quiet)
-        values, turn = np.linalg.eigh(np.asarray(m.covariance))
-        values, turn = np.maximum(values[::-1], 0.0), turn[:, ::-1].T
-        rank = effective_rank(values)
-        found: dict[str, Any] = {
-            "effective_rank": rank.entropy,
-            "participation": rank.participation,
-            "stable": rank.stable,
-        }
-    else:
-        part = randomised_spectrum(s.dump, LEADING, trace=None, **s.quiet)
-        values, turn = part.eigenvalues, part.eigenvectors
-        found = {"effective_rank": None, "participation": part.participation, "stable": part.stable}
+    values, turn, found = _whole(s, sigma) if d <= EXACT_DIM else _leading(s, sigma)
     leading = min(len(values), d)
     m_used = min(max(1, int(np.ceil(found["participation"] or 0.0))), leading)
     share = np.full(s.n_requested, np.nan)
@@ -164,15 +163,38 @@ def spectrum(s: Scene, vectors: Floats | None) -> dict[str, Any]:
     return {"eigenvalues": values[:LEADING], **found, "m": m_used, "concentration": share, "null": m_used / d}
 
 
+Spectrum = tuple[Floats, Floats, dict[str, Any]]  # eigenvalues, their vectors as rows, ranks
+
+
+def _whole(s: Scene, sigma: Floats | None) -> Spectrum:
+    """Every eigenvalue."""
+    held = np.asarray(moments(s.dump, **s.quiet).covariance) if sigma is None else sigma
+    values, turn = np.linalg.eigh(held)
+    values = np.maximum(values[::-1], 0.0)
+    rank = effective_rank(values)
+    found = {"effective_rank": rank.entropy, "participation": rank.participation, "stable": rank.stable}
+    return values, turn[:, ::-1].T, found
+
+
+def _leading(s: Scene, sigma: Floats | None) -> Spectrum:
+    """The leading eigenvalues; the participation ratio is exact where Sigma is there, and else probed."""
+    if sigma is None:
+        part = randomised_spectrum(s.dump, LEADING, **s.quiet)
+        found = {"effective_rank": None, "participation": part.participation, "stable": part.stable}
+        return part.eigenvalues, part.eigenvectors, found
+    rng = np.random.default_rng(0)
+    values, turn, basis, _ = subspace(lambda u: images(sigma, u), len(sigma), 2 * LEADING, 3, rng)
+    trace, square, top = float(np.trace(sigma)), float(np.einsum("ij,ij->", sigma, sigma)), float(values[0])
+    found = {
+        "effective_rank": None, "participation": trace**2 / square if square > 0 else 0.0,
+        "stable": trace / top if top > 0 else 0.0,
+    }  # fmt: skip
+    return values[:LEADING], turn[:LEADING] @ basis, found
+
+
 def baselines(s: Scene, fit: DirectionFit | None) -> Baselines:
     """`clinometer.baselines` with the scores and the fit that are there already."""
-    call = replace(s.call, progress=None)
-    table = np.asarray(call.values)
-    within, pooled, counts = _correlations(call, s.kept, table)
-    cosine = np.full(within.shape, np.nan)
-    if fit is not None:
-        cosine[:, : s.n_requested] = _cosines(call, fit.vectors[: s.n_requested])
+    ridge = None if fit is None else fit.vectors[: s.n_requested]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        shift = _projection(call, s.kept, table, FOLDS)
-    return Baselines(cosine, shift, within, pooled, counts, call.names, call.value_names, call.fit_status)
+        return baselines_of(replace(s.call, progress=None), s.kept, s.origins, ridge, FOLDS)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import kl as roots
+from ..fit.scale import in_range
 from ..inference import gain_intervals
 from ..inference.label_error import label_status
 from ..inference.null import _gains
@@ -17,6 +18,7 @@ from ..lp.pareto import pareto
 from ..passes import kept_scores
 from ..resampling import t_bounds
 from ..theory import iterate
+from ..threads import applied
 from .scene import Scene
 
 __all__ = ["extrapolation", "intervals", "mixtures", "null", "rounds", "selection", "value_correlation"]
@@ -99,7 +101,7 @@ def mixtures(s: Scene) -> dict[str, Any]:
     varies = np.flatnonzero(roots.score_variance(s.call, s.kept) > 0)
     if not values or not len(varies):
         raise ValueError("no constitution or no value varies inside prompts")
-    table = np.asarray(s.call.values)[:, ~np.isnan(s.scale)]
+    table, _ = in_range(np.asarray(s.call.values)[:, ~np.isnan(s.scale)])  # what is found is in sd
     found = pareto(s.dump, s.scores(varies), table, n_bootstrap=MIXTURE_REPLICATES, **s.quiet)
     return {"pareto": replace(found, values=tuple(values))}
 
@@ -135,7 +137,7 @@ def extrapolation(s: Scene, past: NDArray[np.bool_]) -> dict[str, Any]:
 
 def value_correlation(s: Scene) -> dict[str, Any]:
     """Correlations of the values inside prompts, on the rows that carry both, (J, J)."""
-    table, J = np.asarray(s.call.values), len(s.values)
+    (table, _), J = in_range(np.asarray(s.call.values)), len(s.values)
     out = np.full((J, J), np.nan)
     for i in range(J):
         for j in range(i + 1):
@@ -144,9 +146,9 @@ def value_correlation(s: Scene) -> dict[str, Any]:
             known = p.row_weight() > 0
             x, y = (_centred(np.where(known, np.nan_to_num(table[p.rows, c]), 0.0), p) for c in (i, j))
             w = p.row_weight() * np.repeat(p.prompt_weight(), p.sizes)
-            power = (w @ x**2) * (w @ y**2)
+            power = applied(x**2, w) * applied(y**2, w)
             if power > 0 and s.sd[i] > 0 and s.sd[j] > 0:
-                out[i, j] = out[j, i] = (w @ (x * y)) / np.sqrt(power)
+                out[i, j] = out[j, i] = applied(x * y, w) / np.sqrt(power)
     return {"value_correlation": out}
 
 

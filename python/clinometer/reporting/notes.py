@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
 __all__ = ["coverage", "diagnostics", "pareto_limit"]
 
+SINGLE = 1e37  # beyond it, and below its inverse, float32 has no numbers
+FEW = 4  # constitutions that get a line each
+
 
 def pareto_limit(n_rows: int) -> float:
     """Largest tail index at which the ratios are reliable (theory 2): min(1 - 1 / log10 S, 0.7)."""
@@ -37,6 +40,8 @@ def _rows(r: Report) -> list[str]:
     for name, sd in zip(r.values, r.value_sd, strict=True):
         if not sd > 0:
             out.append(f"{name} does not vary inside any prompt: no tilt can move it")
+        elif not 1 / SINGLE < sd < SINGLE:
+            out.append(f"{name} has an sd of {sd:.2g}, out of the range of float32: rescale it, or its gains are lost")
     if d.n_prompts < 2:
         out.append("fewer than two prompts: there are no standard errors")
     if 1 < d.responses[1] <= 4 and d.base != "logprob":
@@ -49,8 +54,11 @@ def _rows(r: Report) -> list[str]:
 
 def _tilts(r: Report) -> list[str]:
     t, out = r.tilt, []
+    alike = _past_alike(r)
+    if alike:
+        out.append(alike)
     for k, name in enumerate(r.constitutions):
-        if r.past_horizon[k].any():
+        if r.past_horizon[k].any() and not alike:
             past = ", ".join(f"{x:g}" for x in r.kl[r.past_horizon[k]])
             out.append(f"{name}: past the KL horizon of {r.horizon[k]:.2g} nats at kl {past} (marked >)")
         bad = t.pareto_k[k] > pareto_limit(r.dump.n_rows)
@@ -65,6 +73,17 @@ def _tilts(r: Report) -> list[str]:
     if "in-sample" in t.fit_status:
         out.append("some directions were fitted on these very rows and are optimistic")
     return out
+
+
+def _past_alike(r: Report) -> str:
+    """One sentence for more constitutions than a reader would go through, where all are past at the same levels."""
+    past = r.past_horizon
+    if len(past) <= FEW or not past.any() or (past != past[0]).any():
+        return ""
+    at = ", ".join(f"{x:g}" for x in r.kl[past[0]])
+    low, high = (f"{x:.2g}" for x in (r.horizon.min(), r.horizon.max()))
+    span = low if low == high else f"{low} to {high}"
+    return f"all {len(past)} constitutions: past their KL horizons of {span} nats at kl {at} (marked >)"
 
 
 def coverage(r: Report) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from ..directions import Scores
 from ..dump import Dump
 from ..inference.table import GainTable, Split, gain_table
 from ..inputs import Call, prepare
-from ..passes import adjusted, covariance_of, in_range, kept_beside, tilt_of
+from ..passes import adjusted, covariance_of, in_range, kept_beside, origin_table, tilt_of
 from ..results import TiltResult
 from .summary import within_sd
 
@@ -28,8 +28,8 @@ SPLITS = 200
 class Scene:
     """K constitutions at B levels on J values, the first `n_requested` of them asked for.
 
-    `kept` (N, K) are scores in canonical order, `variances` (d,) within prompts where a section wants them; `notes`
-    are what sections say when they cannot be had.
+    `kept` (N, K) are scores in canonical order, relative to `origins` as every pass keeps them; `variances` (d,) within
+    prompts where a section wants them; `notes` are what sections say when they cannot be had.
     """
 
     call: Call
@@ -39,6 +39,7 @@ class Scene:
     length: str | None
     options: dict[str, Any]
     kept: Floats
+    origins: Floats
     variances: Floats | None
     tilt: TiltResult
     notes: list[str] = field(default_factory=list)
@@ -91,8 +92,8 @@ class Scene:
         """Gains with length partialled out of the scores; None without a finite length."""
         if self.length is None or not np.isfinite(self.dump.column(self.length).astype(np.float64)).all():
             return None
-        kept = adjusted(self.call, self.kept, self.length)
-        return tilt_of(replace(self.call, progress=None), kept, kl=self.levels, pareto_k=False, roots_in_kl=False)
+        kept, call = adjusted(self.call, self.kept, self.length), replace(self.call, progress=None)
+        return tilt_of(call, kept, kl=self.levels, pareto_k=False, roots_in_kl=False, origins=self.origins)
 
     def correlation(self) -> Floats:
         """Correlation of score and value inside prompts, (K, J)."""
@@ -109,9 +110,11 @@ def gather(
     if not call.population.n_rows:
         raise ValueError(f"{dump.name} has no rows to pass over ({call.population.n_dropped} prompts dropped)")
     states = [_core.Moments(dump.dim, 0, 1, 0, False)] if variances else []
-    kept, done = kept_beside(replace(call, values=None) if states else call, states, absolute=True)
+    origins = origin_table(call)
+    kept, done = kept_beside(replace(call, values=None) if states else call, states, origins)
     spread = None
     if done:
         moments = done[0].finish()
         spread = moments["scatter"][0, : dump.dim, 0] / moments["mass"][0]
-    return Scene(call, judges, levels, n_requested, length, options, kept, spread, tilt_of(call, kept, kl=levels))
+    found = tilt_of(call, kept, kl=levels, origins=origins)
+    return Scene(call, judges, levels, n_requested, length, options, kept, origins, spread, found)

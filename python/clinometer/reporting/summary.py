@@ -13,6 +13,7 @@ from ..results import Result
 from ..theory import classify
 
 Floats = NDArray[np.float64]
+FLAT = 1e-12
 
 __all__ = ["DumpSummary", "classes", "spread_within", "summarise", "within_sd", "without_flat"]
 
@@ -73,16 +74,20 @@ def within_sd(call: Call) -> Floats:
 
 
 def spread_within(column: Floats, p: Population) -> float:
-    """Within-prompt sd of one column (N,), NaN rows left out; exactly 0 where it is constant inside every prompt."""
+    """Within-prompt sd of one column (N,), NaN rows left out; exactly 0 where it is constant inside every prompt.
+
+    Constant is what differs by FLAT of the column's own size: rounding, at any scale.
+    """
     f, seen = column[p.rows], ~np.isnan(column[p.rows])
     if not seen.any():
         return float("nan")
     labelled, starts = p.labelled(column), p.offsets[:-1]
     # shifted by a value of the prompt itself, so that a constant leaves no rounding behind
     top = np.maximum.reduceat(np.where(seen, f, -np.inf), starts)
+    size = float(np.abs(f[seen]).max())
     f = np.where(seen, f, 0.0) - np.where(seen, np.repeat(top, p.sizes), 0.0)
     scale = float(np.abs(f).max())
-    if scale == 0:
+    if scale <= FLAT * size:
         return 0.0
     f, w = f / scale, labelled.row_weight()  # scaled, so that squares neither overflow nor vanish
     centred = f - np.repeat(np.add.reduceat(w * f, starts), p.sizes)

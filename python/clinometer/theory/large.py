@@ -11,8 +11,11 @@ import numpy as np
 from clinometer import passes
 from clinometer.results import Axes, Result
 from clinometer.theory._arrays import Floats
+from clinometer.threads import applied
 
 __all__ = ["RandomisedSpectrum", "randomised_spectrum"]
+
+DEPENDENT = 1e-12  # of a unit row: what is left when it lies in the span of others
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -84,14 +87,8 @@ def randomised_spectrum(
     if rank > d:
         raise ValueError(f"rank is {rank} but there are {d} dimensions")
     rng = np.random.default_rng(random_state)
-    basis = _orthonormal(image(rng.standard_normal((columns, d))))
-    for _ in range(n_iterations):
-        basis = _orthonormal(image(basis))
-    mapped = image(basis)
-    ritz = basis @ mapped.T
-    values, turn = np.linalg.eigh(0.5 * (ritz + ritz.T))
-    order = np.argsort(-values)[:rank]
-    values, turn = values[order], turn[:, order].T
+    values, turn, basis, mapped = subspace(image, d, columns, n_iterations, rng)
+    values, turn = values[:rank], turn[:rank]
     vectors, images = turn @ basis, turn @ mapped
     residual = np.linalg.norm(images - values[:, None] * vectors, axis=1)
     square, se = _square(image, basis, mapped, n_probes, rng)
@@ -102,6 +99,20 @@ def randomised_spectrum(
         total / positive[0] if positive[0] > 0.0 else 0.0,
         np.cumsum(positive) / total if total > 0.0 else np.zeros(rank), n_iterations + 4,
     )  # fmt: skip
+
+
+def subspace(
+    image: Callable[[Floats], Floats], d: int, columns: int, n_iterations: int, rng: np.random.Generator
+) -> tuple[Floats, Floats, Floats, Floats]:
+    """Ritz values of Sigma on a subspace, largest first, their coordinates (columns, columns), its basis and image."""
+    basis = _orthonormal(image(rng.standard_normal((columns, d))))
+    for _ in range(n_iterations):
+        basis = _orthonormal(image(basis))
+    mapped = image(basis)
+    ritz = basis @ mapped.T
+    values, turn = np.linalg.eigh(0.5 * (ritz + ritz.T))
+    order = np.argsort(-values)
+    return values[order], turn[:, order].T, basis, mapped
 
 
 def _operator(
@@ -124,9 +135,26 @@ def _operator(
 
 
 def _orthonormal(rows: Floats) -> Floats:
-    """Orthonormal rows of the same span; directions that Sigma sends to 0 are replaced, which adds nothing."""
-    frame, _ = np.linalg.qr(rows.T)
-    return np.ascontiguousarray(frame.T)
+    """Orthonormal rows of the same span; directions that Sigma sends to 0 are replaced, which adds nothing.
+
+    Row by row, each cleared of those before it twice; for so few rows LAPACK's threads would mostly wait.
+    """
+    out, spare = np.zeros_like(rows), np.random.default_rng(0)
+    for i, row in enumerate(rows):
+        size = np.linalg.norm(row)
+        left = _cleared(row / size, out[:i]) if size > 0 else np.zeros_like(row)
+        while not np.linalg.norm(left) > DEPENDENT:
+            left = _cleared(_unit(spare.standard_normal(len(row))), out[:i])
+        out[i] = _unit(_cleared(_unit(left), out[:i]))
+    return out
+
+
+def _cleared(row: Floats, frame: Floats) -> Floats:
+    return np.asarray(row - applied(frame.T, applied(frame, row)))
+
+
+def _unit(row: Floats) -> Floats:
+    return np.asarray(row / np.linalg.norm(row))
 
 
 def _square(

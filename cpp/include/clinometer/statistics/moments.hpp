@@ -40,7 +40,7 @@ class Moments : public StatisticOf<Moments> {
     for (std::int64_t f = 0; f < n_folds; ++f) {
       border[f] = row;
       for (std::int64_t i = 0; i < P; ++i)
-        if (panel.pieces[i].fold == f) {
+        if (own_fold(panel.pieces[i]) == f) {
           start[i] = row;
           row += panel.pieces[i].count;
         }
@@ -70,10 +70,12 @@ class Moments : public StatisticOf<Moments> {
     Result s{"scatter", {n_folds, width, w}, std::vector<double>(std::size_t(n_folds * width * w))};
     for (std::int64_t f = 0; f < n_folds; ++f)
       if (full)
-        unfold(f, s.data.data() + f * width * w);
+        mirror(f, s.data.data() + f * width * width);
       else
         std::copy_n(scatter.data() + f * ld, width, s.data.data() + f * width);
-    return {s, {"mean", {width}, mean}, {"mass", {n_folds}, mass}};
+    Results out{{"mean", {width}, mean}, {"mass", {n_folds}, mass}};
+    out.push_back(std::move(s));  // a list would copy it
+    return out;
   }
 
   void fields(Visitor& visit) override {
@@ -100,6 +102,19 @@ class Moments : public StatisticOf<Moments> {
   OpenEnds ends;
   std::vector<double> weight_, factor_;  // of the panel at hand
 
+  /// The whole symmetric matrix of a fold, in small squares: written column by column, every number misses the cache.
+  void mirror(std::int64_t f, double* square) const {
+    constexpr std::int64_t kSide = 32;
+    for (std::int64_t a0 = 0; a0 < width; a0 += kSide)
+      for (std::int64_t b0 = a0; b0 < width; b0 += kSide)
+        for (std::int64_t a = a0; a < std::min(width, a0 + kSide); ++a) {
+          const double* const row = scatter.data() + at(f, a, 0);
+          for (std::int64_t b = std::max(a, b0); b < std::min(width, b0 + kSide); ++b)
+            square[a * width + b] = square[b * width + a] = row[b];
+        }
+  }
+  /// Prompts carry the folds of the directions in their pass, which a state of one fold does not ask about.
+  std::int64_t own_fold(const Piece& p) const { return n_folds > 1 ? p.fold : 0; }
   /// Columns of a tile.
   std::int64_t step() const { return full ? std::max<std::int64_t>(96, (ld / 16 + 95) / 96 * 96) : ld; }
   /// Where the row of tiles that begins at column a would have its column 0 of row 0; each is ld - a wide.
@@ -116,18 +131,6 @@ class Moments : public StatisticOf<Moments> {
     if (!full) return ld;
     const std::int64_t last = (ld - 1) / step() * step();
     return origin(last) + ld * (ld - last) + last;
-  }
-
-  /// Both triangles of a fold, by squares that stay near: rows of a wide matrix lie a power of two apart.
-  void unfold(std::int64_t f, double* square) const {
-    constexpr std::int64_t kSquare = 32;
-    for (std::int64_t a0 = 0; a0 < width; a0 += kSquare)
-      for (std::int64_t b0 = a0; b0 < width; b0 += kSquare)
-        for (std::int64_t a = a0; a < std::min(a0 + kSquare, width); ++a) {
-          const double* const row = scatter.data() + at(f, a, 0);
-          for (std::int64_t b = std::max(a, b0); b < std::min(b0 + kSquare, width); ++b)
-            square[a * width + b] = square[b * width + a] = row[b];
-        }
   }
 
   double scale(const Piece& p) const { return p.omega * (ddof ? p.unbias : 1); }
@@ -163,7 +166,7 @@ class Moments : public StatisticOf<Moments> {
   }
 
   void collect(Panel& panel, Team& team, const Piece& p, double part, const double* m) {
-    if (p.begins && scale(p) != 0) mass[p.fold] += p.omega;
+    if (p.begins && scale(p) != 0) mass[own_fold(p)] += p.omega;
     const double before = total;
     total += p.omega * part;
     for (std::int64_t c = 0; total > before && c < width; ++c) mean[c] += (m[c] - mean[c]) * (p.omega * part / total);
@@ -172,7 +175,7 @@ class Moments : public StatisticOf<Moments> {
     s.mass = part;
     s.scale = scale(p);
     s.ends = p.ends;
-    s.fold = p.fold;
+    s.fold = own_fold(p);
     s.mean.assign(m, m + width);
     // the rows are done: a join takes the place of the first of them
     ends.part(std::move(s), p.begins, [&](double factor, const std::vector<double>& x, std::int64_t f) {

@@ -100,10 +100,10 @@ def _header(report: Report, title: str) -> str:
     spread = f"{middle:g}" if low == high else f"{low:g} to {high:g}, median {middle:g}"
     facts = [
         ("responses", f"{d.n_rows:,}"), ("prompts", f"{d.n_prompts:,}"), ("a prompt", spread),
-        ("layer", "-" if d.layer is None else str(d.layer)), ("position", position(d.site) or "-"),
+        ("layer", "" if d.layer is None else str(d.layer)), ("position", position(d.site) or ""),
         ("dimensions", f"{d.dim} {d.dtype}"), ("base", d.base), ("prompts dropped", str(d.n_dropped)),
     ]  # fmt: skip
-    listed = "".join(f"<div><dt>{name}</dt><dd>{markup(x)}</dd></div>" for name, x in facts)
+    listed = "".join(f"<div><dt>{name}</dt><dd>{markup(x)}</dd></div>" for name, x in facts if x)
     kind, badge = ("forecast", "Forecast") if d.is_forecast else ("reweighting", "Re-weighting")
     site = "" if d.site is None else f'<span class="dim">, {markup(d.site)}</span>'
     return (

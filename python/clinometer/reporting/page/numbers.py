@@ -10,7 +10,7 @@ import numpy as np
 from ..safe import markup, markup_lines
 from ..text import number
 from .sections import chart
-from .tables import between, table, value_label
+from .tables import between, sized, table, value_label
 
 if TYPE_CHECKING:
     from ..result import Report
@@ -77,14 +77,19 @@ def rounds(report: Report) -> str:
         return ""
     gain, kl, ess = (np.asarray(made[key], np.float64) for key in ("gain", "kl", "ess"))
     rows = [
-        [str(t + 1), number(kl[t], sign=False, digits=3), number(ess[t], sign=False, digits=3), *map(number, gain[t])]
+        [
+            str(t + 1),
+            number(kl[t], sign=False, digits=3),
+            number(ess[t], sign=False, digits=3),
+            *(sized(x, sign=True, digits=3) for x in gain[t]),
+        ]
         for t in range(len(gain))
     ]
     head = ["round", "KL", "ESS share", *(value_label(report, j) for j in range(gain.shape[1]))]
     made_table = table(
         f"gains of {made.get('constitution', 'the recommended constitution')}, rounds accumulated", head, rows
     )
-    return f'<div class="side"><div>{chart("rounds")}</div><div>{made_table}</div></div>'
+    return f'<div class="side rounds"><div>{chart("rounds")}</div><div>{made_table}</div></div>'
 
 
 def diagnostics(report: Report) -> str:
@@ -113,7 +118,7 @@ def _values(report: Report) -> str:
     rows = []
     for j in range(len(report.values)):
         row = [
-            value_label(report, j), number(report.tilt.baseline[j], sign=False), number(report.value_sd[j], sign=False),
+            value_label(report, j), sized(report.tilt.baseline[j]), sized(report.value_sd[j]),
             str(int(report.tilt.n_unlabelled[j])),
         ]  # fmt: skip
         fitted = q is not None and j < report.n_requested

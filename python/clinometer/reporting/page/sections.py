@@ -74,8 +74,8 @@ def _selection(report: Report) -> str:
     by_name = s.share.sum(axis=1)
     k = int(np.argmax(by_name))
     return (
-        f"Of {s.splits} random halves of the prompts {percent(float(by_name[k]))} choose {markup(s.constitutions[k])}; "
-        f"the half that chose saw at most {worst:.3f} sd more than the other."
+        f"Of {s.splits} random halves of the prompts {percent(float(by_name[k]))} choose {markup(s.constitutions[k])} "
+        f"at some KL; the half that chose saw at most {worst:.3f} sd more than the other."
     )
 
 
@@ -143,8 +143,8 @@ def conflicts(report: Report) -> str:
 
 def _related(report: Report) -> str:
     out = ""
+    names = [value_label(report, j) for j in range(len(report.values))]
     if report.value_correlation is not None:
-        names = [value_label(report, j) for j in range(len(report.values))]
         rows = ([n, *(fixed(x) for x in row)] for n, row in zip(names, report.value_correlation, strict=True))
         made = table("correlation inside prompts", ["", *names], rows)
         out += f'<div data-shade="1"><h3>How the values go together</h3>{made}</div>'
@@ -154,7 +154,7 @@ def _related(report: Report) -> str:
         judges, related = [*judges, "generation (u_gen)"], np.vstack([related, report.generation_correlation])
     if len(judges) <= 30:
         rows = ([n, *(fixed(x) for x in row)] for n, row in zip(judges, related, strict=True))
-        made = table("correlation of score and value inside prompts", ["", *report.values], rows)
+        made = table("correlation of score and value inside prompts", ["", *names], rows)
         out += f'<div data-shade="1"><h3>What the judges score</h3>{made}</div>'
     return out
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -14,17 +15,19 @@ from ..verdict import Z95
 if TYPE_CHECKING:
     from ..result import Report
 
-__all__ = ["between", "fixed", "frontier_tables", "gain_table", "percent", "table", "value_label"]
+__all__ = ["between", "fixed", "frontier_tables", "gain_table", "percent", "sized", "table", "value_label"]
 
+MINUS, MINUS_SIGN = re.compile(r"(?:(?<=^)|(?<=[ (]))-(?=\d)"), "\u2212"  # of numbers, as wide as their plus
+SHORT = ' class="short"'  # a heading that is not broken, as "-harm" would be behind its hyphen
 MARK = {True: " >", False: ""}  # past the KL horizon
 
 
 def table(caption: str, head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     """A table whose first column names the rows. Cells are escaped here and nowhere else."""
-    first = "".join(f'<th scope="col">{markup(c)}</th>' for c in head)
+    first = "".join(f'<th scope="col"{SHORT if len(c) <= 12 else ""}>{markup(c)}</th>' for c in head)
     body = []
     for name, *cells in rows:
-        tds = "".join(f"<td>{markup(c)}</td>" for c in cells)
+        tds = "".join(f"<td>{markup(MINUS.sub(MINUS_SIGN, c))}</td>" for c in cells)
         body.append(f'<tr><th scope="row">{markup(name)}</th>{tds}</tr>\n')
     text = f"<caption>{markup(caption)}</caption>" if caption else ""
     return (
@@ -36,6 +39,11 @@ def table(caption: str, head: Iterable[str], rows: Iterable[Iterable[str]]) -> s
 def between(low: float, high: float) -> str:
     """An interval; "-" where it is unknown."""
     return "-" if np.isnan(low) and np.isnan(high) else f"{number(low, digits=3)} to {number(high, digits=3)}"
+
+
+def sized(x: float, *, sign: bool = False, digits: int = 4) -> str:
+    """A number to some digits, zeros at its end among them."""
+    return number(x) if not np.isfinite(x) else f"{x:{'+' if sign else ''}#.{digits}g}".removesuffix(".")
 
 
 def fixed(x: float) -> str:

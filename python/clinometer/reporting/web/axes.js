@@ -17,11 +17,12 @@ function ticks(low, high) {
   return [low, high];
 }
 
-/** Exponents of ten for a log scale, with those of 2 and 5 where there are few. */
+/** Exponents of ten for a log scale, with those of 2 and 5 where there are few, and of round numbers where none are. */
 function powers(low, high) {
   const steps = high - low > 2.5 ? [1] : [1, 2, 5];
   const whole = range(Math.floor(high) - Math.floor(low) + 1).map((i) => Math.floor(low) + i);
-  return whole.flatMap((i) => steps.map((m) => i + Math.log10(m))).filter((v) => v >= low && v <= high);
+  const found = whole.flatMap((i) => steps.map((m) => i + Math.log10(m))).filter((v) => v >= low && v <= high);
+  return found.length > 1 ? found : ticks(10 ** low, 10 ** high).map((v) => Math.log10(v));
 }
 
 /** A round number without digits that say nothing. */

@@ -112,7 +112,8 @@ function heatCell(k, j, sd, largest) {
 
 place("heat", (holder) => {
   const inSd = (k, j) => gain(k, state.b, j) / scale(j) / num(data.value_sd[j]);
-  const head = ["Constitution", ...range(J).map(valueName)].map((name) => make("th", { scope: "col" }, name));
+  const head = ["Constitution", ...range(J).map(valueName)]
+    .map((name) => make("th", { scope: "col", class: name.length <= 12 ? "short" : null }, name));
   onChange(holder, () => {
     const largest = Math.max(1e-300, ...range(K).flatMap((k) => range(J).map((j) => Math.abs(inSd(k, j)) || 0)));
     const body = shownRows().map((k) => make("tr", { "data-key": `k${k}` },

@@ -27,7 +27,8 @@ function sharedColumns() {
   const out = [];
   if (data.selection) {
     const share = (k, b) => num(data.selection.share[k][b]);
-    out.push(numbers("chosen", "Chosen", share, percent, "share of random halves of the prompts that choose it"));
+    const hint = "share of random halves of the prompts that choose it at this KL";
+    out.push(numbers("chosen", "Chosen here", share, percent, hint));
   }
   if (data.linear_share) {
     const share = (k) => num(data.linear_share[k]);
