@@ -591,9 +591,9 @@ def test_the_spectrum_of_the_fits_is_that_of_passes(monkeypatch: pytest.MonkeyPa
     dump = cm.open_dump(phi.astype(np.float32), prompt_ids=np.arange(1500) // 6, columns=columns)
     want = np.linalg.eigvalsh(cm.moments(dump).covariance)[::-1]
     u = cm.Directions(["u"], np.eye(48)[:1])
-    for name, rtol in (("full", 1e-9), ("part", 0.02)):
+    for name, leading, ratio in (("full", 1e-3, 1e-6), ("part", 5e-3, 0.02)):
         made = cm.report(dump, constitutions=u, values=[name], kl=[0.1], sections=("encoding", "spectrum")).spectrum
         assert made is not None
-        np.testing.assert_allclose(made["eigenvalues"], want[:16], rtol=1e-3)
-        assert made["participation"] == pytest.approx(want.sum() ** 2 / (want**2).sum(), rel=max(rtol, 1e-6))
+        np.testing.assert_allclose(made["eigenvalues"], want[:16], rtol=leading)
+        assert made["participation"] == pytest.approx(want.sum() ** 2 / (want**2).sum(), rel=ratio)
         assert made["stable"] == pytest.approx(want.sum() / want[0], rel=1e-5)
