@@ -577,3 +577,23 @@ def test_mixtures_and_correlations_of_values_know_no_scale_and_the_range_is_name
     np.testing.assert_allclose(made.pareto.mixture_value, want.pareto.mixture_value, rtol=1e-9)
     np.testing.assert_allclose(made.value_correlation, want.value_correlation, rtol=1e-9)
     assert any("rescale" in note for note in made.notes) and not any("rescale" in note for note in want.notes)
+
+
+def test_the_spectrum_of_the_fits_is_that_of_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A value without gaps gives Sigma; with gaps alone the rows are read, and the participation ratio is probed."""
+    from clinometer.reporting import encoded
+
+    monkeypatch.setattr(encoded, "EXACT_DIM", 8)
+    rng = np.random.default_rng(2)
+    phi = rng.normal(size=(1500, 48)) / np.arange(1, 49) ** 0.5
+    full = phi[:, 0] + rng.normal(size=1500)
+    columns = {"full": full, "part": np.where(rng.random(1500) < 0.3, np.nan, full)}
+    dump = cm.open_dump(phi.astype(np.float32), prompt_ids=np.arange(1500) // 6, columns=columns)
+    want = np.linalg.eigvalsh(cm.moments(dump).covariance)[::-1]
+    u = cm.Directions(["u"], np.eye(48)[:1])
+    for name, leading, ratio in (("full", 1e-3, 1e-6), ("part", 5e-3, 0.02)):
+        made = cm.report(dump, constitutions=u, values=[name], kl=[0.1], sections=("encoding", "spectrum")).spectrum
+        assert made is not None
+        np.testing.assert_allclose(made["eigenvalues"], want[:16], rtol=leading)
+        assert made["participation"] == pytest.approx(want.sum() ** 2 / (want**2).sum(), rel=ratio)
+        assert made["stable"] == pytest.approx(want.sum() / want[0], rel=1e-5)

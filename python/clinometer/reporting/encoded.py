@@ -183,7 +183,7 @@ def _leading(s: Scene, sigma: Floats | None) -> Spectrum:
         found = {"effective_rank": None, "participation": part.participation, "stable": part.stable}
         return part.eigenvalues, part.eigenvectors, found
     rng = np.random.default_rng(0)
-    values, turn, basis, _ = subspace(lambda u: images(sigma, u), len(sigma), 2 * LEADING, 3, rng)
+    values, turn, basis, _ = subspace(lambda u: images(sigma, u), len(sigma), 2 * LEADING, 6, rng)
     trace, square, top = float(np.trace(sigma)), float(np.einsum("ij,ij->", sigma, sigma)), float(values[0])
     found = {
         "effective_rank": None, "participation": trace**2 / square if square > 0 else 0.0,
