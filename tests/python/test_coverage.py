@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +13,12 @@ BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch) -> Any:
-    if not (BENCHMARKS / "coverage.py").exists():
+    if not (BENCHMARKS / "interval_coverage.py").exists():
         pytest.skip("no benchmarks beside the tests")
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    # pytest-cov's package has the same name
-    for name in ("coverage", "coverage_worlds"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    import coverage
+    import interval_coverage
 
-    return coverage
+    return interval_coverage
 
 
 def test_dumps_of_a_world_share_its_truth_and_nothing_else(bench: Any) -> None:
