@@ -1,4 +1,4 @@
-"""Worlds of known truth for coverage.py: one truth each, new prompts, rows and labels with every seed."""
+"""Worlds of known truth for interval_coverage.py: one truth each, new prompts, rows and labels with every seed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Coverage of every interval over simulated dumps: ``python benchmarks/interval_coverage.py --dumps 2000`` (``make coverage``).
+"""Coverage of every interval over simulated dumps (``make coverage``, 2,000 a world).
 
 A line is a world, a statistic and its target: the share of dumps whose 90 % and 95 % interval holds the target,
 each with its Monte Carlo error, the mean width of the 95 % interval over that of an oracle who knows how far the
