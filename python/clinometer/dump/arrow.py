@@ -209,7 +209,8 @@ def _read_plain(pa: Any, field: Any, shards: list[Shard], repeat: int, tag: str)
         shard.file.check()
         row = 0
         for chunk in shard.columns(field.name):
-            chunk.validate(full=True)  # these values are few, and text must be UTF-8
+            with Refusal(pa, shard.file.path):
+                chunk.validate(full=True)  # these values are few, and text must be UTF-8
             if chunk.null_count and tag not in ("F16", "F32", "F64"):
                 at = row + chunk.is_null().to_numpy(zero_copy_only=False).argmax()
                 raise bad(shard.file.path, f"row {at} is null", f"column {quote(field.name)}")
@@ -217,5 +218,8 @@ def _read_plain(pa: Any, field: Any, shards: list[Shard], repeat: int, tag: str)
             values = held.to_numpy(zero_copy_only=False)  # a null float is NaN: unlabelled
             pieces.append(values.astype(str) if tag == "U1" else values)
             row += len(chunk)
+        if row != shard.n_rows:
+            what = f"holds {row} values for {shard.n_rows} rows"
+            raise bad(shard.file.path, what, f"column {quote(field.name)}")
     empty = np.zeros(0, "U1" if tag == "U1" else NUMPY_CODES[tag])
     return np.repeat(np.concatenate(pieces) if pieces else empty, repeat)

@@ -82,7 +82,8 @@ class Pickled:
         """A tensor that lies in the file as it is: mapped here, so that no row goes through a pipe."""
         part = Part(self.file, at, shape, tag)
         if at < 0 or at + part.nbytes > self.file.size:
-            raise bad(self.file.path, f"its bytes are said to lie at {at} to {at + part.nbytes}", f"tensor {quote(name)}")
+            what = f"its bytes are said to lie at {at} to {at + part.nbytes}"
+            raise bad(self.file.path, what, f"tensor {quote(name)}")
         return Tensor(name, (part,))
 
     def _tensor(self, name: str, tag: str, shape: tuple[int, ...]) -> Tensor:

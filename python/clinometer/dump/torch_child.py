@@ -1,7 +1,8 @@
 """The process that unpickles a .pt file for `clinometer convert`: torch's restricted loader or nothing.
 
-Talks over its standard streams: first one line of JSON, the tensors or an error, and where in the file a tensor lies
-as it is; then for every line [tensor, first, last] read, the bytes of those rows. Nothing here falls back to a loader that can run code.
+Talks over its standard streams: first one line of JSON, the tensors or an error, and where in the file those lie that
+can be mapped; then for every line [tensor, first, last] read, the bytes of those rows. Nothing here falls back to a
+loader that can run code.
 """
 
 from __future__ import annotations
@@ -67,12 +68,13 @@ def _places(torch: Any, path: str, found: Mapping[str, Any]) -> dict[str, int]:
     except (OSError, zipfile.BadZipFile):
         return {}
     held = [(*(int(x, 16) for x in row[0].split("-")), int(row[2], 16)) for row in rows if row[4] == inode]
-    out = {}
+    out: dict[str, int] = {}
     for name, tensor in found.items():
         size = tensor.numel() * tensor.element_size()
         if size and tensor.is_contiguous() and not tensor.is_neg():
             at = tensor.data_ptr()
-            out |= {name: at - low + start for low, high, start in held if low <= at and at + size <= high}
+            inside = [at - low + start for low, high, start in held if low <= at and at + size <= high]
+            out |= {name: inside[0]} if inside else {}
     return out
 
 
