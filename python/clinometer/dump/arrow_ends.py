@@ -15,7 +15,8 @@ _MAGIC = b"PAR1"
 _TAIL = 10  # length of the footer and the magic of an Arrow file
 _BLOCK = struct.Struct("<qi4xq")  # where a message of an Arrow file begins, and the bytes of its head and body
 _ROW_GROUPS, _COLUMNS, _CHUNK = 4, 1, 3  # numbers of fields in Parquet's footer
-_BYTES, _PAGE, _DICTIONARY = 7, 9, 11
+_ROWS = 3  # of the file, and of a row group
+_VALUES, _BYTES, _PAGE, _DICTIONARY = 5, 7, 9, 11
 
 
 def check_end(file: PlainFile, at: int, rest: int = 0) -> None:
@@ -102,7 +103,15 @@ def check_parquet(file: PlainFile) -> None:
 
 
 def _chunks(table: dict[int, Any]) -> list[dict[int, Any]]:
-    return [chunk[_CHUNK] for group in table[_ROW_GROUPS] for chunk in group[_COLUMNS]]
+    out = []
+    for group in table[_ROW_GROUPS]:
+        for chunk in group[_COLUMNS]:
+            if not 0 <= group[_ROWS] <= chunk[_CHUNK][_VALUES]:
+                raise ValueError(f"{group[_ROWS]} rows are claimed of a column of {chunk[_CHUNK][_VALUES]} values")
+            out.append(chunk[_CHUNK])
+    if (rows := sum(group[_ROWS] for group in table[_ROW_GROUPS])) != table[_ROWS]:
+        raise ValueError(f"{table[_ROWS]} rows are claimed, its row groups have {rows}")
+    return out
 
 
 def _chunk(said: dict[int, Any]) -> tuple[int, int]:
