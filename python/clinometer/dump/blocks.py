@@ -43,7 +43,7 @@ class Block:
             mapped = self.held == self.site.dtype and not isinstance(array, Window)
             step = max(1, (_PIECE_BYTES if mapped else _MADE_BYTES) // self.site.row_bytes)
             calls = [partial(self._piece, array, at, k, min(k + step, high)) for k in range(low, high, step)]
-            yield from (call() for call in calls) if mapped else ahead(calls)
+            yield from (call() for call in calls) if mapped or len(calls) == 1 else ahead(calls)
             if low < high and file is not None:
                 file.check()
 

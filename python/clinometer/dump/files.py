@@ -101,7 +101,12 @@ class PlainFile:
             fd = os.open(self.path, flags | getattr(os, "O_BINARY", 0))
         except OSError as exc:
             if exc.errno in _REFUSED:
-                raise bad(self.path, f"cannot be opened ({exc.strerror})") from exc
+                link = (
+                    "is a link that leads nowhere and "
+                    if exc.errno == errno.ENOENT and os.path.islink(self.path)
+                    else ""
+                )
+                raise bad(self.path, f"{link}cannot be opened ({exc.strerror})") from exc
             raise
         except (ValueError, UnicodeError) as exc:
             if isinstance(exc, DumpError):
