@@ -50,11 +50,8 @@ def _members(path: str) -> list[str]:
     names = listing(path) if is_url(path) else sorted(os.listdir(path))
     if "dataset_dict.json" in names:
         held = _json(path, "dataset_dict.json").get("splits")
-        raise bad(
-            path,
-            f"holds the splits {', '.join(map(quote, held)) if isinstance(held, list) else quote(held)}; open the folder of one of them",
-            "dataset_dict.json",
-        )
+        shown = ", ".join(map(quote, held)) if isinstance(held, list) else quote(held)
+        raise bad(path, f"holds the splits {shown}; open the folder of one of them", "dataset_dict.json")
     if _STATE in names:
         state = _json(path, _STATE)
         if state.get("_indices_data_files"):
