@@ -8,6 +8,7 @@ import itertools
 import json
 import os
 import random
+import resource
 import struct
 import sys
 import time
@@ -32,7 +33,13 @@ from clinometer.errors import DumpError
 sys.path.insert(0, str(Path(__file__).parent))
 import mutators
 
+try:
+    import arrow_files
+except ImportError:  # pyarrow is an extra
+    arrow_files = None  # type: ignore[assignment]
+
 SLOW = 0.25  # CPU seconds of one input, of at most a few KiB, that are a finding
+GROWN = 256 << 20  # bytes by which one input may raise the memory of the process
 PHI = np.arange(6, dtype=np.float32).reshape(2, 3)
 
 
@@ -51,7 +58,7 @@ class Target:
 
 def run(name: str, data: bytes, folder: Path) -> bool:
     """Whether an input was accepted; raises Finding."""
-    start = time.process_time()
+    start, before = time.process_time(), most_memory()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -68,7 +75,14 @@ def run(name: str, data: bytes, folder: Path) -> bool:
     took = time.process_time() - start
     if took > SLOW and len(data) < 1 << 16:
         raise Finding(f"{name}: {took:.2f} s for {len(data)} bytes")
+    if (grown := most_memory() - before) > GROWN:
+        raise Finding(f"{name}: {grown >> 20} MiB more for {len(data)} bytes")
     return accepted
+
+
+def most_memory() -> int:
+    """Bytes that the process had at most so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
 
 
 def need(truth: bool, what: str) -> None:
@@ -173,6 +187,27 @@ def law_requests(data: bytes, folder: Path) -> None:
     dump = open_dump(inner, pool="last", prompt_tokens={0: 1}, layer=0)
     theirs = safetensors.numpy.load(data)["hidden_states"]
     need(same(dump.read(0, 1)[0], theirs[-1, 0].astype(dump.read(0, 1).dtype)), "another last state")
+
+
+SEEDS = tuple(k for k in range(13) if k != 2)  # of tables; 2 has lists of no width
+
+
+def law_arrow(data: bytes, folder: Path) -> None:
+    arrow_files.law(put(folder, "x.arrow", data))
+
+
+def law_parquet(data: bytes, folder: Path) -> None:
+    arrow_files.law(put(folder, "x.parquet", data))
+
+
+def valid_arrow(rng: random.Random) -> bytes:
+    """A table in either form of Arrow's files."""
+    return arrow_files.valid(rng, parquet=False)
+
+
+def valid_parquet(rng: random.Random) -> bytes:
+    """A table in Parquet."""
+    return arrow_files.valid(rng, parquet=True)
 
 
 def seeds_safetensors(_: Path) -> list[bytes]:
@@ -308,6 +343,19 @@ TARGETS = {
     "steering": Target(seeds_steering, mutators.as_json, law_steering),
     "requests": Target(seeds_requests, mutators.as_safetensors, law_requests),
 }
+if arrow_files is not None:
+    TARGETS |= {
+        "arrow": Target(
+            lambda _: [valid_arrow(random.Random(k)) for k in SEEDS],
+            mixed(valid_arrow, arrow_files.as_arrow),
+            law_arrow,
+        ),
+        "parquet": Target(
+            lambda _: [valid_parquet(random.Random(k)) for k in SEEDS],
+            mixed(valid_parquet, arrow_files.as_parquet),
+            law_parquet,
+        ),
+    }
 
 
 def scratch() -> str:

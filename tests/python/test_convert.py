@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ from clinometer.directions import Directions
 from clinometer.dump import converting as module
 from clinometer.dump import open_dump, torch_child, write_dump
 from clinometer.dump.converting import convert_dump
+from clinometer.dump.pickled import Pickled
+from clinometer.dump.tensors import Virtual
+from clinometer.dump.windows import Window
 from clinometer.errors import DumpError
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "torture"))
@@ -266,3 +270,34 @@ def test_progress_on_a_terminal_only(tmp_path: Path) -> None:
         and "s left" in shown
         and bits(tmp_path / "a") == bits(tmp_path / "b")
     )
+
+
+def test_tensors_of_a_pickle_are_mapped_where_they_lie_as_they_are(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    phi = torch.randn(N, D).to(torch.float16)
+    torch.save({"phi": phi, "turned": phi.t().contiguous().t(), "half": phi[100:200]}, tmp_path / "x.pt")
+    with Pickled(str(tmp_path / "x.pt")) as pickled:
+        tensors = pickled.found().tensors
+        placed = {n for n, t in tensors.items() if not isinstance(t, Virtual)}
+        assert placed == ({"phi", "half"} if sys.platform == "linux" else set())
+        for name, want in (("phi", phi), ("turned", phi), ("half", phi[100:200])):
+            np.testing.assert_array_equal(tensors[name].read(), want.numpy(), name)
+    with zipfile.ZipFile(tmp_path / "x.pt") as old, zipfile.ZipFile(tmp_path / "big.pt", "w") as new:
+        for name in old.namelist():
+            raw = old.read(name)
+            raw = b"big" if name.endswith("/byteorder") else raw
+            new.writestr(name, np.frombuffer(raw, "u2").byteswap().tobytes() if "/data/" in name else raw)
+    with Pickled(str(tmp_path / "big.pt")) as pickled:
+        np.testing.assert_array_equal(pickled.found().tensors["phi"].read(), phi.numpy())
+
+
+def test_rows_that_are_turned_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    fetch = Window.fetch
+    monkeypatch.setattr(Window, "fetch", lambda self, a, b: seen.append((len(self), a, b)) or fetch(self, a, b))
+    np.save(tmp_path / "x.npy", rows(">f4"))
+    with pytest.warns(UserWarning, match="big-endian"):
+        dump = open_dump(tmp_path / "x.npy")
+    seen.clear()
+    dump.check()
+    assert not seen

@@ -23,6 +23,10 @@ import safetensors.numpy
 import clinometer as cm
 from clinometer.dump import Dump, open_dump
 from clinometer.dump import windows as windows_module
+from clinometer.dump.ahead import ahead
+from clinometer.dump.arrow_ends import _blocks
+from clinometer.dump.dump import Segment
+from clinometer.dump.thrift import read_struct
 from clinometer.dump.windows import Window
 from clinometer.errors import DumpChangedError, DumpError
 from clinometer.shards import shard
@@ -604,3 +608,75 @@ def test_loose_safetensors(tmp_path: Path) -> None:
     safetensors.numpy.save_file({"acts": rows(4, 3)}, tmp_path / "b.safetensors")
     with pytest.raises(DumpError, match="nothing that orders"):
         open_dump(tmp_path)
+
+
+def test_a_parquet_file_without_rows(tmp_path: Path) -> None:
+    pq.write_table(table_of(rows(0, 5), "fixed"), tmp_path / "x.parquet")
+    dump = open_dump(tmp_path / "x.parquet")
+    assert (dump.n_rows, dump.dim) == (0, 5)
+
+
+def test_numbers_in_a_footer_are_checked_before_pyarrow_sees_them() -> None:
+    whole = {1: 3, 2: b"AB", 3: [1, -2], 4: {1: True}, 5: [(b"k", 1)], 6: bytes(8), 20: 7}
+    data = bytes.fromhex("150618024142") + bytes.fromhex("19250203") + bytes.fromhex("1c1100")
+    data += bytes.fromhex("1b0185016b02") + bytes.fromhex("17") + bytes(8) + bytes.fromhex("e50e00")
+    assert read_struct(data) == whole
+    for cut in range(len(data)):
+        with pytest.raises(ValueError, match=r"ends|left"):
+            read_struct(data[:cut])
+    deep, endless, claims = b"\x1c" * 40, b"\x15" + b"\xff" * 11, b"\x19\xf5\xff\xff\xff\xff\x0f"
+    for data, why in ((deep, "deeply"), (endless, "10 bytes"), (claims, "claimed"), (b"\x1d", "unknown type 13")):
+        with pytest.raises(ValueError, match=why):
+            read_struct(data)
+
+
+def test_a_footer_of_an_arrow_file_lists_every_message_once(tmp_path: Path) -> None:
+    table = table_of(rows(20, 5), "fixed")
+    out = io.BytesIO()
+    with pa.ipc.new_file(out, table.schema) as writer:
+        writer.write_table(table, 7)
+    whole = out.getvalue()
+    begin = len(whole) - 10 - int.from_bytes(whole[-10:-6], "little")
+    blocks = sorted(_blocks(whole[begin:-10]))
+    assert len(blocks) == 3
+    for start, head, _ in blocks:
+        at = whole.index(start.to_bytes(8, "little") + head.to_bytes(4, "little"), begin)
+        for other in (blocks[0][0] + 8, blocks[1][0], 0, -1):
+            if other != start:
+                (tmp_path / "x.arrow").write_bytes(
+                    whole[:at] + other.to_bytes(8, "little", signed=True) + whole[at + 8 :]
+                )
+                with pytest.raises(DumpError, match=r"x\.arrow"):
+                    open_dump(tmp_path / "x.arrow")
+        longer = (head + 8).to_bytes(4, "little")
+        (tmp_path / "x.arrow").write_bytes(whole[: at + 8] + longer + whole[at + 12 :])
+        with pytest.raises(DumpError, match=r"x\.arrow"):
+            open_dump(tmp_path / "x.arrow")
+
+
+def test_a_check_of_the_files_reads_no_row() -> None:
+    def fetch(first: int, last: int) -> np.ndarray:
+        pytest.fail("a row was read")
+
+    dump = Dump((Segment(Window((9, 4), "f4", fetch), 0),), 9, 4, "float32")
+    dump.check()
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 5])
+def test_work_ahead_keeps_order_and_raises_in_its_turn(count: int) -> None:
+    assert list(ahead([lambda k=k: k for k in range(count)])) == list(range(count))
+    failing = ahead([lambda: 1, lambda: 1 // 0, lambda: 2])
+    assert next(failing) == 1
+    with pytest.raises(ZeroDivisionError):
+        next(failing)
+
+
+def test_what_is_unpacked_has_the_checksum_that_the_entry_says(tmp_path: Path) -> None:
+    phi = np.zeros((3000, 50), np.float32)
+    for how in (zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED):
+        data = bytearray(archive(("value.npy", npy(phi[:, 0].copy())), how=how))
+        for sign, at in ((b"PK\x03\x04", 14), (b"PK\x01\x02", 16)):
+            data[data.index(sign) + at] ^= 1
+        (tmp_path / "x.npz").write_bytes(data)
+        with pytest.raises(DumpError, match=r"x\.npz.*(checksum|CRC)"):
+            open_dump(phi, columns=tmp_path / "x.npz").column("value")

@@ -50,7 +50,8 @@ def _members(path: str) -> list[str]:
     names = listing(path) if is_url(path) else sorted(os.listdir(path))
     if "dataset_dict.json" in names:
         held = _json(path, "dataset_dict.json").get("splits")
-        raise bad(path, f"holds the splits {quote(held)}; open the folder of one of them", "dataset_dict.json")
+        shown = ", ".join(map(quote, held)) if isinstance(held, list) else quote(held)
+        raise bad(path, f"holds the splits {shown}; open the folder of one of them", "dataset_dict.json")
     if _STATE in names:
         state = _json(path, _STATE)
         if state.get("_indices_data_files"):
@@ -209,7 +210,8 @@ def _read_plain(pa: Any, field: Any, shards: list[Shard], repeat: int, tag: str)
         shard.file.check()
         row = 0
         for chunk in shard.columns(field.name):
-            chunk.validate(full=True)  # these values are few, and text must be UTF-8
+            with Refusal(pa, shard.file.path):
+                chunk.validate(full=True)  # these values are few, and text must be UTF-8
             if chunk.null_count and tag not in ("F16", "F32", "F64"):
                 at = row + chunk.is_null().to_numpy(zero_copy_only=False).argmax()
                 raise bad(shard.file.path, f"row {at} is null", f"column {quote(field.name)}")
@@ -217,5 +219,8 @@ def _read_plain(pa: Any, field: Any, shards: list[Shard], repeat: int, tag: str)
             values = held.to_numpy(zero_copy_only=False)  # a null float is NaN: unlabelled
             pieces.append(values.astype(str) if tag == "U1" else values)
             row += len(chunk)
+        if row != shard.n_rows:
+            what = f"holds {row} values for {shard.n_rows} rows"
+            raise bad(shard.file.path, what, f"column {quote(field.name)}")
     empty = np.zeros(0, "U1" if tag == "U1" else NUMPY_CODES[tag])
     return np.repeat(np.concatenate(pieces) if pieces else empty, repeat)

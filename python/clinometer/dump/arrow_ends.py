@@ -2,51 +2,122 @@
 
 from __future__ import annotations
 
+import struct
 from typing import Any
 
 from .files import PlainFile, bad
+from .thrift import read_struct
 
-__all__ = ["check_end", "check_parquet"]
+__all__ = ["check_end", "check_footer", "check_parquet"]
 
 _STOP = b"\xff\xff\xff\xff\0\0\0\0"  # what a writer that came to its end puts behind the last batch
 _MAGIC = b"PAR1"
 _TAIL = 10  # length of the footer and the magic of an Arrow file
+_BLOCK = struct.Struct("<qi4xq")  # where a message of an Arrow file begins, and the bytes of its head and body
+_ROW_GROUPS, _COLUMNS, _CHUNK = 4, 1, 3  # numbers of fields in Parquet's footer
+_ROWS = 3  # of the file, and of a row group
+_VALUES, _BYTES, _PAGE, _DICTIONARY = 5, 7, 9, 11
 
 
-def check_end(file: PlainFile, at: int, *, footer: bool) -> None:
-    """Refuse a stream that stopped at `at` without the mark of its end, or with bytes behind it and the footer."""
+def check_end(file: PlainFile, at: int, rest: int = 0) -> None:
+    """Refuse a stream that stopped at `at` without the mark of its end, or with other bytes behind it than `rest`."""
     if at < 8 or file.read(at - 8, 8) != _STOP:
         raise bad(file.path, "has no mark of its end: its writer was stopped, or it was cut", "end of stream", at)
-    rest = file.size - at
-    if footer:
-        rest -= int.from_bytes(file.read(file.size - _TAIL, 4), "little") + _TAIL
-    if rest:
+    if rest := file.size - at - rest:
         raise bad(file.path, f"{abs(rest)} bytes {'follow' if rest > 0 else 'are missing at'} its end", "end", at)
 
 
-def check_parquet(file: PlainFile, meta: Any) -> None:
-    """Refuse a file whose column chunks do not lie end to end from byte 4, or with another file inside."""
-    if file.read(0, 4) != _MAGIC:
-        raise bad(file.path, "does not begin as a Parquet file", "magic", 0)
-    spans = []
-    for g in range(meta.num_row_groups):
-        group = meta.row_group(g)
-        for c in range(group.num_columns):
-            chunk = group.column(c)
-            begin = chunk.data_page_offset
-            if chunk.dictionary_page_offset is not None and 0 < chunk.dictionary_page_offset < begin:
-                begin = chunk.dictionary_page_offset
-            spans.append((begin, begin + chunk.total_compressed_size))
+def check_footer(file: PlainFile, begin: int) -> None:
+    """Refuse an Arrow file whose footer does not list the messages from `begin` to the end, one behind the other.
+
+    Rows are read as the footer lists them; a message that it leaves out or lists twice would be lost or doubled.
+    """
+    size = int.from_bytes(file.read(file.size - _TAIL, 4), "little")
+    at = file.size - _TAIL - size
+    if at < begin:
+        raise bad(file.path, f"claims {size} bytes", "footer", file.size - _TAIL)
+    try:
+        blocks = sorted(_blocks(file.read(at, size)))
+    except (struct.error, ValueError) as exc:
+        raise bad(file.path, f"cannot be read ({exc})", "footer", at) from exc
+    place = begin
+    for start, head, body in blocks:
+        if start != place or head != _head(file, start) or body < 0:
+            what = f"lists a message of {head} + {body} bytes at byte {start}; another one begins at {place}"
+            raise bad(file.path, what, "footer", at)
+        place = start + head + body
+    check_end(file, place + 8, size + _TAIL)
+
+
+def _head(file: PlainFile, at: int) -> int:
+    """Bytes before the body of the message at a place; those of early versions have no mark before the length."""
+    mark = file.read(at, 8)
+    return 8 + int.from_bytes(mark[4:], "little") if mark[:4] == _STOP[:4] else 4 + int.from_bytes(mark[:4], "little")
+
+
+def _blocks(data: bytes) -> list[tuple[int, int, int]]:
+    """The blocks of dictionaries and of record batches in a footer, which is a flatbuffer's table."""
+    (root,) = struct.unpack_from("<I", data, 0)
+    (back,) = struct.unpack_from("<i", data, root)
+    fields = root - back
+    if fields < 0:
+        raise ValueError("its table points before its beginning")
+    (length,) = struct.unpack_from("<H", data, fields)
+    out = []
+    for number in (2, 3):
+        entry = 4 + 2 * number
+        offset = struct.unpack_from("<H", data, fields + entry)[0] if entry + 2 <= length else 0
+        if offset:
+            at = root + offset + struct.unpack_from("<I", data, root + offset)[0]
+            (count,) = struct.unpack_from("<I", data, at)
+            if count > len(data) // _BLOCK.size:
+                raise ValueError(f"{count} messages are claimed in {len(data)} bytes")
+            out += [_BLOCK.unpack_from(data, at + 4 + k * _BLOCK.size) for k in range(count)]
+    return out
+
+
+def check_parquet(file: PlainFile) -> None:
+    """Refuse a file whose column chunks do not lie end to end from byte 4, or with another file inside.
+
+    The footer is read here before pyarrow sees it: some of what may stand there ends the process in its calls.
+    """
+    if file.size < 12 or file.read(0, 4) != _MAGIC or file.read(file.size - 4, 4) != _MAGIC:
+        raise bad(file.path, "does not begin and end as a Parquet file", "magic", 0)
+    size = int.from_bytes(file.read(file.size - 8, 4), "little")
+    footer = file.size - 8 - size
+    if footer < 4:
+        raise bad(file.path, f"claims {size} bytes of a file of {file.size}", "footer", file.size - 8)
+    try:
+        spans = sorted(_chunk(c) for c in _chunks(read_struct(file.read(footer, size))))
+    except (KeyError, TypeError, ValueError, AttributeError) as exc:
+        raise bad(file.path, f"cannot be read ({exc})", "footer", footer) from exc
     at = 4
-    for begin, end in sorted(spans):
-        if begin < at or end < begin or end > file.size:
-            raise bad(file.path, f"a column chunk is said to lie in bytes {begin} to {end}", "footer", file.size)
+    for begin, end in spans:
+        if begin == end:
+            continue  # of a row group without rows
+        if begin < at or end < begin or end > footer:
+            raise bad(file.path, f"a column chunk is said to lie in bytes {begin} to {end}", "footer", footer)
         _check_gap(file, at, begin)
         at = end
-    footer = file.size - 8 - int.from_bytes(file.read(file.size - 8, 4), "little")
-    if footer < at:
-        raise bad(file.path, f"its footer begins at byte {footer}, inside the data", "footer", file.size - 8)
     _check_gap(file, at, footer)
+
+
+def _chunks(table: dict[int, Any]) -> list[dict[int, Any]]:
+    out = []
+    for group in table[_ROW_GROUPS]:
+        for chunk in group[_COLUMNS]:
+            if not 0 <= group[_ROWS] <= chunk[_CHUNK][_VALUES]:
+                raise ValueError(f"{group[_ROWS]} rows are claimed of a column of {chunk[_CHUNK][_VALUES]} values")
+            out.append(chunk[_CHUNK])
+    if (rows := sum(group[_ROWS] for group in table[_ROW_GROUPS])) != table[_ROWS]:
+        raise ValueError(f"{table[_ROWS]} rows are claimed, its row groups have {rows}")
+    return out
+
+
+def _chunk(said: dict[int, Any]) -> tuple[int, int]:
+    """Where the bytes of a column in a row group lie; without rows there may be a dictionary and no page."""
+    begin = min((at for at in (said[_PAGE], said.get(_DICTIONARY, 0)) if at > 0), default=said[_PAGE])
+    return begin, begin + said[_BYTES]
 
 
 def _check_gap(file: PlainFile, begin: int, end: int) -> None:

@@ -45,7 +45,8 @@ class Lists:
         else:
             known = [s for s in sizes if s is not None]
             shape = (math.prod(known[:-1]), known[-1]) if len(known) == depth else None
-        return cls(field.name, depth, tag if depth <= 2 or shape is not None else "", integer, sizes[-1], shape)
+        possible = (depth <= 2 or shape is not None) and min((0, *(s or 0 for s in sizes), *(shape or ()))) >= 0
+        return cls(field.name, depth, tag if possible else "", integer, sizes[-1], shape)
 
 
 def _storage(pa: Any, kind: Any) -> Any:
@@ -71,6 +72,16 @@ def _unwrapped(array: Any) -> Any:
     return getattr(array, "storage", array)
 
 
+def _inner(array: Any, name: str, path: str) -> Any:
+    """What lists hold, one behind the other; their borders are looked at first, since pyarrow believes them."""
+    if hasattr(array, "offsets") and len(array):
+        first, last = (array.offsets[k].as_py() for k in (0, len(array)))
+        if not 0 <= first <= last <= len(array.values):
+            what = f"lists reach from value {first} to {last} of {len(array.values)}"
+            raise bad(path, what, f"column {quote(name)}")
+    return array.flatten()
+
+
 def shape_of(lists: Lists, chunk: Any, path: str) -> tuple[int, int]:
     """(vectors, width) of the first row of a chunk."""
     sizes = []
@@ -79,7 +90,7 @@ def shape_of(lists: Lists, chunk: Any, path: str) -> tuple[int, int]:
         array = _unwrapped(array)
         if array.null_count:
             raise bad(path, "row 0 is null", f"column {quote(lists.name)}")
-        inner = array.flatten()
+        inner = _inner(array, lists.name, path)
         sizes.append(len(inner) // len(array) if len(array) else 0)
         array = inner
     return int(np.prod(sizes[:-1], dtype=np.int64)), sizes[-1]
@@ -102,7 +113,7 @@ def matrix_of(lists: Lists, chunk: Any, shape: tuple[int, int], item: Any, path:
                 at = int(np.argmax(wrong))
                 what = f"row {row + at // (repeat if level else 1)} has {sizes[at]} entries, the first has {wanted}"
                 raise bad(path, f"{what}: rows of one width are wanted", f"column {quote(lists.name)}")
-        array = array.flatten()
+        array = _inner(array, lists.name, path)
     if array.null_count:
         at = int(array.is_null().to_numpy(zero_copy_only=False).argmax())
         raise bad(path, f"row {row + at // max(repeat * dim, 1)} holds a null", f"column {quote(lists.name)}")

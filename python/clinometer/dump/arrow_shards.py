@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
 from ..errors import DumpError
-from .arrow_ends import check_end, check_parquet
+from .arrow_ends import check_end, check_footer, check_parquet
 from .files import PlainFile, bad, quote
 
 __all__ = ["Refusal", "Shard", "pyarrow_for"]
@@ -48,9 +48,9 @@ class Shard:
         self.batches: list[Any] = []
         self.mapped = not self.parquet and not file.remote
         if self.parquet:
+            check_parquet(file)
             reader = self._parquet()
             self.schema, meta = reader.schema_arrow, reader.metadata
-            check_parquet(file, meta)
             sizes = [meta.row_group(k).num_rows for k in range(meta.num_row_groups)]
         else:
             self.schema, batches = self._batches()
@@ -59,6 +59,8 @@ class Shard:
                 sizes = [b.num_rows for b in self.batches]
             else:
                 sizes = [b.num_rows for b in batches]
+        if min(sizes, default=0) < 0:
+            raise bad(file.path, f"claims {min(sizes)} rows", "row group")
         self.starts = [0, *np.cumsum(sizes, dtype=np.int64).tolist()]
         self.n_rows = self.starts.pop()
 
@@ -72,23 +74,25 @@ class Shard:
 
     def _batches(self) -> tuple[Any, Iterator[Any]]:
         """The schema and the batches; the file format is the stream format between two magics and a footer."""
-        source, stated = self._source(), None
-        if self.file.read(0, min(6, self.file.size)) == b"ARROW1":
-            stated = self.pa.ipc.open_file(source).num_record_batches
-            source.seek(8)
-        reader = self.pa.ipc.open_stream(source)
+        source = self._source()
+        if self.file.read(0, min(6, self.file.size)) != b"ARROW1":
+            reader = self.pa.ipc.open_stream(source)
+            return reader.schema, self._checked(reader, lambda: check_end(self.file, source.tell()))
+        listed = self.pa.ipc.open_file(source)
+        source.seek(8)
+        if self.pa.ipc.open_stream(source).schema != listed.schema:
+            raise bad(self.file.path, "has another schema than the file begins with", "footer")
+        check_footer(self.file, source.tell())
+        return listed.schema, self._checked(map(listed.get_batch, range(listed.num_record_batches)))
 
-        def batches() -> Iterator[Any]:
-            count = 0
-            for batch in reader:
-                batch.validate()
-                count += 1
-                yield batch
-            if stated not in (None, count):
-                raise bad(self.file.path, f"{count} batches come before its end, the footer lists {stated}", "footer")
-            check_end(self.file, source.tell(), footer=stated is not None)
-
-        return reader.schema, batches()
+    def _checked(self, batches: Iterable[Any], end: Callable[[], None] = lambda: None) -> Iterator[Any]:
+        """Batches whose buffers are as long as their rows need; `end` looks at what is behind the last one."""
+        for k, batch in enumerate(batches):
+            if batch.num_rows < 0:
+                raise bad(self.file.path, f"claims {batch.num_rows} rows", f"batch {k}")
+            batch.validate()
+            yield batch
+        end()
 
     def columns(self, name: str, k: int = 0, rows: int = 1 << 16) -> Iterator[Any]:
         """The chunks of a column from row group or batch k on, of at most about `rows` rows."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from numpy.typing import NDArray
 
+from .ahead import ahead
 from .arrays import as_matrix
 from .convert import convert
 from .dump import Dump
@@ -18,6 +20,7 @@ from .windows import Window
 __all__ = ["Block", "as_blocks"]
 
 _PIECE_BYTES = 8 << 20
+_MADE_BYTES = 2 << 20  # in the cache still when it is written, and of memory that the piece before gave back
 
 
 @dataclass(frozen=True)
@@ -34,14 +37,19 @@ class Block:
 
         A dump whose file changes meanwhile is a DumpChangedError behind its last piece.
         """
-        step = max(1, _PIECE_BYTES // self.site.row_bytes)
         for array, at, file in self.segments:
             low, high = max(first, at), min(last, at + len(array))
-            for start in range(low, high, step):
-                piece = array[start - at : min(start + step, high) - at]
-                yield start, byte_view(convert(piece, self.held, self.site.dtype, quote(self.site.name), start))
+            # mapped rows are read by the write itself; to fetch, turn or round is work that can go on beside it
+            mapped = self.held == self.site.dtype and not isinstance(array, Window)
+            step = max(1, (_PIECE_BYTES if mapped else _MADE_BYTES) // self.site.row_bytes)
+            calls = [partial(self._piece, array, at, k, min(k + step, high)) for k in range(low, high, step)]
+            yield from (call() for call in calls) if mapped or len(calls) == 1 else ahead(calls)
             if low < high and file is not None:
                 file.check()
+
+    def _piece(self, array: NDArray[Any] | Window, at: int, first: int, last: int) -> tuple[int, memoryview]:
+        rows = array[first - at : last - at]
+        return first, byte_view(convert(rows, self.held, self.site.dtype, quote(self.site.name), first))
 
 
 def as_block(key: Any, source: Any, dtype: str | None) -> Block:

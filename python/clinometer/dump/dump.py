@@ -184,22 +184,26 @@ class Dump:
         if want.str[1:] not in ("f4", "f8"):
             raise ValueError(f"dtype is {want}; float32 or float64 is wanted")
         out = np.empty((last - first, self.dim), want)
-        for _, piece, at in self._pieces(first, last):
+        for piece, at in self._pieces(first, last):
             out[at : at + len(piece)] = decode_bfloat16(piece) if self.dtype == "bfloat16" else piece
         self.check(first, last)
         return out
 
-    def _pieces(self, first: int, last: int) -> Iterator[tuple[Segment, NDArray[Any], int]]:
+    def _spans(self, first: int, last: int) -> Iterator[tuple[Segment, int, int]]:
+        """The segments with some of the rows [first, last), and which of their own these are; nothing is read."""
         for segment in self.segments:
-            low = max(first, segment.row_start)
-            high = min(last, segment.row_start + len(segment.array))
+            low, high = (min(max(row - segment.row_start, 0), len(segment.array)) for row in (first, last))
             if low < high:
-                yield segment, segment.array[low - segment.row_start : high - segment.row_start], low - first
+                yield segment, low, high
+
+    def _pieces(self, first: int, last: int) -> Iterator[tuple[NDArray[Any], int]]:
+        for segment, low, high in self._spans(first, last):
+            yield segment.array[low:high], segment.row_start + low - first
 
     def check(self, start: int = 0, stop: int | None = None) -> None:
         """Raise DumpChangedError if a file behind the rows [start, stop) is not the one that was opened."""
         seen: set[int] = set()
-        for segment, _, _ in self._pieces(start, self.n_rows if stop is None else stop):
+        for segment, _, _ in self._spans(start, self.n_rows if stop is None else stop):
             if segment.file is not None and id(segment.file) not in seen:
                 seen.add(id(segment.file))
                 segment.file.check()
@@ -267,7 +271,7 @@ class Dump:
             digest.update(np.ascontiguousarray(ids, ids.dtype.newbyteorder("<")).tobytes())
         count = min(self.n_rows, _FINGERPRINT_ROWS)
         for row in ((self.n_rows - 1) * k // max(count - 1, 1) for k in range(count)):
-            for _, piece, _ in self._pieces(row, row + 1):
+            for piece, _ in self._pieces(row, row + 1):
                 digest.update(np.ascontiguousarray(piece, piece.dtype.newbyteorder("<")).tobytes())
         self.check()
         return digest.hexdigest()

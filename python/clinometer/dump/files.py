@@ -61,33 +61,52 @@ def _refuse_special(path: str, mode: int) -> None:
 
 
 class PlainFile:
-    """A regular file seen once: path, size, identity; every later read checks that it is the same."""
+    """A regular file seen once: path, size, identity; every later read checks that it is the same.
+
+    With `hold` it stays open for more reads until `release`; else every read opens it, so that any number of them
+    costs no descriptor.
+    """
 
     remote = False
+    _held = -1
 
-    def __new__(cls, path: str | os.PathLike[str]) -> PlainFile:
+    def __new__(cls, path: str | os.PathLike[str], hold: bool = False) -> PlainFile:
         """A URL gives the subclass that reads ranges of bytes; nothing else has to know."""
         from .remote import RemoteFile, is_url
 
         return object.__new__(RemoteFile if cls is PlainFile and is_url(path) else cls)
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], hold: bool = False) -> None:
         self.path = os.path.abspath(os.fspath(path))
         self._mapped: tuple[NDArray[np.uint8], MappedLike] | None = None
-        fd, status = self._open()
-        os.close(fd)
+        self._seen: tuple[int, int, int, int] | None = None
+        self._held, status = self._open()
         self.size = status.st_size
         self._seen = _identity(status)
+        if not hold:
+            self.release()
+
+    def release(self) -> None:
+        """Let go of the descriptor; later reads open the file again."""
+        if self._held >= 0:
+            fd, self._held = self._held, -1
+            os.close(fd)
 
     def _open(self) -> tuple[int, os.stat_result]:
         try:
-            # stat first: merely opening some devices has effects; O_NONBLOCK covers a swap in between.
-            _refuse_special(self.path, os.stat(self.path).st_mode)
+            # stat first: merely opening some devices has effects; O_NONBLOCK covers a swap in between or later
+            if self._seen is None:
+                _refuse_special(self.path, os.stat(self.path).st_mode)
             flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
             fd = os.open(self.path, flags | getattr(os, "O_BINARY", 0))
         except OSError as exc:
             if exc.errno in _REFUSED:
-                raise bad(self.path, f"cannot be opened ({exc.strerror})") from exc
+                link = (
+                    "is a link that leads nowhere and "
+                    if exc.errno == errno.ENOENT and os.path.islink(self.path)
+                    else ""
+                )
+                raise bad(self.path, f"{link}cannot be opened ({exc.strerror})") from exc
             raise
         except (ValueError, UnicodeError) as exc:
             if isinstance(exc, DumpError):
@@ -105,7 +124,8 @@ class PlainFile:
         """Exactly `count` bytes from `offset`; the claim is compared with the size before any allocation."""
         if offset < 0 or count < 0 or offset + count > self.size:
             raise bad(self.path, f"{count} bytes wanted but the file ends at byte {self.size}", offset=offset)
-        fd, status = self._open()
+        held = self._held >= 0
+        fd, status = (self._held, os.fstat(self._held)) if held else self._open()
         try:
             if _identity(status) != self._seen:
                 raise DumpChangedError(f"{quote(self.path, 400)}: changed since it was opened; open the dump again")
@@ -119,7 +139,8 @@ class PlainFile:
                 pieces.append(piece)
                 left -= len(piece)
         finally:
-            os.close(fd)
+            if not held:
+                os.close(fd)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def map(self) -> tuple[NDArray[np.uint8], MappedLike]:
@@ -177,6 +198,6 @@ def inside(folder: str, name: object, field: str, manifest: str) -> str:
     if is_url(folder):
         return f"{folder.rstrip('/')}/{name}"
     path = os.path.join(folder, name)
-    if os.path.dirname(os.path.realpath(path)) != os.path.realpath(folder):
+    if os.path.islink(path) and os.path.dirname(os.path.realpath(path)) != os.path.realpath(folder):
         raise bad(manifest, f"{quote(name)} is a link out of the dump's folder", field)
     return path

@@ -107,7 +107,7 @@ def _tag(descr: str) -> tuple[str, bool]:
         return TAGS[code], order == ">" or (order == "=" and sys.byteorder == "big")
     if kind in "SU" and 0 < int(size) <= _WIDEST_TEXT:
         return f"{kind}{int(size)}", order == ">"
-    raise ValueError(f"descr {quote(descr)} is not a dtype that is read here")
+    raise ValueError(f"descr {quote(descr)} is not a dtype that is read here: save float16, float32 or float64")
 
 
 def parse_preamble(head: bytes, path: str) -> tuple[int, str | None, tuple[int, ...], bool, bool]:

@@ -21,6 +21,7 @@ from .files import PlainFile, bad, quote
 from .npy import parse_preamble
 from .streams import Stream
 from .tensors import Part, Tensor, Virtual
+from .unpacking import unpacked
 from .windows import Window
 
 __all__ = ["open_columns", "open_tensors"]
@@ -54,7 +55,7 @@ class _Member:
     part: Part  # its offset counts from the beginning of the member
 
     def stored_at(self, file: PlainFile) -> int:
-        """Where the member's bytes begin in the archive, for one that is not compressed."""
+        """Where the member's bytes begin in the archive, packed or not."""
         head = _LOCAL.unpack(file.read(self.info.header_offset, _LOCAL.size))
         return int(self.info.header_offset + _LOCAL.size + head[-2] + head[-1])
 
@@ -198,38 +199,21 @@ def _blocks(file: PlainFile, member: _Member) -> Iterator[NDArray[Any]]:
     """The rows of a compressed member from its beginning, a few MiB at a time."""
     part = member.part
     width = part.shape[1] * part.dtype.itemsize
-    step = max(1, _BLOCK // max(width, 1)) * width
-    left = part.nbytes
-    file.check()
-    with _guard(file), zipfile.ZipFile(file.path) as archive, archive.open(member.info.filename) as stream:
-        stream.read(member.start)
-        while left:
-            raw = stream.read(min(step, left))
-            if len(raw) != min(step, left):
-                raise bad(file.path, "does not unpack to its stated size", f"member {quote(member.info.filename)}")
-            left -= len(raw)
-            yield np.frombuffer(raw, part.dtype).reshape(-1, part.shape[1])
-        _end(stream, file, member)
-
-
-def _end(stream: Any, file: PlainFile, member: _Member) -> None:
-    if stream.read(1):
-        raise bad(file.path, "unpacks to more than its stated size", f"member {quote(member.info.filename)}")
+    for raw in _values(file, member, max(1, _BLOCK // max(width, 1)) * width):
+        yield np.frombuffer(raw, part.dtype).reshape(-1, part.shape[1])
 
 
 def _unpack(file: PlainFile, member: _Member) -> NDArray[Any]:
     """All values of a member: its size is that of its header and was compared with the archive's."""
-    part = member.part
+    # in pieces: what a bomb claims is only allocated as far as it is there
+    raw = b"".join(_values(file, member, _BLOCK))
+    return member.part.finish(np.frombuffer(raw, member.part.dtype))
+
+
+def _values(file: PlainFile, member: _Member, step: int) -> Iterator[bytes]:
+    """The bytes behind the npy header, `step` at a time."""
     file.check()
-    with _guard(file), zipfile.ZipFile(file.path) as archive, archive.open(member.info.filename) as stream:
-        stream.read(member.start)
-        # in pieces: what a bomb claims is only allocated as far as it is there
-        pieces, left = [], part.nbytes
-        while left:
-            piece = stream.read(min(_BLOCK, left))
-            if not piece:
-                raise bad(file.path, "does not unpack to its stated size", f"member {quote(member.info.filename)}")
-            pieces.append(piece)
-            left -= len(piece)
-        _end(stream, file, member)
-    return part.finish(np.frombuffer(b"".join(pieces), part.dtype))
+    with _guard(file):
+        pieces = unpacked(file, member.stored_at(file), member.info, member.start, step)
+        next(pieces)
+        yield from pieces

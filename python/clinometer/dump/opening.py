@@ -25,6 +25,7 @@ from .tensors import FLOAT_NAMES, Tensor, Virtual
 
 __all__ = ["assemble", "open_dump", "with_arguments"]
 
+_HINT = "; rows (n, d) of float16, bfloat16, float32 or float64 are wanted"
 _POLICIES = ("on_policy", "off_policy")
 
 
@@ -121,7 +122,10 @@ def with_arguments(dump: Dump, prompt_ids: Any, columns: Any, policy: str | None
     if prompt_ids is not None:
         ids = as_ids(_find_ids(dump, prompt_ids), "prompt_ids", dump.n_rows)
     elif ids is None and "prompt_id" in dump.columns:
-        ids = as_ids(dump.columns["prompt_id"], "column 'prompt_id'", dump.n_rows)
+        try:
+            ids = as_ids(dump.columns["prompt_id"], "column 'prompt_id'", dump.n_rows)
+        except TypeError as exc:  # of the source, not of an argument
+            raise DumpError(f"{dump.name}: {exc}; prompt_ids= gives others") from exc
     return replace(
         dump,
         prompt_ids=ids,
@@ -190,7 +194,9 @@ def assemble(found: manifest.Found, path: str, tensor: str | None, layer: int | 
             candidates[name] = Candidate(name, t.shape[0], t.shape[1], FLOAT_NAMES[t.tag], at, load)
     if not candidates:
         shapes = [f"{quote(n)} {t.shape} {t.tag}" for n, t in list(found.tensors.items())[:20]]
-        raise DumpError(f"{where}: no 2-D float tensor to serve as phi; there are: {', '.join(shapes) or 'none'}")
+        raise DumpError(
+            f"{where}: no 2-D float tensor to serve as phi; there are: {', '.join(shapes) or 'none'}{_HINT}"
+        )
     phi = choose(candidates, tensor, layer, where)
     columns: dict[str, Callable[[], NDArray[Any]]] = {}
     extras: dict[str, Callable[[], NDArray[Any]]] = {}

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ..errors import DumpError
 from .files import PlainFile, bad, quote
 from .manifest import Found
-from .tensors import FLOAT_NAMES, LIMIT, NUMPY_CODES, Tensor, Virtual, decode_bfloat16
+from .tensors import FLOAT_NAMES, LIMIT, NUMPY_CODES, Part, Tensor, Virtual, decode_bfloat16
 from .windows import Window
 
 __all__ = ["Pickled"]
@@ -74,8 +74,17 @@ class Pickled:
             name, tag, shape = str(said["name"]), str(said["tag"]), tuple(int(n) for n in said["shape"])
             if math.prod(shape) * 8 >= LIMIT:
                 raise bad(self.file.path, "the product of its shape does not fit 63 bits", f"tensor {quote(name)}")
-            tensors[name] = self._tensor(name, tag, shape)
+            at = answer["places"].get(name)
+            tensors[name] = self._tensor(name, tag, shape) if at is None else self._placed(name, tag, shape, int(at))
         return Found(tensors)
+
+    def _placed(self, name: str, tag: str, shape: tuple[int, ...], at: int) -> Tensor:
+        """A tensor that lies in the file as it is: mapped here, so that no row goes through a pipe."""
+        part = Part(self.file, at, shape, tag)
+        if at < 0 or at + part.nbytes > self.file.size:
+            what = f"its bytes are said to lie at {at} to {at + part.nbytes}"
+            raise bad(self.file.path, what, f"tensor {quote(name)}")
+        return Tensor(name, (part,))
 
     def _tensor(self, name: str, tag: str, shape: tuple[int, ...]) -> Tensor:
         item = np.dtype(NUMPY_CODES[tag]).newbyteorder("=")

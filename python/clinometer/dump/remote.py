@@ -71,7 +71,7 @@ class RemoteFile(PlainFile):
 
     remote = True
 
-    def __init__(self, url: str | os.PathLike[str]) -> None:
+    def __init__(self, url: str | os.PathLike[str], hold: bool = False) -> None:
         self.path = os.fspath(url)
         self._fs, self._key = _filesystem(self.path)
         info = self._info()

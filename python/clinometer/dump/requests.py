@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import warnings
@@ -17,7 +18,7 @@ from . import strictjson
 from .files import PlainFile, bad, inside, quote
 from .manifest import Found
 from .npz import open_tensors
-from .safetensors import read_header
+from .safetensors import Seen, read_header
 from .tensors import FLOAT_NAMES, Part, Tensor, Virtual, decode_bfloat16
 from .windows import Window
 
@@ -33,8 +34,8 @@ _WANTED = "hidden_states (tokens, layers, d) and token_ids (tokens,) are wanted"
 class _Request:
     name: str
     states: Part
-    ids: Part
     prompt: int  # tokens before the response
+    asked: bytes  # digest of these tokens: equal where the prompts are
 
     @property
     def tokens(self) -> int:
@@ -74,7 +75,8 @@ def find_requests(folder: str, files: list[str], pool: str | None, prompt_tokens
             "prompt_tokens",
         )
     lengths = _lengths(prompt_tokens)
-    requests = [_request(folder, name, lengths) for name in held]
+    seen: Seen = {}
+    requests = [_request(folder, name, lengths, seen) for name in held]
     _check_alike(requests)
     missing = _missing(held, lengths)
     source: dict[str, Any] = {"position": f"{pool} of response", "files": len(held)}
@@ -123,9 +125,22 @@ def _saved_lengths(path: str) -> Any:
     return strictjson.loads(file.read(0, file.size), path, 0, "prompt_tokens")
 
 
-def _request(folder: str, name: str, lengths: Mapping[str, int]) -> _Request:
-    path = inside(folder, f"{name}.safetensors", "folder", folder)
-    parts, _ = read_header(PlainFile(path))
+def _request(folder: str, name: str, lengths: Mapping[str, int], seen: Seen) -> _Request:
+    """What a file holds, looked at once: there may be very many, and opening one costs more than reading it."""
+    file = PlainFile(inside(folder, f"{name}.safetensors", "folder", folder), hold=True)
+    try:
+        states, ids = _checked(file, seen)
+        prompt = _prompt(name, states, lengths)
+        asked = file.read(ids.offset, prompt * ids.dtype.itemsize)
+    finally:
+        file.release()
+    return _Request(name, states, prompt, hashlib.blake2b(asked, digest_size=20).digest())
+
+
+def _checked(file: PlainFile, seen: Seen) -> tuple[Part, Part]:
+    """The states and the tokens."""
+    path = file.path
+    parts, _ = read_header(file, seen)
     if not is_request(set(parts)):
         raise bad(path, f"holds {sorted(parts)[:8]}; {_WANTED}", "header", 8)
     states, ids = parts["hidden_states"], parts["token_ids"]
@@ -138,12 +153,18 @@ def _request(folder: str, name: str, lengths: Mapping[str, int]) -> _Request:
         )
         what = f"has shape {states.shape} and dtype {states.tag} beside {ids.shape[0]} token_ids; {_WANTED}{hint}"
         raise bad(path, what, "tensor 'hidden_states'", states.offset)
+    return states, ids
+
+
+def _prompt(name: str, states: Part, lengths: Mapping[str, int]) -> int:
+    """Tokens before the response."""
+    path = states.file.path
     if name not in lengths:
         raise bad(path, "the length of its prompt is not given, so its response is unknown", "prompt_tokens")
     if not lengths[name] < states.shape[0]:
         what = f"a prompt of {lengths[name]} tokens leaves no response of {states.shape[0]} tokens"
         raise bad(path, what, "prompt_tokens")
-    return _Request(name, states, ids, lengths[name])
+    return lengths[name]
 
 
 def _check_alike(requests: list[_Request]) -> None:
@@ -169,8 +190,7 @@ def _missing(held: list[str], lengths: Mapping[str, int]) -> list[str]:
 
 
 def _tensors(requests: list[_Request], pool: str) -> dict[str, Tensor]:
-    n, (_, layers, d), tag = len(requests), requests[0].states.shape, requests[0].states.tag
-    tag = tag if pool == "last" or tag == "F64" else "F32"
+    n, (_, layers, d), tag = len(requests), requests[0].states.shape, _tag(requests[0], pool)
     out: dict[str, Tensor] = {}
     for layer in range(layers):
         fetch = partial(_rows, requests, layer, pool)
@@ -188,6 +208,12 @@ def _tensors(requests: list[_Request], pool: str) -> dict[str, Tensor]:
     return out
 
 
+def _tag(request: _Request, pool: str) -> str:
+    """The dtype of pooled rows."""
+    held = request.states.tag
+    return held if pool == "last" or held == "F64" else "F32"
+
+
 def _alone(window: Window) -> list[tuple[NDArray[Any] | Window, Any]]:
     return [(window, None)]  # no file to watch: each is compared with what was opened whenever it is read
 
@@ -201,13 +227,16 @@ def _prompt_ids(requests: list[_Request]) -> NDArray[np.int64]:
     known: dict[bytes, int] = {}
     out = np.empty(len(requests), np.int64)
     for k, r in enumerate(requests):
-        tokens = r.ids.file.read(r.ids.offset, r.prompt * r.ids.dtype.itemsize)
-        out[k] = known.setdefault(tokens, len(known))
+        out[k] = known.setdefault(r.asked, len(known))
     return out
 
 
 def _rows(requests: list[_Request], layer: int, pool: str, first: int, last: int) -> NDArray[Any]:
-    return np.stack([(_last if pool == "last" else _mean)(r, layer) for r in requests[first:last]])
+    pooled = _last if pool == "last" else _mean
+    out = np.empty((last - first, requests[0].states.shape[2]), _item(_tag(requests[0], pool)))
+    for k, r in enumerate(requests[first:last]):
+        out[k] = pooled(r, layer)
+    return out
 
 
 def _last(r: _Request, layer: int) -> NDArray[Any]:

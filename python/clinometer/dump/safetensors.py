@@ -14,11 +14,14 @@ from .atomic import new_file
 from .files import PlainFile, bad, quote
 from .tensors import BITS, LIMIT, Part
 
-__all__ = ["MAX_HEADER", "Payload", "header_of", "read_header", "room_of", "write_safetensors"]
+__all__ = ["MAX_HEADER", "Payload", "Seen", "header_of", "read_header", "room_of", "write_safetensors"]
 
 MAX_HEADER = 100_000_000
 _KEYS = {"dtype", "shape", "data_offsets"}
 _ALIGN = 64
+_SEEN = 4096
+Entry = tuple[str, int, tuple[int, ...], str]  # name, offset, shape, dtype tag
+Seen = dict[tuple[int, bytes], tuple[list[Entry], dict[str, str]]]
 _AT_ONCE = 4096  # most headers are shorter: one read gives the length and the header
 
 
@@ -26,7 +29,7 @@ def _natural(value: Any) -> bool:
     return type(value) is int and 0 <= value < LIMIT
 
 
-def read_header(file: PlainFile) -> tuple[dict[str, Part], dict[str, str]]:
+def read_header(file: PlainFile, seen: Seen | None = None) -> tuple[dict[str, Part], dict[str, str]]:
     """Parse and check the header of a safetensors file before any tensor byte is touched.
 
     Every size is compared with the file's size in integers that cannot wrap; tensors must tile the data
@@ -36,12 +39,27 @@ def read_header(file: PlainFile) -> tuple[dict[str, Part], dict[str, str]]:
     ----------
     file : PlainFile
         The file; only its header is read.
+    seen : dict, optional
+        What headers said, by their bytes and the file's size, to look up and to add to: of many files of a few
+        shapes each shape is parsed once.
 
     Returns
     -------
     parts, metadata
         Where each tensor lies, and the string map of `__metadata__`. Linear in the header's length.
     """
+    raw = _raw_header(file)
+    said = None if seen is None else seen.get((file.size, raw))
+    if said is None:
+        said = _parse(raw, file.path, file.size)
+        if seen is not None and len(seen) < _SEEN:
+            seen[file.size, raw] = said
+    entries, metadata = said
+    return {name: Part(file, offset, shape, tag) for name, offset, shape, tag in entries}, dict(metadata)
+
+
+def _raw_header(file: PlainFile) -> bytes:
+    """The bytes between the length field and the first tensor."""
     path = file.path
     if file.size < 8:
         raise bad(path, f"{file.size} bytes are too short for a safetensors file", "header length", 0)
@@ -51,23 +69,26 @@ def read_header(file: PlainFile) -> tuple[dict[str, Part], dict[str, str]]:
         raise bad(path, f"the header claims {length} bytes of a file of {file.size}", "header length", 0)
     if length > MAX_HEADER:
         raise bad(path, f"a header of {length} bytes is over the limit of {MAX_HEADER}", "header length", 0)
-    raw = head[8 : 8 + length] if length <= len(head) - 8 else file.read(8, length)
+    return head[8 : 8 + length] if length <= len(head) - 8 else file.read(8, length)
+
+
+def _parse(raw: bytes, path: str, size: int) -> tuple[list[Entry], dict[str, str]]:
     if raw[:1] != b"{":
         raise bad(path, "does not begin with '{'", "header", 8)
     table = strictjson.loads(raw, path, 8, "header")
     metadata = _metadata(table.pop("__metadata__", {}), path)
-    begin = 8 + length
+    begin = 8 + len(raw)
     spans: list[tuple[int, int, str]] = []
-    parts: dict[str, Part] = {}
+    entries: list[Entry] = []
     for name, entry in table.items():
         try:
             first, last = _entry(name, entry)
         except ValueError as exc:
             raise bad(path, str(exc), f"tensor {quote(name)}", _offset_of(raw, name)) from None
         spans.append((first, last, name))
-        parts[name] = Part(file, begin + first, tuple(entry["shape"]), entry["dtype"])
-    _check_tiling(spans, path, begin, file.size)
-    return parts, metadata
+        entries.append((name, begin + first, tuple(entry["shape"]), entry["dtype"]))
+    _check_tiling(spans, path, begin, size)
+    return entries, metadata
 
 
 def _metadata(value: Any, path: str) -> dict[str, str]:

@@ -76,7 +76,7 @@ def _npy(path: str) -> manifest.Found:
 def _wanted(shape: tuple[int, ...]) -> str:
     """What to do about an array that is not rows; prompts x responses x width is the usual one."""
     if len(shape) != 3:
-        return "a 2-D float array is wanted"
+        return "a 2-D float array is wanted: rows (n, d) of float16, float32 or float64"
     g, n, d = shape
     return f"rows (n, d) are wanted: reshape({g * n}, {d}) with prompt ids numpy.repeat(range({g}), {n})"
 

@@ -146,7 +146,7 @@ class DumpWriter:
         self._growing: Growing | None = None
         self.n_rows, self.n_pairs, self.finished = 0, 0, False
         if not os.path.lexists(self.path):
-            os.makedirs(self.path)
+            os.makedirs(self.path, exist_ok=True)  # another part may begin at this moment
             sync_folder(os.path.dirname(self.path))
         check_folder(self.path, self._names.part)
         if not self._find_finished():

@@ -1,13 +1,16 @@
 """The process that unpickles a .pt file for `clinometer convert`: torch's restricted loader or nothing.
 
-Talks over its standard streams: first one line of JSON, the tensors or an error; then for every line
-[tensor, first, last] read, the bytes of those rows. Nothing here falls back to a loader that can run code.
+Talks over its standard streams: first one line of JSON, the tensors or an error, and where in the file those lie that
+can be mapped; then for every line [tensor, first, last] read, the bytes of those rows. Nothing here falls back to a
+loader that can run code.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
+import zipfile
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -51,6 +54,37 @@ def _load(path: str) -> tuple[Any, dict[str, Any]]:
     return torch, found
 
 
+def _places(torch: Any, path: str, found: Mapping[str, Any]) -> dict[str, int]:
+    """Offsets in the file of the tensors that lie in torch's map of it, row by row: the caller maps these itself.
+
+    Empty where the system does not tell what is mapped, or the bytes in the map are turned.
+    """
+    try:
+        with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as lines:
+            rows = [line.split(None, 5) for line in lines]
+        inode = str(os.stat(path).st_ino)
+        if not _is_native(path):
+            return {}
+    except (OSError, zipfile.BadZipFile):
+        return {}
+    held = [(*(int(x, 16) for x in row[0].split("-")), int(row[2], 16)) for row in rows if row[4] == inode]
+    out: dict[str, int] = {}
+    for name, tensor in found.items():
+        size = tensor.numel() * tensor.element_size()
+        if size and tensor.is_contiguous() and not tensor.is_neg():
+            at = tensor.data_ptr()
+            inside = [at - low + start for low, high, start in held if low <= at and at + size <= high]
+            out |= {name: inside[0]} if inside else {}
+    return out
+
+
+def _is_native(path: str) -> bool:
+    """Whether the file has this machine's byte order: torch turns other bytes inside its map."""
+    with zipfile.ZipFile(path) as archive:
+        said = [archive.read(n) for n in archive.namelist() if n.endswith("/byteorder")]
+    return (said or [b"little"]) == [sys.byteorder.encode("ascii")]
+
+
 def _tags(torch: Any) -> dict[Any, str]:
     return {
         torch.float16: "F16", torch.bfloat16: "BF16", torch.float32: "F32", torch.float64: "F64", torch.bool: "BOOL",
@@ -65,7 +99,7 @@ def main(path: str) -> int:
         torch, found = _load(path)
         tags = _tags(torch)
         said = [{"name": n, "tag": tags[t.dtype], "shape": list(t.shape)} for n, t in found.items() if t.dtype in tags]
-        answer: dict[str, Any] = {"tensors": said}
+        answer: dict[str, Any] = {"tensors": said, "places": _places(torch, path, found)}
     except ImportError as exc:
         answer = {"missing": str(exc)}
     except Exception as exc:  # whatever a hostile file makes the loader raise is told, and nothing else is tried

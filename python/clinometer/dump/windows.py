@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DumpError
+from .ahead import ahead
 
 if TYPE_CHECKING:
     from .dump import Dump
@@ -160,8 +162,6 @@ def resident(
     The next window is fetched while the caller works on one, so at most two are in memory: each of 64 MiB, or one
     leaf where that is more.
     """
-    from concurrent.futures import ThreadPoolExecutor  # not needed where rows are mapped
-
     row_bytes = max(dump.dim * s.array.itemsize for s in dump.segments)
     step = max(1, _WINDOW_BYTES // max(row_bytes * leaf, 1)) * leaf
     spans = [(a, min(a + step, end)) for a in range(begin, end, step)]
@@ -173,15 +173,9 @@ def resident(
         rows = np.append(origin, np.arange(a, b))
         return _present(dump, np.unique(rows if order is None else order[rows]))
 
-    ahead = ThreadPoolExecutor(1, "clinometer-fetch")
+    held = ahead(partial(load, a, b) for a, b in spans)
     try:
-        coming = ahead.submit(load, *spans[0]) if spans else None
-        for k, (a, b) in enumerate(spans):
-            assert coming is not None
-            held = coming.result()
-            coming = ahead.submit(load, *spans[k + 1]) if k + 1 < len(spans) else None
-            yield a, b, held
-            del held
+        for a, b in spans:
+            yield a, b, next(held)
     finally:
-        # an interrupt must not wait for a slow network; what is on its way is dropped when it arrives
-        ahead.shutdown(wait=False, cancel_futures=True)
+        held.close()
