@@ -35,8 +35,10 @@ struct Block {
   std::int64_t n = 0;
   const std::int64_t* row = nullptr;  // (n,) index in the dump
   const double* score = nullptr;      // (n, n_scores), relative to the origin of the row's prompt
-  bool lasting = false;               // score lies in an array that outlives the states
-  const double* absolute = nullptr;   // (n, n_scores) with the origin added, where a statistic asks for it
+  struct {
+    bool score = false, value = false, weight = false;
+  } lasting;                         // what lies in an array that outlives the states
+  const double* absolute = nullptr;  // (n, n_scores) with the origin added, where a statistic asks for it
   std::int64_t n_scores = 0;
   const double* value = nullptr;  // (n, n_values); NaN means unlabelled
   std::int64_t n_values = 0;
