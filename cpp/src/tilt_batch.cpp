@@ -86,9 +86,15 @@ void Tilt::Batch::clear(std::int64_t next_run) {
 
 Prompt Tilt::Batch::view(std::int64_t p) const {
   Prompt one = kept[p];
-  one.score = raw.data() + at[p];
-  one.value = one.score + one.n * one.n_scores;
-  one.weight = one.value + one.n * one.n_values;
+  const double* own = raw.data() + at[p];
+  const auto find = [&](const double*& where, std::int64_t width, bool lasts) {
+    if (lasts) return;
+    where = own;
+    own += one.n * width;
+  };
+  find(one.score, one.n_scores, one.lasting.score);
+  find(one.value, one.n_values, one.lasting.value);
+  find(one.weight, 1, one.lasting.weight);
   return one;
 }
 
@@ -101,9 +107,12 @@ bool Tilt::Batch::take(const Prompt& p, const Tilt& t) {
   }
   kept.push_back(p);
   at.push_back(raw.size());
-  raw.insert(raw.end(), p.score, p.score + p.n * p.n_scores);
-  raw.insert(raw.end(), p.value, p.value + p.n * p.n_values);
-  raw.insert(raw.end(), p.weight, p.weight + p.n);
+  const auto keep = [&](const double* from, std::int64_t width, bool lasts) {
+    if (!lasts) raw.insert(raw.end(), from, from + p.n * width);
+  };
+  keep(p.score, p.n_scores, p.lasting.score);
+  keep(p.value, p.n_values, p.lasting.value);
+  keep(p.weight, 1, p.lasting.weight);
   offsets.push_back(offsets.back() + p.n);
   omega.push_back(float(p.omega));
   unbias.push_back(float(p.unbias));

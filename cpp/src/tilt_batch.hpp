@@ -46,7 +46,7 @@ struct Tilt::Lanes {
 struct Tilt::Batch : Tilt::Lanes {
   std::int64_t run = -1;     // which run of canonical rows
   std::vector<Prompt> kept;  // of which only what is no pointer outlives a block: view()
-  std::vector<double> raw;   // scores, values and weights of each prompt, for lanes that are given back
+  std::vector<double> raw;   // what does not last of each prompt's rows, for lanes that are given back
   std::vector<std::size_t> at;
   std::vector<std::int64_t> offsets{0};
   std::vector<float> omega, unbias, even, weight, columns, score, top, reach;

@@ -15,6 +15,7 @@ using kernels::Way;
 constexpr double kInf = std::numeric_limits<double>::infinity();
 constexpr std::int64_t kLongRows = 8192;               // up to here a prompt is f64's
 constexpr std::int64_t kTaskRows = 16384;              // what a thread does at once
+constexpr std::int64_t kNearNumbers = 4096;            // scores seen together for their extents
 constexpr std::int64_t kSliceBytes = 256 << 10;        // centred scores of a slice
 constexpr double kSmallSum = 0.02, kSmallReach = 0.4;  // below, sums of E itself lose too much, or are likely to
 
@@ -112,8 +113,12 @@ bool Tilt::Long::survey() {
     const double* const w = p.weight + first;
     positive[task] = std::all_of(w, w + n, [](double x) { return x > 0; });
     same[task] = std::all_of(w, w + n, [&](double x) { return x == p.weight[0]; });
-    scores[task].add(score + first * p.n_scores, p.n_scores, w, n, score);
-    values[task].add(value + first * p.n_values, p.n_values, w, n, value);
+    const std::int64_t step = std::clamp<std::int64_t>(kNearNumbers / std::max<std::int64_t>(p.n_scores, 1), 16, 1024);
+    for (std::int64_t i = 0; i < n; i += step) {  // columns are read a few at a time: rows stay near
+      const std::int64_t rows = std::min(step, n - i);
+      scores[task].add(score + (first + i) * p.n_scores, p.n_scores, w + i, rows, score);
+      values[task].add(value + (first + i) * p.n_values, p.n_values, w + i, rows, value);
+    }
   });
   for (std::size_t task = 1; task < scores.size(); ++task) {
     scores[0].add(scores[task]);

@@ -18,6 +18,7 @@ struct Prompt {
   double omega = 1, unbias = 0;
   bool cluster_begins = true, cluster_ends = true;
   const double* origin = nullptr;  // (n_scores,)
+  Lasting lasting;
 };
 
 /// A prompt of which only a part has been seen: what each block brought, joined without a copy until it is whole.
@@ -61,8 +62,8 @@ struct Fragment {
   Prompt view() {
     if (parts.size() > 1) join(false);
     const Part& p = parts.front();
-    return {n,     p.score.data(), n_scores, p.value.data(), n_values,     p.weight.data(),
-            first, omega,          unbias,   cluster_begins, cluster_ends, origin.data()};
+    return {n,      p.score.data(), n_scores,     p.value.data(), n_values, p.weight.data(), first, omega,
+            unbias, cluster_begins, cluster_ends, origin.data(),  {}};
   }
   void fields(Visitor& visit) {
     join(true);
@@ -166,7 +167,7 @@ class PerPrompt : public StatisticOf<PerPrompt<S>> {
       if (p.begins && p.ends) {
         whole.push_back({p.count, b.score + p.first * b.n_scores, b.n_scores, b.value + p.first * b.n_values,
                          b.n_values, b.weight + p.first, b.first + p.first, p.omega, p.unbias, p.cluster_begins,
-                         p.cluster_ends, p.origin});
+                         p.cluster_ends, p.origin, b.lasting});
         continue;
       }
       flush(whole);
