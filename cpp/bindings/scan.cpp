@@ -117,6 +117,9 @@ class PyScan {
         throw py::value_error("origins: wanted a pass over whole leaves");
       s.origins = origins->mutable_data();
     }
+    if (kept)
+      lent_.insert(lent_.end(),
+                   {*kept, values ? py::object(*values) : py::none(), weight ? py::object(*weight) : py::none()});
     Options options{std::max<std::int64_t>(1, n_threads), in_double, [&](std::int64_t done, std::int64_t total) {
                       py::gil_scoped_acquire hold;
                       if (PyErr_CheckSignals() != 0) throw py::error_already_set();
@@ -156,6 +159,7 @@ class PyScan {
   Scan scan_;
   bool needs_rows_ = false;
   std::int64_t non_finite_ = -1;
+  std::vector<py::object> lent_;  // arrays that open prompts may still point into
 };
 
 /// Rows that hold NaN or Inf, ascending: what the nonfinite policies name, count and drop.

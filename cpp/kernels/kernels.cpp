@@ -1,6 +1,8 @@
 // The wide levels: compiled once per level with that level's flags and CLINOMETER_LEVEL, into a namespace
 // of its own. Raw pointers only: an inline function of the standard library or of Eigen would leave a weak
 // symbol holding wide code, which the linker might hand to a caller on a narrow machine.
+#include "kernels/centre.hpp"
+#include "kernels/cumulants.hpp"
 #include "kernels/decode.hpp"
 #include "kernels/dots.hpp"
 #include "kernels/product.hpp"

@@ -72,12 +72,17 @@ struct TiltSums {
   double* gain;           // (F, M) sum w expm1(l) f_j, f_j centred under w
 };
 
+/// How exponentials are formed where all |x| are at most kNear (near), at most kFar (far, between), or any (careful).
+/// Far sums E itself, which is right where m has not come out small beside its terms.
+enum class Way : char { near, far, between, careful };
+inline constexpr float kNear = 1.0f, kFar = 86.0f;
+
 /// Whole prompts, fully labelled, in f32: what tilt_batch and cumulant_batch take in and where their sums go.
 /// Tilts and directions come in lanes; n_tilts is a multiple of 16.
 struct TiltBatch {
   std::int64_t n_prompts, n_tilts, n_values;  // n_values <= kBatchValues
   bool extras;                                // what tilt_sums counts; without, columns are values alone
-  bool careful;                               // slices: take no short way
+  const Way* way;                             // (n_tilts / 16,) of slices
   const std::int64_t* offsets;                // (P + 1,) rows of the batch
   const float* omega;                         // (P,)
   const float* unbias;                        // (P,) factor from ddof 0 to 1; 0 where it is undefined
@@ -213,8 +218,10 @@ struct Table {
   /// product of two.
   void (*tilt_slices)(const TiltBatch&, std::int64_t from, std::int64_t to);
   void (*cumulant_slices)(const TiltBatch&, std::int64_t from, std::int64_t to);
-  /// out[i * stride]: mid-rank of f_i under w, less 1/2; n^2 steps. Null at baseline too.
-  void (*mid_ranks)(const double* f, const double* w, std::int64_t n, float* out, std::int64_t stride);
+  /// out[i * step]: mid-rank of f[i * stride] under w, less 1/2; n^2 steps, n <= 64. even: the weight of every row, 0
+  /// where they differ. Null at baseline too.
+  void (*mid_ranks)(const double* f, std::int64_t stride, const double* w, double even, std::int64_t n, float* out,
+                    std::int64_t step);
   /// For up to 16 columns: sum[k] += sum_i w_i (x_ik - pilot_k), and out[i][k] = x_ik - mean_k as floats, 0 beyond
   /// `used`, with top and reach (16,) the largest value and magnitude so far. Null at baseline too.
   void (*weighted_differences)(const double* x, std::int64_t stride, const double* w, std::int64_t n, std::int64_t used,

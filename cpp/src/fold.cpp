@@ -374,16 +374,12 @@ class Reader {
     b.row = row_.data();
     b.weight = weight_.data();
     b.n_values = s.n_values;
-    gather(s.values, s.n_values, value_);
-    b.value = value_.data();
     b.n_scores = pass_.n_scores;
     b.tile = nullptr;
-    b.lasting = false;
-    if (s.kept) {
-      b.score = s.kept + first * pass_.n_scores;
-      b.lasting = true;
-      return;
-    }
+    b.lasting = {};
+    if (s.kept) return kept(first, b);
+    gather(s.values, s.n_values, value_);
+    b.value = value_.data();
     score_.resize(std::size_t(n * pass_.n_scores));
     absolute_.resize(pass_.absolute ? score_.size() : 0);
     if (pass_.rows_needed) rows(b);
@@ -458,6 +454,16 @@ class Reader {
     return pass_.origins_of(leaf, at[1] > (leaf + 1) * kLeafRows) + in;
   }
 
+  /// A block of a pass on kept scores: what already lies in canonical order is used where it lies.
+  void kept(std::int64_t first, Block& b) {
+    const Scored& s = pass_.scored;
+    const Prompts& p = pass_.prompts;
+    b.lasting = {true, !p.order && s.n_values > 0, p.weight != nullptr};
+    b.score = s.kept + first * pass_.n_scores;
+    if (b.lasting.weight) b.weight = p.weight + first;
+    if (!b.lasting.value) gather(s.values, s.n_values, value_);
+    b.value = b.lasting.value ? s.values + first * s.n_values : value_.data();
+  }
   void gather(const double* from, std::int64_t width, std::vector<double>& to) {
     to.resize(row_.size() * std::size_t(width));
     for (std::size_t i = 0; i < row_.size(); ++i)

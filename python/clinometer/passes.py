@@ -507,7 +507,7 @@ def _refined(
     scores, allowed = np.ascontiguousarray(kept[:, ks]), 1e-9 if call.in_double else 1e-7
 
     def slope(lam: Floats) -> Floats:
-        statistic = _core.Tilt(0, len(ks), 0, 1, 1 / lam[:, None], False, not call.in_double)
+        statistic = _core.Tilt(0, len(ks), 0, 1, 1 / lam[:, None], False, not call.in_double, False)
         gain = run(one, [statistic], kept=scores, population=known)[0].finish()["gain"][:, 0, 0]
         return np.asarray(gain * sign / lam)
 

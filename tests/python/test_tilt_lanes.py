@@ -79,6 +79,54 @@ def test_a_long_prompt_in_slices_agrees_with_the_twin(isa: str, n: int) -> None:
         np.testing.assert_allclose(got.second_order, want["second_order"], rtol=1e-4, atol=1e-9)
 
 
+def long_world(n: int, k: int, floats: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Scores, and values with ties, also of 0 and -0, that are floats or are not."""
+    rng = np.random.default_rng(n + k)
+    scores = rng.normal(size=(n, k)) * np.geomspace(0.5, 2, k)
+    steps = rng.integers(-2, 3, n) * rng.choice([-1.0, 1.0], n)
+    values = np.stack([scores[:, 0] + rng.normal(size=n), steps, np.round(rng.normal(size=n), 2)], axis=1)
+    return scores, values.astype(np.float32).astype(np.float64) if floats else values
+
+
+@pytest.mark.parametrize(
+    ("n", "k", "floats", "weights"),
+    [(8193, 1, True, False), (20_001, 7, False, True), (17_000, 17, True, True), (16_385, 1, False, False)],
+)
+def test_ranks_and_cumulants_of_a_long_prompt_agree_with_the_twin(
+    isa: str, n: int, k: int, floats: bool, weights: bool
+) -> None:
+    scores, values = long_world(n, k, floats)
+    base = {"base": "counts", "counts": np.arange(n) % 3 + 1.0} if weights else {}
+    ids, betas = np.zeros(n, int), np.array([1e6, 20.0, 1.0, 0.4])
+    want = cm.reference.tilt(scores, betas, values, ids, **base)
+    one, two = (
+        cm.tilt(cm.Scores(scores, prompt_ids=ids), None, betas, values, pareto_k=False, n_threads=threads, **base)
+        for threads in (1, 2)
+    )
+    for name in EXACT:
+        np.testing.assert_allclose(getattr(one, name), want[name], rtol=1e-5, err_msg=name)
+    ratio = scores.std(axis=0)[:, None] / betas
+    unit = (np.minimum(1, ratio) * (1 + ratio))[..., None]
+    assert (np.abs(one.win_rate - want["win_rate"]) <= 1e-6 * unit).all()
+    assert (np.abs(one.gain - want["gain"]) <= 1e-6 * unit * values.std(axis=0)).all()
+    np.testing.assert_allclose(one.second_order, want["second_order"], rtol=1e-4, atol=1e-8)
+    for name in (*EXACT, "gain", "win_rate", "chi2", "second_order"):
+        assert getattr(one, name).tobytes() == getattr(two, name).tobytes(), name
+
+
+def test_rows_used_where_they_lie_and_rows_gathered_give_the_same_bits() -> None:
+    sizes = np.array([9000, 20, 9000])
+    ids = np.repeat(np.arange(3), sizes)
+    scores, values = long_world(sizes.sum(), 3, False)
+    turn = np.lexsort((ids, np.concatenate([np.arange(n) for n in sizes])))  # a row of each prompt in turn
+    straight, gathered = (
+        cm.tilt(cm.Scores(scores[rows], prompt_ids=ids[rows]), None, [1.0, 9.0], values[rows])
+        for rows in (np.arange(len(ids)), turn)
+    )
+    for name in ("gain", "kl", "win_rate", "gain_se", "first_order"):
+        assert getattr(straight, name).tobytes() == getattr(gathered, name).tobytes(), name
+
+
 def test_without_extras_gains_and_kl_stay_and_the_rest_is_nan(isa: str) -> None:
     scores, values, ids, _ = world(9, False, False)
     dump = cm.open_dump(scores, prompt_ids=ids, columns={"a": values[:, 0], "b": values[:, 1]})

@@ -30,13 +30,18 @@ class Tile {
   std::int64_t d = 0;
 };
 
+/// What lies in an array that outlives the states.
+struct Lasting {
+  bool score = false, value = false, weight = false;
+};
+
 struct Block {
   std::int64_t first = 0;  // canonical index of the first row
   std::int64_t n = 0;
   const std::int64_t* row = nullptr;  // (n,) index in the dump
   const double* score = nullptr;      // (n, n_scores), relative to the origin of the row's prompt
-  bool lasting = false;               // score lies in an array that outlives the states
-  const double* absolute = nullptr;   // (n, n_scores) with the origin added, where a statistic asks for it
+  Lasting lasting;
+  const double* absolute = nullptr;  // (n, n_scores) with the origin added, where a statistic asks for it
   std::int64_t n_scores = 0;
   const double* value = nullptr;  // (n, n_values); NaN means unlabelled
   std::int64_t n_values = 0;

@@ -33,8 +33,9 @@ struct Scored {
   const double* columns = nullptr;  // (N, n_columns) in dump order
   std::int64_t n_values = 0;
   const double* values = nullptr;  // (N, n_values) in dump order
-  const double* kept =
-      nullptr;  // (n_rows, n_directions + n_columns) canonical, until the scan has ended: no rows are read
+  // (n_rows, n_directions + n_columns) canonical: no rows are read. Until the states are joined it stays where it is,
+  // and so do the values and the weights of rows.
+  const double* kept = nullptr;
   // (leaves, 2, n_folds, n_directions + n_columns) of a pass over all rows: origins of the scores of a leaf's own
   // prompts, then of the prompt that begins in the leaf and ends behind it. Written where rows are read, read with
   // kept scores; may be null.

@@ -18,6 +18,7 @@ struct Prompt {
   double omega = 1, unbias = 0;
   bool cluster_begins = true, cluster_ends = true;
   const double* origin = nullptr;  // (n_scores,)
+  Lasting lasting;
 };
 
 /// A prompt of which only a part has been seen: what each block brought, joined without a copy until it is whole.
@@ -38,24 +39,15 @@ struct Fragment {
       cluster_begins = p.cluster_begins;
       cluster_ends = p.cluster_ends;
     }
-    const double* const score = b.score + p.first * b.n_scores;
-    // scores that stay where they are need no copy, and adjacent ones make one run
-    if (parts.empty() || b.lasting != (parts.back().lent != nullptr) ||
-        (b.lasting && parts.back().lent + parts.back().n * b.n_scores != score)) {
-      parts.emplace_back();
-      if (b.lasting) parts.back().lent = score;
-    }
-    Part& to = parts.back();
-    const auto append = [&](std::vector<double>& v, const double* from, std::int64_t width) {
-      if (width) v.insert(v.end(), from + p.first * width, from + (p.first + p.count) * width);
-    };
-    if (!b.lasting) append(to.score, b.score, b.n_scores);
-    append(to.value, b.value, b.n_values);
-    append(to.weight, b.weight, 1);
-    to.n += p.count;
-    n += p.count;
     n_scores = b.n_scores;
     n_values = b.n_values;
+    Part part;
+    part.n = p.count;
+    part.score.take(b.score + p.first * n_scores, p.count * n_scores, b.lasting.score);
+    part.value.take(b.value + p.first * n_values, p.count * n_values, b.lasting.value);
+    part.weight.take(b.weight + p.first, p.count, b.lasting.weight);
+    append(std::move(part), true);
+    n += p.count;
     ends = p.ends;
   }
   void add(Fragment&& later) {
@@ -63,34 +55,15 @@ struct Fragment {
       *this = std::move(later);
       return;
     }
-    for (Part& p : later.parts) {
-      Part* const last = &parts.back();
-      if (last->lent && last->lent + last->n * n_scores == p.lent) {
-        last->value.insert(last->value.end(), p.value.begin(), p.value.end());
-        last->weight.insert(last->weight.end(), p.weight.begin(), p.weight.end());
-        last->n += p.n;
-      } else {
-        parts.push_back(std::move(p));
-      }
-    }
+    for (Part& p : later.parts) append(std::move(p), false);
     n += later.n;
     ends = later.ends;
   }
   Prompt view() {
     if (parts.size() > 1) join(false);
     const Part& p = parts.front();
-    return {n,
-            p.lent ? p.lent : p.score.data(),
-            n_scores,
-            p.value.data(),
-            n_values,
-            p.weight.data(),
-            first,
-            omega,
-            unbias,
-            cluster_begins,
-            cluster_ends,
-            origin.data()};
+    return {n,      p.score.data(), n_scores,     p.value.data(), n_values, p.weight.data(), first, omega,
+            unbias, cluster_begins, cluster_ends, origin.data(),  {}};
   }
   void fields(Visitor& visit) {
     join(true);
@@ -102,40 +75,79 @@ struct Fragment {
     visit.field("cluster_begins", cluster_begins);
     visit.field("cluster_ends", cluster_ends);
     Part& p = parts.front();
-    visit.field("score", p.score);
-    visit.field("value", p.value);
-    visit.field("weight", p.weight);
+    visit.field("score", p.score.own);
+    visit.field("value", p.value.own);
+    visit.field("weight", p.weight.own);
     visit.field("origin", origin);
     p.n = n;
-    n_scores = n ? std::int64_t(p.score.size()) / n : 0;
-    n_values = n ? std::int64_t(p.value.size()) / n : 0;
+    n_scores = n ? std::int64_t(p.score.own.size()) / n : 0;
+    n_values = n ? std::int64_t(p.value.own.size()) / n : 0;
   }
 
  private:
+  /// Numbers that lie elsewhere (Block::lasting), or here.
+  struct Run {
+    const double* lent = nullptr;
+    std::vector<double> own;
+    const double* data() const { return lent ? lent : own.data(); }
+    void take(const double* from, std::int64_t count, bool lasts) {
+      if (lasts)
+        lent = from;
+      else
+        own.assign(from, from + count);
+    }
+    /// Whether `later` goes on where these `count` numbers end, both lent.
+    bool adjoins(std::int64_t count, const Run& later) const { return lent && lent + count == later.lent; }
+  };
   struct Part {
     std::int64_t n = 0;
-    const double* lent = nullptr;  // scores elsewhere (Block::lasting); else they are here
-    std::vector<double> score, value, weight;
+    Run score, value, weight;
   };
   std::int64_t n_scores = 0, n_values = 0;
   std::vector<Part> parts;
 
-  /// One part of all; with scores of its own if another process is to read them.
+  /// Into the last part where what is lent adjoins. Rows that are kept here follow each other within a leaf (`copy`);
+  /// across leaves they stay apart until the prompt is whole, because a tree of merges would copy them at every level.
+  void append(Part&& p, bool copy) {
+    if (parts.empty()) return parts.push_back(std::move(p));
+    Part& last = parts.back();
+    const auto fits = [&](const Run& a, const Run& b, std::int64_t width) {
+      return a.adjoins(last.n * width, b) || (copy && !a.lent && !b.lent);
+    };
+    if (!fits(last.score, p.score, n_scores) || !fits(last.value, p.value, n_values) || !fits(last.weight, p.weight, 1))
+      return parts.push_back(std::move(p));
+    const auto go_on = [](Run& a, const Run& b) { a.own.insert(a.own.end(), b.own.begin(), b.own.end()); };
+    go_on(last.score, p.score);
+    go_on(last.value, p.value);
+    go_on(last.weight, p.weight);
+    last.n += p.n;
+  }
+  /// One part of all; with numbers of its own if another process is to read them.
   void join(bool own) {
-    if (parts.size() == 1 && !(own && parts.front().lent)) return;
+    const auto lends = [](const Part& p) { return p.score.lent || p.value.lent || p.weight.lent; };
+    if (parts.size() == 1 && !(own && lends(parts.front()))) return;
     Part whole;
-    whole.score.reserve(std::size_t(n * n_scores));
-    whole.value.reserve(std::size_t(n * n_values));
-    whole.weight.reserve(std::size_t(n));
-    for (const Part& p : parts) {
-      const double* const score = p.lent ? p.lent : p.score.data();
-      whole.score.insert(whole.score.end(), score, score + p.n * n_scores);
-      whole.value.insert(whole.value.end(), p.value.begin(), p.value.end());
-      whole.weight.insert(whole.weight.end(), p.weight.begin(), p.weight.end());
-    }
     whole.n = n;
+    gather(&Part::score, n_scores, own, whole.score);
+    gather(&Part::value, n_values, own, whole.value);
+    gather(&Part::weight, 1, own, whole.weight);
     parts.clear();
     parts.push_back(std::move(whole));
+  }
+  void gather(Run Part::* which, std::int64_t width, bool own, Run& to) const {
+    bool one = !own && !parts.empty();
+    for (std::size_t i = 0; one && i < parts.size(); ++i)
+      one = i + 1 == parts.size() ? (parts[i].*which).lent != nullptr
+                                  : (parts[i].*which).adjoins(parts[i].n * width, parts[i + 1].*which);
+    if (one) {
+      to.lent = (parts.front().*which).lent;
+      return;
+    }
+    to.own.reserve(std::size_t(n * width));
+    for (const Part& p : parts) {
+      const double* const from = (p.*which).data();
+      to.own.insert(to.own.end(), from, from + p.n * width);
+    }
   }
 };
 
@@ -155,7 +167,7 @@ class PerPrompt : public StatisticOf<PerPrompt<S>> {
       if (p.begins && p.ends) {
         whole.push_back({p.count, b.score + p.first * b.n_scores, b.n_scores, b.value + p.first * b.n_values,
                          b.n_values, b.weight + p.first, b.first + p.first, p.omega, p.unbias, p.cluster_begins,
-                         p.cluster_ends, p.origin});
+                         p.cluster_ends, p.origin, b.lasting});
         continue;
       }
       flush(whole);

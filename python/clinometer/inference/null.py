@@ -155,5 +155,5 @@ def _gains(call: Call, kept: Floats, levels: Floats) -> Floats:
     quiet = replace(call, names=names, progress=None)
     kept, _ = in_range(kept)
     betas = roots.solve(quiet, kept, levels, names)
-    state = _core.Tilt(0, kept.shape[1], 0, call.n_values, betas, False, not call.in_double)
+    state = _core.Tilt(0, kept.shape[1], 0, call.n_values, betas, False, not call.in_double, False)
     return np.asarray(run(quiet, [state], kept=kept)[0].finish()["gain"])

@@ -8,9 +8,6 @@
 #include <clinometer/statistics/cross_covariance.hpp>
 
 namespace clinometer {
-namespace kernels {
-struct TiltBatch;
-}
 
 class Tilt {
  public:
@@ -50,7 +47,9 @@ class Tilt {
     std::vector<double> gain, win, base, k234, o;
     std::vector<double> c, t, f, unbiased_o;
   };
+  struct Lanes;
   struct Batch;
+  struct Long;
   std::shared_ptr<Batch> batch;  // prompts that wait; none after the end of a leaf
   static std::vector<std::shared_ptr<Batch>>& spares();
   static std::shared_ptr<Batch> spare();
@@ -59,13 +58,7 @@ class Tilt {
   Work work() const;
   void add(const Prompt& p, Work& work);
   bool long_prompt(const Prompt& p);
-  std::vector<double> slices(kernels::TiltBatch batch, std::int64_t rows, bool of_cumulants) const;
-  bool long_lanes(const Prompt& p, const Batch& batch, const std::vector<double>& sums, bool careful, Work& work,
-                  std::vector<std::int64_t>& exact);
-  void long_cumulants(const Prompt& p, Batch& batch, Work& work) const;
   void left_out(const Prompt& p, const std::vector<std::int64_t>& cells);
-  kernels::TiltBatch arrays(Batch& batch) const;
-  kernels::TiltBatch own_arrays(Batch& batch) const;
   void count(const Prompt& p, Batch& batch);
   void find_pilots(Batch& batch);
   void absorb(Batch& batch);

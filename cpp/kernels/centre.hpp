@@ -1,0 +1,127 @@
+// From the f64 columns of a prompt to what f32 lanes take: centred numbers, their extents and their mid-ranks.
+#pragma once
+#include "kernels/columns.hpp"
+
+namespace clinometer::kernels::CLINOMETER_ISA_NAMESPACE {
+namespace {
+
+template <int N>
+struct Count {
+  static constexpr int value = N;
+};
+
+/// f(a constant of the value n) for n < kPace: what is left of a row has loops of a length the compiler knows.
+template <int N = kPace - 1, class F>
+CLINOMETER_INLINE void with_width(std::int64_t n, const F& f) {
+  if constexpr (N > 0) {
+    if (n == N) return f(Count<N>{});
+    with_width<N - 1>(n, f);
+  }
+}
+
+/// sum[k] += sum over rows of w (x_k - pilot_k) for up to kPad columns at x.
+void weighted_differences(const double* x, std::int64_t stride, const double* w, std::int64_t n, std::int64_t used,
+                          const double* pilot, double* sum) {
+  std::int64_t k = 0;
+  for (; k + kPace <= used; k += kPace) {
+    const Doubles from = loadu<double>(pilot + k);
+    Doubles total = {};
+    for (std::int64_t i = 0; i < n; ++i) total += w[i] * (loadu<double>(x + i * stride + k) - from);
+    add_to(sum + k, total);
+  }
+  with_width(used - k, [&](auto rest) {
+    constexpr int kRest = decltype(rest)::value;
+    double total[kRest] = {};
+    for (std::int64_t i = 0; i < n; ++i)
+      CLINOMETER_UNROLL for (int j = 0; j < kRest; ++j) total[j] += w[i] * (x[i * stride + k + j] - pilot[k + j]);
+    for (int j = 0; j < kRest; ++j) sum[k + j] += total[j];
+  });
+}
+
+/// out[i][k] = x_ik - mean_k as floats for kPad columns, 0 beyond `used`; top and reach (kPad,) their largest value
+/// and magnitude so far.
+void centred_floats(const double* x, std::int64_t stride, std::int64_t n, std::int64_t used, const double* mean,
+                    float* out, float* top, float* reach) {
+  constexpr int kWidth = kPace;
+  using Half = Vec<float, kWidth>;
+  std::int64_t k = 0;
+  for (; k + kWidth <= used; k += kWidth) {
+    const Doubles from = loadu<double>(mean + k);
+    Half high = loadu<float, kWidth>(top + k), low = -loadu<float, kWidth>(reach + k);
+    for (std::int64_t i = 0; i < n; ++i) {
+      const Half c = __builtin_convertvector(loadu<double>(x + i * stride + k) - from, Half);
+      high = c > high ? c : high;
+      low = c < low ? c : low;
+      storeu<float, kWidth>(out + i * kPad + k, c);
+    }
+    storeu<float, kWidth>(top + k, high);
+    storeu<float, kWidth>(reach + k, high > -low ? high : -low);
+  }
+  for (std::int64_t z = k; z < kPad; z += kWidth)
+    for (std::int64_t i = 0; i < n; ++i) storeu<float, kWidth>(out + i * kPad + z, Half{});
+  with_width(used - k, [&](auto rest) {
+    constexpr int kRest = decltype(rest)::value;
+    CLINOMETER_UNROLL for (int j = 0; j < kRest; ++j) {
+      float high = top[k + j], low = -reach[k + j];
+      for (std::int64_t i = 0; i < n; ++i) {
+        const float c = static_cast<float>(x[i * stride + k + j] - mean[k + j]);
+        high = c > high ? c : high;
+        low = c < low ? c : low;
+        out[i * kPad + k + j] = c;
+      }
+      top[k + j] = high;
+      reach[k + j] = high > -low ? high : -low;
+    }
+  });
+}
+
+/// Twice the mid-rank of n <= kTiltRows entries, in lanes of T and units of a weight: pairs are counted one by one. f
+/// may be read to the end of its last vector. `Even`: w is not looked at, and counts are of rows.
+template <bool Even, class T>
+CLINOMETER_INLINE void count_ranks(const T* f, const T* w, std::int64_t n, T* out) {
+  const Vec<T> one = broadcast(T(1));
+  for (std::int64_t i = 0; i < n; i += kLanes<T>) {
+    const Vec<T> mine = loadu<T>(f + i);
+    Vec<T> below = {}, not_above = {};
+    for (std::int64_t j = 0; j < n; ++j) {
+      const Vec<T> other = broadcast(f[j]), weight = Even ? one : broadcast(w[j]);
+      below += other < mine ? weight : Vec<T>{};
+      not_above += other <= mine ? weight : Vec<T>{};
+    }
+    storeu<T>(out + i, below + not_above);
+  }
+}
+
+template <class T>
+CLINOMETER_INLINE void ranks_of(const T* f, const double* w, double even, std::int64_t n, float* out,
+                                std::int64_t step) {
+  T twice[kTiltRows + kLanes<T>];
+  if (even > 0) {
+    count_ranks<true, T>(f, f, n, twice);
+  } else {
+    T weight[kTiltRows];
+    for (std::int64_t i = 0; i < n; ++i) weight[i] = static_cast<T>(w[i]);
+    count_ranks<false, T>(f, weight, n, twice);
+  }
+  const T half = static_cast<T>(even > 0 ? 0.5 * even : 0.5);
+  for (std::int64_t i = 0; i < n; ++i) out[i * step] = static_cast<float>(half * twice[i] - T(0.5));
+}
+
+/// For short columns, n <= kTiltRows: in f32 where every number is one.
+void mid_ranks(const double* f, std::int64_t stride, const double* w, double even, std::int64_t n, float* out,
+               std::int64_t step) {
+  float narrow[kTiltRows + kSingle];
+  int inexact = 0;
+  for (std::int64_t i = 0; i < n; ++i) {
+    narrow[i] = static_cast<float>(f[i * stride]);
+    inexact |= static_cast<double>(narrow[i]) != f[i * stride];
+  }
+  for (std::int64_t i = n; i < n + kSingle; ++i) narrow[i] = 0;
+  if (!inexact) return ranks_of<float>(narrow, w, even, n, out, step);
+  double wide[kTiltRows + kPace] = {};
+  for (std::int64_t i = 0; i < n; ++i) wide[i] = f[i * stride];
+  ranks_of<double>(wide, w, even, n, out, step);
+}
+
+}  // namespace
+}  // namespace clinometer::kernels::CLINOMETER_ISA_NAMESPACE
