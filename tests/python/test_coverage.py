@@ -41,7 +41,7 @@ def test_a_run_goes_on_where_it_stopped(bench: Any, tmp_path: Path, monkeypatch:
     again = bench.run(["equal", "100 hard pairs"], 3, 5.0, state)
     assert drawn == [("equal", 2), ("100 hard pairs", 2)]
     assert again["equal"][1] == first["equal"][1] and "path" in again["equal"][0]
-    assert len(list(bench.shown(["equal"], again, "code"))) == 13
+    assert len(list(bench.shown(["equal"], again, "code"))) == 14
 
 
 def test_a_line_counts_what_it_holds(bench: Any) -> None:

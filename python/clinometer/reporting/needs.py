@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .safe import visible
-from .verdict import Choice, choose, selection_z
+from .verdict import Z95, Choice, choose, selection_z
 
 if TYPE_CHECKING:
     from .result import Report
@@ -56,10 +56,11 @@ def _labels(report: Report, best: Choice) -> list[str]:
     wide, plain = report.gain_interval_labels, report.gain_interval
     if wide is None or plain is None or report.labels_known is None or not report.labels_known[k]:
         return []
-    out = []
+    # widened as the verdict's are, or it would ask for nothing where that cannot tell
+    z, out = selection_z(best.n_cells * report.n_requested) / Z95, []
     for j, name in enumerate(best.values):
         gain = float(report.tilt.gain[k, b, j])
-        both, own = (float(x[k, b, j, 1] - x[k, b, j, 0]) / 2 for x in (wide, plain))
+        both, own = (z * float(x[k, b, j, 1] - x[k, b, j, 0]) / 2 for x in (wide, plain))
         if not (abs(gain) > own and abs(gain) <= both):
             continue
         times = (both**2 - own**2) / (gain**2 - own**2)
