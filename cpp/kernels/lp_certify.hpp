@@ -81,9 +81,9 @@ double price(const T* m, std::int64_t stride, std::int64_t k, std::int64_t n, co
 
 template <class T>
 std::int64_t sift(const T* m, std::int64_t stride, std::int64_t k, std::int64_t n, const double* y, const double* scale,
-                  double reach, double cutoff, std::int32_t* at) {
+                  double reach, double cutoff, std::int32_t* at, double* prices, double* squares) {
   constexpr std::int64_t step = 8 * kPace;
-  const double square = reach * reach;
+  const double far = reach * reach;
   std::int64_t count = 0, p = 0;
   for (; p + step <= n; p += step) {
     Doubles price[8] = {}, size[8] = {};
@@ -98,17 +98,15 @@ std::int64_t sift(const T* m, std::int64_t stride, std::int64_t k, std::int64_t 
         size[v] = multiply_add(part, part, size[v]);
       }
     }
-    Wide::Index kept[8], some{};
     CLINOMETER_UNROLL
     for (int v = 0; v < 8; ++v) {
       const Doubles lack = cutoff - price[v];
-      kept[v] = ~(less(Doubles{}, lack) & less(square * size[v], lack * lack));
-      some = some | kept[v];
+      const auto kept = ~(less(Doubles{}, lack) & less(far * size[v], lack * lack));
+      if (!any(kept)) continue;
+      squeeze(kept, price[v], prices + count);
+      squeeze(kept, size[v], squares + count);
+      count += squeeze(kept, std::int32_t(p + v * kPace), at + count);
     }
-    if (!any(some)) continue;
-    for (int v = 0; v < 8; ++v)
-      for (int l = 0; l < kPace; ++l)
-        if (kept[v][l]) at[count++] = std::int32_t(p + v * kPace + l);
   }
   for (; p < n; ++p) {
     double price = 0, size = 0;
@@ -118,7 +116,9 @@ std::int64_t sift(const T* m, std::int64_t stride, std::int64_t k, std::int64_t 
       size = multiply_add(part, part, size);
     }
     const double lack = cutoff - price;
-    if (!(lack > 0 && square * size < lack * lack)) at[count++] = std::int32_t(p);
+    if (lack > 0 && far * size < lack * lack) continue;
+    at[count] = std::int32_t(p), prices[count] = price, squares[count] = size;
+    ++count;
   }
   return count;
 }

@@ -146,6 +146,34 @@ CLINOMETER_INLINE bool any(Wide::Index m) {
   return all != 0;
 #endif
 }
+/// The chosen lanes of `v`, in order, to `to`, where a whole vector has room.
+CLINOMETER_INLINE void squeeze(Wide::Index chosen, Doubles v, double* to) {
+#if defined(__AVX512F__)
+  _mm512_storeu_pd(to, _mm512_maskz_compress_pd(_mm512_test_epi64_mask((__m512i)chosen, (__m512i)chosen), (__m512d)v));
+#else
+  for (int l = 0; l < kPace; ++l) {
+    *to = v[l];
+    to -= chosen[l];
+  }
+#endif
+}
+/// The numbers of the chosen lanes, counted from `first`; returns how many there are.
+CLINOMETER_INLINE int squeeze(Wide::Index chosen, std::int32_t first, std::int32_t* to) {
+#if defined(__AVX512F__)
+  const __mmask8 mask = _mm512_test_epi64_mask((__m512i)chosen, (__m512i)chosen);
+  const __m512i number = _mm512_add_epi64(_mm512_set1_epi64(first), _mm512_set_epi64(7, 6, 5, 4, 3, 2, 1, 0));
+  const __m256i narrowed = _mm512_cvtepi64_epi32(_mm512_maskz_compress_epi64(mask, number));
+  _mm256_storeu_si256(reinterpret_cast<__m256i_u*>(to), narrowed);
+  return __builtin_popcount(mask);
+#else
+  int count = 0;
+  for (int l = 0; l < kPace; ++l) {
+    to[count] = first + l;
+    count -= int(chosen[l]);
+  }
+  return count;
+#endif
+}
 /// from[at[l]] in lane l.
 CLINOMETER_INLINE Doubles gather(const double* from, Wide::Index at) {
 #if defined(__AVX512F__)

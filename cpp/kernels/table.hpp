@@ -143,23 +143,24 @@ struct MixtureGame {
 };
 constexpr std::int64_t mixture_workspace(std::int64_t k, std::int64_t n) { return n + (k + 1) * (k + 6); }
 
+/// No level has more lanes.
+inline constexpr std::int64_t kMostLanes = 8;
+
 /// Hot loops over many columns held in T, row i at m + i * stride; all arithmetic in double.
 template <class T>
 struct ColumnTable {
   /// prices (n,) = sum_i y_i m[i * stride + p] for p < n, in row order; returns the largest.
   double (*price)(const T* m, std::int64_t stride, std::int64_t k, std::int64_t n, const double* y, double* prices);
   /// Columns p < n whose price may reach `cutoff` while prices stay within `reach` of y, by the length of
-  /// (y_i / scale_i): those with y.m_p + reach |(scale_i m_ip)| >= cutoff, or with NaN or Inf. Writes their p to `at`
-  /// (room for n) and returns how many.
+  /// (y_i / scale_i): those with y.m_p + reach |(scale_i m_ip)| >= cutoff, or with NaN or Inf. Returns how many and
+  /// writes, each with room for n + kMostLanes, their p, y.m_p and |(scale_i m_ip)|^2.
   std::int64_t (*sift)(const T* m, std::int64_t stride, std::int64_t k, std::int64_t n, const double* y,
-                       const double* scale, double reach, double cutoff, std::int32_t* at);
+                       const double* scale, double reach, double cutoff, std::int32_t* at, double* prices,
+                       double* squares);
   /// least[p] = min(least[p], row[p] - offset); size and top the largest |row[p]| and row[p] so far. Returns a NaN
   /// where the row holds NaN or Inf, else 0.
   double (*scan)(const T* row, std::int64_t n, double offset, double* least, double* size, double* top);
 };
-
-/// No level has more lanes.
-inline constexpr std::int64_t kMostLanes = 8;
 
 /// Hot loops of the small games; `lanes` problems side by side, or one problem in double or in pairs.
 struct LpTable {

@@ -4,7 +4,6 @@
 #include <cmath>
 #include <limits>
 
-#include "kernels/table.hpp"
 #include "src/lp/parallel.hpp"
 #include "src/lp/scaled.hpp"
 
@@ -47,12 +46,6 @@ void collect(const double* prices, std::int64_t begin, std::int64_t count, doubl
     above = std::max_element(list.begin(), list.end(), before)->price;  // the least of those kept
   }
   keep_best(list, most);
-}
-
-template <class F>
-auto by_width(const Entries& m, F&& run) {
-  const kernels::LpTable& table = *kernels::active().lp;
-  return m.narrow != nullptr ? run(m.narrow, table.narrow) : run(m.wide, table.wide);
 }
 
 }  // namespace

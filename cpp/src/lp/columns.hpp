@@ -5,7 +5,16 @@
 #include <cstdint>
 #include <vector>
 
+#include "kernels/table.hpp"
+
 namespace clinometer::lp {
+
+/// run(entries, loops) for the width m is held in.
+template <class F>
+auto by_width(const Entries& m, F&& run) {
+  const kernels::LpTable& table = *kernels::active().lp;
+  return m.narrow != nullptr ? run(m.narrow, table.narrow) : run(m.wide, table.wide);
+}
 
 /// A column and its price.
 struct Priced {

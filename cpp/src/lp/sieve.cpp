@@ -5,65 +5,92 @@
 #include <limits>
 #include <vector>
 
-#include "kernels/table.hpp"
+#include "src/lp/columns.hpp"
 #include "src/lp/parallel.hpp"
 #include "src/lp/scaled.hpp"
 
 namespace clinometer::lp {
 namespace {
 
-constexpr std::int64_t kBlock = 64, kSample = 16384;  // a sample is blocks of columns, no fewer than kSample
-constexpr std::int64_t kShare = 128;                  // or k in so many: prices of more rows take more to know
-constexpr std::int64_t kChunk = 4096;                 // columns of one task
+constexpr std::int64_t kBlock = 64, kSample = 16384;  // a sample is blocks of columns
+constexpr std::int64_t kShare = 128;                  // k in so many columns are solved before the whole
+constexpr std::int64_t kChunk = 2048;                 // columns of one task
+constexpr std::int64_t kFew = 2048;                   // about how many columns are thought to hold the answer
 constexpr int kRounds = 4;
 constexpr double kMargin = 1e-9;  // by which columns left out stay below the value, over the size of prices
 
-/// Columns copied out of the game: entries (k, at.size()) and where they stood.
-struct Kept {
-  std::vector<std::int64_t> at;
-  std::vector<double> entries;
-  Entries view(std::int64_t k) const {
-    const std::int64_t n = std::int64_t(at.size());
-    return {entries.data(), n, k, n, nullptr};
+using Places = std::vector<std::int64_t>;
+
+/// Columns whose price at y comes within `reach` times their length of `cutoff`.
+struct Question {
+  const double *y, *scale;
+  double reach, cutoff;
+  bool passes(double price, double square) const {  // false only where both are numbers
+    const double lack = cutoff - price;
+    return !(lack > 0 && reach * reach * square < lack * lack);
   }
 };
 
-/// run(row of T) for every row i.
-template <class F>
-void each_row(const Entries& m, F&& run) {
-  for (std::int64_t i = 0; i < m.k; ++i)
-    if (m.narrow != nullptr) {
-      run(m.narrow + i * m.stride);
-    } else {
-      run(m.wide + i * m.stride);
-    }
-}
+/// Columns that passed, ascending: where they stand, their prices and squared lengths.
+struct Sifted {
+  Places at;
+  std::vector<double> price, square;
+};
 
-Kept copied(const Entries& m, std::vector<std::int64_t> at) {
-  Kept kept{std::move(at), {}};
-  kept.entries.resize(std::size_t(m.k) * kept.at.size());
-  double* to = kept.entries.data();
-  each_row(m, [&](const auto* row) {
-    for (const std::int64_t p : kept.at) *to++ = double(row[p]);
+Sifted sifted(const Entries& m, std::int64_t begin, std::int64_t count, const Question& q) {
+  constexpr std::int64_t room = kChunk + kernels::kMostLanes;
+  std::int32_t at[room];
+  double price[room], square[room];
+  const std::int64_t found = by_width(m, [&](const auto* from, const auto& table) {
+    return table.sift(from + begin, m.stride, m.k, count, q.y, q.scale, q.reach, q.cutoff, at, price, square);
   });
-  return kept;
+  Sifted out{{}, {price, price + found}, {square, square + found}};
+  out.at.reserve(std::size_t(found));
+  for (std::int64_t j = 0; j < found; ++j) out.at.push_back(begin + at[j]);
+  return out;
 }
 
-Kept sample(const Entries& m) {
-  const std::int64_t blocks = std::max(kSample, m.n * std::min<std::int64_t>(m.k, 16) / kShare) / kBlock;
-  std::vector<std::int64_t> at;
+/// Columns copied out of the game, in one piece.
+struct Copy {
+  std::vector<double> entries;
+  Entries view;
+  Copy(const Entries& m, const std::int64_t* at, std::int64_t n) : entries(std::size_t(m.k * n)) {
+    view = {entries.data(), n, m.k, n, nullptr};
+    by_width(m, [&](const auto* from, const auto&) {
+      for (std::int64_t i = 0; i < m.k; ++i)
+        for (std::int64_t j = 0; j < n; ++j) entries[std::size_t(i * n + j)] = double(from[i * m.stride + at[j]]);
+      return 0;
+    });
+  }
+};
+
+EnsembleResult solve_some(const Entries& m, const Places& at, const Work& work) {
+  EnsembleResult found = solve_whole(Copy(m, at.data(), std::int64_t(at.size())).view, work);
+  for (std::int64_t& p : found.at) p = at[std::size_t(p)];
+  return found;
+}
+
+Places merged(const Places& a, const Places& b) {
+  Places out;
+  std::set_union(a.begin(), a.end(), b.begin(), b.end(), std::back_inserter(out));
+  return out;
+}
+
+Places spread(std::int64_t n) {
+  constexpr std::int64_t blocks = kSample / kBlock;
+  Places at;
   for (std::int64_t block = 0; block < blocks; ++block)
-    for (std::int64_t p = 0; p < kBlock; ++p) at.push_back(block * (m.n - kBlock) / (blocks - 1) + p);
-  return copied(m, std::move(at));
+    for (std::int64_t p = 0; p < kBlock; ++p) at.push_back(block * (n - kBlock) / (blocks - 1) + p);
+  return at;
 }
 
 class Sieve {
  public:
   Sieve(const Entries& m, const Work& work)
-      : m_(m), work_(work), sample_(sample(m)), size_(std::int64_t(sample_.at.size())) {
+      : m_(m), work_(work), sample_at_(spread(m.n)), sample_(m, sample_at_.data(), kSample) {
     for (std::int64_t i = 0; i < m.k; ++i) {
       double size = 0;
-      for (std::int64_t p = 0; p < size_; ++p) size = std::max(size, std::fabs(sample_.entries[i * size_ + p]));
+      for (std::int64_t p = 0; p < kSample; ++p) size = std::max(size, std::fabs(sample_.entries[i * kSample + p]));
       usable_ = usable_ && size > 0x1p-300 && size < 0x1p300;
       scale_.push_back(usable_ ? scale_by(1.0, -exponent_of(size)) : 1);
     }
@@ -71,90 +98,126 @@ class Sieve {
 
   std::optional<EnsembleResult> solve() {
     if (!usable_) return std::nullopt;
-    EnsembleResult near = solve_ensemble(sample_.view(m_.k), work_);
-    std::vector<std::int64_t> good;  // columns in use so far, always kept: they attain near.lower
-    for (const std::int64_t p : near.at) good.push_back(sample_.at[p]);
+    EnsembleResult near = solve_whole(sample_.view, work_);
+    for (std::int64_t& p : near.at) p = sample_at_[std::size_t(p)];
+    // Prices of more rows take more columns to know: those of every so many chunks come first.
+    const std::int64_t step = std::max<std::int64_t>(1, kShare / std::min<std::int64_t>(m_.k, 16));
+    if (m_.n / step >= 2 * kSample) settle(near, step);
     for (int round = 1; round <= kRounds; ++round) {
-      if (near.status == Status::invalid) return std::nullopt;
-      double size = 0;
-      for (std::int64_t i = 0; i < m_.k; ++i) size += near.dual[i] / scale_[i];
-      const double cutoff = near.lower - kMargin * size, reach = choose_reach(near.dual, cutoff);
-      if (!(reach > 0)) return std::nullopt;
-      // rounding of a price is within k + 2 units of `size` times the length of the column
-      const std::optional<Kept> kept = sifted(near.dual, cutoff, reach + double(m_.k + 4) * 0x1p-50 * size, good);
-      if (!kept) return std::nullopt;
-      EnsembleResult found = solve_whole(kept->view(m_.k), work_);
-      for (std::int64_t& p : found.at) p = kept->at[p];
-      found.passes = round;
-      if (found.status == Status::invalid || distance(found.dual, near.dual) <= reach) return found;
-      good = found.at;
-      near = std::move(found);
+      const Answer answer = settle(near, 1);
+      if (answer == Answer::none) return std::nullopt;
+      near.passes = round;
+      if (answer == Answer::whole) return near;
     }
     return std::nullopt;
   }
 
  private:
+  enum class Answer { none, nearer, whole };
+
+  /// The game of every `step`th chunk from `near`, which is replaced: by the answer (`whole`), or by prices from which
+  /// to try again.
+  Answer settle(EnsembleResult& near, std::int64_t step) {
+    if (near.status == Status::invalid) return Answer::none;
+    const std::vector<double> y = near.dual;
+    const double cutoff = cutoff_of(near);
+    const auto [few, far] = choose_reach(y, cutoff, (m_.n + step - 1) / step);
+    if (!(far > 0)) return Answer::none;
+    const double blur = rounding(y);
+    const std::vector<Sifted> kept = sift_all({y.data(), scale_.data(), far + blur, cutoff}, step);
+    if (kept.empty()) return Answer::none;
+    std::sort(near.at.begin(), near.at.end());
+    Places set = merged(chosen(kept, {nullptr, nullptr, std::min(few, far) + blur, cutoff}), near.at);
+    while (true) {
+      near = solve_some(m_, set, work_);
+      if (near.status == Status::invalid) return Answer::whole;
+      const double moved = distance(near.dual, y);
+      if (!(moved <= far)) return Answer::nearer;
+      const Places above = still_above(chosen(kept, {nullptr, nullptr, moved + blur, cutoff_of(near)}), set, near);
+      if (above.empty()) return Answer::whole;
+      set = merged(set, above);
+    }
+  }
+
+  /// What columns left out stay below.
+  double cutoff_of(const EnsembleResult& near) const { return near.lower - kMargin * size_of(near.dual); }
+  double size_of(const std::vector<double>& y) const {
+    double size = 0;
+    for (std::int64_t i = 0; i < m_.k; ++i) size += y[i] / scale_[i];
+    return size;
+  }
+  /// Over the length of a column, its price is within k + 2 units of size_of(y).
+  double rounding(const std::vector<double>& y) const { return double(m_.k + 4) * 0x1p-50 * size_of(y); }
+
   double distance(const std::vector<double>& a, const std::vector<double>& b) const {
     double sum = 0;
     for (std::int64_t i = 0; i < m_.k; ++i) sum += (a[i] - b[i]) / scale_[i] * ((a[i] - b[i]) / scale_[i]);
     return std::sqrt(sum) * (1 + 0x1p-40);
   }
 
-  /// How far prices may move for about 64 sqrt(n) columns, or one in 16, to be kept, judged by the sample.
-  double choose_reach(const std::vector<double>& y, double cutoff) const {
-    std::vector<double> lack(std::size_t(kSample), 0);
-    for (std::int64_t p = 0; p < kSample; ++p) {
-      double price = 0, square = 0;
-      for (std::int64_t i = 0; i < m_.k; ++i) {
-        const double x = sample_.entries[i * size_ + p * size_ / kSample];
-        price += y[i] * x;
-        square += x * scale_[i] * (x * scale_[i]);
+  /// How far prices may move for about kFew of n columns to be kept, and for 64 sqrt(n), or one in 16, by the sample.
+  std::pair<double, double> choose_reach(const std::vector<double>& y, double cutoff, std::int64_t n) const {
+    std::vector<double> lack(std::size_t(kSample), 0), price(lack), square(lack);
+    for (std::int64_t i = 0; i < m_.k; ++i)
+      for (std::int64_t p = 0; p < kSample; ++p) {
+        const double x = sample_.entries[i * kSample + p], part = x * scale_[i];
+        price[p] += y[i] * x;
+        square[p] += part * part;
       }
-      lack[p] = square > 0 ? (cutoff - price) / std::sqrt(square) : std::numeric_limits<double>::infinity();
-    }
-    const auto rank = std::int64_t(double(kSample) * std::min(64 / std::sqrt(double(m_.n)), 1.0 / 16));
+    for (std::int64_t p = 0; p < kSample; ++p)
+      lack[p] = square[p] > 0 ? (cutoff - price[p]) / std::sqrt(square[p]) : std::numeric_limits<double>::infinity();
+    const auto rank = std::int64_t(double(kSample) * std::min(64 / std::sqrt(double(n)), 1.0 / 16));
+    const std::int64_t first = std::min(kSample * kFew / n, rank);
     std::nth_element(lack.begin(), lack.begin() + rank, lack.end());
-    return std::min(lack[rank], 1e3 * distance(y, std::vector<double>(std::size_t(m_.k), 0)));
+    const double far = std::min(lack[rank], 1e3 * distance(y, std::vector<double>(std::size_t(m_.k), 0)));
+    std::nth_element(lack.begin(), lack.begin() + first, lack.begin() + rank + 1);
+    return {lack[first], far};
   }
 
-  std::optional<Kept> sifted(const std::vector<double>& y, double cutoff, double reach,
-                             const std::vector<std::int64_t>& good) const {
-    const std::int64_t chunks = (m_.n + kChunk - 1) / kChunk, most = m_.n / 8;  // more are not worth a copy
-    std::vector<Kept> parts(std::size_t(chunks), Kept{});
+  /// By chunk, or nothing where more pass than are worth it.
+  std::vector<Sifted> sift_all(const Question& q, std::int64_t step) const {
+    const std::int64_t chunks = (m_.n + kChunk * step - 1) / (kChunk * step), most = m_.n / (8 * step);
+    std::vector<Sifted> parts(std::size_t(chunks), Sifted{});
     std::atomic<std::int64_t> total{0};
     parallel(chunks, work_, [&](std::int64_t c, int) {
       if (total > most) return;
-      std::int32_t at[kChunk];
-      const std::int64_t begin = c * kChunk, count = std::min(kChunk, m_.n - begin);
-      const kernels::LpTable& table = *kernels::active().lp;
-      const std::int64_t found =
-          m_.narrow != nullptr
-              ? table.narrow.sift(m_.narrow + begin, m_.stride, m_.k, count, y.data(), scale_.data(), reach, cutoff, at)
-              : table.wide.sift(m_.wide + begin, m_.stride, m_.k, count, y.data(), scale_.data(), reach, cutoff, at);
-      std::vector<std::int64_t> columns;
-      for (std::int64_t j = 0; j < found; ++j) columns.push_back(begin + at[j]);
-      for (const std::int64_t p : good)
-        if (p >= begin && p < begin + count) columns.push_back(p);
-      std::sort(columns.begin(), columns.end());
-      columns.erase(std::unique(columns.begin(), columns.end()), columns.end());
-      total += std::int64_t(columns.size());
-      parts[c] = copied(m_, std::move(columns));
+      const std::int64_t begin = c * step * kChunk;
+      parts[c] = sifted(m_, begin, std::min(kChunk, m_.n - begin), q);
+      total += std::int64_t(parts[c].at.size());
     });
-    if (total > most) return std::nullopt;
-    Kept all;
-    for (const Kept& part : parts) all.at.insert(all.at.end(), part.at.begin(), part.at.end());
-    for (std::int64_t i = 0; i < m_.k; ++i)
-      for (const Kept& part : parts) {
-        const auto row = part.entries.begin() + std::ptrdiff_t(i * std::int64_t(part.at.size()));
-        all.entries.insert(all.entries.end(), row, row + std::ptrdiff_t(part.at.size()));
-      }
-    return all;
+    if (total > most) parts.clear();
+    return parts;
+  }
+
+  /// Of the columns kept, those that pass a narrower question about the same prices.
+  static Places chosen(const std::vector<Sifted>& kept, const Question& q) {
+    Places out;
+    for (const Sifted& part : kept)
+      for (std::size_t j = 0; j < part.at.size(); ++j)
+        if (q.passes(part.price[j], part.square[j])) out.push_back(part.at[j]);
+    return out;
+  }
+
+  /// Of the columns at `at` outside `set`, those whose price is not below the value: the others change nothing.
+  Places still_above(const Places& at, const Places& set, const EnsembleResult& near) const {
+    Places open, above;
+    std::set_difference(at.begin(), at.end(), set.begin(), set.end(), std::back_inserter(open));
+    const Question q{near.dual.data(), scale_.data(), rounding(near.dual), cutoff_of(near)};
+    const std::int64_t n = std::int64_t(open.size()), chunks = (n + kChunk - 1) / kChunk;
+    std::vector<Places> parts(std::size_t(chunks), Places{});
+    parallel(chunks, work_, [&](std::int64_t c, int) {
+      const std::int64_t begin = c * kChunk, count = std::min(kChunk, n - begin);
+      parts[c] = sifted(Copy(m_, open.data() + begin, count).view, 0, count, q).at;
+      for (std::int64_t& p : parts[c]) p = open[std::size_t(begin + p)];
+    });
+    for (const Places& part : parts) above.insert(above.end(), part.begin(), part.end());
+    return above;
   }
 
   const Entries& m_;
   const Work& work_;
-  Kept sample_;
-  std::int64_t size_;
+  const Places sample_at_;
+  const Copy sample_;
   std::vector<double> scale_;
   bool usable_ = true;
 };
