@@ -59,7 +59,8 @@ struct UpperHalf {
   /// The upper halves of two vectors side by side in one.
   CLINOMETER_INLINE Vec<std::uint32_t> both(Vec<float> first, Vec<float> second) const {
     const __m512i low = (__m512i)((Vec<std::uint32_t>)first >> 16);
-    return (Vec<std::uint32_t>)_mm512_ternarylogic_epi32(low, (__m512i)second, (__m512i)mask, 0xf8);  // low | (b & mask)
+    return (Vec<std::uint32_t>)_mm512_ternarylogic_epi32(low, (__m512i)second, (__m512i)mask,
+                                                         0xf8);  // low | (b & mask)
   }
 };
 
@@ -80,15 +81,16 @@ CLINOMETER_INLINE void store_parts(Pair<float> x, const UpperHalf& upper, std::u
   seen.third |= third;
 }
 
-CLINOMETER_INLINE bool any(Vec<std::uint32_t> bits) { return _mm512_test_epi32_mask((__m512i)bits, (__m512i)bits) != 0; }
+CLINOMETER_INLINE bool any(Vec<std::uint32_t> bits) {
+  return _mm512_test_epi32_mask((__m512i)bits, (__m512i)bits) != 0;
+}
 
 /// The last columns of a row, fewer than 32.
 template <Dtype T>
 Pair<float> moved_rest(const char* at, const float* shift, std::int64_t count) {
   constexpr int N = kLanes<float>;
   if (count <= N) return {moved_part<T, float>(at, shift, count), Vec<float>{}};
-  return {moved_part<T, float>(at, shift, N),
-          moved_part<T, float>(at + N * Load<T>::bytes, shift + N, count - N)};
+  return {moved_part<T, float>(at, shift, N), moved_part<T, float>(at + N * Load<T>::bytes, shift + N, count - N)};
 }
 
 /// Columns [c, c + 32) of 16 rows less their shift; how many parts there are before none but zeros follow.
@@ -178,8 +180,8 @@ void pack(const float* directions, std::int64_t ld, std::int64_t d, std::int64_t
       const float* const u = directions + k * ld + t * kTileColumns;
       const bool half = t * kTileColumns + kTileRows >= ld;
       const Pair<float> columns{loadu<float>(u), half ? Vec<float>{} : loadu<float>(u + kTileRows)};
-      std::uint32_t* const at = few ? words + 2 * t * items + k
-                                    : words + (k / kTileRows * all + t) * 3 * items + k % kTileRows;
+      std::uint32_t* const at =
+          few ? words + 2 * t * items + k : words + (k / kTileRows * all + t) * 3 * items + k % kTileRows;
       pack_columns(columns, upper, {at, few ? at + kTileRows / 2 : at + items, few ? at + items : at + 2 * items});
     }
 }
@@ -253,8 +255,8 @@ constexpr std::int64_t kSumItems = kTileRows * kTileRows;
 /// Up to 32 rows on a portion's columns: sums go on from `held` and back, or in the end to scores, in f64.
 template <Breadth B>
 CLINOMETER_INLINE void score_block(const std::uint16_t* const (&x)[2], const std::uint8_t* parts,
-                                    const std::uint16_t* const (&u)[2], const Link& link, std::int64_t rows,
-                                    std::int64_t n_directions, float* held, double* scores, std::int64_t lds) {
+                                   const std::uint16_t* const (&u)[2], const Link& link, std::int64_t rows,
+                                   std::int64_t n_directions, float* held, double* scores, std::int64_t lds) {
   if (link.first) {
     clear_tile<0>();
     clear_tile<1>();
@@ -290,8 +292,8 @@ CLINOMETER_INLINE void score_block(const std::uint16_t* const (&x)[2], const std
 
 /// A portion of rows in parts against all directions; its columns begin at tile `begin` of `all`.
 void score_portion(const SplitRows& x, std::int64_t n, std::int64_t begin, std::int64_t all, const Link& link,
-                    const std::uint16_t* packed, std::int64_t n_directions, float* held, double* scores,
-                    std::int64_t lds) {
+                   const std::uint16_t* packed, std::int64_t n_directions, float* held, double* scores,
+                   std::int64_t lds) {
   const bool few = n_directions <= kTileRows / 2;
   const std::int64_t apart = 3 * kTileItems * all;  // of 16 directions and the next
   for (std::int64_t k = 0; k < n_directions; k += 2 * kTileRows) {

@@ -534,7 +534,10 @@ std::int64_t wanted_rows(const Pass& pass) {
   constexpr std::int64_t item[] = {4, 2, 2, 8};
   const std::int64_t bytes = pass.rows.d * item[int(pass.rows.dtype)];
   return std::clamp<std::int64_t>(kBlockBytes / std::max<std::int64_t>(bytes, 1),
-                                  !pass.dots() || pass.many_weights ? 192 : pass.matrix() ? 32 : 16, 256);
+                                  !pass.dots() || pass.many_weights ? 192
+                                  : pass.matrix()                   ? 32
+                                                                    : 16,
+                                  256);
 }
 
 /// Threads for the length of one absorb() call; nothing outlives it, so a fork finds no pool.
