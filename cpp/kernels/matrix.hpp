@@ -358,6 +358,6 @@ void scores(const void* const* rows, std::int64_t n, std::int64_t d, const float
 
 extern const MatrixTable matrix;
 const MatrixTable matrix = {
-    {8, 8, 5, 8}, pack, {scores<Dtype::f32>, scores<Dtype::f16>, scores<Dtype::bf16>, scores<Dtype::f64>}};
+    {128, 9, 8, 128}, pack, {scores<Dtype::f32>, scores<Dtype::f16>, scores<Dtype::bf16>, scores<Dtype::f64>}};
 
 }  // namespace clinometer::kernels::CLINOMETER_ISA_NAMESPACE
