@@ -34,6 +34,11 @@ const kernels::LaneTable<L>& lanes() {
   }
 }
 
+/// Memory at multiples of 64 bytes.
+struct alignas(64) CacheLine {
+  char bytes[64];
+};
+
 /// Stops a pass: set by the first error of any thread, polled between row blocks.
 struct Stop {};
 
@@ -81,6 +86,11 @@ struct Pass {
     }
   }
   bool dots() const { return n_projected <= kernels::kDots; }
+  /// The matrix unit, where there is one and it is the fastest way to these scores in lanes of float.
+  const kernels::MatrixTable* matrix() const {
+    const kernels::MatrixTable* const unit = kernels::active().matrix;
+    return unit && n_projected >= unit->least[int(rows.dtype)] ? unit : nullptr;
+  }
   /// How dots and weigh take the columns (table.hpp).
   template <class L>
   std::int64_t pair() const {
@@ -115,6 +125,18 @@ struct Pass {
     });
     return lanes.u.data();
   }
+  /// Directions in parts, for the matrix unit.
+  const void* parts(const kernels::MatrixTable& unit) const {
+    std::call_once(parts_made_, [&] {
+      std::vector<float> u(std::size_t(lds * ld), 0.0f);
+      for (std::int64_t k = 0; k < n_projected; ++k)
+        for (std::int64_t c = 0; c < rows.d; ++c)
+          u[k * ld + kernels::paired_at(c, rows.d, pair<float>())] = float(direction(k, c));
+      parts_.resize(std::size_t(kernels::matrix_packed(rows.d, lds)) / sizeof(CacheLine));
+      unit.pack(u.data(), ld, rows.d, lds, parts_.data());
+    });
+    return parts_.data();
+  }
   bool zero(std::int64_t k) const { return zero_[std::size_t(k)]; }
   std::int64_t row(std::int64_t canonical) const { return prompts.order ? prompts.order[canonical] : canonical; }
   void check_stop() const {
@@ -129,6 +151,8 @@ struct Pass {
   };
   std::vector<bool> zero_;
   mutable std::tuple<Lanes<float>, Lanes<double>> lanes_;
+  mutable std::once_flag parts_made_;
+  mutable std::vector<CacheLine> parts_;
 };
 
 namespace {
@@ -206,9 +230,17 @@ class LaneTile : public Tile {
   /// Scores (n, lds) of the block's rows; false if L is too narrow for them.
   bool project(std::vector<double>& scores) {
     const std::int64_t n = std::int64_t(at_->size()), lds = pass_.lds;
-    const L* const u = pass_.directions<L>();
     scores.assign(std::size_t(n * lds), 0);
     seen_ = true;
+    if (const kernels::MatrixTable* const unit = sizeof(L) == 4 ? pass_.matrix() : nullptr) {
+      if constexpr (sizeof(L) == 4) {
+        matrix_work_.resize(std::size_t(kernels::matrix_work(lds)) / sizeof(CacheLine));
+        unit->scores[type()](at_->data(), n, d, paired_.data(), pass_.parts(*unit), lds, matrix_work_.data(),
+                             scores.data(), lds);
+      }
+      return trusted(scores);
+    }
+    const L* const u = pass_.directions<L>();
     if (pass_.dots()) {
       lanes<L>().dots[type()](at_->data(), n, d, paired_.data(), u, ld, lds, scores.data(), lds);
     } else {
@@ -241,7 +273,8 @@ class LaneTile : public Tile {
   const Pass& pass_;
   const std::int64_t ld;
   std::vector<L> lane_shift_, paired_, tile_, weight_, few_;
-  std::vector<double> sum_, factor_;
+  std::vector<double> sum_, factor_, top_;
+  std::vector<CacheLine> matrix_work_;
   const std::vector<const void*>* at_ = nullptr;
   const std::int64_t* row_ = nullptr;
   bool seen_ = false;  // a projection has already shown that the elements fit
@@ -250,18 +283,17 @@ class LaneTile : public Tile {
   int type() const { return int(pass_.rows.dtype); }
 
   /// Whether scores show that no element was beyond L: NaN and Inf always reach a score, and so does overflow.
-  bool trusted(const std::vector<double>& scores) const {
+  bool trusted(const std::vector<double>& scores) {
     if (!finite(scores)) {
       if (sizeof(L) == 8) refuse_non_finite(pass_, *at_, row_, std::vector<double>(shift, shift + d));
       return sizeof(L) == 8;
     }
     if (sizeof(L) == 8) return true;
-    for (std::int64_t k = 0; k < pass_.n_projected; ++k) {
-      double largest = 0;
-      for (std::size_t i = std::size_t(k); i < scores.size(); i += std::size_t(pass_.lds))
-        largest = std::max(largest, std::abs(scores[i]));
-      if (!pass_.zero(k) && (largest > kHuge || largest < kTiny)) return false;
-    }
+    top_.assign(std::size_t(pass_.lds), 0);
+    for (auto row = scores.begin(); row != scores.end(); row += pass_.lds)
+      for (std::size_t k = 0; k < top_.size(); ++k) top_[k] = std::max(top_[k], std::abs(row[std::ptrdiff_t(k)]));
+    for (std::int64_t k = 0; k < pass_.n_projected; ++k)
+      if (!pass_.zero(k) && (top_[std::size_t(k)] > kHuge || top_[std::size_t(k)] < kTiny)) return false;
     return true;
   }
 
@@ -512,7 +544,10 @@ std::int64_t wanted_rows(const Pass& pass) {
   constexpr std::int64_t item[] = {4, 2, 2, 8};
   const std::int64_t bytes = pass.rows.d * item[int(pass.rows.dtype)];
   return std::clamp<std::int64_t>(kBlockBytes / std::max<std::int64_t>(bytes, 1),
-                                  pass.dots() && !pass.many_weights ? 16 : 192, 256);
+                                  !pass.dots() || pass.many_weights ? 192
+                                  : pass.matrix()                   ? 32
+                                                                    : 16,
+                                  256);
 }
 
 /// Threads for the length of one absorb() call; nothing outlives it, so a fork finds no pool.
