@@ -199,6 +199,7 @@ const Table table = {"baseline",
                      nullptr,
                      nullptr,
                      nullptr,
-                     &lp_table};
+                     &lp_table,
+                     nullptr};
 
 }  // namespace clinometer::kernels::isa_baseline

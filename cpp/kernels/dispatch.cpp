@@ -9,6 +9,10 @@
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif
+#if defined(CLINOMETER_HAVE_AMX) && defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 namespace clinometer::kernels {
 
@@ -25,6 +29,11 @@ namespace isa_avx512 {
 extern const Table table;
 }
 #endif
+#ifdef CLINOMETER_HAVE_AMX
+namespace isa_amx {
+extern const MatrixTable matrix;
+}
+#endif
 #ifdef CLINOMETER_HAVE_NEON
 namespace isa_neon {
 extern const Table table;
@@ -33,7 +42,7 @@ extern const Table table;
 
 namespace {
 
-constexpr int kMostLevels = 4;
+constexpr int kMostLevels = 5;
 std::atomic<const Table*> chosen{nullptr};
 
 const Table* find(const std::string& name) {
@@ -74,6 +83,35 @@ bool f16c() {
 bool avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && f16c(); }
 #endif
 
+#ifdef CLINOMETER_HAVE_AMX
+/// Whether CPU and system have the tiles, and let this process use them: Linux wants to be asked once, and refuses
+/// where a signal stack is too small to save them on.
+bool amx() {
+#if defined(__linux__)
+  constexpr unsigned kTile = 1u << 24, kBf16 = 1u << 22, kSaved = 3u << 17;
+  constexpr long kAskPermission = 0x1023, kTileData = 18;
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  if (__get_cpuid(1, &a, &b, &c, &d) == 0 || (c & bit_OSXSAVE) == 0) return false;
+  if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0 || (d & kTile) == 0 || (d & kBf16) == 0) return false;
+  unsigned low = 0, high = 0;
+  asm("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return (low & kSaved) == kSaved && syscall(SYS_arch_prctl, kAskPermission, kTileData) == 0;
+#else
+  return false;
+#endif
+}
+
+const Table& amx_table() {
+  static const Table table = [] {
+    Table with_unit = isa_avx512::table;
+    with_unit.name = "amx";
+    with_unit.matrix = &isa_amx::matrix;
+    return with_unit;
+  }();
+  return table;
+}
+#endif
+
 }  // namespace
 
 int available(const Table** out, int capacity) {
@@ -89,6 +127,10 @@ int available(const Table** out, int capacity) {
   const bool avx512 = avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
   add(avx512, isa_avx512::table);
+#endif
+#ifdef CLINOMETER_HAVE_AMX
+  static const bool unit = avx512 && amx();
+  if (unit) add(true, amx_table());
 #endif
 #ifdef CLINOMETER_HAVE_NEON
   add(true, isa_neon::table);  // part of every 64-bit Arm

@@ -44,6 +44,7 @@ const Table table = {CLINOMETER_TEXT(CLINOMETER_LEVEL),
                      mid_ranks,
                      weighted_differences,
                      centred_floats,
-                     &lp_table};
+                     &lp_table,
+                     nullptr};
 
 }  // namespace clinometer::kernels::CLINOMETER_ISA_NAMESPACE

@@ -4,9 +4,12 @@
 // Products and sums are meant to contract to FMA (-ffp-contract=fast); nothing here may be reordered.
 #pragma once
 #include <cstdint>
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
 
 #ifndef CLINOMETER_LEVEL
-#error "define CLINOMETER_LEVEL as baseline, avx2, avx512 or neon"
+#error "define CLINOMETER_LEVEL as baseline, avx2, avx512, amx or neon"
 #endif
 #define CLINOMETER_JOIN_(a, b) a##b
 #define CLINOMETER_JOIN(a, b) CLINOMETER_JOIN_(a, b)
@@ -14,10 +17,12 @@
 #define CLINOMETER_BYTES_baseline 16
 #define CLINOMETER_BYTES_avx2 32
 #define CLINOMETER_BYTES_avx512 64
+#define CLINOMETER_BYTES_amx 64
 #define CLINOMETER_BYTES_neon 16
 #define CLINOMETER_REGISTERS_baseline 16
 #define CLINOMETER_REGISTERS_avx2 16
 #define CLINOMETER_REGISTERS_avx512 32
+#define CLINOMETER_REGISTERS_amx 32
 #define CLINOMETER_REGISTERS_neon 32
 
 #if defined(__clang__)
@@ -79,7 +84,14 @@ CLINOMETER_INLINE Vec<T> broadcast(T value) {
   return value - Vec<T>{};  // x - 0 is x for every x, also -0
 }
 
-CLINOMETER_INLINE Doubles to_double(Vec<float, kPace> v) { return __builtin_convertvector(v, Doubles); }
+/// GCC widens a conversion to 512 bits in pieces, where it is one instruction.
+CLINOMETER_INLINE Doubles to_double(Vec<float, kPace> v) {
+#if defined(__AVX512F__)
+  return (Doubles)_mm512_cvtps_pd((__m256)v);
+#else
+  return __builtin_convertvector(v, Doubles);
+#endif
+}
 CLINOMETER_INLINE Doubles to_double(Doubles v) { return v; }
 
 /// Both halves in one vector; by way of memory the wide load would wait for the two narrow stores.
@@ -120,10 +132,15 @@ CLINOMETER_INLINE double horizontal_sum(Vec<float> v) {
 CLINOMETER_INLINE void add_to(double* to, Doubles v) { storeu<double>(to, loadu<double>(to) + v); }
 
 CLINOMETER_INLINE void add_to(double* to, Vec<float> v) {
+#if defined(__AVX512F__)
+  add_to(to, (Doubles)_mm512_cvtps_pd(_mm512_castps512_ps256((__m512)v)));
+  add_to(to + kPace, (Doubles)_mm512_cvtps_pd(_mm512_extractf32x8_ps((__m512)v, 1)));
+#else
   float lane[2 * kPace];
   storeu<float>(lane, v);
   add_to(to, to_double(loadu<float, kPace>(lane)));
   add_to(to + kPace, to_double(loadu<float, kPace>(lane + kPace)));
+#endif
 }
 
 /// exp to about 1 ulp: exp(-inf) = 0, gradual underflow, +inf above 709.78, NaN stays NaN.

@@ -197,6 +197,24 @@ struct LpTable {
   bool (*dominated)(const double* front, std::int64_t blocks, std::int64_t k, const double* point);
 };
 
+/// Scores on a matrix unit that multiplies bf16: f32 numbers in parts (matrix.hpp). Memory at multiples of 64 bytes.
+struct MatrixTable {
+  /// From so many directions on it is the fastest way.
+  std::int64_t least[kDtypes];
+  /// K directions in rows of ld >= padded(d) floats, zero from d on, in the order of `paired`, to parts.
+  void (*pack)(const float* directions, std::int64_t ld, std::int64_t d, std::int64_t n_directions, void* to);
+  /// scores[i, k] += what `dots` gives, K at most 8 or a multiple of 16; work of matrix_work(K).
+  void (*scores[kDtypes])(const void* const* rows, std::int64_t n, std::int64_t d, const float* shift,
+                          const void* packed, std::int64_t n_directions, void* work, double* scores, std::int64_t lds);
+};
+/// Bytes that `pack` writes, and that `scores` works in.
+constexpr std::int64_t matrix_packed(std::int64_t d, std::int64_t n_directions) {
+  return (d + 31) / 32 * (n_directions <= 8 ? 2 : (n_directions + 15) / 16 * 3) * 1024;
+}
+constexpr std::int64_t matrix_work(std::int64_t n_directions) {
+  return (24 << 10) + (n_directions + 31) / 32 * (8 << 10);
+}
+
 struct Table {
   const char* name;
   LaneTable<float> f32;
@@ -230,6 +248,7 @@ struct Table {
   void (*centred_floats)(const double* x, std::int64_t stride, std::int64_t n, std::int64_t used, const double* mean,
                          float* out, float* top, float* reach);
   const LpTable* lp;
+  const MatrixTable* matrix;  // null where there is no such unit
 };
 
 /// The table in use: the widest level this CPU runs, or the one CLINOMETER_ISA names.

@@ -8,7 +8,7 @@
 #include <thread>
 
 #include "check.hpp"
-#include "src/read_ahead.hpp"
+#include "src/fold/read_ahead.hpp"
 
 namespace {
 

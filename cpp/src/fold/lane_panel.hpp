@@ -1,0 +1,115 @@
+// Rows for statistics whose state is too large for a leaf and thread each.
+#pragma once
+#include "src/fold/lane_tile.hpp"
+
+namespace clinometer {
+
+/// Rows whose results are added to the d x d sums at once: more for wide sums, whose memory is the bottleneck.
+inline std::int64_t panel_rows(const Pass& pass) { return pass.rows.d >= 2048 ? 2048 : 1024; }
+
+template <class L>
+class LanePanel : public Panel {
+ public:
+  explicit LanePanel(const Pass& pass) : pass_(pass) {
+    d = pass.rows.d;
+    width = d + pass.scored.n_values;
+    ld = kernels::padded(width);
+  }
+
+  /// Takes canonical rows [first, first + n); false if L is too narrow for them.
+  bool fill(const std::vector<double>& shift, std::int64_t first, std::int64_t rows, Team& team) {
+    n = rows;
+    cut(pass_, first, n, pieces, weights_);
+    weight = weights_.data();
+    shift_.assign(shift.begin(), shift.end());
+    for (std::int64_t j = d; j < width; ++j) shift_.push_back(L(value(pass_.row(first), j)));
+    for (L& s : shift_)
+      if (!std::isfinite(s)) s = 0;
+    row_.resize(std::size_t(n));
+    at_.resize(std::size_t(n));
+    for (std::int64_t i = 0; i < n; ++i) at_[i] = pass_.rows.at(row_[i] = pass_.row(first + i));
+    // a look at every element before any of them is summed; it also brings the rows near
+    std::atomic<bool> good{true};
+    const std::int64_t step = 64;
+    team.parallel((n + step - 1) / step, [&](std::int64_t block) {
+      const std::int64_t from = block * step, count = std::min(n - from, step);
+      thread_local std::vector<L> scratch;
+      for (std::int64_t c = 0; c < d; c += kChunk) {
+        scratch.resize(std::size_t(step * kChunk));
+        const double largest = lanes<L>().decode[int(pass_.rows.dtype)](
+            at_.data() + from, count, c, std::min(d, c + kChunk), shift_.data(), false, scratch.data(), count);
+        if (!(largest <= (sizeof(L) == 4 ? kHuge : std::numeric_limits<double>::max()))) good = false;
+      }
+    });
+    if (!good && sizeof(L) == 8) refuse_non_finite(pass_, at_, row_.data(), shift);
+    return good;
+  }
+
+  void reserve(std::int64_t rows) override {
+    rows_ = rows;
+    work_.resize(std::size_t(rows * ld));
+  }
+
+  void centre(const Piece& p, const double* w, const double* factor, std::int64_t to, std::int64_t first,
+              std::int64_t end, double* mean) override {
+    thread_local std::vector<L> tile;
+    tile.resize(std::size_t(p.count * (end - first)));
+    if (first < d)
+      lanes<L>().decode[int(pass_.rows.dtype)](at_.data() + p.first, p.count, first, std::min(d, end), shift_.data(),
+                                               true, tile.data(), p.count);
+    values(p, first, end, tile.data());
+    for (std::int64_t c = first; c < end; c += 16) {
+      const L* const from = tile.data() + (c - first) * p.count;
+      L* const work = work_.data() + c * rows_ + to * 16;
+      L m[16] = {};
+      for (std::int64_t i = 0; i < p.count; ++i)
+        for (int j = 0; j < 16; ++j) m[j] += L(w[i]) * from[i * 16 + j];
+      for (int j = 0; j < 16 && c + j < width; ++j) mean[c + j] = double(shift_[c + j]) + double(m[j]);
+      for (std::int64_t i = 0; i < p.count; ++i)
+        for (int j = 0; j < 16; ++j) work[i * 16 + j] = L(factor[i]) * (from[i * 16 + j] - m[j]);
+    }
+  }
+  void put(const double* x, double factor, std::int64_t to) override {
+    for (std::int64_t c = 0; c < ld; ++c)
+      work_[c / 16 * 16 * rows_ + to * 16 + c % 16] = c < width ? L(factor * x[c]) : L(0);
+  }
+  void gram(std::int64_t r0, std::int64_t r1, std::int64_t a0, std::int64_t a1, std::int64_t b0, std::int64_t b1,
+            double* out, std::int64_t ldo) const override {
+    if (r0 < r1) lanes<L>().gram(work_.data() + r0 * 16, r1 - r0, rows_, a0, a1, b0, b1, out, ldo);
+  }
+  void squares(std::int64_t r0, std::int64_t r1, double* out) const override {
+    for (std::int64_t c = 0; c < ld; ++c)
+      for (std::int64_t i = r0; i < r1; ++i) {
+        const double x = work_[c / 16 * 16 * rows_ + i * 16 + c % 16];
+        out[c] += x * x;
+      }
+  }
+
+ private:
+  const Pass& pass_;
+  std::vector<L> shift_, work_;
+  std::vector<double> weights_;
+  std::vector<const void*> at_;
+  std::vector<std::int64_t> row_;
+  std::int64_t rows_ = 0;  // of the work tile
+
+  double value(std::int64_t row, std::int64_t column) const {
+    return pass_.scored.values[row * pass_.scored.n_values + column - d];
+  }
+  /// The values behind the d columns of a decoded piece, in columns [first, end) of it; what is unlabelled counts as
+  /// its shift.
+  void values(const Piece& p, std::int64_t first, std::int64_t end, L* tile) const {
+    const auto at = [&](std::int64_t i, std::int64_t c) -> L& {
+      return tile[(c - first) / 16 * 16 * p.count + i * 16 + c % 16];
+    };
+    for (std::int64_t c = std::max(first, kernels::padded(d)); c < end; ++c)
+      for (std::int64_t i = 0; i < p.count; ++i) at(i, c) = 0;
+    for (std::int64_t c = std::max(first, d); c < std::min(end, width); ++c)
+      for (std::int64_t i = 0; i < p.count; ++i) {
+        const double v = value(row_[p.first + i], c);
+        if (std::isfinite(v)) at(i, c) = L(v - double(shift_[c]));
+      }
+  }
+};
+
+}  // namespace clinometer

@@ -1,0 +1,224 @@
+// From canonical rows to blocks: the shift of a leaf, the projections, and what scores are relative to.
+#pragma once
+#include "src/fold/lane_tile.hpp"
+#include "src/fold/read_ahead.hpp"
+
+namespace clinometer {
+
+inline constexpr std::int64_t kPilotRows = 16;
+inline constexpr std::int64_t kBlockBytes = 256 << 10;  // stored rows of a block: a second use finds them in cache
+
+/// What the scores of a prompt are relative to: the leaf's shift, or where a leaf border divides the prompt its first
+/// row, which every leaf it lies in can see. So no large number is in a score, wherever a pass is cut.
+struct Origin {
+  std::int64_t prompt = -1;
+  std::vector<double> gap;    // (n_projected,) from the leaf's shift to the reference, in scale
+  std::vector<double> score;  // (n_folds, n_scores) of the reference
+};
+
+/// Reads, shifts, projects: turns canonical rows into Blocks. One per thread.
+class Reader {
+ public:
+  explicit Reader(const Pass& pass) : pass_(pass), ahead_(pass.rows), narrow_(pass), wide_(pass) {
+    own_.score.assign(std::size_t(pass.scored.n_folds * pass.n_scores), 0);
+  }
+
+  /// The leaf's shift: mean of its first finite rows, representable in the lanes. Undone in f64.
+  void begin_leaf(std::int64_t first, std::int64_t n) {
+    const std::int64_t d = pass_.rows.d;
+    shift_.assign(std::size_t(d), 0);
+    wide_leaf_ = pass_.options.in_double;
+    if (!pass_.rows_needed) return;
+    if (!pass_.prompts.order) ahead_.begin(first, first + n);
+    const std::int64_t m = std::min(n, kPilotRows);
+    std::vector<double> pilot(std::size_t(m * pass_.ld)), largest(std::size_t(d), 0), mean(largest);
+    std::int64_t used = 0;
+    for (std::int64_t i = 0; i < m; ++i) {
+      const void* const at = pass_.rows.at(pass_.row(first + i));
+      double* to = pilot.data() + used * pass_.ld;
+      used += std::isfinite(lanes<double>().decode[int(pass_.rows.dtype)](&at, 1, 0, d, shift_.data(), false, to, 1));
+    }
+    for (std::int64_t i = 0; i < used; ++i)
+      for (std::int64_t c = 0; c < d; ++c) mean[c] += (pilot[i * pass_.ld + c] - mean[c]) / double(i + 1);
+    for (std::int64_t i = 0; i < used; ++i)
+      for (std::int64_t c = 0; c < d; ++c)
+        largest[c] = std::max(largest[c], std::abs(pilot[i * pass_.ld + c] - mean[c]));
+    for (std::int64_t c = 0; c < d; ++c) {
+      shift_[c] = in_float(coarse(mean[c], largest[c]));
+      if (largest[c] > kHuge || (largest[c] > 0 && largest[c] < kTiny)) wide_leaf_ = true;
+    }
+    wide_ready_ = false;
+    if (!wide_leaf_) narrow_.leaf(shift_);
+    begin_scores(first);
+  }
+
+  void read(std::int64_t first, std::int64_t n, Block& b) {
+    if (pass_.rows_needed) ahead_.at(first);
+    if (pass_.prompts_needed) cut(pass_, first, n, b.pieces, weight_);
+    for (Piece& p : b.pieces) p.origin = origin_of(p);
+    b.first = pass_.base_row + first - pass_.prompts.begin;
+    b.n = n;
+    row_.resize(std::size_t(n));
+    for (std::int64_t i = 0; i < n; ++i) row_[i] = pass_.row(first + i);
+    const Scored& s = pass_.scored;
+    b.row = row_.data();
+    b.weight = weight_.data();
+    b.n_values = s.n_values;
+    b.n_scores = pass_.n_scores;
+    b.tile = nullptr;
+    b.lasting = {};
+    if (s.kept) return kept(first, b);
+    gather(s.values, s.n_values, value_);
+    b.value = value_.data();
+    score_.resize(std::size_t(n * pass_.n_scores));
+    absolute_.resize(pass_.absolute ? score_.size() : 0);
+    if (pass_.rows_needed) rows(b);
+    for (auto* to : {&score_, &absolute_})
+      for (std::int64_t i = 0; !to->empty() && i < n; ++i)
+        std::copy_n(s.columns + row_[i] * s.n_columns, s.n_columns, &(*to)[i * pass_.n_scores + s.n_directions]);
+    b.score = score_.data();
+    b.absolute = absolute_.data();
+  }
+
+  const std::vector<double>& shift() const { return shift_; }
+  bool wide_leaf() const { return wide_leaf_; }
+
+ private:
+  const Pass& pass_;
+  ReadAhead ahead_;
+  std::vector<double> shift_, offset_, weight_, value_, score_, absolute_, projected_;
+  Origin own_, head_, tail_;  // of prompts within the leaf, of one from an earlier leaf, of one that goes on behind
+  std::vector<std::int64_t> row_;
+  std::vector<const void*> at_;
+  LaneTile<float> narrow_;
+  LaneTile<double> wide_;
+  bool wide_leaf_ = false, wide_ready_ = false;
+
+  /// A mean to about a deviation, from the rows alone: the fewer digits a shift has, the fewer have rows less it. Most
+  /// columns of bf16 stay as they are, and those far from zero fall on a grid as coarse as their own.
+  static double coarse(double mean, double deviation) {
+    if (!(deviation > 0)) return mean;
+    const double step = std::ldexp(1.0, std::ilogb(deviation) + 1);
+    return std::nearbyint(mean / step) * step;
+  }
+  static double in_float(double x) { return std::abs(x) < 1e38 ? double(static_cast<float>(x)) : 0; }
+
+  void begin_scores(std::int64_t first) {
+    const std::int64_t end = first + kLeafRows, *const offsets = pass_.prompts.offsets;
+    offset_ = pass_.along(shift_);
+    own_.gap.assign(offset_.size(), 0);
+    name_scores(offset_, own_);
+    head_.prompt = tail_.prompt = -1;
+    if (!pass_.prompts_needed || pass_.n_projected == 0) return;
+    const std::int64_t begins = pass_.prompt_of(first);
+    if (offsets[begins] < first) refer(begins, head_);
+    if (end < pass_.prompts.n_rows) {
+      const std::int64_t ends = pass_.prompt_of(end);
+      if (offsets[ends] >= first && offsets[ends] < end) refer(ends, tail_);
+    }
+    if (!pass_.scored.origins) return;
+    std::copy(own_.score.begin(), own_.score.end(), pass_.origins_of(first / kLeafRows, false));
+    if (tail_.prompt >= 0) std::copy(tail_.score.begin(), tail_.score.end(), pass_.origins_of(first / kLeafRows, true));
+  }
+
+  /// The origin of a prompt that a border divides: its first row, as floats.
+  void refer(std::int64_t prompt, Origin& o) {
+    const std::int64_t d = pass_.rows.d;
+    const void* const at = pass_.rows.at(pass_.row(pass_.prompts.offsets[prompt]));
+    std::vector<double> tile(static_cast<std::size_t>(pass_.ld)), gap(shift_);
+    const std::vector<double> zero(static_cast<std::size_t>(d), 0.0);
+    lanes<double>().decode[int(pass_.rows.dtype)](&at, 1, 0, d, zero.data(), false, tile.data(), 1);
+    std::vector<double> reference(tile.begin(), tile.begin() + d);
+    for (std::int64_t c = 0; c < d; ++c) gap[c] -= reference[c] = in_float(reference[c]);
+    o.prompt = prompt;
+    o.gap = pass_.along(gap);
+    name_scores(pass_.along(reference), o);
+  }
+  void name_scores(const std::vector<double>& along, Origin& o) const {
+    const std::int64_t F = pass_.scored.n_folds, S = pass_.n_scores;
+    o.score.assign(std::size_t(F * S), 0);
+    for (std::int64_t at = 0; at < pass_.n_projected; ++at) o.score[at % F * S + at / F] = pass_.scale[at] * along[at];
+  }
+  const Origin& origin(std::int64_t prompt) const {
+    return prompt == head_.prompt ? head_ : prompt == tail_.prompt ? tail_ : own_;
+  }
+  std::int64_t fold(const Piece& p) const { return pass_.scored.n_folds > 1 ? p.fold : 0; }
+  const double* origin_of(const Piece& p) const {
+    const std::int64_t in = fold(p) * pass_.n_scores;
+    if (!pass_.scored.kept) return origin(p.prompt).score.data() + in;
+    if (!pass_.scored.origins) return own_.score.data() + in;
+    const std::int64_t *const at = pass_.prompts.offsets + p.prompt, leaf = at[0] / kLeafRows;
+    return pass_.origins_of(leaf, at[1] > (leaf + 1) * kLeafRows) + in;
+  }
+
+  /// A block of a pass on kept scores: what already lies in canonical order is used where it lies.
+  void kept(std::int64_t first, Block& b) {
+    const Scored& s = pass_.scored;
+    const Prompts& p = pass_.prompts;
+    b.lasting = {true, !p.order && s.n_values > 0, p.weight != nullptr};
+    b.score = s.kept + first * pass_.n_scores;
+    if (b.lasting.weight) b.weight = p.weight + first;
+    if (!b.lasting.value) gather(s.values, s.n_values, value_);
+    b.value = b.lasting.value ? s.values + first * s.n_values : value_.data();
+  }
+  void gather(const double* from, std::int64_t width, std::vector<double>& to) {
+    to.resize(row_.size() * std::size_t(width));
+    for (std::size_t i = 0; i < row_.size(); ++i)
+      std::copy_n(from + row_[i] * width, width, to.data() + std::int64_t(i) * width);
+  }
+
+  void rows(Block& b) {
+    at_.resize(row_.size());
+    for (std::size_t i = 0; i < row_.size(); ++i) at_[i] = pass_.rows.at(row_[i]);
+    if (!wide_leaf_) {
+      narrow_.begin(at_, row_.data());
+      b.tile = &narrow_;
+      if (pass_.n_projected == 0) return;
+      if (narrow_.project(projected_)) return scores(b);
+    }
+    if (!wide_ready_) wide_.leaf(shift_);
+    wide_ready_ = true;
+    wide_.begin(at_, row_.data());
+    b.tile = &wide_;
+    if (pass_.n_projected == 0) return;
+    wide_.project(projected_);
+    scores(b);
+  }
+
+  /// From lanes to scores: each direction's scale, each prompt's own fold and origin.
+  void scores(const Block& b) {
+    if (b.pieces.empty()) scores(0, b.n, 0, own_.gap, score_);
+    for (const Piece& p : b.pieces) scores(p.first, p.count, fold(p), origin(p.prompt).gap, score_);
+    if (!pass_.absolute) return;
+    if (b.pieces.empty()) scores(0, b.n, 0, offset_, absolute_);
+    for (const Piece& p : b.pieces) scores(p.first, p.count, fold(p), offset_, absolute_);
+  }
+  void scores(std::int64_t first, std::int64_t n, std::int64_t fold, const std::vector<double>& from,
+              std::vector<double>& to) const {
+    const std::int64_t K = pass_.scored.n_directions, F = pass_.scored.n_folds, S = pass_.n_scores;
+    const double *const scale = pass_.scale.data(), *const add = from.data();
+    for (std::int64_t i = first; i < first + n; ++i) {
+      double* const row = &to[i * S];
+      const double* const x = &projected_[i * pass_.lds];
+      if (F == 1)  // a loop of its own, because it has no strides
+        for (std::int64_t k = 0; k < K; ++k) row[k] = scale[k] * (x[k] + add[k]);
+      else
+        for (std::int64_t k = 0, at = fold; k < K; ++k, at += F) row[k] = scale[at] * (x[at] + add[at]);
+    }
+  }
+};
+
+/// Rows of a block: so many that a second use of the stored rows finds them in cache, or where a tile is made of
+/// them, so many that reading the directions is spread over enough rows.
+inline std::int64_t wanted_rows(const Pass& pass) {
+  if (!pass.rows_needed) return 1024;
+  constexpr std::int64_t item[] = {4, 2, 2, 8};
+  const std::int64_t bytes = pass.rows.d * item[int(pass.rows.dtype)];
+  return std::clamp<std::int64_t>(kBlockBytes / std::max<std::int64_t>(bytes, 1),
+                                  !pass.dots() || pass.many_weights ? 192
+                                  : pass.matrix()                   ? 32
+                                                                    : 16,
+                                  256);
+}
+
+}  // namespace clinometer
