@@ -34,8 +34,12 @@ def limit_seconds(work: Work, rates: dict[str, float]) -> tuple[float, str]:
 
 
 def limit_key(resource: str, rows: Rows) -> str:
-    """What a rate holds for: reading for one file, the rest for the machine."""
-    return f"read {SHORT[rows.dtype]} n={rows.n} d={rows.d}" if resource == "read" else resource
+    """What a rate holds for: reading for one file, multiply-adds for one dtype (some are multiplied by units of their
+    own, whose rate is no limit of the others), exponentials for the machine.
+    """
+    if resource == "read":
+        return f"read {SHORT[rows.dtype]} n={rows.n} d={rows.d}"
+    return f"fma {SHORT[rows.dtype]}" if resource == "fma" else resource
 
 
 def undisturbed(rates: list[float]) -> list[float]:
