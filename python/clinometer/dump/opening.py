@@ -122,9 +122,10 @@ def with_arguments(dump: Dump, prompt_ids: Any, columns: Any, policy: str | None
     if prompt_ids is not None:
         ids = as_ids(_find_ids(dump, prompt_ids), "prompt_ids", dump.n_rows)
     elif ids is None and "prompt_id" in dump.columns:
+        column = dump.columns["prompt_id"]
         try:
-            ids = as_ids(dump.columns["prompt_id"], "column 'prompt_id'", dump.n_rows)
-        except TypeError as exc:  # of the source, not of an argument
+            ids = as_ids(column, "column 'prompt_id'", dump.n_rows)
+        except (TypeError, ValueError) as exc:  # of the source, not of an argument
             raise DumpError(f"{dump.name}: {exc}; prompt_ids= gives others") from exc
     return replace(
         dump,
