@@ -97,7 +97,7 @@ class Reader {
   /// A mean to about a deviation, from the rows alone: the fewer digits a shift has, the fewer have rows less it. Most
   /// columns of bf16 stay as they are, and those far from zero fall on a grid as coarse as their own.
   static double coarse(double mean, double deviation) {
-    if (!(deviation > 0)) return mean;
+    if (!(deviation > 0 && deviation < kHuge)) return mean;  // a leaf of larger ones is done in double
     const double step = std::ldexp(1.0, std::ilogb(deviation) + 1);
     return std::nearbyint(mean / step) * step;
   }
