@@ -63,7 +63,7 @@ TARGETS = [
     Target("W4 covariance, d = 1024", "covariance* d=1024 *", "limit", 0.90),
     Target("W4 covariance, d = 4096", "covariance * d=4096 *", "against:numpy", 1.2),
     Target("W4 covariance, d = 4096", "covariance * d=4096 *", "against:torch.cov", 2.3),
-    Target("W4 covariance, d = 4096", "covariance* d=4096 *", "limit", 0.85),
+    Target("W4 covariance, d = 4096", "covariance [bf]* d=4096 *", "limit", 0.85),
     *_by_k("W5 Bradley-Terry", "bradley_terry", HALF, "peer", {1: 12}),
     *_by_k("W5 Bradley-Terry", "bradley_terry", "f32", "peer", {1: 2.0}),
     Target("W5 Bradley-Terry", "bradley_terry *", "limit", 0.85),
