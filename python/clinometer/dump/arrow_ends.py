@@ -106,11 +106,12 @@ def _chunks(table: dict[int, Any]) -> list[dict[int, Any]]:
     out = []
     for group in table[_ROW_GROUPS]:
         for chunk in group[_COLUMNS]:
-            if not 0 <= group[_ROWS] <= chunk[_CHUNK][_VALUES]:
-                raise ValueError(f"{group[_ROWS]} rows are claimed of a column of {chunk[_CHUNK][_VALUES]} values")
+            rows, values = group[_ROWS], chunk[_CHUNK][_VALUES]
+            if not 0 <= rows <= values or (rows == 0 and values > 0):  # a list has a value a row at least, if only none
+                raise ValueError(f"{rows} rows are claimed of a column of {values} values")
             out.append(chunk[_CHUNK])
-    if (rows := sum(group[_ROWS] for group in table[_ROW_GROUPS])) != table[_ROWS]:
-        raise ValueError(f"{table[_ROWS]} rows are claimed, its row groups have {rows}")
+    if (total := sum(group[_ROWS] for group in table[_ROW_GROUPS])) != table[_ROWS]:
+        raise ValueError(f"{table[_ROWS]} rows are claimed, its row groups have {total}")
     return out
 
 
