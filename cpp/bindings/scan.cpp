@@ -34,15 +34,14 @@ void need(const Maybe<T>& a, std::int64_t size, const char* name) {
 /// phi as a list of (array, row_start); dtype as the index of Dtype.
 Rows rows_of(const py::list& segments, int dtype, std::int64_t n, std::int64_t d) {
   if (dtype < 0 || dtype >= kDtypes) throw py::value_error("dtype: unknown index");
-  constexpr std::int64_t item[] = {4, 2, 2, 8};
   Rows rows{static_cast<Dtype>(dtype), n, d, {}};
   std::int64_t next = 0;
   for (const py::handle& h : segments) {
     const auto pair = h.cast<py::tuple>();
     const auto a = pair[0].cast<py::array>();
     const auto start = pair[1].cast<std::int64_t>();
-    if (a.ndim() != 2 || a.shape(1) != d || a.itemsize() != item[dtype] || start != next ||
-        (a.shape(0) > 0 && d > 1 && a.strides(1) != item[dtype]))
+    if (a.ndim() != 2 || a.shape(1) != d || a.itemsize() != kItemBytes[dtype] || start != next ||
+        (a.shape(0) > 0 && d > 1 && a.strides(1) != kItemBytes[dtype]))
       throw py::value_error("segments: need 2-D arrays with adjacent elements in ascending, gapless rows");
     rows.segments.push_back({static_cast<const std::byte*>(a.data()), start, a.shape(0), a.strides(0)});
     next += a.shape(0);

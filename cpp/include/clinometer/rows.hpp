@@ -8,6 +8,8 @@ namespace clinometer {
 
 enum class Dtype : int { f32 = 0, f16 = 1, bf16 = 2, f64 = 3 };
 inline constexpr int kDtypes = 4;
+/// Bytes of an element.
+inline constexpr std::int64_t kItemBytes[kDtypes] = {4, 2, 2, 8};
 
 /// A run of rows in one piece of memory; `stride` is in bytes, elements of a row are adjacent.
 struct Segment {

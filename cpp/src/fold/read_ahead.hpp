@@ -19,10 +19,8 @@ namespace clinometer {
 class ReadAhead {
  public:
   explicit ReadAhead(const Rows& rows) : rows_(rows) {
-    static constexpr std::int64_t item[] = {4, 2, 2, 8};
-    const std::int64_t bytes = std::max<std::int64_t>(rows.d * item[int(rows.dtype)], 1);
-    row_bytes_ = bytes;
-    step_ = std::max<std::int64_t>(kStep / bytes, 1);
+    row_bytes_ = std::max<std::int64_t>(rows.d * kItemBytes[int(rows.dtype)], 1);
+    step_ = std::max<std::int64_t>(kStep / row_bytes_, 1);
   }
 
   /// Rows [first, end) follow.

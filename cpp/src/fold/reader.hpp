@@ -212,8 +212,7 @@ class Reader {
 /// them, so many that reading the directions is spread over enough rows.
 inline std::int64_t wanted_rows(const Pass& pass) {
   if (!pass.rows_needed) return 1024;
-  constexpr std::int64_t item[] = {4, 2, 2, 8};
-  const std::int64_t bytes = pass.rows.d * item[int(pass.rows.dtype)];
+  const std::int64_t bytes = pass.rows.d * kItemBytes[int(pass.rows.dtype)];
   return std::clamp<std::int64_t>(kBlockBytes / std::max<std::int64_t>(bytes, 1),
                                   !pass.dots() || pass.many_weights ? 192
                                   : pass.matrix()                   ? 32
