@@ -197,7 +197,8 @@ struct LpTable {
   bool (*dominated)(const double* front, std::int64_t blocks, std::int64_t k, const double* point);
 };
 
-/// Scores on a matrix unit that multiplies bf16: f32 numbers in parts (matrix.hpp). Memory at multiples of 64 bytes.
+/// Products on a matrix unit that multiplies bf16: f32 numbers in parts (matrix_parts.hpp). Memory at multiples of 64
+/// bytes.
 struct MatrixTable {
   /// From so many directions on it is the fastest way.
   std::int64_t least[kDtypes];
@@ -206,6 +207,19 @@ struct MatrixTable {
   /// scores[i, k] += what `dots` gives, K at most 8 or a multiple of 16; work of matrix_work(K).
   void (*scores[kDtypes])(const void* const* rows, std::int64_t n, std::int64_t d, const float* shift,
                           const void* packed, std::int64_t n_directions, void* work, double* scores, std::int64_t lds);
+  /// What `weigh` gives for up to kSumRows rows, as tiles: matrix_sums(d, M) floats, M a multiple of 16; work of
+  /// matrix_sum_work(n, M).
+  double (*sums[kDtypes])(const void* const* rows, std::int64_t n, std::int64_t d, const float* shift,
+                          const float* weights, std::int64_t n_weights, bool seen, void* work, float* out);
+  /// to[c] += factor * sum m of those tiles.
+  void (*add_sums[kDtypes])(const float* sums, std::int64_t d, std::int64_t n_weights, std::int64_t m, double factor,
+                            double* to);
+  /// A panel (n, 16) of a tile to parts, matrix_panel(n) bytes. False if a column is so small or large that what the
+  /// unit does to subnormals and infinities would count.
+  bool (*split)(const float* panel, std::int64_t n, void* to);
+  /// What LaneTable::gram adds, of panels in parts, one after the other; work of matrix_gram_work.
+  void (*gram)(const void* parts, std::int64_t n, std::int64_t a0, std::int64_t a1, std::int64_t b0, std::int64_t b1,
+               void* work, double* out, std::int64_t ldo);
 };
 /// Bytes that `pack` writes, and that `scores` works in.
 constexpr std::int64_t matrix_packed(std::int64_t d, std::int64_t n_directions) {
@@ -214,6 +228,13 @@ constexpr std::int64_t matrix_packed(std::int64_t d, std::int64_t n_directions) 
 constexpr std::int64_t matrix_work(std::int64_t n_directions) {
   return (24 << 10) + (n_directions + 31) / 32 * (8 << 10);
 }
+inline constexpr std::int64_t kSumRows = 256, matrix_gram_work = 4 << 10;
+constexpr std::int64_t matrix_sums(std::int64_t d, std::int64_t n_weights) { return (d + 63) / 64 * 64 * n_weights; }
+constexpr std::int64_t matrix_sum_work(std::int64_t n, std::int64_t n_weights) {
+  const std::int64_t runs = (n + 31) / 32;
+  return (runs * (n_weights / 16) + 4 * (runs > 2 ? runs : 2)) * (3 << 10);
+}
+constexpr std::int64_t matrix_panel(std::int64_t n) { return (n + 31) / 32 * (6 << 10); }
 
 struct Table {
   const char* name;

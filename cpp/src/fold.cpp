@@ -149,7 +149,7 @@ void Scan::absorb(const Rows& rows, const Prompts& prompts, const Scored& scored
   pass.total = n;
   for (auto& s : prototypes_) {
     s->use_threads(team.size());
-    pass.many_weights = pass.many_weights || s->weights_per_row() > kernels::kFewWeights;
+    pass.n_weights = std::max(pass.n_weights, s->weights_per_row());
     pass.absolute = pass.absolute || s->needs_absolute();
   }
   // statistics of both kinds take turns over windows of leaves, so that the disk is read once

@@ -110,9 +110,12 @@ class Panel {
                       std::int64_t end, double* mean) = 0;
   /// Work row `to` = factor * x.
   virtual void put(const double* x, double factor, std::int64_t to) = 0;
-  /// out[a, b] += sum over work rows [r0, r1) of x_a x_b for one tile; its part below the diagonal may be left out.
-  virtual void gram(std::int64_t r0, std::int64_t r1, std::int64_t a0, std::int64_t a1, std::int64_t b0,
-                    std::int64_t b1, double* out, std::int64_t ldo) const = 0;
+  /// Work rows [r0, r1) are what `gram` sums from now on. By the calling thread.
+  virtual void take(std::int64_t r0, std::int64_t r1, Team& team) = 0;
+  /// out[a, b] += sum over the rows taken of x_a x_b for one tile; its part below the diagonal may be left out. Any
+  /// thread.
+  virtual void gram(std::int64_t a0, std::int64_t a1, std::int64_t b0, std::int64_t b1, double* out,
+                    std::int64_t ldo) const = 0;
   /// out[a] += sum over work rows of x_a^2.
   virtual void squares(std::int64_t r0, std::int64_t r1, double* out) const = 0;
 };

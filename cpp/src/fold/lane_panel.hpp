@@ -73,9 +73,20 @@ class LanePanel : public Panel {
     for (std::int64_t c = 0; c < ld; ++c)
       work_[c / 16 * 16 * rows_ + to * 16 + c % 16] = c < width ? L(factor * x[c]) : L(0);
   }
-  void gram(std::int64_t r0, std::int64_t r1, std::int64_t a0, std::int64_t a1, std::int64_t b0, std::int64_t b1,
-            double* out, std::int64_t ldo) const override {
-    if (r0 < r1) lanes<L>().gram(work_.data() + r0 * 16, r1 - r0, rows_, a0, a1, b0, b1, out, ldo);
+  void take(std::int64_t r0, std::int64_t r1, Team& team) override {
+    first_ = r0;
+    taken_ = r1 - r0;
+    in_parts_ = sizeof(L) == 4 && kernels::active().matrix && taken_ >= kPartRows;
+    if (in_parts_) split(team);
+  }
+  void gram(std::int64_t a0, std::int64_t a1, std::int64_t b0, std::int64_t b1, double* out,
+            std::int64_t ldo) const override {
+    if (in_parts_) {
+      CacheLine work[kernels::matrix_gram_work / sizeof(CacheLine)];
+      kernels::active().matrix->gram(parts_.data(), taken_, a0, a1, b0, b1, work, out, ldo);
+    } else if (taken_ > 0) {
+      lanes<L>().gram(work_.data() + first_ * 16, taken_, rows_, a0, a1, b0, b1, out, ldo);
+    }
   }
   void squares(std::int64_t r0, std::int64_t r1, double* out) const override {
     for (std::int64_t c = 0; c < ld; ++c)
@@ -91,7 +102,25 @@ class LanePanel : public Panel {
   std::vector<double> weights_;
   std::vector<const void*> at_;
   std::vector<std::int64_t> row_;
-  std::int64_t rows_ = 0;  // of the work tile
+  std::int64_t rows_ = 0;                        // of the work tile
+  std::int64_t first_ = 0, taken_ = 0;           // those of a Gram matrix
+  static constexpr std::int64_t kPartRows = 16;  // fewer are not worth a matrix unit
+  bool in_parts_ = false;
+  std::vector<CacheLine> parts_;
+
+  /// The rows taken as parts for the matrix unit, if it can take them all.
+  void split(Team& team) {
+    const std::int64_t lines = kernels::matrix_panel(taken_) / std::int64_t(sizeof(CacheLine));
+    parts_.resize(std::size_t(ld / 16 * lines));
+    std::atomic<bool> good{true};
+    team.parallel(ld / 16, [&](std::int64_t panel) {
+      if constexpr (sizeof(L) == 4)
+        if (!kernels::active().matrix->split(work_.data() + (panel * rows_ + first_) * 16, taken_,
+                                             parts_.data() + panel * lines))
+          good = false;
+    });
+    in_parts_ = good;
+  }
 
   double value(std::int64_t row, std::int64_t column) const {
     return pass_.scored.values[row * pass_.scored.n_values + column - d];

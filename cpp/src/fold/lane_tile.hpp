@@ -89,8 +89,11 @@ class LaneTile : public Tile {
   /// out += weights' rows, or nothing and false if L is too narrow. Lanes of double never are.
   bool add(const double* weights, std::int64_t m, double* out) {
     const std::int64_t n = std::int64_t(at_->size()), wide = m <= 2 ? m : (m + 3) / 4 * 4;
-    scale_weights(weights, n, m, wide);
-    return wide <= kernels::kFewWeights ? add_few(n, m, wide, out) : add_many(n, m, wide, out);
+    if (wide > kernels::kFewWeights) {
+      const kernels::MatrixTable* const unit = sizeof(L) == 4 ? kernels::active().matrix : nullptr;
+      return unit && n <= kernels::kSumRows ? add_parts(*unit, weights, n, m, out) : add_many(weights, n, m, wide, out);
+    }
+    return add_few(weights, n, m, wide, out);
   }
 
  private:
@@ -138,7 +141,8 @@ class LaneTile : public Tile {
     }
   }
 
-  bool add_few(std::int64_t n, std::int64_t m, std::int64_t wide, double* out) {
+  bool add_few(const double* weights, std::int64_t n, std::int64_t m, std::int64_t wide, double* out) {
+    scale_weights(weights, n, m, wide);
     few_.resize(std::size_t(wide * ld));
     if (!judged(
             lanes<L>().weigh[type()](at_->data(), n, d, paired_.data(), weight_.data(), wide, seen_, few_.data(), ld)))
@@ -146,7 +150,21 @@ class LaneTile : public Tile {
     for (std::int64_t j = 0; j < m; ++j) lanes<L>().add(few_.data() + j * ld, d, factor_[j], out + j * d);
     return true;
   }
-  bool add_many(std::int64_t n, std::int64_t m, std::int64_t wide, double* out) {
+  bool add_parts(const kernels::MatrixTable& unit, const double* weights, std::int64_t n, std::int64_t m, double* out) {
+    const std::int64_t wide = kernels::padded(m);
+    scale_weights(weights, n, m, wide);
+    few_.resize(std::size_t(kernels::matrix_sums(d, wide)));
+    matrix_work_.resize(std::size_t(kernels::matrix_sum_work(n, wide)) / sizeof(CacheLine));
+    if constexpr (sizeof(L) == 4) {
+      if (!judged(unit.sums[type()](at_->data(), n, d, paired_.data(), weight_.data(), wide, seen_, matrix_work_.data(),
+                                    few_.data())))
+        return false;
+      for (std::int64_t j = 0; j < m; ++j) unit.add_sums[type()](few_.data(), d, wide, j, factor_[j], out + j * d);
+    }
+    return true;
+  }
+  bool add_many(const double* weights, std::int64_t n, std::int64_t m, std::int64_t wide, double* out) {
+    scale_weights(weights, n, m, wide);
     sum_.assign(std::size_t(wide * ld), 0);
     largest_ = 0;
     for (std::int64_t c = 0; c < d; c += kChunk)

@@ -40,7 +40,8 @@ struct Pass {
   bool rows_needed;
   std::int64_t ld;
   bool prompts_needed;
-  bool many_weights = false, absolute = false;
+  bool absolute = false;
+  std::int64_t n_weights = 0;  // the most that a statistic gives each row
   std::int64_t n_projected, n_scores, lds;
   std::vector<double> scale;
   std::atomic<bool> stop{false};
@@ -71,6 +72,7 @@ struct Pass {
       zero_[std::size_t(k)] = largest == 0;
     }
   }
+  bool many_weights() const { return n_weights > kernels::kFewWeights; }
   bool dots() const { return n_projected <= kernels::kDots; }
   /// The matrix unit, where there is one and it is the fastest way to these scores in lanes of float.
   const kernels::MatrixTable* matrix() const {

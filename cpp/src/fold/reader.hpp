@@ -6,7 +6,8 @@
 namespace clinometer {
 
 inline constexpr std::int64_t kPilotRows = 16;
-inline constexpr std::int64_t kBlockBytes = 256 << 10;  // stored rows of a block: a second use finds them in cache
+inline constexpr std::int64_t kBlockBytes = 256 << 10;   // stored rows of a block: a second use finds them in cache
+inline constexpr std::int64_t kSummedBytes = 512 << 10;  // the same beside a matrix unit, whose CPUs have 2 MiB a core
 
 /// What the scores of a prompt are relative to: the leaf's shift, or where a leaf border divides the prompt its first
 /// row, which every leaf it lies in can see. So no large number is in a score, wherever a pass is cut.
@@ -212,11 +213,14 @@ class Reader {
 /// them, so many that reading the directions is spread over enough rows.
 inline std::int64_t wanted_rows(const Pass& pass) {
   if (!pass.rows_needed) return 1024;
-  const std::int64_t bytes = pass.rows.d * kItemBytes[int(pass.rows.dtype)];
-  return std::clamp<std::int64_t>(kBlockBytes / std::max<std::int64_t>(bytes, 1),
-                                  !pass.dots() || pass.many_weights ? 192
-                                  : pass.matrix()                   ? 32
-                                                                    : 16,
+  const std::int64_t bytes = std::max<std::int64_t>(pass.rows.d * kItemBytes[int(pass.rows.dtype)], 1);
+  // sums in parts read a block by columns, and are added to those of the leaf once a block: near, and not too few rows
+  if (pass.many_weights() && kernels::active().matrix)
+    return std::clamp<std::int64_t>(std::max(kSummedBytes / bytes, pass.n_weights), 64, kernels::kSumRows);
+  return std::clamp<std::int64_t>(kBlockBytes / bytes,
+                                  !pass.dots() || pass.many_weights() ? 192
+                                  : pass.matrix()                     ? 32
+                                                                      : 16,
                                   256);
 }
 

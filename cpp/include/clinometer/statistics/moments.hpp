@@ -191,10 +191,11 @@ class Moments : public StatisticOf<Moments> {
     std::vector<std::array<std::int64_t, 2>> tiles;
     for (std::int64_t a = 0; a < ld; a += step())
       for (std::int64_t b = a; b < ld; b += step()) tiles.push_back({a, b});
+    panel.take(from, to, team);
     team.parallel(std::int64_t(tiles.size()), [&](std::int64_t i) {
       const auto [a, b] = tiles[i];
-      panel.gram(from, to, a, std::min(a + step(), ld), b, std::min(b + step(), ld),
-                 scatter.data() + f * size() + origin(a), ld - a);
+      panel.gram(a, std::min(a + step(), ld), b, std::min(b + step(), ld), scatter.data() + f * size() + origin(a),
+                 ld - a);
     });
   }
 };

@@ -1,0 +1,99 @@
+// Products of two tiles of rows in parts with what they meet: other tiles, whose parts lie beside or apart.
+#pragma once
+#include "kernels/matrix_parts.hpp"
+
+namespace clinometer::kernels::CLINOMETER_ISA_NAMESPACE {
+namespace {
+
+/// Which operand of a product rows are: scores have them on the left, sums over rows on the right.
+enum class Side { left, right };
+
+template <Side S, int Sum, int Rows, int Others>
+CLINOMETER_INLINE void multiply() {
+  multiply_tiles<Sum, S == Side::left ? Rows : Others, S == Side::left ? Others : Rows>();
+}
+
+/// Two tiles of rows by two others over a span of tiles, those of rows `Apart` items apart; parts of both lie apart.
+template <Side S, std::int64_t Apart = 3 * kTileItems>
+CLINOMETER_INLINE void multiply_wide(const std::uint16_t* const (&x)[2], const std::uint8_t* parts,
+                                     const std::uint16_t* const (&u)[2], std::int64_t tiles) {
+  for (std::int64_t t = 0; t < tiles; ++t)
+    for (int p = 0; p < parts[t]; ++p) {
+      load_tile<4>(x[0] + t * Apart + p * kTileItems);
+      load_tile<5>(x[1] + t * Apart + p * kTileItems);
+      for (int q = 0; q + p < 3; ++q) {
+        load_tile<6>(u[0] + (3 * t + q) * kTileItems);
+        load_tile<7>(u[1] + (3 * t + q) * kTileItems);
+        multiply<S, 0, 4, 6>();
+        multiply<S, 1, 4, 7>();
+        multiply<S, 2, 5, 6>();
+        multiply<S, 3, 5, 7>();
+      }
+    }
+}
+
+/// Two tiles of rows by 16 directions: tiles 1 and 3 sum what their later parts add.
+CLINOMETER_INLINE void multiply_narrow(const std::uint16_t* const (&x)[2], const std::uint8_t* parts,
+                                       const std::uint16_t* u, std::int64_t tiles) {
+  for (std::int64_t t = 0; t < tiles; ++t)
+    for (int p = 0; p < parts[t]; ++p) {
+      load_tile<4>(x[0] + (3 * t + p) * kTileItems);
+      load_tile<5>(x[1] + (3 * t + p) * kTileItems);
+      load_tile<6>(u + 3 * t * kTileItems);
+      multiply_tiles<0, 4, 6>();
+      multiply_tiles<2, 5, 6>();
+      for (int q = 1; q + p < 3; ++q) {
+        load_tile<7>(u + (3 * t + q) * kTileItems);
+        multiply_tiles<1, 4, 7>();
+        multiply_tiles<3, 5, 7>();
+      }
+    }
+}
+
+/// One tile of columns with up to three parts of weights, which lie in tiles 5 to 7.
+template <int Sum>
+CLINOMETER_INLINE void multiply_parts(const std::uint16_t* x, int parts) {
+  load_tile<4>(x);
+  multiply_tiles<Sum, 5, 4>();
+  multiply_tiles<Sum, 6, 4>();
+  multiply_tiles<Sum, 7, 4>();
+  if (parts == 1) return;
+  load_tile<4>(x + kTileItems);
+  multiply_tiles<Sum, 5, 4>();
+  multiply_tiles<Sum, 6, 4>();
+  if (parts == 2) return;
+  load_tile<4>(x + 2 * kTileItems);
+  multiply_tiles<Sum, 5, 4>();
+}
+
+/// 16 weights by four tiles of columns, of one run of rows.
+CLINOMETER_INLINE void multiply_four(const std::uint16_t* const (&x)[4], int parts, const std::uint16_t* weights) {
+  load_tile<5>(weights);
+  load_tile<6>(weights + kTileItems);
+  load_tile<7>(weights + 2 * kTileItems);
+  multiply_parts<0>(x[0], parts);
+  multiply_parts<1>(x[1], parts);
+  multiply_parts<2>(x[2], parts);
+  multiply_parts<3>(x[3], parts);
+}
+
+/// Two tiles of rows by 8 directions, whose parts lie side by side.
+CLINOMETER_INLINE void multiply_few(const std::uint16_t* const (&x)[2], const std::uint8_t* parts,
+                                    const std::uint16_t* u, std::int64_t tiles) {
+  for (std::int64_t t = 0; t < tiles; ++t) {
+    load_tile<6>(u + 2 * t * kTileItems);
+    load_tile<7>(u + (2 * t + 1) * kTileItems);
+    for (int p = 0; p < parts[t]; ++p) {
+      load_tile<4>(x[0] + (3 * t + p) * kTileItems);
+      load_tile<5>(x[1] + (3 * t + p) * kTileItems);
+      multiply_tiles<0, 4, 6>();
+      multiply_tiles<2, 5, 6>();
+      if (p > 0) continue;
+      multiply_tiles<1, 4, 7>();
+      multiply_tiles<3, 5, 7>();
+    }
+  }
+}
+
+}  // namespace
+}  // namespace clinometer::kernels::CLINOMETER_ISA_NAMESPACE
