@@ -59,6 +59,16 @@ double decode(const void* const* rows, std::int64_t n, std::int64_t begin, std::
   return top;
 }
 
+template <class L>
+void deviations(const L* panel, std::int64_t n, const double* w, const double* factor, L* mean, L* to) {
+  std::fill_n(mean, kPad, L(0));
+  for (std::int64_t i = 0; i < n; ++i)
+    for (std::int64_t j = 0; j < kPad; ++j) mean[j] += static_cast<L>(w[i]) * panel[i * kPad + j];
+  for (std::int64_t i = 0; i < n; ++i)
+    for (std::int64_t j = 0; j < kPad; ++j)
+      to[i * kPad + j] = static_cast<L>(factor[i]) * (panel[i * kPad + j] - mean[j]);
+}
+
 /// The rows as a plain matrix: the readable way to dots and weigh.
 template <Dtype T, class L>
 Matrix<L> plain(const void* const* rows, std::int64_t n, std::int64_t d, const L* shift, double* top) {
@@ -177,6 +187,7 @@ constexpr LaneTable<L> lane_table() {
           {dots<Dtype::f32, L>, dots<Dtype::f16, L>, dots<Dtype::bf16, L>, dots<Dtype::f64, L>},
           {},
           {weigh<Dtype::f32, L>, weigh<Dtype::f16, L>, weigh<Dtype::bf16, L>, weigh<Dtype::f64, L>},
+          deviations<L>,
           add<L>,
           project<L>,
           accumulate<L>,

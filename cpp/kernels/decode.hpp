@@ -116,5 +116,23 @@ double decode(const void* const* rows, std::int64_t n, std::int64_t begin, std::
               : decode_with<T, L, Watch<L>>(rows, n, begin, end, shift, tile, tile_rows);
 }
 
+template <class L>
+void deviations(const L* panel, std::int64_t n, const double* w, const double* factor, L* mean, L* to) {
+  constexpr int V = static_cast<int>(kPad) / kLanes<L>;
+  Vec<L> m[V] = {};
+  for (std::int64_t i = 0; i < n; ++i) {
+    const Vec<L> by = broadcast(static_cast<L>(w[i]));
+    CLINOMETER_UNROLL for (int v = 0; v < V; ++v) m[v] += by * loadu<L>(panel + i * kPad + v * kLanes<L>);
+  }
+  CLINOMETER_UNROLL for (int v = 0; v < V; ++v) storeu<L>(mean + v * kLanes<L>, m[v]);
+  for (std::int64_t i = 0; i < n; ++i) {
+    const Vec<L> by = broadcast(static_cast<L>(factor[i]));
+    CLINOMETER_UNROLL for (int v = 0; v < V; ++v) {
+      const std::int64_t at = i * kPad + v * kLanes<L>;
+      storeu<L>(to + at, by * (loadu<L>(panel + at) - m[v]));
+    }
+  }
+}
+
 }  // namespace
 }  // namespace clinometer::kernels::CLINOMETER_ISA_NAMESPACE

@@ -22,6 +22,7 @@ constexpr LaneTable<L> lane_table() {
           {dots<Dtype::f32, L>, dots<Dtype::f16, L>, dots<Dtype::bf16, L>, dots<Dtype::f64, L>},
           {kPairLanes<Dtype::f32, L>, kPairLanes<Dtype::f16, L>, kPairLanes<Dtype::bf16, L>, kPairLanes<Dtype::f64, L>},
           {weigh<Dtype::f32, L>, weigh<Dtype::f16, L>, weigh<Dtype::bf16, L>, weigh<Dtype::f64, L>},
+          deviations<L>,
           add<L>,
           project<L>,
           accumulate<L>,

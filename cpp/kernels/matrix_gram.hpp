@@ -6,8 +6,8 @@
 namespace clinometer::kernels::CLINOMETER_ISA_NAMESPACE {
 namespace {
 
-/// Runs of 32 rows in one chain of f32 sums.
-constexpr std::int64_t kGramRuns = 16;
+/// Runs of 32 rows in one chain of f32 sums, and those of them whose parts are near at a time.
+constexpr std::int64_t kGramRuns = 16, kNearRuns = 4;
 
 /// Items of one side of a panel.
 constexpr std::int64_t side_items(std::int64_t n) { return runs_of(n) * 3 * kTileItems; }
@@ -43,40 +43,69 @@ bool split_panel(const float* panel, std::int64_t n, void* to) {
 }
 
 /// Up to 32 by 32 entries, added to out.
-CLINOMETER_INLINE void add_square(const float* held, std::int64_t rows, std::int64_t columns, double* out,
+CLINOMETER_INLINE void add_square(const float* sums, std::int64_t rows, std::int64_t columns, double* out,
                                   std::int64_t ldo) {
   for (std::int64_t i = 0; i < rows; ++i) {
-    const float* const left = held + i / kTileRows * 2 * kSumItems + i % kTileRows * kTileRows;
+    const float* const left = sums + i / kTileRows * 2 * kSumItems + i % kTileRows * kTileRows;
     add_to(out + i * ldo, loadu<float>(left));
     if (columns > kTileRows) add_to(out + i * ldo + kTileRows, loadu<float>(left + kSumItems));
   }
 }
 
+/// Both sides of a Gram matrix in parts, from one run of rows on.
+struct GramSides {
+  const std::uint16_t* items;
+  std::int64_t side;
+
+  /// The tiles of 32 columns from c, or one twice where there are but 16.
+  void left(std::int64_t c, std::int64_t end, const std::uint16_t* (&tile)[2]) const {
+    tile[0] = items + c / kTileRows * 2 * side;
+    tile[1] = c + kTileRows < end ? tile[0] + 2 * side : tile[0];
+  }
+  void right(std::int64_t c, std::int64_t end, const std::uint16_t* (&tile)[2]) const {
+    left(c, end, tile);
+    tile[0] += side;
+    tile[1] += side;
+  }
+};
+
+/// Entries come in squares of 32 by 32; those wholly below the diagonal are left out.
+constexpr std::int64_t kSide = 2 * kTileRows;
+constexpr std::int64_t first_square(std::int64_t a, std::int64_t b0) {
+  return a > b0 ? b0 + (a - b0) / kSide * kSide : b0;
+}
+
+/// A few runs of rows for all squares: their sums go on from `held`, one square after the other.
+void gram_runs(const GramSides& sides, std::int64_t runs, bool first, std::int64_t a0, std::int64_t a1, std::int64_t b0,
+               std::int64_t b1, float* held) {
+  const std::uint16_t *x[2], *y[2];
+  for (std::int64_t a = a0; a < a1; a += kSide) {
+    sides.left(a, a1, x);
+    for (std::int64_t b = first_square(a, b0); b < b1; b += kSide, held += 4 * kSumItems) {
+      sides.right(b, b1, y);
+      if (first)
+        clear_sums();
+      else
+        load_sums(held);
+      multiply_all(x, y, runs);
+      store_sums(held);
+    }
+  }
+}
+
 void gram_parts(const void* parts, std::int64_t n, std::int64_t a0, std::int64_t a1, std::int64_t b0, std::int64_t b1,
                 void* work, double* out, std::int64_t ldo) {
-  constexpr std::int64_t kSide = 2 * kTileRows;
-  constexpr std::uint8_t all[kGramRuns] = {3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3};
   const Unit unit;
-  const auto* const items = static_cast<const std::uint16_t*>(parts);
-  const std::int64_t runs = runs_of(n), side = side_items(n);
-  auto* const held = static_cast<float*>(work);
-  for (std::int64_t run = 0; run < runs; run += kGramRuns) {
-    const std::int64_t depth = smaller(kGramRuns, runs - run), at = run * 3 * kTileItems;
-    for (std::int64_t a = a0; a < a1; a += kSide) {
-      const std::int64_t rows = smaller(kSide, a1 - a);
-      const std::uint16_t* const x0 = items + a / kTileRows * 2 * side + at;
-      const std::uint16_t* const x[2] = {x0, rows > kTileRows ? x0 + 2 * side : x0};
-      for (std::int64_t b = b0; b < b1; b += kSide) {
-        const std::int64_t columns = smaller(kSide, b1 - b);
-        if (b + columns <= a) continue;  // nothing below the diagonal
-        const std::uint16_t* const y0 = items + b / kTileRows * 2 * side + side + at;
-        const std::uint16_t* const y[2] = {y0, columns > kTileRows ? y0 + 2 * side : y0};
-        clear_sums();
-        multiply_wide<Side::left>(x, all, y, depth);
-        store_sums(held);
-        add_square(held, rows, columns, out + a * ldo + b, ldo);
-      }
-    }
+  const std::int64_t runs = runs_of(n);
+  for (std::int64_t chain = 0; chain < runs; chain += kGramRuns) {
+    const std::int64_t end = smaller(runs, chain + kGramRuns);
+    for (std::int64_t run = chain; run < end; run += kNearRuns)
+      gram_runs({static_cast<const std::uint16_t*>(parts) + run * 3 * kTileItems, side_items(n)},
+                smaller(kNearRuns, end - run), run == chain, a0, a1, b0, b1, static_cast<float*>(work));
+    const auto* sums = static_cast<const float*>(work);
+    for (std::int64_t a = a0; a < a1; a += kSide)
+      for (std::int64_t b = first_square(a, b0); b < b1; b += kSide, sums += 4 * kSumItems)
+        add_square(sums, smaller(kSide, a1 - a), smaller(kSide, b1 - b), out + a * ldo + b, ldo);
   }
 }
 

@@ -113,10 +113,7 @@ CLINOMETER_INLINE void score_block(const std::uint16_t* const (&x)[2], const std
   if (link.first) {
     clear_sums();
   } else {
-    load_tile<0>(held);
-    load_tile<1>(held + kSumItems);
-    load_tile<2>(held + 2 * kSumItems);
-    load_tile<3>(held + 3 * kSumItems);
+    load_sums(held);
   }
   if constexpr (B == Breadth::wide) multiply_wide<Side::left>(x, parts, u, link.tiles);
   if constexpr (B == Breadth::narrow) multiply_narrow(x, parts, u[0], link.tiles);

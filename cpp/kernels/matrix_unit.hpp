@@ -54,6 +54,12 @@ CLINOMETER_INLINE void clear_sums() {
   clear_tile<2>();
   clear_tile<3>();
 }
+CLINOMETER_INLINE void load_sums(const float* from) {
+  load_tile<0>(from);
+  load_tile<1>(from + kSumItems);
+  load_tile<2>(from + 2 * kSumItems);
+  load_tile<3>(from + 3 * kSumItems);
+}
 CLINOMETER_INLINE void store_sums(float* to) {
   store_tile<0>(to);
   store_tile<1>(to + kSumItems);

@@ -46,6 +46,8 @@ struct LaneTable {
   /// out is finite and infinity elsewhere.
   double (*weigh[kDtypes])(const void* const* rows, std::int64_t n, std::int64_t d, const L* shift, const L* weights,
                            std::int64_t n_weights, bool seen, L* out, std::int64_t ldo);
+  /// Of a panel (n, 16), lanes at whole vectors: mean (16,) = sum_i w_i x_i, to_i = factor_i (x_i - mean).
+  void (*deviations)(const L* panel, std::int64_t n, const double* w, const double* factor, L* mean, L* to);
   /// to[c] += factor * from[c]
   void (*add)(const L* from, std::int64_t n, double factor, double* to);
   /// scores[i, k] += sum over a tile's `width` columns; directions packed as [k / 16][c][k % 16], `ld` columns
@@ -217,7 +219,8 @@ struct MatrixTable {
   /// A panel (n, 16) of a tile to parts, matrix_panel(n) bytes. False if a column is so small or large that what the
   /// unit does to subnormals and infinities would count.
   bool (*split)(const float* panel, std::int64_t n, void* to);
-  /// What LaneTable::gram adds, of panels in parts, one after the other; work of matrix_gram_work.
+  /// What LaneTable::gram adds, of panels in parts, one after the other; work of
+  /// matrix_gram_work(a1 - a0, b1 - b0).
   void (*gram)(const void* parts, std::int64_t n, std::int64_t a0, std::int64_t a1, std::int64_t b0, std::int64_t b1,
                void* work, double* out, std::int64_t ldo);
 };
@@ -228,11 +231,14 @@ constexpr std::int64_t matrix_packed(std::int64_t d, std::int64_t n_directions) 
 constexpr std::int64_t matrix_work(std::int64_t n_directions) {
   return (24 << 10) + (n_directions + 31) / 32 * (8 << 10);
 }
-inline constexpr std::int64_t kSumRows = 256, matrix_gram_work = 4 << 10;
+inline constexpr std::int64_t kSumRows = 256;
 constexpr std::int64_t matrix_sums(std::int64_t d, std::int64_t n_weights) { return (d + 63) / 64 * 64 * n_weights; }
 constexpr std::int64_t matrix_sum_work(std::int64_t n, std::int64_t n_weights) {
   const std::int64_t runs = (n + 31) / 32;
   return (runs * (n_weights / 16) + 4 * (runs > 2 ? runs : 2)) * (3 << 10);
+}
+constexpr std::int64_t matrix_gram_work(std::int64_t rows, std::int64_t columns) {
+  return (rows + 31) / 32 * ((columns + 31) / 32) * (4 << 10);
 }
 constexpr std::int64_t matrix_panel(std::int64_t n) { return (n + 31) / 32 * (6 << 10); }
 

@@ -1,6 +1,7 @@
 #include <clinometer/fold.hpp>
 
 #include <map>
+#include <utility>
 
 #include "src/fold/lane_panel.hpp"
 #include "src/fold/reader.hpp"
@@ -117,13 +118,13 @@ void Scan::absorb_panels(Pass& pass, Team& team) {
       pass.check_stop();
       ahead.at(at);
       const std::int64_t rows = block_rows(pass, at, leaf_end, panel_rows(pass));
-      Panel* panel = &narrow;
-      if (reader.wide_leaf() || !narrow.fill(reader.shift(), at, rows, team)) {
-        panel = &wide;
-        wide.fill(reader.shift(), at, rows, team);
+      if (!reader.wide_leaf()) narrow.take_rows(reader.shift(), at, rows);
+      bool widened = false;
+      for (auto& s : states) {
+        if (!s || (!reader.wide_leaf() && s->absorb(narrow, team))) continue;
+        if (!std::exchange(widened, true)) wide.take_rows(reader.shift(), at, rows);
+        s->absorb(wide, team);
       }
-      for (auto& s : states)
-        if (s) s->absorb(*panel, team);
       at += rows;
     }
     push(by_state_, {(pass.base_row + leaf - pass.prompts.begin) / kLeafRows, 0, std::move(states)});

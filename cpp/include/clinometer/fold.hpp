@@ -108,6 +108,8 @@ class Panel {
   /// (width,) under w, which sums to 1. Any thread.
   virtual void centre(const Piece& piece, const double* w, const double* factor, std::int64_t to, std::int64_t from,
                       std::int64_t end, double* mean) = 0;
+  /// Whether the lanes hold all that has been centred; asked by the calling thread, before any of it is summed.
+  virtual bool fits() const = 0;
   /// Work row `to` = factor * x.
   virtual void put(const double* x, double factor, std::int64_t to) = 0;
   /// Work rows [r0, r1) are what `gram` sums from now on. By the calling thread.

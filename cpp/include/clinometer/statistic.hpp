@@ -56,7 +56,8 @@ class Statistic {
   virtual ~Statistic() = default;
   virtual std::unique_ptr<Statistic> empty() const = 0;
   virtual void absorb(const Block&) {}
-  virtual void absorb(Panel&, Team&) {}
+  /// False, with nothing taken, where the panel's lanes are too narrow for its rows.
+  virtual bool absorb(Panel&, Team&) { return true; }
   /// The leaf's last block has been absorbed: nothing may wait for more.
   virtual void leaf_ends() {}
   virtual void merge(Statistic& later) = 0;

@@ -16,9 +16,10 @@ class LanePanel : public Panel {
     ld = kernels::padded(width);
   }
 
-  /// Takes canonical rows [first, first + n); false if L is too narrow for them.
-  bool fill(const std::vector<double>& shift, std::int64_t first, std::int64_t rows, Team& team) {
+  /// Takes canonical rows [first, first + n).
+  void take_rows(const std::vector<double>& shift, std::int64_t first, std::int64_t rows) {
     n = rows;
+    shift64_ = shift;
     cut(pass_, first, n, pieces, weights_);
     weight = weights_.data();
     shift_.assign(shift.begin(), shift.end());
@@ -28,21 +29,11 @@ class LanePanel : public Panel {
     row_.resize(std::size_t(n));
     at_.resize(std::size_t(n));
     for (std::int64_t i = 0; i < n; ++i) at_[i] = pass_.rows.at(row_[i] = pass_.row(first + i));
-    // a look at every element before any of them is summed; it also brings the rows near
-    std::atomic<bool> good{true};
-    const std::int64_t step = 64;
-    team.parallel((n + step - 1) / step, [&](std::int64_t block) {
-      const std::int64_t from = block * step, count = std::min(n - from, step);
-      thread_local std::vector<L> scratch;
-      for (std::int64_t c = 0; c < d; c += kChunk) {
-        scratch.resize(std::size_t(step * kChunk));
-        const double largest = lanes<L>().decode[int(pass_.rows.dtype)](
-            at_.data() + from, count, c, std::min(d, c + kChunk), shift_.data(), false, scratch.data(), count);
-        if (!(largest <= (sizeof(L) == 4 ? kHuge : std::numeric_limits<double>::max()))) good = false;
-      }
-    });
-    if (!good && sizeof(L) == 8) refuse_non_finite(pass_, at_, row_.data(), shift);
-    return good;
+    too_large_ = false;
+  }
+  bool fits() const override {
+    if (too_large_ && sizeof(L) == 8) refuse_non_finite(pass_, at_, row_.data(), shift64_);
+    return !too_large_ || sizeof(L) == 8;
   }
 
   void reserve(std::int64_t rows) override {
@@ -53,20 +44,15 @@ class LanePanel : public Panel {
   void centre(const Piece& p, const double* w, const double* factor, std::int64_t to, std::int64_t first,
               std::int64_t end, double* mean) override {
     thread_local std::vector<L> tile;
-    tile.resize(std::size_t(p.count * (end - first)));
-    if (first < d)
-      lanes<L>().decode[int(pass_.rows.dtype)](at_.data() + p.first, p.count, first, std::min(d, end), shift_.data(),
-                                               true, tile.data(), p.count);
-    values(p, first, end, tile.data());
-    for (std::int64_t c = first; c < end; c += 16) {
-      const L* const from = tile.data() + (c - first) * p.count;
-      L* const work = work_.data() + c * rows_ + to * 16;
-      L m[16] = {};
-      for (std::int64_t i = 0; i < p.count; ++i)
-        for (int j = 0; j < 16; ++j) m[j] += L(w[i]) * from[i * 16 + j];
-      for (int j = 0; j < 16 && c + j < width; ++j) mean[c + j] = double(shift_[c + j]) + double(m[j]);
-      for (std::int64_t i = 0; i < p.count; ++i)
-        for (int j = 0; j < 16; ++j) work[i * 16 + j] = L(factor[i]) * (from[i * 16 + j] - m[j]);
+    for (std::int64_t begin = first; begin < end; begin += kChunk) {
+      const std::int64_t stop = std::min(end, begin + kChunk);
+      look(p, begin, stop, tile);
+      for (std::int64_t c = begin; c < stop; c += 16) {
+        L m[16];
+        lanes<L>().deviations(tile.data() + (c - begin) * p.count, p.count, w, factor, m,
+                              work_.data() + c * rows_ + to * 16);
+        for (int j = 0; j < 16 && c + j < width; ++j) mean[c + j] = double(shift_[c + j]) + double(m[j]);
+      }
     }
   }
   void put(const double* x, double factor, std::int64_t to) override {
@@ -82,8 +68,9 @@ class LanePanel : public Panel {
   void gram(std::int64_t a0, std::int64_t a1, std::int64_t b0, std::int64_t b1, double* out,
             std::int64_t ldo) const override {
     if (in_parts_) {
-      CacheLine work[kernels::matrix_gram_work / sizeof(CacheLine)];
-      kernels::active().matrix->gram(parts_.data(), taken_, a0, a1, b0, b1, work, out, ldo);
+      thread_local std::vector<CacheLine> work;
+      work.resize(std::size_t(kernels::matrix_gram_work(a1 - a0, b1 - b0)) / sizeof(CacheLine));
+      kernels::active().matrix->gram(parts_.data(), taken_, a0, a1, b0, b1, work.data(), out, ldo);
     } else if (taken_ > 0) {
       lanes<L>().gram(work_.data() + first_ * 16, taken_, rows_, a0, a1, b0, b1, out, ldo);
     }
@@ -99,7 +86,8 @@ class LanePanel : public Panel {
  private:
   const Pass& pass_;
   std::vector<L> shift_, work_;
-  std::vector<double> weights_;
+  std::vector<double> weights_, shift64_;
+  std::atomic<bool> too_large_{false};
   std::vector<const void*> at_;
   std::vector<std::int64_t> row_;
   std::int64_t rows_ = 0;                        // of the work tile
@@ -120,6 +108,17 @@ class LanePanel : public Panel {
           good = false;
     });
     in_parts_ = good;
+  }
+
+  /// A piece's columns [first, end) in lanes, and whether these hold them.
+  void look(const Piece& p, std::int64_t first, std::int64_t end, std::vector<L>& tile) {
+    tile.resize(std::size_t(p.count * kernels::padded(end - first)));
+    if (first < d) {
+      const double largest = lanes<L>().decode[int(pass_.rows.dtype)](
+          at_.data() + p.first, p.count, first, std::min(d, end), shift_.data(), false, tile.data(), p.count);
+      if (!(largest <= (sizeof(L) == 4 ? kHuge : std::numeric_limits<double>::max()))) too_large_ = true;
+    }
+    values(p, first, end, tile.data());
   }
 
   double value(std::int64_t row, std::int64_t column) const {

@@ -29,7 +29,7 @@ class Moments : public StatisticOf<Moments> {
   bool running() const override { return n_folds > 1 || ld > kWide; }
 
   using Statistic::absorb;
-  void absorb(Panel& panel, Team& team) override {
+  bool absorb(Panel& panel, Team& team) override {
     const std::int64_t P = std::int64_t(panel.pieces.size());
     std::vector<double> means(std::size_t(P * ld), 0), parts(std::size_t(P), 0);
     panel.reserve(panel.n + P);
@@ -47,8 +47,10 @@ class Moments : public StatisticOf<Moments> {
     }
     border[n_folds] = row;
     centre(panel, team, start, means);
+    if (!panel.fits()) return false;
     for (std::int64_t f = 0; f < n_folds; ++f) add_tiles(panel, team, f, border[f], border[f + 1]);
     for (std::int64_t i = 0; i < P; ++i) collect(panel, team, panel.pieces[i], parts[i], &means[i * ld]);
+    return true;
   }
 
   void join(Moments& later) {
