@@ -60,13 +60,12 @@ double decode(const void* const* rows, std::int64_t n, std::int64_t begin, std::
 }
 
 template <class L>
-void deviations(const L* panel, std::int64_t n, const double* w, const double* factor, L* mean, L* to) {
+void deviations(const L* panel, std::int64_t n, const double* w, const L* factor, L* mean, L* to) {
   std::fill_n(mean, kPad, L(0));
   for (std::int64_t i = 0; i < n; ++i)
     for (std::int64_t j = 0; j < kPad; ++j) mean[j] += static_cast<L>(w[i]) * panel[i * kPad + j];
   for (std::int64_t i = 0; i < n; ++i)
-    for (std::int64_t j = 0; j < kPad; ++j)
-      to[i * kPad + j] = static_cast<L>(factor[i]) * (panel[i * kPad + j] - mean[j]);
+    for (std::int64_t j = 0; j < kPad; ++j) to[i * kPad + j] = factor[i] * (panel[i * kPad + j] - mean[j]);
 }
 
 /// The rows as a plain matrix: the readable way to dots and weigh.

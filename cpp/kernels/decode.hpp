@@ -117,7 +117,7 @@ double decode(const void* const* rows, std::int64_t n, std::int64_t begin, std::
 }
 
 template <class L>
-void deviations(const L* panel, std::int64_t n, const double* w, const double* factor, L* mean, L* to) {
+void deviations(const L* panel, std::int64_t n, const double* w, const L* factor, L* mean, L* to) {
   constexpr int V = static_cast<int>(kPad) / kLanes<L>;
   Vec<L> m[V] = {};
   for (std::int64_t i = 0; i < n; ++i) {
@@ -126,7 +126,7 @@ void deviations(const L* panel, std::int64_t n, const double* w, const double* f
   }
   CLINOMETER_UNROLL for (int v = 0; v < V; ++v) storeu<L>(mean + v * kLanes<L>, m[v]);
   for (std::int64_t i = 0; i < n; ++i) {
-    const Vec<L> by = broadcast(static_cast<L>(factor[i]));
+    const Vec<L> by = broadcast(factor[i]);
     CLINOMETER_UNROLL for (int v = 0; v < V; ++v) {
       const std::int64_t at = i * kPad + v * kLanes<L>;
       storeu<L>(to + at, by * (loadu<L>(panel + at) - m[v]));

@@ -13,6 +13,7 @@ const MatrixTable matrix = {
     {scores<Dtype::f32>, scores<Dtype::f16>, scores<Dtype::bf16>, scores<Dtype::f64>},
     {sums<Dtype::f32>, sums<Dtype::f16>, sums<Dtype::bf16>, sums<Dtype::f64>},
     {add_sums<Dtype::f32>, add_sums<Dtype::f16>, add_sums<Dtype::bf16>, add_sums<Dtype::f64>},
+    centre,
     split_panel,
     gram_parts,
 };

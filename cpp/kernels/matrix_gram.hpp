@@ -1,112 +1,124 @@
-// Gram matrices on a matrix unit: each panel of 16 columns in parts, once as pairs of rows and once turned. Sums of a
-// chain of rows are in f32, then f64.
+// Gram matrices on a matrix unit. Rows are centred by few digits, so that those of 16-bit formats stay few parts; what
+// that leaves of a prompt's mean is a row of its own that counts negative. Weights are in the left side alone. Sums of
+// a chain of rows are in f32, then f64.
 #pragma once
+#include "kernels/dots.hpp"
 #include "kernels/matrix_products.hpp"
 
 namespace clinometer::kernels::CLINOMETER_ISA_NAMESPACE {
 namespace {
 
-/// Runs of 32 rows in one chain of f32 sums, and those of them whose parts are near at a time.
-constexpr std::int64_t kGramRuns = 16, kNearRuns = 4;
+/// The power of two in (sqrt(v), 2 sqrt(v)], tiny where v is 0.
+CLINOMETER_INLINE Vec<float> grid_of(Vec<float> v) {
+  const Vec<std::uint32_t> exponent = (Vec<std::uint32_t>)v >> 23;  // v >= 0; biased by 127, which is odd
+  return (Vec<float>)(((exponent + 1u) / 2u + 64u) << 23);
+}
+
+/// A panel (n, 16) less a multiple of that grid about its deviation: mean (16,) under w, rest = mean - multiple.
+void centre(const float* panel, std::int64_t n, const double* w, float* mean, float* rest, float* to) {
+  Vec<float> m = {}, square = {};
+  for (std::int64_t i = 0; i < n; ++i) m += broadcast(static_cast<float>(w[i])) * loadu<float>(panel + i * kPad);
+  for (std::int64_t i = 0; i < n; ++i) {
+    const Vec<float> x = loadu<float>(panel + i * kPad) - m;
+    square += broadcast(static_cast<float>(w[i])) * x * x;
+  }
+  const Vec<float> round = grid_of(square) * 0x1.8p23f;  // to add it leaves multiples of the grid
+  const Vec<float> middle = (m + round) - round;
+  storeu<float>(mean, m);
+  storeu<float>(rest, m - middle);
+  for (std::int64_t i = 0; i < n; ++i) storeu<float>(to + i * kPad, loadu<float>(panel + i * kPad) - middle);
+}
+
+/// Runs of 32 rows in one chain of f32 sums.
+constexpr std::int64_t kGramRuns = 32;
 
 /// Items of one side of a panel.
 constexpr std::int64_t side_items(std::int64_t n) { return runs_of(n) * 3 * kTileItems; }
 
-/// A panel (n, 16) to [side][run][part]: turned, then pairs of rows. False if the unit would take numbers for zero that
-/// count beside the column's largest.
-bool split_panel(const float* panel, std::int64_t n, void* to) {
+/// 32 rows of a panel from i as pairs of rows, each row times its weight, or as it is without; how many parts count.
+int split_pairs(const float* panel, std::int64_t n, std::int64_t i, const float* weight, std::uint16_t* to) {
   const UpperHalf upper;
-  auto* turned = static_cast<std::uint16_t*>(to);
-  std::uint16_t* pairs = turned + side_items(n);
   Seen seen;
-  Vec<float> largest = {};
-  for (std::int64_t i = 0; i < n; i += kTileColumns) {
-    for (std::int64_t pair = 0; pair < 16; ++pair) {
-      const std::int64_t at = i + 2 * pair;
-      const Vec<float> a = at < n ? loadu<float>(panel + at * kPad) : Vec<float>{};
-      const Vec<float> b = at + 1 < n ? loadu<float>(panel + (at + 1) * kPad) : Vec<float>{};
-      largest = a > largest ? a : largest;
-      largest = -a > largest ? -a : largest;
-      largest = b > largest ? b : largest;
-      largest = -b > largest ? -b : largest;
-      store_parts({a, b}, upper, pairs + pair * kTileColumns, seen);
+  for (std::int64_t pair = 0; pair < 16; ++pair) {
+    const std::int64_t at = i + 2 * pair;
+    Vec<float> a = at < n ? loadu<float>(panel + at * kPad) : Vec<float>{};
+    Vec<float> b = at + 1 < n ? loadu<float>(panel + (at + 1) * kPad) : Vec<float>{};
+    if (weight != nullptr) {
+      a *= broadcast(at < n ? weight[at] : 0.0f);
+      b *= broadcast(at + 1 < n ? weight[at + 1] : 0.0f);
     }
-    for (int part = 0; part < 3; ++part, turned += kTileItems, pairs += kTileItems) {
-      Vec<std::uint32_t> words[16];
-      CLINOMETER_UNROLL for (int r = 0; r < 16; ++r) words[r] = loadu<std::uint32_t>(pairs + r * kTileColumns);
-      transpose_words(words, turned);
-    }
+    store_parts({a, b}, upper, to + pair * kTileColumns, seen);
   }
-  for (int j = 0; j < kLanes<float>; ++j)
-    if (!(largest[j] == 0 || (largest[j] >= 0x1p-40f && largest[j] <= 0x1p50f))) return false;
-  return true;
+  return any(seen.third) ? 3 : any(seen.second) ? 2 : 1;
 }
 
-/// Up to 32 by 32 entries, added to out.
-CLINOMETER_INLINE void add_square(const float* sums, std::int64_t rows, std::int64_t columns, double* out,
+/// A panel (n, 16) to [side][run][part]: weighted and turned, then as pairs of rows; parts (2, runs) of either side.
+void split_panel(const float* panel, std::int64_t n, const float* weight, void* to, std::uint8_t* parts) {
+  auto* left = static_cast<std::uint16_t*>(to);
+  std::uint16_t* right = left + side_items(n);
+  alignas(64) std::uint16_t weighted[3 * kTileItems];
+  for (std::int64_t i = 0, run = 0; i < n; i += kTileColumns, ++run) {
+    const int found = split_pairs(panel, n, i, nullptr, right), turned = split_pairs(panel, n, i, weight, weighted);
+    for (int part = 0; part < 3; ++part, left += kTileItems) {
+      if (part >= turned) {  // its neighbour may have more
+        for (std::int64_t r = 0; r < kTileItems; r += kTileColumns)
+          storeu<std::uint32_t>(left + r, Vec<std::uint32_t>{});
+        continue;
+      }
+      Vec<std::uint32_t> words[16];
+      CLINOMETER_UNROLL for (int r = 0; r < 16; ++r) words[r] =
+          loadu<std::uint32_t>(weighted + part * kTileItems + r * kTileColumns);
+      transpose_words(words, left);
+    }
+    parts[run] = static_cast<std::uint8_t>(turned);
+    parts[runs_of(n) + run] = static_cast<std::uint8_t>(found);
+    right += 3 * kTileItems;
+  }
+}
+
+/// Up to 32 by 32 entries times a factor, added to out.
+CLINOMETER_INLINE void add_square(const float* sums, std::int64_t rows, std::int64_t columns, double by, double* out,
                                   std::int64_t ldo) {
   for (std::int64_t i = 0; i < rows; ++i) {
     const float* const left = sums + i / kTileRows * 2 * kSumItems + i % kTileRows * kTileRows;
-    add_to(out + i * ldo, loadu<float>(left));
-    if (columns > kTileRows) add_to(out + i * ldo + kTileRows, loadu<float>(left + kSumItems));
+    add<float>(left, kTileRows, by, out + i * ldo);
+    if (columns > kTileRows) add<float>(left + kSumItems, kTileRows, by, out + i * ldo + kTileRows);
   }
 }
 
-/// Both sides of a Gram matrix in parts, from one run of rows on.
-struct GramSides {
-  const std::uint16_t* items;
-  std::int64_t side;
+/// One side of two panels, or of one twice: their tiles and parts from a run on.
+struct GramSide {
+  const std::uint16_t* tile[2];
+  const std::uint8_t* parts[2];
 
-  /// The tiles of 32 columns from c, or one twice where there are but 16.
-  void left(std::int64_t c, std::int64_t end, const std::uint16_t* (&tile)[2]) const {
-    tile[0] = items + c / kTileRows * 2 * side;
-    tile[1] = c + kTileRows < end ? tile[0] + 2 * side : tile[0];
-  }
-  void right(std::int64_t c, std::int64_t end, const std::uint16_t* (&tile)[2]) const {
-    left(c, end, tile);
-    tile[0] += side;
-    tile[1] += side;
-  }
-};
-
-/// Entries come in squares of 32 by 32; those wholly below the diagonal are left out.
-constexpr std::int64_t kSide = 2 * kTileRows;
-constexpr std::int64_t first_square(std::int64_t a, std::int64_t b0) {
-  return a > b0 ? b0 + (a - b0) / kSide * kSide : b0;
-}
-
-/// A few runs of rows for all squares: their sums go on from `held`, one square after the other.
-void gram_runs(const GramSides& sides, std::int64_t runs, bool first, std::int64_t a0, std::int64_t a1, std::int64_t b0,
-               std::int64_t b1, float* held) {
-  const std::uint16_t *x[2], *y[2];
-  for (std::int64_t a = a0; a < a1; a += kSide) {
-    sides.left(a, a1, x);
-    for (std::int64_t b = first_square(a, b0); b < b1; b += kSide, held += 4 * kSumItems) {
-      sides.right(b, b1, y);
-      if (first)
-        clear_sums();
-      else
-        load_sums(held);
-      multiply_all(x, y, runs);
-      store_sums(held);
+  GramSide(const GramParts& g, std::int64_t side, std::int64_t c, std::int64_t end, std::int64_t run) {
+    const std::int64_t runs = runs_of(g.n);
+    for (std::int64_t t = 0; t < 2; ++t) {
+      const std::int64_t at = 2 * (c / kTileRows + (c + kTileRows < end ? t : 0)) + side;
+      tile[t] = static_cast<const std::uint16_t*>(g.items) + at * side_items(g.n) + run * 3 * kTileItems;
+      parts[t] = g.parts + at * runs + run;
     }
   }
-}
+  int count(std::int64_t run) const { return parts[0][run] > parts[1][run] ? parts[0][run] : parts[1][run]; }
+};
 
-void gram_parts(const void* parts, std::int64_t n, std::int64_t a0, std::int64_t a1, std::int64_t b0, std::int64_t b1,
-                void* work, double* out, std::int64_t ldo) {
+void gram_parts(const GramParts& g, std::int64_t a0, std::int64_t a1, std::int64_t b0, std::int64_t b1, double by,
+                double* out, std::int64_t ldo) {
+  constexpr std::int64_t kSide = 2 * kTileRows;
   const Unit unit;
-  const std::int64_t runs = runs_of(n);
-  for (std::int64_t chain = 0; chain < runs; chain += kGramRuns) {
-    const std::int64_t end = smaller(runs, chain + kGramRuns);
-    for (std::int64_t run = chain; run < end; run += kNearRuns)
-      gram_runs({static_cast<const std::uint16_t*>(parts) + run * 3 * kTileItems, side_items(n)},
-                smaller(kNearRuns, end - run), run == chain, a0, a1, b0, b1, static_cast<float*>(work));
-    const auto* sums = static_cast<const float*>(work);
-    for (std::int64_t a = a0; a < a1; a += kSide)
-      for (std::int64_t b = first_square(a, b0); b < b1; b += kSide, sums += 4 * kSumItems)
-        add_square(sums, smaller(kSide, a1 - a), smaller(kSide, b1 - b), out + a * ldo + b, ldo);
-  }
+  alignas(64) float sums[4 * kSumItems];
+  for (std::int64_t chain = 0, runs = runs_of(g.n); chain < runs; chain += kGramRuns)
+    for (std::int64_t a = a0; a < a1; a += kSide) {
+      const GramSide x(g, 0, a, a1, chain);
+      for (std::int64_t b = a > b0 ? b0 + (a - b0) / kSide * kSide : b0; b < b1; b += kSide) {  // from the diagonal on
+        const GramSide y(g, 1, b, b1, chain);
+        clear_sums();
+        for (std::int64_t run = 0; run < smaller(kGramRuns, runs - chain); ++run)
+          multiply_square(x.tile, x.count(run), y.tile, y.count(run), run * 3 * kTileItems);
+        store_sums(sums);
+        add_square(sums, smaller(kSide, a1 - a), smaller(kSide, b1 - b), by, out + a * ldo + b, ldo);
+      }
+    }
 }
 
 }  // namespace

@@ -32,21 +32,21 @@ CLINOMETER_INLINE void multiply_wide(const std::uint16_t* const (&x)[2], const s
     }
 }
 
-/// Two tiles by two others over a span, all parts of both.
-CLINOMETER_INLINE void multiply_all(const std::uint16_t* const (&x)[2], const std::uint16_t* const (&y)[2],
-                                    std::int64_t tiles) {
-  for (std::int64_t t = 0; t < tiles; ++t) CLINOMETER_UNROLL for (int p = 0; p < 3; ++p) {
-      load_tile<4>(x[0] + (3 * t + p) * kTileItems);
-      load_tile<5>(x[1] + (3 * t + p) * kTileItems);
-      CLINOMETER_UNROLL for (int q = 0; q < 3 - p; ++q) {
-        load_tile<6>(y[0] + (3 * t + q) * kTileItems);
-        load_tile<7>(y[1] + (3 * t + q) * kTileItems);
-        multiply_tiles<0, 4, 6>();
-        multiply_tiles<1, 4, 7>();
-        multiply_tiles<2, 5, 6>();
-        multiply_tiles<3, 5, 7>();
-      }
+/// Two tiles by two others, so many parts of either.
+CLINOMETER_INLINE void multiply_square(const std::uint16_t* const (&x)[2], int of_x, const std::uint16_t* const (&y)[2],
+                                       int of_y, std::int64_t at) {
+  for (int p = 0; p < of_x; ++p) {
+    load_tile<4>(x[0] + at + p * kTileItems);
+    load_tile<5>(x[1] + at + p * kTileItems);
+    for (int q = 0; q < of_y && p + q < 3; ++q) {
+      load_tile<6>(y[0] + at + q * kTileItems);
+      load_tile<7>(y[1] + at + q * kTileItems);
+      multiply_tiles<0, 4, 6>();
+      multiply_tiles<1, 4, 7>();
+      multiply_tiles<2, 5, 6>();
+      multiply_tiles<3, 5, 7>();
     }
+  }
 }
 
 /// Two tiles of rows by 16 directions: tiles 1 and 3 sum what their later parts add.

@@ -47,7 +47,7 @@ struct LaneTable {
   double (*weigh[kDtypes])(const void* const* rows, std::int64_t n, std::int64_t d, const L* shift, const L* weights,
                            std::int64_t n_weights, bool seen, L* out, std::int64_t ldo);
   /// Of a panel (n, 16), lanes at whole vectors: mean (16,) = sum_i w_i x_i, to_i = factor_i (x_i - mean).
-  void (*deviations)(const L* panel, std::int64_t n, const double* w, const double* factor, L* mean, L* to);
+  void (*deviations)(const L* panel, std::int64_t n, const double* w, const L* factor, L* mean, L* to);
   /// to[c] += factor * from[c]
   void (*add)(const L* from, std::int64_t n, double factor, double* to);
   /// scores[i, k] += sum over a tile's `width` columns; directions packed as [k / 16][c][k % 16], `ld` columns
@@ -199,6 +199,13 @@ struct LpTable {
   bool (*dominated)(const double* front, std::int64_t blocks, std::int64_t k, const double* point);
 };
 
+/// Panels of n rows as `split` leaves them, one after the other.
+struct GramParts {
+  const void* items;
+  const std::uint8_t* parts;
+  std::int64_t n;
+};
+
 /// Products on a matrix unit that multiplies bf16: f32 numbers in parts (matrix_parts.hpp). Memory at multiples of 64
 /// bytes.
 struct MatrixTable {
@@ -216,13 +223,14 @@ struct MatrixTable {
   /// to[c] += factor * sum m of those tiles.
   void (*add_sums[kDtypes])(const float* sums, std::int64_t d, std::int64_t n_weights, std::int64_t m, double factor,
                             double* to);
-  /// A panel (n, 16) of a tile to parts, matrix_panel(n) bytes. False if a column is so small or large that what the
-  /// unit does to subnormals and infinities would count.
-  bool (*split)(const float* panel, std::int64_t n, void* to);
-  /// What LaneTable::gram adds, of panels in parts, one after the other; work of
-  /// matrix_gram_work(a1 - a0, b1 - b0).
-  void (*gram)(const void* parts, std::int64_t n, std::int64_t a0, std::int64_t a1, std::int64_t b0, std::int64_t b1,
-               void* work, double* out, std::int64_t ldo);
+  /// A panel (n, 16): mean (16,) under w, to = x - middle with a middle of few digits near the mean, rest = mean -
+  /// middle.
+  void (*centre)(const float* panel, std::int64_t n, const double* w, float* mean, float* rest, float* to);
+  /// A panel (n, 16) in parts: matrix_panel(n) bytes, and (2, runs of 32 rows) counts.
+  void (*split)(const float* panel, std::int64_t n, const float* weight, void* to, std::uint8_t* parts);
+  /// out[a, b] += by sum_i weight_i x_ia x_ib, as LaneTable::gram.
+  void (*gram)(const GramParts& g, std::int64_t a0, std::int64_t a1, std::int64_t b0, std::int64_t b1, double by,
+               double* out, std::int64_t ldo);
 };
 /// Bytes that `pack` writes, and that `scores` works in.
 constexpr std::int64_t matrix_packed(std::int64_t d, std::int64_t n_directions) {
@@ -236,9 +244,6 @@ constexpr std::int64_t matrix_sums(std::int64_t d, std::int64_t n_weights) { ret
 constexpr std::int64_t matrix_sum_work(std::int64_t n, std::int64_t n_weights) {
   const std::int64_t runs = (n + 31) / 32;
   return (runs * (n_weights / 16) + 4 * (runs > 2 ? runs : 2)) * (3 << 10);
-}
-constexpr std::int64_t matrix_gram_work(std::int64_t rows, std::int64_t columns) {
-  return (rows + 31) / 32 * ((columns + 31) / 32) * (4 << 10);
 }
 constexpr std::int64_t matrix_panel(std::int64_t n) { return (n + 31) / 32 * (6 << 10); }
 

@@ -102,24 +102,26 @@ class Panel {
   std::int64_t ld = 0;
   const double* weight = nullptr;  // (n,)
   std::vector<Piece> pieces;
-  /// Room for `rows` rows in the work tile.
-  virtual void reserve(std::int64_t rows) = 0;
-  /// Work rows `to`.. = factor_i (row_i - mean) of a piece in columns [from, end), multiples of 16 up to ld; mean
-  /// (width,) under w, which sums to 1. Any thread.
-  virtual void centre(const Piece& piece, const double* w, const double* factor, std::int64_t to, std::int64_t from,
+  /// Whether rows are centred by something near their mean, so that each piece needs a row for what is left of it.
+  virtual bool rests() const = 0;
+  /// Room for `rows` rows in the work tile, and their weights, which stay where they are; that of a rest is negative.
+  virtual void reserve(std::int64_t rows, const double* weight) = 0;
+  /// Work rows `to`.. are a piece's rows, centred, in columns [from, end), multiples of 16 up to ld, and work row
+  /// `rest` the rest of it, if there are rests; mean (width,) under w, which sums to 1. Any thread.
+  virtual void centre(const Piece& piece, const double* w, std::int64_t to, std::int64_t rest, std::int64_t from,
                       std::int64_t end, double* mean) = 0;
   /// Whether the lanes hold all that has been centred; asked by the calling thread, before any of it is summed.
   virtual bool fits() const = 0;
-  /// Work row `to` = factor * x.
-  virtual void put(const double* x, double factor, std::int64_t to) = 0;
-  /// Work rows [r0, r1) are what `gram` sums from now on. By the calling thread.
+  /// Work row 0 = x, of such a weight: the only row from now on.
+  virtual void put(const double* x, double weight) = 0;
+  /// Work rows [r0, r1) are what is summed from now on. By the calling thread.
   virtual void take(std::int64_t r0, std::int64_t r1, Team& team) = 0;
-  /// out[a, b] += sum over the rows taken of x_a x_b for one tile; its part below the diagonal may be left out. Any
-  /// thread.
+  /// out[a, b] += weighted sum over the rows taken of x_a x_b for one tile; its part below the diagonal may be left
+  /// out. Any thread.
   virtual void gram(std::int64_t a0, std::int64_t a1, std::int64_t b0, std::int64_t b1, double* out,
                     std::int64_t ldo) const = 0;
-  /// out[a] += sum over work rows of x_a^2.
-  virtual void squares(std::int64_t r0, std::int64_t r1, double* out) const = 0;
+  /// out[a] += weighted sum of x_a^2.
+  virtual void squares(double* out) const = 0;
 };
 
 }  // namespace clinometer

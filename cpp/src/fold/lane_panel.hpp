@@ -36,50 +36,55 @@ class LanePanel : public Panel {
     return !too_large_ || sizeof(L) == 8;
   }
 
-  void reserve(std::int64_t rows) override {
+  bool rests() const override { return unit() != nullptr; }
+  void reserve(std::int64_t rows, const double* weight) override {
     rows_ = rows;
+    lone_ = false;
+    share_ = weight;
+    root_.clear();
+    for (std::int64_t i = 0; !rests() && i < rows; ++i) root_.push_back(L(std::sqrt(weight[i])));
     work_.resize(std::size_t(rows * ld));
   }
 
-  void centre(const Piece& p, const double* w, const double* factor, std::int64_t to, std::int64_t first,
-              std::int64_t end, double* mean) override {
+  void centre(const Piece& p, const double* w, std::int64_t to, std::int64_t rest, std::int64_t first, std::int64_t end,
+              double* mean) override {
     thread_local std::vector<L> tile;
     for (std::int64_t begin = first; begin < end; begin += kChunk) {
       const std::int64_t stop = std::min(end, begin + kChunk);
       look(p, begin, stop, tile);
       for (std::int64_t c = begin; c < stop; c += 16) {
-        L m[16];
-        lanes<L>().deviations(tile.data() + (c - begin) * p.count, p.count, w, factor, m,
-                              work_.data() + c * rows_ + to * 16);
+        const L* const panel = tile.data() + (c - begin) * p.count;
+        L m[16], *const work = work_.data() + c * rows_;
+        if constexpr (sizeof(L) == 4)
+          if (rest >= 0) unit()->centre(panel, p.count, w, m, work + rest * 16, work + to * 16);
+        if (rest < 0) lanes<L>().deviations(panel, p.count, w, &root_[to], m, work + to * 16);
         for (int j = 0; j < 16 && c + j < width; ++j) mean[c + j] = double(shift_[c + j]) + double(m[j]);
       }
     }
   }
-  void put(const double* x, double factor, std::int64_t to) override {
-    for (std::int64_t c = 0; c < ld; ++c)
-      work_[c / 16 * 16 * rows_ + to * 16 + c % 16] = c < width ? L(factor * x[c]) : L(0);
+  void put(const double* x, double weight) override {
+    lone_ = true;
+    const double factor = std::sqrt(weight);
+    for (std::int64_t c = 0; c < ld; ++c) work_[c / 16 * 16 * rows_ + c % 16] = c < width ? L(factor * x[c]) : L(0);
   }
   void take(std::int64_t r0, std::int64_t r1, Team& team) override {
     first_ = r0;
     taken_ = r1 - r0;
-    in_parts_ = sizeof(L) == 4 && kernels::active().matrix && taken_ >= kPartRows;
-    if (in_parts_) split(team);
+    if (rests() && !lone_) split(team);
   }
   void gram(std::int64_t a0, std::int64_t a1, std::int64_t b0, std::int64_t b1, double* out,
             std::int64_t ldo) const override {
-    if (in_parts_) {
-      thread_local std::vector<CacheLine> work;
-      work.resize(std::size_t(kernels::matrix_gram_work(a1 - a0, b1 - b0)) / sizeof(CacheLine));
-      kernels::active().matrix->gram(parts_.data(), taken_, a0, a1, b0, b1, work.data(), out, ldo);
-    } else if (taken_ > 0) {
+    if (taken_ == 0) return;
+    if (rests() && !lone_)
+      unit()->gram({items_.data(), parts_.data(), taken_}, a0, a1, b0, b1, by_, out, ldo);
+    else
       lanes<L>().gram(work_.data() + first_ * 16, taken_, rows_, a0, a1, b0, b1, out, ldo);
-    }
   }
-  void squares(std::int64_t r0, std::int64_t r1, double* out) const override {
+  void squares(double* out) const override {
     for (std::int64_t c = 0; c < ld; ++c)
-      for (std::int64_t i = r0; i < r1; ++i) {
+      for (std::int64_t i = first_; i < first_ + taken_; ++i) {
         const double x = work_[c / 16 * 16 * rows_ + i * 16 + c % 16];
-        out[c] += x * x;
+        out[c] += rests() && !lone_ ? share_[i] * x * x : x * x;
       }
   }
 
@@ -90,24 +95,33 @@ class LanePanel : public Panel {
   std::atomic<bool> too_large_{false};
   std::vector<const void*> at_;
   std::vector<std::int64_t> row_;
-  std::int64_t rows_ = 0;                        // of the work tile
-  std::int64_t first_ = 0, taken_ = 0;           // those of a Gram matrix
-  static constexpr std::int64_t kPartRows = 16;  // fewer are not worth a matrix unit
-  bool in_parts_ = false;
-  std::vector<CacheLine> parts_;
+  std::int64_t rows_ = 0;               // of the work tile
+  std::int64_t first_ = 0, taken_ = 0;  // those that are summed
+  const double* share_ = nullptr;       // weights of the work rows
+  std::vector<L> root_;                 // their roots, which rows are multiplied by where there are no rests
+  bool lone_ = false;                   // one row, multiplied by its own
+  // beside a matrix unit: what is taken, in parts; weights are of at most unit size, and by_ makes up for it
+  std::vector<CacheLine> items_;
+  std::vector<std::uint8_t> parts_;
+  double by_ = 1;
 
-  /// The rows taken as parts for the matrix unit, if it can take them all.
+  static const kernels::MatrixTable* unit() { return sizeof(L) == 4 ? kernels::active().matrix : nullptr; }
+
   void split(Team& team) {
-    const std::int64_t lines = kernels::matrix_panel(taken_) / std::int64_t(sizeof(CacheLine));
-    parts_.resize(std::size_t(ld / 16 * lines));
-    std::atomic<bool> good{true};
+    const std::int64_t lines = kernels::matrix_panel(taken_) / std::int64_t(sizeof(CacheLine)),
+                       counts = 2 * ((taken_ + 31) / 32);
+    items_.resize(std::size_t(ld / 16 * lines));
+    parts_.resize(std::size_t(ld / 16 * counts));
+    double most = 0;
+    for (std::int64_t i = first_; i < first_ + taken_; ++i) most = std::max(most, std::abs(share_[i]));
+    by_ = most > 0 ? most : 1;
+    std::vector<float> weight;
+    for (std::int64_t i = first_; i < first_ + taken_; ++i) weight.push_back(float(share_[i] / by_));
     team.parallel(ld / 16, [&](std::int64_t panel) {
       if constexpr (sizeof(L) == 4)
-        if (!kernels::active().matrix->split(work_.data() + (panel * rows_ + first_) * 16, taken_,
-                                             parts_.data() + panel * lines))
-          good = false;
+        unit()->split(work_.data() + (panel * rows_ + first_) * 16, taken_, weight.data(),
+                      items_.data() + panel * lines, parts_.data() + panel * counts);
     });
-    in_parts_ = good;
   }
 
   /// A piece's columns [first, end) in lanes, and whether these hold them.

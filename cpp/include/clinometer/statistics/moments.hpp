@@ -32,21 +32,24 @@ class Moments : public StatisticOf<Moments> {
   bool absorb(Panel& panel, Team& team) override {
     const std::int64_t P = std::int64_t(panel.pieces.size());
     std::vector<double> means(std::size_t(P * ld), 0), parts(std::size_t(P), 0);
-    panel.reserve(panel.n + P);
-    weigh(panel, parts);
     // rows sorted by fold, so that each fold's Gram reads one run of them
-    std::vector<std::int64_t> start(std::size_t(P), 0), border(std::size_t(n_folds) + 1, 0);
+    std::vector<Place> place(static_cast<std::size_t>(P));
+    std::vector<std::int64_t> border(std::size_t(n_folds) + 1, 0);
     std::int64_t row = 0;
     for (std::int64_t f = 0; f < n_folds; ++f) {
       border[f] = row;
       for (std::int64_t i = 0; i < P; ++i)
         if (own_fold(panel.pieces[i]) == f) {
-          start[i] = row;
+          place[i].first = row;
           row += panel.pieces[i].count;
         }
+      for (std::int64_t i = 0; panel.rests() && i < P; ++i)
+        if (own_fold(panel.pieces[i]) == f) place[i].rest = row++;
     }
     border[n_folds] = row;
-    centre(panel, team, start, means);
+    weigh(panel, place, row, parts);
+    panel.reserve(row, share_.data());
+    centre(panel, team, place, means);
     if (!panel.fits()) return false;
     for (std::int64_t f = 0; f < n_folds; ++f) add_tiles(panel, team, f, border[f], border[f + 1]);
     for (std::int64_t i = 0; i < P; ++i) collect(panel, team, panel.pieces[i], parts[i], &means[i * ld]);
@@ -102,7 +105,7 @@ class Moments : public StatisticOf<Moments> {
   std::vector<double> scatter, mean, mass;
   double total = 0;
   OpenEnds ends;
-  std::vector<double> weight_, factor_;  // of the panel at hand
+  std::vector<double> weight_, share_;  // of the panel at hand
 
   /// The whole symmetric matrix of a fold, in small squares: written column by column, every number misses the cache.
   void mirror(std::int64_t f, double* square) const {
@@ -137,24 +140,30 @@ class Moments : public StatisticOf<Moments> {
 
   double scale(const Piece& p) const { return p.omega * (ddof ? p.unbias : 1); }
 
-  /// Weights of the panel's rows that sum to 1 in each piece, and factors of the centred rows; `parts` gets what the
-  /// base weights of a piece sum to.
-  void weigh(const Panel& panel, std::vector<double>& parts) {
+  /// Where a piece stands in the work tile.
+  struct Place {
+    std::int64_t first = 0, rest = -1;
+  };
+
+  /// Weights of the panel's rows that sum to 1 in each piece, and what each work row counts; `parts` gets what the base
+  /// weights of a piece sum to.
+  void weigh(const Panel& panel, const std::vector<Place>& place, std::int64_t rows, std::vector<double>& parts) {
     weight_.assign(panel.weight, panel.weight + panel.n);
-    factor_.resize(weight_.size());
+    share_.assign(std::size_t(rows), 0);
     for (std::size_t x = 0; x < parts.size(); ++x) {
       const Piece& p = panel.pieces[x];
       double* const w = weight_.data() + p.first;
       for (std::int64_t i = 0; i < p.count; ++i) parts[x] += w[i];
       for (std::int64_t i = 0; i < p.count; ++i) {
-        factor_[p.first + i] = std::sqrt(scale(p) * w[i]);
+        share_[place[x].first + i] = scale(p) * w[i];
         w[i] = parts[x] > 0 ? w[i] / parts[x] : 1.0 / double(p.count);
       }
+      if (place[x].rest >= 0) share_[place[x].rest] = -scale(p) * parts[x];
     }
   }
 
-  /// The pieces' rows into the work tile, weighted and centred: short prompts one by one, a long one by its columns.
-  void centre(Panel& panel, Team& team, const std::vector<std::int64_t>& start, std::vector<double>& means) {
+  /// The pieces' rows into the work tile, centred: short prompts one by one, a long one by its columns.
+  void centre(Panel& panel, Team& team, const std::vector<Place>& place, std::vector<double>& means) {
     constexpr std::int64_t kColumns = 256, kEntries = 1 << 16;
     std::vector<std::array<std::int64_t, 2>> tasks;
     const auto columns = [&](const Piece& p) { return p.count * ld > kEntries ? kColumns : ld; };
@@ -163,7 +172,8 @@ class Moments : public StatisticOf<Moments> {
     team.parallel(std::int64_t(tasks.size()), [&](std::int64_t i) {
       const auto [x, c] = tasks[i];
       const Piece& p = panel.pieces[x];
-      panel.centre(p, &weight_[p.first], &factor_[p.first], start[x], c, std::min(c + columns(p), ld), &means[x * ld]);
+      panel.centre(p, &weight_[p.first], place[x].first, place[x].rest, c, std::min(c + columns(p), ld),
+                   &means[x * ld]);
     });
   }
 
@@ -181,7 +191,7 @@ class Moments : public StatisticOf<Moments> {
     s.mean.assign(m, m + width);
     // the rows are done: a join takes the place of the first of them
     ends.part(std::move(s), p.begins, [&](double factor, const std::vector<double>& x, std::int64_t f) {
-      panel.put(x.data(), std::sqrt(factor), 0);
+      panel.put(x.data(), factor);
       add_tiles(panel, team, f, 0, 1);
     });
   }
@@ -189,11 +199,11 @@ class Moments : public StatisticOf<Moments> {
   /// One fold's sums, tile by tile over the threads.
   void add_tiles(Panel& panel, Team& team, std::int64_t f, std::int64_t from, std::int64_t to) {
     if (from == to) return;
-    if (!full) return panel.squares(from, to, &scatter[f * ld]);
+    panel.take(from, to, team);
+    if (!full) return panel.squares(&scatter[f * ld]);
     std::vector<std::array<std::int64_t, 2>> tiles;
     for (std::int64_t a = 0; a < ld; a += step())
       for (std::int64_t b = a; b < ld; b += step()) tiles.push_back({a, b});
-    panel.take(from, to, team);
     team.parallel(std::int64_t(tiles.size()), [&](std::int64_t i) {
       const auto [a, b] = tiles[i];
       panel.gram(a, std::min(a + step(), ld), b, std::min(b + step(), ld), scatter.data() + f * size() + origin(a),
