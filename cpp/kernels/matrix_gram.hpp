@@ -52,26 +52,38 @@ int split_pairs(const float* panel, std::int64_t n, std::int64_t i, const float*
   return any(seen.third) ? 3 : any(seen.second) ? 2 : 1;
 }
 
+CLINOMETER_INLINE bool all_one(const float* weight, std::int64_t count) {
+  bool one = true;
+  for (std::int64_t i = 0; i < count; ++i) one = one && weight[i] == 1;
+  return one;
+}
+
+/// A run's pairs of rows, of so many parts, to columns; parts it has not are zeros, since its neighbour may have more.
+void turn(const std::uint16_t* pairs, int parts, std::uint16_t* to) {
+  for (int part = 0; part < 3; ++part, to += kTileItems, pairs += kTileItems) {
+    if (part >= parts) {
+      for (std::int64_t r = 0; r < kTileItems; r += kTileColumns) storeu<std::uint32_t>(to + r, Vec<std::uint32_t>{});
+      continue;
+    }
+    Vec<std::uint32_t> words[16];
+    CLINOMETER_UNROLL for (int r = 0; r < 16; ++r) words[r] = loadu<std::uint32_t>(pairs + r * kTileColumns);
+    transpose_words(words, to);
+  }
+}
+
 /// A panel (n, 16) to [side][run][part]: weighted and turned, then as pairs of rows; parts (2, runs) of either side.
 void split_panel(const float* panel, std::int64_t n, const float* weight, void* to, std::uint8_t* parts) {
   auto* left = static_cast<std::uint16_t*>(to);
   std::uint16_t* right = left + side_items(n);
   alignas(64) std::uint16_t weighted[3 * kTileItems];
   for (std::int64_t i = 0, run = 0; i < n; i += kTileColumns, ++run) {
-    const int found = split_pairs(panel, n, i, nullptr, right), turned = split_pairs(panel, n, i, weight, weighted);
-    for (int part = 0; part < 3; ++part, left += kTileItems) {
-      if (part >= turned) {  // its neighbour may have more
-        for (std::int64_t r = 0; r < kTileItems; r += kTileColumns)
-          storeu<std::uint32_t>(left + r, Vec<std::uint32_t>{});
-        continue;
-      }
-      Vec<std::uint32_t> words[16];
-      CLINOMETER_UNROLL for (int r = 0; r < 16; ++r) words[r] =
-          loadu<std::uint32_t>(weighted + part * kTileItems + r * kTileColumns);
-      transpose_words(words, left);
-    }
+    const bool even = all_one(weight + i, smaller(kTileColumns, n - i));
+    const int found = split_pairs(panel, n, i, nullptr, right);
+    const int turned = even ? found : split_pairs(panel, n, i, weight, weighted);
+    turn(even ? right : weighted, turned, left);
     parts[run] = static_cast<std::uint8_t>(turned);
     parts[runs_of(n) + run] = static_cast<std::uint8_t>(found);
+    left += 3 * kTileItems;
     right += 3 * kTileItems;
   }
 }

@@ -55,8 +55,8 @@ CLINOMETER_INLINE void store_plain(const char* a, const char* b, const UpperHalf
   storeu<std::uint32_t>(first, upper.both((Vec<float>)(x << 16), (Vec<float>)(y << 16)));
   storeu<std::uint32_t>(second, upper.both((Vec<float>)x, (Vec<float>)y));
   watch.see((Vec<float>)(x << 16));
-  watch.see((Vec<float>)y);
-  watch.see((Vec<float>)x);
+  watch.see(upper.of((Vec<float>)x));
+  watch.see(upper.of((Vec<float>)y));
   watch.see((Vec<float>)(y << 16));
 }
 

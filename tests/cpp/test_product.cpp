@@ -1,4 +1,4 @@
-// project, accumulate and gram at every level. Whatever a product may not read is NaN here: rows behind the
+// project, accumulate, gram and deviations at every level. Whatever a product may not read is NaN here: rows behind the
 // last, columns of packs and weights behind the last.
 #include "check.hpp"
 
@@ -127,6 +127,35 @@ void check_grams(int n, int d) {
   check_gram<L>(tile, want, 0, width, middle, width);  // across it
 }
 
+/// Rows less their weighted mean, times a factor each.
+template <class L>
+void check_deviations(int n) {
+  const Tile<L> x(n, 16, 0);
+  std::vector<double> w;
+  std::vector<L> factor;
+  for (int i = 0; i < n; ++i) {
+    w.push_back(std::fabs(normal()));
+    factor.push_back(static_cast<L>(normal()));
+  }
+  for (const k::Table* level : levels()) {
+    where = text(level, "deviations lane bytes, n:", static_cast<int>(sizeof(L)), n);
+    std::vector<L> mean(16), to(x.panels.size());
+    lanes<L>(level).deviations(x.panels.data(), n, w.data(), factor.data(), mean.data(), to.data());
+    for (int c = 0; c < 16; ++c) {
+      Sum<L> want;
+      for (int i = 0; i < n; ++i) want.add(Wide<L>(w[static_cast<std::size_t>(i)]) * x.at(i, c));
+      CHECK(want.near(static_cast<double>(mean[static_cast<std::size_t>(c)])));
+      for (int i = 0; i < n; ++i) {
+        const Wide<L> by = Wide<L>(factor[static_cast<std::size_t>(i)]);
+        Sum<L> moved;
+        moved.add(by * x.at(i, c));
+        moved.add(-by * Wide<L>(mean[static_cast<std::size_t>(c)]));
+        CHECK(moved.near(static_cast<double>(to[static_cast<std::size_t>(16 * i + c)])));
+      }
+    }
+  }
+}
+
 template <class L>
 void check_lanes() {
   for (int n : kSizes)
@@ -137,6 +166,7 @@ void check_lanes() {
       }
   for (int n : {1, 3, 7, 15, 17, 33, 130, 300})
     for (int d : kSizes) check_grams<L>(n, d);
+  for (int n : kSizes) check_deviations<L>(n);
   check_project<L>(5, 3000, 16);
   check_accumulate<L>(700, 40, 8);
 }

@@ -100,7 +100,7 @@ class LanePanel : public Panel {
   const double* share_ = nullptr;       // weights of the work rows
   std::vector<L> root_;                 // their roots, which rows are multiplied by where there are no rests
   bool lone_ = false;                   // one row, multiplied by its own
-  // beside a matrix unit: what is taken, in parts; weights are of at most unit size, and by_ makes up for it
+  // beside a matrix unit: what is taken, in parts; weights of rows are 1 at most, and by_ makes up for it
   std::vector<CacheLine> items_;
   std::vector<std::uint8_t> parts_;
   double by_ = 1;
@@ -113,7 +113,7 @@ class LanePanel : public Panel {
     items_.resize(std::size_t(ld / 16 * lines));
     parts_.resize(std::size_t(ld / 16 * counts));
     double most = 0;
-    for (std::int64_t i = first_; i < first_ + taken_; ++i) most = std::max(most, std::abs(share_[i]));
+    for (std::int64_t i = first_; i < first_ + taken_; ++i) most = std::max(most, share_[i]);
     by_ = most > 0 ? most : 1;
     std::vector<float> weight;
     for (std::int64_t i = first_; i < first_ + taken_; ++i) weight.push_back(float(share_[i] / by_));

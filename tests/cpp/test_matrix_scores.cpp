@@ -1,12 +1,7 @@
 // Scores on a matrix unit, at the levels that have one: sums of products of bf16 parts against products in doubles.
-#include "check.hpp"
+#include "matrix.hpp"
 
 namespace {
-
-struct alignas(64) Line {
-  char bytes[64];
-};
-std::vector<Line> room(std::int64_t bytes) { return std::vector<Line>(static_cast<std::size_t>(bytes + 63) / 64); }
 
 /// Directions as `pack` takes them, packed; K of them, up to 8 or a multiple of 16.
 struct Parts {
@@ -26,14 +21,6 @@ struct Parts {
     level->matrix->pack(ordered.data(), ld, d, count, packed.data());
   }
 };
-
-std::vector<float> paired_shift(const k::Table* level, const Stored& stored) {
-  std::vector<float> out(stored.shift.size());
-  for (int c = 0; c < stored.d; ++c)
-    out[static_cast<std::size_t>(k::paired_at(c, stored.d, level->f32.paired[static_cast<int>(stored.dtype)]))] =
-        stored.shift[static_cast<std::size_t>(c)];
-  return out;
-}
 
 void score(const k::Table* level, const Stored& stored, const Parts& u, const void* const* rows, std::int64_t n,
            std::vector<double>& to, std::int64_t lds) {
