@@ -14,7 +14,7 @@ struct TiltSum {
 };
 
 /// Rows of one vector of tilts: the sums, and w E of each row for the columns. `Even`: every weight is 1 here.
-template <Way R, bool Even, bool Square>
+template <Across A, Way R, bool Even, bool Square>
 CLINOMETER_INLINE void tilt_rows(const float* t, const float* w, std::int64_t n, Floats lam, TiltSum& s,
                                  Floats* moved) {
   const Floats rate = lam * 0x1.715476p0f;
@@ -34,7 +34,7 @@ CLINOMETER_INLINE void tilt_rows(const float* t, const float* w, std::int64_t n,
       moved[i] = grown;
       s.m += excess;
     } else {
-      const Floats weight = broadcast(w[i]);
+      const Floats weight = of_row<A>(w, i);
       moved[i] = weight * grown;
       s.m += weight * excess;
     }
@@ -45,7 +45,7 @@ CLINOMETER_INLINE void tilt_rows(const float* t, const float* w, std::int64_t n,
 
 /// One prompt's sums. Runs of rows are added in f32; what a long prompt loses so is some 1e-7 of a sum of
 /// terms of one sign, because runs are added pairwise through `part`.
-template <Way R, bool Even, bool Square>
+template <Across A, Way R, bool Even, bool Square>
 CLINOMETER_INLINE TiltSum tilt_prompt(const float* t, const float* w, const float* f, std::int64_t rows, Floats lam,
                                       std::int64_t F, Floats* columns) {
   TiltSum total;
@@ -54,8 +54,8 @@ CLINOMETER_INLINE TiltSum tilt_prompt(const float* t, const float* w, const floa
   for (std::int64_t i = 0; i < rows; i += kTiltRows) {
     const std::int64_t n = rows - i < kTiltRows ? rows - i : kTiltRows;
     TiltSum part;
-    tilt_rows<R, Even, Square>(t + i * kPad, w + i, n, lam, part, moved);
-    add_all_columns(moved, f + i * F, n, F, F, columns);
+    tilt_rows<A, R, Even, Square>(t + i * kPad, w + i * kFold<A>, n, lam, part, moved);
+    add_all_columns<A>(moved, f + i * F * kFold<A>, n, F, F, columns);
     total.m += part.m;
     total.a += part.a;
     if constexpr (Square) total.c += part.c;
@@ -64,18 +64,18 @@ CLINOMETER_INLINE TiltSum tilt_prompt(const float* t, const float* w, const floa
 }
 
 /// The same with the weights of prompt p put right: sums and columns as of w, a as of w x E.
-template <Way R, bool Square>
-CLINOMETER_INLINE TiltSum tilt_weighted(const TiltBatch& b, std::int64_t p, const float* t, Floats lam,
-                                        Floats* columns) {
+template <Across A, Way R, bool Square>
+CLINOMETER_INLINE TiltSum tilt_weighted(const TiltBatch& b, std::int64_t p, std::int64_t side, const float* t,
+                                        Floats lam, Floats* columns) {
   const std::int64_t begin = b.offsets[p], rows = b.offsets[p + 1] - begin, F = b.n_columns;
-  const float *const w = b.weight + begin, *const f = b.columns + begin * F;
-  if (b.even[p] == 0.0f) {
-    TiltSum s = tilt_prompt<R, false, Square>(t, w, f, rows, lam, F, columns);
+  const float *const w = b.weight + begin * kFold<A> + side, *const f = b.columns + begin * F * kFold<A> + side;
+  if (b.even[p * kFold<A>] == 0.0f) {
+    TiltSum s = tilt_prompt<A, R, false, Square>(t, w, f, rows, lam, F, columns);
     s.a *= lam;
     return s;
   }
-  TiltSum s = tilt_prompt<R, true, Square>(t, w, f, rows, lam, F, columns);
-  const Floats each = broadcast(b.even[p]);
+  TiltSum s = tilt_prompt<A, R, true, Square>(t, w, f, rows, lam, F, columns);
+  const Floats each = of_row<A>(b.even + side, p);
   s.m *= each;
   s.a *= each * lam;
   if constexpr (Square) s.c *= each;
@@ -84,18 +84,18 @@ CLINOMETER_INLINE TiltSum tilt_weighted(const TiltBatch& b, std::int64_t p, cons
 }
 
 /// In whichever way is cheapest and right. A lane with no tilt at all, as padding has, is right in every way.
-template <bool Square>
-CLINOMETER_INLINE TiltSum tilt_any(const TiltBatch& b, std::int64_t p, const float* t, Floats lam, Floats reach,
-                                   Floats* columns) {
+template <Across A, bool Square>
+CLINOMETER_INLINE TiltSum tilt_any(const TiltBatch& b, std::int64_t p, std::int64_t side, const float* t, Floats lam,
+                                   Floats reach, Floats* columns) {
   const Floats widest = lam * reach;
   const Ints none = (Ints)(widest == 0.0f);
-  if (!any((Ints) !(widest <= kNear))) return tilt_weighted<Way::near, Square>(b, p, t, lam, columns);
-  if (any((Ints) !(widest <= kFar))) return tilt_weighted<Way::careful, Square>(b, p, t, lam, columns);
+  if (!any((Ints) !(widest <= kNear))) return tilt_weighted<A, Way::near, Square>(b, p, side, t, lam, columns);
+  if (any((Ints) !(widest <= kFar))) return tilt_weighted<A, Way::careful, Square>(b, p, side, t, lam, columns);
   if (!any((Ints)(widest < kSmallReach) & ~none)) {
-    const TiltSum s = tilt_weighted<Way::far, Square>(b, p, t, lam, columns);
+    const TiltSum s = tilt_weighted<A, Way::far, Square>(b, p, side, t, lam, columns);
     if (!any((Ints)(s.m < kSmallForFar) & ~none)) return s;
   }
-  return tilt_weighted<Way::between, Square>(b, p, t, lam, columns);
+  return tilt_weighted<A, Way::between, Square>(b, p, side, t, lam, columns);
 }
 
 }  // namespace

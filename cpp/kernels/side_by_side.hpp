@@ -1,0 +1,103 @@
+// From the f64 rows of sixteen short prompts to f32 lanes, one lane a prompt: columns centred under each prompt's
+// weights, their extents and their mid-ranks. Every lane is its own prompt, so nothing is ever summed across.
+#pragma once
+#include "kernels/columns.hpp"
+
+namespace clinometer::kernels::CLINOMETER_ISA_NAMESPACE {
+namespace {
+
+using Half = Vec<float, kPace>;
+
+/// work[row][column][lane]; below a prompt's end its first row again, whose weight is 0 there.
+void lay_out(const SideBySide& s) {
+  for (std::int64_t lane = 0; lane < kPad; ++lane)
+    for (std::int64_t i = 0; i < s.rows; ++i) {
+      const double* const from = s.from[lane] + (i < s.n[lane] ? i : 0) * s.stride;
+      double* const to = s.work + i * s.width * kPad + lane;
+      for (std::int64_t c = 0; c < s.width; ++c) to[c * kPad] = from[c];
+    }
+}
+
+/// Column c of prompts [lane, lane + kPace).
+CLINOMETER_INLINE void centre_lanes(const SideBySide& s, std::int64_t c, std::int64_t lane) {
+  const double* const x = s.work + c * kPad + lane;
+  const std::int64_t step = s.width * kPad;
+  const Doubles pilot = loadu<double>(x);
+  Doubles sum = {};
+  for (std::int64_t i = 0; i < s.rows; ++i)
+    sum += loadu<double>(s.weight + i * kPad + lane) * (loadu<double>(x + i * step) - pilot);
+  const Doubles mean = pilot + sum;
+  storeu<double>(s.mean + c * kPad + lane, mean);
+  Half high = {}, low = {};
+  float* const out = s.out + c * s.column_step + lane;
+  for (std::int64_t i = 0; i < s.rows; ++i) {
+    const Half centred = __builtin_convertvector(loadu<double>(x + i * step) - mean, Half);
+    high = centred > high ? centred : high;
+    low = centred < low ? centred : low;
+    storeu<float, kPace>(out + i * s.row_step, centred);
+  }
+  storeu<float, kPace>(s.top + c * kPad + lane, high);
+  storeu<float, kPace>(s.reach + c * kPad + lane, high > -low ? high : -low);
+}
+
+/// rank[i] = sum over j of w_j sign(x_i - x_j) for lanes of T, kPad apart: twice the mid-rank less one half.
+template <bool Even, class T>
+CLINOMETER_INLINE void compare_all(const T* x, const T* w, std::int64_t n, T* rank) {
+  for (std::int64_t i = 0; i < n; ++i) storeu<T>(rank + i * kPad, Vec<T>{});
+  for (std::int64_t i = 0; i < n; ++i) {
+    const Vec<T> mine = loadu<T>(x + i * kPad), weight = Even ? Vec<T>{} : loadu<T>(w + i * kPad);
+    Vec<T> own = loadu<T>(rank + i * kPad);
+    for (std::int64_t j = i + 1; j < n; ++j) {
+      const Vec<T> sign = sign_of(loadu<T>(x + j * kPad) - mine), other = loadu<T>(rank + j * kPad);
+      if constexpr (Even) {
+        own -= sign;
+        storeu<T>(rank + j * kPad, other + sign);
+      } else {
+        own -= loadu<T>(w + j * kPad) * sign;
+        storeu<T>(rank + j * kPad, other + weight * sign);
+      }
+    }
+    storeu<T>(rank + i * kPad, own);
+  }
+}
+
+/// Mid-ranks less one half of column c, compared as numbers of T.
+template <class T>
+CLINOMETER_INLINE void rank_lanes(const SideBySide& s, std::int64_t c) {
+  T x[kTiltRows * kPad], w[kTiltRows * kPad], rank[kTiltRows * kPad];
+  for (std::int64_t i = 0; i < s.rows; ++i)
+    for (std::int64_t lane = 0; lane < kPad; ++lane) {
+      x[i * kPad + lane] = static_cast<T>(s.work[(i * s.width + c) * kPad + lane]);
+      w[i * kPad + lane] = static_cast<T>(s.weight[i * kPad + lane]);
+    }
+  for (std::int64_t lane = 0; lane < kPad; lane += kLanes<T>)
+    s.even ? compare_all<true, T>(x + lane, w + lane, s.rows, rank + lane)
+           : compare_all<false, T>(x + lane, w + lane, s.rows, rank + lane);
+  T half[kPad];
+  for (std::int64_t lane = 0; lane < kPad; ++lane) half[lane] = s.even ? T(0.5) * w[lane] : T(0.5);
+  for (std::int64_t i = 0; i < s.rows; ++i)
+    for (std::int64_t lane = 0; lane < kPad; ++lane)
+      s.rank[i * s.row_step + c * s.column_step + lane] = static_cast<float>(half[lane] * rank[i * kPad + lane]);
+}
+
+/// Whether every number of column c is a float.
+CLINOMETER_INLINE bool are_floats(const SideBySide& s, std::int64_t c) {
+  Vec<std::int64_t> other = {};
+  for (std::int64_t i = 0; i < s.rows; ++i)
+    for (std::int64_t lane = 0; lane < kPad; lane += kPace) {
+      const Doubles x = loadu<double>(s.work + (i * s.width + c) * kPad + lane);
+      other |= (Vec<std::int64_t>)(to_double(__builtin_convertvector(x, Half)) != x);
+    }
+  return horizontal_sum((Doubles)(other & (Vec<std::int64_t>)broadcast(1.0))) == 0;
+}
+
+void side_by_side(const SideBySide& s) {
+  lay_out(s);
+  for (std::int64_t c = 0; c < s.width; ++c) {
+    for (std::int64_t lane = 0; lane < kPad; lane += kPace) centre_lanes(s, c, lane);
+    if (s.rank) are_floats(s, c) ? rank_lanes<float>(s, c) : rank_lanes<double>(s, c);
+  }
+}
+
+}  // namespace
+}  // namespace clinometer::kernels::CLINOMETER_ISA_NAMESPACE
