@@ -8,14 +8,53 @@ namespace {
 
 using Half = Vec<float, kPace>;
 
+/// Entries of a and b by turns: those of their lower halves, or of their upper.
+template <int N, bool Upper>  // templates, so that only the branch of this width is compiled
+CLINOMETER_INLINE Vec<double, N> by_turns(Vec<double, N> a, Vec<double, N> b) {
+  if constexpr (N == 2) {
+    return Upper ? __builtin_shufflevector(a, b, 1, 3) : __builtin_shufflevector(a, b, 0, 2);
+  } else if constexpr (N == 4) {
+    return Upper ? __builtin_shufflevector(a, b, 2, 6, 3, 7) : __builtin_shufflevector(a, b, 0, 4, 1, 5);
+  } else {
+    return Upper ? __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15)
+                 : __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11);
+  }
+}
+
+/// to[e][lane] = from[lane][e] for kPace lanes and numbers.
+CLINOMETER_INLINE void transpose(const double* const* from, std::int64_t e, double* to) {
+  Doubles x[kPace], y[kPace];
+  CLINOMETER_UNROLL for (int lane = 0; lane < kPace; ++lane) x[lane] = loadu<double>(from[lane] + e);
+  CLINOMETER_UNROLL for (int round = 1; round < kPace; round *= 2) {
+    CLINOMETER_UNROLL for (int i = 0; i < kPace / 2; ++i) {
+      y[2 * i] = by_turns<kPace, false>(x[i], x[i + kPace / 2]);
+      y[2 * i + 1] = by_turns<kPace, true>(x[i], x[i + kPace / 2]);
+    }
+    CLINOMETER_UNROLL for (int i = 0; i < kPace; ++i) x[i] = y[i];
+  }
+  CLINOMETER_UNROLL for (int i = 0; i < kPace; ++i) storeu<double>(to + i * kPad, x[i]);
+}
+
 /// work[row][column][lane]; below a prompt's end its first row again, whose weight is 0 there.
 void lay_out(const SideBySide& s) {
-  for (std::int64_t lane = 0; lane < kPad; ++lane)
-    for (std::int64_t i = 0; i < s.rows; ++i) {
-      const double* const from = s.from[lane] + (i < s.n[lane] ? i : 0) * s.stride;
-      double* const to = s.work + i * s.width * kPad + lane;
-      for (std::int64_t c = 0; c < s.width; ++c) to[c * kPad] = from[c];
+  const bool adjoin = s.stride == s.width;  // then all rows are one long one
+  std::int64_t shared = s.n[0];
+  for (std::int64_t lane = 1; lane < kPad; ++lane) shared = s.n[lane] < shared ? s.n[lane] : shared;
+  const std::int64_t length = adjoin ? shared * s.width : s.width, whole = length / kPace * kPace;
+  for (std::int64_t i = 0; i < (adjoin ? 1 : shared); ++i) {
+    double* const to = s.work + i * s.width * kPad;
+    for (std::int64_t lane = 0; lane < kPad; lane += kPace) {
+      const double* from[kPace];
+      for (int l = 0; l < kPace; ++l) from[l] = s.from[lane + l] + i * s.stride;
+      for (std::int64_t e = 0; e < whole; e += kPace) transpose(from, e, to + e * kPad + lane);
+      for (std::int64_t e = whole; e < length; ++e)
+        for (int l = 0; l < kPace; ++l) to[e * kPad + lane + l] = from[l][e];
     }
+  }
+  for (std::int64_t lane = 0; shared < s.rows && lane < kPad; ++lane)
+    for (std::int64_t i = shared; i < s.rows; ++i)
+      for (std::int64_t c = 0; c < s.width; ++c)
+        s.work[(i * s.width + c) * kPad + lane] = s.from[lane][(i < s.n[lane] ? i : 0) * s.stride + c];
 }
 
 /// Column c of prompts [lane, lane + kPace).

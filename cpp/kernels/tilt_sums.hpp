@@ -13,11 +13,13 @@ struct TiltSum {
   Floats m = {}, a = {}, c = {};  // a is yet to be multiplied by lam
 };
 
-/// Rows of one vector of tilts: the sums, and w E of each row for the columns. `Even`: every weight is 1 here.
-template <Across A, Way R, bool Even, bool Square>
-CLINOMETER_INLINE void tilt_rows(const float* t, const float* w, std::int64_t n, Floats lam, TiltSum& s,
-                                 Floats* moved) {
+/// Rows of one vector of lanes: the sums, and w E of each row, either kept for the columns or summed over C of them at
+/// once, which so few that registers hold them allow. `Even`: every weight is 1 here.
+template <Across A, Way R, bool Even, bool Square, int C>
+CLINOMETER_INLINE void tilt_rows(const float* t, const float* w, const float* f, std::int64_t n, Floats lam, TiltSum& s,
+                                 Floats* moved, Floats* columns) {
   const Floats rate = lam * 0x1.715476p0f;
+  Floats sum[C + 1] = {};
   for (std::int64_t i = 0; i < n; ++i) {
     const Floats score = loadu<float>(t + i * kPad);
     Floats grown, excess;
@@ -30,37 +32,43 @@ CLINOMETER_INLINE void tilt_rows(const float* t, const float* w, std::int64_t n,
     } else {
       grow<R == Way::careful>(lam * score, grown, excess);
     }
-    if constexpr (Even) {
-      moved[i] = grown;
-      s.m += excess;
-    } else {
-      const Floats weight = of_row<A>(w, i);
-      moved[i] = weight * grown;
-      s.m += weight * excess;
-    }
-    s.a += moved[i] * score;
-    if constexpr (Square) s.c += moved[i] * grown;
+    const Floats weight = Even ? Floats{} : of_row<A>(w, i), weighted = Even ? grown : weight * grown;
+    s.m += Even ? excess : weight * excess;
+    s.a += weighted * score;
+    if constexpr (Square) s.c += weighted * grown;
+    if constexpr (C == 0) moved[i] = weighted;
+    CLINOMETER_UNROLL for (int j = 0; j < C; ++j) sum[j] += weighted * of_row<A>(f, i * C + j);
   }
+  CLINOMETER_UNROLL for (int j = 0; j < C; ++j) columns[j] += sum[j];
 }
 
 /// One prompt's sums. Runs of rows are added in f32; what a long prompt loses so is some 1e-7 of a sum of
 /// terms of one sign, because runs are added pairwise through `part`.
-template <Across A, Way R, bool Even, bool Square>
+template <Across A, Way R, bool Even, bool Square, int C>
 CLINOMETER_INLINE TiltSum tilt_prompt(const float* t, const float* w, const float* f, std::int64_t rows, Floats lam,
                                       std::int64_t F, Floats* columns) {
   TiltSum total;
-  Floats moved[kTiltRows];
+  Floats moved[C == 0 ? kTiltRows : 1];
   for (std::int64_t j = 0; j < F; ++j) columns[j] = Floats{};
   for (std::int64_t i = 0; i < rows; i += kTiltRows) {
     const std::int64_t n = rows - i < kTiltRows ? rows - i : kTiltRows;
+    const float* const from = f + i * F * kFold<A>;
     TiltSum part;
-    tilt_rows<A, R, Even, Square>(t + i * kPad, w + i * kFold<A>, n, lam, part, moved);
-    add_all_columns<A>(moved, f + i * F * kFold<A>, n, F, F, columns);
+    tilt_rows<A, R, Even, Square, C>(t + i * kPad, w + i * kFold<A>, from, n, lam, part, moved, columns);
+    if constexpr (C == 0) add_all_columns<A>(moved, from, n, F, F, columns);
     total.m += part.m;
     total.a += part.a;
     if constexpr (Square) total.c += part.c;
   }
   return total;
+}
+template <Across A, Way R, bool Even, bool Square>
+CLINOMETER_INLINE TiltSum tilt_prompt(const float* t, const float* w, const float* f, std::int64_t rows, Floats lam,
+                                      std::int64_t F, Floats* columns) {
+  constexpr bool kRoom = kRegisters >= 32;
+  if (kRoom && F == 8) return tilt_prompt<A, R, Even, Square, 8>(t, w, f, rows, lam, F, columns);
+  if (kRoom && F == 4) return tilt_prompt<A, R, Even, Square, 4>(t, w, f, rows, lam, F, columns);
+  return tilt_prompt<A, R, Even, Square, 0>(t, w, f, rows, lam, F, columns);
 }
 
 /// The same with the weights of prompt p put right: sums and columns as of w, a as of w x E.

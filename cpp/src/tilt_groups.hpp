@@ -2,6 +2,7 @@
 // leaves no lane empty whatever the number of directions and betas, and what is made once a prompt is made once for
 // sixteen. Prompts of a run of canonical rows are grouped by length; no bit depends on how rows come.
 #pragma once
+#include "src/lines.hpp"
 #include "src/tilt_batch.hpp"
 
 namespace clinometer {
@@ -16,13 +17,15 @@ struct Tilt::Groups {
 
   // arrays of the groups of a run, and the tilts (kernels/table.hpp)
   std::vector<std::int64_t> offsets, member, panel;  // (groups + 1,), (groups, 16) the prompt or -1, (K B,)
-  std::vector<float> lam, omega, unbias, even, weight, columns, score, top, reach;
-  std::vector<double> mean, baseline;  // (groups, K, 16), (groups, J, 16)
+  std::vector<float> lam;
+  Lines<float> omega, unbias, even, weight, columns, score, top, reach;
+  Lines<double> mean, baseline;  // (groups, K, 16), (groups, J, 16)
   std::vector<char> left;
 
   // of a leaf; sums with their rows one after the other
-  std::vector<float> pilot, cumulant_pilot, extremes;
-  std::vector<double> sums, cumulant_sums;
+  std::vector<float> pilot, cumulant_pilot;
+  Lines<float> extremes;
+  Lines<double> sums, cumulant_sums;
   double leaf_mass = 0;
 
   void begin(const Tilt& t);
@@ -37,8 +40,8 @@ struct Tilt::Groups {
 
  private:
   std::vector<Prompt> lane;  // the prompts of one group
-  std::vector<double> work, weights;
-  std::vector<float> value_top, value_reach;
+  Lines<double> work, weights;
+  Lines<float> value_top, value_reach;
 
   std::vector<std::int64_t> group(std::vector<std::int64_t> some, const Tilt& t);
   void grow(std::int64_t rows);

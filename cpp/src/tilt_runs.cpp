@@ -12,12 +12,16 @@ namespace {
 constexpr std::int64_t kBatchRows = 1024;
 constexpr std::int64_t kMostRows = std::int64_t(1) << 16;
 
-/// Asks for the scores of the prompt that comes next: columns are read sixteen at a time, row by row, and hardware does
-/// not look that far ahead.
+/// Asks for what will be read of a prompt: columns are read a few at a time, row by row, and hardware does not look that
+/// far ahead.
 void fetch(const Prompt& p) {
-  constexpr std::int64_t kLine = 8;
-  for (std::int64_t i = 0, size = std::min<std::int64_t>(p.n * p.n_scores, 4096); i < size; i += kLine)
-    __builtin_prefetch(p.score + i);
+  constexpr std::int64_t kLine = 8, kMost = 4096;
+  const auto lines = [](const double* x, std::int64_t n) {
+    for (std::int64_t i = 0; i < n; i += kLine) __builtin_prefetch(x + i);
+  };
+  lines(p.score, std::min(p.n * p.n_scores, kMost));
+  lines(p.value, std::min(p.n * p.n_values, kMost));
+  lines(p.weight, std::min(p.n, kMost));
 }
 
 }  // namespace
