@@ -21,11 +21,11 @@ struct LanesAt {
 };
 
 /// Adds one prompt's finished figures to the batch's sums of this vector; returns the lanes left out, of which
-/// nothing is added.
-template <Across A, bool Extras>
+/// nothing is added. N: how many values there are, or 0 where the compiler does not know.
+template <Across A, bool Extras, int N>
 CLINOMETER_INLINE Ints tilt_close(const TiltBatch& b, std::int64_t p, const LanesAt& at, const TiltSum& s, Floats lam,
                                   Floats* columns, Floats* sums) {
-  const std::int64_t J = b.n_values;
+  const std::int64_t J = N > 0 ? N : b.n_values;
   const Floats top = loadu<float>(b.top + (p * b.n_panels + at.panel) * kPad + at.lane);
   const Floats inverse = reciprocal(s.m + 1.0f), L = log_of_one_plus(s.m), kl = s.a * inverse - L, peak = lam * top;
   // f32 will not do: exponents too large, KL lost between two terms, squares near underflow, a tilt out of range
@@ -47,7 +47,7 @@ CLINOMETER_INLINE Ints tilt_close(const TiltBatch& b, std::int64_t p, const Lane
   Floats* const win = mass + J;   // o win
   Floats* const whole = win + J;
   Floats* pair = whole + 4;  // d d'
-  Floats d[kBatchValues];
+  Floats d[N > 0 ? N : kBatchValues];
   for (std::int64_t j = 0; j < J; ++j) {
     d[j] = omega * kept(columns[j] * inverse - of_tilt<A>(b.pilot + j * b.n_tilts + at.tilt));
     gain[j] += d[j];
@@ -76,6 +76,15 @@ CLINOMETER_INLINE void find_pilots(const TiltBatch& b, std::int64_t tilt, const 
   }
 }
 
+template <Across A, bool Extras, int N = 0>
+void close_some(const TiltBatch& b, std::int64_t first, std::int64_t used, const LanesAt& at, const TiltSum* part,
+                Floats lam, Floats* columns, Floats* sums) {
+  for (std::int64_t i = 0, p = first; i < used; ++i, ++p) {
+    const Ints bad = tilt_close<A, Extras, N>(b, p, at, part[i], lam, columns + i * b.n_columns, sums);
+    if (any(bad)) report<A>(b, p, at, bad);
+  }
+}
+
 /// All prompts of a batch for one vector of lanes.
 template <Across A, bool Extras>
 CLINOMETER_INLINE void tilt_vector(const TiltBatch& b, const LanesAt& at, Floats* columns, Floats* sums) {
@@ -92,10 +101,14 @@ CLINOMETER_INLINE void tilt_vector(const TiltBatch& b, const LanesAt& at, Floats
       part[i] = tilt_any<A, Extras>(b, p, at.side, t, lam, reach, columns + i * F);
     }
     if (A == Across::prompts && b.no_pilots && first + at.side == 0) find_pilots(b, at.tilt, part[0], columns);
-    for (std::int64_t i = 0, p = first; i < used; ++i, ++p) {
-      const Ints bad = tilt_close<A, Extras>(b, p, at, part[i], given, columns + i * F, sums);
-      if (any(bad)) report<A>(b, p, at, bad);
-    }
+    constexpr auto kClose = close_some<A, Extras>;
+    const auto close = !Extras           ? kClose
+                       : b.n_values == 1 ? close_some<A, Extras, 1>
+                       : b.n_values == 2 ? close_some<A, Extras, 2>
+                       : b.n_values == 3 ? close_some<A, Extras, 3>
+                       : b.n_values == 4 ? close_some<A, Extras, 4>
+                                         : kClose;
+    close(b, first, used, at, part, given, columns, sums);
   }
 }
 

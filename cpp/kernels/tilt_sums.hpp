@@ -39,7 +39,7 @@ CLINOMETER_INLINE void tilt_rows(const float* t, const float* w, const float* f,
     if constexpr (C == 0) moved[i] = weighted;
     CLINOMETER_UNROLL for (int j = 0; j < C; ++j) sum[j] += weighted * of_row<A>(f, i * C + j);
   }
-  CLINOMETER_UNROLL for (int j = 0; j < C; ++j) columns[j] += sum[j];
+  CLINOMETER_UNROLL for (int j = 0; j < C; ++j) columns[j] = sum[j];
 }
 
 /// One prompt's sums. Runs of rows are added in f32; what a long prompt loses so is some 1e-7 of a sum of
@@ -48,18 +48,20 @@ template <Across A, Way R, bool Even, bool Square, int C>
 CLINOMETER_INLINE TiltSum tilt_prompt(const float* t, const float* w, const float* f, std::int64_t rows, Floats lam,
                                       std::int64_t F, Floats* columns) {
   TiltSum total;
-  Floats moved[C == 0 ? kTiltRows : 1];
-  for (std::int64_t j = 0; j < F; ++j) columns[j] = Floats{};
+  Floats moved[C == 0 ? kTiltRows : 1], all[C + 1] = {};
+  for (std::int64_t j = 0; C == 0 && j < F; ++j) columns[j] = Floats{};
   for (std::int64_t i = 0; i < rows; i += kTiltRows) {
     const std::int64_t n = rows - i < kTiltRows ? rows - i : kTiltRows;
     const float* const from = f + i * F * kFold<A>;
     TiltSum part;
     tilt_rows<A, R, Even, Square, C>(t + i * kPad, w + i * kFold<A>, from, n, lam, part, moved, columns);
     if constexpr (C == 0) add_all_columns<A>(moved, from, n, F, F, columns);
+    CLINOMETER_UNROLL for (int j = 0; j < C; ++j) all[j] += columns[j];
     total.m += part.m;
     total.a += part.a;
     if constexpr (Square) total.c += part.c;
   }
+  CLINOMETER_UNROLL for (int j = 0; j < C; ++j) columns[j] = all[j];
   return total;
 }
 template <Across A, Way R, bool Even, bool Square>
@@ -93,7 +95,7 @@ CLINOMETER_INLINE TiltSum tilt_weighted(const TiltBatch& b, std::int64_t p, std:
 
 /// In whichever way is cheapest and right. A lane with no tilt at all, as padding has, is right in every way.
 template <Across A, bool Square>
-CLINOMETER_INLINE TiltSum tilt_any(const TiltBatch& b, std::int64_t p, std::int64_t side, const float* t, Floats lam,
+__attribute__((noinline)) TiltSum tilt_any(const TiltBatch& b, std::int64_t p, std::int64_t side, const float* t, Floats lam,
                                    Floats reach, Floats* columns) {
   const Floats widest = lam * reach;
   const Ints none = (Ints)(widest == 0.0f);
