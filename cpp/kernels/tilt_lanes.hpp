@@ -8,7 +8,7 @@
 // reach of a prompt's exponents, and costs ten operations a row in the two usual ways.
 #pragma once
 #include "kernels/lane_sums.hpp"
-#include "kernels/tilt_sums.hpp"
+#include "kernels/tilt_pairs.hpp"
 
 namespace clinometer::kernels::CLINOMETER_ISA_NAMESPACE {
 namespace {
@@ -78,53 +78,97 @@ CLINOMETER_INLINE void find_pilots(const TiltBatch& b, std::int64_t tilt, const 
 
 template <Across A, bool Extras, int N = 0>
 void close_some(const TiltBatch& b, std::int64_t first, std::int64_t used, const LanesAt& at, const TiltSum* part,
-                Floats lam, Floats* columns, Floats* sums) {
+                std::int64_t step, Floats* columns, Floats* sums) {
+  const Floats lam = of_tilt<A>(b.lam + at.tilt);
   for (std::int64_t i = 0, p = first; i < used; ++i, ++p) {
-    const Ints bad = tilt_close<A, Extras, N>(b, p, at, part[i], lam, columns + i * b.n_columns, sums);
+    const Ints bad = tilt_close<A, Extras, N>(b, p, at, part[i * step], lam, columns + i * step * b.n_columns, sums);
     if (any(bad)) report<A>(b, p, at, bad);
   }
 }
 
-/// All prompts of a batch for one vector of lanes.
+/// The same for however many values there are; prompt i is at part[i * step].
 template <Across A, bool Extras>
-CLINOMETER_INLINE void tilt_vector(const TiltBatch& b, const LanesAt& at, Floats* columns, Floats* sums) {
-  const Floats given = of_tilt<A>(b.lam + at.tilt), lam = given < 0.0f ? Floats{} : given;
-  // some prompts' sums first, then what is made of them: the long chains of one prompt's logarithm run beside others'
-  TiltSum part[kTogether];
+CLINOMETER_INLINE void close_all(const TiltBatch& b, std::int64_t first, std::int64_t used, const LanesAt& at,
+                                 const TiltSum* part, std::int64_t step, Floats* columns, Floats* sums) {
+  const auto with = [&](auto close) { close(b, first, used, at, part, step, columns, sums); };
+  if (Extras && b.n_values == 1) return with(close_some<A, Extras, 1>);
+  if (Extras && b.n_values == 2) return with(close_some<A, Extras, 2>);
+  if (Extras && b.n_values == 3) return with(close_some<A, Extras, 3>);
+  if (Extras && b.n_values == 4) return with(close_some<A, Extras, 4>);
+  with(close_some<A, Extras>);
+}
+
+/// Where the scores of one panel of prompt p stand, and their reach.
+CLINOMETER_INLINE const float* scores_at(const TiltBatch& b, std::int64_t p, const LanesAt& at) {
+  const std::int64_t rows = b.offsets[p + 1] - b.offsets[p];
+  return b.score + (b.offsets[p] * b.n_panels + at.panel * rows) * kPad + at.lane;
+}
+CLINOMETER_INLINE Floats reach_at(const TiltBatch& b, std::int64_t p, const LanesAt& at) {
+  return loadu<float>(b.reach + (p * b.n_panels + at.panel) * kPad + at.lane);
+}
+template <Across A>
+CLINOMETER_INLINE Floats lam_at(const TiltBatch& b, std::int64_t tilt) {
+  const Floats given = of_tilt<A>(b.lam + tilt);
+  return given < 0.0f ? Floats{} : given;
+}
+
+/// One tilt, or two, of all groups for some of their lanes. Some groups' sums first, then what is made of them: the long
+/// chains of one logarithm run beside others'.
+template <bool Extras>
+void tilt_lanes_of_prompts(const TiltBatch& b, std::int64_t tilt, std::int64_t count, std::int64_t side,
+                           Floats* columns, Floats* sums, std::int64_t n_sums) {
+  const LanesAt at{tilt, b.panel[tilt], side, side};
+  const Floats lam[2] = {lam_at<Across::prompts>(b, tilt), lam_at<Across::prompts>(b, tilt + count - 1)};
+  TiltSum part[2 * kTogether];
   const std::int64_t F = b.n_columns;
   for (std::int64_t first = 0; first < b.n_prompts; first += kTogether) {
     const std::int64_t used = b.n_prompts - first < kTogether ? b.n_prompts - first : kTogether;
     for (std::int64_t i = 0, p = first; i < used; ++i, ++p) {
-      const std::int64_t rows = b.offsets[p + 1] - b.offsets[p];
-      const float* const t = b.score + (b.offsets[p] * b.n_panels + at.panel * rows) * kPad + at.lane;
-      const Floats reach = loadu<float>(b.reach + (p * b.n_panels + at.panel) * kPad + at.lane);
-      part[i] = tilt_any<A, Extras>(b, p, at.side, t, lam, reach, columns + i * F);
+      const float* const t = scores_at(b, p, at);
+      const Floats reach = reach_at(b, p, at);
+      if (count == 2)
+        tilt_pair<Extras>(b, p, side, t, lam, reach, part + 2 * i, columns + 2 * i * F);
+      else
+        part[i] = tilt_any<Across::prompts, Extras>(b, p, side, t, lam[0], reach, columns + i * F);
     }
-    if (A == Across::prompts && b.no_pilots && first + at.side == 0) find_pilots(b, at.tilt, part[0], columns);
-    constexpr auto kClose = close_some<A, Extras>;
-    const auto close = !Extras           ? kClose
-                       : b.n_values == 1 ? close_some<A, Extras, 1>
-                       : b.n_values == 2 ? close_some<A, Extras, 2>
-                       : b.n_values == 3 ? close_some<A, Extras, 3>
-                       : b.n_values == 4 ? close_some<A, Extras, 4>
-                                         : kClose;
-    close(b, first, used, at, part, given, columns, sums);
+    for (std::int64_t s = 0; s < count; ++s) {
+      if (b.no_pilots && first + side == 0) find_pilots(b, tilt + s, part[s], columns + s * F);
+      close_all<Across::prompts, Extras>(b, first, used, {tilt + s, at.panel, side, side}, part + s, count,
+                                         columns + s * F, sums + s * n_sums);
+    }
   }
 }
 
 template <bool Extras>
-void tilts_of_prompts(const TiltBatch& b, std::int64_t tilt, Floats* columns, Floats* sums) {
+void tilts_of_prompts(const TiltBatch& b, std::int64_t tilt, std::int64_t count, Floats* columns, Floats* sums) {
   const std::int64_t n_sums = tilt_sums(b.n_values, Extras), extremes = ess_min_row(b.n_values);
   float* const held = b.extremes + tilt * 2 * kPad;
-  for (std::int64_t i = 0; i < n_sums; ++i) sums[i] = Floats{};
-  for (int i = 0; Extras && i < 2; ++i) sums[extremes + i] = loadu<float>(held + i * kPad);
+  for (std::int64_t i = 0; i < count * n_sums; ++i) sums[i] = Floats{};
+  for (std::int64_t i = 0; Extras && i < 2 * count; ++i)
+    sums[i / 2 * n_sums + extremes + i % 2] = loadu<float>(held + i * kPad);
   for (std::int64_t side = 0; side < kPad; side += kSingle)
-    tilt_vector<Across::prompts, Extras>(b, {tilt, b.panel[tilt], side, side}, columns, sums);
-  for (int i = 0; Extras && i < 2; ++i) {
-    storeu<float>(held + i * kPad, sums[extremes + i]);
-    sums[extremes + i] = Floats{};
+    tilt_lanes_of_prompts<Extras>(b, tilt, count, side, columns, sums, n_sums);
+  for (std::int64_t i = 0; Extras && i < 2 * count; ++i) {
+    Floats& extreme = sums[i / 2 * n_sums + extremes + i % 2];
+    storeu<float>(held + i * kPad, extreme);
+    extreme = Floats{};
   }
-  add_lane_sums(sums, n_sums, b.sums + tilt * padded(n_sums));
+  for (std::int64_t s = 0; s < count; ++s)
+    add_lane_sums(sums + s * n_sums, n_sums, b.sums + (tilt + s) * padded(n_sums));
+}
+
+/// All prompts of a batch for one vector of tilts.
+template <bool Extras>
+void tilt_vector(const TiltBatch& b, const LanesAt& at, Floats* columns, Floats* sums) {
+  const Floats lam = lam_at<Across::tilts>(b, at.tilt);
+  TiltSum part[kTogether];
+  for (std::int64_t first = 0; first < b.n_prompts; first += kTogether) {
+    const std::int64_t used = b.n_prompts - first < kTogether ? b.n_prompts - first : kTogether;
+    for (std::int64_t i = 0, p = first; i < used; ++i, ++p)
+      part[i] = tilt_any<Across::tilts, Extras>(b, p, 0, scores_at(b, p, at), lam, reach_at(b, p, at),
+                                                columns + i * b.n_columns);
+    close_all<Across::tilts, Extras>(b, first, used, at, part, 1, columns, sums);
+  }
 }
 
 template <bool Extras>
@@ -135,7 +179,7 @@ void tilts_in_lanes(const TiltBatch& b, std::int64_t tilt, Floats* columns, Floa
     sums[extremes] = broadcast(__builtin_inff());
     sums[extremes + 1] = broadcast(-__builtin_inff());
   }
-  tilt_vector<Across::tilts, Extras>(b, {tilt, b.panel[tilt / kPad], tilt % kPad, 0}, columns, sums);
+  tilt_vector<Extras>(b, {tilt, b.panel[tilt / kPad], tilt % kPad, 0}, columns, sums);
   for (std::int64_t i = 0; i < n_sums; ++i) {
     double* const to = b.sums + i * b.n_tilts + tilt;
     for (int j = 0; Extras && (i == extremes || i == extremes + 1) && j < kSingle; ++j) {
@@ -153,9 +197,12 @@ void tilt_batch(const TiltBatch& b) {
 }
 
 void tilt_groups(const TiltBatch& b) {
-  Floats columns[kTogether * 2 * kBatchValues], sums[tilt_sums(kBatchValues, true)];
-  for (std::int64_t tilt = 0; tilt < b.n_tilts; ++tilt)
-    b.extras ? tilts_of_prompts<true>(b, tilt, columns, sums) : tilts_of_prompts<false>(b, tilt, columns, sums);
+  Floats columns[2 * kTogether * 2 * kBatchValues], sums[2 * tilt_sums(kBatchValues, true)];
+  for (std::int64_t tilt = 0, count; tilt < b.n_tilts; tilt += count) {
+    count = tilt + 1 < b.n_tilts && b.panel[tilt] == b.panel[tilt + 1] ? 2 : 1;
+    b.extras ? tilts_of_prompts<true>(b, tilt, count, columns, sums)
+             : tilts_of_prompts<false>(b, tilt, count, columns, sums);
+  }
 }
 
 }  // namespace

@@ -13,6 +13,20 @@ struct TiltSum {
   Floats m = {}, a = {}, c = {};  // a is yet to be multiplied by lam
 };
 
+/// E and E - x of one row, or E in both places where that is as good; rate = lam / log 2.
+template <Way R>
+CLINOMETER_INLINE void grow_row(Floats score, Floats lam, Floats rate, Floats& grown, Floats& excess) {
+  if constexpr (R == Way::near) {
+    const Floats x = lam * score;
+    excess = near_series(x) * (x * x);
+    grown = x + excess;
+  } else if constexpr (R == Way::far) {
+    excess = grown = far_growth(score, rate);
+  } else {
+    grow<R == Way::careful>(lam * score, grown, excess);
+  }
+}
+
 /// Rows of one vector of lanes: the sums, and w E of each row, either kept for the columns or summed over C of them at
 /// once, which so few that registers hold them allow. `Even`: every weight is 1 here.
 template <Across A, Way R, bool Even, bool Square, int C>
@@ -23,15 +37,7 @@ CLINOMETER_INLINE void tilt_rows(const float* t, const float* w, const float* f,
   for (std::int64_t i = 0; i < n; ++i) {
     const Floats score = loadu<float>(t + i * kPad);
     Floats grown, excess;
-    if constexpr (R == Way::near) {
-      const Floats x = lam * score;
-      excess = near_series(x) * (x * x);
-      grown = x + excess;
-    } else if constexpr (R == Way::far) {
-      excess = grown = far_growth(score, rate);
-    } else {
-      grow<R == Way::careful>(lam * score, grown, excess);
-    }
+    grow_row<R>(score, lam, rate, grown, excess);
     const Floats weight = Even ? Floats{} : of_row<A>(w, i), weighted = Even ? grown : weight * grown;
     s.m += Even ? excess : weight * excess;
     s.a += weighted * score;
@@ -93,17 +99,29 @@ CLINOMETER_INLINE TiltSum tilt_weighted(const TiltBatch& b, std::int64_t p, std:
   return s;
 }
 
-/// In whichever way is cheapest and right. A lane with no tilt at all, as padding has, is right in every way.
+/// The way that is cheapest and right, as far as the reach of the exponents says. A lane with no tilt at all, as padding
+/// has, is right in every way.
+CLINOMETER_INLINE Way way_of(Floats lam, Floats reach) {
+  const Floats widest = lam * reach;
+  if (!any((Ints) !(widest <= kNear))) return Way::near;
+  if (any((Ints) !(widest <= kFar))) return Way::careful;
+  return any((Ints)(widest < kSmallReach) & ~(Ints)(widest == 0.0f)) ? Way::between : Way::far;
+}
+/// Whether sums of E have lost too much somewhere.
+CLINOMETER_INLINE bool lost(const TiltSum& s, Floats lam, Floats reach) {
+  return any((Ints)(s.m < kSmallForFar) & ~(Ints)(lam * reach == 0.0f));
+}
+
+/// In whichever way is right.
 template <Across A, bool Square>
 __attribute__((noinline)) TiltSum tilt_any(const TiltBatch& b, std::int64_t p, std::int64_t side, const float* t, Floats lam,
                                    Floats reach, Floats* columns) {
-  const Floats widest = lam * reach;
-  const Ints none = (Ints)(widest == 0.0f);
-  if (!any((Ints) !(widest <= kNear))) return tilt_weighted<A, Way::near, Square>(b, p, side, t, lam, columns);
-  if (any((Ints) !(widest <= kFar))) return tilt_weighted<A, Way::careful, Square>(b, p, side, t, lam, columns);
-  if (!any((Ints)(widest < kSmallReach) & ~none)) {
+  const Way way = way_of(lam, reach);
+  if (way == Way::near) return tilt_weighted<A, Way::near, Square>(b, p, side, t, lam, columns);
+  if (way == Way::careful) return tilt_weighted<A, Way::careful, Square>(b, p, side, t, lam, columns);
+  if (way == Way::far) {
     const TiltSum s = tilt_weighted<A, Way::far, Square>(b, p, side, t, lam, columns);
-    if (!any((Ints)(s.m < kSmallForFar) & ~none)) return s;
+    if (!lost(s, lam, reach)) return s;
   }
   return tilt_weighted<A, Way::between, Square>(b, p, side, t, lam, columns);
 }
