@@ -57,26 +57,33 @@ void lay_out(const SideBySide& s) {
         s.work[(i * s.width + c) * kPad + lane] = s.from[lane][(i < s.n[lane] ? i : 0) * s.stride + c];
 }
 
-/// Column c of prompts [lane, lane + kPace).
-CLINOMETER_INLINE void centre_lanes(const SideBySide& s, std::int64_t c, std::int64_t lane) {
-  const double* const x = s.work + c * kPad + lane;
+/// Column c: means, centred numbers and their extents. Lanes of all prompts go on together: sums wait for each other.
+CLINOMETER_INLINE void centre_lanes(const SideBySide& s, std::int64_t c) {
+  constexpr int kParts = kPad / kPace;
+  const double* const x = s.work + c * kPad;
   const std::int64_t step = s.width * kPad;
-  const Doubles pilot = loadu<double>(x);
-  Doubles sum = {};
+  Doubles mean[kParts], sum[kParts] = {};
+  CLINOMETER_UNROLL for (int v = 0; v < kParts; ++v) mean[v] = loadu<double>(x + v * kPace);
   for (std::int64_t i = 0; i < s.rows; ++i)
-    sum += loadu<double>(s.weight + i * kPad + lane) * (loadu<double>(x + i * step) - pilot);
-  const Doubles mean = pilot + sum;
-  storeu<double>(s.mean + c * kPad + lane, mean);
-  Half high = {}, low = {};
-  float* const out = s.out + c * s.column_step + lane;
-  for (std::int64_t i = 0; i < s.rows; ++i) {
-    const Half centred = __builtin_convertvector(loadu<double>(x + i * step) - mean, Half);
-    high = centred > high ? centred : high;
-    low = centred < low ? centred : low;
-    storeu<float, kPace>(out + i * s.row_step, centred);
+    CLINOMETER_UNROLL for (int v = 0; v < kParts; ++v) sum[v] +=
+        loadu<double>(s.weight + i * kPad + v * kPace) * (loadu<double>(x + i * step + v * kPace) - mean[v]);
+  CLINOMETER_UNROLL for (int v = 0; v < kParts; ++v) {
+    mean[v] += sum[v];
+    storeu<double>(s.mean + c * kPad + v * kPace, mean[v]);
   }
-  storeu<float, kPace>(s.top + c * kPad + lane, high);
-  storeu<float, kPace>(s.reach + c * kPad + lane, high > -low ? high : -low);
+  Half high[kParts] = {}, low[kParts] = {};
+  float* const out = s.out + c * s.column_step;
+  for (std::int64_t i = 0; i < s.rows; ++i)
+    CLINOMETER_UNROLL for (int v = 0; v < kParts; ++v) {
+      const Half centred = __builtin_convertvector(loadu<double>(x + i * step + v * kPace) - mean[v], Half);
+      high[v] = centred > high[v] ? centred : high[v];
+      low[v] = centred < low[v] ? centred : low[v];
+      storeu<float, kPace>(out + i * s.row_step + v * kPace, centred);
+    }
+  CLINOMETER_UNROLL for (int v = 0; v < kParts; ++v) {
+    storeu<float, kPace>(s.top + c * kPad + v * kPace, high[v]);
+    storeu<float, kPace>(s.reach + c * kPad + v * kPace, high[v] > -low[v] ? high[v] : -low[v]);
+  }
 }
 
 /// rank[i] = sum over j of w_j sign(x_i - x_j) for lanes of T, kPad apart: twice the mid-rank less one half.
@@ -85,56 +92,65 @@ CLINOMETER_INLINE void compare_all(const T* x, const T* w, std::int64_t n, T* ra
   for (std::int64_t i = 0; i < n; ++i) storeu<T>(rank + i * kPad, Vec<T>{});
   for (std::int64_t i = 0; i < n; ++i) {
     const Vec<T> mine = loadu<T>(x + i * kPad), weight = Even ? Vec<T>{} : loadu<T>(w + i * kPad);
-    Vec<T> own = loadu<T>(rank + i * kPad);
-    for (std::int64_t j = i + 1; j < n; ++j) {
+    Vec<T> own[2] = {};  // by turns: an addition waits for the one before
+    const auto compare = [&](std::int64_t j, Vec<T>& to) {
       const Vec<T> sign = sign_of(loadu<T>(x + j * kPad) - mine), other = loadu<T>(rank + j * kPad);
-      if constexpr (Even) {
-        own -= sign;
-        storeu<T>(rank + j * kPad, other + sign);
-      } else {
-        own -= loadu<T>(w + j * kPad) * sign;
-        storeu<T>(rank + j * kPad, other + weight * sign);
-      }
+      to -= Even ? sign : loadu<T>(w + j * kPad) * sign;
+      storeu<T>(rank + j * kPad, other + (Even ? sign : weight * sign));
+    };
+    std::int64_t j = i + 1;
+    for (; j + 1 < n; j += 2) {
+      compare(j, own[0]);
+      compare(j + 1, own[1]);
     }
-    storeu<T>(rank + i * kPad, own);
+    if (j < n) compare(j, own[0]);
+    storeu<T>(rank + i * kPad, loadu<T>(rank + i * kPad) + (own[0] + own[1]));
   }
 }
 
-/// Mid-ranks less one half of column c, compared as numbers of T.
+/// Mid-ranks less one half of column c, whose numbers are x.
 template <class T>
-CLINOMETER_INLINE void rank_lanes(const SideBySide& s, std::int64_t c) {
-  T x[kTiltRows * kPad], w[kTiltRows * kPad], rank[kTiltRows * kPad];
-  for (std::int64_t i = 0; i < s.rows; ++i)
-    for (std::int64_t lane = 0; lane < kPad; ++lane) {
-      x[i * kPad + lane] = static_cast<T>(s.work[(i * s.width + c) * kPad + lane]);
-      w[i * kPad + lane] = static_cast<T>(s.weight[i * kPad + lane]);
-    }
+CLINOMETER_INLINE void rank_lanes(const SideBySide& s, std::int64_t c, const T* x) {
+  T w[kTiltRows * kPad], rank[kTiltRows * kPad], half[kPad];
+  for (std::int64_t i = 0; i < (s.even ? 1 : s.rows) * kPad; ++i) w[i] = static_cast<T>(s.weight[i]);
   for (std::int64_t lane = 0; lane < kPad; lane += kLanes<T>)
     s.even ? compare_all<true, T>(x + lane, w + lane, s.rows, rank + lane)
            : compare_all<false, T>(x + lane, w + lane, s.rows, rank + lane);
-  T half[kPad];
   for (std::int64_t lane = 0; lane < kPad; ++lane) half[lane] = s.even ? T(0.5) * w[lane] : T(0.5);
   for (std::int64_t i = 0; i < s.rows; ++i)
     for (std::int64_t lane = 0; lane < kPad; ++lane)
       s.rank[i * s.row_step + c * s.column_step + lane] = static_cast<float>(half[lane] * rank[i * kPad + lane]);
 }
 
-/// Whether every number of column c is a float.
-CLINOMETER_INLINE bool are_floats(const SideBySide& s, std::int64_t c) {
+/// Column c as floats, and whether its numbers are such.
+CLINOMETER_INLINE bool narrow_lanes(const SideBySide& s, std::int64_t c, float* to) {
   Vec<std::int64_t> other = {};
   for (std::int64_t i = 0; i < s.rows; ++i)
     for (std::int64_t lane = 0; lane < kPad; lane += kPace) {
       const Doubles x = loadu<double>(s.work + (i * s.width + c) * kPad + lane);
-      other |= (Vec<std::int64_t>)(to_double(__builtin_convertvector(x, Half)) != x);
+      const Half as_float = __builtin_convertvector(x, Half);
+      storeu<float, kPace>(to + i * kPad + lane, as_float);
+      other |= (Vec<std::int64_t>)(to_double(as_float) != x);
     }
   return horizontal_sum((Doubles)(other & (Vec<std::int64_t>)broadcast(1.0))) == 0;
+}
+
+/// In f32 where every number is one: twice the lanes.
+CLINOMETER_INLINE void rank_column(const SideBySide& s, std::int64_t c) {
+  float single[kTiltRows * kPad];
+  if (narrow_lanes(s, c, single)) return rank_lanes<float>(s, c, single);
+  double whole[kTiltRows * kPad];
+  for (std::int64_t i = 0; i < s.rows; ++i)
+    for (std::int64_t lane = 0; lane < kPad; ++lane)
+      whole[i * kPad + lane] = s.work[(i * s.width + c) * kPad + lane];
+  rank_lanes<double>(s, c, whole);
 }
 
 void side_by_side(const SideBySide& s) {
   lay_out(s);
   for (std::int64_t c = 0; c < s.width; ++c) {
-    for (std::int64_t lane = 0; lane < kPad; lane += kPace) centre_lanes(s, c, lane);
-    if (s.rank) are_floats(s, c) ? rank_lanes<float>(s, c) : rank_lanes<double>(s, c);
+    centre_lanes(s, c);
+    if (s.rank) rank_column(s, c);
   }
 }
 

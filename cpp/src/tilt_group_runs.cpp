@@ -66,7 +66,7 @@ void Tilt::cumulate_groups(Groups& g) {
 }
 
 /// What counts prompts, of one group.
-void Tilt::count_group(const Groups& g, std::int64_t group) {
+void Tilt::count_group(Groups& g, std::int64_t group) {
   double n = 0, o = 0, o2 = 0, n_unbiased = 0, unbiased_o = 0, unbiased_o2 = 0;
   std::vector<double> one(static_cast<std::size_t>(n_values));
   for (std::int64_t l = 0; l < Groups::kSide; ++l) {
@@ -78,8 +78,11 @@ void Tilt::count_group(const Groups& g, std::int64_t group) {
     o2 += p.omega * p.omega;
     for (std::int64_t k = 0; k < n_scores; ++k)
       mean[k] += p.omega * (p.origin[score_at + k] + g.mean[(group * n_scores + k) * Groups::kSide + l]);
-    for (std::int64_t j = 0; j < n_values; ++j) one[j] = g.baseline[(group * n_values + j) * Groups::kSide + l];
-    baseline.add_closed(one.data(), p.omega);
+    for (std::int64_t j = 0; j < n_values; ++j) {
+      one[j] = g.baseline[(group * n_values + j) * Groups::kSide + l];
+      if (l == 0) baseline.offer_pilot(0, j, one[j]);
+    }
+    baseline.add_cell(0, one.data(), p.omega);
     if (p.unbias == 0) continue;
     n_unbiased += 1;
     unbiased_o += p.omega;
@@ -87,7 +90,8 @@ void Tilt::count_group(const Groups& g, std::int64_t group) {
   }
   n_prompts += n;
   mass += o;
-  groups->leaf_mass += o;
+  g.leaf_mass += o;
+  baseline.count_closed(n, o, o2);
   gains.count_closed(n, o, o2);
   if (n_unbiased > 0) unbiased.covariance.count_closed(n_unbiased, unbiased_o, unbiased_o2);
 }

@@ -45,7 +45,8 @@ void Tilt::Groups::arrange(const Tilt& t) {
   std::vector<std::int64_t> order(waiting.kept.size());
   std::iota(order.begin(), order.end(), 0);
   const auto rows = [&](std::int64_t p) { return waiting.kept[std::size_t(p)].n; };
-  std::stable_sort(order.begin(), order.end(), [&](auto a, auto b) { return rows(a) < rows(b); });
+  const auto shorter = [&](auto a, auto b) { return rows(a) < rows(b); };
+  if (!std::is_sorted(order.begin(), order.end(), shorter)) std::stable_sort(order.begin(), order.end(), shorter);
   for (auto from = order.begin(); from != order.end();) {
     const auto to = from + std::min<std::int64_t>(kSide, order.end() - from);
     std::vector<std::int64_t> some(from, to);
@@ -106,11 +107,18 @@ bool Tilt::Groups::lay_weights(std::int64_t rows) {
   bool same = true;
   for (std::int64_t l = 0; l < kSide; ++l) {
     const Prompt& p = lane[l];
-    same = same && p.n == rows;
+    const double* const w = p.weight;
+    double* const to = weights.data() + l;
+    const double first = w[0];
+    bool all_same = p.n == rows, all_positive = true;
     for (std::int64_t i = 0; i < p.n; ++i) {
-      same &= p.weight[i] == p.weight[0];
-      weights[std::size_t(i * kSide + l)] = p.weight[i];
+      const double x = w[i];
+      all_same &= x == first;
+      all_positive &= x > 0;
+      to[i * kSide] = x;
     }
+    same &= all_same;
+    positive[l] = all_positive;
   }
   float* const to = weight.data() + weight.size() - weights.size();
   for (std::size_t i = 0; i < weights.size(); ++i) to[i] = float(weights[i]);
@@ -163,8 +171,7 @@ void Tilt::Groups::lay_scores(const Tilt& t, std::int64_t rows, bool same) {
 
 /// Whether f32 has room for a prompt of the group last laid out, all rows have weight and no label is missing.
 bool Tilt::Groups::holds(std::int64_t l) const {
-  const Prompt& p = lane[l];
-  if (!std::all_of(p.weight, p.weight + p.n, [](double w) { return w > 0; })) return false;
+  if (!positive[l]) return false;
   for (std::int64_t j = 0; j < J; ++j)
     if (std::isnan(baseline[baseline.size() - std::size_t((J - j) * kSide - l)]) ||
         !Lanes::holds_value(value_reach[std::size_t(j * kSide + l)]))

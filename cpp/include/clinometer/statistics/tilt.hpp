@@ -66,7 +66,7 @@ class Tilt {
   void settle(const Batch& batch);
   void take_short(const Prompt& p);
   void absorb(Groups& some);
-  void count_group(const Groups& some, std::int64_t group);
+  void count_group(Groups& some, std::int64_t group);
   void tilt_groups(Groups& some);
   void cumulate_groups(Groups& some);
   void give_back(const Groups& some);
