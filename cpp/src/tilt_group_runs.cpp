@@ -40,9 +40,11 @@ void Tilt::tilt_groups(Groups& g) {
     for (std::int64_t cell = 0; extras && !find && cell < M; ++cell)
       for (std::int64_t j = 0; j < J; ++j) g.pilot[j * M + cell] = float(gains.pilot_of(cell, j));
   }
-  kernels::TiltBatch call = g.arrays();
-  call.no_pilots = find;
-  kernels::active().tilt_groups(call);
+  g.by_some([&](std::int64_t from, std::int64_t to) {
+    kernels::TiltBatch call = g.arrays(from, to);
+    call.no_pilots = find && from == 0;
+    kernels::active().tilt_groups(call);
+  });
   for (std::int64_t cell = 0; find && cell < M; ++cell)
     for (std::int64_t j = 0; j < J; ++j) gains.offer_pilot(cell, j, double(g.pilot[j * M + cell]));
   gains.hold();
@@ -57,9 +59,11 @@ void Tilt::cumulate_groups(Groups& g) {
     for (std::int64_t k = 0; !find && k < n_scores; ++k)
       for (std::int64_t j = 0; j < J; ++j) g.cumulant_pilot[j * n_scores + k] = float(to.pilot_of(k, j));
   }
-  kernels::TiltBatch call = g.own_arrays();
-  call.no_pilots = find;
-  kernels::active().cumulant_groups(call);
+  g.by_some([&](std::int64_t from, std::int64_t to) {
+    kernels::TiltBatch call = g.own_arrays(from, to);
+    call.no_pilots = find && from == 0;
+    kernels::active().cumulant_groups(call);
+  });
   for (std::int64_t k = 0; find && k < n_scores; ++k)
     for (std::int64_t j = 0; j < J; ++j) to.offer_pilot(k, j, double(g.cumulant_pilot[j * n_scores + k]));
   to.hold();

@@ -181,19 +181,20 @@ bool Tilt::Groups::holds(std::int64_t l) const {
   return true;
 }
 
-kernels::TiltBatch Tilt::Groups::arrays() {
+kernels::TiltBatch Tilt::Groups::arrays(std::int64_t from, std::int64_t to) {
   kernels::TiltBatch out{};
-  out.n_prompts = groups(), out.n_tilts = K * B, out.n_values = J, out.extras = extras, out.n_columns = F;
-  out.offsets = offsets.data(), out.omega = omega.data(), out.unbias = unbias.data();
-  out.weight = weight.data(), out.even = even.data(), out.columns = columns.data(), out.score = score.data();
-  out.n_panels = K, out.panel = panel.data(), out.top = top.data(), out.reach = reach.data();
+  const std::int64_t lanes = from * kSide;
+  out.n_prompts = to - from, out.n_tilts = K * B, out.n_values = J, out.extras = extras, out.n_columns = F;
+  out.offsets = offsets.data() + from, out.omega = omega.data() + lanes, out.unbias = unbias.data() + lanes;
+  out.weight = weight.data(), out.even = even.data() + lanes, out.columns = columns.data(), out.score = score.data();
+  out.n_panels = K, out.panel = panel.data(), out.top = top.data() + lanes * K, out.reach = reach.data() + lanes * K;
   out.lam = lam.data(), out.pilot = pilot.data(), out.sums = sums.data(), out.extremes = extremes.data();
-  out.left_out = left.data();
+  out.left_out = left.data() + lanes * K * B;
   return out;
 }
 
-kernels::TiltBatch Tilt::Groups::own_arrays() {
-  kernels::TiltBatch out = arrays();
+kernels::TiltBatch Tilt::Groups::own_arrays(std::int64_t from, std::int64_t to) {
+  kernels::TiltBatch out = arrays(from, to);
   out.n_tilts = K, out.pilot = cumulant_pilot.data(), out.sums = cumulant_sums.data();
   return out;
 }

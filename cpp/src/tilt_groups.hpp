@@ -8,7 +8,7 @@
 namespace clinometer {
 
 struct Tilt::Groups {
-  static constexpr std::int64_t kMostRows = 64, kRunRows = 1024, kSide = kernels::kPad;
+  static constexpr std::int64_t kMostRows = 64, kRunRows = 4096, kSide = kernels::kPad;
 
   std::int64_t K = 0, J = 0, B = 0, F = 0;
   bool extras = true;
@@ -35,8 +35,19 @@ struct Tilt::Groups {
   std::int64_t groups() const { return std::int64_t(offsets.size()) - 1; }
   std::int64_t width() const { return kernels::padded(kernels::tilt_sums(J, extras)); }
   std::int64_t cumulant_width() const { return kernels::padded(kernels::cumulant_sums(J)); }
-  kernels::TiltBatch arrays();
-  kernels::TiltBatch own_arrays();
+  /// What the kernels take of groups [from, to), which are at most so many that columns stay near.
+  kernels::TiltBatch arrays(std::int64_t from, std::int64_t to);
+  kernels::TiltBatch own_arrays(std::int64_t from, std::int64_t to);
+  /// call(from, to) for all groups.
+  template <class F>
+  void by_some(const F& call) const {
+    constexpr std::int64_t kNearRows = 128;
+    for (std::int64_t from = 0, to; from < groups(); from = to) {
+      to = from + 1;
+      while (to < groups() && offsets[std::size_t(to + 1)] - offsets[std::size_t(from)] <= kNearRows) ++to;
+      call(from, to);
+    }
+  }
 
  private:
   std::vector<Prompt> lane;  // the prompts of one group
