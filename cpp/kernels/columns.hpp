@@ -7,8 +7,8 @@ namespace {
 
 constexpr std::int64_t kTiltRows = 64;  // rows between visits to the columns
 
-/// What lanes run over: tilts, so that a number of a row or of a prompt is the same in all, or sixteen prompts, so that a
-/// tilt is. Of prompts all arrays of rows and prompts come sixteen-fold, and are given from a first lane on.
+/// What lanes run over: tilts, so that a number of a row or of a prompt is the same in all, or sixteen prompts, so that
+/// a tilt is. Of prompts all arrays of rows and prompts come sixteen-fold, and are given from a first lane on.
 enum class Across { tilts, prompts };
 template <Across A>
 constexpr std::int64_t kFold = A == Across::prompts ? kPad : 1;

@@ -24,9 +24,8 @@ CLINOMETER_INLINE void add_lane_sums(const Floats* x, std::int64_t n, double* to
   for (std::int64_t from = 0; from < n; from += kSingle) {
     Floats part[kSingle];
     CLINOMETER_UNROLL for (int i = 0; i < kSingle; ++i) part[i] = from + i < n ? x[from + i] : Floats{};
-    CLINOMETER_UNROLL for (int used = kSingle / 2; used > 0; used /= 2)
-      CLINOMETER_UNROLL for (int i = 0; i < used; ++i) part[i] =
-        neighbour_sums<kSingle>(part[2 * i], part[2 * i + 1]);
+    CLINOMETER_UNROLL for (int used = kSingle / 2; used > 0; used /= 2) CLINOMETER_UNROLL for (int i = 0; i < used; ++i)
+        part[i] = neighbour_sums<kSingle>(part[2 * i], part[2 * i + 1]);
     add_to(to + from, part[0]);
   }
 }

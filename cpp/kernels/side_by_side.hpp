@@ -73,8 +73,7 @@ CLINOMETER_INLINE void centre_lanes(const SideBySide& s, std::int64_t c) {
   }
   Half high[kParts] = {}, low[kParts] = {};
   float* const out = s.out + c * s.column_step;
-  for (std::int64_t i = 0; i < s.rows; ++i)
-    CLINOMETER_UNROLL for (int v = 0; v < kParts; ++v) {
+  for (std::int64_t i = 0; i < s.rows; ++i) CLINOMETER_UNROLL for (int v = 0; v < kParts; ++v) {
       const Half centred = __builtin_convertvector(loadu<double>(x + i * step + v * kPace) - mean[v], Half);
       high[v] = centred > high[v] ? centred : high[v];
       low[v] = centred < low[v] ? centred : low[v];
@@ -141,8 +140,7 @@ CLINOMETER_INLINE void rank_column(const SideBySide& s, std::int64_t c) {
   if (narrow_lanes(s, c, single)) return rank_lanes<float>(s, c, single);
   double whole[kTiltRows * kPad];
   for (std::int64_t i = 0; i < s.rows; ++i)
-    for (std::int64_t lane = 0; lane < kPad; ++lane)
-      whole[i * kPad + lane] = s.work[(i * s.width + c) * kPad + lane];
+    for (std::int64_t lane = 0; lane < kPad; ++lane) whole[i * kPad + lane] = s.work[(i * s.width + c) * kPad + lane];
   rank_lanes<double>(s, c, whole);
 }
 

@@ -104,16 +104,16 @@ struct TiltBatch {
 };
 /// Columns of sixteen prompts, one lane a prompt.
 struct SideBySide {
-  const double* const* from;             // (16,) first row of each
-  const std::int64_t* n;                 // (16,) rows of each, at least 1
-  std::int64_t rows, stride, width;      // of the longest, at most 64; doubles from row to row; columns
-  const double* weight;                  // (rows, 16), 0 from a prompt's end on
-  bool even;                             // all are of one length and each has one weight for all its rows
-  double* mean;                          // (width, 16)
-  float *out, *rank;                     // centred numbers, mid-ranks less 1/2 or null: 16 lanes at
-  std::int64_t row_step, column_step;    // row * row_step + column * column_step
-  float *top, *reach;                    // (width, 16) largest value, at least 0, and magnitude
-  double* work;                          // (rows, width, 16)
+  const double* const* from;           // (16,) first row of each
+  const std::int64_t* n;               // (16,) rows of each, at least 1
+  std::int64_t rows, stride, width;    // of the longest, at most 64; doubles from row to row; columns
+  const double* weight;                // (rows, 16), 0 from a prompt's end on
+  bool even;                           // all are of one length and each has one weight for all its rows
+  double* mean;                        // (width, 16)
+  float *out, *rank;                   // centred numbers, mid-ranks less 1/2 or null: 16 lanes at
+  std::int64_t row_step, column_step;  // row * row_step + column * column_step
+  float *top, *reach;                  // (width, 16) largest value, at least 0, and magnitude
+  double* work;                        // (rows, width, 16)
 };
 
 /// More values than this go the way of f64.
@@ -247,8 +247,8 @@ struct Table {
   /// The sums of `tilt` in f32 lanes over many prompts; null at baseline, where everything goes through `tilt`.
   void (*tilt_batch)(const TiltBatch&);
   void (*cumulant_batch)(const TiltBatch&);
-  /// The same over groups of sixteen prompts of at most 64 rows, tilts one by one, so panel is (n_tilts,). A group takes
-  /// the place of a prompt, and its arrays and those of its rows are sixteen-fold, lanes last; sums (n_tilts,
+  /// The same over groups of sixteen prompts of at most 64 rows, tilts one by one, so panel is (n_tilts,). A group
+  /// takes the place of a prompt, and its arrays and those of its rows are sixteen-fold, lanes last; sums (n_tilts,
   /// padded(tilt_sums)) without the two extremes.
   void (*tilt_groups)(const TiltBatch&);
   void (*cumulant_groups)(const TiltBatch&);

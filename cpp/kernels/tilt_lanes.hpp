@@ -112,8 +112,8 @@ CLINOMETER_INLINE Floats lam_at(const TiltBatch& b, std::int64_t tilt) {
   return given < 0.0f ? Floats{} : given;
 }
 
-/// One tilt, or two, of all groups for some of their lanes. Some groups' sums first, then what is made of them: the long
-/// chains of one logarithm run beside others'.
+/// One tilt, or two, of all groups for some of their lanes. Some groups' sums first, then what is made of them: the
+/// long chains of one logarithm run beside others'.
 template <bool Extras>
 void tilt_lanes_of_prompts(const TiltBatch& b, std::int64_t tilt, std::int64_t count, std::int64_t side,
                            Floats* columns, Floats* sums, std::int64_t n_sums) {

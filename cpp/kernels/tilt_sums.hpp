@@ -99,8 +99,8 @@ CLINOMETER_INLINE TiltSum tilt_weighted(const TiltBatch& b, std::int64_t p, std:
   return s;
 }
 
-/// The way that is cheapest and right, as far as the reach of the exponents says. A lane with no tilt at all, as padding
-/// has, is right in every way.
+/// The way that is cheapest and right, as far as the reach of the exponents says. A lane with no tilt at all, as
+/// padding has, is right in every way.
 CLINOMETER_INLINE Way way_of(Floats lam, Floats reach) {
   const Floats widest = lam * reach;
   if (!any((Ints) !(widest <= kNear))) return Way::near;
@@ -114,8 +114,8 @@ CLINOMETER_INLINE bool lost(const TiltSum& s, Floats lam, Floats reach) {
 
 /// In whichever way is right.
 template <Across A, bool Square>
-__attribute__((noinline)) TiltSum tilt_any(const TiltBatch& b, std::int64_t p, std::int64_t side, const float* t, Floats lam,
-                                   Floats reach, Floats* columns) {
+__attribute__((noinline)) TiltSum tilt_any(const TiltBatch& b, std::int64_t p, std::int64_t side, const float* t,
+                                           Floats lam, Floats reach, Floats* columns) {
   const Way way = way_of(lam, reach);
   if (way == Way::near) return tilt_weighted<A, Way::near, Square>(b, p, side, t, lam, columns);
   if (way == Way::careful) return tilt_weighted<A, Way::careful, Square>(b, p, side, t, lam, columns);

@@ -50,7 +50,7 @@ struct Tilt::Groups {
   }
 
  private:
-  std::vector<Prompt> lane;  // the prompts of one group
+  std::vector<Prompt> lane;   // the prompts of one group
   bool positive[kSide] = {};  // all weights of each of them are
   Lines<double> work, weights;
   Lines<float> value_top, value_reach;

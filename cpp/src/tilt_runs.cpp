@@ -12,8 +12,8 @@ namespace {
 constexpr std::int64_t kBatchRows = 1024;
 constexpr std::int64_t kMostRows = std::int64_t(1) << 16;
 
-/// Asks for what will be read of a prompt: columns are read a few at a time, row by row, and hardware does not look that
-/// far ahead.
+/// Asks for what will be read of a prompt: columns are read a few at a time, row by row, and hardware does not look
+/// that far ahead.
 void fetch(const Prompt& p) {
   constexpr std::int64_t kLine = 8, kMost = 4096;
   const auto lines = [](const double* x, std::int64_t n) {
