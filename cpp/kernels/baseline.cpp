@@ -209,6 +209,8 @@ const Table table = {"baseline",
                      nullptr,
                      nullptr,
                      nullptr,
+                     nullptr,
+                     nullptr,
                      &lp_table,
                      nullptr};
 

@@ -1,4 +1,4 @@
-// From the f64 columns of a prompt to what f32 lanes take: centred numbers, their extents and their mid-ranks.
+// From the f64 columns of a prompt to what f32 lanes take: centred numbers and their extents.
 #pragma once
 #include "kernels/columns.hpp"
 
@@ -73,54 +73,6 @@ void centred_floats(const double* x, std::int64_t stride, std::int64_t n, std::i
       reach[k + j] = high > -low ? high : -low;
     }
   });
-}
-
-/// Twice the mid-rank of n <= kTiltRows entries, in lanes of T and units of a weight: pairs are counted one by one. f
-/// may be read to the end of its last vector. `Even`: w is not looked at, and counts are of rows.
-template <bool Even, class T>
-CLINOMETER_INLINE void count_ranks(const T* f, const T* w, std::int64_t n, T* out) {
-  const Vec<T> one = broadcast(T(1));
-  for (std::int64_t i = 0; i < n; i += kLanes<T>) {
-    const Vec<T> mine = loadu<T>(f + i);
-    Vec<T> below = {}, not_above = {};
-    for (std::int64_t j = 0; j < n; ++j) {
-      const Vec<T> other = broadcast(f[j]), weight = Even ? one : broadcast(w[j]);
-      below += other < mine ? weight : Vec<T>{};
-      not_above += other <= mine ? weight : Vec<T>{};
-    }
-    storeu<T>(out + i, below + not_above);
-  }
-}
-
-template <class T>
-CLINOMETER_INLINE void ranks_of(const T* f, const double* w, double even, std::int64_t n, float* out,
-                                std::int64_t step) {
-  T twice[kTiltRows + kLanes<T>];
-  if (even > 0) {
-    count_ranks<true, T>(f, f, n, twice);
-  } else {
-    T weight[kTiltRows];
-    for (std::int64_t i = 0; i < n; ++i) weight[i] = static_cast<T>(w[i]);
-    count_ranks<false, T>(f, weight, n, twice);
-  }
-  const T half = static_cast<T>(even > 0 ? 0.5 * even : 0.5);
-  for (std::int64_t i = 0; i < n; ++i) out[i * step] = static_cast<float>(half * twice[i] - T(0.5));
-}
-
-/// For short columns, n <= kTiltRows: in f32 where every number is one.
-void mid_ranks(const double* f, std::int64_t stride, const double* w, double even, std::int64_t n, float* out,
-               std::int64_t step) {
-  float narrow[kTiltRows + kSingle];
-  int inexact = 0;
-  for (std::int64_t i = 0; i < n; ++i) {
-    narrow[i] = static_cast<float>(f[i * stride]);
-    inexact |= static_cast<double>(narrow[i]) != f[i * stride];
-  }
-  for (std::int64_t i = n; i < n + kSingle; ++i) narrow[i] = 0;
-  if (!inexact) return ranks_of<float>(narrow, w, even, n, out, step);
-  double wide[kTiltRows + kPace] = {};
-  for (std::int64_t i = 0; i < n; ++i) wide[i] = f[i * stride];
-  ranks_of<double>(wide, w, even, n, out, step);
 }
 
 }  // namespace

@@ -36,6 +36,20 @@ CLINOMETER_INLINE Floats nearest(Floats x) {
 #endif
 }
 
+/// -1, 0 or 1; 0 of NaN.
+CLINOMETER_INLINE Floats sign_of(Floats x) {
+#if defined(__AVX512F__)
+  constexpr int kBySort = int(0xa9a9a888);  // what stands for NaN, NaN, 0, 1, -inf, inf, less and more than 0
+  return (Floats)_mm512_fixupimm_ps((__m512)x, (__m512)x, _mm512_set1_epi32(kBySort), 0);
+#else
+  return __builtin_convertvector((Ints)(x < 0.0f) - (Ints)(x > 0.0f), Floats);
+#endif
+}
+CLINOMETER_INLINE Doubles sign_of(Doubles x) {
+  const Doubles one = broadcast(1.0);
+  return (x > 0.0 ? one : Doubles{}) - (x < 0.0 ? one : Doubles{});
+}
+
 /// x 2^k for integers k in [-126, 127].
 CLINOMETER_INLINE Floats times_power(Floats x, Floats k) {
 #if defined(__AVX512F__)

@@ -6,8 +6,10 @@
 #include "kernels/decode.hpp"
 #include "kernels/dots.hpp"
 #include "kernels/product.hpp"
+#include "kernels/side_by_side.hpp"
 #include "kernels/tilt.hpp"
 #include "kernels/tilt_lanes.hpp"
+#include "kernels/tilt_slices.hpp"
 
 #define CLINOMETER_TEXT_(x) #x
 #define CLINOMETER_TEXT(x) CLINOMETER_TEXT_(x)
@@ -40,9 +42,11 @@ const Table table = {CLINOMETER_TEXT(CLINOMETER_LEVEL),
                      exponentials,
                      tilt_batch,
                      cumulant_batch,
+                     tilt_groups,
+                     cumulant_groups,
+                     side_by_side,
                      tilt_slices,
                      cumulant_slices,
-                     mid_ranks,
                      weighted_differences,
                      centred_floats,
                      &lp_table,

@@ -97,11 +97,27 @@ struct TiltBatch {
   const std::int64_t* panel;  // (n_tilts / 16,) panel of each 16 tilts
   const float *top, *reach;   // [P][panel][16] largest score, largest magnitude
   const float* lam;           // (n_tilts,) 1 / beta; negative: always left out
-  const float* pilot;         // (J, n_tilts) near the gains: what errors are measured from
+  float* pilot;               // (J, n_tilts) near the gains: what errors are measured from
+  bool no_pilots;             // of groups: to be found and written
   double* sums;               // (tilt_sums or cumulant_sums(J), n_tilts), added to
+  float* extremes;            // of groups: (n_tilts, 2, 16) smallest ess and largest log-ratio so far
   float* raw;                 // of slices, written
   char* left_out;             // (P, n_tilts) zero before; 1 where f32 would not do
 };
+/// Columns of sixteen prompts, one lane a prompt.
+struct SideBySide {
+  const double* const* from;           // (16,) first row of each
+  const std::int64_t* n;               // (16,) rows of each, at least 1
+  std::int64_t rows, stride, width;    // of the longest, at most 64; doubles from row to row; columns
+  const double* weight;                // (rows, 16), 0 from a prompt's end on
+  bool even;                           // all are of one length and each has one weight for all its rows
+  double* mean;                        // (width, 16)
+  float *out, *rank;                   // centred numbers, mid-ranks less 1/2 or null: 16 lanes at
+  std::int64_t row_step, column_step;  // row * row_step + column * column_step
+  float *top, *reach;                  // (width, 16) largest value, at least 0, and magnitude
+  double* work;                        // (rows, width, 16)
+};
+
 /// More values than this go the way of f64.
 inline constexpr std::int64_t kBatchValues = 16;
 /// kl and log-partition by o, the prompt's omega; per value d = o (gain - pilot), without extras o gain. Extras: per
@@ -263,16 +279,18 @@ struct Table {
   /// The sums of `tilt` in f32 lanes over many prompts; null at baseline, where everything goes through `tilt`.
   void (*tilt_batch)(const TiltBatch&);
   void (*cumulant_batch)(const TiltBatch&);
+  /// The same over groups of sixteen prompts of at most 64 rows, tilts one by one, so panel is (n_tilts,). A group
+  /// takes the place of a prompt, and its arrays and those of its rows are sixteen-fold, lanes last; sums (n_tilts,
+  /// padded(tilt_sums)) without the two extremes.
+  void (*tilt_groups)(const TiltBatch&);
+  void (*cumulant_groups)(const TiltBatch&);
+  void (*side_by_side)(const SideBySide&);
   /// One long prompt in slices: `offsets` are theirs, `top` and `reach` the prompt's own. Raw sums of slices
   /// [from, to) go to raw (slice, 3 + n_columns, n_tilts): sum w (E - x), or sum w E where that is as good; sum w x E,
   /// sum w E^2, sum w E columns. Of cumulants to raw (slice, 1 + 3 J, n_tilts): sum w t^2, k2, k3, and k4 without its
   /// product of two.
   void (*tilt_slices)(const TiltBatch&, std::int64_t from, std::int64_t to);
   void (*cumulant_slices)(const TiltBatch&, std::int64_t from, std::int64_t to);
-  /// out[i * step]: mid-rank of f[i * stride] under w, less 1/2; n^2 steps, n <= 64. even: the weight of every row, 0
-  /// where they differ. Null at baseline too.
-  void (*mid_ranks)(const double* f, std::int64_t stride, const double* w, double even, std::int64_t n, float* out,
-                    std::int64_t step);
   /// For up to 16 columns: sum[k] += sum_i w_i (x_ik - pilot_k), and out[i][k] = x_ik - mean_k as floats, 0 beyond
   /// `used`, with top and reach (16,) the largest value and magnitude so far. Null at baseline too.
   void (*weighted_differences)(const double* x, std::int64_t stride, const double* w, std::int64_t n, std::int64_t used,

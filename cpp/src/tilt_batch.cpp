@@ -8,7 +8,6 @@ namespace clinometer {
 namespace {
 
 constexpr double kInf = std::numeric_limits<double>::infinity();
-constexpr std::int64_t kShort = 64;  // rows up to which ranks are counted and not sorted
 
 template <class T>
 void ensure(std::vector<T>& v, std::size_t n) {
@@ -25,8 +24,7 @@ void Tilt::Lanes::begin(const Tilt& t) {
   lam.assign(std::size_t(M), 0.0f);
   for (std::int64_t lane = 0; lane < M; ++lane) {
     if (cell(lane) < 0) continue;
-    const double l = 1 / t.betas[cell(lane)];
-    lam[lane] = l == 0 ? 0.0f : l > 1e-30 && l < 1e30 ? float(l) : -1.0f;
+    lam[lane] = lam_of(t.betas[cell(lane)]);
   }
   panel.resize(std::size_t(M / 16));
   for (std::int64_t g = 0; g < M / 16; ++g) panel[g] = few() ? g : g % (Kp / 16);
@@ -74,17 +72,32 @@ void Tilt::Batch::begin(const Tilt& t) {
 }
 
 void Tilt::Batch::clear(std::int64_t next_run) {
-  run = next_run;
-  kept.clear();
-  raw.clear();
-  at.clear();
+  waiting.clear(next_run);
   offsets.assign(1, 0);
   for (auto* v :
        {&omega, &unbias, &even, &weight, &columns, &score, &top, &reach, &spread_score, &spread_top, &spread_reach})
     v->clear();
 }
 
-Prompt Tilt::Batch::view(std::int64_t p) const {
+void Tilt::Waiting::clear(std::int64_t next_run) {
+  run = next_run;
+  kept.clear();
+  raw.clear();
+  at.clear();
+}
+
+void Tilt::Waiting::keep(const Prompt& p) {
+  kept.push_back(p);
+  at.push_back(raw.size());
+  const auto copy = [&](const double* from, std::int64_t width, bool lasts) {
+    if (!lasts) raw.insert(raw.end(), from, from + p.n * width);
+  };
+  copy(p.score, p.n_scores, p.lasting.score);
+  copy(p.value, p.n_values, p.lasting.value);
+  copy(p.weight, 1, p.lasting.weight);
+}
+
+Prompt Tilt::Waiting::view(std::int64_t p) const {
   Prompt one = kept[p];
   const double* own = raw.data() + at[p];
   const auto find = [&](const double*& where, std::int64_t width, bool lasts) {
@@ -99,20 +112,13 @@ Prompt Tilt::Batch::view(std::int64_t p) const {
 }
 
 bool Tilt::Batch::take(const Prompt& p, const Tilt& t) {
-  const std::size_t rows = std::size_t(offsets.back()), P = kept.size();
+  const std::size_t rows = std::size_t(offsets.back()), P = waiting.kept.size();
   grow(rows + std::size_t(p.n), P + 1);
   if (!weights(p) || !values(p, t) || !scores(p, t)) {
     grow(rows, P);
     return false;
   }
-  kept.push_back(p);
-  at.push_back(raw.size());
-  const auto keep = [&](const double* from, std::int64_t width, bool lasts) {
-    if (!lasts) raw.insert(raw.end(), from, from + p.n * width);
-  };
-  keep(p.score, p.n_scores, p.lasting.score);
-  keep(p.value, p.n_values, p.lasting.value);
-  keep(p.weight, 1, p.lasting.weight);
+  waiting.keep(p);
   offsets.push_back(offsets.back() + p.n);
   omega.push_back(float(p.omega));
   unbias.push_back(float(p.unbias));
@@ -121,7 +127,7 @@ bool Tilt::Batch::take(const Prompt& p, const Tilt& t) {
 
 kernels::TiltBatch Tilt::Batch::arrays() {
   kernels::TiltBatch out = call();
-  out.n_prompts = prompts(), out.offsets = offsets.data(), out.omega = omega.data(), out.unbias = unbias.data();
+  out.n_prompts = waiting.prompts(), out.offsets = offsets.data(), out.omega = omega.data(), out.unbias = unbias.data();
   out.weight = weight.data(), out.even = even.data(), out.columns = columns.data();
   out.score = few() ? spread_score.data() : score.data();
   out.top = few() ? spread_top.data() : top.data();
@@ -177,18 +183,9 @@ bool Tilt::Batch::values(const Prompt& p, const Tilt& t) {
     if (std::isnan(baseline[j]) || !holds_value(wide[j])) return false;
   for (std::int64_t i = 0; i < p.n; ++i)
     for (std::int64_t j = 0; j < J; ++j) to[i * F + j] = centred[std::size_t(i * 16 + j)];
-  if (extras) ranks(p, f, to + J);
+  for (std::int64_t j = 0; extras && j < J; ++j)
+    long_ranks(f + j, p.n_values, p.weight, p.n, even.back() != 0, to + J + j, F);
   return true;
-}
-
-void Tilt::Batch::ranks(const Prompt& p, const double* f, float* to) {
-  const bool same = even.back() != 0;
-  for (std::int64_t j = 0; j < J; ++j) {
-    if (p.n > kShort)
-      long_ranks(f + j, p.n_values, p.weight, p.n, same, to + j, F);
-    else
-      kernels::active().mid_ranks(f + j, p.n_values, p.weight, same ? p.weight[0] : 0, p.n, to + j, F);
-  }
 }
 
 /// Centred scores in panels; false where f32 has no room for them.

@@ -8,6 +8,39 @@
 
 namespace clinometer {
 
+/// Arrays that have grown to their size, one thread's.
+template <class Some>
+std::vector<std::shared_ptr<Some>>& spares() {
+  thread_local std::vector<std::shared_ptr<Some>> some;
+  return some;
+}
+template <class Some>
+std::shared_ptr<Some> spare() {
+  if (spares<Some>().empty()) return std::make_shared<Some>();
+  std::shared_ptr<Some> one = std::move(spares<Some>().back());
+  spares<Some>().pop_back();
+  return one;
+}
+template <class Some>
+void put_away(std::shared_ptr<Some> some) {
+  constexpr std::size_t kSpares = 2;
+  if (spares<Some>().size() < kSpares) spares<Some>().push_back(std::move(some));
+}
+
+/// Prompts of a run of canonical rows that wait to be taken together: pointers to what lasts of their rows, copies of
+/// what does not.
+struct Tilt::Waiting {
+  std::int64_t run = -1;
+  std::vector<Prompt> kept;  // of which only what is no pointer outlives a block: view()
+  std::vector<double> raw;
+  std::vector<std::size_t> at;
+
+  void clear(std::int64_t next_run);
+  std::int64_t prompts() const { return std::int64_t(kept.size()); }
+  void keep(const Prompt& p);
+  Prompt view(std::int64_t p) const;
+};
+
 /// Lanes and the tilts they hold. With few scores lanes run over directions and betas together, else over directions.
 struct Tilt::Lanes {
   std::int64_t K = 0, J = 0, B = 0, Kp = 0, F = 0;  // Kp: K padded to 16; F: columns
@@ -31,6 +64,11 @@ struct Tilt::Lanes {
   /// The same for cumulants, whose lanes are scores.
   kernels::TiltBatch own_call() const;
 
+  /// 1 / beta as the kernels take it.
+  static float lam_of(double beta) {
+    const double l = 1 / beta;
+    return l == 0 ? 0.0f : l > 1e-30 && l < 1e30 ? float(l) : -1.0f;
+  }
   /// Whether f32 holds powers up to t^3 f of numbers of this size.
   static bool holds_score(float widest) { return within(double(widest), 1e-8, 1e8); }
   static bool holds_value(float widest) { return within(double(widest), 1e-12, 1e12); }
@@ -44,10 +82,7 @@ struct Tilt::Lanes {
 
 /// Arrays of a run of canonical rows, filled prompt by prompt, and the sums of the runs of a leaf.
 struct Tilt::Batch : Tilt::Lanes {
-  std::int64_t run = -1;     // which run of canonical rows
-  std::vector<Prompt> kept;  // of which only what is no pointer outlives a block: view()
-  std::vector<double> raw;   // what does not last of each prompt's rows, for lanes that are given back
-  std::vector<std::size_t> at;
+  Waiting waiting;
   std::vector<std::int64_t> offsets{0};
   std::vector<float> omega, unbias, even, weight, columns, score, top, reach;
   std::vector<float> spread_score, spread_top, spread_reach;  // for few scores: 16 tilts a panel
@@ -61,8 +96,6 @@ struct Tilt::Batch : Tilt::Lanes {
 
   void begin(const Tilt& t);
   void clear(std::int64_t next_run);
-  std::int64_t prompts() const { return std::int64_t(kept.size()); }
-  Prompt view(std::int64_t p) const;
   /// Takes a prompt in, or leaves it for f64.
   bool take(const Prompt& p, const Tilt& t);
   /// What a call of the kernels takes.
@@ -76,7 +109,6 @@ struct Tilt::Batch : Tilt::Lanes {
   bool weights(const Prompt& p);
   bool values(const Prompt& p, const Tilt& t);
   bool scores(const Prompt& p, const Tilt& t);
-  void ranks(const Prompt& p, const double* f, float* to);
 };
 
 }  // namespace clinometer

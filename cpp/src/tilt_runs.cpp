@@ -1,8 +1,9 @@
 // The usual prompts of a run of canonical rows together, in f32 lanes, into the state of a tilt.
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
-#include "src/tilt_batch.hpp"
+#include "src/tilt_groups.hpp"
 
 namespace clinometer {
 namespace {
@@ -10,14 +11,17 @@ namespace {
 // prompts that begin in one such run of canonical rows make a batch: no bit depends on how rows come in blocks
 constexpr std::int64_t kBatchRows = 1024;
 constexpr std::int64_t kMostRows = std::int64_t(1) << 16;
-constexpr std::size_t kSpares = 2;
 
-/// Asks for the scores of the prompt that comes next: columns are read sixteen at a time, row by row, and hardware does
-/// not look that far ahead.
+/// Asks for what will be read of a prompt: columns are read a few at a time, row by row, and hardware does not look
+/// that far ahead.
 void fetch(const Prompt& p) {
-  constexpr std::int64_t kLine = 8;
-  for (std::int64_t i = 0, size = std::min<std::int64_t>(p.n * p.n_scores, 4096); i < size; i += kLine)
-    __builtin_prefetch(p.score + i);
+  constexpr std::int64_t kLine = 8, kMost = 4096;
+  const auto lines = [](const double* x, std::int64_t n) {
+    for (std::int64_t i = 0; i < n; i += kLine) __builtin_prefetch(x + i);
+  };
+  lines(p.score, std::min(p.n * p.n_scores, kMost));
+  lines(p.value, std::min(p.n * p.n_values, kMost));
+  lines(p.weight, std::min(p.n, kMost));
 }
 
 }  // namespace
@@ -30,16 +34,20 @@ void Tilt::prompts(const Prompt* p, std::int64_t n) {
       prompt(p[i]);
       continue;
     }
+    if (i + 1 < n) fetch(p[i + 1]);
+    if (p[i].n <= Groups::kMostRows) {
+      take_short(p[i]);
+      continue;
+    }
     if (!batch) {
-      batch = spare();
+      batch = spare<Batch>();
       batch->begin(*this);
     }
     const std::int64_t run = p[i].first / kBatchRows;
-    if (batch->run != run) {
+    if (batch->waiting.run != run) {
       absorb(*batch);
       batch->clear(run);
     }
-    if (i + 1 < n) fetch(p[i + 1]);
     if (batch->take(p[i], *this))
       count(p[i], *batch);
     else
@@ -48,24 +56,15 @@ void Tilt::prompts(const Prompt* p, std::int64_t n) {
 }
 
 void Tilt::flush() {
+  if (groups) {
+    absorb(*groups);
+    settle(*groups);
+    put_away(std::exchange(groups, nullptr));
+  }
   if (!batch) return;
-  const std::shared_ptr<Batch> full = std::move(batch);
-  batch.reset();
-  absorb(*full);
-  settle(*full);
-  if (spares().size() < kSpares) spares().push_back(full);
-}
-
-/// Batches that have grown to their size, one thread's.
-std::vector<std::shared_ptr<Tilt::Batch>>& Tilt::spares() {
-  thread_local std::vector<std::shared_ptr<Batch>> some;
-  return some;
-}
-std::shared_ptr<Tilt::Batch> Tilt::spare() {
-  if (spares().empty()) return std::make_shared<Batch>();
-  std::shared_ptr<Batch> one = std::move(spares().back());
-  spares().pop_back();
-  return one;
+  absorb(*batch);
+  settle(*batch);
+  put_away(std::exchange(batch, nullptr));
 }
 
 /// What counts prompts, as one is taken in.
@@ -83,7 +82,7 @@ void Tilt::find_pilots(Batch& b) {
   b.pilot.assign(std::size_t(J * M), 0.0f);
   b.cumulant_pilot.assign(std::size_t(J * Kp), 0.0f);
   if (!extras) return;  // means alone are summed as they are
-  const double o = b.kept[0].omega;
+  const double o = b.waiting.kept[0].omega;
   if (!gains.settled() && o > 0) {
     kernels::TiltBatch first = b.arrays();
     std::vector<double> sums(b.sums.size(), 0);
@@ -113,13 +112,13 @@ void Tilt::find_pilots(Batch& b) {
 
 /// A run that is complete, into the sums of its leaf.
 void Tilt::absorb(Batch& b) {
-  const std::int64_t P = b.prompts(), M = b.tilts();
+  const std::int64_t P = b.waiting.prompts(), M = b.tilts();
   if (P == 0) return;
   b.left.assign(std::size_t(P * M), 0);
   if (b.pilot.empty()) find_pilots(b);
   kernels::active().tilt_batch(b.arrays());
   double o = 0, o2 = 0, n_unbiased = 0, unbiased_o = 0, unbiased_o2 = 0;
-  for (const Prompt& p : b.kept) {
+  for (const Prompt& p : b.waiting.kept) {
     o += p.omega;
     o2 += p.omega * p.omega;
     if (p.unbias == 0) continue;
@@ -134,7 +133,7 @@ void Tilt::absorb(Batch& b) {
       std::vector<std::int64_t> cells;
       for (std::int64_t lane = 0; lane < M; ++lane)
         if (b.left[p * M + lane] && b.cell(lane) >= 0) cells.push_back(b.cell(lane));
-      if (!cells.empty()) left_out(b.view(p), cells);
+      if (!cells.empty()) left_out(b.waiting.view(p), cells);
     }
   }
   if (extras && n_values > 0) kernels::active().cumulant_batch(b.own_arrays());

@@ -47,12 +47,13 @@ class Tilt {
     std::vector<double> gain, win, base, k234, o;
     std::vector<double> c, t, f, unbiased_o;
   };
+  struct Waiting;
   struct Lanes;
   struct Batch;
+  struct Groups;
   struct Long;
-  std::shared_ptr<Batch> batch;  // prompts that wait; none after the end of a leaf
-  static std::vector<std::shared_ptr<Batch>>& spares();
-  static std::shared_ptr<Batch> spare();
+  std::shared_ptr<Batch> batch;    // prompts that wait; none after the end of a leaf
+  std::shared_ptr<Groups> groups;  // short ones
   void view(const Prompt& p, const Labelled& l, const std::vector<std::int64_t>& cells, Work& work);
   void moments(const Labelled& l, Work& work) const;
   Work work() const;
@@ -63,6 +64,13 @@ class Tilt {
   void find_pilots(Batch& batch);
   void absorb(Batch& batch);
   void settle(const Batch& batch);
+  void take_short(const Prompt& p);
+  void absorb(Groups& some);
+  void count_group(Groups& some, std::int64_t group);
+  void tilt_groups(Groups& some);
+  void cumulate_groups(Groups& some);
+  void give_back(const Groups& some);
+  void settle(const Groups& some);
 };
 
 }  // namespace clinometer
