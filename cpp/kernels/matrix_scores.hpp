@@ -1,5 +1,5 @@
 // Scores on a matrix unit: rows are cut into parts in the first cache, directions once a pass. bf16 rows need three
-// products, f16 five. What the unit takes for zero is 1e-38 beside scores of 1e-15 or more (fold.cpp).
+// products, f16 five. What the unit takes for zero is 1e-38 beside scores of 1e-15 or more (lane_tile.hpp).
 #pragma once
 #include "kernels/matrix_products.hpp"
 
