@@ -14,9 +14,10 @@ CLINOMETER_INLINE Vec<float> grid_of(Vec<float> v) {
   return (Vec<float>)(((exponent + 1u) / 2u + 64u) << 23);
 }
 
-/// A panel (n, 16) less a multiple of that grid about its deviation: mean (16,) under w, rest = mean - multiple.
+/// A panel (n, 16) less a multiple of that grid near its mean, and the rest of the mean, which is summed from what is
+/// small: an error of a mean far from zero would count against the deviation. mean (16,) = multiple + rest, under w.
 void centre(const float* panel, std::int64_t n, const double* w, float* mean, float* rest, float* to) {
-  Vec<float> m = {}, square = {};
+  Vec<float> m = {}, square = {}, left = {};
   for (std::int64_t i = 0; i < n; ++i) m += broadcast(static_cast<float>(w[i])) * loadu<float>(panel + i * kPad);
   for (std::int64_t i = 0; i < n; ++i) {
     const Vec<float> x = loadu<float>(panel + i * kPad) - m;
@@ -24,9 +25,13 @@ void centre(const float* panel, std::int64_t n, const double* w, float* mean, fl
   }
   const Vec<float> round = grid_of(square) * 0x1.8p23f;  // to add it leaves multiples of the grid
   const Vec<float> middle = (m + round) - round;
-  storeu<float>(mean, m);
-  storeu<float>(rest, m - middle);
-  for (std::int64_t i = 0; i < n; ++i) storeu<float>(to + i * kPad, loadu<float>(panel + i * kPad) - middle);
+  for (std::int64_t i = 0; i < n; ++i) {
+    const Vec<float> x = loadu<float>(panel + i * kPad) - middle;
+    left += broadcast(static_cast<float>(w[i])) * x;
+    storeu<float>(to + i * kPad, x);
+  }
+  storeu<float>(mean, middle + left);
+  storeu<float>(rest, left);
 }
 
 /// Runs of 32 rows in one chain of f32 sums.

@@ -45,7 +45,7 @@ void check_gram(const k::Table* level, const Panels& x, std::int64_t a0, std::in
     }
 }
 
-/// The mean, to within its rounding; rows less a middle that few digits hold; and the rest of the mean.
+/// Rows less a middle that few digits hold, and what is left of the mean, to the digits of what is left.
 void check_centre(const k::Table* level, int n, double mean, double spread) {
   std::vector<float> panel, to(static_cast<std::size_t>(16 * n));
   std::vector<double> w;
@@ -54,20 +54,23 @@ void check_centre(const k::Table* level, int n, double mean, double spread) {
   float m[16], rest[16];
   level->matrix->centre(panel.data(), n, w.data(), m, rest, to.data());
   for (int c = 0; c < 16; ++c) {
-    Sum<float> sum, square;
+    Sum<float> sum, square, left;
     for (int i = 0; i < n; ++i) sum.add(static_cast<double>(panel[static_cast<std::size_t>(16 * i + c)]) / n);
-    CHECK(std::fabs(static_cast<double>(m[c]) - sum.value) <= n * 0x1p-24 * sum.size);  // a chain of n sums
-    const float middle = m[c] - rest[c];
     for (int i = 0; i < n; ++i) {
       const auto at = static_cast<std::size_t>(16 * i + c);
-      CHECK(to[at] == panel[at] - middle);
       square.add(std::pow(static_cast<double>(panel[at]) - sum.value, 2) / n);
+      left.add(static_cast<double>(to[at]) / n);
     }
+    CHECK(std::fabs(static_cast<double>(m[c]) - sum.value) <= n * 0x1p-24 * sum.size);  // a chain of n sums
+    CHECK(std::fabs(static_cast<double>(rest[c]) - left.value) <= n * 0x1p-24 * left.size);
     const double deviation = std::sqrt(square.value);
     CHECK(std::fabs(static_cast<double>(rest[c])) <= 1.001 * deviation + 1e-6 * std::fabs(mean));
-    if (n > 1) {
-      const double grid = std::ldexp(1.0, static_cast<int>(std::floor(std::log2(0.999 * deviation))));
-      CHECK(static_cast<double>(middle) / grid == std::round(static_cast<double>(middle) / grid));
+    if (n == 1) continue;
+    const double grid = std::ldexp(1.0, static_cast<int>(std::floor(std::log2(0.999 * deviation))));
+    const double middle = grid * std::round((static_cast<double>(m[c]) - static_cast<double>(rest[c])) / grid);
+    for (int i = 0; i < n; ++i) {
+      const auto at = static_cast<std::size_t>(16 * i + c);
+      CHECK(to[at] == static_cast<float>(static_cast<double>(panel[at]) - middle));
     }
   }
 }
