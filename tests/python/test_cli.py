@@ -170,3 +170,25 @@ def test_module_and_closed_pipe(dump: str) -> None:
         assert child.stdout is not None and child.stderr is not None
         child.stdout.close()
         assert child.stderr.read() == b""
+
+
+def test_what_cannot_be_reached_is_named(capsys: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ring of links, a file where a folder is wanted, a folder that may not be listed: a line each, no numbers."""
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    assert cli.main(["inspect", str(tmp_path / "a")]) == 2
+    assert "a' is a link that leads nowhere: to 'b'" in capsys.readouterr().err
+
+    np.save(tmp_path / "phi.npy", np.eye(3, dtype=np.float32))
+    assert cli.main(["convert", str(tmp_path / "phi.npy"), str(tmp_path / "phi.npy" / "dump")]) == 2
+    said = capsys.readouterr().err
+    assert "Errno" not in said and "None" not in said and str(tmp_path / "phi.npy") in said
+
+    (tmp_path / "shut").mkdir()
+
+    def refuse(path: str) -> list[str]:
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr("os.listdir", refuse)
+    assert cli.main(["inspect", str(tmp_path / "shut")]) == 2
+    assert "shut': is a folder that cannot be opened (Permission denied)" in capsys.readouterr().err

@@ -198,6 +198,14 @@ def with_shard(**change: Any) -> dict[str, Any]:
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "no format": ({"format": None}, "format"),
+    "width of no tensor": (
+        {"d": 3, "tensors": [{"name": "phi", "d": 2, "dtype": "float32"}]},
+        "manifest.json', d: '3'",
+    ),
+    "dtype of no tensor": (
+        {"dtype": "float16", "tensors": [{"name": "phi", "d": 2, "dtype": "float32"}]},
+        "manifest.json', dtype: 'float16'",
+    ),
     "other format": ({"format": "other"}, "format"),
     "no version": ({"version": None}, "version"),
     "version 2": ({"version": 2}, r"version: version 2 .*newer"),

@@ -55,8 +55,16 @@ def _guarded(argv: list[str]) -> int:
     except SystemExit as error:  # --help and --version
         return error.code if isinstance(error.code, int) else 0
     except (ValueError, TypeError, OSError, ImportError, MemoryError, OverflowError) as error:
-        _say(str(error) or type(error).__name__)
+        _say(_text(error))
     return BAD_INPUT
+
+
+def _text(error: Exception) -> str:
+    """What an error says; of the system's without its number."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        path = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else str(error.filename)
+        return f"{path!r}: {error.strerror}"
+    return str(error) or type(error).__name__
 
 
 def _say(message: str) -> None:

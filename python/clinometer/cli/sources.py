@@ -35,6 +35,7 @@ def check_folders(args: argparse.Namespace) -> None:
 
 def located(given: str) -> str:
     """The path of a dump: as given, or the packaged one for "demo" where nothing else has that name."""
+    from ..dump.files import entries
     from ..dump.remote import is_url
 
     if is_url(given) or os.path.exists(given):
@@ -44,7 +45,9 @@ def located(given: str) -> str:
     folder, name = os.path.split(given.rstrip(os.sep))
     if not os.path.isdir(folder or "."):
         raise ValueError(f"{given!r} does not exist: there is no folder {folder!r}")
-    hint = did_you_mean(name, os.listdir(folder or "."))
+    if os.path.islink(given):
+        raise ValueError(f"{given!r} is a link that leads nowhere: to {os.readlink(given)!r}")
+    hint = did_you_mean(name, entries(folder or "."))
     raise ValueError(f"{given!r} does not exist" + (hint or "; demo stands for the dump that comes with the package"))
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from . import strictjson
 from .arrow_lists import Lists, matrix_of, shape_of
 from .arrow_shards import Refusal, Shard, pyarrow_for
-from .files import PlainFile, bad, inside, quote
+from .files import PlainFile, bad, entries, inside, quote
 from .manifest import Found
 from .remote import is_url, listing
 from .streams import Stream
@@ -47,7 +47,7 @@ def find_arrow(path: str, half_bits: str | None, tensor: str | None = None) -> F
 def _members(path: str) -> list[str]:
     if path.endswith(SUFFIXES) and not os.path.isdir(path):
         return [path]
-    names = listing(path) if is_url(path) else sorted(os.listdir(path))
+    names = listing(path) if is_url(path) else entries(path)
     if "dataset_dict.json" in names:
         held = _json(path, "dataset_dict.json").get("splits")
         shown = ", ".join(map(quote, held)) if isinstance(held, list) else quote(held)

@@ -82,7 +82,7 @@ def new_file(path: str | os.PathLike[str]) -> Iterator[Any]:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         if isinstance(exc, OSError) and exc.filename == temporary:
-            exc.filename, exc.filename2 = given, None  # the caller knows nothing of the sibling
+            raise OSError(exc.errno, exc.strerror, given) from exc  # the caller knows nothing of the sibling
         raise
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..errors import DumpChangedError, DumpError
 
-__all__ = ["MappedLike", "PlainFile", "bad", "inside", "map_file", "quote"]
+__all__ = ["MappedLike", "PlainFile", "bad", "entries", "inside", "map_file", "quote"]
 
 _REFUSED = {
     errno.ENOENT, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EISDIR,
@@ -185,6 +185,16 @@ def map_file(path: str) -> tuple[NDArray[np.uint8], MappedLike]:
         return np.frombuffer(mapped, dtype=np.uint8), mapped
     watch = _NumpyMap(path)
     return np.asarray(np.memmap(path, dtype=np.uint8, mode="r")), watch
+
+
+def entries(folder: str) -> list[str]:
+    """Names in a folder, sorted; a DumpError where the system does not let it be listed."""
+    try:
+        return sorted(os.listdir(folder))
+    except OSError as exc:
+        if exc.errno in _REFUSED:
+            raise bad(folder, f"is a folder that cannot be opened ({exc.strerror})") from exc
+        raise
 
 
 def inside(folder: str, name: object, field: str, manifest: str) -> str:

@@ -188,6 +188,9 @@ def _describe_phi(found: Found, table: dict[str, Any], path: str) -> None:
         found.phi.add(name)
         if entry.get("layer") is not None:
             found.layers[name] = _get(entry, "layer", int, path, f"tensors[{k}].")
+    for key in ("d", "dtype") if entries else ():
+        if table.get(key, entries[0][key]) != entries[0][key]:
+            raise bad(path, f"{quote(table[key])} is stated but the first tensor has {entries[0][key]}", key)
 
 
 def _shards(folder: str, path: str, shards: list[Any], n_rows: int, text: set[str]) -> dict[str, Tensor]:

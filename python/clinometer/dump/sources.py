@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import manifest, npy, npz, safetensors
-from .files import PlainFile, bad, inside, quote
+from .files import PlainFile, bad, entries, inside, quote
 from .remote import is_url, listing
 from .requests import find_requests, is_request
 from .tensors import FLOAT_NAMES, Tensor
@@ -91,7 +91,7 @@ def _safetensors(path: str) -> manifest.Found:
 def _folder(path: str, how: How) -> manifest.Found:
     if is_url(path) and _has(path, manifest.NAME):  # before asking for a list, which web servers do not have
         return manifest.read_manifest(path)
-    names = listing(path) if is_url(path) else sorted(os.listdir(path))
+    names = listing(path) if is_url(path) else entries(path)
     if manifest.NAME in names:
         return manifest.read_manifest(path)
     index = [n for n in names if n.endswith(_INDEX)]
