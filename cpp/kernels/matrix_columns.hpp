@@ -17,12 +17,6 @@ struct SplitRun {
   const std::uint16_t* tile(std::int64_t t) const { return items + t * kTile; }
 };
 
-CLINOMETER_INLINE bool all_zero(const float* shift) {
-  Vec<std::uint32_t> bits = {};
-  CLINOMETER_UNROLL for (int c = 0; c < kSumColumns; c += kLanes<float>) bits |= loadu<std::uint32_t>(shift + c);
-  return !any(bits << 1);
-}
-
 /// 32 columns of two rows where bf16 have no shift: they are what they are.
 template <class W>
 CLINOMETER_INLINE void store_plain(const char* a, const char* b, const UpperHalf& upper, std::uint16_t* first,
@@ -95,11 +89,11 @@ CLINOMETER_INLINE void split_run(const void* const* rows, std::int64_t c, std::i
   Seen seen;
   if (c + kSumColumns > d)
     split_rest<T>(rows, c, d, shift, x.items, seen, watch);
-  else if (T == Dtype::bf16 && all_zero(shift + c))
+  else if (T == Dtype::bf16 && unmoved<kSumColumns>(shift + c))
     split_plain(rows, c, x.items, watch);
   else
     split_whole<T>(rows, c, shift + c, x.items, seen, watch);
-  x.parts = any(seen.third) ? 3 : any(seen.second) ? 2 : 1;
+  x.parts = seen.parts();
 }
 
 }  // namespace

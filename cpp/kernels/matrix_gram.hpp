@@ -54,7 +54,7 @@ int split_pairs(const float* panel, std::int64_t n, std::int64_t i, const float*
     }
     store_parts({a, b}, upper, to + pair * kTileColumns, seen);
   }
-  return any(seen.third) ? 3 : any(seen.second) ? 2 : 1;
+  return seen.parts();
 }
 
 CLINOMETER_INLINE bool all_one(const float* weight, std::int64_t count) {
@@ -131,7 +131,8 @@ void gram_parts(const GramParts& g, std::int64_t a0, std::int64_t a1, std::int64
         const GramSide y(g, 1, b, b1, chain);
         clear_sums();
         for (std::int64_t run = 0; run < smaller(kGramRuns, runs - chain); ++run)
-          multiply_square(x.tile, x.count(run), y.tile, y.count(run), run * 3 * kTileItems);
+          multiply_square<Side::left>(x.tile, run * 3 * kTileItems, x.count(run), y.tile, run * 3 * kTileItems,
+                                      y.count(run));
         store_sums(sums);
         add_square(sums, smaller(kSide, a1 - a), smaller(kSide, b1 - b), by, out + a * ldo + b, ldo);
       }

@@ -23,10 +23,24 @@ struct UpperHalf {
   }
 };
 
+CLINOMETER_INLINE bool any(Vec<std::uint32_t> bits) {
+  return _mm512_test_epi32_mask((__m512i)bits, (__m512i)bits) != 0;
+}
+
 /// What has been seen in the second and third parts.
 struct Seen {
   Vec<std::uint32_t> second = {}, third = {};
+  /// How many parts there are before none but zeros follow.
+  int parts() const { return any(third) ? 3 : any(second) ? 2 : 1; }
 };
+
+/// Whether so many columns have no shift: a bf16 is then what it is.
+template <int Columns>
+CLINOMETER_INLINE bool unmoved(const float* shift) {
+  Vec<std::uint32_t> bits = {};
+  CLINOMETER_UNROLL for (int c = 0; c < Columns; c += kLanes<float>) bits |= loadu<std::uint32_t>(shift + c);
+  return !any(bits << 1);
+}
 
 /// 32 columns of a row as three parts kTileItems apart. NaN and Inf stay in the first, with remainders of NaN.
 CLINOMETER_INLINE void store_parts(Pair<float> x, const UpperHalf& upper, std::uint16_t* to, Seen& seen) {
@@ -38,10 +52,6 @@ CLINOMETER_INLINE void store_parts(Pair<float> x, const UpperHalf& upper, std::u
   storeu<std::uint32_t>(to + 2 * kTileItems, third);
   seen.second |= second;
   seen.third |= third;
-}
-
-CLINOMETER_INLINE bool any(Vec<std::uint32_t> bits) {
-  return _mm512_test_epi32_mask((__m512i)bits, (__m512i)bits) != 0;
 }
 
 /// To bf16, to nearest and ties to even; finite numbers of about unit size.

@@ -13,40 +13,29 @@ CLINOMETER_INLINE void multiply() {
   multiply_tiles<Sum, S == Side::left ? Rows : Others, S == Side::left ? Others : Rows>();
 }
 
-/// Two tiles of rows by two others over a span of tiles, those of rows `Apart` items apart; parts of both lie apart.
+/// Two tiles of rows by two others, so many parts of either.
+template <Side S>
+CLINOMETER_INLINE void multiply_square(const std::uint16_t* const (&x)[2], std::int64_t at_x, int of_x,
+                                       const std::uint16_t* const (&u)[2], std::int64_t at_u, int of_u) {
+  for (int p = 0; p < of_x; ++p) {
+    load_tile<4>(x[0] + at_x + p * kTileItems);
+    load_tile<5>(x[1] + at_x + p * kTileItems);
+    for (int q = 0; q < of_u && p + q < 3; ++q) {
+      load_tile<6>(u[0] + at_u + q * kTileItems);
+      load_tile<7>(u[1] + at_u + q * kTileItems);
+      multiply<S, 0, 4, 6>();
+      multiply<S, 1, 4, 7>();
+      multiply<S, 2, 5, 6>();
+      multiply<S, 3, 5, 7>();
+    }
+  }
+}
+
+/// The same over a span of tiles, those of rows `Apart` items apart; all parts of the others.
 template <Side S, std::int64_t Apart = 3 * kTileItems>
 CLINOMETER_INLINE void multiply_wide(const std::uint16_t* const (&x)[2], const std::uint8_t* parts,
                                      const std::uint16_t* const (&u)[2], std::int64_t tiles) {
-  for (std::int64_t t = 0; t < tiles; ++t)
-    for (int p = 0; p < parts[t]; ++p) {
-      load_tile<4>(x[0] + t * Apart + p * kTileItems);
-      load_tile<5>(x[1] + t * Apart + p * kTileItems);
-      for (int q = 0; q + p < 3; ++q) {
-        load_tile<6>(u[0] + (3 * t + q) * kTileItems);
-        load_tile<7>(u[1] + (3 * t + q) * kTileItems);
-        multiply<S, 0, 4, 6>();
-        multiply<S, 1, 4, 7>();
-        multiply<S, 2, 5, 6>();
-        multiply<S, 3, 5, 7>();
-      }
-    }
-}
-
-/// Two tiles by two others, so many parts of either.
-CLINOMETER_INLINE void multiply_square(const std::uint16_t* const (&x)[2], int of_x, const std::uint16_t* const (&y)[2],
-                                       int of_y, std::int64_t at) {
-  for (int p = 0; p < of_x; ++p) {
-    load_tile<4>(x[0] + at + p * kTileItems);
-    load_tile<5>(x[1] + at + p * kTileItems);
-    for (int q = 0; q < of_y && p + q < 3; ++q) {
-      load_tile<6>(y[0] + at + q * kTileItems);
-      load_tile<7>(y[1] + at + q * kTileItems);
-      multiply_tiles<0, 4, 6>();
-      multiply_tiles<1, 4, 7>();
-      multiply_tiles<2, 5, 6>();
-      multiply_tiles<3, 5, 7>();
-    }
-  }
+  for (std::int64_t t = 0; t < tiles; ++t) multiply_square<S>(x, t * Apart, parts[t], u, 3 * t * kTileItems, 3);
 }
 
 /// Two tiles of rows by 16 directions: tiles 1 and 3 sum what their later parts add.

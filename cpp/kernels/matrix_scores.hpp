@@ -12,15 +12,12 @@ namespace {
 template <Dtype T>
 int split_tile(const void* const* rows, std::int64_t c, std::int64_t d, const float* shift, std::uint16_t* to) {
   const bool whole = c + kTileColumns <= d;
-  if (T == Dtype::bf16 && whole) {
-    const Vec<std::uint32_t> any_shift = loadu<std::uint32_t>(shift + c) | loadu<std::uint32_t>(shift + c + 16);
-    if (!any(any_shift << 1)) {  // they are what they are
-      CLINOMETER_UNROLL for (std::int64_t r = 0; r < kTileRows; ++r) {
-        const char* const at = static_cast<const char*>(rows[r]) + c * Load<T>::bytes;
-        storeu<std::uint32_t>(to + r * kTileColumns, loadu<std::uint32_t>(at));
-      }
-      return 1;
+  if (T == Dtype::bf16 && whole && unmoved<kTileColumns>(shift + c)) {
+    CLINOMETER_UNROLL for (std::int64_t r = 0; r < kTileRows; ++r) {
+      const char* const at = static_cast<const char*>(rows[r]) + c * Load<T>::bytes;
+      storeu<std::uint32_t>(to + r * kTileColumns, loadu<std::uint32_t>(at));
     }
+    return 1;
   }
   const UpperHalf upper;
   Seen seen;
@@ -35,7 +32,7 @@ int split_tile(const void* const* rows, std::int64_t c, std::int64_t d, const fl
       store_parts(moved_rest<T>(at, shift + c, d - c), upper, to + r * kTileColumns, seen);
     }
   }
-  return any(seen.third) ? 3 : any(seen.second) ? 2 : 1;
+  return seen.parts();
 }
 
 /// Tiles of columns in one chain of f32 sums.

@@ -5,6 +5,24 @@
 #include "src/tilt_groups.hpp"
 
 namespace clinometer {
+namespace {
+
+/// call(from, to, no_pilots) for all groups, with the pilots (J, cells) of `means`; where these are wanted and it has
+/// none, those that the first groups leave become its own.
+template <class G, class Call>
+void with_pilots(G& groups, Clustered& means, std::int64_t cells, std::int64_t J, bool wanted,
+                 std::vector<float>& pilots, const Call& call) {
+  const bool first = pilots.empty(), find = first && wanted && !means.settled();
+  if (first) pilots.assign(std::size_t(J * cells), 0.0f);
+  for (std::int64_t cell = 0; first && wanted && !find && cell < cells; ++cell)
+    for (std::int64_t j = 0; j < J; ++j) pilots[j * cells + cell] = float(means.pilot_of(cell, j));
+  groups.by_some([&](std::int64_t from, std::int64_t to) { call(from, to, find && from == 0); });
+  for (std::int64_t cell = 0; find && cell < cells; ++cell)
+    for (std::int64_t j = 0; j < J; ++j) means.offer_pilot(cell, j, double(pilots[j * cells + cell]));
+  means.hold();
+}
+
+}  // namespace
 
 void Tilt::take_short(const Prompt& p) {
   if (!groups) {
@@ -32,41 +50,21 @@ void Tilt::absorb(Groups& g) {
 }
 
 void Tilt::tilt_groups(Groups& g) {
-  const std::int64_t J = n_values, M = n_scores * n_betas;
-  g.left.assign(std::size_t(g.groups() * M * Groups::kSide), 0);
-  const bool first = g.pilot.empty(), find = first && extras && !gains.settled();
-  if (first) {
-    g.pilot.assign(std::size_t(J * M), 0.0f);
-    for (std::int64_t cell = 0; extras && !find && cell < M; ++cell)
-      for (std::int64_t j = 0; j < J; ++j) g.pilot[j * M + cell] = float(gains.pilot_of(cell, j));
-  }
-  g.by_some([&](std::int64_t from, std::int64_t to) {
+  g.left.assign(std::size_t(g.groups() * n_scores * n_betas * Groups::kSide), 0);
+  with_pilots(g, gains, n_scores * n_betas, n_values, extras, g.pilot, [&](auto from, auto to, bool no_pilots) {
     kernels::TiltBatch call = g.arrays(from, to);
-    call.no_pilots = find && from == 0;
+    call.no_pilots = no_pilots;
     kernels::active().tilt_groups(call);
   });
-  for (std::int64_t cell = 0; find && cell < M; ++cell)
-    for (std::int64_t j = 0; j < J; ++j) gains.offer_pilot(cell, j, double(g.pilot[j * M + cell]));
-  gains.hold();
 }
 
 void Tilt::cumulate_groups(Groups& g) {
-  const std::int64_t J = n_values;
-  Clustered& to = unbiased.covariance;
-  const bool first = g.cumulant_pilot.empty(), find = first && !to.settled();
-  if (first) {
-    g.cumulant_pilot.assign(std::size_t(J * n_scores), 0.0f);
-    for (std::int64_t k = 0; !find && k < n_scores; ++k)
-      for (std::int64_t j = 0; j < J; ++j) g.cumulant_pilot[j * n_scores + k] = float(to.pilot_of(k, j));
-  }
-  g.by_some([&](std::int64_t from, std::int64_t to) {
+  Clustered& means = unbiased.covariance;
+  with_pilots(g, means, n_scores, n_values, true, g.cumulant_pilot, [&](auto from, auto to, bool no_pilots) {
     kernels::TiltBatch call = g.own_arrays(from, to);
-    call.no_pilots = find && from == 0;
+    call.no_pilots = no_pilots;
     kernels::active().cumulant_groups(call);
   });
-  for (std::int64_t k = 0; find && k < n_scores; ++k)
-    for (std::int64_t j = 0; j < J; ++j) to.offer_pilot(k, j, double(g.cumulant_pilot[j * n_scores + k]));
-  to.hold();
 }
 
 /// What counts prompts, of one group.

@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
 import clinometer as cm
-from clinometer import _core
-
-
-@pytest.fixture(params=_core.isa_available())
-def isa(request: pytest.FixtureRequest) -> Iterator[str]:
-    before = _core.isa()
-    _core.isa_select(request.param)
-    yield request.param
-    _core.isa_select(before)
 
 
 def rows(dtype: str, sizes: np.ndarray, d: int, ratio: float) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -10,17 +9,8 @@ import numpy as np
 import pytest
 
 import clinometer as cm
-from clinometer import _core
 
 BETAS = np.array([1e6, 30.0, 4.0, 1.0, 0.2])  # an odd number: the last has no partner
-
-
-@pytest.fixture(params=_core.isa_available())
-def isa(request: pytest.FixtureRequest) -> Iterator[str]:
-    before = _core.isa()
-    _core.isa_select(request.param)
-    yield request.param
-    _core.isa_select(before)
 
 
 def lengths(kind: str, rows: int, rng: np.random.Generator) -> np.ndarray:

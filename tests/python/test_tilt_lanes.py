@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,14 +14,6 @@ from clinometer import kl as roots
 SIZES = (1, 2, 3, 7, 15, 16, 17, 33, 64, 65, 300)
 BETAS = np.array([1e8, 40.0, 3.0, 1.0, 0.3, 0.05, 1e-6, np.inf])
 EXACT = ("kl", "reverse_kl", "log_partition_centred")
-
-
-@pytest.fixture(params=_core.isa_available())
-def isa(request: pytest.FixtureRequest) -> Iterator[str]:
-    before = _core.isa()
-    _core.isa_select(request.param)
-    yield request.param
-    _core.isa_select(before)
 
 
 def world(k: int, heavy: bool, weights: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:

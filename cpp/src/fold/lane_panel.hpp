@@ -70,12 +70,12 @@ class LanePanel : public Panel {
   void take(std::int64_t r0, std::int64_t r1, Team& team) override {
     first_ = r0;
     taken_ = r1 - r0;
-    if (rests() && !lone_) split(team);
+    if (in_parts()) split(team);
   }
   void gram(std::int64_t a0, std::int64_t a1, std::int64_t b0, std::int64_t b1, double* out,
             std::int64_t ldo) const override {
     if (taken_ == 0) return;
-    if (rests() && !lone_)
+    if (in_parts())
       unit()->gram({items_.data(), parts_.data(), taken_}, a0, a1, b0, b1, by_, out, ldo);
     else
       lanes<L>().gram(work_.data() + first_ * 16, taken_, rows_, a0, a1, b0, b1, out, ldo);
@@ -84,7 +84,7 @@ class LanePanel : public Panel {
     for (std::int64_t c = 0; c < ld; ++c)
       for (std::int64_t i = first_; i < first_ + taken_; ++i) {
         const double x = work_[c / 16 * 16 * rows_ + i * 16 + c % 16];
-        out[c] += rests() && !lone_ ? share_[i] * x * x : x * x;
+        out[c] += in_parts() ? share_[i] * x * x : x * x;
       }
   }
 
@@ -106,6 +106,9 @@ class LanePanel : public Panel {
   double by_ = 1;
 
   static const kernels::MatrixTable* unit() { return sizeof(L) == 4 ? kernels::active().matrix : nullptr; }
+
+  /// Whether work rows are without their weights, and summed by the matrix unit.
+  bool in_parts() const { return rests() && !lone_; }
 
   void split(Team& team) {
     const std::int64_t lines = kernels::matrix_panel(taken_) / std::int64_t(sizeof(CacheLine)),
