@@ -15,7 +15,7 @@ from ..errors import DumpError
 from . import manifest
 from .atomic import save_text, sync_folder
 from .dump import Candidate, Dump, Segment
-from .files import PlainFile, bad, entries, quote
+from .files import PlainFile, bad, quote
 from .opening import assemble, open_dump, with_arguments
 from .pickled import Pickled
 from .remote import RemoteFile, is_url
@@ -162,9 +162,11 @@ def _identity(source: Any, dump: Dump) -> Any:
         far = [s.file for s in dump.segments if isinstance(s.file, RemoteFile)]
         return [path, sorted({(f.path, f.size, f.version) for f in far})]
     path = os.path.realpath(path)
-    files = [path] if not os.path.isdir(path) else [os.path.join(path, n) for n in entries(path)]
-    seen = [(f, os.stat(f)) for f in files]
-    return [path, [[os.path.basename(f), s.st_size, s.st_mtime_ns] for f, s in seen]]
+    if not os.path.isdir(path):
+        status = os.stat(path)
+        return [path, [[os.path.basename(path), status.st_size, status.st_mtime_ns]]]
+    with os.scandir(path) as held:  # one look at each, and there may be very many
+        return [path, sorted([e.name, e.stat().st_size, e.stat().st_mtime_ns] for e in held)]
 
 
 def _is_made(dump: Dump, names: list[str], target: str, dtype: str | None) -> bool:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -15,36 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import strictjson
-from .files import PlainFile, bad, inside, quote
+from .files import PlainFile, all_inside, bad, quote
 from .manifest import Found
 from .npz import open_tensors
-from .safetensors import Seen, read_header
-from .tensors import FLOAT_NAMES, Part, Tensor, Virtual, decode_bfloat16
+from .request_files import Layouts, Request, last_state, mean_state, pooled_tag, read_request
+from .tensors import NUMPY_CODES, Tensor, Virtual
 from .windows import Window
 
-__all__ = ["POOLS", "find_requests", "is_request"]
+__all__ = ["POOLS", "find_requests"]
 
 POOLS = ("last", "mean")
 _INDEXED = re.compile(r"hs_([0-9]{1,15})\Z")
-_PIECE = 8 << 20
-_WANTED = "hidden_states (tokens, layers, d) and token_ids (tokens,) are wanted"
-
-
-@dataclass(frozen=True)
-class _Request:
-    name: str
-    states: Part
-    prompt: int  # tokens before the response
-    asked: bytes  # digest of these tokens: equal where the prompts are
-
-    @property
-    def tokens(self) -> int:
-        return self.states.shape[0]
-
-
-def is_request(names: set[str]) -> bool:
-    """Whether a file's tensors are those of one request."""
-    return {"hidden_states", "token_ids"} <= names
 
 
 def find_requests(folder: str, files: list[str], pool: str | None, prompt_tokens: Any) -> Found:
@@ -75,8 +54,9 @@ def find_requests(folder: str, files: list[str], pool: str | None, prompt_tokens
             "prompt_tokens",
         )
     lengths = _lengths(prompt_tokens)
-    seen: Seen = {}
-    requests = [_request(folder, name, lengths, seen) for name in held]
+    layouts: Layouts = {}
+    paths = all_inside(folder, [f"{name}.safetensors" for name in held], "folder")
+    requests = [read_request(path, name, lengths, layouts) for path, name in zip(paths, held, strict=True)]
     _check_alike(requests)
     missing = _missing(held, lengths)
     source: dict[str, Any] = {"position": f"{pool} of response", "files": len(held)}
@@ -125,58 +105,16 @@ def _saved_lengths(path: str) -> Any:
     return strictjson.loads(file.read(0, file.size), path, 0, "prompt_tokens")
 
 
-def _request(folder: str, name: str, lengths: Mapping[str, int], seen: Seen) -> _Request:
-    """What a file holds, looked at once: there may be very many, and opening one costs more than reading it."""
-    file = PlainFile(inside(folder, f"{name}.safetensors", "folder", folder), hold=True)
-    try:
-        states, ids = _checked(file, seen)
-        prompt = _prompt(name, states, lengths)
-        asked = file.read(ids.offset, prompt * ids.dtype.itemsize)
-    finally:
-        file.release()
-    return _Request(name, states, prompt, hashlib.blake2b(asked, digest_size=20).digest())
-
-
-def _checked(file: PlainFile, seen: Seen) -> tuple[Part, Part]:
-    """The states and the tokens."""
-    path = file.path
-    parts, _ = read_header(file, seen)
-    if not is_request(set(parts)):
-        raise bad(path, f"holds {sorted(parts)[:8]}; {_WANTED}", "header", 8)
-    states, ids = parts["hidden_states"], parts["token_ids"]
-    if len(ids.shape) != 1 or ids.tag not in ("I64", "I32", "U32", "I16", "U16", "U64"):
-        raise bad(path, f"has shape {ids.shape} and dtype {ids.tag}; {_WANTED}", "tensor 'token_ids'", ids.offset)
-    if len(states.shape) != 3 or states.tag not in FLOAT_NAMES or states.shape[0] != ids.shape[0]:
-        swapped = len(states.shape) == 3 and states.shape[1] == ids.shape[0]
-        hint = (
-            " (its second axis is as long as token_ids: layers come first here, which is not read)" if swapped else ""
-        )
-        what = f"has shape {states.shape} and dtype {states.tag} beside {ids.shape[0]} token_ids; {_WANTED}{hint}"
-        raise bad(path, what, "tensor 'hidden_states'", states.offset)
-    return states, ids
-
-
-def _prompt(name: str, states: Part, lengths: Mapping[str, int]) -> int:
-    """Tokens before the response."""
-    path = states.file.path
-    if name not in lengths:
-        raise bad(path, "the length of its prompt is not given, so its response is unknown", "prompt_tokens")
-    if not lengths[name] < states.shape[0]:
-        what = f"a prompt of {lengths[name]} tokens leaves no response of {states.shape[0]} tokens"
-        raise bad(path, what, "prompt_tokens")
-    return lengths[name]
-
-
-def _check_alike(requests: list[_Request]) -> None:
-    first = requests[0].states
-    for r in requests[1:]:
-        if (r.states.shape[1:], r.states.tag) != (first.shape[1:], first.tag):
+def _check_alike(requests: list[Request]) -> None:
+    first = requests[0].layout
+    for layout, r in {r.layout: r for r in reversed(requests)}.items():  # by layout, the first file that has it
+        if (layout.shape[1:], layout.tag) != (first.shape[1:], first.tag):
             raise bad(
-                r.states.file.path,
-                f"has layers and width {r.states.shape[1:]} {r.states.tag}, the first request {first.shape[1:]} "
+                r.file.path,
+                f"has layers and width {layout.shape[1:]} {layout.tag}, the first request {first.shape[1:]} "
                 f"{first.tag}",
                 "tensor 'hidden_states'",
-                r.states.offset,
+                layout.states,
             )
 
 
@@ -189,18 +127,18 @@ def _missing(held: list[str], lengths: Mapping[str, int]) -> list[str]:
     return sorted(wanted - set(held), key=_order)
 
 
-def _tensors(requests: list[_Request], pool: str) -> dict[str, Tensor]:
-    n, (_, layers, d), tag = len(requests), requests[0].states.shape, _tag(requests[0], pool)
+def _tensors(requests: list[Request], pool: str) -> dict[str, Tensor]:
+    n, (_, layers, d), tag = len(requests), requests[0].layout.shape, pooled_tag(requests[0].layout, pool)
     out: dict[str, Tensor] = {}
     for layer in range(layers):
         fetch = partial(_rows, requests, layer, pool)
-        window = Window((n, d), _item(tag), fetch, os.path.dirname(requests[0].states.file.path))
+        window = Window((n, d), NUMPY_CODES[tag], fetch, os.path.dirname(requests[0].file.path))
         out[f"phi_{pool}_L{layer}"] = Virtual(
             f"phi_{pool}_L{layer}", (), stated=(tag, (n, d)), pieces=partial(_alone, window)
         )
     columns = {
         "prompt_id": ("I64", lambda: _prompt_ids(requests)),
-        "n_tokens": ("I64", lambda: np.array([r.tokens - r.prompt for r in requests], np.int64)),
+        "n_tokens": ("I64", lambda: np.array([r.layout.shape[0] - r.prompt for r in requests], np.int64)),
         "request": ("U1", lambda: np.array([r.name for r in requests], str)),
     }
     for name, (kind, values) in columns.items():
@@ -208,54 +146,20 @@ def _tensors(requests: list[_Request], pool: str) -> dict[str, Tensor]:
     return out
 
 
-def _tag(request: _Request, pool: str) -> str:
-    """The dtype of pooled rows."""
-    held = request.states.tag
-    return held if pool == "last" or held == "F64" else "F32"
-
-
 def _alone(window: Window) -> list[tuple[NDArray[Any] | Window, Any]]:
     return [(window, None)]  # no file to watch: each is compared with what was opened whenever it is read
 
 
-def _item(tag: str) -> str:
-    return {"F16": "f2", "BF16": "u2", "F32": "f4", "F64": "f8"}[tag]
-
-
-def _prompt_ids(requests: list[_Request]) -> NDArray[np.int64]:
+def _prompt_ids(requests: list[Request]) -> NDArray[np.int64]:
     """The same number for the same prompt tokens, by first appearance."""
     known: dict[bytes, int] = {}
-    out = np.empty(len(requests), np.int64)
-    for k, r in enumerate(requests):
-        out[k] = known.setdefault(r.asked, len(known))
-    return out
+    return np.array([known.setdefault(r.asked, len(known)) for r in requests], np.int64)
 
 
-def _rows(requests: list[_Request], layer: int, pool: str, first: int, last: int) -> NDArray[Any]:
-    pooled = _last if pool == "last" else _mean
-    out = np.empty((last - first, requests[0].states.shape[2]), _item(_tag(requests[0], pool)))
+def _rows(requests: list[Request], layer: int, pool: str, first: int, last: int) -> NDArray[Any]:
+    layout = requests[first].layout
+    pooled = last_state if pool == "last" else mean_state
+    out = np.empty((last - first, layout.shape[2]), NUMPY_CODES[pooled_tag(layout, pool)])
     for k, r in enumerate(requests[first:last]):
         out[k] = pooled(r, layer)
     return out
-
-
-def _last(r: _Request, layer: int) -> NDArray[Any]:
-    _, layers, d = r.states.shape
-    width = d * r.states.dtype.itemsize
-    at = r.states.offset + ((r.tokens - 1) * layers + layer) * width
-    return np.frombuffer(r.states.file.read(at, width), r.states.dtype)
-
-
-def _mean(r: _Request, layer: int) -> NDArray[Any]:
-    """The mean over the response, summed in f64; float32, or float64 where states are."""
-    _, layers, d = r.states.shape
-    token = layers * d * r.states.dtype.itemsize
-    step = max(1, _PIECE // max(token, 1))
-    total = np.zeros(d)
-    for at in range(r.prompt, r.tokens, step):
-        m = min(step, r.tokens - at)
-        raw = np.frombuffer(r.states.file.read(r.states.offset + at * token, m * token), r.states.dtype)
-        rows = raw.reshape(m, layers, d)[:, layer]
-        total += (decode_bfloat16(rows) if r.states.tag == "BF16" else rows).sum(axis=0, dtype=np.float64)
-    mean = total / (r.tokens - r.prompt)
-    return mean if r.states.tag == "F64" else mean.astype(np.float32)

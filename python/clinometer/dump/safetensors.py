@@ -14,22 +14,28 @@ from .atomic import new_file
 from .files import PlainFile, bad, quote
 from .tensors import BITS, LIMIT, Part
 
-__all__ = ["MAX_HEADER", "Payload", "Seen", "header_of", "read_header", "room_of", "write_safetensors"]
+__all__ = [
+    "MAX_HEADER",
+    "Payload",
+    "header_of",
+    "parse_header",
+    "read_head",
+    "read_header",
+    "room_of",
+    "write_safetensors",
+]
 
 MAX_HEADER = 100_000_000
 _KEYS = {"dtype", "shape", "data_offsets"}
 _ALIGN = 64
-_SEEN = 4096
-Entry = tuple[str, int, tuple[int, ...], str]  # name, offset, shape, dtype tag
-Seen = dict[tuple[int, bytes], tuple[list[Entry], dict[str, str]]]
-_AT_ONCE = 4096  # most headers are shorter: one read gives the length and the header
+_AT_ONCE = 4096  # most headers are shorter: one read gives the length, the header and often what a caller wants next
 
 
 def _natural(value: Any) -> bool:
     return type(value) is int and 0 <= value < LIMIT
 
 
-def read_header(file: PlainFile, seen: Seen | None = None) -> tuple[dict[str, Part], dict[str, str]]:
+def read_header(file: PlainFile) -> tuple[dict[str, Part], dict[str, str]]:
     """Parse and check the header of a safetensors file before any tensor byte is touched.
 
     Every size is compared with the file's size in integers that cannot wrap; tensors must tile the data
@@ -39,56 +45,49 @@ def read_header(file: PlainFile, seen: Seen | None = None) -> tuple[dict[str, Pa
     ----------
     file : PlainFile
         The file; only its header is read.
-    seen : dict, optional
-        What headers said, by their bytes and the file's size, to look up and to add to: of many files of a few
-        shapes each shape is parsed once.
 
     Returns
     -------
     parts, metadata
         Where each tensor lies, and the string map of `__metadata__`. Linear in the header's length.
     """
-    raw = _raw_header(file)
-    said = None if seen is None else seen.get((file.size, raw))
-    if said is None:
-        said = _parse(raw, file.path, file.size)
-        if seen is not None and len(seen) < _SEEN:
-            seen[file.size, raw] = said
-    entries, metadata = said
-    return {name: Part(file, offset, shape, tag) for name, offset, shape, tag in entries}, dict(metadata)
+    head, begin = read_head(file)
+    return parse_header(file, head[8:begin])
 
 
-def _raw_header(file: PlainFile) -> bytes:
-    """The bytes between the length field and the first tensor."""
+def read_head(file: PlainFile) -> tuple[bytes, int]:
+    """The first bytes of a file, its whole header among them, and where the tensors begin."""
     path = file.path
     if file.size < 8:
         raise bad(path, f"{file.size} bytes are too short for a safetensors file", "header length", 0)
     head = file.read(0, min(file.size, _AT_ONCE))
-    (length,) = struct.unpack("<Q", head[:8])
-    if length > file.size - 8:
-        raise bad(path, f"the header claims {length} bytes of a file of {file.size}", "header length", 0)
-    if length > MAX_HEADER:
-        raise bad(path, f"a header of {length} bytes is over the limit of {MAX_HEADER}", "header length", 0)
-    return head[8 : 8 + length] if length <= len(head) - 8 else file.read(8, length)
+    begin = 8 + int.from_bytes(head[:8], "little")
+    if begin > file.size:
+        raise bad(path, f"the header claims {begin - 8} bytes of a file of {file.size}", "header length", 0)
+    if begin > 8 + MAX_HEADER:
+        raise bad(path, f"a header of {begin - 8} bytes is over the limit of {MAX_HEADER}", "header length", 0)
+    return (head if begin <= len(head) else head + file.read(len(head), begin - len(head))), begin
 
 
-def _parse(raw: bytes, path: str, size: int) -> tuple[list[Entry], dict[str, str]]:
+def parse_header(file: PlainFile, raw: bytes) -> tuple[dict[str, Part], dict[str, str]]:
+    """What the bytes between the length field and the first tensor say, checked as `read_header` says."""
+    path = file.path
     if raw[:1] != b"{":
         raise bad(path, "does not begin with '{'", "header", 8)
     table = strictjson.loads(raw, path, 8, "header")
     metadata = _metadata(table.pop("__metadata__", {}), path)
     begin = 8 + len(raw)
     spans: list[tuple[int, int, str]] = []
-    entries: list[Entry] = []
+    parts: dict[str, Part] = {}
     for name, entry in table.items():
         try:
             first, last = _entry(name, entry)
         except ValueError as exc:
             raise bad(path, str(exc), f"tensor {quote(name)}", _offset_of(raw, name)) from None
         spans.append((first, last, name))
-        entries.append((name, begin + first, tuple(entry["shape"]), entry["dtype"]))
-    _check_tiling(spans, path, begin, size)
-    return entries, metadata
+        parts[name] = Part(file, begin + first, tuple(entry["shape"]), entry["dtype"])
+    _check_tiling(spans, path, begin, file.size)
+    return parts, metadata
 
 
 def _metadata(value: Any, path: str) -> dict[str, str]:

@@ -9,7 +9,8 @@ from typing import Any
 from . import manifest, npy, npz, safetensors
 from .files import PlainFile, bad, entries, inside, quote
 from .remote import is_url, listing
-from .requests import find_requests, is_request
+from .request_files import is_request
+from .requests import find_requests
 from .tensors import FLOAT_NAMES, Tensor
 
 __all__ = ["HALVES", "PICKLES", "How", "find"]
