@@ -602,6 +602,32 @@ def test_requests_are_refused_with_the_reason(tmp_path: Path) -> None:
         dump.read(0, 1)
 
 
+def test_requests_may_be_links_within_their_folder_only(tmp_path: Path) -> None:
+    folder = tmp_path / "r"
+    folder.mkdir()
+    states = request(folder, "hs_0", [1, 2, 3])
+    (folder / "hs_1.safetensors").symlink_to("hs_0.safetensors")
+    dump = open_dump(folder, pool="last", prompt_tokens={0: 1, 1: 2}, layer=0)
+    np.testing.assert_array_equal(dump.read(0, 2), states[[-1, -1], 0])
+    request(tmp_path, "hs_2", [1, 2, 3])
+    (folder / "hs_2.safetensors").symlink_to("../hs_2.safetensors")
+    with pytest.raises(DumpError, match=r"hs_2.*link out of"):
+        open_dump(folder, pool="last", prompt_tokens={0: 1, 1: 2, 2: 1}, layer=0)
+
+
+@pytest.mark.parametrize("prompt", [1, 400, 600, 5000])
+def test_prompts_of_requests_are_known_by_all_their_tokens(tmp_path: Path, prompt: int) -> None:
+    """Whether or not the tokens come with the header, in the first bytes that are read."""
+    for name, odd in (("hs_0", -1), ("hs_1", -1), ("hs_2", prompt - 1)):
+        tokens = list(range(prompt + 2))
+        if odd >= 0:
+            tokens[odd] = 7_000
+        request(tmp_path, name, tokens, layers=1, d=1)
+    dump = open_dump(tmp_path, pool="last", prompt_tokens=dict.fromkeys(range(3), prompt))
+    assert dump.prompt_ids is not None and dump.prompt_ids.tolist() == [0, 0, 1]
+    assert dump.column("n_tokens").tolist() == [2, 2, 2]
+
+
 def test_loose_safetensors(tmp_path: Path) -> None:
     safetensors.numpy.save_file({"acts": rows(4, 3)}, tmp_path / "a.safetensors")
     assert open_dump(tmp_path).tensor == "acts"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import json
 import multiprocessing
 import os
@@ -19,7 +20,8 @@ import safetensors.numpy
 
 import clinometer as cm
 from clinometer import _core
-from clinometer.dump import check_digests, open_dump, unfinished, write_dump
+from clinometer.dump import atomic, check_digests, open_dump, unfinished, write_dump
+from clinometer.dump import shard as shards
 from clinometer.dump.streaming import DumpWriter
 
 ROOT = Path(__file__).parents[2]
@@ -54,6 +56,27 @@ def test_batches_do_not_change_the_bytes(
         for pair in scenario.pairs:
             out.append_pairs([pair])
     assert contents(str(tmp_path / "d")) == whole
+
+
+def test_the_system_is_told_once_of_what_it_may_begin_to_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: dict[int, list[tuple[int, int]]] = {}
+    monkeypatch.setattr(shards, "begin_writing", lambda fd, first, last: told.setdefault(fd, []).append((first, last)))
+    phi = {"a": np.zeros((3000, 1031), np.float32), "b": np.ones((3000, 997), np.float16)}
+    with DumpWriter(tmp_path / "d", dim={"a": 1031, "b": 997}, dtype={"a": "float32", "b": "float16"}) as out:
+        for k in range(0, 3000, 100):
+            out.append({name: rows[k : k + 100] for name, rows in phi.items()})
+        assert out._growing is not None
+        places = out._growing.shards[0].places
+    (ranges,) = told.values()
+    of_a = [r for r in ranges if r[0] < places["b"]]
+    assert of_a[0][0] == places["a"] and 2 == len(of_a) < len(ranges) == 3
+    assert all(b - a + (1 << 16) >= 4 << 20 and b % (1 << 16) == 0 for a, b in ranges)
+    assert all(b == a for (_, b), (a, _) in itertools.pairwise(of_a)), "no byte twice, none between"
+    assert of_a[-1][1] <= places["a"] + phi["a"].nbytes
+    monkeypatch.undo()
+    monkeypatch.setattr(atomic, "_linux", lambda name: None)  # where the system cannot be told
+    write_dump(tmp_path / "e", phi)
+    assert contents(str(tmp_path / "d")) == contents(str(tmp_path / "e"))
 
 
 @pytest.mark.parametrize("n_rows", [1, 6, 7, 8, 60])
@@ -167,9 +190,9 @@ def test_after_a_restart_of_the_machine_what_was_flushed_is_there(
     out.append_pairs([[0, 1]])
     growing = out._growing
     assert growing is not None
-    shards = list(growing.shards.items())
+    growing_shards = list(growing.shards.items())
     out.release()
-    for k, shard in shards:  # pages that never reached the disk
+    for k, shard in growing_shards:  # pages that never reached the disk
         raw = bytearray(Path(shard.part).read_bytes())
         for site in shard.sites:
             synced = max(borders[1] - k * growing.step, 0) * site.row_bytes

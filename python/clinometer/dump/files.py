@@ -77,9 +77,7 @@ class PlainFile:
 
     def __new__(cls, path: str | os.PathLike[str], hold: bool = False) -> PlainFile:
         """A URL gives the subclass that reads ranges of bytes; nothing else has to know."""
-        from .remote import RemoteFile, is_url
-
-        return object.__new__(RemoteFile if cls is PlainFile and is_url(path) else cls)
+        return object.__new__(_remote_file() if cls is PlainFile and _is_url(path) else cls)
 
     def __init__(self, path: str | os.PathLike[str], hold: bool = False) -> None:
         self.path = os.path.abspath(os.fspath(path))
@@ -222,9 +220,21 @@ def all_inside(folder: str, names: list[str], field: str) -> list[str]:
 
 def _base(folder: str) -> str:
     """What goes before the name of a file in a folder."""
+    return f"{folder.rstrip('/')}/" if _is_url(folder) else os.path.join(folder, "")
+
+
+def _is_url(path: object) -> bool:
+    if not isinstance(path, str) or ":" not in path:  # most are no URL, and there may be very many
+        return False
     from .remote import is_url
 
-    return f"{folder.rstrip('/')}/" if is_url(folder) else os.path.join(folder, "")
+    return is_url(path)
+
+
+def _remote_file() -> type[PlainFile]:
+    from .remote import RemoteFile
+
+    return RemoteFile
 
 
 def _plain(name: object, field: str, manifest: str) -> str:

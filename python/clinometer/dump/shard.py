@@ -10,7 +10,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from .atomic import named, sync_folder
+from .atomic import begin_writing, named, sync_folder
 from .safetensors import header_of, room_of
 from .schema import ROW_TAGS, Site, byte_view, column_tag, encode_text
 
@@ -18,6 +18,8 @@ __all__ = ["PART", "Shard", "digest_of", "pwrite_all", "shard_name"]
 
 PART = ".part"
 _PIECE = 8 << 20
+_BEGIN = 4 << 20  # bytes placed before the system is told that it may begin to write them
+_PAGE = 1 << 16  # no smaller than a page anywhere
 
 
 def shard_name(k: int, part: int | None = None) -> str:
@@ -58,6 +60,7 @@ class Shard:
         tags |= {name: (column_tag(kind), 2 if kind == "string" else 1) for name, kind in columns.items()}
         self.room = room_of(tags)
         self.places = self._places(capacity)
+        self.begun: dict[str, int] = {}
         self.fd = -1
 
     def _places(self, rows: int) -> dict[str, int]:
@@ -75,8 +78,13 @@ class Shard:
     def place(self, site: Site, row: int, data: memoryview) -> None:
         """Write bytes of whole rows that begin at `row` of this shard."""
         self.open()
+        at = self.places[site.name] + row * site.row_bytes
         with named(self.part):
-            pwrite_all(self.fd, data, self.places[site.name] + row * site.row_bytes)
+            pwrite_all(self.fd, data, at)
+        begun, end = self.begun.setdefault(site.name, at), at + len(data)
+        if end - begun >= _BEGIN:
+            self.begun[site.name] = end - end % _PAGE  # the page that goes on with the next rows is left alone
+            begin_writing(self.fd, begun, self.begun[site.name])
 
     def sync(self) -> None:
         """Force what was placed to the disk."""
