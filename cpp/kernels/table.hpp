@@ -229,9 +229,11 @@ struct MatrixTable {
   std::int64_t least[kDtypes];
   /// K directions in rows of ld >= padded(d) floats, zero from d on, in the order of `paired`, to parts.
   void (*pack)(const float* directions, std::int64_t ld, std::int64_t d, std::int64_t n_directions, void* to);
-  /// scores[i, k] += what `dots` gives, K at most 8 or a multiple of 16; work of matrix_work(K).
-  void (*scores[kDtypes])(const void* const* rows, std::int64_t n, std::int64_t d, const float* shift,
-                          const void* packed, std::int64_t n_directions, void* work, double* scores, std::int64_t lds);
+  /// scores[i, k] += what `dots` gives, K at most 8 or a multiple of 16; work of matrix_work(K). Behind the n rows may
+  /// stand others, up to `known` in all, which are likely to be read next.
+  void (*scores[kDtypes])(const void* const* rows, std::int64_t n, std::int64_t known, std::int64_t d,
+                          const float* shift, const void* packed, std::int64_t n_directions, void* work,
+                          double* scores, std::int64_t lds);
   /// What `weigh` gives for up to kSumRows rows, as tiles: matrix_sums(d, M) floats, M a multiple of 16; work of
   /// matrix_sum_work(n, M).
   double (*sums[kDtypes])(const void* const* rows, std::int64_t n, std::int64_t d, const float* shift,

@@ -26,7 +26,7 @@ void score(const k::Table* level, const Stored& stored, const Parts& u, const vo
            std::vector<double>& to, std::int64_t lds) {
   std::vector<Line> work = room(k::matrix_work(u.count));
   const std::vector<float> shift = paired_shift(level, stored);
-  level->matrix->scores[static_cast<int>(stored.dtype)](rows, n, stored.d, shift.data(), u.packed.data(), u.count,
+  level->matrix->scores[static_cast<int>(stored.dtype)](rows, n, n, stored.d, shift.data(), u.packed.data(), u.count,
                                                         work.data(), to.data(), lds);
 }
 

@@ -11,10 +11,10 @@ inline constexpr std::int64_t kChunk = 256;  // columns decoded at once: their p
 inline constexpr double kHuge = 1e15, kTiny = 1e-15;
 
 /// Throws for the first row with NaN or Inf, or whose difference from the leaf's shift is; returns if there is none.
-inline void refuse_non_finite(const Pass& pass, const std::vector<const void*>& at, const std::int64_t* row,
+inline void refuse_non_finite(const Pass& pass, const void* const* at, std::int64_t n, const std::int64_t* row,
                               const std::vector<double>& shift) {
   std::vector<double> tile(std::size_t(pass.ld));
-  for (std::size_t i = 0; i < at.size(); ++i)
+  for (std::int64_t i = 0; i < n; ++i)
     if (std::isinf(lanes<double>().decode[int(pass.rows.dtype)](&at[i], 1, 0, pass.rows.d, shift.data(), false,
                                                                 tile.data(), 1)))
       throw NonFiniteRow{row[i]};
@@ -45,28 +45,31 @@ class LaneTile : public Tile {
     for (std::int64_t c = 0; c < d; ++c) paired_[kernels::paired_at(c, d, pass_.pair<L>())] = lane_shift_[c];
   }
 
-  void begin(const std::vector<const void*>& at, const std::int64_t* row) {
-    at_ = &at;
+  /// A block of n rows; behind them may stand others, up to `known` in all, which are read next.
+  void begin(const void* const* at, std::int64_t n, std::int64_t known, const std::int64_t* row) {
+    at_ = at;
+    n_ = n;
+    known_ = known;
     row_ = row;
     seen_ = false;
   }
 
   /// Scores (n, lds) of the block's rows; false if L is too narrow for them.
   bool project(std::vector<double>& scores) {
-    const std::int64_t n = std::int64_t(at_->size()), lds = pass_.lds;
+    const std::int64_t n = n_, lds = pass_.lds;
     scores.assign(std::size_t(n * lds), 0);
     seen_ = true;
     if (const kernels::MatrixTable* const unit = sizeof(L) == 4 ? pass_.matrix() : nullptr) {
       if constexpr (sizeof(L) == 4) {
         matrix_work_.resize(std::size_t(kernels::matrix_work(lds)) / sizeof(CacheLine));
-        unit->scores[type()](at_->data(), n, d, paired_.data(), pass_.parts(*unit), lds, matrix_work_.data(),
+        unit->scores[type()](at_, n, known_, d, paired_.data(), pass_.parts(*unit), lds, matrix_work_.data(),
                              scores.data(), lds);
       }
       return trusted(scores);
     }
     const L* const u = pass_.directions<L>();
     if (pass_.dots()) {
-      lanes<L>().dots[type()](at_->data(), n, d, paired_.data(), u, ld, lds, scores.data(), lds);
+      lanes<L>().dots[type()](at_, n, d, paired_.data(), u, ld, lds, scores.data(), lds);
     } else {
       for (std::int64_t c = 0; c < d; c += kChunk) {
         const std::int64_t width = decode(c);
@@ -82,13 +85,13 @@ class LaneTile : public Tile {
     LaneTile<double> wide(pass_);
     const std::vector<double> shift64(shift, shift + d);
     wide.leaf(shift64);
-    wide.begin(*at_, row_);
+    wide.begin(at_, n_, n_, row_);
     wide.add(weights, m, out);
   }
 
   /// out += weights' rows, or nothing and false if L is too narrow. Lanes of double never are.
   bool add(const double* weights, std::int64_t m, double* out) {
-    const std::int64_t n = std::int64_t(at_->size()), wide = m <= 2 ? m : (m + 3) / 4 * 4;
+    const std::int64_t n = n_, wide = m <= 2 ? m : (m + 3) / 4 * 4;
     if (wide > kernels::kFewWeights) {
       const kernels::MatrixTable* const unit = sizeof(L) == 4 ? kernels::active().matrix : nullptr;
       return unit && n <= kernels::kSumRows ? add_parts(*unit, weights, n, m, out) : add_many(weights, n, m, wide, out);
@@ -102,7 +105,8 @@ class LaneTile : public Tile {
   std::vector<L> lane_shift_, paired_, tile_, weight_, few_;
   std::vector<double> sum_, factor_, top_;
   std::vector<CacheLine> matrix_work_;
-  const std::vector<const void*>* at_ = nullptr;
+  const void* const* at_ = nullptr;
+  std::int64_t n_ = 0, known_ = 0;
   const std::int64_t* row_ = nullptr;
   bool seen_ = false;  // a projection has already shown that the elements fit
   double largest_ = 0;
@@ -112,7 +116,7 @@ class LaneTile : public Tile {
   /// Whether scores show that no element was beyond L: NaN and Inf always reach a score, and so does overflow.
   bool trusted(const std::vector<double>& scores) {
     if (!finite(scores)) {
-      if (sizeof(L) == 8) refuse_non_finite(pass_, *at_, row_, std::vector<double>(shift, shift + d));
+      if (sizeof(L) == 8) refuse_non_finite(pass_, at_, n_, row_, std::vector<double>(shift, shift + d));
       return sizeof(L) == 8;
     }
     if (sizeof(L) == 8) return true;
@@ -145,7 +149,7 @@ class LaneTile : public Tile {
     scale_weights(weights, n, m, wide);
     few_.resize(std::size_t(wide * ld));
     if (!judged(
-            lanes<L>().weigh[type()](at_->data(), n, d, paired_.data(), weight_.data(), wide, seen_, few_.data(), ld)))
+            lanes<L>().weigh[type()](at_, n, d, paired_.data(), weight_.data(), wide, seen_, few_.data(), ld)))
       return false;
     for (std::int64_t j = 0; j < m; ++j) lanes<L>().add(few_.data() + j * ld, d, factor_[j], out + j * d);
     return true;
@@ -156,7 +160,7 @@ class LaneTile : public Tile {
     few_.resize(std::size_t(kernels::matrix_sums(d, wide)));
     matrix_work_.resize(std::size_t(kernels::matrix_sum_work(n, wide)) / sizeof(CacheLine));
     if constexpr (sizeof(L) == 4) {
-      if (!judged(unit.sums[type()](at_->data(), n, d, paired_.data(), weight_.data(), wide, seen_, matrix_work_.data(),
+      if (!judged(unit.sums[type()](at_, n, d, paired_.data(), weight_.data(), wide, seen_, matrix_work_.data(),
                                     few_.data())))
         return false;
       for (std::int64_t j = 0; j < m; ++j) unit.add_sums[type()](few_.data(), d, wide, j, factor_[j], out + j * d);
@@ -176,16 +180,16 @@ class LaneTile : public Tile {
   /// What weigh and decode return, taken for an answer; a double may be infinite without a row that is.
   bool judged(double largest) {
     if (fits<L>(largest)) return true;
-    if (sizeof(L) == 8) refuse_non_finite(pass_, *at_, row_, std::vector<double>(shift, shift + d));
+    if (sizeof(L) == 8) refuse_non_finite(pass_, at_, n_, row_, std::vector<double>(shift, shift + d));
     return sizeof(L) == 8;
   }
 
   /// Panels of the columns from c; their width. Raises `largest_`.
   std::int64_t decode(std::int64_t c) {
-    const std::int64_t n = std::int64_t(at_->size()), end = std::min(d, c + kChunk);
+    const std::int64_t n = n_, end = std::min(d, c + kChunk);
     tile_.resize(std::size_t(apart(n) * kChunk));
     largest_ = std::max(
-        largest_, lanes<L>().decode[type()](at_->data(), n, c, end, lane_shift_.data(), seen_, tile_.data(), apart(n)));
+        largest_, lanes<L>().decode[type()](at_, n, c, end, lane_shift_.data(), seen_, tile_.data(), apart(n)));
     return kernels::padded(end - c);
   }
   /// Rows from panel to panel: odd, because panels a power of two apart would share a few sets of the cache.

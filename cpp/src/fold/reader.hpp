@@ -6,6 +6,7 @@
 namespace clinometer {
 
 inline constexpr std::int64_t kPilotRows = 16;
+inline constexpr std::int64_t kNextRows = 64;  // of the block that follows, told to kernels that ask for rows early
 inline constexpr std::int64_t kBlockBytes = 256 << 10;   // stored rows of a block: a second use finds them in cache
 inline constexpr std::int64_t kSummedBytes = 512 << 10;  // the same beside a matrix unit, whose CPUs have 2 MiB a core
 
@@ -29,6 +30,7 @@ class Reader {
     const std::int64_t d = pass_.rows.d;
     shift_.assign(std::size_t(d), 0);
     wide_leaf_ = pass_.options.in_double;
+    leaf_end_ = first + n;
     if (!pass_.rows_needed) return;
     if (!pass_.prompts.order) ahead_.begin(first, first + n);
     const std::int64_t m = std::min(n, kPilotRows);
@@ -73,7 +75,7 @@ class Reader {
     b.value = value_.data();
     score_.resize(std::size_t(n * pass_.n_scores));
     absolute_.resize(pass_.absolute ? score_.size() : 0);
-    if (pass_.rows_needed) rows(b);
+    if (pass_.rows_needed) rows(first, b);
     for (auto* to : {&score_, &absolute_})
       for (std::int64_t i = 0; !to->empty() && i < n; ++i)
         std::copy_n(s.columns + row_[i] * s.n_columns, s.n_columns, &(*to)[i * pass_.n_scores + s.n_directions]);
@@ -93,6 +95,7 @@ class Reader {
   std::vector<const void*> at_;
   LaneTile<float> narrow_;
   LaneTile<double> wide_;
+  std::int64_t leaf_end_ = 0;
   bool wide_leaf_ = false, wide_ready_ = false;
 
   /// A mean to about a deviation, from the rows alone: the fewer digits a shift has, the fewer have rows less it. Most
@@ -168,18 +171,19 @@ class Reader {
       std::copy_n(from + row_[i] * width, width, to.data() + std::int64_t(i) * width);
   }
 
-  void rows(Block& b) {
-    at_.resize(row_.size());
-    for (std::size_t i = 0; i < row_.size(); ++i) at_[i] = pass_.rows.at(row_[i]);
+  void rows(std::int64_t first, Block& b) {
+    const std::int64_t known = std::min(b.n + kNextRows, leaf_end_ - first);
+    at_.resize(std::size_t(known));
+    for (std::int64_t i = 0; i < known; ++i) at_[i] = pass_.rows.at(i < b.n ? row_[i] : pass_.row(first + i));
     if (!wide_leaf_) {
-      narrow_.begin(at_, row_.data());
+      narrow_.begin(at_.data(), b.n, known, row_.data());
       b.tile = &narrow_;
       if (pass_.n_projected == 0) return;
       if (narrow_.project(projected_)) return scores(b);
     }
     if (!wide_ready_) wide_.leaf(shift_);
     wide_ready_ = true;
-    wide_.begin(at_, row_.data());
+    wide_.begin(at_.data(), b.n, known, row_.data());
     b.tile = &wide_;
     if (pass_.n_projected == 0) return;
     wide_.project(projected_);
