@@ -87,7 +87,7 @@ void dots(const void* const* rows, std::int64_t n, std::int64_t d, const L* shif
 }
 
 template <Dtype T, class L>
-double weigh(const void* const* rows, std::int64_t n, std::int64_t d, const L* shift, const L* weights,
+double weigh(const void* const* rows, std::int64_t n, std::int64_t, std::int64_t d, const L* shift, const L* weights,
              std::int64_t n_weights, bool, L* out, std::int64_t ldo) {
   double top = 0.0;
   const Matrix<L> x = plain<T, L>(rows, n, d, shift, &top);

@@ -11,6 +11,15 @@ namespace {
 template <Dtype T, class L>
 constexpr std::int64_t kPairLanes = sizeof(L) == 4 && Load<T>::by_words ? kLanes<L> : 0;
 
+/// Whether rows are asked for before they are read: where a vector is a line of memory, as many in flight as the caches
+/// take, and the second cache has room for what comes next beside what is used.
+constexpr bool kAsks = kBytes == 64;
+
+template <std::int64_t Bytes>
+CLINOMETER_INLINE void ask(const char* from) {
+  CLINOMETER_UNROLL for (std::int64_t at = 0; at < Bytes; at += 64) __builtin_prefetch(from + at, 0, 2);
+}
+
 template <class L>
 struct DotOperands {
   std::int64_t d;
@@ -44,6 +53,11 @@ CLINOMETER_INLINE void dot_step(const void* const* rows, std::int64_t c, const L
 template <Dtype T, class L, int R, int C>
 CLINOMETER_INLINE void dot_pair(const void* const* rows, std::int64_t c, const L* shift, const L* directions,
                                 std::int64_t ld, Vec<L> (&sum)[R][C]) {
+  if constexpr (kAsks) {
+    constexpr std::int64_t kEarly = 512;
+    CLINOMETER_UNROLL for (int r = 0; r < R; ++r)
+        ask<2 * kLanes<L> * Load<T>::bytes>(static_cast<const char*>(rows[r]) + c * Load<T>::bytes + kEarly);
+  }
   // whichever side is the smaller stays in registers: one or two directions, else the rows
   if constexpr (C == 1 || (C == 2 && kRegisters < 32)) {
     Vec<L> u[C][2];
@@ -147,7 +161,7 @@ CLINOMETER_INLINE void store_pair(L* to, Vec<L> first, Vec<L> second) {
 
 template <class L>
 struct WeighOperands {
-  std::int64_t n;
+  std::int64_t n, next;  // rows, and those behind them that are read next
   const L* shift;
   const L* weights;
   L* out;
@@ -161,6 +175,8 @@ CLINOMETER_INLINE void weigh_pairs(const void* const* rows, std::int64_t c, cons
   Vec<L> first[M][P] = {}, second[M][P] = {};
   for (std::int64_t i = 0; i < o.n; ++i) {
     const char* const row = static_cast<const char*>(rows[i]) + c * Load<T>::bytes;
+    if (kAsks && i < o.next)
+      ask<2 * P * N * Load<T>::bytes>(static_cast<const char*>(rows[o.n + i]) + c * Load<T>::bytes);
     CLINOMETER_UNROLL for (int p = 0; p < P; ++p) {
       const Pair<L> x = Load<T>::template moved_pair<L>(row + 2 * p * N * Load<T>::bytes, o.shift + c + 2 * p * N);
       watch.see(x.first);
@@ -218,9 +234,9 @@ double weigh_with(const void* const* rows, std::int64_t d, const WeighOperands<L
 }
 
 template <Dtype T, class L>
-double weigh(const void* const* rows, std::int64_t n, std::int64_t d, const L* shift, const L* weights,
-             std::int64_t n_weights, bool seen, L* out, std::int64_t ldo) {
-  const WeighOperands<L> o{n, shift, weights, out, ldo};
+double weigh(const void* const* rows, std::int64_t n, std::int64_t known, std::int64_t d, const L* shift,
+             const L* weights, std::int64_t n_weights, bool seen, L* out, std::int64_t ldo) {
+  const WeighOperands<L> o{n, known - n < n ? known - n : n, shift, weights, out, ldo};
   return seen ? weigh_with<T, L, OutcomeWatch<L>>(rows, d, o, n_weights)
               : weigh_with<T, L, Watch<L>>(rows, d, o, n_weights);
 }

@@ -8,7 +8,7 @@ namespace {
 /// Columns of 32 rows that are read next, asked for between products: these take no part in reading memory, which would
 /// wait for them. `some` asks for a tile's lines of eight rows.
 struct Wanted {
-  const char* const* rows;  // (32,)
+  const char* const* rows;   // (32,)
   std::int64_t begin, step;  // bytes to the first of the columns, and from tile to tile: a line, or two
   template <int First>
   CLINOMETER_INLINE void some(std::int64_t tile) const {

@@ -43,9 +43,7 @@ constexpr std::int64_t kChainTiles = 16;
 struct Portion {
   std::int64_t rows, tiles;  // a multiple of 32 rows; tiles of 32 columns, a divisor of a chain
 };
-constexpr Portion portion_of(std::int64_t n_directions) {
-  return n_directions <= 64 ? Portion{32, 4} : Portion{64, 2};
-}
+constexpr Portion portion_of(std::int64_t n_directions) { return n_directions <= 64 ? Portion{32, 4} : Portion{64, 2}; }
 /// Tiles that all rows of a call are taken on before the next: whole chains, so many that their directions stay in the
 /// second cache.
 constexpr std::int64_t span_of(std::int64_t n_directions) {
@@ -187,8 +185,8 @@ void split_rows(const char* const* rows, std::int64_t n, std::int64_t begin, std
                 const float* shift, SplitRows& x) {
   for (std::int64_t r = 0; r < n; r += kTileRows)
     for (std::int64_t t = 0; t < tiles; ++t)
-      x.parts[r / kTileRows][t] = static_cast<std::uint8_t>(split_tile<T>(
-          rows + r, (begin + t) * kTileColumns, d, shift, x.row(r / kTileRows) + t * 3 * kTileItems));
+      x.parts[r / kTileRows][t] = static_cast<std::uint8_t>(
+          split_tile<T>(rows + r, (begin + t) * kTileColumns, d, shift, x.row(r / kTileRows) + t * 3 * kTileItems));
 }
 
 /// Rows of a portion, the last one again and again where there are fewer.
@@ -228,8 +226,8 @@ void score_stretch(const Stretch& s, std::int64_t d, const float* shift, const v
   for (std::int64_t t = s.begin; t < s.end; t += tiles) {
     const std::int64_t next = smaller(t + tiles, s.end);
     const Link link{next - t, t % kChainTiles == 0, next % kChainTiles == 0 || next == all};
-    const Wanted wanted = next < s.end ? Wanted{s.rows.at, next * step, step}
-                                       : Wanted{s.later.at, s.later_tile * step, step};
+    const Wanted wanted =
+        next < s.end ? Wanted{s.rows.at, next * step, step} : Wanted{s.later.at, s.later_tile * step, step};
     split_rows<T>(s.rows.at, s.count, t, link.tiles, d, shift, x);
     score_portion(x, s.count, t, all, link, wanted, static_cast<const std::uint16_t*>(packed), n_directions, held,
                   scores, lds);

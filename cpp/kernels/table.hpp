@@ -43,9 +43,10 @@ struct LaneTable {
   std::int64_t paired[kDtypes];
   /// out[m, c] = sum_i weights[i, m] (rows[i][c] - shift[c]), M = 1, 2 or 4; ldo >= padded(d). Shift in the order of
   /// `paired`, out in that of the columns. Returns what decode returns, or if rows were seen before, 0 where all of
-  /// out is finite and infinity elsewhere.
-  double (*weigh[kDtypes])(const void* const* rows, std::int64_t n, std::int64_t d, const L* shift, const L* weights,
-                           std::int64_t n_weights, bool seen, L* out, std::int64_t ldo);
+  /// out is finite and infinity elsewhere. Behind the n rows may stand others, up to `known` in all, that are likely to
+  /// be read next.
+  double (*weigh[kDtypes])(const void* const* rows, std::int64_t n, std::int64_t known, std::int64_t d, const L* shift,
+                           const L* weights, std::int64_t n_weights, bool seen, L* out, std::int64_t ldo);
   /// Of a panel (n, 16), lanes at whole vectors: mean (16,) = sum_i w_i x_i, to_i = factor_i (x_i - mean).
   void (*deviations)(const L* panel, std::int64_t n, const double* w, const L* factor, L* mean, L* to);
   /// to[c] += factor * from[c]
@@ -232,8 +233,8 @@ struct MatrixTable {
   /// scores[i, k] += what `dots` gives, K at most 8 or a multiple of 16; work of matrix_work(K). Behind the n rows may
   /// stand others, up to `known` in all, which are likely to be read next.
   void (*scores[kDtypes])(const void* const* rows, std::int64_t n, std::int64_t known, std::int64_t d,
-                          const float* shift, const void* packed, std::int64_t n_directions, void* work,
-                          double* scores, std::int64_t lds);
+                          const float* shift, const void* packed, std::int64_t n_directions, void* work, double* scores,
+                          std::int64_t lds);
   /// What `weigh` gives for up to kSumRows rows, as tiles: matrix_sums(d, M) floats, M a multiple of 16; work of
   /// matrix_sum_work(n, M).
   double (*sums[kDtypes])(const void* const* rows, std::int64_t n, std::int64_t d, const float* shift,

@@ -73,7 +73,7 @@ void check_weigh(const k::Table* level, Stored& stored, int count) {
   for (L& w : weights) w = static_cast<L>(normal());
   std::vector<L> out(static_cast<std::size_t>((count - 1) * ldo + k::padded(stored.d)), L(0.25)), unwatched = out;
   const auto into = [&](std::vector<L>& to, bool seen) {
-    return weigh(stored.rows.data(), n, stored.d, shift.data(), weights.data(), count, seen, to.data(), ldo);
+    return weigh(stored.rows.data(), n, n, stored.d, shift.data(), weights.data(), count, seen, to.data(), ldo);
   };
   CHECK(into(out, false) == stored.largest<L>());
   into(unwatched, true);
@@ -124,8 +124,8 @@ void check_spoiled(const k::Table* level, Stored& stored) {
     }
     for (int count : {1, 2, 4})
       for (bool seen : {false, true})
-        CHECK(lanes<L>(level).weigh[type](stored.rows.data(), stored.n, stored.d, shift.data(), weights.data(), count,
-                                          seen, sums.data(), u.ld) == kInfinity);
+        CHECK(lanes<L>(level).weigh[type](stored.rows.data(), stored.n, stored.n, stored.d, shift.data(),
+                                          weights.data(), count, seen, sums.data(), u.ld) == kInfinity);
   });
 }
 
@@ -152,7 +152,7 @@ void check_empty(const k::Table* level) {
   L sums[16];
   for (int type = 0; type < k::kDtypes; ++type) {
     lanes<L>(level).dots[type](nullptr, 0, 5, shift, directions, 16, 1, out, 1);
-    CHECK(lanes<L>(level).weigh[type](nullptr, 0, 5, shift, directions, 1, false, sums, 16) == 0.0);
+    CHECK(lanes<L>(level).weigh[type](nullptr, 0, 0, 5, shift, directions, 1, false, sums, 16) == 0.0);
     for (int c = 0; c < 5; ++c) CHECK(sums[c] == L(0));
   }
   for (double x : out) CHECK(x == 3.0);

@@ -32,7 +32,8 @@ class LanePanel : public Panel {
     too_large_ = false;
   }
   bool fits() const override {
-    if (too_large_ && sizeof(L) == 8) refuse_non_finite(pass_, at_.data(), std::int64_t(at_.size()), row_.data(), shift64_);
+    if (too_large_ && sizeof(L) == 8)
+      refuse_non_finite(pass_, at_.data(), std::int64_t(at_.size()), row_.data(), shift64_);
     return !too_large_ || sizeof(L) == 8;
   }
 

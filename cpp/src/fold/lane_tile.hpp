@@ -149,7 +149,7 @@ class LaneTile : public Tile {
     scale_weights(weights, n, m, wide);
     few_.resize(std::size_t(wide * ld));
     if (!judged(
-            lanes<L>().weigh[type()](at_, n, d, paired_.data(), weight_.data(), wide, seen_, few_.data(), ld)))
+            lanes<L>().weigh[type()](at_, n, known_, d, paired_.data(), weight_.data(), wide, seen_, few_.data(), ld)))
       return false;
     for (std::int64_t j = 0; j < m; ++j) lanes<L>().add(few_.data() + j * ld, d, factor_[j], out + j * d);
     return true;
@@ -188,8 +188,8 @@ class LaneTile : public Tile {
   std::int64_t decode(std::int64_t c) {
     const std::int64_t n = n_, end = std::min(d, c + kChunk);
     tile_.resize(std::size_t(apart(n) * kChunk));
-    largest_ = std::max(
-        largest_, lanes<L>().decode[type()](at_, n, c, end, lane_shift_.data(), seen_, tile_.data(), apart(n)));
+    largest_ = std::max(largest_,
+                        lanes<L>().decode[type()](at_, n, c, end, lane_shift_.data(), seen_, tile_.data(), apart(n)));
     return kernels::padded(end - c);
   }
   /// Rows from panel to panel: odd, because panels a power of two apart would share a few sets of the cache.

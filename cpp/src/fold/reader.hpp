@@ -172,7 +172,7 @@ class Reader {
   }
 
   void rows(std::int64_t first, Block& b) {
-    const std::int64_t known = std::min(b.n + kNextRows, leaf_end_ - first);
+    const std::int64_t known = std::min(b.n + std::max(b.n, kNextRows), leaf_end_ - first);
     at_.resize(std::size_t(known));
     for (std::int64_t i = 0; i < known; ++i) at_[i] = pass_.rows.at(i < b.n ? row_[i] : pass_.row(first + i));
     if (!wide_leaf_) {
