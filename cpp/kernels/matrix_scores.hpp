@@ -43,7 +43,9 @@ constexpr std::int64_t kChainTiles = 16;
 struct Portion {
   std::int64_t rows, tiles;  // a multiple of 32 rows; tiles of 32 columns, a divisor of a chain
 };
-constexpr Portion portion_of(std::int64_t n_directions) { return n_directions <= 64 ? Portion{32, 4} : Portion{64, 2}; }
+constexpr Portion portion_of(std::int64_t d, std::int64_t n_directions) {
+  return n_directions <= 64 || d * n_directions <= 1 << 17 ? Portion{32, 4} : Portion{64, 2};
+}
 /// Tiles that all rows of a call are taken on before the next: whole chains, so many that their directions stay in the
 /// second cache.
 constexpr std::int64_t span_of(std::int64_t n_directions) {
@@ -220,7 +222,7 @@ template <Dtype T>
 void score_stretch(const Stretch& s, std::int64_t d, const float* shift, const void* packed, std::int64_t n_directions,
                    void* work, double* scores, std::int64_t lds) {
   constexpr std::int64_t step = kTileColumns * Load<T>::bytes;
-  const std::int64_t all = (d + kTileColumns - 1) / kTileColumns, tiles = portion_of(n_directions).tiles;
+  const std::int64_t all = (d + kTileColumns - 1) / kTileColumns, tiles = portion_of(d, n_directions).tiles;
   SplitRows x{static_cast<std::uint16_t*>(work), tiles, {}};
   auto* const held = static_cast<float*>(work) + kSplitItems / 2;
   for (std::int64_t t = s.begin; t < s.end; t += tiles) {
@@ -239,7 +241,7 @@ void scores(const void* const* rows, std::int64_t n, std::int64_t known, std::in
             const void* packed, std::int64_t n_directions, void* work, double* scores, std::int64_t lds) {
   const Unit unit;
   const std::int64_t all = (d + kTileColumns - 1) / kTileColumns;
-  const std::int64_t span = span_of(n_directions), some = portion_of(n_directions).rows;
+  const std::int64_t span = span_of(n_directions), some = portion_of(d, n_directions).rows;
   for (std::int64_t begin = 0; begin < all; begin += span)
     for (std::int64_t i = 0; i < n; i += some) {
       const Stretch s = stretch_of(rows, i, smaller(n - i, some), n, known, begin, smaller(begin + span, all), all);

@@ -23,18 +23,18 @@ struct Parts {
 };
 
 void score(const k::Table* level, const Stored& stored, const Parts& u, const void* const* rows, std::int64_t n,
-           std::vector<double>& to, std::int64_t lds) {
+           std::int64_t known, std::vector<double>& to, std::int64_t lds) {
   std::vector<Line> work = room(k::matrix_work(u.count));
   const std::vector<float> shift = paired_shift(level, stored);
-  level->matrix->scores[static_cast<int>(stored.dtype)](rows, n, n, stored.d, shift.data(), u.packed.data(), u.count,
-                                                        work.data(), to.data(), lds);
+  level->matrix->scores[static_cast<int>(stored.dtype)](rows, n, known, stored.d, shift.data(), u.packed.data(),
+                                                        u.count, work.data(), to.data(), lds);
 }
 
 void check_scores(const k::Table* level, Stored stored, int count) {
   const std::int64_t lds = count + 2;
   const Parts u(level, stored.dtype, count, stored.d);
   std::vector<double> scores(static_cast<std::size_t>((stored.n - 1) * lds + count), -5.0);
-  score(level, stored, u, stored.rows.data(), stored.n, scores, lds);
+  score(level, stored, u, stored.rows.data(), stored.n, stored.n, scores, lds);
   for (int i = 0; i < stored.n; ++i) {
     for (int j = 0; j < count; ++j) {
       Sum<float> want;
@@ -47,7 +47,7 @@ void check_scores(const k::Table* level, Stored stored, int count) {
     for (std::int64_t j = count; i + 1 < stored.n && j < lds; ++j)
       CHECK(scores[static_cast<std::size_t>(i * lds + j)] == -5.0);
     std::vector<double> alone(static_cast<std::size_t>(count), -5.0);  // a score ignores its neighbours
-    score(level, stored, u, &stored.rows[static_cast<std::size_t>(i)], 1, alone, count);
+    score(level, stored, u, &stored.rows[static_cast<std::size_t>(i)], 1, 1, alone, count);
     for (int j = 0; j < count; ++j)
       CHECK(alone[static_cast<std::size_t>(j)] == scores[static_cast<std::size_t>(i * lds + j)]);
   }
@@ -58,11 +58,28 @@ void check_spoiled(const k::Table* level, Stored& stored, int count) {
   const Parts u(level, stored.dtype, count, stored.d);
   spoil<float>(stored, [&](int bad) {
     std::vector<double> scores(static_cast<std::size_t>(stored.n * count), 0.0);
-    score(level, stored, u, stored.rows.data(), stored.n, scores, count);
+    score(level, stored, u, stored.rows.data(), stored.n, stored.n, scores, count);
     for (int i = 0; i < stored.n; ++i)
       for (int j = 0; j < count; ++j)
         CHECK(std::isfinite(scores[static_cast<std::size_t>(i * count + j)]) == (i != bad));
   });
+}
+
+/// Blocks of any size, with the rows behind them known or not, give the same bits; so do columns taken by spans.
+void check_cuts(const k::Table* level, const Stored& stored, int count) {
+  const Parts u(level, stored.dtype, count, stored.d);
+  const std::int64_t n = stored.n;
+  std::vector<double> whole(static_cast<std::size_t>(n * count), 0.0);
+  score(level, stored, u, stored.rows.data(), n, n, whole, count);
+  for (const std::int64_t cut : {std::int64_t{1}, std::int64_t{31}, n - 3})
+    for (const bool known : {false, true}) {
+      std::vector<double> first(static_cast<std::size_t>(cut * count), 0.0);
+      std::vector<double> second(static_cast<std::size_t>((n - cut) * count), 0.0);
+      score(level, stored, u, stored.rows.data(), cut, known ? n : cut, first, count);
+      score(level, stored, u, stored.rows.data() + cut, n - cut, n - cut, second, count);
+      first.insert(first.end(), second.begin(), second.end());
+      CHECK(first == whole);
+    }
 }
 
 }  // namespace
@@ -80,9 +97,13 @@ int main() {
           }
         where = text(level, "matrix over chains, dtype, K:", static_cast<int>(dtype), count);
         check_scores(level, Stored(dtype, 3, 3001, 0.0), count);
+        check_cuts(level, Stored(dtype, 70, 200, 0.0), count);
         Stored few(dtype, 17, 33, 0.0);
         check_spoiled(level, few, count);
       }
+    where = text(level, "matrix over spans");
+    check_scores(level, Stored(Dtype::bf16, 35, 1100, 0.0), 256);
+    check_cuts(level, Stored(Dtype::f32, 131, 1100, 0.0), 256);
   }
   return report();
 }
