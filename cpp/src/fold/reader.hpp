@@ -224,7 +224,7 @@ inline std::int64_t wanted_rows(const Pass& pass) {
     return std::clamp<std::int64_t>(kScoredBytes / (8 * pass.lds), 192, 1024);
   // sums in parts read a block by columns, and are added to those of the leaf once a block: near, and not too few rows
   if (pass.many_weights() && kernels::active().matrix)
-    return std::clamp<std::int64_t>(std::max(kSummedBytes / bytes, pass.n_weights), 64, kernels::kSumRows);
+    return std::clamp<std::int64_t>(std::max(kSummedBytes / bytes, 2 * pass.n_weights), 64, kernels::kSumRows);
   return std::clamp<std::int64_t>(kBlockBytes / bytes,
                                   !pass.dots() || pass.many_weights() ? 192
                                   : pass.matrix()                     ? 32
