@@ -20,11 +20,16 @@ inline constexpr std::int64_t kDots = 8;
 inline constexpr std::int64_t kFewWeights = 4;
 constexpr std::int64_t padded(std::int64_t n) { return (n + kPad - 1) / kPad * kPad; }
 
-/// Where column c of d stands in the order of lane tables: of each whole run of 2 `pair` columns first the even ones.
-constexpr std::int64_t paired_at(std::int64_t c, std::int64_t d, std::int64_t pair) {
-  if (pair == 0 || c >= d / (2 * pair) * (2 * pair)) return c;
-  const std::int64_t run = c / (2 * pair) * (2 * pair), within = c - run;
-  return run + within / 2 + within % 2 * pair;
+/// The order of columns that lane tables ask for: of each whole run of 2 `pair` columns first the even ones.
+template <class L>
+void to_pairs(const L* from, std::int64_t d, std::int64_t pair, L* to) {
+  std::int64_t c = 0;
+  for (; pair > 0 && c + 2 * pair <= d; c += 2 * pair)
+    for (std::int64_t j = 0; j < pair; ++j) {
+      to[c + j] = from[c + 2 * j];
+      to[c + pair + j] = from[c + 2 * j + 1];
+    }
+  for (; c < d; ++c) to[c] = from[c];
 }
 
 template <class L>
@@ -39,7 +44,7 @@ struct LaneTable {
   /// or Inf gets scores that are NaN or infinite.
   void (*dots[kDtypes])(const void* const* rows, std::int64_t n, std::int64_t d, const L* shift, const L* directions,
                         std::int64_t ld, std::int64_t n_directions, double* scores, std::int64_t lds);
-  /// Order of columns for dots and weigh: p > 0 takes even and odd columns of 2 p apart, see `paired_at`.
+  /// Order of columns for dots and weigh: p > 0 takes even and odd columns of 2 p apart, see `to_pairs`.
   std::int64_t paired[kDtypes];
   /// out[m, c] = sum_i weights[i, m] (rows[i][c] - shift[c]), M = 1, 2 or 4; ldo >= padded(d). Shift in the order of
   /// `paired`, out in that of the columns. Returns what decode returns, or if rows were seen before, 0 where all of

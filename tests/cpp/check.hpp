@@ -38,6 +38,13 @@ inline std::mt19937_64 engine(20240607);
 
 inline double normal() { return std::normal_distribution<double>()(engine); }
 
+/// Where column c of d stands in the order of lane tables: the twin of `to_pairs`.
+constexpr std::int64_t paired_at(std::int64_t c, std::int64_t d, std::int64_t pair) {
+  if (pair == 0 || c >= d / (2 * pair) * (2 * pair)) return c;
+  const std::int64_t run = c / (2 * pair) * (2 * pair), within = c - run;
+  return run + within / 2 + within % 2 * pair;
+}
+
 inline std::vector<const k::Table*> levels() {
   const k::Table* found[8];
   const int count = k::available(found, 8);

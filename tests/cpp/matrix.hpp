@@ -12,7 +12,7 @@ inline std::vector<Line> room(std::int64_t bytes) {
 inline std::vector<float> paired_shift(const k::Table* level, const Stored& stored) {
   std::vector<float> out(stored.shift.size());
   for (int c = 0; c < stored.d; ++c)
-    out[static_cast<std::size_t>(k::paired_at(c, stored.d, level->f32.paired[static_cast<int>(stored.dtype)]))] =
+    out[static_cast<std::size_t>(paired_at(c, stored.d, level->f32.paired[static_cast<int>(stored.dtype)]))] =
         stored.shift[static_cast<std::size_t>(c)];
   return out;
 }

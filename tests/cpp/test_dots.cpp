@@ -8,7 +8,7 @@ template <class L>
 std::vector<L> paired(const k::Table* level, Dtype dtype, const std::vector<L>& natural, std::int64_t d) {
   std::vector<L> out = natural;
   for (std::int64_t c = 0; c < d; ++c)
-    out[static_cast<std::size_t>(k::paired_at(c, d, lanes<L>(level).paired[static_cast<int>(dtype)]))] =
+    out[static_cast<std::size_t>(paired_at(c, d, lanes<L>(level).paired[static_cast<int>(dtype)]))] =
         natural[static_cast<std::size_t>(c)];
   return out;
 }

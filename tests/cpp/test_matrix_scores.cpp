@@ -15,7 +15,7 @@ struct Parts {
     for (int j = 0; j < count; ++j)
       for (int c = 0; c < d; ++c) {
         natural.push_back(static_cast<float>(normal()));
-        ordered[static_cast<std::size_t>(j * ld + k::paired_at(c, d, level->f32.paired[static_cast<int>(dtype)]))] =
+        ordered[static_cast<std::size_t>(j * ld + paired_at(c, d, level->f32.paired[static_cast<int>(dtype)]))] =
             natural.back();
       }
     level->matrix->pack(ordered.data(), ld, d, count, packed.data());

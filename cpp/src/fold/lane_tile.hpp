@@ -42,7 +42,7 @@ class LaneTile : public Tile {
     shift = shift64.data();
     lane_shift_.assign(shift64.begin(), shift64.end());
     paired_.resize(std::size_t(d));
-    for (std::int64_t c = 0; c < d; ++c) paired_[kernels::paired_at(c, d, pass_.pair<L>())] = lane_shift_[c];
+    kernels::to_pairs(lane_shift_.data(), d, pass_.pair<L>(), paired_.data());
   }
 
   /// A block of n rows; behind them may stand others, up to `known` in all, which are read next.
@@ -115,16 +115,20 @@ class LaneTile : public Tile {
 
   /// Whether scores show that no element was beyond L: NaN and Inf always reach a score, and so does overflow.
   bool trusted(const std::vector<double>& scores) {
-    if (!finite(scores)) {
+    // one look at each: the largest, and a sum that NaN and Inf spoil
+    top_.assign(std::size_t(2 * pass_.lds), 0);
+    double *const top = top_.data(), *const spoiled = top + pass_.lds;
+    for (const double *row = scores.data(), *const end = row + scores.size(); row != end; row += pass_.lds)
+      for (std::int64_t k = 0; k < pass_.lds; ++k) {
+        top[k] = std::max(top[k], std::abs(row[k]));
+        spoiled[k] += row[k] - row[k];
+      }
+    if (!std::all_of(spoiled, spoiled + pass_.lds, [](double x) { return x == 0; })) {
       if (sizeof(L) == 8) refuse_non_finite(pass_, at_, n_, row_, std::vector<double>(shift, shift + d));
       return sizeof(L) == 8;
     }
-    if (sizeof(L) == 8) return true;
-    top_.assign(std::size_t(pass_.lds), 0);
-    for (auto row = scores.begin(); row != scores.end(); row += pass_.lds)
-      for (std::size_t k = 0; k < top_.size(); ++k) top_[k] = std::max(top_[k], std::abs(row[std::ptrdiff_t(k)]));
-    for (std::int64_t k = 0; k < pass_.n_projected; ++k)
-      if (!pass_.zero(k) && (top_[std::size_t(k)] > kHuge || top_[std::size_t(k)] < kTiny)) return false;
+    for (std::int64_t k = 0; sizeof(L) == 4 && k < pass_.n_projected; ++k)
+      if (!pass_.zero(k) && (top[k] > kHuge || top[k] < kTiny)) return false;
     return true;
   }
 

@@ -84,7 +84,15 @@ struct Pass {
   std::int64_t pair() const {
     return lanes<L>().paired[int(rows.dtype)];
   }
-  double direction(std::int64_t k, std::int64_t c) const { return scored.directions[k * rows.d + c] / scale[k]; }
+  /// Direction k in its own scale, in lanes of L.
+  template <class L>
+  void direction(std::int64_t k, L* to) const {
+    const double *const u = scored.directions + k * rows.d, by = 1 / scale[k];
+    if (std::isfinite(by))
+      for (std::int64_t c = 0; c < rows.d; ++c) to[c] = L(by * u[c]);
+    else
+      for (std::int64_t c = 0; c < rows.d; ++c) to[c] = L(u[c] / scale[k]);
+  }
   /// <u_k, x> of every direction in its own scale; x holds floats or what two of them differ by.
   std::vector<double> along(const std::vector<double>& x) const {
     std::vector<double> out;
@@ -106,20 +114,25 @@ struct Pass {
     auto& lanes = std::get<Lanes<L>>(lanes_);
     std::call_once(lanes.made, [&] {
       lanes.u.assign(std::size_t(lds * ld), L(0));
-      for (std::int64_t k = 0; k < n_projected; ++k)
-        for (std::int64_t c = 0; c < rows.d; ++c)
-          lanes.u[dots() ? k * ld + kernels::paired_at(c, rows.d, pair<L>()) : (k / 16 * ld + c) * 16 + k % 16] =
-              L(direction(k, c));
+      std::vector<L> u(std::size_t(rows.d));
+      for (std::int64_t k = 0; k < n_projected; ++k) {
+        direction(k, u.data());
+        if (dots())
+          kernels::to_pairs(u.data(), rows.d, pair<L>(), &lanes.u[k * ld]);
+        else
+          for (std::int64_t c = 0; c < rows.d; ++c) lanes.u[(k / 16 * ld + c) * 16 + k % 16] = u[c];
+      }
     });
     return lanes.u.data();
   }
   /// Directions in parts, for the matrix unit.
   const void* parts(const kernels::MatrixTable& unit) const {
     std::call_once(parts_made_, [&] {
-      std::vector<float> u(std::size_t(lds * ld), 0.0f);
-      for (std::int64_t k = 0; k < n_projected; ++k)
-        for (std::int64_t c = 0; c < rows.d; ++c)
-          u[k * ld + kernels::paired_at(c, rows.d, pair<float>())] = float(direction(k, c));
+      std::vector<float> u(std::size_t(lds * ld), 0.0f), one(std::size_t(rows.d));
+      for (std::int64_t k = 0; k < n_projected; ++k) {
+        direction(k, one.data());
+        kernels::to_pairs(one.data(), rows.d, pair<float>(), &u[k * ld]);
+      }
       parts_.resize(std::size_t(kernels::matrix_packed(rows.d, lds)) / sizeof(CacheLine));
       unit.pack(u.data(), ld, rows.d, lds, parts_.data());
     });

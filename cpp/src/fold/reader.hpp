@@ -34,22 +34,10 @@ class Reader {
     leaf_end_ = first + n;
     if (!pass_.rows_needed) return;
     if (!pass_.prompts.order) ahead_.begin(first, first + n);
-    const std::int64_t m = std::min(n, kPilotRows);
-    std::vector<double> pilot(std::size_t(m * pass_.ld)), largest(std::size_t(d), 0), mean(largest);
-    std::int64_t used = 0;
-    for (std::int64_t i = 0; i < m; ++i) {
-      const void* const at = pass_.rows.at(pass_.row(first + i));
-      double* to = pilot.data() + used * pass_.ld;
-      used += std::isfinite(lanes<double>().decode[int(pass_.rows.dtype)](&at, 1, 0, d, shift_.data(), false, to, 1));
-    }
-    for (std::int64_t i = 0; i < used; ++i)
-      for (std::int64_t c = 0; c < d; ++c) mean[c] += (pilot[i * pass_.ld + c] - mean[c]) / double(i + 1);
-    for (std::int64_t i = 0; i < used; ++i)
-      for (std::int64_t c = 0; c < d; ++c)
-        largest[c] = std::max(largest[c], std::abs(pilot[i * pass_.ld + c] - mean[c]));
+    look(first, std::min(n, kPilotRows));
     for (std::int64_t c = 0; c < d; ++c) {
-      shift_[c] = in_float(coarse(mean[c], largest[c]));
-      if (largest[c] > kHuge || (largest[c] > 0 && largest[c] < kTiny)) wide_leaf_ = true;
+      shift_[c] = in_float(coarse(mean_[c], spread_[c]));
+      if (spread_[c] > kHuge || (spread_[c] > 0 && spread_[c] < kTiny)) wide_leaf_ = true;
     }
     wide_ready_ = false;
     if (!wide_leaf_) narrow_.leaf(shift_);
@@ -91,6 +79,7 @@ class Reader {
   const Pass& pass_;
   ReadAhead ahead_;
   std::vector<double> shift_, offset_, weight_, value_, score_, absolute_, projected_;
+  std::vector<double> pilot_, mean_, spread_, low_, high_;  // of a leaf's first rows
   Origin own_, head_, tail_;  // of prompts within the leaf, of one from an earlier leaf, of one that goes on behind
   std::vector<std::int64_t> row_;
   std::vector<const void*> at_;
@@ -107,6 +96,37 @@ class Reader {
     return std::nearbyint(mean / step) * step;
   }
   static double in_float(double x) { return std::abs(x) < 1e38 ? double(static_cast<float>(x)) : 0; }
+
+  /// Mean and largest deviation from it of each column, over m rows without those that hold NaN or Inf.
+  void look(std::int64_t first, std::int64_t m) {
+    const std::int64_t d = pass_.rows.d;
+    const auto decode = lanes<double>().decode[int(pass_.rows.dtype)];
+    mean_.assign(std::size_t(d), 0);
+    spread_.assign(std::size_t(d), 0);
+    low_.assign(std::size_t(d), std::numeric_limits<double>::infinity());
+    high_.assign(std::size_t(d), -std::numeric_limits<double>::infinity());
+    pilot_.resize(std::size_t(pass_.ld));
+    std::int64_t used = 0;
+    for (std::int64_t i = 0; i < m; ++i) {
+      const void* const at = pass_.rows.at(pass_.row(first + i));
+      if (!std::isfinite(decode(&at, 1, 0, d, spread_.data(), false, pilot_.data(), 1))) continue;
+      ++used;
+      for (std::int64_t c = 0; c < d; ++c) {
+        mean_[c] += pilot_[c];
+        low_[c] = std::min(low_[c], pilot_[c]);
+        high_[c] = std::max(high_[c], pilot_[c]);
+      }
+    }
+    if (used == 0) return;
+    for (std::int64_t c = 0; c < d; ++c) {
+      if (low_[c] == high_[c]) {  // to the last digit: a deviation by rounding would be taken for a tiny one
+        mean_[c] = low_[c];
+        continue;
+      }
+      mean_[c] /= double(used);
+      spread_[c] = std::max(high_[c] - mean_[c], mean_[c] - low_[c]);
+    }
+  }
 
   void begin_scores(std::int64_t first) {
     const std::int64_t end = first + kLeafRows, *const offsets = pass_.prompts.offsets;
