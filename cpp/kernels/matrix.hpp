@@ -8,7 +8,7 @@ namespace clinometer::kernels::CLINOMETER_ISA_NAMESPACE {
 
 extern const MatrixTable matrix;
 const MatrixTable matrix = {
-    {9, 8, 8, 128},
+    {9, 5, 5, 128},
     pack,
     {scores<Dtype::f32>, scores<Dtype::f16>, scores<Dtype::bf16>, scores<Dtype::f64>},
     {sums<Dtype::f32>, sums<Dtype::f16>, sums<Dtype::bf16>, sums<Dtype::f64>},
