@@ -161,7 +161,7 @@ CLINOMETER_INLINE void store_pair(L* to, Vec<L> first, Vec<L> second) {
 
 template <class L>
 struct WeighOperands {
-  std::int64_t n, next;  // rows, and those behind them that are read next
+  std::int64_t n, next, asked;  // rows, those behind them that are read next, columns of these to ask for
   const L* shift;
   const L* weights;
   L* out;
@@ -175,7 +175,7 @@ CLINOMETER_INLINE void weigh_pairs(const void* const* rows, std::int64_t c, cons
   Vec<L> first[M][P] = {}, second[M][P] = {};
   for (std::int64_t i = 0; i < o.n; ++i) {
     const char* const row = static_cast<const char*>(rows[i]) + c * Load<T>::bytes;
-    if (kAsks && i < o.next)
+    if (kAsks && c < o.asked && i < o.next)
       ask<2 * P * N * Load<T>::bytes>(static_cast<const char*>(rows[o.n + i]) + c * Load<T>::bytes);
     CLINOMETER_UNROLL for (int p = 0; p < P; ++p) {
       const Pair<L> x = Load<T>::template moved_pair<L>(row + 2 * p * N * Load<T>::bytes, o.shift + c + 2 * p * N);
@@ -236,7 +236,7 @@ double weigh_with(const void* const* rows, std::int64_t d, const WeighOperands<L
 template <Dtype T, class L>
 double weigh(const void* const* rows, std::int64_t n, std::int64_t known, std::int64_t d, const L* shift,
              const L* weights, std::int64_t n_weights, bool seen, L* out, std::int64_t ldo) {
-  const WeighOperands<L> o{n, known - n < n ? known - n : n, shift, weights, out, ldo};
+  const WeighOperands<L> o{n, known - n < n ? known - n : n, d / 4, shift, weights, out, ldo};
   return seen ? weigh_with<T, L, OutcomeWatch<L>>(rows, d, o, n_weights)
               : weigh_with<T, L, Watch<L>>(rows, d, o, n_weights);
 }
