@@ -109,7 +109,8 @@ class Reader {
     std::int64_t used = 0;
     for (std::int64_t i = 0; i < m; ++i) {
       const void* const at = pass_.rows.at(pass_.row(first + i));
-      if (!std::isfinite(decode(&at, 1, 0, d, spread_.data(), false, pilot_.data(), 1))) continue;
+      const double* const unmoved = spread_.data();  // zeros as yet
+      if (!std::isfinite(decode(&at, 1, 0, d, unmoved, false, pilot_.data(), 1))) continue;
       ++used;
       for (std::int64_t c = 0; c < d; ++c) {
         mean_[c] += pilot_[c];
@@ -240,8 +241,8 @@ inline std::int64_t wanted_rows(const Pass& pass) {
   if (!pass.rows_needed) return 1024;
   const std::int64_t bytes = std::max<std::int64_t>(pass.rows.d * kItemBytes[int(pass.rows.dtype)], 1);
   // no second use of the rows, and no tile of them: what follows on scores pays by many prompts at once
-  if (pass.n_weights == 0 && (pass.dots() || pass.matrix()))
-    return std::clamp<std::int64_t>(kScoredBytes / (8 * pass.lds), 192, 1024);
+  const bool tiled = !pass.dots() && (pass.options.in_double || !pass.matrix());
+  if (pass.n_weights == 0 && !tiled) return std::clamp<std::int64_t>(kScoredBytes / (8 * pass.lds), 192, 1024);
   // sums in parts read a block by columns, and are added to those of the leaf once a block: near, and not too few rows
   if (pass.many_weights() && kernels::active().matrix)
     return std::clamp<std::int64_t>(std::max(kSummedBytes / bytes, 2 * pass.n_weights), 64, kernels::kSumRows);
