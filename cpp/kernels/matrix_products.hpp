@@ -6,13 +6,14 @@ namespace clinometer::kernels::CLINOMETER_ISA_NAMESPACE {
 namespace {
 
 /// Columns of 32 rows that are read next, asked for between products: these take no part in reading memory, which would
-/// wait for them. `some` asks for a tile's lines of eight rows.
+/// wait for them. `some` asks for a tile's lines of eight rows: where its bytes end, since those before it have been
+/// asked for with the tile before where rows are not aligned.
 struct Wanted {
   const char* const* rows;   // (32,)
   std::int64_t begin, step;  // bytes to the first of the columns, and from tile to tile: a line, or two
   template <int First>
   CLINOMETER_INLINE void some(std::int64_t tile) const {
-    const std::int64_t at = begin + tile * step;
+    const std::int64_t at = begin + tile * step + 63;
     CLINOMETER_UNROLL for (int r = First; r < First + 8; ++r) __builtin_prefetch(rows[r] + at, 0, 2);
     if (step == 64) return;
     CLINOMETER_UNROLL for (int r = First; r < First + 8; ++r) __builtin_prefetch(rows[r] + at + 64, 0, 2);
