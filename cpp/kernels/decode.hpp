@@ -59,30 +59,13 @@ struct NoWatch {
   double result() const { return 0.0; }
 };
 
-/// The first `count` bytes of `Room`, zeros behind them; nothing that lies behind is touched.
-template <std::int64_t Room>
-CLINOMETER_INLINE void copy_part(const void* from, std::int64_t count, void* to) {
-#if defined(__AVX512BW__)
-  for (std::int64_t at = 0; at < Room; at += 64) {  // stored as it is loaded again: pieces would have to be waited for
-    const std::int64_t left = count - at;
-    const __mmask64 mask = left >= 64 ? ~0ull : left > 0 ? (1ull << left) - 1 : 0;
-    _mm512_storeu_si512(static_cast<char*>(to) + at,
-                        _mm512_maskz_loadu_epi8(mask, static_cast<const char*>(from) + at));
-  }
-#else
-  __builtin_memset(to, 0, static_cast<std::size_t>(Room));
-  __builtin_memcpy(to, from, static_cast<std::size_t>(count));
-#endif
-}
-
 /// The elements [from, from + count) of a row, count < kLanes<L>, read without touching what lies behind.
 template <Dtype T, class L>
 CLINOMETER_INLINE Vec<L> moved_part(const void* from, const L* shift, std::int64_t count) {
-  constexpr std::int64_t kRoom = kLanes<L> * Load<T>::bytes, kWhole = (kRoom + 63) / 64 * 64;
-  alignas(64) char copy[kWhole];
-  alignas(64) L centre[kLanes<L>];
-  copy_part<kWhole>(from, count * Load<T>::bytes, copy);
-  copy_part<kLanes<L> * std::int64_t{sizeof(L)}>(shift, count * std::int64_t{sizeof(L)}, centre);
+  char copy[kLanes<L> * Load<T>::bytes] = {};
+  L centre[kLanes<L>] = {};
+  __builtin_memcpy(copy, from, static_cast<std::size_t>(count * Load<T>::bytes));
+  __builtin_memcpy(centre, shift, static_cast<std::size_t>(count) * sizeof(L));
   return Load<T>::template moved<L>(copy, centre);
 }
 
