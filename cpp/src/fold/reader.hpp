@@ -6,7 +6,7 @@
 namespace clinometer {
 
 inline constexpr std::int64_t kPilotRows = 16;
-inline constexpr std::int64_t kNextRows = 64;  // of the block that follows, told to kernels that ask for rows early
+inline constexpr std::int64_t kNextRows = 64;  // of the next block, told to scores; weighing is told of a whole block
 inline constexpr std::int64_t kBlockBytes = 256 << 10;   // stored rows of a block: a second use finds them in cache
 inline constexpr std::int64_t kScoredBytes = 256 << 10;  // scores of a block whose rows are used once
 inline constexpr std::int64_t kSummedBytes = 512 << 10;  // the same beside a matrix unit, whose CPUs have 2 MiB a core
@@ -194,7 +194,8 @@ class Reader {
   }
 
   void rows(std::int64_t first, Block& b) {
-    const std::int64_t known = std::min(b.n + std::max(b.n, kNextRows), leaf_end_ - first);
+    const std::int64_t next = pass_.n_weights > 0 ? std::max(b.n, kNextRows) : kNextRows;
+    const std::int64_t known = std::min(b.n + next, leaf_end_ - first);
     at_.resize(std::size_t(known));
     for (std::int64_t i = 0; i < known; ++i) at_[i] = pass_.rows.at(i < b.n ? row_[i] : pass_.row(first + i));
     if (!wide_leaf_) {
