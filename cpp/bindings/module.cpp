@@ -1,6 +1,7 @@
 // The table of contents of clinometer._core.
 #include <clinometer/mapped_file.hpp>
 #include <clinometer/pareto.hpp>
+#include <clinometer/prompt_tilt.hpp>
 #include <clinometer/ridge.hpp>
 #include <clinometer/statistics/cross_covariance.hpp>
 #include <clinometer/statistics/jackknife.hpp>
@@ -145,6 +146,31 @@ void small_solves(py::module_& m) {
       "rhs (sigma + ridge I)^-1, or None if not positive definite.");
 }
 
+Array prompt_table(const Array& score, double lam, const Ints& offsets, const Array& weight,
+                   const std::optional<Array>& copies, const Array& values,
+                   const py::array_t<std::int32_t, py::array::c_style>& ranked, std::int64_t n_threads) {
+  const std::int64_t n = score.size(), prompts = offsets.size() - 1;
+  const bool fits = weight.size() == n && (!copies || copies->size() == n) && values.ndim() == 2 &&
+                    values.shape(1) == n && ranked.ndim() == 2 && ranked.shape(0) == values.shape(0) &&
+                    ranked.shape(1) == n && prompts >= 0 && offsets.at(0) == 0 && offsets.at(prompts) == n;
+  if (!fits) throw py::value_error("prompt_tilt: lengths of rows, values and offsets disagree");
+  for (std::int64_t g = 0; g < prompts; ++g)
+    if (offsets.at(g + 1) <= offsets.at(g)) throw py::value_error("prompt_tilt: offsets must ascend");
+  for (std::int64_t j = 0; j < values.shape(0); ++j)
+    for (std::int64_t g = 0; g < prompts; ++g)
+      for (std::int64_t i = offsets.at(g); i < offsets.at(g + 1); ++i)
+        if (ranked.at(j, i) < 0 || ranked.at(j, i) >= offsets.at(g + 1) - offsets.at(g))
+          throw py::value_error("prompt_tilt: ranked points out of a prompt");
+  const PromptRows rows{offsets.data(), prompts,       weight.data(),  copies ? copies->data() : nullptr,
+                        values.data(),  ranked.data(), values.shape(0)};
+  Array out({kPromptFields + kValueFields * values.shape(0), prompts});
+  double* const to = out.mutable_data();
+  const double* const t = score.data();
+  py::gil_scoped_release free;
+  prompt_tilt(rows, t, lam, n_threads, to);
+  return out;
+}
+
 void tails(py::module_& m) {
   m.def(
       "pareto_k",
@@ -159,6 +185,9 @@ void tails(py::module_& m) {
         return out;
       },
       py::arg("log_ratios"), py::arg("base"), py::arg("n_threads"), "Tail index of each row of log-ratios.");
+  m.def("prompt_tilt", prompt_table, py::arg("score"), py::arg("lam"), py::arg("offsets"), py::arg("weight"),
+        py::arg("copies"), py::arg("values"), py::arg("ranked"), py::arg("n_threads"),
+        "One tilt prompt by prompt, with and without each response, (4 + 9 J, G).");
 }
 
 void instruction_sets(py::module_& m) {
