@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..inputs import Call, prepare
-from ..passes import _check_strength, _need_scores, _strength, adjusted, in_range, kept_scores, true_betas
-from ..resampling import bootstrap_counts, bucketed, t_bounds, unit_covariance, worth
-from .estimate import Estimates
+from ..passes import DEFAULT_KL, _check_strength, _checked_kl, _need_scores, _strength, adjusted, in_range, kept_scores, true_betas
+from ..resampling import bootstrap_counts, bucketed, t_bounds, unit_covariance, unit_errors, worth
 from .gains import Cell, cells, slope_in_kl, unit_sums
 from .label_error import LabelError, label_errors, label_status
+from .policy import PolicyGains, policy_gains
 from .result import GainIntervals, check_level
 
 __all__ = ["gain_intervals"]
@@ -38,10 +38,9 @@ def gain_intervals(
     What the intervals hold is the mean of the estimate over repeated dumps of this size: given the direction, over
     other prompts and rows; with labels, over fits to other labels as well. Bounds are by Student's t, with one
     degree of freedom less than the prompts or clusters are worth: (sum h)^2 / sum h^2 of their weights h, and fewer
-    where the kurtosis of their influences is above 3 (`clinometer.resampling.worth`). The plug-in gain itself is
-    low for prompts of few responses: `estimate` is of the policy behind the rows, by the jackknife inside prompts
-    (of 5 responses or more, while lam sd(t) <= 1), else by the unbiased first order, which is the Gaussian
-    extrapolation too.
+    where the kurtosis of their influences is above 3 (`clinometer.resampling.worth`). The gain of the rows is low for
+    prompts of few responses: `estimate` is of the policy behind them, at the KL or the beta asked for, which is what
+    a report prints; NaN past what the rows can say.
 
     Parameters
     ----------
@@ -77,8 +76,10 @@ def gain_intervals(
     _check_strength(betas, kl, call.n_scores)
     kept, exponent = in_range(adjusted(call, kept_scores(call), adjust))
     table = _strength(call, kept, exponent, betas, kl)
+    levels = _checked_kl(DEFAULT_KL if kl is None else kl) if betas is None else None
+    policy = policy_gains(call, kept, levels, table)
     errors, status = label_errors(call, adjust), label_status(call)
-    out = _Filling(call, table.shape, exponent, float(level), int(replicates), int(seed))
+    out = _Filling(call, table.shape, exponent, float(level), int(replicates), int(seed), policy)
     at_once = max(1, WEIGHTS // max(call.population.n_rows * call.n_values, 1))
     for k, of_direction in groupby(cells(call, kept, table), lambda cell: cell.k):
         while some := list(islice(of_direction, at_once)):
@@ -90,15 +91,16 @@ class _Filling:
     """The arrays of the result while cells come in."""
 
     def __init__(
-        self, call: Call, cells: tuple[int, ...], exponent: Ints, level: float, replicates: int, seed: int
-    ) -> None:
+        self, call: Call, cells: tuple[int, ...], exponent: Ints, level: float, replicates: int, seed: int,
+        policy: PolicyGains,
+    ) -> None:  # fmt: skip
         self.call, self.exponent, self.level, self.replicates, self.seed = call, exponent, level, replicates, seed
         shape = (*cells, call.n_values)
         self.gain, self.kl = np.full(shape, np.nan), np.full(cells, np.nan)
         self.cov, self.cov_labels = (np.full((*shape, call.n_values), np.nan) for _ in range(2))
         self.boot, self.boot_labels = np.full((*shape, 2), np.nan), np.full((*shape, 2), np.nan)
         self.units, self.units_labels = np.full(shape, np.nan), np.full(shape, np.nan)
-        self.estimates = Estimates(call, cells)
+        self.policy, self.estimate_labels = policy, np.full((*shape, 2), np.nan)
 
     def fill(self, cells: list[Cell], t: Floats, matched: bool, error: LabelError | None) -> None:
         """Cells of one direction."""
@@ -113,6 +115,9 @@ class _Filling:
             held = unit_sums(cell.share, self.call.population)
             found = self._errors(both, held, self.gain[at], judged)
             self.cov_labels[at], self.boot_labels[at], self.units_labels[at] = found
+            own = self.policy._influence[:, at[0], at[1]] + bucketed(unit_sums(both - psi, self.call.population))
+            se, count = unit_errors(own, self.policy._held), worth(own, self.policy._held, judged)
+            self.estimate_labels[at] = t_bounds(self.policy.gain[at], se, count, self.level)
 
     def _given(self, cell: Cell, t: Floats, matched: bool) -> tuple[Floats, Floats]:
         """Fill in what holds given the direction; influences (G, J) and slopes of gains in KL (J,)."""
@@ -125,7 +130,6 @@ class _Filling:
         psi = psi - np.outer(omega * (cell.kl - omega @ cell.kl), slope)
         held = unit_sums(cell.share, p)
         self.cov[at], self.boot[at], self.units[at] = self._errors(psi, held, gain, np.inf)
-        self.estimates.fill(cell, t)
         return psi, slope
 
     def _errors(self, psi: Floats, held: Floats, gain: Floats, most: float) -> tuple[Floats, Floats, Floats]:
@@ -148,7 +152,7 @@ class _Filling:
         return np.asarray(gain[:, None] + np.nanquantile(draws, [tail, 1 - tail], axis=0).T)
 
     def result(self, betas: Floats, matched: bool, errors: dict[int, LabelError], status: list[str]) -> GainIntervals:
-        p, e = self.call.population, self.estimates
+        p, e = self.call.population, self.policy
         se, se_labels = (np.sqrt(np.einsum("kbjj->kbj", cov)) for cov in (self.cov, self.cov_labels))
         return GainIntervals(
             betas, self.gain, self.kl, se, se_labels,
@@ -156,7 +160,6 @@ class _Filling:
             t_bounds(self.gain, se_labels, self.units_labels, self.level), self.boot, self.boot_labels,
             np.array([k in errors for k in range(len(betas))]), self.call.names, self.call.value_names,
             self.call.fit_status, p.n_prompts if p.cluster is None else len(np.unique(p.cluster)), self.replicates,
-            self.level, matched, tuple(status), self.units, self.units_labels, e.win_rate, e.win_rate_se, e.value, e.se,
-            t_bounds(e.value, e.se, e.units, self.level), e.kind, e.ess,
-            e.units, self.cov, self.cov_labels,
+            self.level, matched, tuple(status), self.units, self.units_labels, e.win_rate, e.win_rate_se, e.gain, e.gain_se,
+            e.bounds(self.level), self.estimate_labels, e.kind, e.freedom + 1, self.cov, self.cov_labels,
         )  # fmt: skip

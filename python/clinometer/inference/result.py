@@ -27,21 +27,20 @@ class GainIntervals(Result):
     se_labels, interval_labels : with the labels it was fitted to as well; NaN where `labels_known` (K,) is False
     status : (K,) "ok", or why there is no interval with labels
     bootstrap, bootstrap_labels : percentile intervals of the same two, (K, B, J, 2); NaN without replicates
-    win_rate, win_rate_se : (K, B, J) chance that a response of the tilt beats one of the base, at the betas used
-    estimate, estimate_se, estimate_interval : gain of the policy that the rows were drawn from, free of the
-        plug-in's bias, at the betas used; NaN for base="logprob", where rows are the policy
-    estimate_kind : (K, B) "jackknife", or "first order" where the median prompt has 4 responses or fewer or lam sd(t)
-        is above 1 (theory 2)
-    ess_quantiles : (K, B, 3) 5 %, 25 % and 50 % quantile over prompts of the share of rows left, 1/(1 + chi^2)
+    win_rate, win_rate_se : (K, B, J) chance that a response of the policy beats one of the base
+    estimate, estimate_se, estimate_interval, estimate_interval_labels : gain of the policy that the rows were drawn
+        from, at the KL (or beta) asked for, as in a report (`clinometer.inference.policy`)
+    estimate_kind : (K, B) "jackknife", "first order" (fewer than 3 responses a prompt), "exact" (base "logprob": the
+        rows are the policy), or "none" past what the rows can say
     n_units : prompts, or clusters; units (K, B, J) as many as their weights and influences are worth, less 1 the
         degrees of freedom; units_labels the same with labels, no more than prompts or clusters that have any
     """
 
     axes: ClassVar[Axes] = {
         "direction beta value": "gain se se_labels win_rate win_rate_se estimate estimate_se units units_labels",
-        "direction beta value bound": "interval interval_labels bootstrap bootstrap_labels estimate_interval",
+        "direction beta value bound": "interval interval_labels bootstrap bootstrap_labels estimate_interval "
+        "estimate_interval_labels",
         "direction beta": "betas kl estimate_kind",
-        "direction beta quantile": "ess_quantiles",
         "direction": "labels_known fit_status status",
     }
 
@@ -70,8 +69,8 @@ class GainIntervals(Result):
     estimate: Floats
     estimate_se: Floats
     estimate_interval: Floats
+    estimate_interval_labels: Floats
     estimate_kind: NDArray[np.str_]
-    ess_quantiles: Floats
     _estimate_units: Floats
     _cov: Floats
     _cov_labels: Floats
@@ -85,7 +84,7 @@ class GainIntervals(Result):
         return np.asarray(self._cov_labels[k, b])
 
     def at(self, level: float) -> GainIntervals:
-        """The same with intervals of another level; those of the bootstrap are NaN, as its draws are not kept."""
+        """The same with intervals of another level; those whose influences are not kept are NaN."""
         check_level(level)
         none = np.full_like(self.bootstrap, np.nan)
         interval = t_bounds(self.gain, self.se, self.units, level)
@@ -93,7 +92,7 @@ class GainIntervals(Result):
         estimate = t_bounds(self.estimate, self.estimate_se, self._estimate_units, level)
         return replace(
             self, level=float(level), interval=interval, interval_labels=with_labels, estimate_interval=estimate,
-            bootstrap=none, bootstrap_labels=none,
+            estimate_interval_labels=none, bootstrap=none, bootstrap_labels=none,
         )  # fmt: skip
 
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..inputs import Call, prepare
-from ..passes import DEFAULT_KL, _checked_kl, _need_scores, _strength, adjusted, in_range, kept_scores
-from ..resampling import bucketed
+from ..passes import DEFAULT_KL, _checked_kl, _need_scores, adjusted, kept_scores
 from ..results import Axes, Result
-from .gains import cells, unit_sums
+from ..visible import visible
+from .policy import PolicyGains, policy_gains
+from .split import Judged, Split, objective
 
 __all__ = ["Recommendation", "benjamini_hochberg", "holm", "recommend"]
 
@@ -29,14 +30,15 @@ class Recommendation(Result):
     constitution, kl : the cell chosen most often
     share : (K, B) share of splits in which each cell was chosen on one half; K counts the constitutions of all layers
     layer, layer_share : where dump is a mapping, the layer of the cell and the share of splits in which each was chosen
-    gain, se : (J,) mean over splits of what the chosen cell gains on the other half, with the mean of its error
-        there: the error of half the prompts, which is on the safe side for a mean over splits
+    gain, se, interval : (J,) and (J, 2) mean over splits of what the chosen cell gains on the other half, its error
+        over prompts, and its 95 % bounds
     optimism : (J,) by how much the half that chose was better, the winner's curse
     objective : (K, B) of all prompts
     """
 
     axes: ClassVar[Axes] = {
         "value": "gain se optimism",
+        "value bound": "interval",
         "constitution level": "share objective",
         "level": "levels",
         "constitution": "fit_status",
@@ -55,8 +57,23 @@ class Recommendation(Result):
     values: tuple[str, ...]
     splits: int
     fit_status: tuple[str, ...]
+    interval: Floats
     layer: Any = None
     layer_share: dict[Any, float] = field(default_factory=dict)
+
+    def verdict(self) -> str:
+        """Say what the choice is worth on prompts that did not make it; "cannot tell" is an answer."""
+        gains = ", ".join(
+            f"{visible(v)} {g:+.3g} ({low:+.3g} to {high:+.3g})"
+            for v, g, (low, high) in zip(self.values, self.gain, self.interval, strict=True)
+        )
+        low, high = self.interval.T
+        raises, lowers = bool((low > 0).all()), bool((high < 0).any())
+        said = "raises every value" if raises else "lowers a value" if lowers else "cannot tell whether it raises every value"
+        return (
+            f"{visible(self.constitution)} at {self.kl:g} nats, chosen by {100 * self.share[self.index]:.0f} % of halves "
+            f"of the prompts: {said}; on the other halves it gains {gains} (95 %)."
+        )
 
 
 def recommend(
@@ -101,25 +118,42 @@ def recommend(
     _check_same_prompts(calls)
     weight = _weights(weights, first.n_values)
     scale = _scales(first)
-    sums, held = (np.concatenate(x, axis=1) for x in zip(*(_gains_at(c, adjust, levels) for c in calls), strict=True))
-    if len(sums) < 4:
-        raise ValueError(f"there are {len(sums)} prompts (or clusters), wanted at least 4 to choose on half of them")
-    names = tuple(name for c in calls for name in c.names)
+    gains = [policy_gains(c, adjusted(c, kept_scores(c), adjust), levels) for c in calls]
     of_layer = np.repeat(np.arange(len(calls)), [c.n_scores for c in calls])
-    K, B = len(names), len(levels)
-    halves = _halves(len(sums), int(splits), random_state)
-    share, honest, se, optimism = _split(sums, held, halves, weight, scale)
-    objective = _objective(_ratio(sums.sum(axis=0), held.sum(axis=0)), weight, scale)
-    best = int(np.lexsort((objective, share))[-1])
-    k, b = divmod(best, B)
-    by_layer = np.bincount(of_layer, share.reshape(K, B).sum(axis=1))
-    several = isinstance(dump, Mapping)
-    return Recommendation(
-        names[k], float(levels[b]), (k, b), share.reshape(K, B), honest, se, optimism, objective.reshape(K, B),
-        names, levels, first.value_names, int(splits), tuple(status for c in calls for status in c.fit_status),
-        parts[of_layer[k]][0] if several else None,
-        {layer: float(x) for (layer, _, _), x in zip(parts, by_layer, strict=True)} if several else {},
+    status = [s for c in calls for s in c.fit_status]
+    found, _ = recommended(gains, scale, weight, int(splits), random_state, status)
+    if not isinstance(dump, Mapping):
+        return found
+    by_layer = np.bincount(of_layer, found.share.sum(axis=1), len(parts))
+    return replace(
+        found, layer=parts[of_layer[found.index[0]]][0],
+        layer_share={layer: float(x) for (layer, _, _), x in zip(parts, by_layer, strict=True)},
     )  # fmt: skip
+
+
+def recommended(
+    gains: Sequence[PolicyGains], scale: Floats, weight: Floats | None, splits: int, seed: int, status: Sequence[str]
+) -> tuple[Recommendation, Judged]:
+    """The recommendation among cells whose gains are there already; those past what the rows can say are not chosen."""
+    names = tuple(name for g in gains for name in g.directions)
+    held, J = gains[0]._held, len(gains[0].values)
+    levels, shape = gains[0].kl[0], (len(names), gains[0].kl.shape[1])
+    units = np.concatenate([g.units() for g in gains], axis=1).reshape(len(held), -1, J)
+    every = np.concatenate([g.gain for g in gains]).reshape(-1, J)
+    open_ = np.isfinite(every[:, ~np.isnan(scale)]).all(axis=1)
+    if not open_.any():
+        raise ValueError("no constitution has an estimate at these levels; ask for smaller kl, or for more responses")
+    split = Split.of(units, held, splits, seed)
+    best = split.chosen(scale, weight, open_)
+    judged = split.judged(best)
+    share = np.bincount(best, minlength=len(every)) / len(best)
+    score = np.where(open_, objective(every, weight, scale), -np.inf)
+    k, b = divmod(int(np.lexsort((score, share))[-1]), shape[1])
+    made = Recommendation(
+        names[k], float(levels[b]), (k, b), share.reshape(shape), judged.gain, judged.se, judged.optimism,
+        score.reshape(shape), names, levels, gains[0].values, splits, tuple(status), judged.bounds(0.95),
+    )  # fmt: skip
+    return made, judged
 
 
 def _layers(dump: Any, constitutions: Any) -> list[tuple[Any, Any, Any]]:
@@ -142,11 +176,6 @@ def _check_same_prompts(calls: list[Call]) -> None:
             raise ValueError("dump: its layers do not hold the same prompts and rows")
 
 
-def _gains_at(call: Call, adjust: Any, levels: Floats) -> tuple[Floats, Floats]:
-    kept, exponent = in_range(adjusted(call, kept_scores(call), adjust))
-    return _unit_gains(call, kept, _strength(call, kept, exponent, None, levels))
-
-
 def _weights(given: ArrayLike | None, J: int) -> Floats | None:
     if given is None:
         return None
@@ -163,52 +192,6 @@ def _scales(call: Call) -> Floats:
     if not (sd > 0).any():
         raise ValueError("values: none varies inside prompts, so nothing can be chosen by them")
     return np.where(sd > 0, sd, np.nan)
-
-
-def _unit_gains(call: Call, kept: Floats, betas: Floats) -> tuple[Floats, Floats]:
-    """Weighted gains and weights of the independent units, (C, K B, J) both."""
-    p, gains, shares = call.population, [], []
-    for cell in cells(call, kept, betas):
-        gains.append(bucketed(unit_sums(cell.share * np.nan_to_num(cell.gain), p)))
-        shares.append(bucketed(unit_sums(cell.share, p)))
-    return np.stack(gains, axis=1), np.stack(shares, axis=1)
-
-
-def _ratio(sums: Floats, held: Floats) -> Floats:
-    return np.divide(sums, held, out=np.full_like(sums, np.nan), where=held > 0)
-
-
-def _objective(gain: Floats, weight: Floats | None, scale: Floats) -> Floats:
-    """Objective of gains (..., J): the worst, or the weighted mean, of those in sd; -inf without a number."""
-    used = ~np.isnan(scale)
-    in_sd = gain[..., used] / scale[used]
-    out = in_sd.min(axis=-1) if weight is None else in_sd @ weight[used]
-    return np.where(np.isnan(out), -np.inf, out)
-
-
-def _halves(units: int, splits: int, seed: int) -> NDArray[np.bool_]:
-    """Random halves (splits, units)."""
-    rng = np.random.default_rng(seed)
-    return np.argsort(rng.random((splits, units)), axis=1) < units // 2
-
-
-def _split(
-    sums: Floats, held: Floats, halves: NDArray[np.bool_], weight: Floats | None, scale: Floats
-) -> tuple[Floats, Floats, Floats, Floats]:
-    """Share of each cell, and gain, error and optimism of the chosen one, mean over splits."""
-    share, gains, errors, optimism = np.zeros(sums.shape[1]), [], [], []
-    for half in halves:
-        chose = _ratio(sums[half].sum(axis=0), held[half].sum(axis=0))
-        best = int(np.argmax(_objective(chose, weight, scale)))
-        share[best] += 1 / len(halves)
-        part, mass = sums[~half, best], held[~half, best]
-        gain = _ratio(part.sum(axis=0), mass.sum(axis=0))
-        psi = (part - mass * gain) / np.where(mass.sum(axis=0) > 0, mass.sum(axis=0), np.nan)
-        n = np.maximum((mass > 0).sum(axis=0), 2)
-        gains.append(gain)
-        errors.append(np.sqrt(n / (n - 1) * (psi**2).sum(axis=0)))
-        optimism.append(chose[best] - gain)
-    return share, np.mean(gains, axis=0), np.mean(errors, axis=0), np.mean(optimism, axis=0)
 
 
 def holm(p: ArrayLike) -> Floats:

@@ -118,12 +118,12 @@ def _first(s: Scene, self_judged: bool, chosen: frozenset[str], u_gen: Any) -> R
     made = Report(
         dump=summarise(s.call), constitutions=s.tilt.directions, values=s.values, n_requested=s.n_requested,
         self_judged=self_judged, kl=s.levels, tilt=s.tilt, net=s.net() if "length" in chosen else None,
+        policy=s.policy, horizon=s.horizon, compared=1.0,
         length=s.length, classes=np.zeros((0, 0), str), value_sd=s.sd, correlation=s.correlation(),
         generation_correlation=generation, cone=None, encoding_quality=None, examples=(), notes=(), not_covered=(),
         **inferred.value_correlation(s),
     )  # fmt: skip
-    made = replace(made, **inferred.extrapolation(s, made.past_horizon))
-    return replace(made, classes=_classes(made))
+    return replace(made, classes=_classes(made), compared=s.policy.comparisons(trusted(made), made.n_requested))
 
 
 def _inside(s: Scene, made: Report, chosen: frozenset[str]) -> dict[str, Any]:
@@ -131,7 +131,7 @@ def _inside(s: Scene, made: Report, chosen: frozenset[str]) -> dict[str, Any]:
     out: dict[str, Any] = {}
     makers: dict[str, Callable[[], dict[str, Any]]] = {
         "intervals": lambda: inferred.intervals(s), "null": lambda: inferred.null(s),
-        "selection": lambda: inferred.selection(s, trusted(made)), "pareto": lambda: inferred.mixtures(s),
+        "selection": lambda: inferred.selection(s), "pareto": lambda: inferred.mixtures(s),
         "iterate": lambda: inferred.rounds(s, choose(made).index),  # type: ignore[union-attr]
     }  # fmt: skip
     for name, make in makers.items():
@@ -270,6 +270,8 @@ def _direction(u_gen: Any) -> Any:
 
 
 def _classes(made: Report) -> NDArray[np.str_]:
+    """By the 95 % bounds that the table shows."""
     n = made.n_requested
-    gain, se = without_flat(made.estimate[..., :n], made.estimate_se[..., :n], made.value_sd[:n])
-    return np.stack([classes(gain[:, b], se[:, b]) for b in range(gain.shape[1])], axis=1)
+    half = (made.gain_interval[..., 1] - made.gain_interval[..., 0]) / 2
+    gain, half = without_flat(made.gain[..., :n], half[..., :n], made.value_sd[:n])
+    return np.stack([classes(gain[:, b], half[:, b], z=1.0) for b in range(gain.shape[1])], axis=1)

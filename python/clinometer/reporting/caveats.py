@@ -7,19 +7,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .safe import visible
-from .verdict import Z95, Choice, selection_z
+from .verdict import Choice
 
 if TYPE_CHECKING:
     from .result import Report
 
 __all__ = ["caveats", "open_by_labels"]
 
+HARM = 0.02  # share of prompts below which harm is not a story
 MOSTLY = 0.5  # share of a gain or of a judge below which it is not mostly what it seems
 
 
 def caveats(report: Report, best: Choice) -> list[str]:
     """Sentences about the recommended cell, the gravest doubts first."""
-    parts = (_policy, _size, _length, _null, _choosing, _flat, _linear, _signs)
+    parts = (_policy, _size, _length, _hurt, _null, _choosing, _flat, _linear, _signs)
     return [sentence for part in parts for sentence in part(report, best)]
 
 
@@ -30,13 +31,18 @@ def open_by_labels(report: Report, best: Choice) -> tuple[str, ...]:
     if wide is None or known is None or not known[k]:
         return ()
     out = []
-    z = selection_z(best.n_cells * report.n_requested) / Z95
     for j, name in enumerate(best.values):
-        half = z * (wide[k, b, j, 1] - wide[k, b, j, 0]) / 2
+        half = _widened(report, k, b, j) * (wide[k, b, j, 1] - wide[k, b, j, 0]) / 2
         settled = best.lower[j] > 0 or best.upper[j] < 0
-        if settled and report.value_sd[j] > 0 and abs(report.tilt.gain[k, b, j]) <= half:
+        if settled and report.value_sd[j] > 0 and abs(best.gain[j]) <= half:
             out.append(name)
     return tuple(out)
+
+
+def _widened(report: Report, k: int, b: int, j: int) -> float:
+    """How much wider bounds are that pay for the choice."""
+    plain, paid = (float(x[k, b, j, 1] - x[k, b, j, 0]) for x in (report.gain_interval, report.chosen_bounds))
+    return paid / plain if plain > 0 else 1.0
 
 
 def _settled(best: Choice) -> list[int]:
@@ -53,26 +59,30 @@ def _policy(report: Report, best: Choice) -> list[str]:
 
 def _size(report: Report, best: Choice) -> list[str]:
     k, b = best.index
-    n = report.dump.responses[1]
-    if report.few_responses:
+    n, kind = report.dump.responses[1], str(report.policy.kind[k, b])
+    if kind == "first order":
         return [
-            f"With a median of {n:g} responses per prompt the tilt itself is no estimate: these gains are the "
-            "unbiased first order, taken to this KL as for a Gaussian score."
+            f"With a median of {n:g} responses per prompt only the first order can be estimated: these gains are those of "
+            "a small tilt, taken to this KL as for a Gaussian score."
         ]
     if not best.past_horizon:
         return []
-    short = np.nan if report.shortfall is None else report.shortfall[k, b]
-    by = f", by about {100 * short:.0f} %" if np.isfinite(short) and short > 0 else ""
-    beyond = ""
-    if report.extrapolated is not None and np.isfinite(report.extrapolated[k, b, : len(best.values)]).any():
-        gains = ", ".join(
-            f"{visible(v)} {g:+.3g}" for v, g in zip(best.values, report.extrapolated[k, b], strict=False)
-        )
-        beyond = f" (a Gaussian score would give {gains})"
     return [
-        f"This KL is past the horizon of {report.horizon[k]:.2g} nats up to which these rows (median {n:g} responses "
-        f"per prompt) give sizes to a tenth: the gains are biased towards zero{by}{beyond}."
+        f"This KL is past the {report.horizon[k]:.2g} nats up to which these rows (median {n:g} responses per prompt) say "
+        "what a policy gains."
     ]
+
+
+def _hurt(report: Report, best: Choice) -> list[str]:
+    """Values whose mean rises while some prompts lose beyond their noise, and subgroups that lose."""
+    k, b = best.index
+    share, se = report.policy.harmed[k, b], report.policy.harmed_se[k, b]
+    hurt = [
+        f"{visible(best.values[j])} falls in at least {100 * share[j]:.0f} % of the prompts"
+        for j in range(len(best.values))
+        if best.gain[j] > 0 and share[j] > HARM and share[j] > 2 * se[j]
+    ]
+    return [f"A mean hides some: {', '.join(hurt)}."] if hurt else []
 
 
 def _length(report: Report, best: Choice) -> list[str]:
@@ -80,13 +90,13 @@ def _length(report: Report, best: Choice) -> list[str]:
     if report.net is None:
         return []
     k, b = best.index
-    z = selection_z(best.n_cells * report.n_requested)
     lost, less = [], []
     for j in _settled(best):
-        gain, se, full = report.net.gain[k, b, j], report.net.gain_se[k, b, j], report.tilt.gain[k, b, j]
+        gain, full = float(report.net.gain[k, b, j]), float(best.gain[j])
+        half = float(report.net.interval[k, b, j, 1] - report.net.interval[k, b, j, 0]) / 2 * _widened(report, k, b, j)
         up = best.lower[j] > 0
         name = visible(best.values[j])
-        if (gain - z * se <= 0) if up else (gain + z * se >= 0):
+        if not ((gain - half > 0) if up else (gain + half < 0)):
             lost.append(f"{name} {gain:+.3g}")
         elif abs(gain) < MOSTLY * abs(full):
             less.append(f"{name} {gain:+.3g} of {full:+.3g}")
@@ -104,7 +114,8 @@ def _null(report: Report, best: Choice) -> list[str]:
         return []
     b = best.index[1]
     low, high = report.null_band[b, : len(best.values)].T
-    inside = [j for j in range(len(best.values)) if low[j] <= best.gain[j] <= high[j] and report.value_sd[j] > 0]
+    rows = report.gain_rows[best.index]  # as the band's are
+    inside = [j for j in range(len(best.values)) if low[j] <= rows[j] <= high[j] and report.value_sd[j] > 0]
     if not inside:
         return []
     named = ", ".join(f"{visible(best.values[j])} ({low[j]:+.3g} to {high[j]:+.3g})" for j in inside)
@@ -125,8 +136,8 @@ def _choosing(report: Report, best: Choice) -> list[str]:
     J = len(best.values)
     gone = [
         f"{visible(v)} {g:+.3g} where {g + o:+.3g} was promised"
-        for v, g, o, s in zip(best.values, found.gain[:J], found.optimism[:J], found.se[:J], strict=True)
-        if g + o > 0 and g < MOSTLY * (g + o) and g < Z95 * s
+        for v, g, o, low in zip(best.values, found.gain[:J], found.optimism[:J], found.interval[:J, 0], strict=True)
+        if g + o > 0 and g < MOSTLY * (g + o) and not low > 0
     ]
     if gone:
         out.append(f"What half of the prompts chooses among {n} does not hold on the other half: {', '.join(gone)}.")
@@ -159,9 +170,9 @@ def _signs(report: Report, best: Choice) -> list[str]:
     t = report.tilt
     against = []
     for j, name in enumerate(best.values):
-        gain, first = t.gain[k, b, j], t.first_order[k, b, j]
-        sure = abs(gain) > Z95 * t.gain_se[k, b, j] or abs(first) > Z95 * t.first_order_se[k, b, j]
-        if t.signs_differ[k, b, j] and sure:
+        gain, first = best.gain[j], t.first_order[k, b, j]
+        low, high = report.gain_interval[k, b, j]
+        if gain * first < 0 and (low > 0 or high < 0):
             against.append(f"{visible(name)} {gain:+.3g} against {first:+.3g}")
     return [f"Exact and first order disagree in sign for {', '.join(against)}: the effect turns with the tilt."] * bool(
         against

@@ -1,4 +1,4 @@
-"""Checks on a report: VALUE OP NUMBER at kl=K [for NAME]."""
+"""Checks on a report: VALUE OP NUMBER at kl=K [for NAME|all|any|recommended]."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import CheckFailed
 from ..nearest import did_you_mean
 from .safe import visible
-from .verdict import choose, selection_z
+from .verdict import choose
 
 if TYPE_CHECKING:
     from .result import Report
@@ -29,7 +29,7 @@ _GRAMMAR = re.compile(
 
 @dataclass(frozen=True)
 class Check:
-    """One parsed check; `name` is None for the recommended constitution."""
+    """One parsed check; `name` is a constitution, "all", "any" or "recommended", or None for the only one."""
 
     value: str
     op: str
@@ -49,7 +49,8 @@ def parse(text: str) -> Check:
     found = _GRAMMAR.fullmatch(text)
     if found is None:
         raise ValueError(
-            f"check {visible(text)[:200]!r} cannot be read; wanted VALUE OP NUMBER at kl=K [for NAME], "
+            f"check {visible(text)[:200]!r} cannot be read; wanted VALUE OP NUMBER at kl=K "
+            "[for NAME|all|any|recommended], "
             "OP one of >= > <= <, for example 'helpful >= 0 at kl=0.5'"
         )
     return Check(found["value"], found["op"], float(found["number"]), float(found["kl"]), found["name"])
@@ -60,20 +61,43 @@ def run(report: Report, text: str) -> dict[str, Any]:
     check = parse(text)
     j = _find("value", check.value, report.values)
     b = _kl_index(report, check.kl)
-    picked = check.name is None
-    if picked:
+    rows = [_row(report, k, b, j, level) for k, level in _subjects(report, check, text)]
+    reasons = [_failure(check, row) for row in rows]
+    failed = [i for i, reason in enumerate(reasons) if reason is not None]
+    if not failed or (check.name == "any" and len(failed) < len(rows)):
+        return rows[reasons.index(None)]
+    worst = failed[0] if check.name != "any" else _closest(check, rows)
+    raise CheckFailed(f"check failed: {visible(text)}: {reasons[worst]}", rows[worst])
+
+
+def _subjects(report: Report, check: Check, text: str) -> list[tuple[int, float]]:
+    """Constitutions the check is about, and the level of the bounds it is judged by.
+
+    One named before and each of all by their own 95 %; one picked on these rows pays for the picking.
+    """
+    names, K = report.constitutions, len(report.constitutions)
+    if check.name is not None and check.name in names:
+        return [(names.index(check.name), 0.95)]
+    if check.name is None and K > 1:
+        have = ", ".join(visible(n) for n in names[:20]) + (f" and {K - 20} more" if K > 20 else "")
+        raise ValueError(
+            f"check {visible(text)[:200]!r} does not say for which constitution; add `for NAME`, `for all`, `for any` or "
+            f"`for recommended`. The report has {have}"
+        )
+    if check.name == "recommended":
         best = choose(report)
-        assert best is not None
-        k = best.index[0]
-    else:
-        k = _find("constitution", str(check.name), report.constitutions)
-    # a constitution picked on these rows pays for the picking
-    z = selection_z(len(report.constitutions) if picked else 1)
-    row = _row(report, k, b, j, z)
-    reason = _failure(check, row)
-    if reason is not None:
-        raise CheckFailed(f"check failed: {visible(text)}: {reason}", row)
-    return row
+        assert best is not None  # None only under a floor
+        return [(best.index[0], 0.95 ** (1 / report.compared))]
+    if check.name in (None, "all", "any"):
+        return [(k, 1 - 0.05 / K if check.name == "any" else 0.95) for k in range(K)]
+    return [(_find("constitution", str(check.name), names), 0.95)]
+
+
+def _closest(check: Check, rows: list[dict[str, Any]]) -> int:
+    """The row whose bound on the unfavourable side comes nearest to holding."""
+    up = check.op in (">=", ">")
+    bound = np.array([row["lower"] if up else -row["upper"] for row in rows])
+    return int(np.argmax(np.where(np.isnan(bound), -np.inf, bound)))
 
 
 def _find(kind: str, name: str, known: tuple[str, ...]) -> int:
@@ -92,13 +116,14 @@ def _kl_index(report: Report, kl: float) -> int:
     return int(hit[0])
 
 
-def _row(report: Report, k: int, b: int, j: int, z: float) -> dict[str, Any]:
-    t = report.tilt
-    gain, se = float(t.gain[k, b, j]), float(t.gain_se[k, b, j])
+def _row(report: Report, k: int, b: int, j: int, level: float) -> dict[str, Any]:
+    p = report.policy
+    lower, upper = (float(x) for x in p.bounds(level)[k, b, j])
     return {
         "constitution": report.constitutions[k], "value": report.values[j], "kl": float(report.kl[b]),
-        "kl_reached": float(t.kl[k, b]), "reached": bool(report.reached[k, b]), "gain": gain, "gain_se": se,
-        "lower": gain - z * se, "upper": gain + z * se, "z": z, "past_horizon": bool(report.past_horizon[k, b]),
+        "kl_reached": float(report.tilt.kl[k, b]), "reached": bool(report.reached[k, b]),
+        "gain": float(p.gain[k, b, j]), "gain_se": float(p.gain_se[k, b, j]), "lower": lower, "upper": upper,
+        "level": level, "past_horizon": bool(report.past_horizon[k, b]),
     }  # fmt: skip
 
 
@@ -106,7 +131,9 @@ def _failure(check: Check, row: dict[str, Any]) -> str | None:
     name = visible(row["constitution"])
     if not row["reached"]:
         return f"cannot tell: the rows reach only kl={row['kl_reached']:.3g} for {name}"
-    gain = f"gain {row['gain']:+.4g}, 95 % bounds {row['lower']:+.4g} to {row['upper']:+.4g} for {name}"
+    if row["past_horizon"]:
+        return f"cannot tell: these rows say nothing of a policy at kl={row['kl']:g} for {name}"
+    gain = f"gain {row['gain']:+.4g}, {100 * row['level']:.4g} % bounds {row['lower']:+.4g} to {row['upper']:+.4g} for {name}"
     low, high, c = row["lower"], row["upper"], check.number
     if not (np.isfinite(low) and np.isfinite(high)):
         return f"cannot tell: gain {row['gain']:+.4g} without a standard error for {name}"

@@ -56,30 +56,33 @@ def records(report: Report) -> list[dict[str, Any]]:
 
 
 def _record(report: Report, k: int, b: int, j: int) -> dict[str, Any]:
-    t, net, chosen = report.tilt, report.net, report.selection
+    t, p, net, chosen = report.tilt, report.policy, report.net, report.selection
 
     def at(x: Any, *index: int) -> float:
         return math.nan if x is None else float(x[index])
 
     return {
         "constitution": report.constitutions[k], "kl": float(report.kl[b]), "value": report.values[j],
-        "gain": at(t.gain, k, b, j), "gain_se": at(t.gain_se, k, b, j),
-        "lower": at(report.gain_interval, k, b, j, 0), "upper": at(report.gain_interval, k, b, j, 1),
+        "gain": at(p.gain, k, b, j), "gain_se": at(p.gain_se, k, b, j),
+        "lower": at(p.interval, k, b, j, 0), "upper": at(p.interval, k, b, j, 1),
+        "gain_rows": at(t.gain, k, b, j), "gain_rows_se": at(t.gain_se, k, b, j),
         "lower_labels": at(report.gain_interval_labels, k, b, j, 0),
         "upper_labels": at(report.gain_interval_labels, k, b, j, 1),
         "label_status": None if report.label_status is None else report.label_status[k],
         "null_lower": at(report.null_band, b, j, 0), "null_upper": at(report.null_band, b, j, 1),
         "first_order": at(t.first_order, k, b, j), "first_order_unbiased": at(t.first_order_unbiased, k, b, j),
-        "first_order_se": at(t.first_order_se, k, b, j), "extrapolated": at(report.extrapolated, k, b, j),
-        "gain_sd": at(report.gain_sd, k, b, j), "win_rate": at(t.win_rate, k, b, j),
-        "win_rate_se": at(report.win_rate_se, k, b, j),
+        "first_order_se": at(t.first_order_se, k, b, j),
+        "gain_sd": at(report.gain_sd, k, b, j), "win_rate": at(p.win_rate, k, b, j),
+        "win_rate_se": at(p.win_rate_se, k, b, j), "win_lower": at(p.win_interval, k, b, j, 0),
+        "win_upper": at(p.win_interval, k, b, j, 1), "harmed": at(p.harmed, k, b, j),
+        "harmed_se": at(p.harmed_se, k, b, j),
         "net_of_length": at(None if net is None else net.gain, k, b, j),
         "net_of_length_se": at(None if net is None else net.gain_se, k, b, j),
         "correlation": at(report.correlation, k, j), "linear_share": at(report.linear_share, k),
-        "class": str(report.classes[k, b]), "kl_reached": at(t.kl, k, b), "gaussian_kl": at(report.gaussian_kl, k, b),
-        "beta": at(t.betas, k, b), "ess": at(t.ess, k, b), "pareto_k": at(t.pareto_k, k, b),
-        "kl_horizon": at(t.kl_horizon, k), "kl_horizon_sized": at(report.horizon, k),
-        "past_horizon": bool(report.past_horizon[k, b]), "shortfall": at(report.shortfall, k, b),
+        "class": str(report.classes[k, b]), "kl_reached": at(t.kl, k, b),
+        "beta": at(p.betas, k, b), "beta_rows": at(t.betas, k, b), "ess": at(t.ess, k, b), "pareto_k": at(t.pareto_k, k, b),
+        "kl_horizon": at(report.horizon, k), "past_horizon": bool(report.past_horizon[k, b]),
+        "correction": at(p.correction, k, b), "kind": str(p.kind[k, b]),
         "chosen_share": at(None if chosen is None else chosen.share, k, b),
     }  # fmt: skip
 

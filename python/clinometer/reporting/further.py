@@ -19,7 +19,7 @@ MANY = 12  # rows of a table, or sites, before the rest is left to the JSON
 
 def further(report: Report) -> list[str]:
     """Every section that there is, each with an empty line before it."""
-    parts = (_mixtures, _halves, _extrapolated, _simpler, _layers, _spectrum, _rounds)
+    parts = (_mixtures, _halves, _simpler, _layers, _spectrum, _rounds)
     return [line for part in parts for line in part(report)]
 
 
@@ -87,21 +87,10 @@ def _halves(report: Report) -> list[str]:
         if r.share[k, b] > 0
     )
     held = ", ".join(
-        f"{visible(v)} {g:+.3g} (optimism {o:+.2g})"
-        for v, g, o in zip(r.values[: report.n_requested], r.gain, r.optimism, strict=False)
+        f"{visible(v)} {g:+.3g} ({low:+.3g} to {high:+.3g}; optimism {o:+.2g})"
+        for v, g, (low, high), o in zip(r.values[: report.n_requested], r.gain, r.interval, r.optimism, strict=False)
     )
     return ["", *_wrapped(f"chosen on half of the prompts: {chosen}; on the other half it gains {held}")]
-
-
-def _extrapolated(report: Report) -> list[str]:
-    if report.extrapolated is None or not report.past_horizon.any():
-        return []
-    rows = [
-        (f"{report.constitutions[k]} at {report.kl[b]:g}", list(report.extrapolated[k, b]))
-        for k, b in np.argwhere(report.past_horizon)
-    ]
-    title = "past the horizon: gains a Gaussian score would have at that KL, from the unbiased first order"
-    return _table(title, list(report.values), rows)
 
 
 def _simpler(report: Report) -> list[str]:

@@ -1,4 +1,4 @@
-"""Sections about what the gains may be taken for: intervals, null band, selection, mixtures, rounds, extrapolation."""
+"""Sections about what the gains may be taken for: intervals, null band, selection, mixtures, rounds."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from ..fit.scale import in_range
 from ..inference import gain_intervals
 from ..inference.label_error import label_status
 from ..inference.null import _gains
+from ..inference.selection import recommended
 from ..lp.pareto import pareto
 from ..passes import kept_scores
-from ..resampling import t_bounds
 from ..theory import iterate
 from ..threads import applied
 from .scene import Scene
 
-__all__ = ["extrapolation", "intervals", "mixtures", "null", "rounds", "selection", "value_correlation"]
+__all__ = ["intervals", "mixtures", "null", "rounds", "selection", "value_correlation"]
 
 Floats = NDArray[np.float64]
 NULLS, NULL_LEVELS = 64, 3
-MIXTURE_REPLICATES, ROUNDS = 200, 4
+SPLITS, ROUNDS = 200, 4
 
 
 def intervals(s: Scene) -> dict[str, Any]:
-    """Both intervals of every gain; those with labels cost passes over the dump for each fit."""
+    """Intervals that include the labels behind fits of this dump; they cost passes over it for each fit."""
     shape = s.tilt.gain.shape
     known, labels = np.zeros(shape[0], bool), np.full((*shape, 2), np.nan)
     status = label_status(s.call)
@@ -38,12 +38,8 @@ def intervals(s: Scene) -> dict[str, Any]:
         for k, own in enumerate(s.call.fitted):
             if own is not None and own.fit is fit:
                 known[k] = found.labels_known[own.index]
-                labels[k] = found.interval_labels[own.index]
-    return {
-        "gain_interval": t_bounds(s.tilt.gain, s.table.se, s.table.effective, 0.95), "shortfall": s.table.shortfall,
-        "gain_interval_labels": labels, "labels_known": known, "label_status": tuple(status),
-        "win_rate_se": s.table.win_rate_se,
-    }  # fmt: skip
+                labels[k] = found.estimate_interval_labels[own.index]
+    return {"gain_interval_labels": labels, "labels_known": known, "label_status": tuple(status)}
 
 
 def null(s: Scene) -> dict[str, Any]:
@@ -84,15 +80,12 @@ def _student(freedom: int) -> float:
     return z + (z**3 + z) / (4 * freedom)
 
 
-def selection(s: Scene, trusted: NDArray[np.bool_]) -> dict[str, Any]:
-    """How often each cell is chosen on half the prompts, its optimism, and the chance of the recommendation."""
+def selection(s: Scene) -> dict[str, Any]:
+    """How often each cell is chosen on half the prompts, what it gains on the other, and the chance of the choice."""
     if np.isnan(s.scale).all():
         raise ValueError("no value varies inside prompts")
-    shape = (len(s.call.names), len(s.levels))
-    return {
-        "selection": s.split.recommendation(s.call, s.levels, s.scale, shape),
-        "chance": s.split.chance(s.scale, trusted.ravel()),
-    }
+    found, judged = recommended([s.policy], s.scale, None, SPLITS, 0, s.call.fit_status)
+    return {"selection": found, "chance": judged.chance(~np.isnan(s.scale))}
 
 
 def mixtures(s: Scene) -> dict[str, Any]:
@@ -102,7 +95,7 @@ def mixtures(s: Scene) -> dict[str, Any]:
     if not values or not len(varies):
         raise ValueError("no constitution or no value varies inside prompts")
     table, _ = in_range(np.asarray(s.call.values)[:, ~np.isnan(s.scale)])  # what is found is in sd
-    found = pareto(s.dump, s.scores(varies), table, n_bootstrap=MIXTURE_REPLICATES, **s.quiet)
+    found = pareto(s.dump, s.scores(varies), table, **s.quiet)
     return {"pareto": replace(found, values=tuple(values))}
 
 
@@ -119,20 +112,6 @@ def rounds(s: Scene, best: tuple[int, int]) -> dict[str, Any]:
         "constitution": s.call.names[k], "rounds": list(range(1, ROUNDS + 1)), "beta": beta, "gain": found.gain,
         "gain_se": found.gain_se, "kl": found.kl, "ess": found.ess, "stop": found.stop, "falls": found.falls,
     }}  # fmt: skip
-
-
-def extrapolation(s: Scene, past: NDArray[np.bool_]) -> dict[str, Any]:
-    """What a Gaussian score gives: its KL at each beta, and the gain at the KL reached where the rows cannot say.
-
-    The unbiased first order Cov / beta at KL Var / (2 beta^2), taken along sqrt(KL) to the KL of the cell (theory 2).
-    """
-    p, t = s.call.effective(), s.tilt
-    if p.base == "logprob":
-        return {}
-    kl = t.gaussian_kl
-    with np.errstate(divide="ignore", invalid="ignore"):
-        there = t.first_order_unbiased * np.sqrt(np.where(kl > 0, t.kl / kl, np.nan))[..., None]
-    return {"gaussian_kl": kl, "extrapolated": np.where(past[..., None], there, np.nan)}
 
 
 def value_correlation(s: Scene) -> dict[str, Any]:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..inference.matched import LIMIT
 from .safe import visible
-from .verdict import Z95, Choice, choose, selection_z
+from .verdict import Choice, choose
 
 if TYPE_CHECKING:
     from .result import Report
@@ -28,15 +29,14 @@ def needs(report: Report) -> tuple[str, ...]:
 
 def _prompts(report: Report, best: Choice) -> list[str]:
     """How many more prompts make each open interval exclude 0, if the gain stays what it is."""
-    k, b = best.index
-    z, n, out = selection_z(best.n_cells * report.n_requested), report.dump.n_prompts, []
+    n, out = report.dump.n_prompts, []
     for j, name in enumerate(best.values):
-        gain, se = float(best.gain[j]), float(report.estimate_se[k, b, j])
-        if report.value_sd[j] == 0 or not np.isfinite(se):
+        gain, half = float(best.gain[j]), float(best.upper[j] - best.lower[j]) / 2
+        if report.value_sd[j] == 0 or not np.isfinite(half) or half == 0:
             continue
-        if not (best.lower[j] <= 0 <= best.upper[j]) or se == 0:
+        if not best.lower[j] <= 0 <= best.upper[j]:
             continue
-        times = (z * se / gain) ** 2 if gain else math.inf
+        times = (half / gain) ** 2 if gain else math.inf
         more = n * (times - 1)
         if more > HOPELESS:
             out.append(f"{visible(name)}: the gain seen is so close to 0 that no number of prompts would settle it")
@@ -53,14 +53,15 @@ def _prompts(report: Report, best: Choice) -> list[str]:
 def _labels(report: Report, best: Choice) -> list[str]:
     """How many times more labels, where those and not the prompts keep the interval open."""
     k, b = best.index
-    wide, plain = report.gain_interval_labels, report.gain_interval
-    if wide is None or plain is None or report.labels_known is None or not report.labels_known[k]:
+    wide = report.gain_interval_labels
+    if wide is None or report.labels_known is None or not report.labels_known[k]:
         return []
     # widened as the verdict's are, or it would ask for nothing where that cannot tell
-    z, out = selection_z(best.n_cells * report.n_requested) / Z95, []
+    widths = (x[..., 1] - x[..., 0] for x in (report.chosen_bounds[k, b], report.gain_interval[k, b]))
+    out, z = [], np.divide(*widths)
     for j, name in enumerate(best.values):
-        gain = float(report.tilt.gain[k, b, j])
-        both, own = (z * float(x[k, b, j, 1] - x[k, b, j, 0]) / 2 for x in (wide, plain))
+        gain, own = float(best.gain[j]), float(best.upper[j] - best.lower[j]) / 2
+        both = float(z[j] * (wide[k, b, j, 1] - wide[k, b, j, 0])) / 2
         if not (abs(gain) > own and abs(gain) <= both):
             continue
         times = (both**2 - own**2) / (gain**2 - own**2)
@@ -72,17 +73,14 @@ def _labels(report: Report, best: Choice) -> list[str]:
 
 
 def _responses(report: Report, best: Choice) -> list[str]:
-    """Responses a prompt whose cap log(n)/2 holds the KL, and that halve a bias too large."""
-    if not best.past_horizon or report.dump.base == "logprob":
-        return []
+    """Responses a prompt with which the rows would have an estimate at this KL; what they lack falls as 1/n."""
     k, b = best.index
-    now = report.dump.responses[1]
-    wanted = math.exp(2 * float(report.tilt.kl[k, b]))
-    short = math.nan if report.shortfall is None else float(report.shortfall[k, b])
-    if np.isfinite(short) and short > 0.1:
-        wanted = max(wanted, now * short / 0.1)  # the bias falls as 1/n
+    missing, now = float(report.policy.correction[k, b]), report.dump.responses[1]
+    if not best.past_horizon or report.dump.base == "logprob" or np.isnan(missing):
+        return []
+    wanted = now * missing / LIMIT if np.isfinite(missing) else math.exp(2 * float(report.kl[b]))
     wanted = max(wanted, 8.0, now + 1)
-    return [f"about {_round(wanted)} responses a prompt (median {now:g} now) for the size of gains at this KL"]
+    return [f"about {_round(wanted)} responses a prompt (median {now:g} now) for any estimate at this KL"]
 
 
 def _round(x: float) -> str:

@@ -46,8 +46,7 @@ def _rows(r: Report) -> list[str]:
         out.append("fewer than two prompts: there are no standard errors")
     if 1 < d.responses[1] <= 4 and d.base != "logprob":
         out.append(
-            f"{d.responses[1]:g} responses per prompt: gains of finite tilts are biased towards zero; "
-            "only the first order is an estimate for the policy"
+            f"{d.responses[1]:g} responses per prompt: few, so that gains can be told only at small KL"
         )
     return out
 
@@ -60,13 +59,13 @@ def _tilts(r: Report) -> list[str]:
     for k, name in enumerate(r.constitutions):
         if r.past_horizon[k].any() and not alike:
             past = ", ".join(f"{x:g}" for x in r.kl[r.past_horizon[k]])
-            out.append(f"{name}: past the KL horizon of {r.horizon[k]:.2g} nats at kl {past} (marked >)")
+            out.append(f"{name}: past the {r.horizon[k]:.2g} nats up to which the rows say what a policy gains, at kl {past}")
         bad = t.pareto_k[k] > pareto_limit(r.dump.n_rows)
         if bad.any():
             out.append(f"{name}: heavy-tailed ratios (Pareto k) at kl {', '.join(f'{x:g}' for x in r.kl[bad])}")
         for j, value in enumerate(r.values):
             flip = t.signs_differ[k, :, j]
-            sure = np.abs(t.gain[k, :, j]) > 1.96 * t.gain_se[k, :, j]
+            sure = (r.gain_interval[k, :, j, 0] > 0) | (r.gain_interval[k, :, j, 1] < 0)
             if (flip & sure).any():
                 where = ", ".join(f"{x:g}" for x in r.kl[flip & sure])
                 out.append(f"{name}: {value} moves against its first order at kl {where}")
@@ -83,7 +82,7 @@ def _past_alike(r: Report) -> str:
     at = ", ".join(f"{x:g}" for x in r.kl[past[0]])
     low, high = (f"{x:.2g}" for x in (r.horizon.min(), r.horizon.max()))
     span = low if low == high else f"{low} to {high}"
-    return f"all {len(past)} constitutions: past their KL horizons of {span} nats at kl {at} (marked >)"
+    return f"all {len(past)} constitutions: past the {span} nats up to which the rows say what a policy gains, at kl {at}"
 
 
 def coverage(r: Report) -> tuple[str, ...]:
@@ -97,7 +96,7 @@ def coverage(r: Report) -> tuple[str, ...]:
     if not r.dump.is_forecast:
         out.append("the model itself: these rows are not known to be its own responses")
     if r.past_horizon.any():
-        out.append("KL levels past the horizon: more responses per prompt are needed to know the size of those gains")
+        out.append("KL levels past the horizon: more responses per prompt are needed to say anything of those gains")
     if r.cone is not None and r.dump.dim > r.n_requested:
         out.append(
             "whether a prompt can reach the cone's best direction; with fewer values than dimensions the cone is "

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..cone import ConeResult
     from ..fit import EncodingQuality
     from ..inference import Baselines, Recommendation
+    from ..inference.policy import PolicyGains
     from ..lp.pareto import ParetoResult
     from .verdict import Choice
 
@@ -36,8 +37,9 @@ class Report(Result):
     Attributes
     ----------
     dump : DumpSummary
-    tilt, net : TiltResult
-        Gains [K, B, J], and the same with length partialled out of the scores inside prompts (None without).
+    policy : PolicyGains, what the page calls the gain, its 95 % interval, win rate and beta: those of the policy
+    net : PolicyGains, the same with length taken out of the scores inside prompts (None without)
+    tilt : TiltResult, the tilt of these very rows with its diagnostics; `gain_rows` are its gains
     kl : (B,) nats asked for
     classes : (K, B) str, by gains and standard errors of the values asked for (theory 8)
     value_sd : (J,) within-prompt sd of each value
@@ -47,39 +49,32 @@ class Report(Result):
 
     The rest is None where its section was not asked for or cannot be had; then a note says why.
 
-    gain_interval, gain_interval_labels : (K, B, J, 2) 95 % given the judge, and with the error of the labels it was
-        fitted to (NaN where `labels_known` (K,) is False)
+    gain_interval_labels : (K, B, J, 2) 95 % with the error of the labels the judge was fitted to (NaN where
+        `labels_known` (K,) is False)
     label_status : (K,) "ok", or why an interval with labels cannot be had
-    win_rate_se : (K, B, J)
+    horizon : (K,) largest KL at which the rows give an estimate
+    compared : how many independent comparisons a choice among all cells with an estimate pays for
     null_band : (B, J, 2) 95 % of the gains of random directions at the same KL
     baselines : Baselines, what simpler measures say
     linear_share : (K,) share of the score's within-prompt variance that a direction predicts out of fold
     selection : Recommendation, how often each cell is chosen on half the prompts and its optimism
     pareto : ParetoResult, best direction, best mixture, prices of floors
-    extrapolated : (K, B, J) Gaussian extrapolation from the unbiased first order where a cell lies past `horizon`,
-        NaN elsewhere
-    gaussian_kl : (K, B) KL that a Gaussian score would have at that beta, Var(t) / (2 beta^2)
     layers : one dict a site of the dump: "site", "layer", "quality" (J,), "quality_ci" (J, 2), "margin", "gain"
         (K, B, J) or None where it does not depend on the layer
     spectrum : dict with "eigenvalues" (the largest), "effective_rank", "participation", "stable", "concentration" (J,)
     iterated : dict with "rounds", "beta", "gain" (T, J), "kl" (T,), "ess" (T,) of the recommended constitution
     value_correlation : (J, J) correlations of the values inside prompts
-    chance : chance that a cell recommended by these rows raises every value asked for: of 200 random halves of the
-        prompts one chooses among the trusted cells, and the other gives the chance, by the normal law of its gains
-        and their joint error without a prior; the mean. It is 1/2 for one value and less for several where no
-        constitution does anything, and rests on half the prompts, so it is on the safe side
-    shortfall : (K, B) by how much the gain of the judge's own score falls short of what the policy gains at that KL,
-        as a share of the latter, by a jackknife inside prompts; other gains are short by about as much
+    chance : chance that a cell recommended by these rows raises every value asked for, by its gains on halves of the
+        prompts that did not choose it; 1/2 for one value and less for several where no constitution does anything
     needs : sentences, what would decide what the rows leave open
     command : Python text that makes this report again
     """
 
     axes: ClassVar[Axes] = {
-        "constitution kl": "classes gaussian_kl shortfall",
-        "constitution kl value": "win_rate_se extrapolated",
-        "constitution kl value bound": "gain_interval gain_interval_labels",
+        "constitution kl": "classes",
+        "constitution kl value bound": "gain_interval_labels",
         "constitution value": "correlation",
-        "constitution": "labels_known linear_share label_status",
+        "constitution": "labels_known linear_share label_status horizon",
         "kl value bound": "null_band",
         "value value_2": "value_correlation",
         "value": "value_sd generation_correlation",
@@ -93,7 +88,10 @@ class Report(Result):
     self_judged: bool
     kl: Floats
     tilt: TiltResult
-    net: TiltResult | None
+    policy: PolicyGains
+    horizon: Floats
+    compared: float
+    net: PolicyGains | None
     length: str | None
     classes: NDArray[np.str_]
     value_sd: Floats
@@ -104,17 +102,13 @@ class Report(Result):
     examples: tuple[dict[str, Any], ...]
     notes: tuple[str, ...]
     not_covered: tuple[str, ...]
-    gain_interval: Floats | None = None
     gain_interval_labels: Floats | None = None
     labels_known: NDArray[np.bool_] | None = None
-    win_rate_se: Floats | None = None
     null_band: Floats | None = None
     baselines: Baselines | None = None
     linear_share: Floats | None = None
     selection: Recommendation | None = None
     pareto: ParetoResult | None = None
-    extrapolated: Floats | None = None
-    gaussian_kl: Floats | None = None
     layers: tuple[dict[str, Any], ...] | None = None
     spectrum: dict[str, Any] | None = None
     iterated: dict[str, Any] | None = None
@@ -122,36 +116,27 @@ class Report(Result):
     chance: float | None = None
     needs: tuple[str, ...] = ()
     command: str | None = None
-    shortfall: Floats | None = None
     label_status: tuple[str, ...] | None = None
 
     @property
-    def few_responses(self) -> bool:
-        """Whether prompts have so few responses (a median of 2 to 4) that only the first order is an estimate."""
-        middle = self.dump.responses[1]
-        return 1 < middle <= 4 and self.dump.base != "logprob" and self.extrapolated is not None
+    def gain(self) -> Floats:
+        """Gains of the policy, (K, B, J)."""
+        return self.policy.gain
 
     @property
-    def estimate(self) -> Floats:
-        """Gains (K, B, J) that classes and choices rest on: the tilt's, or `extrapolated` under `few_responses`."""
-        return self.extrapolated if self.few_responses and self.extrapolated is not None else self.tilt.gain
+    def gain_interval(self) -> Floats:
+        """Their 95 % bounds, (K, B, J, 2)."""
+        return self.policy.interval
 
     @property
-    def estimate_se(self) -> Floats:
-        """Standard errors of `estimate`."""
-        t = self.tilt
-        if not self.few_responses or self.gaussian_kl is None:
-            return t.gain_se
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.asarray(t.first_order_se * np.sqrt(t.kl / self.gaussian_kl)[..., None])
+    def gain_rows(self) -> Floats:
+        """Gains of the tilt of these very rows at that KL, which fall short of the policy's, (K, B, J)."""
+        return self.tilt.gain
 
     @property
-    def horizon(self) -> Floats:
-        """(K,) nats up to which sizes are good to a tenth (theory 2, KL horizon); the marks and verdicts use it.
-
-        NaN where no horizon applies. The stricter `tilt.kl_horizon` is where the bias of the rows passes their error.
-        """
-        return self.tilt.kl_horizon_sized
+    def chosen_bounds(self) -> Floats:
+        """Bounds (K, B, J, 2) that hold together at 95 % for every cell that could be picked."""
+        return self.policy.bounds(0.95 ** (1 / self.compared))
 
     @property
     def length_note(self) -> str:
@@ -166,7 +151,7 @@ class Report(Result):
     def gain_sd(self) -> Floats:
         """Gains in within-prompt sd of each value, [K, B, J]; NaN where a value does not vary."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(self.value_sd > 0, self.tilt.gain / self.value_sd, np.nan)
+            return np.where(self.value_sd > 0, self.gain / self.value_sd, np.nan)
 
     @property
     def reached(self) -> NDArray[np.bool_]:
@@ -175,8 +160,8 @@ class Report(Result):
 
     @property
     def past_horizon(self) -> NDArray[np.bool_]:
-        """Whether a tilt lies past `horizon`, (K, B); False where no horizon applies."""
-        return np.asarray(self.tilt.kl > self.horizon[:, None])
+        """Whether the rows give no estimate at that KL, (K, B)."""
+        return np.asarray(self.policy.kind == "none")
 
     def verdict(self) -> str:
         """Say in a sentence or two what the recommended constitution does; "Cannot tell" is an answer.
@@ -199,7 +184,10 @@ class Report(Result):
         return choose(self, floor)
 
     def check(self, expression: str) -> dict[str, Any]:
-        """Return the row that proves "VALUE OP NUMBER at kl=K [for NAME]", or raise.
+        """Return the row that proves "VALUE OP NUMBER at kl=K [for NAME|all|any|recommended]", or raise.
+
+        With several constitutions the check must say for which: one by name, each of them (all), at least one (any,
+        whose bounds pay for the choice) or the one that `best` recommends (likewise).
 
         Raises
         ------
@@ -281,6 +269,9 @@ class Report(Result):
         made = self.tilt.to_xarray().drop_vars("beta", errors="ignore").rename({"kl": "kl_reached"}).rename(axes)
         cells, table = ("constitution", "kl", "value"), ("constitution", "value")
         extra = {
+            "policy_gain": (cells, self.gain), "policy_gain_se": (cells, self.policy.gain_se),
+            "policy_win_rate": (cells, self.policy.win_rate), "policy_beta": (cells[:2], self.policy.betas),
+            "lower": (cells, self.gain_interval[..., 0]), "upper": (cells, self.gain_interval[..., 1]),
             "class": (cells[:2], self.classes), "past_horizon": (cells[:2], self.past_horizon),
             "gain_sd": (cells, self.gain_sd), "correlation": (table, self.correlation),
             "value_sd": ("value", self.value_sd),

@@ -12,16 +12,15 @@ from numpy.typing import NDArray
 from .. import _core
 from ..directions import Scores
 from ..dump import Dump
-from ..inference.table import GainTable, Split, gain_table
+from ..inference.policy import PolicyGains, policy_gains, policy_horizon, pooled_gains
 from ..inputs import Call, prepare
-from ..passes import adjusted, covariance_of, in_range, kept_beside, origin_table, tilt_of
+from ..passes import adjusted, covariance_of, kept_beside, origin_table, tilt_of
 from ..results import TiltResult
 from .summary import within_sd
 
 __all__ = ["Scene", "gather"]
 
 Floats = NDArray[np.float64]
-SPLITS = 200
 
 
 @dataclass
@@ -70,16 +69,16 @@ class Scene:
         return np.where(asked & (self.sd > 0), self.sd, np.nan)
 
     @cached_property
-    def table(self) -> GainTable:
-        """Gains prompt by prompt."""
-        scaled, exponent = in_range(self.kept)
-        with np.errstate(over="ignore", under="ignore"):
-            return gain_table(self.call, scaled, np.ldexp(self.tilt.betas, -exponent[:, None]))
+    def policy(self) -> PolicyGains:
+        """Gains of the policy behind the rows, which every claim of the report rests on."""
+        if not self.call.within:
+            return pooled_gains(self.tilt, self.call.population, self.levels)
+        return policy_gains(self.call, self.kept, self.levels, self.tilt.betas)
 
     @cached_property
-    def split(self) -> Split:
-        """Random halves of the prompts."""
-        return Split.of(self.table, SPLITS, 0)
+    def horizon(self) -> Floats:
+        """Largest KL at which the rows give an estimate, (K,); NaN where no horizon applies."""
+        return policy_horizon(self.call, self.kept) if self.call.within else np.full(len(self.call.names), np.nan)
 
     def scores(self, ks: Any = slice(None)) -> Scores:
         """Constitutions `ks` as scores of the dump's rows: passes over them read nothing."""
@@ -88,12 +87,15 @@ class Scene:
         names = tuple(np.array(self.call.names, object)[ks])
         return Scores(table[:, ks], names=names)
 
-    def net(self) -> TiltResult | None:
+    def net(self) -> PolicyGains | None:
         """Gains with length partialled out of the scores; None without a finite length."""
         if self.length is None or not np.isfinite(self.dump.column(self.length).astype(np.float64)).all():
             return None
         kept, call = adjusted(self.call, self.kept, self.length), replace(self.call, progress=None)
-        return tilt_of(call, kept, kl=self.levels, pareto_k=False, roots_in_kl=False, origins=self.origins)
+        if self.call.within:
+            return policy_gains(call, kept, self.levels)
+        found = tilt_of(call, kept, kl=self.levels, pareto_k=False, roots_in_kl=False, origins=self.origins)
+        return pooled_gains(found, call.population, self.levels)
 
     def correlation(self) -> Floats:
         """Correlation of score and value inside prompts, (K, J)."""

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from .further import further
 from .safe import fit, visible
-from .verdict import Z95, selection_z
 
 if TYPE_CHECKING:
     from .result import Report
@@ -91,8 +90,7 @@ def _constitution(report: Report, k: int, levels: list[int]) -> list[str]:
         about.append("labels known" if report.label_status[k] == "ok" else f"no label error: {report.label_status[k]}")
     if not np.isnan(report.horizon[k]):
         about.append(
-            f"KL horizon {number(report.horizon[k], sign=False, digits=2)} nats for sizes to a tenth, "
-            f"{number(t.kl_horizon[k], sign=False, digits=2)} for a bias below the error"
+            f"the rows say what a policy gains up to {number(report.horizon[k], sign=False, digits=2)} nats"
         )
     lines = _wrapped(f"{kind} {visible(report.constitutions[k])}   ({'; '.join(about)})", "", "  ")
     for b in levels:
@@ -104,16 +102,16 @@ def _cell(report: Report, k: int, b: int) -> list[str]:
     t = report.tilt
     mark = ">" if report.past_horizon[k, b] else " "
     reached = "" if report.reached[k, b] else f" (rows reach {t.kl[k, b]:.3g})"
-    short = float("nan") if report.shortfall is None else report.shortfall[k, b]
+    p = report.policy
     lines = _wrapped(
-        f"kl {report.kl[b]:g}{reached}   {report.classes[k, b]}   beta {t.betas[k, b]:.3g}   "
+        f"kl {report.kl[b]:g}{reached}   {report.classes[k, b]}   beta {_short(p.betas[k, b])}   "
         f"ESS {_short(t.ess[k, b])} (min {_short(t.ess_min[k, b])})   "
         f"Pareto k {number(t.pareto_k[k, b], sign=False, digits=2)}   "
-        f"reverse KL {_short(t.reverse_kl[k, b])}" + ("" if np.isnan(short) else f"   short by {100 * short:.0f} %"),
+        f"reverse KL {_short(t.reverse_kl[k, b])}",
         f" {mark}", "    ",
     )  # fmt: skip
     known = _with_labels(report, k)
-    middle = f"{'with labels':<20}" if known else f"{'1st order':>11}{'in sd':>8} "
+    middle = f"{'with labels':<20}" if known else f"{'on rows':>11}{'in sd':>8} "
     lines.append(
         "    " + fit("value", NAME) + f"{'gain':>10}{'+-se':>9}    {'95 %':<20}" + middle + f"{'win':>6}"
         f"{'net of length':>15}"
@@ -130,26 +128,22 @@ def _pair(x: Floats) -> str:
 
 
 def _row(report: Report, k: int, b: int, j: int, known: bool) -> str:
-    t = report.tilt
-    gain, se = t.gain[k, b, j], t.gain_se[k, b, j]
-    own = gain + np.array([-Z95, Z95]) * se if report.gain_interval is None else report.gain_interval[k, b, j]
+    p = report.policy
+    gain, se, own = p.gain[k, b, j], p.gain_se[k, b, j], report.gain_interval[k, b, j]
     # corrected for every number in the table, so that the best one may be picked by eye
-    every = selection_z(t.gain[..., : report.n_requested].size) / Z95
-    clear = "*" if own[0] > 0 or own[1] < 0 else ""
-    # an interval that leaves out 0 may still be infinite, where the spread of a value is beyond doubles
-    if clear and np.isfinite(own).all() and np.abs(own.mean()) > every * (own[1] - own[0]) / 2:
-        clear = "**"
+    paid = report.chosen_bounds[k, b, j]
+    clear = "**" if paid[0] > 0 or paid[1] < 0 else "*" if own[0] > 0 or own[1] < 0 else ""
     band = None if report.null_band is None else report.null_band[b, j]
-    chance = "~" if band is not None and band[0] <= gain <= band[1] else " "
+    chance = "~" if band is not None and band[0] <= report.gain_rows[k, b, j] <= band[1] else " "
     net = "-" if report.net is None else number(report.net.gain[k, b, j])
     name = report.values[j] + ("" if j < report.n_requested else " (length)")
     if known and report.gain_interval_labels is not None:
         middle = f"{_pair(report.gain_interval_labels[k, b, j]):<20}"
     else:
-        middle = f"{number(t.first_order[k, b, j]):>11}{number(report.gain_sd[k, b, j], digits=2):>8} "
+        middle = f"{number(report.gain_rows[k, b, j]):>11}{number(report.gain_sd[k, b, j], digits=2):>8} "
     return (
         "    " + fit(name, NAME) + f"{number(gain):>10}{number(se, sign=False):>9}{clear:<2}{chance} {_pair(own):<20}"
-        + middle + f"{number(t.win_rate[k, b, j], sign=False, digits=3):>6}{net:>15}"
+        + middle + f"{number(p.win_rate[k, b, j], sign=False, digits=3):>6}{net:>15}"
     )  # fmt: skip
 
 
@@ -159,7 +153,7 @@ def _reading(report: Report) -> list[str]:
     if report.null_band is not None:
         marks.append("~ within 95 % of random directions at this KL")
     if report.past_horizon.any():
-        marks.append("> past the horizon: sizes are off by more than a tenth")
+        marks.append("> past the horizon: the rows cannot say what a policy gains there")
     return ["", *_wrapped("; ".join(marks), "", "  ")]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -17,18 +16,17 @@ from .summary import classes, without_flat
 if TYPE_CHECKING:
     from .result import Report
 
-__all__ = ["Z95", "Choice", "choose", "selection_z", "trusted", "verdict"]
+__all__ = ["Choice", "choose", "trusted", "verdict"]
 
 Floats = NDArray[np.float64]
-Z95 = NormalDist().inv_cdf(0.975)
 
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Choice(Result):
     """The recommended cell: a constitution at a KL; `gain`, `lower`, `upper` are (J,), of the values asked for.
 
-    The bounds hold together at 95 % for every cell that could have been picked (Bonferroni over cells and
-    values), so having picked the best is paid for. `kind` is the class under those bounds.
+    The bounds hold together at 95 % for every cell that could have been picked (`PolicyGains.comparisons`), so having
+    picked the best is paid for. `kind` is the class under those bounds.
     """
 
     axes: ClassVar[Axes] = {"value": "gain lower upper"}
@@ -45,29 +43,20 @@ class Choice(Result):
     past_horizon: bool
 
 
-def selection_z(n_cells: int) -> float:
-    """Two-sided 95 % normal quantile shared among `n_cells` comparisons."""
-    return NormalDist().inv_cdf(1 - 0.025 / max(n_cells, 1))
-
-
 def trusted(report: Report) -> NDArray[np.bool_]:
-    """Cells (K, B) within their KL horizon and the rows' reach; all reachable ones if there are none."""
-    past, reached = report.past_horizon, report.reached
-    inside = ~past & reached
-    if inside.any():
-        return inside
-    return reached if reached.any() else np.ones_like(reached)
+    """Cells (K, B) with an estimate, from which a choice is made; all where no cell has one."""
+    inside = ~report.past_horizon
+    return inside if inside.any() else np.ones_like(inside)
 
 
 def choose(report: Report, floor: float | Mapping[str, float] | None = None) -> Choice | None:
     """The trusted cell whose worst value has the largest lower bound in sd; None if a floor rules out all."""
     n = report.n_requested
-    cells = trusted(report)
-    m = int(cells.sum())
-    z = selection_z(m * n)
-    gain, se = without_flat(report.estimate[..., :n], report.estimate_se[..., :n], report.value_sd[:n])
+    cells, sd = trusted(report), report.value_sd[:n]
+    bounds = report.chosen_bounds[..., :n, :]
+    gain, half = without_flat(report.gain[..., :n], (bounds[..., 1] - bounds[..., 0]) / 2, sd)
+    lower = gain - half
     with np.errstate(divide="ignore", invalid="ignore"):
-        lower, sd = gain - z * se, report.value_sd[:n]
         worst = np.where(sd > 0, lower / sd, np.where(np.isnan(lower), np.nan, 0.0)).min(axis=-1)
         plain = np.where(sd > 0, gain / sd, 0.0)
     if floor is not None:
@@ -80,10 +69,10 @@ def choose(report: Report, floor: float | Mapping[str, float] | None = None) -> 
         rank = worst if np.isfinite(worst[cells]).any() else plain.min(axis=-1)
     rank = np.where(cells & ~np.isnan(rank), rank, -np.inf)
     k, b = (int(i) for i in np.unravel_index(int(np.argmax(rank)), rank.shape))
-    kind = str(classes(gain[k, b], se[k, b], z=z)[0])
+    kind = str(classes(gain[k, b], half[k, b], z=1.0)[0])
     return Choice(
         report.constitutions[k], float(report.kl[b]), (k, b), report.values[:n], gain[k, b], lower[k, b],
-        gain[k, b] + z * se[k, b], kind, m, bool(report.past_horizon[k, b]),
+        gain[k, b] + half[k, b], kind, int(cells.sum()), bool(report.past_horizon[k, b]),
     )  # fmt: skip
 
 
@@ -158,6 +147,8 @@ def _claim(best: Choice, judge: str, gains: str, paid: str, shaky: tuple[str, ..
 
 
 def _reason(best: Choice, shaky: tuple[str, ...]) -> str:
+    if best.past_horizon:
+        return "the rows cannot say what a policy gains at any KL asked for"
     if not np.isfinite(best.lower).all():
         return "there is no standard error"
     wide = [visible(v) for v, a, b in zip(best.values, best.lower, best.upper, strict=True) if a <= 0 <= b]

@@ -98,12 +98,11 @@ def diagnostics(report: Report) -> str:
     best = report.best()
     assert best is not None  # None only under a floor
     b = best.index[1]
-    head = ["constitution", "KL reached", "Gaussian KL", "beta", "ESS share", "least ESS", "Pareto k", "horizon"]
+    head = ["constitution", "KL reached", "beta", "ESS share", "least ESS", "Pareto k", "horizon"]
     rows = (
         [
             name, number(t.kl[k, b], sign=False, digits=3),
-            "-" if report.gaussian_kl is None else number(report.gaussian_kl[k, b], sign=False, digits=3),
-            number(t.betas[k, b], sign=False, digits=3), number(t.ess[k, b], sign=False, digits=3),
+            number(report.policy.betas[k, b], sign=False, digits=3), number(t.ess[k, b], sign=False, digits=3),
             number(t.ess_min[k, b], sign=False, digits=3), number(t.pareto_k[k, b], digits=2),
             number(report.horizon[k], sign=False, digits=3),
         ]

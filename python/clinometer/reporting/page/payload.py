@@ -12,7 +12,6 @@ from ..export import plain
 from ..notes import pareto_limit
 from ..safe import visible
 from ..summary import without_flat
-from ..verdict import selection_z
 
 if TYPE_CHECKING:
     from ..result import Report
@@ -24,9 +23,13 @@ DIGITS = 6
 SHOWN = {
     "tilt": {
         "betas", "kl", "reverse_kl", "ess", "ess_min", "pareto_k", "first_order", "gain", "gain_se", "win_rate",
-        "baseline", "kl_horizon", "kl_horizon_sized", "fit_status", "n_unlabelled",
+        "baseline", "fit_status", "n_unlabelled",
     },
-    "net": {"gain", "gain_se"},
+    "policy": {
+        "gain", "gain_se", "interval", "win_rate", "win_rate_se", "win_interval", "betas", "correction", "kind", "harmed",
+        "harmed_se",
+    },
+    "net": {"gain", "gain_se", "interval"},
 }  # fmt: skip
 _UNSAFE = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\x7f\u2028\u2029"}
 
@@ -76,13 +79,14 @@ def position(site: str | None) -> str:
     return found[1] if found else ""
 
 
-def _worst_bound(report: Report, z: float) -> Any:
+def _worst_bound(report: Report) -> Any:
     """Lower bound of the worst value in sd, (K, B): what the verdict ranks by."""
     n = report.n_requested
     sd = report.value_sd[:n]
-    gain, se = without_flat(report.estimate[..., :n], report.estimate_se[..., :n], sd)
+    bounds = report.chosen_bounds[..., :n, :]
+    gain, half = without_flat(report.gain[..., :n], (bounds[..., 1] - bounds[..., 0]) / 2, sd)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(np.where(sd > 0, (gain - z * se) / sd, 0.0).min(axis=-1))
+        return np.asarray(np.where(sd > 0, (gain - half) / sd, 0.0).min(axis=-1))
 
 
 def view_data(report: Report) -> dict[str, Any]:
@@ -95,9 +99,7 @@ def view_data(report: Report) -> dict[str, Any]:
                 "names": [visible(n) for n in report.constitutions],
                 "values": [visible(v) for v in report.values],
                 "best": best.index,
-                "bound": _worst_bound(report, selection_z(best.n_cells * report.n_requested)),
-                "estimate": report.estimate if report.few_responses else None,
-                "estimate_se": report.estimate_se if report.few_responses else None,
+                "bound": _worst_bound(report),
                 "n_cells": best.n_cells,
                 "past": report.past_horizon.astype(int),
                 "reached": report.reached.astype(int),

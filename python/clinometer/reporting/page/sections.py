@@ -125,7 +125,7 @@ def frontiers(report: Report) -> str:
     """Gain against KL, a figure a value."""
     return (
         '<p class="dim">Bands are 95 %. Solid up to the KL horizon, dashed and hollow beyond it, dotted where '
-        "extrapolated. Hover or use the arrow keys for numbers.</p>"
+        "Hover or use the arrow keys for numbers.</p>"
         f"{chart('frontiers')}<noscript>{frontier_tables(report)}</noscript>"
     )
 

@@ -10,7 +10,6 @@ import numpy as np
 
 from ..safe import markup
 from ..text import number
-from ..verdict import Z95
 
 if TYPE_CHECKING:
     from ..result import Report
@@ -74,19 +73,16 @@ def gain_table(report: Report, b: int) -> str:
 
 def _gain_row(report: Report, k: int, b: int, j: int) -> list[str]:
     t = report.tilt
-    gain, first = report.estimate[k, b, j], t.first_order[k, b, j]
-    half = Z95 * report.estimate_se[k, b, j]
-    given = between(gain - half, gain + half)
-    if report.gain_interval is not None and not report.few_responses:
-        given = between(*report.gain_interval[k, b, j])
-    labels = None if report.few_responses else report.gain_interval_labels
+    gain, first = report.gain[k, b, j], t.first_order[k, b, j]
+    given = between(*report.gain_interval[k, b, j])
+    labels = report.gain_interval_labels
     flipped = " !=" if np.sign(first) * np.sign(gain) < 0 else ""
     in_sd = gain / report.value_sd[j] if report.value_sd[j] > 0 else float("nan")
     return [
         report.constitutions[k], str(report.classes[k, b]).replace("_", " "), value_label(report, j),
         fixed(in_sd) + MARK[bool(report.past_horizon[k, b])], number(gain), given,
         "-" if labels is None else between(*labels[k, b, j]),
-        number(t.win_rate[k, b, j], sign=False, digits=3), number(first) + flipped,
+        number(report.policy.win_rate[k, b, j], sign=False, digits=3), number(first) + flipped,
         "-" if report.net is None else number(report.net.gain[k, b, j]),
         "-" if report.null_band is None else between(*report.null_band[b, j]),
     ]  # fmt: skip
@@ -106,6 +102,7 @@ def frontier_tables(report: Report) -> str:
 def _point(report: Report, k: int, b: int, j: int) -> str:
     if not report.value_sd[j] > 0:
         return "-"
-    half = f"{Z95 * report.estimate_se[k, b, j] / report.value_sd[j]:.2f}"
-    gain = fixed(report.estimate[k, b, j] / report.value_sd[j])
+    low, high = report.gain_interval[k, b, j]
+    half = f"{(high - low) / 2 / report.value_sd[j]:.2f}"
+    gain = fixed(report.gain[k, b, j] / report.value_sd[j])
     return f"{gain} +- {half}{MARK[bool(report.past_horizon[k, b])]}"

@@ -23,22 +23,12 @@ function overKl(point, from, rows) {
   }));
 }
 
-/** The extrapolation past the horizon, from the last point before it. */
-function beyondPoints(k, j) {
-  if (view.estimate || !data.extrapolated) return [];
-  const known = levels.filter((b) => Number.isFinite(extrapolated(k, b, j)));
-  const before = levels.filter((b) => !past(k, b)).at(-1);
-  const start = before === undefined ? { x: 0, y: 0 } : { x: num(data.tilt.kl[k][before]), y: gain(k, before, j) };
-  return [start, ...known.map((b) => ({ x: num(data.kl[b]), y: extrapolated(k, b, j) }))];
-}
-
 function frontier(j) {
   const point = (k, b) => {
     const [lo, hi] = interval(k, b, j);
     return { y: gain(k, b, j), lo, hi };
   };
-  const series = overKl(point, { x: 0, y: 0 }, (k, b) => facts(k, b, j));
-  return series.map((s, k) => ({ ...s, beyond: beyondPoints(k, j) }));
+  return overKl(point, { x: 0, y: 0 }, (k, b) => facts(k, b, j));
 }
 
 place("frontiers", (holder) => {

@@ -60,10 +60,9 @@ function valueColumns(j) {
   if (data.null_band) {
     out.push(column("null", "Null band", null, (k, b) => between(nullBand(b, j)), "random directions at the same KL"));
   }
-  if (view.estimate) out.push(numbers("rows", "Tilt of the rows", of(onRows), gainText, "biased towards zero"));
-  else if (data.extrapolated) {
-    out.push(numbers("beyond", "Extrapolated", of(extrapolated), gainText, "past the horizon, were scores Gaussian"));
-  }
+  const harmed = (k, b) => cell(data.policy.harmed, k, b, j);
+  out.push(numbers("rows", "Tilt of the rows", of(onRows), gainText, "falls short of the policy's at the same KL"));
+  out.push(numbers("harmed", "Prompts that lose", harmed, percent, "share whose own gain is negative beyond noise, at least"));
   out.push(numbers("r", "r with score", (k) => correlated(k, j), signed2, "correlation inside prompts"));
   if (!data.baselines) return out;
   const simpler = (table) => (k) => num(table[k][j]);
@@ -77,23 +76,19 @@ function valueColumns(j) {
 
 function tiltColumns() {
   const of = (table) => (k, b) => num(table[k][b]);
-  const { kl, betas, ess, ess_min: least, pareto_k: tail, reverse_kl: reverse, fit_status: status } = data.tilt;
+  const { betas } = data.policy;
+  const { kl, ess, ess_min: least, pareto_k: tail, reverse_kl: reverse, fit_status: status } = data.tilt;
   const out = [column("kl", "KL reached", of(kl), reachedText)];
-  if (data.gaussian_kl) {
-    out.push(numbers("gauss", "Gaussian KL", of(data.gaussian_kl), sized3, "of the policy, were scores Gaussian"));
-  }
   out.push(
-    numbers("horizon", "KL horizon", (k) => num(view.horizon[k]), sized2, "up to which these rows know the sizes"),
+    numbers("horizon", "KL horizon", (k) => num(view.horizon[k]), sized2, "up to which these rows say what a policy gains"),
     numbers("beta", "beta", of(betas), sized3),
     numbers("ess", "ESS share", of(ess), sized2),
     numbers("least", "Least ESS", of(least), sized2),
     column("k", "Pareto k", of(tail), (k, b) => tailCell(of(tail)(k, b)), `good below ${sized2(view.pareto_limit)}`),
     numbers("reverse", "Reverse KL", of(reverse), sized3),
   );
-  if (data.shortfall) {
-    const hint = "by how much the gain of the judge's own score falls short of the policy's";
-    out.push(numbers("short", "Shortfall", of(data.shortfall), percent, hint));
-  }
+  const hint = "share of beta that the rows lack at this KL, which is put right";
+  out.push(numbers("short", "Correction", of(data.policy.correction), percent, hint));
   return [...out, column("fit", "Score", (k) => status[k], (k) => status[k], "whether the judge saw these rows")];
 }
 

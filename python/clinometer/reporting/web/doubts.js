@@ -56,22 +56,20 @@ place("rounds", (holder) => {
 });
 
 function tiltFacts(k, b) {
-  const { betas, ess, ess_min: least, pareto_k: tail } = data.tilt;
+  const { ess, ess_min: least, pareto_k: tail } = data.tilt;
+  const { betas } = data.policy;
   const rows = [
     ["KL", reachedText(k, b)], ["beta", sized(num(betas[k][b]))], ["ESS share", sized(num(ess[k][b]), 2)],
     ["least ESS", sized(num(least[k][b]), 2)], ["Pareto k", signed(num(tail[k][b]), 2)],
   ];
-  if (data.gaussian_kl) rows.push(["Gaussian KL", sized(num(data.gaussian_kl[k][b]), 3)]);
-  if (data.shortfall) rows.push(["shortfall", percent(num(data.shortfall[k][b]))]);
-  return rows;
+  return [...rows, ["correction", percent(num(data.policy.correction[k][b]))]];
 }
 
 place("diagnostics", (holder) => {
   const wanted = [
     ["ESS share", data.tilt.ess, { from: { x: 0, y: 1 } }],
     ["Pareto k", data.tilt.pareto_k, { limit: view.pareto_limit }],
-    ["Shortfall of the judge's own gain", data.shortfall, { from: { x: 0, y: 0 } }],
-    ["Gaussian KL against the rows' KL", data.gaussian_kl, { from: { x: 0, y: 0 }, diagonal: true }],
+    ["Share of beta that the rows lack", data.policy.correction, { from: { x: 0, y: 0 } }],
   ];
   const made = wanted.filter(([, table]) => table).map(([title, ...rest]) => [new Plot(holder, title), ...rest]);
   onChange(holder, () => {

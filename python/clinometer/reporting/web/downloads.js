@@ -16,24 +16,27 @@ function numberCell(x) {
 }
 
 function csvRow(k, b, j) {
-  const t = data.tilt;
+  const { tilt: t, policy: p } = data;
   const sd = num(data.value_sd[j]);
   return {
     constitution: textCell(data.constitutions[k], view.names[k]), kl: data.kl[b],
-    value: textCell(data.values[j], view.values[j]), gain: at(t.gain, k, b, j), gain_se: at(t.gain_se, k, b, j),
-    lower: at(data.gain_interval, k, b, j, 0), upper: at(data.gain_interval, k, b, j, 1),
+    value: textCell(data.values[j], view.values[j]), gain: at(p.gain, k, b, j), gain_se: at(p.gain_se, k, b, j),
+    lower: at(p.interval, k, b, j, 0), upper: at(p.interval, k, b, j, 1),
+    gain_rows: at(t.gain, k, b, j), gain_rows_se: at(t.gain_se, k, b, j),
     lower_labels: at(data.gain_interval_labels, k, b, j, 0), upper_labels: at(data.gain_interval_labels, k, b, j, 1),
     label_status: data.label_status ? textCell(data.label_status[k], data.label_status[k]) : "",
     null_lower: at(data.null_band, b, j, 0), null_upper: at(data.null_band, b, j, 1),
     first_order: at(t.first_order, k, b, j), first_order_unbiased: at(t.first_order_unbiased, k, b, j),
-    first_order_se: at(t.first_order_se, k, b, j), extrapolated: at(data.extrapolated, k, b, j),
-    gain_sd: sd > 0 ? num(t.gain[k][b][j]) / sd : null, win_rate: at(t.win_rate, k, b, j),
-    win_rate_se: at(data.win_rate_se, k, b, j), net_of_length: at(data.net?.gain, k, b, j),
+    first_order_se: at(t.first_order_se, k, b, j),
+    gain_sd: sd > 0 ? num(p.gain[k][b][j]) / sd : null, win_rate: at(p.win_rate, k, b, j),
+    win_rate_se: at(p.win_rate_se, k, b, j), win_lower: at(p.win_interval, k, b, j, 0),
+    win_upper: at(p.win_interval, k, b, j, 1), harmed: at(p.harmed, k, b, j), harmed_se: at(p.harmed_se, k, b, j),
+    net_of_length: at(data.net?.gain, k, b, j),
     net_of_length_se: at(data.net?.gain_se, k, b, j), correlation: at(data.correlation, k, j),
     linear_share: at(data.linear_share, k), class: textCell(data.classes[k][b], data.classes[k][b]),
-    kl_reached: at(t.kl, k, b), gaussian_kl: at(data.gaussian_kl, k, b), beta: at(t.betas, k, b), ess: at(t.ess, k, b),
-    pareto_k: at(t.pareto_k, k, b), kl_horizon: at(t.kl_horizon, k), kl_horizon_sized: at(t.kl_horizon_sized, k),
-    past_horizon: past(k, b), shortfall: at(data.shortfall, k, b), chosen_share: at(data.selection?.share, k, b),
+    kl_reached: at(t.kl, k, b), beta: at(p.betas, k, b), beta_rows: at(t.betas, k, b), ess: at(t.ess, k, b),
+    pareto_k: at(t.pareto_k, k, b), kl_horizon: at(data.horizon, k), past_horizon: past(k, b),
+    correction: at(p.correction, k, b), kind: textCell(p.kind[k][b], p.kind[k][b]), chosen_share: at(data.selection?.share, k, b),
     recommended: k === view.best[0] && b === view.best[1],
   };
 }

@@ -8,29 +8,24 @@ function scale(j) {
 const cell = (table, k, b, j) => (table ? num(table[k][b][j]) : NaN);
 const pair = (x, j) => [num(x[0]) * scale(j), num(x[1]) * scale(j)];
 const onRows = (k, b, j) => cell(data.tilt.gain, k, b, j) * scale(j);
-// with very few responses a prompt the rows' own tilt is no estimate, and the verdict rests on the extrapolation
-const gain = (k, b, j) => cell(view.estimate ?? data.tilt.gain, k, b, j) * scale(j);
+// of the policy at this KL, as everything that is claimed
+const gain = (k, b, j) => cell(data.policy.gain, k, b, j) * scale(j);
 const firstOrder = (k, b, j) => cell(data.tilt.first_order, k, b, j) * scale(j);
 const net = (k, b, j) => (data.net ? cell(data.net.gain, k, b, j) * scale(j) : NaN);
-const extrapolated = (k, b, j) => cell(data.extrapolated, k, b, j) * scale(j);
-const winRate = (k, b, j) => cell(data.tilt.win_rate, k, b, j);
+const winRate = (k, b, j) => cell(data.policy.win_rate, k, b, j);
 
 function winText(k, b, j) {
-  const se = cell(data.win_rate_se, k, b, j);
+  const se = cell(data.policy.win_rate_se, k, b, j);
   return sized(winRate(k, b, j), 3) + (Number.isFinite(se) ? ` \u00b1 ${sized(se, 3)}` : "");
 }
 
 const past = (k, b) => view.past[k][b] === 1;
 const flips = (k, b, j) => firstOrder(k, b, j) * gain(k, b, j) < 0;
 
-function interval(k, b, j) {
-  if (data.gain_interval && !view.estimate) return pair(data.gain_interval[k][b][j], j);
-  const half = Z95 * cell(view.estimate_se ?? data.tilt.gain_se, k, b, j) * scale(j);
-  return [gain(k, b, j) - half, gain(k, b, j) + half];
-}
+const interval = (k, b, j) => pair(data.policy.interval[k][b][j], j);
 
 function withLabels(k, b, j) {
-  return data.gain_interval_labels && !view.estimate ? pair(data.gain_interval_labels[k][b][j], j) : [NaN, NaN];
+  return data.gain_interval_labels ? pair(data.gain_interval_labels[k][b][j], j) : [NaN, NaN];
 }
 
 const nullBand = (b, j) => (data.null_band ? pair(data.null_band[b][j], j) : [NaN, NaN]);
@@ -64,7 +59,7 @@ function facts(k, b, j) {
     ["95 %, given the judge", between(interval(k, b, j))], ["95 %, with its labels", between(withLabels(k, b, j))],
     ["first order", gainText(firstOrder(k, b, j)) + (flips(k, b, j) ? " (other sign)" : "")],
     ["net of length", gainText(net(k, b, j))],
-    view.estimate ? ["tilt of the rows", gainText(onRows(k, b, j))] : ["extrapolated", gainText(extrapolated(k, b, j))],
+    ["tilt of the rows", gainText(onRows(k, b, j))], ["prompts that lose", percent(cell(data.policy.harmed, k, b, j))],
     ["null band", between(nullBand(b, j))], ["win rate", winText(k, b, j)],
     ["ESS share", sized(num(data.tilt.ess[k][b]), 2)],
   ];

@@ -61,7 +61,6 @@ function legendOf(shown) {
     `KL ${sized(num(data.kl[state.b]))} nats, gains in ${unit}; ${count}. Thick: 95 % given the judge`,
     data.gain_interval_labels ? "; thin: with its labels" : "", data.null_band ? "; shaded: random directions" : "",
     "; hollow, >: past the KL horizon; \u2605: the verdict.",
-    view.estimate ? " So few responses a prompt that gains are extrapolated from the first order." : "",
   ].join("");
 }
 
