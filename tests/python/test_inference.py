@@ -186,13 +186,15 @@ def test_a_clear_winner_is_always_chosen_and_split_by_hand(world: World) -> None
     got = cm.recommend(world.dump, ["judge", "true", "-true"], ["true"], kl=[0.1, 0.4], splits=1, random_state=5)
     assert got.constitution == "true" and got.kl == 0.4 and got.share[1, 1] == 1
     half = np.argsort(np.random.default_rng(5).random((1, G)), axis=1)[0] < G // 2
-    beta = cm.tilt(world.dump, "true", kl=[0.4]).betas[0, 0]
-    gains = world.contributions(world.true, world.true, beta)
-    assert got.gain[0] == pytest.approx(gains[~half].mean(), rel=1e-6)
-    assert got.se[0] == pytest.approx(gains[~half].std(ddof=1) / np.sqrt((~half).sum()), rel=1e-6)
-    assert got.optimism[0] == pytest.approx(gains[half].mean() - gains[~half].mean(), rel=1e-6)
+    found = cm.gain_intervals(world.dump, "true", values="true", kl=[0.4])
+    # prompts add up to the estimate, so two halves of as many prompts have it as their mean
+    assert got.gain[0] + got.optimism[0] / 2 == pytest.approx(found.estimate.item(), rel=1e-3)
+    assert half.sum() == (~half).sum() and abs(got.optimism[0]) < 6 * found.estimate_se.item()
+    assert 1 < got.se[0] / found.estimate_se.item() < 2  # one split judges by half of the prompts
+    many = cm.recommend(world.dump, ["judge", "true", "-true"], ["true"], kl=[0.1, 0.4], splits=200)
+    assert many.se[0] == pytest.approx(found.estimate_se.item(), rel=0.05)  # and many by all of them
     sd = np.sqrt(np.mean([world.true[x == IDS].var() for x in range(G)]))
-    assert got.objective[1, 1] == pytest.approx(gains.mean() / sd, rel=1e-6)
+    assert got.objective[1, 1] == pytest.approx(found.estimate.item() / sd, rel=1e-6)
 
 
 def test_objectives_worst_and_weighted(world: World) -> None:

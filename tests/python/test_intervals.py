@@ -213,63 +213,52 @@ def test_odd_but_valid(world: World) -> None:
     assert not flat.gain.any() and not flat.se.any()
 
 
-def _jackknifed(e: Floats, f: Floats) -> float:
-    """The delete-one and delete-two jackknife of a plug-in gain, by doing it."""
-
-    def gain(*left_out: int) -> float:
-        q, g = np.delete(e, left_out), np.delete(f, left_out)
-        return float(q @ g / q.sum() - g.mean())
-
-    n = len(f)
-    one = np.mean([gain(i) for i in range(n)])
-    two = np.mean([gain(i, j) for i in range(n) for j in range(i)])
-    return float((n**2 * gain() - 2 * (n - 1) ** 2 * one + (n - 2) ** 2 * two) / 2)
-
-
-@pytest.mark.parametrize("clusters", [False, True])
-def test_estimates_and_win_rates_are_their_definitions(world: World, clusters: bool) -> None:
-    values, rng = world.values.copy(), np.random.default_rng(3)
-    values[rng.random(values.shape) < 0.2] = np.nan
-    values[:, 1] = np.round(values[:, 1])  # ties
-    omega = rng.uniform(0.5, 2, 60)
-    options: dict[str, Any] = {"prompt_weights": omega, "precision": "double"}
-    if clusters:
-        options["clusters"] = np.arange(60) // 4
-    u, betas = np.array([[0.5, 0.2, 0.0, -0.3]]), [2.0, 0.2]
-    found = cm.gain_intervals(world.dump, u, betas, values, **options)
-    want = cm.tilt(world.dump, u, betas, values, **options)
-    assert found.estimate_kind.tolist() == [["jackknife", "first order"]]
-    np.testing.assert_allclose(found.win_rate, want.win_rate, rtol=1e-9)
-    np.testing.assert_allclose(found.estimate[:, 1], want.first_order_unbiased[:, 1], rtol=1e-9)
-    np.testing.assert_allclose(found.estimate_se[:, 1], want.first_order_se[:, 1], rtol=1e-8)
-    t = world.phi @ u[0]
-    for j in range(2):
-        plain, wins, share = np.full(60, np.nan), np.full(60, np.nan), np.zeros(60)
-        for x in range(60):
-            rows = np.flatnonzero((world.ids == x) & ~np.isnan(values[:, j]))
-            if len(rows):
-                f, e = values[rows, j], np.exp(t[rows] / betas[0])
-                wins[x] = np.mean([(e @ ((f > g) + (f == g) / 2)) / e.sum() for g in f])
-            if len(rows) > 1:
-                plain[x], share[x] = _jackknifed(e, f) if len(f) > 4 else np.cov(f, t[rows])[0, 1] / betas[0], omega[x]
-        np.testing.assert_allclose(found.estimate[0, 0, j], np.nansum(share * plain) / share.sum(), rtol=1e-9)
-        unit = np.arange(60) // 4 if clusters else np.arange(60)
-        for c, w, se in ((plain, share, found.estimate_se), (wins, omega * ~np.isnan(wins), found.win_rate_se)):
-            c, w = np.nan_to_num(c), w / w.sum()
-            psi = np.bincount(unit, w * (c - w @ c))
-            n = (np.bincount(unit, w) > 0).sum()
-            np.testing.assert_allclose(se[0, 0, j], np.sqrt(n / (n - 1) * psi @ psi), rtol=1e-8)
+@pytest.mark.parametrize("sizes", [(6, 6), (3, 12)])
+@pytest.mark.parametrize("kl", [0.05, 0.4])
+def test_the_estimate_is_its_definition(sizes: tuple[int, int], kl: float) -> None:
+    """The twin deletes rows and prompts one at a time."""
+    rng = np.random.default_rng(3)
+    ids = np.repeat(np.arange(24), rng.integers(sizes[0], sizes[1] + 1, 24))
+    t, f = rng.normal(size=len(ids)), np.round(2 * rng.normal(size=len(ids)))  # ties
+    f += t
+    found = cm.gain_intervals(t[:, None], cm.Scores(t[:, None]), values=f, kl=[kl], prompt_ids=ids)
+    gain, se, win, win_se, beta = cm.reference.policy_gain(t, f, ids, kl)
+    assert found.estimate.item() == pytest.approx(gain, rel=1e-6)
+    assert found.estimate_se.item() == pytest.approx(se, rel=1e-5)
+    assert found.win_rate.item() == pytest.approx(win, rel=1e-6)
+    assert found.win_rate_se.item() == pytest.approx(win_se, rel=1e-5)
+    # at that beta the gain is the same, and its error is that of the gain at a given beta
+    again = cm.gain_intervals(t[:, None], cm.Scores(t[:, None]), [beta], f, prompt_ids=ids)
+    assert again.estimate.item() == pytest.approx(gain, rel=1e-5)
+    assert again.estimate_kind.tolist() == [["jackknife"]]
 
 
-def test_small_prompts_have_only_a_first_order_and_logprob_no_estimate(world: World) -> None:
+def test_counts_are_copies_for_the_estimate() -> None:
+    rng = np.random.default_rng(5)
+    ids, counts = np.repeat(np.arange(15), 5), rng.integers(1, 4, 75)
+    t, f = rng.normal(size=(2, 75))
+    few = cm.gain_intervals(t[:, None], cm.Scores(t[:, None]), values=f, kl=[0.2], prompt_ids=ids, base="counts", counts=counts)
+    written = np.repeat(np.arange(75), counts)
+    many = cm.gain_intervals(
+        t[written, None], cm.Scores(t[written, None]), values=f[written], kl=[0.2], prompt_ids=ids[written]
+    )
+    for name in ("estimate", "estimate_se", "win_rate", "win_rate_se"):
+        np.testing.assert_allclose(getattr(few, name), getattr(many, name), rtol=1e-8)
+
+
+def test_small_prompts_have_only_a_first_order_and_logprob_is_exact(world: World) -> None:
     few = world.ids.copy()
-    few = 2 * few + (np.arange(len(few)) % 6 >= 3)  # three responses a prompt
-    got = cm.gain_intervals(world.phi, np.ones((1, 4)), [1.0], world.values, prompt_ids=few)
-    assert got.estimate_kind.tolist() == [["first order"]] and np.isfinite(got.estimate).all()
+    few = 3 * few + (np.arange(len(few)) % 6) // 2  # two responses a prompt
+    got = cm.gain_intervals(world.phi, np.ones((1, 4)), values=world.values, kl=[0.05, 0.5], prompt_ids=few)
+    assert got.estimate_kind.tolist() == [["first order", "none"]] and np.isfinite(got.estimate[0, 0]).all()
+    assert np.isnan(got.estimate[0, 1]).all()
+    first = cm.tilt(world.phi, np.ones((1, 4)), [1.0], world.values, prompt_ids=few).first_order_unbiased[0, 0]
+    sd = np.sqrt(np.mean([2 * np.var(world.phi[few == x].sum(axis=1)) for x in np.unique(few)]))
+    np.testing.assert_allclose(got.estimate[0, 0], np.sqrt(2 * 0.05) / sd * first, rtol=1e-4)
     logp = np.random.default_rng(0).normal(size=len(few))
     whole = cm.gain_intervals(world.dump, np.ones((1, 4)), [1.0, np.inf], "a", base="logprob", logprobs=logp)
-    assert np.isnan(whole.estimate).all() and np.isfinite(whole.win_rate).all()
-    assert whole.estimate_kind.tolist() == [["none", "none"]] and whole.win_rate[0, 1, 0] == pytest.approx(0.5)
+    assert whole.estimate_kind[0, 0] == "exact" and whole.win_rate[0, 1, 0] == pytest.approx(0.5)
+    np.testing.assert_allclose(whole.estimate[0, 0], whole.gain[0, 0], rtol=1e-5)
 
 
 def test_the_jackknife_takes_out_most_of_the_plug_in_bias() -> None:

@@ -123,7 +123,7 @@ def test_no_text_covers_another(dump: cm.Dump, many: cm.Directions, count: int) 
     t = cm.tilt(dump, some, values=VALUES, kl=[0.1, 0.3])
     for draw in (cm.plot.frontier, cm.plot.tradeoffs):
         assert overlap(draw(t)) == 0
-    assert overlap(cm.plot.cone(cm.lp.pareto(dump, some, VALUES, n_bootstrap=10))) == 0
+    assert overlap(cm.plot.cone(cm.lp.pareto(dump, some, VALUES))) == 0
 
 
 def test_names_are_text(tilt: Any) -> None:
@@ -173,7 +173,7 @@ def test_cone(dump: cm.Dump) -> None:
     assert wedge.theta2 - wedge.theta1 == pytest.approx(2 * np.degrees(found.half_angle))
     empty = cm.plot.cone(cm.pareto_cone([[1.0, 2.0], [-1.0, -2.0]]))
     assert "empty" in empty.get_title(loc="left") and not empty.child_axes
-    p = cm.lp.pareto(dump, np.eye(D)[:3], VALUES, n_bootstrap=20)
+    p = cm.lp.pareto(dump, np.eye(D)[:3], VALUES)
     ax = cm.plot.cone(p)
     worst = [x.get_xdata()[0] for x in ax.lines if x.get_marker() == "o"]
     assert worst == pytest.approx(p.gains.min(axis=1).tolist())

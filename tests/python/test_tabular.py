@@ -85,7 +85,7 @@ MAKERS: dict[str, Callable[[], Result]] = {
     "NullBand": lambda: cm.null_band(WORLD, V, judges=J, kl=[0.05, 0.1], draws=7),
     "PPIResult": lambda: cm.ppi_gain(WORLD, J, values="length", gold=GOLD, kl=[0.05]),
     "PairLoss": lambda: cm.scan(WORLD, cm.stat.Pairs(np.eye(D)[:2], pairs=PAIRS, prob=PROB))[0],
-    "ParetoResult": lambda: cm.lp.pareto(WORLD, J, V, n_bootstrap=5),
+    "ParetoResult": lambda: cm.lp.pareto(WORLD, J, V),
     "PooledVersusWithin": T.pooled_versus_within,
     "PromptResult": lambda: cm.lp.prompt(WORLD, V),
     "QuadraticTilt": lambda: T.quadratic_tilt([1.0], 1.0, 0.0, None, [1.0], [1.0, 0.4]),

@@ -212,7 +212,7 @@ def pareto(args: argparse.Namespace) -> int:
     options = pass_options(args)
     if args.clusters is not None:
         options["clusters"] = args.clusters
-    result = weigh(dump, judges, values, n_bootstrap=args.bootstrap, random_state=args.seed, **options)
+    result = weigh(dump, judges, values, folds=args.folds, **options)
     emit(args, result)
     if not args.json:
         print(pareto_table(result))

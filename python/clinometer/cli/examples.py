@@ -23,7 +23,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         _REPORT,
         'clinometer report demo --layer 24 --value helpful --check "helpful >= 0 at kl=0.1 for judge/honest" --json',
     ),
-    "pareto": ("clinometer pareto demo --layer 24 --value helpful -harm positive --bootstrap 100",),
+    "pareto": ("clinometer pareto demo --layer 24 --value helpful -harm positive --folds 5",),
     "bench": ("clinometer bench --list", 'clinometer bench score --quick --cells "*f32*K=1" --peers none'),
     "convert": (
         "clinometer convert demo copy --layer 24 --dtype float16",

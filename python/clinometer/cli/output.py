@@ -64,11 +64,7 @@ def pareto_table(r: Any) -> str:
         return number(x, digits=3)
 
     def sure(ci: Any, share: float) -> str:
-        if not r.n_bootstrap:
-            return ""
-        return (
-            f"   95 % [{number_of(ci[0])}, {number_of(ci[1])}], positive in {share:.0%} of {r.n_bootstrap} replicates"
-        )
+        return f"   on other prompts [{number_of(ci[0])}, {number_of(ci[1])}] (95 %), {share:.0%} sure that all rise"
 
     def mixed(weights: Any, names: Any) -> list[str]:
         used = sorted((-w, visible(n)) for w, n in zip(weights, names, strict=True) if w > 0)

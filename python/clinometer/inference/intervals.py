@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from ..inputs import Call, prepare
 from ..passes import DEFAULT_KL, _check_strength, _checked_kl, _need_scores, _strength, adjusted, in_range, kept_scores, true_betas
+from ..population import Population
 from ..resampling import bootstrap_counts, bucketed, t_bounds, unit_covariance, unit_errors, worth
-from .gains import Cell, cells, slope_in_kl, unit_sums
+from .gains import Cell, cells, per_prompt, slope_in_kl, unit_sums
 from .label_error import LabelError, label_errors, label_status
 from .policy import PolicyGains, policy_gains
 from .result import GainIntervals, check_level
@@ -20,6 +21,7 @@ __all__ = ["gain_intervals"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+QUANTILES = (0.05, 0.25, 0.5)
 WEIGHTS = 1 << 22  # entries of the weights of one pass
 
 
@@ -101,6 +103,7 @@ class _Filling:
         self.boot, self.boot_labels = np.full((*shape, 2), np.nan), np.full((*shape, 2), np.nan)
         self.units, self.units_labels = np.full(shape, np.nan), np.full(shape, np.nan)
         self.policy, self.estimate_labels = policy, np.full((*shape, 2), np.nan)
+        self.ess = np.full((*cells, 3), np.nan)
 
     def fill(self, cells: list[Cell], t: Floats, matched: bool, error: LabelError | None) -> None:
         """Cells of one direction."""
@@ -125,6 +128,7 @@ class _Filling:
         gain = cell.total()
         omega = p.prompt_weight()
         self.gain[at], self.kl[at] = gain, omega @ cell.kl
+        self.ess[at] = _ess_quantiles(cell, p)
         psi = cell.share * np.nan_to_num(cell.gain - gain)
         slope = slope_in_kl(cell, t, self.call) if matched else np.zeros(len(gain))
         psi = psi - np.outer(omega * (cell.kl - omega @ cell.kl), slope)
@@ -161,5 +165,14 @@ class _Filling:
             np.array([k in errors for k in range(len(betas))]), self.call.names, self.call.value_names,
             self.call.fit_status, p.n_prompts if p.cluster is None else len(np.unique(p.cluster)), self.replicates,
             self.level, matched, tuple(status), self.units, self.units_labels, e.win_rate, e.win_rate_se, e.gain, e.gain_se,
-            e.bounds(self.level), self.estimate_labels, e.kind, e.freedom + 1, self.cov, self.cov_labels,
+            e.bounds(self.level), self.estimate_labels, e.kind, self.ess, e.freedom + 1, self.cov, self.cov_labels,
         )  # fmt: skip
+
+
+def _ess_quantiles(cell: Cell, p: Population) -> Floats:
+    """Quantiles over prompts that count of 1/(1 + chi^2) = 1 / sum p^2/w; for "reweight" 1/(n sum p^2) (theory 2)."""
+    w = p.row_weight()
+    tilted = np.where(w > 0, w * np.exp(cell.log_ratio), 0.0)
+    base = 1 / np.repeat(p.sizes, p.sizes) if p.base == "reweight" else np.where(w > 0, w, 1.0)
+    left = 1 / per_prompt(tilted * tilted / base, p)
+    return np.asarray(np.quantile(left[p.prompt_weight() > 0], QUANTILES))

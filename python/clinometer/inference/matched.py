@@ -93,6 +93,13 @@ class MatchedRows:
         """
         if not self.responses > (0 if self.exact else 1):
             return self._unknown(np.nan)
+        if kl == 0:  # beta is infinite: the base policy itself
+            still = np.zeros(len(self.values))
+            free = np.full(len(still), max(len(self.held) - 1.0, np.nan))
+            nothing = np.zeros((len(self.held), len(still)))
+            return MatchedCell(
+                np.inf, still, still, free, still + 0.5, still, free, still, still, 0.0, "jackknife", nothing
+            )
         level, scale = (TINY, float(np.sqrt(kl / TINY))) if self.few else (kl, 1.0)
         lam, one, missing = self.strengths(score, level, None if self.few else start)
         if not lam > 0 or missing > LIMIT or (self.few and kl > FIRST_KL * (1 + 1e-9)):
@@ -184,6 +191,8 @@ class MatchedRows:
             return float(np.log(beta / found))
 
         low, high = np.log(1e-12), np.log(max(np.log(max(self.responses, 2.0)), 1e-3))
+        if self.responses <= (0 if self.exact else 1):
+            return np.nan
         if not 0 < beta < np.inf or excess(low) >= 0 or (self.exact and excess(high) <= 0):
             return 0.0 if beta == np.inf else np.nan
         root = float(np.exp(brentq(excess, low, high, xtol=1e-10)))

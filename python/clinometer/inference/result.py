@@ -32,6 +32,7 @@ class GainIntervals(Result):
         from, at the KL (or beta) asked for, as in a report (`clinometer.inference.policy`)
     estimate_kind : (K, B) "jackknife", "first order" (fewer than 3 responses a prompt), "exact" (base "logprob": the
         rows are the policy), or "none" past what the rows can say
+    ess_quantiles : (K, B, 3) 5 %, 25 % and 50 % quantile over prompts of the share of rows left, 1/(1 + chi^2)
     n_units : prompts, or clusters; units (K, B, J) as many as their weights and influences are worth, less 1 the
         degrees of freedom; units_labels the same with labels, no more than prompts or clusters that have any
     """
@@ -41,6 +42,7 @@ class GainIntervals(Result):
         "direction beta value bound": "interval interval_labels bootstrap bootstrap_labels estimate_interval "
         "estimate_interval_labels",
         "direction beta": "betas kl estimate_kind",
+        "direction beta quantile": "ess_quantiles",
         "direction": "labels_known fit_status status",
     }
 
@@ -71,6 +73,7 @@ class GainIntervals(Result):
     estimate_interval: Floats
     estimate_interval_labels: Floats
     estimate_kind: NDArray[np.str_]
+    ess_quantiles: Floats
     _estimate_units: Floats
     _cov: Floats
     _cov_labels: Floats

@@ -115,6 +115,6 @@ def _pareto(p: ParetoResult, ax: Any, highlight: Any) -> Any:
         ax.set_ylim(m + 1.5, -0.5)
         ax.grid(False, axis="y")
         ax.set_xlabel("gain of the worst value (correlation inside prompts)")
-        note = "ticks: single values" + (f"; lines: 95 % of {p.n_bootstrap} replicates" if p.n_bootstrap else "")
+        note = f"ticks: single values; lines: 95 % of the worst on prompts that did not choose, {p.folds} folds"
         titled(ax, f"Can every value rise? {p.status}; by a mixture: {p.mixture_status}", note)
     return ax

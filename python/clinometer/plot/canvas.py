@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..reporting.safe import visible
 
-__all__ = ["GREY", "INK", "Ink", "canvas", "chosen", "distinct", "inks", "label_ends", "name", "show_key", "titled"]
+__all__ = ["GREY", "INK", "Ink", "canvas", "chosen", "distinct", "inks", "label_ends", "name", "show_key", "titled", "whiskers"]
 
 # Okabe and Ito's colours without the yellow, which a white page swallows
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#5B4A9E")
@@ -28,6 +28,13 @@ STYLE = {
 }  # fmt: skip
 SMALL = 7.5
 LONGEST = 28
+
+
+def whiskers(held: Any) -> NDArray[np.float64]:
+    """Errors whose 1.96-fold is the half of a 95 % interval: those of the bounds by Student's t where there are any."""
+    if not hasattr(held, "interval"):
+        return np.asarray(held.gain_se)
+    return np.asarray((held.interval[..., 1] - held.interval[..., 0]) / 2 / Z95)
 
 
 @contextmanager

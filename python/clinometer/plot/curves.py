@@ -13,7 +13,8 @@ from ..results import TiltResult
 from ..stat import TiltSums
 from ..theory.frontier import GainKLFrontier
 from ..theory.iterated import Iteration
-from .canvas import GREY, INK, Z95, Ink, canvas, chosen, distinct, inks, label_ends, name, titled
+from ..inference.policy import PolicyGains
+from .canvas import GREY, INK, Z95, Ink, canvas, chosen, distinct, inks, label_ends, name, titled, whiskers
 
 __all__ = ["frontier", "iterate"]
 
@@ -47,8 +48,9 @@ def frontier(result: Any, ax: Any = None, *, value: Any = None, highlight: Any =
     Returns
     -------
     Axes
-        Solid up to each constitution's KL horizon and dashed past it; bands are gain +- 1.96 standard errors,
-        left out where more than eight would lie over one another.
+        Of a report the gain of the policy with its 95 % bounds, as far as the rows can say. Of a tilt gain +- 1.96
+        standard errors, solid up to each constitution's KL horizon and dashed past it. Bands are left out where more
+        than eight would lie over one another.
 
     Examples
     --------
@@ -58,8 +60,8 @@ def frontier(result: Any, ax: Any = None, *, value: Any = None, highlight: Any =
     >>> ax.get_xlabel()
     'KL from the base policy (nats)'
     """
-    held = result.tilt if isinstance(result, Report) else result
-    if not isinstance(held, (TiltResult, TiltSums, GainKLFrontier)):
+    held = result.policy if isinstance(result, Report) else result
+    if not isinstance(held, (PolicyGains, TiltResult, TiltSums, GainKLFrontier)):
         raise TypeError(f"result is {type(result).__name__}; wanted a GainKLFrontier, TiltResult, TiltSums or Report")
     if not held.values:
         raise ValueError("result has no values, and so no gains; pass values= to the tilt")
@@ -90,7 +92,7 @@ def _tilt_lines(t: Any, j: int) -> list[_Line]:
     horizon = getattr(t, "kl_horizon", np.full(len(t.directions), np.inf))
     out = []
     for k in range(len(t.directions)):
-        kl, gain, se = t.kl[k], t.gain[k, :, j], t.gain_se[k, :, j]
+        kl, gain, se = t.kl[k], t.gain[k, :, j], whiskers(t)[k, :, j]
         at = np.flatnonzero(np.isfinite(kl) & np.isfinite(gain))
         at = at[np.argsort(kl[at], kind="stable")]
         x, y = np.append(0.0, kl[at]), np.append(0.0, gain[at])

@@ -12,7 +12,7 @@ from ..reporting.result import Report
 from ..results import CrossCovarianceResult, TiltResult
 from ..stat import TiltSums
 from ..theory.judging import JudgeCeiling
-from .canvas import GREY, Z95, canvas, chosen, distinct, inks, name, show_key, titled
+from .canvas import GREY, Z95, canvas, chosen, distinct, inks, name, show_key, titled, whiskers
 
 __all__ = ["tradeoffs"]
 
@@ -86,8 +86,8 @@ def tradeoffs(
 def _profile(result: Any, kl: float | None, se: Any, constitutions: Any, values: Any) -> _Profile:
     if isinstance(result, Report):
         with np.errstate(divide="ignore", invalid="ignore"):
-            error = np.where(result.value_sd > 0, result.tilt.gain_se / result.value_sd, np.nan)
-        p = _of_tilt(result.tilt, result.gain_sd, error, kl, "gain in within-prompt sd of the value")
+            error = np.where(result.value_sd > 0, whiskers(result.policy) / result.value_sd, np.nan)
+        p = _of_tilt(result.policy, result.gain_sd, error, kl, "gain in within-prompt sd of the value")
     elif isinstance(result, (TiltResult, TiltSums)):
         p = _of_tilt(result, result.gain, result.gain_se, kl, "gain (each value's own units)")
     elif isinstance(result, CrossCovarianceResult):
@@ -126,7 +126,7 @@ def _of_tilt(t: Any, gain: Floats, se: Floats, kl: float | None, axis: str) -> _
     at = np.abs(t.kl - (0.5 if kl is None else kl)).argmin(axis=1)
     k = np.arange(len(at))
     reached = t.kl[k, at]
-    past = reached > getattr(t, "kl_horizon", np.full(len(at), np.inf))
+    past = (reached > getattr(t, "kl_horizon", np.full(len(at), np.inf))) | np.isnan(gain[k, at]).any(axis=1)
     low, high = reached.min(), reached.max()
     levels = f"{low:.3g}" if high - low < 0.005 * high else f"{low:.3g} to {high:.3g}"
     title = f"Each constitution at KL {levels} nats"

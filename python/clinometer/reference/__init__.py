@@ -7,6 +7,7 @@ Read `base` (what a row weighs), then `one_prompt` (the tilt in ten lines), then
 from __future__ import annotations
 
 from .base import BaseOptions, BaseWeights, Block, base_weights, clustered_covariance
+from .policy import policy_gain
 from .budget import jackknife_bias, kl_curve, kl_horizon, kl_horizon_sized, solve_kl
 from .fit import encoding_quality, fit_value_direction
 from .lp import ExactLP, cone_value, constrained_value, exact_lp, game_value, prompt_value
@@ -35,6 +36,7 @@ __all__ = [
     "kl_curve",
     "kl_horizon",
     "kl_horizon_sized",
+    "policy_gain",
     "moments",
     "pareto_k",
     "prompt_value",

@@ -267,10 +267,12 @@ class Report(Result):
         """
         axes = {"direction": "constitution", "beta": "kl"}
         made = self.tilt.to_xarray().drop_vars("beta", errors="ignore").rename({"kl": "kl_reached"}).rename(axes)
+        rows = {name: f"{name}_rows" for name in ("gain", "gain_se", "win_rate", "betas")}
+        made = made.rename(rows)
         cells, table = ("constitution", "kl", "value"), ("constitution", "value")
         extra = {
-            "policy_gain": (cells, self.gain), "policy_gain_se": (cells, self.policy.gain_se),
-            "policy_win_rate": (cells, self.policy.win_rate), "policy_beta": (cells[:2], self.policy.betas),
+            "gain": (cells, self.gain), "gain_se": (cells, self.policy.gain_se),
+            "win_rate": (cells, self.policy.win_rate), "beta": (cells[:2], self.policy.betas),
             "lower": (cells, self.gain_interval[..., 0]), "upper": (cells, self.gain_interval[..., 1]),
             "class": (cells[:2], self.classes), "past_horizon": (cells[:2], self.past_horizon),
             "gain_sd": (cells, self.gain_sd), "correlation": (table, self.correlation),

@@ -169,8 +169,8 @@ def _cone(report: Report) -> str:
     interval = ""
     if p is not None:
         interval = (
-            f" Of the values' own labels: margin {p.margin:.3f}, 95 % "
-            f"{between(*p.margin_ci)}, proved positive in {percent(p.sure)} of {p.n_bootstrap} draws of the prompts."
+            f" Of the values' own labels: margin {p.margin:.3f}; directions chosen on other prompts gain "
+            f"{between(*p.margin_ci)} (95 %) of their worst value; that all rise is {percent(p.sure)} sure."
         )
     text = (
         f"{state}, margin {c.margin:.3f} sd per sqrt(2 KL) of the worst value, half-angle "
@@ -187,7 +187,8 @@ def _mixture(report: Report) -> str:
     mixed = ", ".join(f"{p.constitutions[i]} {percent(float(p.mixture[i]))}" for i in order)
     text = (
         f"Best mixture of the constitutions: {mixed or 'none'}; its worst value gains "
-        f"{number(p.mixture_value, digits=3)} sd per sqrt(2 KL), 95 % {between(*p.mixture_ci)}; "
+        f"{number(p.mixture_value, digits=3)} sd per sqrt(2 KL) on these rows, on prompts that did not choose the mixture "
+        f"{between(*p.mixture_ci)} (95 %); that all values rise is {percent(p.mixture_sure)} sure; "
         f"the best alone, {p.constitutions[p.alone]}, {number(p.alone_value, digits=3)}."
     )
     head = ["value", "most it can gain", *(f"price of a floor on {v}" for v in p.values)]
