@@ -26,6 +26,6 @@ print(r.verdict())  # one sentence, corrected for having picked the best; "canno
 print(cm.examples(dump, "judge/kind", kl=0.5, n=5))  # responses that gain and lose most probability
 r.to_html("report.html")
 try:
-    r.check("-harm >= 0 at kl=0.5")
+    r.check("-harm >= 0 at kl=0.5 for recommended")
 except cm.CheckFailed as failed:
     print(failed)  # a script or a CI job would stop here; the command line exits 1

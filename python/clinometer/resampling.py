@@ -30,7 +30,7 @@ def bucketed(sums: Floats) -> Floats:
         return sums
     padded = np.zeros((-(-len(sums) // UNITS) * UNITS, *sums.shape[1:]))
     padded[: len(sums)] = sums
-    return np.asarray(padded.reshape(-1, UNITS, *sums.shape[1:]).sum(axis=0))
+    return np.asarray(padded.reshape(len(padded) // UNITS, UNITS, *sums.shape[1:]).sum(axis=0))
 
 
 def bootstrap_counts(units: int, replicates: int, seed: int = 0) -> Iterator[NDArray[np.int64]]:

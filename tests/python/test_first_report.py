@@ -21,7 +21,7 @@ r = cm.report(dump, constitutions=["judge/kind", "judge/honest"],
 print(r)
 print(r.verdict())
 cm.examples(dump, "judge/kind", kl=0.5, n=5)
-r.to_html("report.html"); r.check("-harm >= 0 at kl=0.5")
+r.to_html("report.html"); r.check("-harm >= 0 at kl=0.5 for recommended")
 """
 
 pytestmark = pytest.mark.skipif(not DEMO.exists(), reason="the packaged dump is not in this tree")

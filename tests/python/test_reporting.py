@@ -22,7 +22,6 @@ from clinometer.reporting.check import parse
 from clinometer.reporting.export import records
 from clinometer.reporting.safe import fit, markup, visible, width
 from clinometer.reporting.summary import spread_within
-from clinometer.reporting.verdict import selection_z
 
 PAYLOADS = (
     "<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "\x1b[2J\x1b]0;owned\x07", "a\u202egnirts\u2066",
@@ -64,7 +63,7 @@ def test_classes_leave_length_out(made: Report) -> None:
 def test_within_sd_is_the_spread_inside_prompts(made: Report) -> None:
     good = world().columns["good"].reshape(150, 12)
     assert made.value_sd[0] == pytest.approx(np.sqrt(good.var(axis=1).mean()), rel=1e-12)
-    np.testing.assert_allclose(made.gain_sd, made.tilt.gain / made.value_sd)
+    np.testing.assert_allclose(made.gain_sd, made.gain / made.value_sd)
 
 
 @pytest.mark.parametrize("size", [1e-300, 1e-12, 1.0, 1e300])
@@ -82,7 +81,7 @@ def test_within_sd_at_any_scale(size: float) -> None:
 def test_length_is_added_and_partialled_out() -> None:
     r = report(world(), constitutions=["judge/long"], values=["good"], kl=[0.2])
     assert r.net is not None and r.length == "n_tokens"
-    assert r.tilt.gain[0, 0, 1] > 1.0 > 0.5 > abs(r.net.gain[0, 0, 1])
+    assert r.gain[0, 0, 1] > 1.0 > 0.5 > abs(r.net.gain[0, 0, 1])
     listed = report(world(), constitutions=["judge/long"], values=["good", "-n_tokens"], kl=[0.2])
     assert listed.values == ("good", "-n_tokens") and listed.classes[0, 0] != "pareto_improving"
 
@@ -140,9 +139,10 @@ def test_verdict_and_best(made: Report) -> None:
     assert "judge/both" in made.verdict() and "raises every value" in made.verdict()
     assert "forecast" not in made.verdict()
     k, b = best.index
-    z = selection_z(2 * best.n_cells)
-    np.testing.assert_allclose(best.lower, made.tilt.gain[k, b, :2] - z * made.tilt.gain_se[k, b, :2])
-    assert z > 1.96
+    np.testing.assert_array_equal(best.gain, made.gain[k, b, :2])
+    np.testing.assert_allclose(best.lower, made.policy.bounds(0.95 ** (1 / made.compared))[k, b, :2, 0], rtol=1e-12)
+    # levels and values of a judge move together, and two judges of the same rows are two
+    assert 2 < made.compared < 2 * best.n_cells and (best.lower < made.gain_interval[k, b, :2, 0]).all()
 
 
 def test_floor(made: Report) -> None:
@@ -190,9 +190,17 @@ def test_off_policy_rows_are_no_forecast(policy: str | None, words: str) -> None
 
 def test_check_holds_and_returns_its_row(made: Report) -> None:
     row = made.check("-harm >= 0 at kl=0.2 for judge/both")
-    assert row["constitution"] == "judge/both" and row["lower"] > 0 and row["z"] == pytest.approx(1.96, abs=1e-3)
-    picked = made.check("good > 0 at kl=0.2")
-    assert picked["constitution"] == "judge/both" and picked["z"] > row["z"]
+    assert row["constitution"] == "judge/both" and row["lower"] > 0
+    assert (row["lower"], row["upper"]) == tuple(made.gain_interval[0, 1, 1]) and row["level"] == 0.95
+    picked = made.check("good > 0 at kl=0.2 for recommended")
+    assert picked["constitution"] == "judge/both" and picked["level"] > 0.95 and picked["lower"] < made.gain[0, 1, 0]
+    assert made.check("good > 0 at kl=0.2 for all")["constitution"] == "judge/both"
+    assert made.check("-harm > 0 at kl=0.2 for any")["level"] == 0.975
+    with pytest.raises(CheckFailed, match="judge/one") as failed:
+        made.check("-harm > 0 at kl=0.2 for all")
+    assert failed.value.row is not None and failed.value.row["upper"] < 0
+    with pytest.raises(CheckFailed):
+        made.check("good <= 0 at kl=0.2 for any")
     assert made.check("-harm <= 0 at kl=.2 for judge/one")["upper"] <= 0
 
 
@@ -206,6 +214,11 @@ def test_check_uses_the_unfavourable_bound(made: Report) -> None:
     with pytest.raises(CheckFailed) as broken:
         made.check(f"good >= {row['upper'] + 1} at kl=0.2 for judge/both")
     assert "cannot tell" not in str(broken.value)
+
+
+def test_a_check_of_several_constitutions_says_for_which(made: Report) -> None:
+    with pytest.raises(ValueError, match=r"for which constitution.*judge/both, judge/one"):
+        made.check("good >= 0 at kl=0.2")
 
 
 @pytest.mark.parametrize(
@@ -230,7 +243,7 @@ def test_check_grammar() -> None:
 def test_a_kl_out_of_reach_is_noted_and_never_passes() -> None:
     r = report(world(n=3), constitutions=["judge/both"], values=["good"], kl=[0.1, 5.0])
     assert not r.reached[0, 1] and any("beyond what the rows can reach" in n for n in r.notes)
-    assert "rows reach" in str(r)
+    assert "rows reach" in str(r) and np.isnan(r.gain[0, 1]).all()
     with pytest.raises(CheckFailed, match="rows reach only"):
         r.check("good >= 0 at kl=5")
 
@@ -265,7 +278,9 @@ def test_records(made: Report) -> None:
     assert len(rows) == 2 * 3 * 3
     last = rows[-1]
     assert (last["constitution"], last["kl"], last["value"]) == ("judge/one", 0.4, "n_tokens")
-    assert last["gain"] == made.tilt.gain[1, 2, 2] and last["net_of_length"] == made.net.gain[1, 2, 2]  # type: ignore[union-attr]
+    assert last["gain"] == made.gain[1, 2, 2] and last["gain_rows"] == made.tilt.gain[1, 2, 2]
+    assert last["beta"] == made.policy.betas[1, 2] and last["upper"] == made.gain_interval[1, 2, 2, 1]
+    assert last["net_of_length"] == made.net.gain[1, 2, 2]  # type: ignore[union-attr]
 
 
 def test_frame_needs_pandas_and_says_so(made: Report, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -372,7 +387,7 @@ def test_page_without_javascript_has_the_numbers(made: Report) -> None:
     plain = "".join(re.findall(r"<noscript>(.*?)</noscript>", made.to_html(), re.DOTALL))
     k, b = best.index
     for j in range(len(made.values)):
-        assert f"<td>{made.tilt.gain[k, b, j]:+.4f}</td>" in plain
+        assert f"<td>{made.gain[k, b, j]:+.4f}</td>" in plain
         for level in range(len(made.kl)):
             assert f"<td>{made.gain_sd[k, level, j]:+.2f} +- " in plain
 
@@ -402,8 +417,7 @@ def test_every_section_is_there(made: Report) -> None:
     K, B, J = made.tilt.gain.shape
     shapes: dict[str, tuple[int, ...]] = {
         "gain_interval": (K, B, J, 2), "gain_interval_labels": (K, B, J, 2), "labels_known": (K,),
-        "win_rate_se": (K, B, J), "null_band": (B, J, 2), "linear_share": (K,), "extrapolated": (K, B, J),
-        "gaussian_kl": (K, B), "shortfall": (K, B), "value_correlation": (J, J), "horizon": (K,),
+        "null_band": (B, J, 2), "linear_share": (K,), "gain": (K, B, J), "value_correlation": (J, J), "horizon": (K,),
     }  # fmt: skip
     for name, shape in shapes.items():
         assert np.shape(getattr(made, name)) == shape, name
@@ -415,15 +429,15 @@ def test_every_section_is_there(made: Report) -> None:
     assert made.layers is None and made.label_status is not None and 0 <= float(made.chance or -1) <= 1
     less = report(world(), constitutions=["judge/both"], values=["good"], kl=[0.1], sections=())
     given = {f for f in shapes if getattr(less, f, None) is not None}
-    assert given == {"extrapolated", "gaussian_kl", "value_correlation", "horizon"}
+    assert given == {"gain_interval", "gain", "value_correlation", "horizon"}
 
 
 def test_intervals_bands_and_correlations_are_right(made: Report) -> None:
     assert made.gain_interval is not None and made.null_band is not None and made.value_correlation is not None
-    assert (made.gain_interval[..., 0] < made.tilt.gain).all() and (made.tilt.gain < made.gain_interval[..., 1]).all()
+    assert (made.gain_interval[..., 0] < made.gain).all() and (made.gain < made.gain_interval[..., 1]).all()
     found = cm.gain_intervals(world(), ["judge/both", "judge/one"], values=list(made.values), kl=made.kl)
-    np.testing.assert_allclose(made.gain_interval, found.interval, rtol=1e-5)
-    np.testing.assert_allclose(made.win_rate_se, found.win_rate_se, rtol=1e-5)
+    np.testing.assert_allclose(made.gain_interval, found.estimate_interval, rtol=1e-5)
+    np.testing.assert_allclose(made.policy.win_rate_se, found.win_rate_se, rtol=1e-5)
     band = cm.null_band(world(), list(made.values), kl=made.kl, draws=400)
     np.testing.assert_allclose(np.ptp(made.null_band, axis=-1), np.ptp(band.interval[0], axis=-1), rtol=0.35)
     assert np.allclose(np.diag(made.value_correlation), 1) and (np.abs(made.value_correlation) <= 1 + 1e-12).all()
@@ -444,15 +458,19 @@ def test_the_null_band_covers_as_many_random_directions_as_it_says() -> None:
     assert 0.9 < np.mean(inside) <= 1.0
 
 
-def test_gaussian_extrapolation_is_the_gaussian_worlds_gain() -> None:
+def test_the_gain_is_that_of_the_policy_in_a_gaussian_world() -> None:
+    """There it is corr sd sqrt(2 KL), exactly; the tilt of the rows is far below it, and so is its beta."""
     dump = cm.simulate(n_prompts=4000, n_responses=8, dim=4, alignment=[0.8], n_constitutions=1, random_state=4)
-    made = report(dump, constitutions=["judge/c0"], values=["s"], kl=[0.05, 0.9], sections=())
-    assert made.past_horizon.tolist() == [[False, True]] and made.extrapolated is not None
-    assert made.gaussian_kl is not None and np.isnan(made.extrapolated[0, 0, 0])
+    made = report(dump, constitutions=["judge/c0"], values=["s"], kl=[0.05, 0.5, 1.9], sections=())
+    assert made.past_horizon.tolist() == [[False, False, True]] and np.isnan(made.gain[0, 2]).all()
+    assert 0.5 < made.horizon[0] < 1.9
     sd = np.sqrt(dump.truth.sigma @ dump.truth.u_star @ dump.truth.u_star)
-    assert made.extrapolated[0, 1, 0] == pytest.approx(0.8 * sd * np.sqrt(1.8), rel=0.05)
-    assert made.tilt.gain[0, 1, 0] < 0.92 * made.extrapolated[0, 1, 0]
-    np.testing.assert_allclose(made.gaussian_kl, dump.truth.kl(made.tilt.betas[0])[:1], rtol=0.05)
+    truth = 0.8 * sd * np.sqrt(2 * made.kl[:2])
+    np.testing.assert_allclose(made.gain[0, :2, 0], truth, rtol=0.02)
+    assert (made.gain_interval[0, :2, 0, 0] < truth).all() and (truth < made.gain_interval[0, :2, 0, 1]).all()
+    assert made.tilt.gain[0, 1, 0] < 0.93 * truth[1]
+    np.testing.assert_allclose(dump.truth.kl(made.policy.betas[0, :2])[0], made.kl[:2], rtol=0.09)
+    assert dump.truth.kl(made.tilt.betas[0, 1:2])[0, 0] > 0.7  # who trains at the beta of the rows goes too far
 
 
 def test_layers_and_pairs() -> None:
@@ -489,7 +507,7 @@ def test_csv_opens_as_numbers_and_text(made: Report, tmp_path: Any) -> None:
     text = made.to_csv(tmp_path / "r.csv")
     assert (tmp_path / "r.csv").read_bytes().decode() == text
     rows = list(csv.DictReader(io.StringIO(text)))
-    assert len(rows) == 18 and float(rows[0]["gain"]) == made.tilt.gain[0, 0, 0]
+    assert len(rows) == 18 and float(rows[0]["gain"]) == made.gain[0, 0, 0]
     assert rows[1]["value"] == "'-harm" and rows[0]["lower_labels"] == ""
     assert [r["recommended"] for r in rows].count("True") == 3
     names = ["=1+1", "@x", "+cmd|' /C calc'!A0", "\t=2", 'a"b,c\nd', "  =3"]

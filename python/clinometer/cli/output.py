@@ -93,6 +93,7 @@ def pareto_table(r: Any) -> str:
 
 
 MOST_CONSTITUTIONS = 40
+SURE = 0.975
 
 
 def _trade_offs(r: Any) -> list[str]:
@@ -113,8 +114,10 @@ def _trade_offs(r: Any) -> list[str]:
 def _next_steps(r: Any) -> list[str]:
     """What the bounds say to do: train on the mixture, look for a constitution, or give up a floor."""
     worst = number(r.mixture_value, digits=3)
-    if r.mixture_status == "improvable":
-        lines = [f"next: the mixture raises every value, by {worst} sd per sqrt(2 KL) at least"]
+    if r.mixture_status == "improvable" and r.mixture_sure > SURE:
+        lines = [f"next: the mixture raises every value, by {worst} sd per sqrt(2 KL) on these rows"]
+    elif r.mixture_status == "improvable":
+        lines = ["next: cannot tell whether a mixture raises every value: it does on these rows, which chose it; more prompts"]
     elif r.status == "improvable":
         lines = ["next: no mixture of these raises every value, but a direction does: add a constitution near it"]
     else:

@@ -1,0 +1,136 @@
+"""Gains of the policy: one by one and taken together, what a choice pays for, who is hurt, and what chance is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+import clinometer as cm
+from clinometer.inference.policy import PolicyGains, policy_gains, policy_horizon
+from clinometer.inference.split import Split
+from clinometer.inputs import prepare
+from clinometer.passes import kept_scores
+
+KL = np.array([0.05, 0.2, 0.5])
+
+
+def gains(t: Any, f: Any, ids: Any, kl: Any = KL, **options: Any) -> PolicyGains:
+    t = np.asarray(t)
+    scores = cm.Scores(t if t.ndim == 2 else t[:, None])
+    call = prepare(np.zeros((len(t), 1), np.float32), scores, f, prompt_ids=ids, **options)
+    return policy_gains(call, kept_scores(call), np.asarray(kl))
+
+
+def test_gaps_in_labels_are_rows_that_are_not_there_for_that_value() -> None:
+    """Where whole prompts lack a label the gain is that of the other prompts, at the KL of all."""
+    rng = np.random.default_rng(0)
+    ids = np.repeat(np.arange(40), 6)
+    t, f = rng.normal(size=(2, 240))
+    holed = np.where(ids < 10, np.nan, f)
+    both = gains(t, np.stack([f, holed], axis=1), ids)
+    alone = gains(t, f, ids)
+    np.testing.assert_allclose(both.gain[..., :1], alone.gain, rtol=1e-12)
+    np.testing.assert_allclose(both.win_rate[..., :1], alone.win_rate, rtol=1e-12)
+    assert (both.gain[..., 1] != both.gain[..., 0]).all() and np.isfinite(both.gain_se).all()
+    assert (both.freedom[..., 1] <= 29 * (1 + 1e-12)).all()
+
+
+def test_singletons_and_prompts_of_weight_zero_are_absent() -> None:
+    rng = np.random.default_rng(1)
+    ids = np.repeat(np.arange(30), 5)
+    t, f = rng.normal(size=(2, 150))
+    plain = gains(t, f, ids)
+    more = np.append(ids, [90, 91, 92])
+    longer = gains(np.append(t, [5.0, 6, 7]), np.append(f, [5.0, 6, 7]), more)
+    np.testing.assert_allclose(longer.gain, plain.gain, rtol=1e-9)
+    np.testing.assert_allclose(longer.gain_se, plain.gain_se, rtol=1e-6)
+
+
+@pytest.mark.parametrize("exponent", [-900, -3, 0, 40, 900])
+def test_units_do_not_matter(exponent: int) -> None:
+    rng = np.random.default_rng(2)
+    ids = np.repeat(np.arange(25), 7)
+    t, f = rng.normal(size=(2, 175))
+    plain, scaled = gains(t, f, ids), gains(np.ldexp(t, exponent), f, ids)
+    np.testing.assert_allclose(scaled.gain, plain.gain, rtol=1e-9)
+    np.testing.assert_allclose(np.ldexp(scaled.betas, -exponent), plain.betas, rtol=1e-9)
+
+
+def test_threads_and_many_prompts_change_no_bit() -> None:
+    rng = np.random.default_rng(3)
+    ids = np.arange(15000) // 3
+    t = rng.normal(size=(15000, 2))
+    one, four = (gains(t, t[:, :1] + 1, ids, kl=[0.1], n_threads=n) for n in (1, 4))
+    assert one._influence.shape == (4096, 2, 1, 1)
+    for name in ("gain", "gain_se", "win_rate", "betas", "_influence"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(four, name))
+    np.testing.assert_allclose(one._influence.sum(axis=0), 0.0, atol=1e-6)
+    total = one.units().sum(axis=0) / one._held.sum(axis=0)
+    np.testing.assert_allclose(total, one.gain, atol=1e-6)
+
+
+def test_comparisons_count_judges_and_not_the_levels_of_one() -> None:
+    rng = np.random.default_rng(4)
+    ids = np.repeat(np.arange(200), 8)
+    t = rng.normal(size=(1600, 6))
+    p = gains(t, rng.normal(size=1600), ids, kl=[0.1, 0.11, 0.12, 0.13])
+    every = p.comparisons(np.ones((6, 4), bool), 1)
+    assert 6 <= every < 9  # four levels that are nearly one
+    assert p.comparisons(np.arange(6)[:, None] + np.zeros((1, 4)) < 1, 1) == pytest.approx(every / 6, rel=0.2)
+    apart = gains(t[:, :1], rng.normal(size=(1600, 5)), ids, kl=[0.1])
+    assert apart.comparisons(np.ones((1, 1), bool), 5) == pytest.approx(5, rel=0.15)
+
+
+def test_harmed_prompts_are_counted_under_a_gain_in_the_mean() -> None:
+    rng = np.random.default_rng(5)
+    ids = np.repeat(np.arange(400), 32)
+    t = rng.normal(size=len(ids))
+    f = np.where(ids % 5 == 0, -1.0, 1.0) * t + 0.5 * rng.normal(size=len(ids))
+    hurt, fine = gains(t, f, ids, kl=[0.3]), gains(t, t + rng.normal(size=len(ids)), ids, kl=[0.3])
+    assert hurt.interval[0, 0, 0, 0] > 0
+    assert 0.05 < hurt.harmed.item() < 0.2 + 2 * hurt.harmed_se.item()  # at the least
+    assert fine.harmed.item() == 0.0
+
+
+def test_the_horizon_is_where_estimates_end() -> None:
+    rng = np.random.default_rng(6)
+    ids = np.repeat(np.arange(300), 6)
+    t = rng.normal(size=(1800, 1))
+    call = prepare(np.zeros((1800, 1), np.float32), cm.Scores(t), t, prompt_ids=ids)
+    top = policy_horizon(call, kept_scores(call))[0]
+    near = policy_gains(call, kept_scores(call), np.array([0.97 * top, 1.04 * top]))
+    assert near.kind.tolist() == [["jackknife", "none"]] and 0.3 < top < np.log(6)
+
+
+@pytest.mark.parametrize(("strength", "low", "high"), [(0.0, 0.2, 0.8), (3.0, 0.99, 1.0)])
+def test_chance_is_a_half_for_nothing_and_one_for_something(strength: float, low: float, high: float) -> None:
+    chances = []
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        t = rng.standard_normal(1600)
+        p = gains(t, strength * t + rng.standard_normal(1600), np.arange(1600) // 8, kl=[0.1, 0.4])
+        split = Split.of(p.units().reshape(200, 2, 1), p._held, 100, 0)
+        chances.append(split.judged(split.chosen(np.ones(1))).chance(np.ones(1, bool)))
+    assert low <= np.mean(chances) <= high
+
+
+def test_too_few_units_are_refused() -> None:
+    with pytest.raises(ValueError, match="at least 4"):
+        Split.of(np.zeros((3, 1, 1)), np.ones((3, 1)), 10, 0)
+
+
+@pytest.mark.parametrize("clusters", [None, 15])
+def test_bounds_hold_the_policys_gain_and_win_rate(clusters: int | None) -> None:
+    """Gaussian world, where rows of eight fall short by a tenth: 120 dumps, 30 prompts, KL 0.5."""
+    rng, hit, wins = np.random.default_rng(7), 0, 0
+    ids = np.repeat(np.arange(30), 8)
+    options = {} if clusters is None else {"clusters": np.arange(30) // 2}
+    for _ in range(120):
+        t = rng.normal(size=240)
+        p = gains(t, 0.8 * t + 0.6 * rng.normal(size=240), ids, kl=[0.5], **options)
+        hit += p.interval[0, 0, 0, 0] <= 0.8 <= p.interval[0, 0, 0, 1]
+        wins += p.win_interval[0, 0, 0, 0] <= stats.norm.cdf(0.8 / np.sqrt(2)) <= p.win_interval[0, 0, 0, 1]
+    assert hit >= 105 and wins >= 105  # 114 expected; a plug-in holds about 95
