@@ -238,7 +238,8 @@ def test_a_report_in_xarray() -> None:
     r = cm.report(WORLD, constitutions=J, values=V, kl=[0.02, 0.05])
     data = r.to_xarray()
     assert data.gain.dims == ("constitution", "kl", "value")
-    assert data.gain.sel(constitution=J[0], kl=0.05, value="length").item() == r.tilt.gain[0, 1, 2]
+    assert data.gain.sel(constitution=J[0], kl=0.05, value="length").item() == r.gain[0, 1, 2]
+    assert data.gain_rows.sel(constitution=J[0], kl=0.05, value="length").item() == r.tilt.gain[0, 1, 2]
     assert data["class"].sel(constitution=J[1], kl=0.02).item() == r.classes[1, 0]
     assert r.net is not None and data.net_gain.values[1, 1, 0] == r.net.gain[1, 1, 0]
     assert data.attrs["verdict"] == r.verdict()

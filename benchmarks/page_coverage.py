@@ -1,0 +1,180 @@
+"""What a report's page shows, held against worlds whose policy is known (part of ``make coverage``).
+
+A line is a world and a number of the page. For gains and win rates: the share of dumps whose 95 % interval holds the
+policy's, the width over that of an oracle who knows the spread of the estimate, the same over an oracle who knows all but
+the error itself (t with as many degrees of freedom as there are prompts or clusters less one), and the share of dumps
+without an interval. For claims: how often the page makes a false one, and how often it cannot tell beside the oracle.
+Dumps that are done are kept in a state file and not drawn again while the code of the inference is the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from interval_coverage import commit
+from page_worlds import WORLDS, World, draw, truth
+from scipy.special import ndtri, stdtrit
+
+import clinometer as cm
+
+HERE = Path(__file__).parent
+KL = (0.1, 0.5, 1.0)
+SECTIONS = ("selection", "pareto")
+POINTS = {"95 %": 0.02}
+
+
+def measured(world: World, seed: int) -> dict[str, Any]:
+    """What one page says."""
+    dump = draw(world, seed)
+    options: dict[str, Any] = {}
+    if world.clusters:
+        options["clusters"] = np.arange(world.prompts) * world.clusters // world.prompts
+    judges = [f"judge/{k}" for k in range(world.judges)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        r = cm.report(dump, constitutions=judges, values=["value"], kl=KL, sections=SECTIONS, n_threads=1, **options)
+    p, best = r.policy, r.best()
+    return {
+        "gain": p.gain[0, :, 0].tolist(), "bounds": p.interval[0, :, 0].tolist(), "win": p.win_rate[0, :, 0].tolist(),
+        "wins": p.win_interval[0, :, 0].tolist(), "classes": r.classes.ravel().tolist(),
+        "raises": "raises" in r.verdict().split(":")[0], "told": not r.verdict().startswith("Cannot tell"),
+        "sure": None if r.pareto is None else r.pareto.mixture_sure, "compared": r.compared,
+        "lower": float(best.lower[0]), "check": bool(p.interval[0, 0, 0, 0] >= 0),
+        "chosen": None if r.selection is None else [float(r.selection.gain[0]), *r.selection.interval[0].tolist()],
+    }  # fmt: skip
+
+
+def fingerprint() -> str:
+    """Of the code whose numbers these are."""
+    package = Path(cm.__file__).parent
+    files = [*package.glob("inference/*.py"), *package.glob("reporting/*.py"), package / "lp/pareto.py",
+             package / "resampling.py", HERE / "page_worlds.py"]  # fmt: skip
+    return hashlib.sha256(b"".join(p.read_bytes() for p in sorted(files))).hexdigest()[:16]
+
+
+def kept(state: Path, code: str) -> dict[str, dict[int, Any]]:
+    """Dumps that are done, by world and seed."""
+    done: dict[str, dict[int, Any]] = {w.name: {} for w in WORLDS}
+    for line in state.read_text().splitlines() if state.exists() else []:
+        try:
+            one = json.loads(line)
+        except json.JSONDecodeError:  # cut off while it was written
+            continue
+        if one["code"] == code and one["world"] in done:
+            done[one["world"]][one["seed"]] = one["of"]
+    return done
+
+
+def run(dumps: int, minutes: float, state: Path, batch: int = 25) -> dict[str, dict[int, Any]]:
+    """Draw what is missing, a batch of each world in turn, until all is done or time is up."""
+    code, end = fingerprint(), time.monotonic() + 60 * minutes
+    done = kept(state, code)
+    with state.open("a") as file:
+        for start in range(0, dumps, batch):
+            for world in WORLDS:
+                for seed in range(start, min(start + batch, dumps)):
+                    if seed in done[world.name]:
+                        continue
+                    if time.monotonic() > end:
+                        return done
+                    done[world.name][seed] = one = measured(world, seed)
+                    file.write(json.dumps({"code": code, "world": world.name, "seed": seed, "of": one}) + "\n")
+                file.flush()
+    return done
+
+
+def table(world: World, rows: list[dict[str, Any]]) -> Iterator[str]:
+    """The lines of one world."""
+    if not rows:
+        return
+    effect = 1 if world.kind != "null" else 0
+    free = (world.clusters or world.prompts) - 1
+    for b, kl in enumerate(KL):
+        gain, win = truth(world.kind, kl)
+        for name, x, bounds, target in (("gain", "gain", "bounds", gain), ("win rate", "win", "wins", win)):
+            if world.clusters and name == "win rate":
+                continue  # the effect of a cluster moves it by an amount that the grid does not know
+            yield _covered(world, f"{name} at {kl:g}", rows, x, bounds, b, target, free)
+    m = len(rows)
+    if not effect:
+        yield _claims(world, "false raises", [r["raises"] for r in rows], 0.03)
+        yield _claims(world, "false sure", [r["sure"] is not None and r["sure"] > 0.95 for r in rows], 0.05)
+        settled = [c not in ("undetermined",) for r in rows for c in r["classes"]]
+        yield _claims(world, "false class", settled, 0.05)
+        yield _claims(world, "false check", [r["check"] for r in rows], 0.03)
+        return
+    x = np.array([r["gain"] for r in rows])
+    z = np.array([ndtri((1 + 0.95 ** (1 / r["compared"])) / 2) for r in rows])
+    with np.errstate(invalid="ignore"):
+        oracle = ~(np.abs(x) > z[:, None] * np.nanstd(x, axis=0)).any(axis=1)
+    silent, best = np.mean([not r["told"] for r in rows]), oracle.mean()
+    verdict = "met" if silent <= 2 * best + 2 * np.sqrt(0.25 / m) else "MISSED"
+    yield f"{world.name:<28} {'cannot tell':<16} {silent:6.3f} {np.sqrt(silent * (1 - silent) / m):5.3f} oracle {best:5.3f} {m:23d}  {verdict}"
+
+
+def _covered(
+    world: World, name: str, rows: list[dict[str, Any]], x: str, bounds: str, b: int, target: float, free: int
+) -> str:
+    value = np.array([r[x][b] for r in rows], float)
+    ends = np.array([r[bounds][b] for r in rows], float)
+    known = np.isfinite(ends).all(axis=1)
+    m, none = int(known.sum()), 1 - known.mean()
+    if m < 2:
+        return f"{world.name:<28} {name:<16} {'no interval in any dump':<47}{len(rows):6d}  none"
+    share = ((ends[known, 0] <= target) & (target <= ends[known, 1])).mean()
+    error = np.sqrt(max(share * (1 - share), 0.0475 / m) / m)
+    spread = value[known].std(ddof=1)
+    width = np.mean(ends[known, 1] - ends[known, 0]) / (2 * spread)
+    wide, t_wide = width / 1.96, width / stdtrit(free, 0.975)
+    allowed = 0.02 if world.prompts >= 5 else 0.03
+    bad = abs(share - 0.95) > allowed
+    sure = abs(share - 0.95) - allowed > 1.96 * error
+    verdict = "MISSED" if sure or t_wide > 1.3 else "open" if bad else "met" if wide <= 1.3 else "met by t"
+    return (
+        f"{world.name:<28} {name:<16} {share:6.3f} {error:5.3f} {wide:6.2f} {t_wide:6.2f} {none:5.2f} "
+        f"{(np.mean(value[known]) - target) / spread:+6.2f} {len(rows):6d}  {verdict}"
+    )
+
+
+def _claims(world: World, name: str, made: list[bool], allowed: float) -> str:
+    share = float(np.mean(made))
+    error = np.sqrt(max(share * (1 - share), allowed * (1 - allowed)) / len(made))
+    verdict = "met" if share <= allowed else "open" if share - 1.96 * error <= allowed else "MISSED"
+    return f"{world.name:<28} {name:<16} {share:6.3f} {error:5.3f} wanted <= {allowed:g} {len(made):20d}  {verdict}"
+
+
+def shown(done: dict[str, dict[int, Any]], code: str) -> Iterator[str]:
+    """The table, line by line."""
+    yield f"{time.strftime('%Y-%m-%d')}, commit {commit()}, code {code}; a report at KL {', '.join(map(str, KL))}"
+    yield "share: of dumps whose 95 % interval holds the policy's number, or that make the claim; +-: Monte Carlo error"
+    yield "width: over an oracle's who knows the spread; by t: who knows all but the error; off: bias over the spread"
+    yield "met: within 2 points and 1.3 times the oracle's width; met by t: 1.3 times only by t, as few prompts are; open:"
+    yield "off by no more than 1.96 Monte Carlo errors; MISSED; none: no number is shown, past what the rows can say"
+    yield f"{'world':<28} {'number':<16} {'share':>6} {'+-':>5} {'width':>6} {'by t':>6} {'none':>5} {'off':>6} {'dumps':>6}"
+    for world in WORLDS:
+        yield from table(world, list(done[world.name].values()))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dumps", type=int, default=1000)
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="stop drawing after this long")
+    parser.add_argument("--state", type=Path, default=HERE / "results/.page.jsonl")
+    parser.add_argument("--output", type=Path, help="also write the table to this file")
+    args = parser.parse_args()
+    lines = list(shown(run(args.dumps, args.minutes, args.state), fingerprint()))
+    print("\n".join(lines))
+    if args.output:
+        args.output.write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
