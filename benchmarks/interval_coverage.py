@@ -84,10 +84,10 @@ def _gains(out: One, d: Draw, fit: Any, heavy: bool) -> None:
     wins = [t_bounds(policy.win_rate, policy.win_rate_se, policy.units, level)[0, 0] for level in LEVELS]
     out.put("win rate, this judge", policy.win_rate, wins, MEAN)
     rows = [policy.at(level).estimate_interval[0] for level in LEVELS]
-    for b, kind in enumerate(("jackknife", "first order")):
-        if policy.estimate_kind[0, b] == kind and not (heavy and kind == "jackknife"):  # t tails have no tilt
-            name = f"policy, {kind}"
-            out.put(name, policy.estimate[0, b], [r[b] for r in rows], TRUTH, float(truth.gain(BETAS[b]).item()))
+    for b, beta in enumerate(BETAS):
+        if policy.estimate_kind[0, b] != "none" and not heavy:  # t tails have no tilt
+            name = f"policy, beta {beta:g}"
+            out.put(name, policy.estimate[0, b], [r[b] for r in rows], TRUTH, float(truth.gain(beta).item()))
 
 
 def _quality(out: One, world: str, fit: Any, rho2: float, clustered: bool) -> None:

@@ -91,7 +91,7 @@ class MatchedRows:
 
         given_beta: beta is given and this is the KL that it has, so errors are those at that beta.
         """
-        if not self.responses > (0 if self.exact else 1):
+        if not self.responses > (0 if self.exact else 1) or np.isnan(kl):
             return self._unknown(np.nan)
         if kl == 0:  # beta is infinite: the base policy itself
             still = np.zeros(len(self.values))
@@ -217,8 +217,7 @@ class MatchedRows:
                 return np.nan
             if high < np.inf and high - low <= 1e-14 * high:
                 return lam
-            with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-                step = lam * np.exp(np.clip(np.log(kl / at) * at / (lam * slope), -2.0, 2.0))
+            step = lam * np.exp(np.clip(np.log(kl / at) * at / (lam * slope), -2, 2)) if min(at, slope) > 0 else np.nan
             middle = 2 * lam if np.isinf(high) else (low + high) / 2
             lam = float(step) if np.isfinite(step) and low < step < high else middle
         return lam if abs(at - kl) <= 1e-6 * kl else np.nan
