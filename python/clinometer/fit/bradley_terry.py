@@ -9,8 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..inputs import Call
+from .columns import column_scale, null_space, without_null
 from .descent import Metric, minimise, softplus
-from .pairs import KEPT_BYTES, Dense, Differences, Pairs, Streamed, margins, pair_loss_gradient
+from .pairs import (
+    KEPT_BYTES, Dense, Differences, Pairs, Streamed, margins, mean_squares, pair_loss_gradient, second_moment,
+)  # fmt: skip
+from .solve import penalty_unit
 
 __all__ = ["BradleyTerry", "PairFit"]
 
@@ -42,22 +46,13 @@ class BradleyTerry:
         self.fold, known = fold, ~np.isnan(pairs.prob)
         self.prob = np.nan_to_num(pairs.prob)
         self.base = np.where(known, pairs.weight[:, None], 0.0)  # (P, K)
-        self.differences, self.basis = _reduced(Streamed(call, pairs.rows))
-        self.dim = call.dump.dim
-        self.part, self.some = _sampled(self.differences)
-        self.spread, self.hessian = self._moments()
-
-    def _moments(self) -> tuple[float, Floats]:
-        """Mean square of a difference's entries, the unit of alpha, and the curvature at 0 (or its diagonal)."""
-        m = self.differences.dim
         weight = self.base.mean(axis=1)
-        root = np.sqrt(weight / max(weight.sum(), 1e-300))
-        total = np.zeros((m, m) if m <= SQUARE else m)
-        for at, rows in self.differences.chunks():
-            scaled = rows * root[at, None]
-            total += scaled.T @ scaled if m <= SQUARE else (scaled * scaled).sum(axis=0)  # half the work: symmetric
-        trace = np.trace(total) if total.ndim == 2 else total.sum()
-        return float(trace) / self.dim, total / 4
+        self.differences, self.basis, squares = _reduced(Streamed(call, pairs.rows), weight)
+        self.dim, self.scale = call.dump.dim, column_scale(squares)
+        self.part, self.some = _sampled(self.differences)
+        self.spread = penalty_unit(squares)
+        small = self.differences.dim <= SQUARE  # the curvature at 0, or its diagonal
+        self.hessian = (second_moment if small else mean_squares)(self.differences, weight) / 4
 
     def _weights(self) -> Floats:
         """(P, K (F + 1)): what each problem gives a pair, columns summing to 1 (or 0 without pairs)."""
@@ -141,7 +136,7 @@ class BradleyTerry:
         return np.asarray(cube[np.arange(len(z)), :, self.fold])
 
     def _result(self, u: Floats, b: Floats, z: Floats, alpha: Floats) -> PairFit:
-        full = u if self.basis is None else u @ self.basis.T
+        full = (u if self.basis is None else u @ self.basis.T) * self.scale
         cube, F = full.reshape(self.K, self.F + 1, self.dim), self.F
         last = slice(F, None, F + 1)
         separated = self._separable(u[last], b[last])
@@ -185,19 +180,23 @@ def _sampled(differences: Differences) -> tuple[Ints, Dense]:
         return np.arange(len(differences.rows)), differences
     count, d = len(differences.pairs), differences.dim
     part = np.arange(0, count, max(1, count // max(min(SAMPLE * d, SAMPLE_BYTES // (8 * d)), 1)))
-    return part, Streamed(differences.call, differences.pairs[part]).kept()
+    return part, Streamed(differences.call, differences.pairs[part], differences.scale).kept()
 
 
-def _reduced(streamed: Streamed) -> tuple[Differences, Floats | None]:
-    """Differences in memory where they fit, and in P coordinates with their basis (d, P) where P < d.
+def _reduced(streamed: Streamed, weight: Floats) -> tuple[Differences, Floats | None, Floats]:
+    """Differences in memory where they fit, and in P coordinates with their basis (d, P) where P < d; and the mean
+    square of each column before massive ones are brought to the scale of the others.
 
     A ridge fit lies in the span of the differences, so nothing is lost.
     """
     P, d = len(streamed.pairs), streamed.dim
     if 8 * P * d > KEPT_BYTES:
-        return streamed, None
+        squares = mean_squares(streamed, weight)
+        return Streamed(streamed.call, streamed.pairs, column_scale(squares)), None, squares
     dense = streamed.kept()
+    squares = mean_squares(dense, weight)
+    dense.rows *= column_scale(squares)
     if d <= P:
-        return dense, None
+        return dense, None, squares
     basis, upper = np.linalg.qr(dense.rows.T)
-    return Dense(np.ascontiguousarray(upper.T)), np.ascontiguousarray(basis)
+    return Dense(np.ascontiguousarray(upper.T)), np.ascontiguousarray(basis), squares

@@ -15,7 +15,10 @@ from ..inputs import Call, run
 from .descent import softplus
 from .seen import gather
 
-__all__ = ["Dense", "Differences", "Pairs", "Streamed", "checked_pairs", "pair_list", "pair_loss_gradient"]
+__all__ = [
+    "Dense", "Differences", "Pairs", "Streamed", "checked_pairs", "margins", "mean_squares", "pair_list",
+    "pair_loss_gradient", "second_moment",
+]  # fmt: skip
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -121,8 +124,10 @@ class Dense:
 class Streamed:
     """Differences phi_a - phi_b read again in every sweep, in float64, which is exact for what is stored."""
 
-    def __init__(self, call: Call, rows: Ints) -> None:
+    def __init__(self, call: Call, rows: Ints, scale: Floats | None = None) -> None:
+        """scale (d,): powers of two that columns are multiplied by, which is exact; None is 1."""
         self.call, self.dump, self.pairs = call, call.dump, rows
+        self.scale = np.ones(call.dump.dim) if scale is None else scale
 
     @property
     def dim(self) -> int:
@@ -137,7 +142,7 @@ class Streamed:
             if not np.isfinite(found).all():
                 i = int(np.argmax(~np.isfinite(found).all(axis=1)))
                 raise DumpError(f"{self.dump.name}: rows {part[i].tolist()} of pair {start + i} hold NaN or Inf")
-            yield slice(start, start + len(part)), found
+            yield slice(start, start + len(part)), found * self.scale
 
     def kept(self) -> Dense:
         """All of them in memory."""
@@ -184,10 +189,29 @@ def _compiled(
 ) -> tuple[Floats, Floats, Floats]:
     """The same in one pass over the dump, in f64 lanes: an optimiser's line search follows differences of losses."""
     plain: dict[str, Any] = {"columns": None, "values": None, "n_folds": 1, "fold": None, "order": None}
-    call = replace(streamed.call, directions=np.ascontiguousarray(u), progress=None, in_double=True, **plain)
+    own = np.ascontiguousarray(u * streamed.scale)
+    call = replace(streamed.call, directions=own, progress=None, in_double=True, **plain)
     pairs = pair_list(call, streamed.pairs, prob, weight)
     s = run(call, [_core.Pairs(call.dump.dim, 0, len(u), pairs, np.ascontiguousarray(bias))])[0].finish()
-    return s["loss"], s["gradient"], s["bias_gradient"]
+    return s["loss"], s["gradient"] * streamed.scale, s["bias_gradient"]
+
+
+def mean_squares(differences: Differences, weight: Floats) -> Floats:
+    """Mean square of each column of the differences under weights (P,), (d,)."""
+    share = weight / max(weight.sum(), 1e-300)
+    total = np.zeros(differences.dim)
+    for at, rows in differences.chunks():
+        total += np.einsum("p,pd,pd->d", share[at], rows, rows)
+    return total
+
+
+def second_moment(differences: Differences, weight: Floats) -> Floats:
+    """sum w D'D / sum w of the differences, (d, d)."""
+    root, total = np.sqrt(weight / max(weight.sum(), 1e-300)), np.zeros((differences.dim, differences.dim))
+    for at, rows in differences.chunks():
+        scaled = rows * root[at, None]
+        total += scaled.T @ scaled  # half the work: symmetric
+    return total
 
 
 def margins(differences: Differences, u: Floats, bias: Floats) -> Floats:

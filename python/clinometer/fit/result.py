@@ -81,9 +81,10 @@ class DirectionFit(Result):
     ----------
     vectors, fold_vectors : (J, d) and (F, J, d); fold f never saw the prompts dealt to f
     intercepts : (J,) of logistic fits, the position bias of pairs; otherwise 0
-    alpha : (J,) penalty in units of tr(Sigma)/d
+    alpha : (J,) penalty in units of tr(Sigma)/d, massive columns in their own unit
     encoding_quality, pooled_quality : inside prompts; over all rows, of directions fitted to all rows, where topic
         alone can make it large (None where not asked for)
+    within : False: fitted to all rows about their one mean, and its quality is over all rows too
     labels : for each direction "scores", "binary", "soft", "hard", or "separable": hard labels that the direction
         separates without error, so that its norm is the penalty's and beta means nothing (theory 1, Assumption 3)
     """
@@ -112,6 +113,7 @@ class DirectionFit(Result):
     _seen: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, np.uint64))  # keys of prompts, sorted
     _folds: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))  # and their folds
     _training: Any = None  # labels, kept for errors that include them; not saved
+    within: bool = True
 
     @property
     def vector(self) -> Floats:
