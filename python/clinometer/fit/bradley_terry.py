@@ -13,7 +13,9 @@ from .columns import column_scale, null_space, without_null
 from .descent import Metric, minimise, softplus
 from .pairs import (
     KEPT_BYTES, Dense, Differences, Pairs, Streamed, margins, mean_squares, pair_loss_gradient, second_moment,
+    weighted_mean,
 )  # fmt: skip
+from .scatter import NULL_IN_DOUBLE
 from .solve import penalty_unit
 
 __all__ = ["BradleyTerry", "PairFit"]
@@ -21,6 +23,7 @@ __all__ = ["BradleyTerry", "PairFit"]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 WITNESS = 1e-8
+FLAT = 1e-8  # curvature over that at 0 which only ever growing margins leave: they end near 1 - p = 1e-10
 SQUARE = 4096  # dimensions up to which the curvature is kept as a matrix
 SAMPLE, SAMPLE_BYTES = 16, 1 << 28  # pairs a dimension whose order is looked at first where all are too many to keep
 
@@ -70,6 +73,8 @@ class BradleyTerry:
         prob, weight = np.repeat(self.prob, self.F + 1, axis=1), self._weights()
         for a in -np.sort(-grid):
             u, b = self._fit(float(a), u, b, prob, weight)
+            if a == 0:
+                u, b = self._of_least_norm(u, b, prob, weight)
             z = margins(self.differences, u, b)
             held = self._held_out(z)
             for k in np.flatnonzero(held < best):
@@ -96,11 +101,45 @@ class BradleyTerry:
         """A direction that orders hard labels without error proves that no finite fit exists."""
         hit = _separates(margins(self.differences, u, b), prob, weight)
         if hit.any():
-            raise ValueError(
-                f"alpha=0: the pairs of {self.names[int(np.argmax(hit)) // (self.F + 1)]!r} (or those without one "
-                "fold) are separable: a direction orders them all without error and the fit has no finite norm; "
-                "use alpha='cv' or a number > 0, or give soft labels"
-            )
+            raise self._no_finite_fit(int(np.argmax(hit)))
+
+    def _no_finite_fit(self, problem: int) -> ValueError:
+        return ValueError(
+            f"alpha=0: the pairs of {self.names[problem // (self.F + 1)]!r} (or those without one fold) are separable: "
+            "a direction orders them without error and the fit has no finite norm; use alpha='cv' or a number > 0, or "
+            "give soft labels"
+        )
+
+    def _of_least_norm(self, u: Floats, b: Floats, prob: Floats, weight: Floats) -> tuple[Floats, Floats]:
+        """Fits without a penalty, less what their pairs say nothing about.
+
+        A direction that orders some pairs and ties the rest has no finite fit either: the loss still falls where the
+        steps ended, and along it has no curvature left.
+        """
+        out_u, out_b = u.copy(), b.copy()
+        for i, w in enumerate(weight.T):
+            if not w.any():
+                continue
+            mean = weighted_mean(self.differences, w) if self.bias else np.zeros(u.shape[1])
+            moment = second_moment(self.differences, w) - np.outer(mean, mean)
+            lam, q, D, Z = null_space(moment, NULL_IN_DOUBLE)
+            out_u[i] = without_null(u[i : i + 1], Z)[0]
+            out_b[i] += (u[i] - out_u[i]) @ mean
+            hard = ((prob[:, i] == 0) | (prob[:, i] == 1)) & (w > 0)
+            if hard.any() and self._least_curvature(out_u[i], out_b[i], w, mean, D[:, None] * q / np.sqrt(lam)) < FLAT:
+                raise self._no_finite_fit(i)
+        return out_u, out_b
+
+    def _least_curvature(self, u: Floats, b: float, w: Floats, mean: Floats, white: Floats) -> float:
+        """Smallest eigenvalue of the curvature where differences are white (and beside them the bias, if any)."""
+        from scipy.special import expit
+
+        total = np.zeros((white.shape[1] + self.bias,) * 2)
+        for at, rows in self.differences.chunks():
+            z, x = rows @ u + b, (rows - mean) @ white
+            x = np.concatenate([x, np.ones((len(x), 1))], axis=1) if self.bias else x
+            total += x.T @ ((w[at] * expit(z) * expit(-z))[:, None] * x)
+        return float(np.linalg.eigvalsh(total).min(initial=1.0))
 
     def _separable(self, u: Floats, b: Floats) -> NDArray[np.bool_]:
         """Which columns have hard labels that some direction orders without error, (K,): one is looked for."""

@@ -39,7 +39,8 @@ def fit_generation_direction(
     ----------
     logprobs : column name or (N,); NaN rows are left out
     covariates : column names, or (N,) or (N, C) array, finite
-    alpha : ridge in units of tr(Sigma)/d of what the covariates leave; 0 is least squares of minimum norm
+    alpha : ridge in units of tr(Sigma)/d of what the covariates leave, massive columns in their own unit as in
+        `fit_value_direction`; 0 is least squares of minimum norm
     folds : prompts are dealt to folds by a hash of their id, or of their cluster where clusters are given
 
     Returns
@@ -62,6 +63,11 @@ def fit_generation_direction(
     if logprobs is None:
         raise ValueError("logprobs is None, wanted a column name or an array (N,)")
     call = prepare(dump, **options)
+    if not call.within:
+        raise ValueError(
+            "within is False; wanted True: log-probabilities are known up to a number for each prompt, c(x). For a fit "
+            "over all rows, give them to fit_value_direction"
+        )
     _need_rows(call)
     label = column(call.dump, logprobs, None, "logprobs")
     assert label is not None

@@ -17,7 +17,7 @@ from .seen import gather
 
 __all__ = [
     "Dense", "Differences", "Pairs", "Streamed", "checked_pairs", "margins", "mean_squares", "pair_list",
-    "pair_loss_gradient", "second_moment",
+    "pair_loss_gradient", "second_moment", "weighted_mean",
 ]  # fmt: skip
 
 Floats = NDArray[np.float64]
@@ -203,6 +203,11 @@ def mean_squares(differences: Differences, weight: Floats) -> Floats:
     for at, rows in differences.chunks():
         total += np.einsum("p,pd,pd->d", share[at], rows, rows)
     return total
+
+
+def weighted_mean(differences: Differences, weight: Floats) -> Floats:
+    """Mean of the differences under weights (P,), (d,)."""
+    return np.asarray(sum(weight[at] @ rows for at, rows in differences.chunks()) / max(weight.sum(), 1e-300))
 
 
 def second_moment(differences: Differences, weight: Floats) -> Floats:
