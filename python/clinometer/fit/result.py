@@ -36,7 +36,9 @@ class EncodingQuality(Result):
     ci : (J, 2) 95 % interval of what `value` is on average over dumps of this size, fits at this penalty: prompts,
         rows and labels vary, the penalty does not (of binary methods the directions do not either). By Student's t
         on the influence of each prompt or cluster, through the fit too: its slope, and the spread of its curvature
-    r, auc : (J,) correlation; chance that a row of the higher of two labels scores higher, NaN for other labels
+    r, auc : (J,) correlation; chance that of two rows of a prompt with different labels, where there are two, the
+        higher label's scores higher, ties half; NaN for other labels, or where no prompt has both. A `pooled_quality`
+        takes pairs of rows of a fold
     rho2_debiased : (J,) share of the label's variance that is linear in phi at all, free of the noise of the fit:
         covariance of label and out-of-fold least squares over the label's variance. NaN unless N - G > 2 d in
         the rows of every fit

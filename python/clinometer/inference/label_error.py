@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from .. import _core
 from ..fit.curvature import Curvature, DenseCurvature, StreamedCurvature
+from ..fit.generation import net_covariance
 from ..fit.krylov import Operator
 from ..fit.out_of_fold import out_of_fold, scores_of
 from ..fit.pairs import Pairs, Streamed
@@ -158,8 +159,8 @@ class ScoreError(LabelError):
         sigma, cross = scatter.part(None)  # (d, d), (C, d)
         if z.shape[1]:
             inner = scatter.matrix(None)[scatter.d :, scatter.d :]
-            self.coefficients = np.linalg.pinv(inner, rcond=1e-10, hermitian=True) @ cross
-            sigma = np.ascontiguousarray(sigma - cross.T @ self.coefficients)
+            sigma, inverse = net_covariance(sigma, cross, inner, scatter.cutoff)
+            self.coefficients = inverse @ cross
         return DenseCurvature(sigma, scatter.cutoff, alpha)
 
     def _scatter(self, z: Floats) -> FoldScatter:
