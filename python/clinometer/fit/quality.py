@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..population import Population
-from ..resampling import t_bounds, unit_errors, worth
+from ..resampling import effective_units, t_bounds, unit_errors, worth
 from .result import EncodingQuality
 
 __all__ = [
@@ -89,9 +89,21 @@ def ratio_quality(
     psi = sse - bad / all_ * sst
     if through_fit is not None:
         psi = psi + through_fit - held / held.sum() * through_fit.sum()
-    units = float(worth(psi[:, None], held[:, None])[0])
-    se = float(unit_errors(psi[:, None], held[:, None])[0])
+    se, units = ratio_error(psi, sst, held)
     return 1 - bad / all_, float(np.hypot(se, spread)) / all_, units
+
+
+def ratio_error(psi: Floats, below: Floats, held: Floats) -> tuple[float, float]:
+    """(error, what the units are worth) of a ratio whose numerator units move by psi (C,), its denominator sum below.
+
+    A ratio without a unit moves by psi over what the others leave of the denominator: the error is that of the
+    delete-one jackknife. Where few units carry the denominator, as with rare labels, no more than those decide.
+    """
+    share = below / below.sum()
+    left = np.where(share < 1, 1 - share, np.nan)
+    psi = (psi * (1 - 1 / len(psi)) / left)[:, None]
+    units = worth(psi, held[:, None], effective_units(below[:, None]))
+    return float(unit_errors(psi, held[:, None])[0]), float(units[0])
 
 
 def made(
@@ -134,8 +146,8 @@ def _debiased(t: Floats | None, sc: Floats, g: Grouping, held: Floats) -> tuple[
     cross, _, sst = sums.sum(axis=0)
     rho2 = cross / sst
     psi = 2 * sums[:, 0] - sums[:, 1] - rho2 * sums[:, 2]
-    psi = (psi - psi.mean())[:, None]
-    return float(rho2), float(unit_errors(psi, held[:, None])[0] / sst), float(worth(psi, held[:, None])[0])
+    se, units = ratio_error(psi - psi.mean(), sums[:, 2], held)
+    return float(rho2), se / float(sst), units
 
 
 def auc(t: Floats, s: Floats, g: Grouping) -> float:
