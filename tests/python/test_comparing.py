@@ -61,7 +61,7 @@ def test_the_interval_covers_no_change() -> None:
             )
             for _ in range(2)
         ]
-        ci = cm.compare(*copies, "s", fits=FITS, draws=200).quality_ci[0]
+        ci = cm.compare(*copies, "s", fits=FITS).quality_ci[0]
         inside += ci[0] <= 0.0 <= ci[1]
     assert 20 <= inside <= 25
 

@@ -363,9 +363,9 @@ def test_complementarity_is_multiple_correlation(same: bool) -> None:
     a, b, noise = rng.standard_normal((3, len(IDS)))
     s = a + 2.0 * b + noise + 10.0 * IDS
     b = 2.0 * a if same else b
-    found = theory.complementarity(a, b, s, prompt_ids=IDS, draws=20)
+    found = theory.complementarity(a, b, s, prompt_ids=IDS)
     dump = cm.open_dump(np.column_stack([a, b]), prompt_ids=IDS, columns={"s": s})
-    again = theory.complementarity([1.0, 0.0], [[0.0, 1.0]], "s", dump=dump, precision="double", draws=20)
+    again = theory.complementarity([1.0, 0.0], [[0.0, 1.0]], "s", dump=dump, precision="double")
     assert again.together[0] == pytest.approx(found.together[0])
 
     def demean(x: Floats) -> Floats:

@@ -25,7 +25,7 @@ ROWS: dict[str, Call] = {
     "ensembles": lambda d, u, f, **o: theory.ensembles(d, u, [0.5, 0.5], f, [1.0], **o),
     "iterate": lambda d, u, f, **o: theory.iterate(d, u, 1.0, f, **o),
     "screen": theory.screen,
-    "complementarity": lambda d, u, f, **o: theory.complementarity(u[:1], u[1:], f, dump=d, draws=10, **o),
+    "complementarity": lambda d, u, f, **o: theory.complementarity(u[:1], u[1:], f, dump=d, **o),
     "examples": lambda d, u, f, **o: cm.examples(d, u[:1], kl=0.01, values=f, **o),
 }
 U = np.array([[1.0, 0.0, 0.5], [0.0, 1.0, -1.0]])
@@ -164,7 +164,7 @@ def test_the_demo_dump_gives_every_quantity() -> None:
     dump, values = cm.open_dump(DEMO, layer=DEMO_LAYER), ["helpful", "-harm"]
     every_quantity(dump, ["judge/kind", "judge/honest"], values)
     low, high = (dump.select(layer=layer) for layer in dump.layers)
-    assert cm.compare(low, high, values, draws=20).shift is not None
+    assert cm.compare(low, high, values).shift is not None
     assert theory.ceiling_by_layer(dump, values).layers == tuple(dump.layers)
 
 

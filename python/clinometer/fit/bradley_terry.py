@@ -11,10 +11,19 @@ from numpy.typing import NDArray
 from ..inputs import Call
 from .columns import column_scale, null_space, without_null
 from .descent import Metric, minimise, softplus
-from .pairs import (
-    KEPT_BYTES, Dense, Differences, Pairs, Streamed, margins, mean_squares, pair_loss_gradient, second_moment,
+from .differences import (
+    Dense,
+    Differences,
+    Streamed,
+    margins,
+    mean_squares,
+    pair_loss_gradient,
+    reduced,
+    sampled,
+    second_moment,
     weighted_mean,
 )  # fmt: skip
+from .pairs import Pairs
 from .scatter import NULL_IN_DOUBLE
 from .solve import penalty_unit
 
@@ -25,7 +34,6 @@ Ints = NDArray[np.int64]
 WITNESS = 1e-8
 FLAT = 1e-8  # curvature over that at 0 which only ever growing margins leave: they end near 1 - p = 1e-10
 SQUARE = 4096  # dimensions up to which the curvature is kept as a matrix
-SAMPLE, SAMPLE_BYTES = 16, 1 << 28  # pairs a dimension whose order is looked at first where all are too many to keep
 
 
 @dataclass(frozen=True)
@@ -50,9 +58,9 @@ class BradleyTerry:
         self.prob = np.nan_to_num(pairs.prob)
         self.base = np.where(known, pairs.weight[:, None], 0.0)  # (P, K)
         weight = self.base.mean(axis=1)
-        self.differences, self.basis, squares = _reduced(Streamed(call, pairs.rows), weight)
+        self.differences, self.basis, squares = reduced(Streamed(call, pairs.rows), weight)
         self.dim, self.scale = call.dump.dim, column_scale(squares)
-        self.part, self.some = _sampled(self.differences)
+        self.part, self.some = sampled(self.differences)
         self.spread = penalty_unit(squares)
         small = self.differences.dim <= SQUARE  # the curvature at 0, or its diagonal
         self.hessian = (second_moment if small else mean_squares)(self.differences, weight) / 4
@@ -211,31 +219,3 @@ def _separates(z: Floats, prob: Floats, weight: Floats) -> NDArray[np.bool_]:
     right = np.where(counted, (2 * prob - 1) * z > 0, True).all(axis=0)
     hard = np.where(counted, (prob == 0) | (prob == 1), True).all(axis=0)
     return np.asarray(right & hard & counted.any(axis=0))
-
-
-def _sampled(differences: Differences) -> tuple[Ints, Dense]:
-    """Every so many of the pairs (S,) and their differences: all where they are in memory."""
-    if isinstance(differences, Dense):
-        return np.arange(len(differences.rows)), differences
-    count, d = len(differences.pairs), differences.dim
-    part = np.arange(0, count, max(1, count // max(min(SAMPLE * d, SAMPLE_BYTES // (8 * d)), 1)))
-    return part, Streamed(differences.call, differences.pairs[part], differences.scale).kept()
-
-
-def _reduced(streamed: Streamed, weight: Floats) -> tuple[Differences, Floats | None, Floats]:
-    """Differences in memory where they fit, and in P coordinates with their basis (d, P) where P < d; and the mean
-    square of each column before massive ones are brought to the scale of the others.
-
-    A ridge fit lies in the span of the differences, so nothing is lost.
-    """
-    P, d = len(streamed.pairs), streamed.dim
-    if 8 * P * d > KEPT_BYTES:
-        squares = mean_squares(streamed, weight)
-        return Streamed(streamed.call, streamed.pairs, column_scale(squares)), None, squares
-    dense = streamed.kept()
-    squares = mean_squares(dense, weight)
-    dense.rows *= column_scale(squares)
-    if d <= P:
-        return dense, None, squares
-    basis, upper = np.linalg.qr(dense.rows.T)
-    return Dense(np.ascontiguousarray(upper.T)), np.ascontiguousarray(basis), squares

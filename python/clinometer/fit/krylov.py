@@ -38,7 +38,7 @@ class Operator:
     def __init__(
         self, call: Call, p: Population, fold: Ints | None = None, without: Ints | None = None, *, pooled: bool = False
     ) -> None:  # fmt: skip
-        """fold is of each prompt; without (K,) is what each system leaves out, -1 for nothing; pooled: over all rows."""
+        """fold is of each prompt; without (K,) what each system leaves out, -1 for nothing; pooled: over all rows."""
         plain: dict[str, object] = {"values": None, "columns": None, "progress": None, "n_folds": 1, "fold": None}
         self.call = replace(call, population=p, within=True, in_double=True, **plain)  # type: ignore[arg-type]
         self.p, self.pooled, self.without = p, pooled, np.full(1, -1) if without is None else without

@@ -12,7 +12,8 @@ from ..resampling import effective_units, t_bounds, unit_errors, worth
 from .result import EncodingQuality
 
 __all__ = [
-    "Grouping", "auc", "curvature_error", "grouping", "made", "of_units", "quality_of", "ratio_quality", "stacked",
+    "Grouping", "auc", "curvature_error", "grouping", "made", "of_units", "quality_of", "ratio_error",
+    "ratio_quality", "stacked",
 ]  # fmt: skip
 
 Floats = NDArray[np.float64]

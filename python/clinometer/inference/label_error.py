@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from .. import _core
 from ..fit.curvature import Curvature, DenseCurvature, StreamedCurvature
+from ..fit.differences import Streamed
 from ..fit.generation import net_covariance
 from ..fit.krylov import Operator
 from ..fit.out_of_fold import out_of_fold, scores_of
-from ..fit.pairs import Pairs, Streamed
+from ..fit.pairs import Pairs
 from ..fit.scatter import NULL_IN_DOUBLE, FoldScatter, fold_scatter
 from ..fit.solve import least_norm
 from ..inputs import Call, Fitted, run
