@@ -12,7 +12,6 @@ from .fit import DirectionFit
 from .fit.out_of_fold import scores_of
 from .fit.quality import curvature_error, ratio_error
 from .inference.label_error import LabelError, label_errors
-from .population import fold_of
 from .resampling import t_bounds
 from .theory._arrays import Floats
 from .theory._correlations import correlation_influence
@@ -35,7 +34,7 @@ class Side:
         folds = fit.fold_vectors[:, j]
         scores = scored(self.dump, folds, None, **self.options).scores
         p = self.s.population
-        return scores[np.arange(p.n_rows), np.repeat(fold_of(p.ids, len(folds)), p.sizes)]
+        return scores[np.arange(p.n_rows), np.repeat(p.folds(len(folds)), p.sizes)]
 
     def through(self, j: int, gradient: Floats) -> Floats:
         """What each prompt's labels do through the fit of value j to what has this gradient (d,) in it, (G,)."""

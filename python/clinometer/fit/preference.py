@@ -44,6 +44,8 @@ def fit_preference_direction(
     folds : prompts are dealt to folds by a hash of their id, or of their cluster where clusters are given
     position_bias : also fit an unpenalised intercept, the preference for whichever row comes first; .intercepts
     names : K names, default "pairs" or "pairs0", ..
+    **options : base policy and pass options. A pair weighs what its prompt does; base weights are of rows, and only say
+        which rows there are
 
     Returns
     -------

@@ -23,6 +23,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 BINARY = ("logistic", "lda", "mean_difference")
 METHODS = ("ridge", "least_squares", *BINARY)
+PENALISED = ("ridge", "logistic", "lda")
 MEMORY = 16 * 2**30
 
 
@@ -86,6 +87,8 @@ def fit_and_curvature(
         raise ValueError(f"method is {method!r}, wanted one of {', '.join(METHODS)}")
     check_folds(folds)
     check_alpha(alpha)
+    if method not in PENALISED and not isinstance(alpha, str) and alpha != 0:
+        raise ValueError(f"alpha is {alpha!r} with method={method!r}, which has no penalty; wanted method='ridge'")
     if not isinstance(pooled, (bool, np.bool_)):
         raise TypeError(f"pooled is {pooled!r}, wanted True or False")
     if isinstance(memory_limit, bool) or not isinstance(memory_limit, (int, float, np.number)) or not memory_limit >= 0:
@@ -122,7 +125,7 @@ def fit_and_curvature(
 
 
 def _grid(method: str, alpha: Any) -> Floats:
-    if method in ("least_squares", "mean_difference"):
+    if method not in PENALISED:
         return np.zeros(1)
     if isinstance(alpha, str):
         return ALPHAS[::2] if method == "logistic" else ALPHAS
