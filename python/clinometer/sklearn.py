@@ -86,8 +86,8 @@ class ValueProbe(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         alike = np.bincount(np.arange(len(rows)) % folds).astype(float) if groups is None else None
         self.direction_fit_ = fit_value_direction(
             open_dump(rows, prompt_ids=ids), np.asarray(seen, np.float64), method=self.method,
-            alpha=self.alpha if self.method == "ridge" else 0.0, folds=folds, pooled=False, within=groups is not None, prompt_weights=alike, precision=self.precision,
-            n_threads=self.n_threads,
+            alpha=self.alpha if self.method == "ridge" else 0.0, folds=folds, pooled=False, within=groups is not None,
+            prompt_weights=alike, precision=self.precision, n_threads=self.n_threads,
         )  # fmt: skip
         self.coef_ = self.direction_fit_.vector.copy()
         self.alpha_ = float(self.direction_fit_.alpha[0])
