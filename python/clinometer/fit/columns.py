@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 __all__ = ["column_scale", "null_space", "unit_scale", "without_null"]
 
 Floats = NDArray[np.float64]
-MASSIVE = 5  # doublings of the median deviation: fewer are ordinary columns, which a penalty treats alike
+MASSIVE = 5  # doublings of the median deviation, rounded: fewer are ordinary columns, which a penalty treats alike
 FAINT = 20  # doublings below it: further down is what rounding leaves of a column that does not vary
 
 
@@ -21,8 +21,8 @@ def column_scale(variance: Floats) -> Floats:
     """What each column is multiplied by in a fit, (d,): 1, and for massive ones what makes them like the median.
 
     A penalty in units of the mean variance would else be in units of the one massive column, and no multiple of it
-    that is worth trying leaves anything of the others. Columns within 32 times the median deviation stay as they are,
-    so that a ridge fit of ordinary rows is one in the rows' own coordinates.
+    that is worth trying leaves anything of the others. Columns within 23 times the median deviation (2^4.5) stay as
+    they are, so that a ridge fit of ordinary rows is one in the rows' own coordinates.
     """
     doublings = _doublings(variance)
     return np.ldexp(1.0, np.where(doublings >= MASSIVE, -doublings, 0))

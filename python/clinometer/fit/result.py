@@ -34,8 +34,10 @@ class EncodingQuality(Result):
     ----------
     value : (J,) R^2 = 1 - SSE/SST of the fold fits on the prompts they did not see; negative is legitimate
     ci : (J, 2) 95 % interval of what `value` is on average over dumps of this size, fits at this penalty: prompts,
-        rows and labels vary, the penalty does not (of binary methods the directions do not either). By Student's t
-        on the influence of each prompt or cluster, through the fit too: its slope, and the spread of its curvature
+        rows and labels vary, the penalty does not (of binary methods the directions do not either): one that was
+        chosen by cross-validation on 10 prompts varies enough to be missed. By Student's t on the delete-one
+        influence of each prompt or cluster, through the fit too: its slope, and the spread of its curvature; with no
+        more degrees of freedom than units that share out the label's variance
     r, auc : (J,) correlation; chance that of two rows of a prompt with different labels, where there are two, the
         higher label's scores higher, ties half; NaN for other labels, or where no prompt has both. A `pooled_quality`
         takes pairs of rows of a fold

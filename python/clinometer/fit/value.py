@@ -44,8 +44,8 @@ def fit_value_direction(
     method : "ridge", "least_squares" (minimum norm), and for two-valued labels "logistic", "lda",
         "mean_difference"; the larger label counts as 1
     alpha : penalty in units of tr(Sigma)/d, for ridge, logistic (of the mean log-loss, on |u|^2/2) and lda:
-        "cv" picks by out-of-fold error; or a number >= 0 (0: minimum norm). Columns that deviate 32 times as much as
-        the median one or more, massive activations, are divided by a power of two first, here and for the norm, so
+        "cv" picks by out-of-fold error; or a number >= 0 (0: minimum norm). Columns that deviate some 23 times as much
+        as the median one or more, massive activations, are divided by a power of two first, here and for the norm, so
         that one of them hides none of the others; the direction returned is of the rows as they are
     folds : prompts are dealt to folds by a hash of their id, or of their cluster where clusters are given
     pooled : also fit all rows without regard to prompts, for .pooled_quality; False saves that pass
