@@ -491,7 +491,7 @@ def test_over_all_rows_it_is_the_regression_of_all_rows(world: World, alpha: flo
         sigma = (w[:, None] * x).T @ x
         want = np.linalg.solve(sigma + alpha * np.trace(sigma) / len(u) * np.eye(len(u)), x.T @ (w * s))
         np.testing.assert_allclose(u, want, rtol=1e-8, atol=1e-10)
-    assert not fit.within and fit.pooled_quality is fit.encoding_quality
+    assert not fit.within and fit.pooled_quality is fit.encoding_quality and np.isnan(fit.linear_share).all()
     apart = cm.fit_value_direction(world.phi, world.s, alpha=alpha, **(options | {"within": True})).pooled_quality
     assert apart is not None and apart.value == pytest.approx(fit.encoding_quality.value)
 

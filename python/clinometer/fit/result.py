@@ -128,11 +128,14 @@ class DirectionFit(Result):
 
     @property
     def linear_share(self) -> Floats:
-        """Share of a judge's within-prompt variance that is linear in phi, out of fold, (J,); NaN for pairs.
+        """Share of a judge's within-prompt variance that is linear in phi, out of fold, (J,).
+
+        NaN for pairs, and for fits over all rows.
 
         What a direction keeps of the judge it was fitted to (theory, "Direction or score").
         """
-        return np.full(len(self.vectors), np.nan) if self.n_pairs else self.encoding_quality.value
+        known = self.within and not self.n_pairs
+        return self.encoding_quality.value if known else np.full(len(self.vectors), np.nan)
 
     @property
     def quality_status(self) -> tuple[str, ...]:
