@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from clinometer.fit.columns import unit_scale
 from clinometer.lp.cone import cone as lp_cone
 from clinometer.results import Axes, Result
 from clinometer.theory._arrays import Floats, as_covariance, as_gram, as_rows, check_metric, spectrum
@@ -117,6 +118,10 @@ def _rows(directions: Floats, sigma: Floats | None, metric: str) -> tuple[Floats
     """Rows a_j, and the map that takes a unit vector among them back to a direction (None: it is one)."""
     if sigma is None:
         return directions, None
+    D = np.ones(len(sigma))
+    if metric == "kl":  # scores know nothing of a column's unit: what is null is a matter of correlations
+        D = unit_scale(np.diagonal(sigma))
+        sigma, directions = sigma * np.outer(D, D), directions / D
     # A power of four keeps Sigma's square root exact to scale, and everything below in range.
     shift = int(np.frexp(np.abs(sigma).max(initial=0.0))[1]) // 2 * 2
     eigenvalues, vectors = spectrum(np.ldexp(sigma, -shift))
@@ -128,7 +133,7 @@ def _rows(directions: Floats, sigma: Floats | None, metric: str) -> tuple[Floats
     if metric == "euclid":
         return rows, vectors.T
     inverse = np.divide(1.0, power, out=np.zeros_like(power), where=power > 0.0)
-    return rows, np.ldexp(inverse, -shift // 2)[:, None] * vectors.T
+    return rows, np.ldexp(inverse, -shift // 2)[:, None] * vectors.T * D
 
 
 def _rows_of_dump(directions: Floats, dump: Any, metric: str) -> tuple[Floats, Floats | None]:

@@ -29,7 +29,8 @@ class ValueProbe(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     Parameters
     ----------
     method : "ridge" or "least_squares" (minimum norm)
-    alpha : penalty in units of tr(Sigma)/d, or "cv": the one with the least out-of-fold error
+    alpha : penalty of ridge in units of tr(Sigma)/d, or "cv": the one with the least out-of-fold error; least squares
+        has none
     folds : whole prompts are dealt to folds
     precision : "double", or "mixed" for long fits of float32 rows
     n_threads : threads of a fit; None takes the CPUs this process may use
@@ -70,8 +71,8 @@ class ValueProbe(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     def fit(self, X: ArrayLike, y: ArrayLike, groups: ArrayLike | None = None) -> ValueProbe:
         """Fit on rows X (n, d) with values y (n,) of the prompts `groups` (n,).
 
-        Without groups the rows are dealt to `folds` groups of their own, each centred on its mean: an ordinary
-        ridge regression over all rows, whose penalty is chosen by leaving one of them out.
+        Without groups the fit is pooled, an ordinary ridge or least-squares regression over all rows, and so is its
+        .encoding_quality; rows are dealt to folds in turn.
         """
         from .dump import open_dump
         from .fit import fit_value_direction
@@ -82,9 +83,11 @@ class ValueProbe(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             self, X, y, dtype=[np.float64, np.float32], order="C", y_numeric=True, ensure_min_samples=2
         )
         ids, folds = self._prompts(groups, len(rows))
+        alike = np.bincount(np.arange(len(rows)) % folds).astype(float) if groups is None else None
         self.direction_fit_ = fit_value_direction(
-            open_dump(rows, prompt_ids=ids), np.asarray(seen, np.float64), method=self.method, alpha=self.alpha,
-            folds=folds, pooled=False, precision=self.precision, n_threads=self.n_threads,
+            open_dump(rows, prompt_ids=ids), np.asarray(seen, np.float64), method=self.method,
+            alpha=self.alpha if self.method == "ridge" else 0.0, folds=folds, pooled=False, within=groups is not None,
+            prompt_weights=alike, precision=self.precision, n_threads=self.n_threads,
         )  # fmt: skip
         self.coef_ = self.direction_fit_.vector.copy()
         self.alpha_ = float(self.direction_fit_.alpha[0])
@@ -112,7 +115,7 @@ class ValueProbe(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     def score(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None, groups: ArrayLike | None = None
     ) -> float:
-        """R^2 of the predictions; with groups, of predictions and values centred inside them."""
+        """Pooled R^2 of the predictions, over all rows; with groups within R^2, centred inside them, as in a fit."""
         predicted, seen = self.predict(X), np.asarray(y, np.float64)
         if groups is not None:
             _, at, counts = np.unique(column_or_1d(groups), return_inverse=True, return_counts=True)

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 import clinometer as cm
-from clinometer.fit import bradley_terry
-from clinometer.fit.pairs import Dense, Streamed, pair_loss_gradient
+from clinometer.fit import bradley_terry, differences
+from clinometer.fit.differences import Dense, Streamed, pair_loss_gradient
 from clinometer.inputs import prepare
 from clinometer.population import population
 
@@ -100,14 +100,14 @@ def test_gradient_is_the_slope_of_the_loss(world: World) -> None:
 
 
 def test_streamed_differences_give_the_dense_loss(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clinometer.fit.pairs.CHUNK_BYTES", 8 * 6 * 7)  # seven pairs a chunk
+    monkeypatch.setattr("clinometer.fit.differences.CHUNK_BYTES", 8 * 6 * 7)  # seven pairs a chunk
     streamed = Streamed(prepare(world.phi, prompt_ids=world.ids), world.pairs)
     assert len(list(streamed.chunks())) == 43
     args = (world.soft[:, None], np.ones((300, 1)), world.u[None] * 2, np.array([0.3]))
     for a, b in zip(pair_loss_gradient(streamed, *args), pair_loss_gradient(streamed.kept(), *args), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12)
     kept = cm.fit_preference_direction(world.phi, world.pairs, world.hard, **world.options)
-    monkeypatch.setattr(bradley_terry, "KEPT_BYTES", 0)
+    monkeypatch.setattr(differences, "KEPT_BYTES", 0)
     monkeypatch.setattr(bradley_terry, "SQUARE", 3)  # and the diagonal metric
     again = cm.fit_preference_direction(world.phi, world.pairs, world.hard, **world.options)
     np.testing.assert_allclose(again.vectors, kept.vectors, rtol=1e-6)
@@ -121,8 +121,8 @@ def test_order_is_looked_for_in_a_sample_first(world: World, monkeypatch: pytest
     ordered = (z > 0).astype(float)
     spoilt = np.where(np.arange(len(z)) == np.argmax(z), 0.0, ordered)
     prob = np.stack([ordered, spoilt, (np.random.default_rng(0).random(len(z)) < 0.5).astype(float)], axis=1)
-    monkeypatch.setattr(bradley_terry, "KEPT_BYTES", 0)
-    monkeypatch.setattr(bradley_terry, "SAMPLE_BYTES", bytes_)
+    monkeypatch.setattr(differences, "KEPT_BYTES", 0)
+    monkeypatch.setattr(differences, "SAMPLE_BYTES", bytes_)
     with pytest.warns(UserWarning, match="orders them all"):
         fit = cm.fit_preference_direction(world.phi, world.pairs, prob, **(world.options | {"alpha": 0.1}))
     assert fit.labels == ("separable", "hard", "hard")
@@ -224,6 +224,40 @@ def test_separable_labels_are_refused_without_a_penalty_and_flagged_with_one() -
     few = World(6, 8, 50)  # fewer pairs than columns: always separable
     with pytest.raises(ValueError, match="separable"):
         cm.fit_preference_direction(few.phi, few.pairs, few.hard, alpha=0, folds=2, **few.options)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("kind", ["fewer pairs", "made up column", "many"])
+def test_without_a_penalty_the_norm_is_the_least(kind: str, bias: bool) -> None:
+    """Exact soft labels: the fit is the pseudo-inverse of the differences on the log-odds, for each fold too."""
+    w = World(9, 6 if kind == "fewer pairs" else 40, 40 if kind == "fewer pairs" else 6)
+    phi = w.phi.copy()
+    if kind == "made up column":
+        phi[:, 5] = phi[:, 0] - 3 * phi[:, 1]
+    x = phi[w.pairs[:, 0]] - phi[w.pairs[:, 1]]
+    odds = x @ np.linspace(-0.1, 0.1, x.shape[1]) + 0.2 * bias
+    fit = cm.fit_preference_direction(
+        phi, w.pairs, 1 / (1 + np.exp(-odds)), alpha=0, folds=3, position_bias=bias, **w.options
+    )
+    at = w.fold_of_pairs(3)
+    for u, seen in [(fit.vector, at >= 0), *((fit.fold_vectors[f, 0], at != f) for f in range(3))]:
+        rows, y = x[seen], odds[seen]
+        if bias:
+            rows, y = rows - rows.mean(axis=0), y - y.mean()
+        want = np.linalg.pinv(rows, rcond=1e-9) @ y
+        np.testing.assert_allclose(u, want, atol=1e-4 * np.abs(want).max())
+
+
+def test_pairs_in_order_but_for_ties_have_no_finite_fit() -> None:
+    """A column in which only the ordered pairs differ sends the norm to infinity, whatever the other labels are."""
+    w = World(11, 40, 3)
+    phi = np.concatenate([w.phi, np.zeros((len(w.phi), 1))], axis=1)
+    phi[w.pairs[::7, 0], 3] = 1.0
+    x = phi[w.pairs[:, 0]] - phi[w.pairs[:, 1]]
+    hard = np.where(x[:, 3] != 0, x[:, 3] > 0, w.hard)
+    with pytest.raises(ValueError, match="separable"):
+        cm.fit_preference_direction(phi, w.pairs, hard, alpha=0, **w.options)
+    cm.fit_preference_direction(phi, w.pairs, np.clip(hard, 0.1, 0.9), alpha=0, **w.options)
 
 
 def test_quality_is_of_pairs_of_unseen_prompts(world: World) -> None:

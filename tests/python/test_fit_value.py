@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.metrics import r2_score, roc_auc_score
+from sklearn.metrics import r2_score
 
 import clinometer as cm
 from clinometer import reference as ref
@@ -179,7 +179,13 @@ def test_quality_is_that_of_predictions_made_out_of_fold(world: World, method: s
         twin = ref.encoding_quality(t, labels, world.ids)
         assert q.value[0] == pytest.approx(twin["value"], rel=1e-9)
     else:
-        assert q.auc[0] == pytest.approx(roc_auc_score(labels, t, sample_weight=weight), abs=1e-9)
+        hit = all_ = 0.0
+        for x in np.unique(world.ids):  # pairs of rows of one prompt
+            own = world.ids == x
+            i, j = np.meshgrid(*[np.flatnonzero(own & (labels == y)) for y in np.unique(labels)])
+            pair = weight[i] * weight[j] / weight[own].sum()
+            hit, all_ = hit + (pair * (0.5 + 0.5 * np.sign(t[j] - t[i]))).sum(), all_ + pair.sum()
+        assert q.auc[0] == pytest.approx(hit / all_, abs=1e-9)
     assert fit.linear_share is q.value
 
 
@@ -464,3 +470,89 @@ def test_many_penalties_of_a_wide_dump_choose_as_before(monkeypatch: pytest.Monk
         was, now = (getattr(fit.encoding_quality, name) for fit in (plain, again))
         np.testing.assert_allclose(now, was, rtol=1e-6)
         assert np.isfinite(now).all()
+
+
+def _pooled(world: World, label: Floats) -> tuple[Floats, Floats, Floats]:
+    """Weights omega_x w_i of all rows, rows and labels about their one mean."""
+    weight = world.weights()
+    weight = weight / weight.sum()
+    return weight, world.phi - weight @ world.phi, label - weight @ label
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.1])
+@pytest.mark.parametrize("memory_limit", [0, 1 << 34])
+def test_over_all_rows_it_is_the_regression_of_all_rows(world: World, alpha: float, memory_limit: int) -> None:
+    options: dict[str, Any] = {**world.options, "within": False, "memory_limit": memory_limit}
+    fit = cm.fit_value_direction(world.phi, world.s, alpha=alpha, **options)
+    at = folds(world, 5)
+    for u, seen in [(fit.vector, at >= 0), *((fit.fold_vectors[f, 0], at != f) for f in range(5))]:
+        x, s, w = world.phi[seen], world.s[seen], world.weights()[seen] / world.weights()[seen].sum()
+        x, s = x - w @ x, s - w @ s
+        sigma = (w[:, None] * x).T @ x
+        want = np.linalg.solve(sigma + alpha * np.trace(sigma) / len(u) * np.eye(len(u)), x.T @ (w * s))
+        np.testing.assert_allclose(u, want, rtol=1e-8, atol=1e-10)
+    assert not fit.within and fit.pooled_quality is fit.encoding_quality and np.isnan(fit.linear_share).all()
+    apart = cm.fit_value_direction(world.phi, world.s, alpha=alpha, **(options | {"within": True})).pooled_quality
+    assert apart is not None and apart.value == pytest.approx(fit.encoding_quality.value)
+
+
+def test_binary_methods_over_all_rows(world: World, tmp_path: Path) -> None:
+    options: dict[str, Any] = {**world.options, "within": False}
+    weight, x, _ = _pooled(world, world.y)
+    high, low = weight * world.y, weight * (1 - world.y)
+    gap = high @ x / high.sum() - low @ x / low.sum()
+    fit = cm.fit_value_direction(world.phi, world.y, method="mean_difference", **options)
+    np.testing.assert_allclose(fit.vector, gap, rtol=1e-8)
+    sigma = (weight[:, None] * x).T @ x
+    inside = sigma - high.sum() * low.sum() * np.outer(gap, gap)
+    lda = cm.fit_value_direction(world.phi, world.y, method="lda", alpha=0, **options)
+    np.testing.assert_allclose(lda.vector, np.linalg.solve(inside, gap), rtol=1e-7)
+    ridge = 0.1 * np.trace(sigma) / len(gap)
+    twin = LogisticRegression(C=1 / ridge, tol=1e-12, max_iter=10_000).fit(world.phi, world.y, sample_weight=weight)
+    logistic = cm.fit_value_direction(world.phi, world.y, method="logistic", alpha=0.1, **options)
+    np.testing.assert_allclose(logistic.vector, twin.coef_[0], rtol=1e-5, atol=1e-7)
+    lda.save(tmp_path / "fit.safetensors")
+    assert not cm.fit.DirectionFit.load(tmp_path / "fit.safetensors").within  # type: ignore[attr-defined]
+
+
+def test_options_that_a_fit_has_no_use_for_are_refused(world: World) -> None:
+    for method in ("least_squares", "mean_difference"):
+        with pytest.raises(ValueError, match="has no penalty"):
+            cm.fit_value_direction(world.phi, world.y, method=method, alpha=0.1, **world.options)
+    pairs = np.array([[0, 1]])
+    with pytest.raises(ValueError, match="both rows of a pair answer one prompt"):
+        cm.fit_preference_direction(world.phi, pairs, [1.0], prompt_ids=world.ids, within=False)
+    with pytest.raises(ValueError, match="give them to fit_value_direction"):
+        cm.fit_generation_direction(world.phi, world.s, prompt_ids=world.ids, within=False)
+
+
+def test_auc_is_of_rows_of_one_prompt() -> None:
+    """A label that is mostly topic: rows of different prompts say nothing of how its rows are ordered inside them."""
+    rng = np.random.default_rng(4)
+    ids = np.repeat(np.arange(200), 6)
+    phi = rng.normal(size=(1200, 3))
+    label = (phi @ [1.0, 1.0, 0.0] + 3 * rng.normal(size=200)[ids] > 0) * 1.0
+    q = cm.fit_value_direction(phi, label, method="logistic", prompt_ids=ids).encoding_quality
+    assert q.auc[0] > 0.97
+    flat = cm.fit_value_direction(phi, (rng.normal(size=200)[ids] > 0) * 1.0, method="lda", prompt_ids=ids, alpha=1.0)
+    assert np.isnan(flat.encoding_quality.auc[0])  # no prompt has both
+
+
+@pytest.mark.parametrize(("prompts", "rare"), [(10, False), (30, False), (30, True)])
+def test_the_interval_of_the_quality_covers_its_mean(prompts: int, rare: bool) -> None:
+    """At few prompts, and where few of them hold the rarer label; 2.5 standard errors of 150 draws about 95 %."""
+    values, ci, ids = [], [], np.repeat(np.arange(prompts), 12)
+    for seed in range(150):
+        rng = np.random.default_rng([seed, prompts])
+        phi = rng.normal(size=(len(ids), 3)).astype(np.float32)
+        s = phi @ np.full(3, 3**-0.5) + rng.normal(size=len(ids))
+        label = (s > 2.2) * 1.0 if rare else s
+        q = cm.fit_value_direction(
+            phi, label, alpha=0.1, prompt_ids=ids + 1000 * seed, pooled=False, n_threads=1
+        ).encoding_quality
+        values.append(q.value[0])
+        ci.append(q.ci[0])
+    low, high = np.array(ci).T
+    mean = np.mean(values)
+    assert 0.905 <= np.mean((low <= mean) & (mean <= high)) <= 1.0
+    assert np.median(high - low) < 1.4 * 3.92 * np.std(values)

@@ -200,7 +200,7 @@ def test_layers(dump: cm.Dump) -> None:
     ax = cm.plot.layers(fits)
     assert ax.lines[0].get_xdata().tolist() == [8.0, 16.0]
     assert ax.lines[0].get_ydata()[1] == fits[16].encoding_quality.value[0]
-    change = cm.compare(dump, dump, VALUES, draws=20, fits={"folds": 3})
+    change = cm.compare(dump, dump, VALUES, fits={"folds": 3})
     ax = cm.plot.layers(change, names=["base", "tuned"])
     assert [t.get_text() for t in ax.get_xticklabels()] == ["base", "tuned"] and overlap(ax) == 0
     by_layer = cm.theory.ceiling_by_layer({"x": dump, "y": dump}, VALUES, fits={"folds": 3})

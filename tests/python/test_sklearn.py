@@ -69,8 +69,9 @@ def test_without_groups_it_is_a_regression_over_all_rows(rows: Any) -> None:
     X, y, _ = rows
     probe = ValueProbe(method="least_squares", folds=2).fit(X, y)
     plain = LinearRegression().fit(X, y)
-    assert probe.coef_ == pytest.approx(plain.coef_, abs=0.15)  # one mean less than two
-    assert probe.score(X, y) == pytest.approx(plain.score(X, y), abs=1e-3)
+    assert probe.coef_ == pytest.approx(plain.coef_, rel=1e-9)
+    assert probe.score(X, y) == pytest.approx(plain.score(X, y), rel=1e-9)
+    assert not probe.direction_fit_.within
 
 
 def test_in_pipelines_and_cross_validation(rows: Any) -> None:

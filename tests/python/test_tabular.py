@@ -57,7 +57,7 @@ MAKERS: dict[str, Callable[[], Result]] = {
     "CeilingByLayer": lambda: T.ceiling_by_layer({3: WORLD, EVIL: _world(1)}, V, kl=[0.1], fits={"folds": 3}),
     "Choice": lambda: cm.report(WORLD, constitutions=J, values=V, kl=[0.05]).best(),  # type: ignore[dict-item,return-value]
     "ClassProbabilities": lambda: T.class_probabilities([[1.0, 1.0], [1.0, 2.0]], [np.eye(2)] * 2),
-    "Comparison": lambda: cm.compare(WORLD, _world(1), V, draws=20, fits={"folds": 3}),
+    "Comparison": lambda: cm.compare(WORLD, _world(1), V, fits={"folds": 3}),
     "Complementarity": lambda: T.complementarity(
         WORLD.columns[J[0]], WORLD.columns[J[1]], np.asarray(WORLD.columns["harm"]), prompt_ids=WORLD.prompt_ids
     ),

@@ -25,7 +25,7 @@ ROWS: dict[str, Call] = {
     "ensembles": lambda d, u, f, **o: theory.ensembles(d, u, [0.5, 0.5], f, [1.0], **o),
     "iterate": lambda d, u, f, **o: theory.iterate(d, u, 1.0, f, **o),
     "screen": theory.screen,
-    "complementarity": lambda d, u, f, **o: theory.complementarity(u[:1], u[1:], f, dump=d, draws=10, **o),
+    "complementarity": lambda d, u, f, **o: theory.complementarity(u[:1], u[1:], f, dump=d, **o),
     "examples": lambda d, u, f, **o: cm.examples(d, u[:1], kl=0.01, values=f, **o),
 }
 U = np.array([[1.0, 0.0, 0.5], [0.0, 1.0, -1.0]])
@@ -150,7 +150,7 @@ def every_quantity(dump: Any, judges: list[str], values: list[str]) -> None:
             assert np.isfinite(a).all() or field in ("kl", "exact_radius", "sign_flip", "efficiency"), (name, field)
     found = theory.screen(dump, np.random.default_rng(0).standard_normal((300, dump.dim)), values)
     assert found.n_candidates == 300
-    assert (quietly(theory.complementarity, *judges, values, dump=dump, draws=20).gain >= 0.0).all()
+    assert (quietly(theory.complementarity, *judges, values, dump=dump).gain >= 0.0).all()
     assert "gain most" in str(quietly(cm.examples, dump, judges[0], n=1))
     spectrum = theory.randomised_spectrum(dump, 4)
     exact = theory.effective_rank(cm.moments(dump)).participation
@@ -164,7 +164,7 @@ def test_the_demo_dump_gives_every_quantity() -> None:
     dump, values = cm.open_dump(DEMO, layer=DEMO_LAYER), ["helpful", "-harm"]
     every_quantity(dump, ["judge/kind", "judge/honest"], values)
     low, high = (dump.select(layer=layer) for layer in dump.layers)
-    assert cm.compare(low, high, values, draws=20).shift is not None
+    assert cm.compare(low, high, values).shift is not None
     assert theory.ceiling_by_layer(dump, values).layers == tuple(dump.layers)
 
 

@@ -9,16 +9,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..inputs import Call
+from .columns import column_scale, null_space, without_null
 from .descent import Metric, minimise, softplus
-from .pairs import KEPT_BYTES, Dense, Differences, Pairs, Streamed, margins, pair_loss_gradient
+from .differences import (
+    Dense,
+    Differences,
+    Streamed,
+    margins,
+    mean_squares,
+    pair_loss_gradient,
+    reduced,
+    sampled,
+    second_moment,
+    weighted_mean,
+)  # fmt: skip
+from .pairs import Pairs
+from .scatter import NULL_IN_DOUBLE
+from .solve import penalty_unit
 
 __all__ = ["BradleyTerry", "PairFit"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 WITNESS = 1e-8
+FLAT = 1e-8  # curvature over that at 0 which only ever growing margins leave: they end near 1 - p = 1e-10
 SQUARE = 4096  # dimensions up to which the curvature is kept as a matrix
-SAMPLE, SAMPLE_BYTES = 16, 1 << 28  # pairs a dimension whose order is looked at first where all are too many to keep
 
 
 @dataclass(frozen=True)
@@ -42,22 +57,13 @@ class BradleyTerry:
         self.fold, known = fold, ~np.isnan(pairs.prob)
         self.prob = np.nan_to_num(pairs.prob)
         self.base = np.where(known, pairs.weight[:, None], 0.0)  # (P, K)
-        self.differences, self.basis = _reduced(Streamed(call, pairs.rows))
-        self.dim = call.dump.dim
-        self.part, self.some = _sampled(self.differences)
-        self.spread, self.hessian = self._moments()
-
-    def _moments(self) -> tuple[float, Floats]:
-        """Mean square of a difference's entries, the unit of alpha, and the curvature at 0 (or its diagonal)."""
-        m = self.differences.dim
         weight = self.base.mean(axis=1)
-        root = np.sqrt(weight / max(weight.sum(), 1e-300))
-        total = np.zeros((m, m) if m <= SQUARE else m)
-        for at, rows in self.differences.chunks():
-            scaled = rows * root[at, None]
-            total += scaled.T @ scaled if m <= SQUARE else (scaled * scaled).sum(axis=0)  # half the work: symmetric
-        trace = np.trace(total) if total.ndim == 2 else total.sum()
-        return float(trace) / self.dim, total / 4
+        self.differences, self.basis, squares = reduced(Streamed(call, pairs.rows), weight)
+        self.dim, self.scale = call.dump.dim, column_scale(squares)
+        self.part, self.some = sampled(self.differences)
+        self.spread = penalty_unit(squares)
+        small = self.differences.dim <= SQUARE  # the curvature at 0, or its diagonal
+        self.hessian = (second_moment if small else mean_squares)(self.differences, weight) / 4
 
     def _weights(self) -> Floats:
         """(P, K (F + 1)): what each problem gives a pair, columns summing to 1 (or 0 without pairs)."""
@@ -75,6 +81,8 @@ class BradleyTerry:
         prob, weight = np.repeat(self.prob, self.F + 1, axis=1), self._weights()
         for a in -np.sort(-grid):
             u, b = self._fit(float(a), u, b, prob, weight)
+            if a == 0:
+                u, b = self._of_least_norm(u, b, prob, weight)
             z = margins(self.differences, u, b)
             held = self._held_out(z)
             for k in np.flatnonzero(held < best):
@@ -101,11 +109,45 @@ class BradleyTerry:
         """A direction that orders hard labels without error proves that no finite fit exists."""
         hit = _separates(margins(self.differences, u, b), prob, weight)
         if hit.any():
-            raise ValueError(
-                f"alpha=0: the pairs of {self.names[int(np.argmax(hit)) // (self.F + 1)]!r} (or those without one "
-                "fold) are separable: a direction orders them all without error and the fit has no finite norm; "
-                "use alpha='cv' or a number > 0, or give soft labels"
-            )
+            raise self._no_finite_fit(int(np.argmax(hit)))
+
+    def _no_finite_fit(self, problem: int) -> ValueError:
+        return ValueError(
+            f"alpha=0: the pairs of {self.names[problem // (self.F + 1)]!r} (or those without one fold) are separable: "
+            "a direction orders them without error and the fit has no finite norm; use alpha='cv' or a number > 0, or "
+            "give soft labels"
+        )
+
+    def _of_least_norm(self, u: Floats, b: Floats, prob: Floats, weight: Floats) -> tuple[Floats, Floats]:
+        """Fits without a penalty, less what their pairs say nothing about.
+
+        A direction that orders some pairs and ties the rest has no finite fit either: the loss still falls where the
+        steps ended, and along it has no curvature left.
+        """
+        out_u, out_b = u.copy(), b.copy()
+        for i, w in enumerate(weight.T):
+            if not w.any():
+                continue
+            mean = weighted_mean(self.differences, w) if self.bias else np.zeros(u.shape[1])
+            moment = second_moment(self.differences, w) - np.outer(mean, mean)
+            lam, q, D, Z = null_space(moment, NULL_IN_DOUBLE)
+            out_u[i] = without_null(u[i : i + 1], Z)[0]
+            out_b[i] += (u[i] - out_u[i]) @ mean
+            hard = ((prob[:, i] == 0) | (prob[:, i] == 1)) & (w > 0)
+            if hard.any() and self._least_curvature(out_u[i], out_b[i], w, mean, D[:, None] * q / np.sqrt(lam)) < FLAT:
+                raise self._no_finite_fit(i)
+        return out_u, out_b
+
+    def _least_curvature(self, u: Floats, b: float, w: Floats, mean: Floats, white: Floats) -> float:
+        """Smallest eigenvalue of the curvature where differences are white (and beside them the bias, if any)."""
+        from scipy.special import expit
+
+        total = np.zeros((white.shape[1] + self.bias,) * 2)
+        for at, rows in self.differences.chunks():
+            z, x = rows @ u + b, (rows - mean) @ white
+            x = np.concatenate([x, np.ones((len(x), 1))], axis=1) if self.bias else x
+            total += x.T @ ((w[at] * expit(z) * expit(-z))[:, None] * x)
+        return float(np.linalg.eigvalsh(total).min(initial=1.0))
 
     def _separable(self, u: Floats, b: Floats) -> NDArray[np.bool_]:
         """Which columns have hard labels that some direction orders without error, (K,): one is looked for."""
@@ -141,7 +183,7 @@ class BradleyTerry:
         return np.asarray(cube[np.arange(len(z)), :, self.fold])
 
     def _result(self, u: Floats, b: Floats, z: Floats, alpha: Floats) -> PairFit:
-        full = u if self.basis is None else u @ self.basis.T
+        full = (u if self.basis is None else u @ self.basis.T) * self.scale
         cube, F = full.reshape(self.K, self.F + 1, self.dim), self.F
         last = slice(F, None, F + 1)
         separated = self._separable(u[last], b[last])
@@ -177,27 +219,3 @@ def _separates(z: Floats, prob: Floats, weight: Floats) -> NDArray[np.bool_]:
     right = np.where(counted, (2 * prob - 1) * z > 0, True).all(axis=0)
     hard = np.where(counted, (prob == 0) | (prob == 1), True).all(axis=0)
     return np.asarray(right & hard & counted.any(axis=0))
-
-
-def _sampled(differences: Differences) -> tuple[Ints, Dense]:
-    """Every so many of the pairs (S,) and their differences: all where they are in memory."""
-    if isinstance(differences, Dense):
-        return np.arange(len(differences.rows)), differences
-    count, d = len(differences.pairs), differences.dim
-    part = np.arange(0, count, max(1, count // max(min(SAMPLE * d, SAMPLE_BYTES // (8 * d)), 1)))
-    return part, Streamed(differences.call, differences.pairs[part]).kept()
-
-
-def _reduced(streamed: Streamed) -> tuple[Differences, Floats | None]:
-    """Differences in memory where they fit, and in P coordinates with their basis (d, P) where P < d.
-
-    A ridge fit lies in the span of the differences, so nothing is lost.
-    """
-    P, d = len(streamed.pairs), streamed.dim
-    if 8 * P * d > KEPT_BYTES:
-        return streamed, None
-    dense = streamed.kept()
-    if d <= P:
-        return dense, None
-    basis, upper = np.linalg.qr(dense.rows.T)
-    return Dense(np.ascontiguousarray(upper.T)), np.ascontiguousarray(basis)

@@ -13,7 +13,7 @@ from ..population import Population
 from ..threads import shared
 from .binary import lda_scale, mean_gap
 from .curvature import Curvature, DenseCurvature, StreamedCurvature
-from .krylov import ridge_by_passes
+from .krylov import Operator, ridge_by_passes
 from .logistic import fit_logistic
 from .out_of_fold import out_of_fold, scores_of
 from .quality import Grouping, curvature_error, grouping, quality_of, stacked
@@ -39,35 +39,33 @@ class Fit:
 def fit_values(
     call: Call, method: str, grid: Floats, fold: Ints, n_folds: int, *, within: bool, by_passes: bool
 ) -> Fit:  # fmt: skip
+    """Fits of all values inside prompts; or over all rows, weighted omega_x w_i and about their one mean."""
     values = np.asarray(call.values)
     out = Fit(call.n_values, n_folds, call.dump.dim)
     for group in label_groups(values):
         labels = values[:, group]
         p = call.population.labelled(labels[:, 0])
-        rows, at = (p, fold) if within else _all_rows(p, fold)
+        rows, at = (p, fold) if within else _by_fold(p, fold)
         if by_passes:
-            _fit_by_passes(out, group, call, grid, labels, rows, at)
+            operator = Operator(call, rows, at, np.append(np.arange(n_folds), -1), pooled=not within)
+            _fit_by_passes(out, group, operator, grid, labels[rows.rows], at)
             continue
-        scatter = fold_scatter(call, labels, rows, at, n_folds)
+        scatter = fold_scatter(call, labels, rows, at, n_folds, pooled=not within)
         _fit_group(out, group, call, method, grid, scatter, labels, rows, at)
     return out
 
 
-def _fit_by_passes(
-    out: Fit, group: list[int], call: Call, grid: Floats, labels: Floats, p: Population, fold: Ints
-) -> None:
+def _fit_by_passes(out: Fit, group: list[int], operator: Operator, grid: Floats, labels: Floats, fold: Ints) -> None:
     """Fill in the ridge fits of a group without its matrices."""
-    for g, j in enumerate(group):
-        u, parts, chosen, ridge, operator = ridge_by_passes(
-            call, p, fold, len(out.fold_vectors), labels[p.rows, g], grid
-        )
+    for j, label in zip(group, labels.T, strict=True):
+        u, parts, chosen, ridge = ridge_by_passes(operator, fold, len(out.fold_vectors), label, grid)
         out.vectors[j], out.fold_vectors[:, j], out.predictors[:, j] = u, parts, parts
         out.alpha[j] = grid[chosen]
         out.curvature[j] = StreamedCurvature(operator, float(ridge[-1]))
 
 
-def _all_rows(p: Population, fold: Ints) -> tuple[Population, Ints]:
-    """Each fold as one prompt: covariances over all rows, about the mean of their fold."""
+def _by_fold(p: Population, fold: Ints) -> tuple[Population, Ints]:
+    """Each fold as one prompt."""
     rows = p.regrouped(fold)
     return rows, np.asarray(rows.ids, np.int64)
 

@@ -53,9 +53,10 @@ class StreamedCurvature:
     ridge: float
 
     def solve(self, rhs: Floats) -> Floats:
-        whole = Operator(self.operator.call, self.operator.p, without=np.full(len(rhs), -1))
-        return Krylov(whole, rhs).solve(np.full(len(rhs), self.ridge))
+        own = self.operator
+        whole = Operator(own.call, own.p, without=np.full(len(rhs), -1), pooled=own.pooled)
+        return Krylov(whole, rhs * whole.scale).solve(np.full(len(rhs), self.ridge)) * whole.scale
 
     def gram(self, u: Floats) -> Floats:
-        x = self.operator.centred(scores_of(self.operator.call, u))
+        x = self.operator.in_prompts(scores_of(self.operator.call, u))
         return np.asarray((self.operator.weight[:, -1:] * x).T @ x)

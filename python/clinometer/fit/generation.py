@@ -19,7 +19,7 @@ from .scatter import FoldScatter, fold_scatter
 from .seen import prompt_keys
 from .solve import ridge_path
 
-__all__ = ["fit_generation_direction"]
+__all__ = ["fit_generation_direction", "net_covariance"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -39,7 +39,8 @@ def fit_generation_direction(
     ----------
     logprobs : column name or (N,); NaN rows are left out
     covariates : column names, or (N,) or (N, C) array, finite
-    alpha : ridge in units of tr(Sigma)/d of what the covariates leave; 0 is least squares of minimum norm
+    alpha : ridge in units of tr(Sigma)/d of what the covariates leave, massive columns in their own unit as in
+        `fit_value_direction`; 0 is least squares of minimum norm
     folds : prompts are dealt to folds by a hash of their id, or of their cluster where clusters are given
 
     Returns
@@ -62,6 +63,11 @@ def fit_generation_direction(
     if logprobs is None:
         raise ValueError("logprobs is None, wanted a column name or an array (N,)")
     call = prepare(dump, **options)
+    if not call.within:
+        raise ValueError(
+            "within is False; wanted True: log-probabilities are known up to a number for each prompt, c(x). For a fit "
+            "over all rows, give them to fit_value_direction"
+        )
     _need_rows(call)
     label = column(call.dump, logprobs, None, "logprobs")
     assert label is not None
@@ -121,17 +127,28 @@ def _covariates(call: Call, given: Any) -> Floats:
     return np.stack(out, axis=1)
 
 
-def _partialled(scatter: FoldScatter, fold: int | None, alpha: float) -> tuple[Floats, Floats]:
-    """Direction (d,) and covariate coefficients (C,) without a fold, by Frisch, Waugh and Lovell."""
-    d, a = scatter.d, scatter.matrix(fold)
-    sigma, c, cross = a[:d, :d], a[d, :d], a[d + 1 :, :d]
-    z, zs = a[d + 1 :, d + 1 :], a[d + 1 :, d]
-    scale = np.sqrt(np.diagonal(z))
+def net_covariance(sigma: Floats, cross: Floats, inner: Floats, cutoff: float) -> tuple[Floats, Floats]:
+    """Sigma (d, d) of what covariates leave of the rows, and inner^+ (C, C), by Frisch, Waugh and Lovell.
+
+    cross (C, d) and inner (C, C) are the covariates' covariances with the rows and among themselves. Of a column they
+    explain, rounding leaves a little; up to `cutoff` of its variance that is nothing.
+    """
+    scale = np.sqrt(np.diagonal(inner))
     scale = np.where(scale > 0, scale, 1.0)
-    inverse = np.linalg.pinv(z / np.outer(scale, scale), rcond=1e-10, hermitian=True) / np.outer(scale, scale)
+    inverse = np.linalg.pinv(inner / np.outer(scale, scale), rcond=1e-10, hermitian=True) / np.outer(scale, scale)
     left = sigma - cross.T @ inverse @ cross
-    net = c - cross.T @ inverse @ zs
-    u = ridge_path(np.ascontiguousarray((left + left.T) / 2), net[None], np.array([alpha]), scatter.cutoff)[0, 0]
+    left = (left + left.T) / 2
+    some = np.diagonal(left) > cutoff * np.diagonal(sigma)
+    return np.ascontiguousarray(np.where(some[:, None] & some, left, 0.0)), inverse
+
+
+def _partialled(scatter: FoldScatter, fold: int | None, alpha: float) -> tuple[Floats, Floats]:
+    """Direction (d,) and covariate coefficients (C,) without a fold."""
+    d, a = scatter.d, scatter.matrix(fold)
+    c, cross, zs = a[d, :d], a[d + 1 :, :d], a[d + 1 :, d]
+    left, inverse = net_covariance(a[:d, :d], cross, a[d + 1 :, d + 1 :], scatter.cutoff)
+    net = np.where(np.diagonal(left) > 0, c - cross.T @ inverse @ zs, 0.0)
+    u = ridge_path(left, net[None], np.array([alpha]), scatter.cutoff)[0, 0]
     return u, inverse @ (zs - cross @ u)
 
 

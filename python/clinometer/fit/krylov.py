@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,9 @@ from numpy.typing import NDArray
 from .. import _core
 from ..inputs import Call, run
 from ..population import Population
+from .columns import column_scale
 from .out_of_fold import out_of_fold, scores_of
+from .solve import penalty_unit
 
 __all__ = ["Krylov", "Operator", "ridge_by_passes"]
 
@@ -27,13 +30,18 @@ STEPS = 400
 
 
 class Operator:
-    """Covariances within prompts of p, one for each system: of all prompts, or of those outside a fold."""
+    """Covariances within prompts of p, one for each system: of all prompts, or of those outside a fold.
 
-    def __init__(self, call: Call, p: Population, fold: Ints | None = None, without: Ints | None = None) -> None:
-        """fold is of each prompt; without (K,) is what each system leaves out, -1 for nothing."""
+    Massive columns are in their own unit (`columns.column_scale`): systems are solved for u over `scale`.
+    """
+
+    def __init__(
+        self, call: Call, p: Population, fold: Ints | None = None, without: Ints | None = None, *, pooled: bool = False
+    ) -> None:  # fmt: skip
+        """fold is of each prompt; without (K,) what each system leaves out, -1 for nothing; pooled: over all rows."""
         plain: dict[str, object] = {"values": None, "columns": None, "progress": None, "n_folds": 1, "fold": None}
         self.call = replace(call, population=p, within=True, in_double=True, **plain)  # type: ignore[arg-type]
-        self.p, self.without = p, np.full(1, -1) if without is None else without
+        self.p, self.pooled, self.without = p, pooled, np.full(1, -1) if without is None else without
         omega, at = p.prompt_weight(), np.zeros(p.n_prompts, np.int64) if fold is None else fold
         kept = at[:, None] != self.without
         mass = omega @ kept
@@ -45,30 +53,48 @@ class Operator:
         state = _core.WeightedRows(self.call.dump.dim, np.ascontiguousarray(weights))
         return np.asarray(run(self.call, [state], population=self.p)[0].finish()["sum"])
 
-    def centred(self, x: Floats) -> Floats:
-        """Columns (N, K) less their means in prompts."""
+    def in_prompts(self, x: Floats) -> Floats:
+        """Columns (N, K) less their means in prompts, or in folds if pooled."""
         p = self.p
         mean = np.add.reduceat(p.row_weight()[:, None] * x, p.offsets[:-1], axis=0)
         return np.asarray(x - np.repeat(mean, p.sizes, axis=0))
 
+    def centred(self, x: Floats) -> Floats:
+        """Columns (N, K) or (N, 1) less what each system takes for their means, (N, K)."""
+        return x - (self.weight * x).sum(axis=0) if self.pooled else self.in_prompts(x)
+
     def covariance(self, label: Floats) -> Floats:
         """Cov(phi, label) of each system, (K, d), label (N,) or (N, K) in canonical order."""
         held = label[:, None] if label.ndim == 1 else label
-        return self.rows(self.weight * self.centred(held))
+        return self.rows(self.weight * self.centred(held)) * self.scale
 
     def __matmul__(self, v: Floats) -> Floats:
         """Each system's covariance times its own row of v (K, d)."""
-        return self.covariance(scores_of(self.call, v))
+        return self.covariance(scores_of(self.call, v * self.scale))
+
+    @cached_property
+    def variances(self) -> Floats:
+        """Diagonal of each system's Sigma, (K, d); one pass for each that is different."""
+        different, at = np.unique(self.without, return_index=True)
+        found = {int(f): self._variances(self.weight[:, k]) for f, k in zip(different, at, strict=True)}
+        return np.stack([found[int(f)] for f in self.without])
+
+    def _variances(self, weight: Floats) -> Floats:
+        if self.pooled:
+            p = replace(self.p.pooled(), weight=np.ascontiguousarray(weight))
+        else:
+            p = replace(self.p, omega=np.ascontiguousarray(np.add.reduceat(weight, self.p.offsets[:-1])))
+        done = run(self.call, [_core.Moments(self.call.dump.dim, 0, 1, 0, False)], population=p)[0].finish()
+        return np.asarray(done["scatter"][0, :, 0] / done["mass"][0])
+
+    @cached_property
+    def scale(self) -> Floats:
+        """What columns are multiplied by in each system, (K, d)."""
+        return np.stack([column_scale(v) for v in self.variances])
 
     def units(self) -> Floats:
-        """tr(Sigma)/d of each system: what a penalty is measured in (theory 10); one pass for each system."""
-        out = []
-        for k in range(len(self.without)):
-            omega = np.add.reduceat(self.weight[:, min(k, self.weight.shape[1] - 1)], self.p.offsets[:-1])
-            p = replace(self.p, omega=np.ascontiguousarray(omega))
-            done = run(self.call, [_core.Moments(self.call.dump.dim, 0, 1, 0, False)], population=p)[0].finish()
-            out.append(float((done["scatter"][0, :, 0] / done["mass"][0]).mean()))
-        return np.array(out)
+        """tr(Sigma)/d of each system: what a penalty is measured in (theory 10)."""
+        return np.array([penalty_unit(v) for v in self.variances])
 
 
 class Krylov:
@@ -136,22 +162,21 @@ class Krylov:
 
 
 def ridge_by_passes(
-    call: Call, p: Population, fold: Ints, n_folds: int, label: Floats, grid: Floats
-) -> tuple[Floats, Floats, int, Floats, Operator]:
+    operator: Operator, fold: Ints, n_folds: int, label: Floats, grid: Floats
+) -> tuple[Floats, Floats, int, Floats]:
     """Fits of a label (N,), canonical, at the penalty of least out-of-fold error: (full (d,), by fold (F, d), index in
-    grid, ridge (F + 1,), operator).
+    grid, ridge (F + 1,)). The operator leaves out each fold in turn and then nothing.
 
     From the largest penalty down, as long as one of the last two was better than all before: small penalties take
     many steps, and where the error rises they are not wanted.
     """
-    operator = Operator(call, p, fold, np.append(np.arange(n_folds), -1))
     label = np.where(operator.weight[:, -1] > 0, label, 0.0)
     krylov, units = Krylov(operator, operator.covariance(label)), operator.units()
-    centred = operator.centred(label[:, None])[:, 0]
-    best, worse, kept = np.inf, 0, (np.zeros((n_folds + 1, call.dump.dim)), 0)
+    centred = operator.in_prompts(label[:, None])[:, 0]
+    best, worse, kept = np.inf, 0, (np.zeros(operator.scale.shape), 0)
     for a in np.argsort(-grid, kind="stable").tolist():
-        u = krylov.solve(grid[a] * units)
-        t = operator.centred(out_of_fold(operator.call, u[:n_folds, None], fold))[:, 0]
+        u = krylov.solve(grid[a] * units) * operator.scale
+        t = operator.in_prompts(out_of_fold(operator.call, u[:n_folds, None], fold))[:, 0]
         error = float(operator.weight[:, -1] @ (t * t - 2 * t * centred))
         worse = 0 if error < best else worse + 1
         if error < best:
@@ -159,4 +184,4 @@ def ridge_by_passes(
         if worse == 2:
             break
     u, chosen = kept
-    return u[-1], u[:-1], chosen, grid[chosen] * units, operator
+    return u[-1], u[:-1], chosen, grid[chosen] * units

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from .. import _core
 from ..inputs import Call, run
 from ..population import Population
+from .columns import column_scale, null_space, without_null
 from .descent import Metric, minimise, softplus
 from .out_of_fold import scores_of
 from .scatter import FoldScatter
@@ -33,31 +34,45 @@ def fit_logistic(
     u, b = np.zeros((m * (F + 1), scatter.d)), np.zeros(m * (F + 1))
     best, chosen = np.full(m, np.inf), [0] * m
     kept_u, kept_b = u.copy(), b.copy()
-    sigma = scatter.part(None)[0]
+    scale = problem.scale
+    sigma = scatter.sigma(None) * np.outer(scale, scale)
     for a in np.argsort(-grid, kind="stable").tolist():  # from the strongest penalty, each start near the last fit
         problem.alpha = float(grid[a])
-        metric = Metric(sigma / 4 + problem.alpha * penalty_unit(sigma) * np.eye(len(sigma)))
+        metric = Metric(sigma / 4 + problem.alpha * problem.unit[-1] * np.eye(len(sigma)))
         u, b = minimise(problem.loss, u, b, metric, intercept=True, what="method='logistic'", exact=call.in_double)
         held = problem.held_out(u, b)
         for j in np.flatnonzero(held < best):
             best[j], chosen[j] = held[j], a
             own = slice(j * (F + 1), (j + 1) * (F + 1))
             kept_u[own], kept_b[own] = u[own], b[own]
-    shaped = kept_u.reshape(m, F + 1, -1)
+    if (grid == 0).all():
+        kept_u = _of_least_norm(kept_u, scatter, scale)
+    shaped = (kept_u * scale).reshape(m, F + 1, -1)
     return shaped[:, F], np.moveaxis(shaped[:, :F], 0, 1), kept_b.reshape(m, F + 1)[:, F], chosen
 
 
+def _of_least_norm(u: Floats, scatter: FoldScatter, scale: Floats) -> Floats:
+    """Fits (m (F + 1), d) without a penalty, less what the rows behind each say nothing about."""
+    shaped = u.reshape(-1, scatter.n_folds + 1, scatter.d)
+    for f in range(scatter.n_folds + 1):
+        sigma = scatter.sigma(f if f < scatter.n_folds else None)
+        shaped[:, f] = without_null(shaped[:, f], null_space(sigma * np.outer(scale, scale), scatter.cutoff)[-1])
+    return shaped.reshape(u.shape)
+
+
 class _Problem:
-    """Losses of every label (m) and fold (F, then all rows), label by label."""
+    """Losses of every label (m) and fold (F, then all rows), label by label; u is over `scale`."""
 
     def __init__(self, call: Call, p: Population, fold: Ints, labels: Floats, scatter: FoldScatter) -> None:
         self.call, self.p, self.alpha = replace(call, population=p, within=True, progress=None), p, 0.0
+        self.pooled = scatter.between is not None
         self.F, self.m = scatter.n_folds, labels.shape[1]
         self.y = np.nan_to_num(labels[p.rows])
         self.at = np.repeat(fold, p.sizes)
         self.base = p.row_weight() * np.repeat(p.prompt_weight(), p.sizes)
-        units = [penalty_unit(scatter.part(f)[0]) for f in (*range(self.F), None)]
-        self.unit = np.tile(units, self.m)
+        variances = [np.diagonal(scatter.sigma(f)) for f in (*range(self.F), None)]
+        self.unit = np.tile([penalty_unit(v) for v in variances], self.m)
+        self.scale = column_scale(variances[-1])
 
     def _weight(self, f: int) -> Floats:
         """Weights of the rows that fit f sees, summing to 1."""
@@ -66,11 +81,13 @@ class _Problem:
 
     def _centred(self, t: Floats) -> Floats:
         p = self.p
+        if self.pooled:  # any one number would do: the intercept takes it back
+            return np.asarray(t - self.base @ t)
         return np.asarray(t - np.repeat(np.add.reduceat(p.row_weight() * t, p.offsets[:-1]), p.sizes))
 
     def loss(self, u: Floats, b: Floats) -> tuple[Floats, Floats, Floats]:
         """Mean log-loss + ridge/2 |u|^2 with its gradients, for each label and fold."""
-        z = scores_of(self.call, u)
+        z = scores_of(self.call, u * self.scale)
         ridge = self.alpha * self.unit
         value, slope = ridge / 2 * (u * u).sum(axis=1), np.empty(len(u))
         for i in range(len(u)):
@@ -84,15 +101,20 @@ class _Problem:
                 )
             residual = w * (_sigmoid(t) - y)
             slope[i] = residual.sum()
-            # d/du of prompt-centred scores: the residuals, less their sum in the prompt spread by base weight
-            of_prompt = np.add.reduceat(residual, self.p.offsets[:-1])
-            z[:, i] = residual - self.p.row_weight() * np.repeat(of_prompt, self.p.sizes)
+            z[:, i] = self._pull(residual)
         rows = run(self.call, [_core.WeightedRows(u.shape[1], np.ascontiguousarray(z))], population=self.p)[0]
-        return value, rows.finish()["sum"] + ridge[:, None] * u, slope
+        return value, rows.finish()["sum"] * self.scale + ridge[:, None] * u, slope
+
+    def _pull(self, residual: Floats) -> Floats:
+        """d/du of centred scores: the residuals, less their sum in the prompt spread by base weight."""
+        if self.pooled:
+            return np.asarray(residual - self.base * residual.sum())
+        of_prompt = np.add.reduceat(residual, self.p.offsets[:-1])
+        return np.asarray(residual - self.p.row_weight() * np.repeat(of_prompt, self.p.sizes))
 
     def held_out(self, u: Floats, b: Floats) -> Floats:
         """Mean log-loss of each label on the rows its fold fits did not see, (m,)."""
-        z = scores_of(self.call, u)
+        z = scores_of(self.call, u * self.scale)
         out = np.zeros(self.m)
         for j in range(self.m):
             for f in range(self.F):

@@ -1,26 +1,20 @@
-"""Pairs of rows of one prompt: their checks, their differences, and the Bradley-Terry loss on them (theory 1, (5))."""
+"""Pairs of rows of one prompt, checked (theory 1, (5))."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import _core
-from ..errors import DumpError
-from ..inputs import Call, run
-from .descent import softplus
-from .seen import gather
+from ..inputs import Call
 
-__all__ = ["Dense", "Differences", "Pairs", "Streamed", "checked_pairs", "pair_list", "pair_loss_gradient"]
+__all__ = ["Pairs", "checked_pairs", "pair_list"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-KEPT_BYTES = 1 << 30
-CHUNK_BYTES = 1 << 25
 
 
 @dataclass(frozen=True)
@@ -101,95 +95,3 @@ def pair_list(call: Call, rows: Ints, prob: Floats, weight: Floats) -> Any:
     at[p.rows] = np.arange(p.n_rows)
     first, second = (np.ascontiguousarray(at[rows[:, i]]) for i in (0, 1))
     return _core.PairList(first, second, np.ascontiguousarray(prob), np.ascontiguousarray(weight))
-
-
-class Dense:
-    """Differences (P, d) held in memory."""
-
-    def __init__(self, rows: Floats) -> None:
-        self.rows = rows
-
-    @property
-    def dim(self) -> int:
-        return int(self.rows.shape[1])
-
-    def chunks(self) -> Iterator[tuple[slice, Floats]]:
-        """(which pairs, their differences), in order."""
-        yield slice(0, len(self.rows)), self.rows
-
-
-class Streamed:
-    """Differences phi_a - phi_b read again in every sweep, in float64, which is exact for what is stored."""
-
-    def __init__(self, call: Call, rows: Ints) -> None:
-        self.call, self.dump, self.pairs = call, call.dump, rows
-
-    @property
-    def dim(self) -> int:
-        return self.dump.dim
-
-    def chunks(self) -> Iterator[tuple[slice, Floats]]:
-        """(which pairs, their differences), in order; NaN or Inf in a row is refused."""
-        step = max(1, CHUNK_BYTES // (8 * self.dim))
-        for start in range(0, len(self.pairs), step):
-            part = self.pairs[start : start + step]
-            found = gather(self.dump, part[:, 0]) - gather(self.dump, part[:, 1])
-            if not np.isfinite(found).all():
-                i = int(np.argmax(~np.isfinite(found).all(axis=1)))
-                raise DumpError(f"{self.dump.name}: rows {part[i].tolist()} of pair {start + i} hold NaN or Inf")
-            yield slice(start, start + len(part)), found
-
-    def kept(self) -> Dense:
-        """All of them in memory."""
-        return Dense(np.concatenate([rows for _, rows in self.chunks()]))
-
-
-Differences = Dense | Streamed
-
-
-def pair_loss_gradient(
-    differences: Differences, prob: Floats, weight: Floats, u: Floats, bias: Floats
-) -> tuple[Floats, Floats, Floats]:
-    """Bradley-Terry losses of M directions with their gradients, one sweep over the pairs.
-
-    loss_m = sum_p weight_pm (log(1 + exp(z)) - prob_pm z), z = <u_m, phi_a - phi_b> + bias_m: the cross-entropy
-    -p log sig(z) - (1 - p) log sig(-z) of theory 1, (5).
-
-    Parameters
-    ----------
-    prob, weight : (P, M)
-    u, bias : (M, d), (M,)
-
-    Returns
-    -------
-    losses (M,), gradients (M, d), slopes in the bias (M,)
-    """
-    if isinstance(differences, Streamed):
-        return _compiled(differences, prob, weight, u, bias)
-    from scipy.special import expit
-
-    loss, slope, gradient = np.zeros(len(u)), np.zeros(len(u)), np.zeros_like(u)
-    for at, rows in differences.chunks():
-        z = rows @ u.T + bias
-        p, w = prob[at], weight[at]
-        loss += (w * (softplus(z) - p * z)).sum(axis=0)
-        residual = w * (expit(z) - p)
-        slope += residual.sum(axis=0)
-        gradient += residual.T @ rows
-    return loss, gradient, slope
-
-
-def _compiled(
-    streamed: Streamed, prob: Floats, weight: Floats, u: Floats, bias: Floats
-) -> tuple[Floats, Floats, Floats]:
-    """The same in one pass over the dump, in f64 lanes: an optimiser's line search follows differences of losses."""
-    plain: dict[str, Any] = {"columns": None, "values": None, "n_folds": 1, "fold": None, "order": None}
-    call = replace(streamed.call, directions=np.ascontiguousarray(u), progress=None, in_double=True, **plain)
-    pairs = pair_list(call, streamed.pairs, prob, weight)
-    s = run(call, [_core.Pairs(call.dump.dim, 0, len(u), pairs, np.ascontiguousarray(bias))])[0].finish()
-    return s["loss"], s["gradient"], s["bias_gradient"]
-
-
-def margins(differences: Differences, u: Floats, bias: Floats) -> Floats:
-    """z = <u_m, phi_a - phi_b> + bias_m of every pair, (P, M)."""
-    return np.concatenate([rows @ u.T + bias for _, rows in differences.chunks()])

@@ -38,11 +38,14 @@ def fit_preference_direction(
     ----------
     pairs : (P, 2) row numbers of the dump; both rows of a pair answer one prompt
     prob : (P,) or (P, K) for K constitutions, probability that the first row is preferred; NaN: not judged
-    alpha : penalty in units of the mean square of a difference's entries; "cv" picks by the log-loss of pairs of
-        unseen prompts; 0 refuses separable labels, which have no finite fit
+    alpha : penalty in units of the mean square of a difference's entries, massive columns in their own unit as in
+        `fit_value_direction`; "cv" picks by the log-loss of pairs of unseen prompts; 0 is the fit of minimum norm and
+        refuses separable labels, which have no finite fit
     folds : prompts are dealt to folds by a hash of their id, or of their cluster where clusters are given
     position_bias : also fit an unpenalised intercept, the preference for whichever row comes first; .intercepts
     names : K names, default "pairs" or "pairs0", ..
+    **options : base policy and pass options. A pair weighs what its prompt does; base weights are of rows, and only say
+        which rows there are
 
     Returns
     -------
@@ -65,6 +68,8 @@ def fit_preference_direction(
     if not isinstance(position_bias, (bool, np.bool_)):
         raise TypeError(f"position_bias is {position_bias!r}, wanted True or False")
     call = prepare(dump, **options)
+    if not call.within:
+        raise ValueError("within is False; wanted True: both rows of a pair answer one prompt")
     _need_rows(call)
     held = checked_pairs(call, pairs, prob)
     called = _names(names, held.prob.shape[1])
@@ -89,7 +94,10 @@ def fit_preference_direction(
         fit.vectors, fit.fold_vectors, called, "bradley_terry", fit.alpha, quality, p.n_rows, p.n_prompts,
         p.n_dropped, call.dump.fingerprint(), dict(call.dump.source or {}), None, fit.intercepts, labels,
         len(held.rows), keys[order], fold[order],
-        {"pairs": held, "ridge": fit.ridge, "margins": fit.margins, "position_bias": bool(position_bias)},
+        {
+            "pairs": held, "ridge": fit.ridge, "margins": fit.margins, "position_bias": bool(position_bias),
+            "scale": problem.scale,
+        },
     )  # fmt: skip
 
 

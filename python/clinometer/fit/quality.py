@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..population import Population
-from ..resampling import t_bounds, unit_errors, worth
+from ..resampling import effective_units, t_bounds, unit_errors, worth
 from .result import EncodingQuality
 
 __all__ = [
-    "Grouping", "auc", "curvature_error", "grouping", "made", "of_units", "quality_of", "ratio_quality", "stacked",
+    "Grouping", "auc", "curvature_error", "grouping", "made", "of_units", "quality_of", "ratio_error",
+    "ratio_quality", "stacked",
 ]  # fmt: skip
 
 Floats = NDArray[np.float64]
@@ -73,7 +74,7 @@ def quality_of(
         r = cross / np.sqrt(tt * sst)
     rho2, rho2_se, rho2_units = _debiased(unbiased, sc, g, held)
     value, se, units = ratio_quality(sums[:, 0], sums[:, 1], through_fit, held, spread)
-    return made(value, se, units, r, auc(tc, s, g.weight), rho2, rho2_se, rho2_units)
+    return made(value, se, units, r, auc(t, s, g), rho2, rho2_se, rho2_units)
 
 
 def of_units(unit: Ints, weight: Floats, x: Floats) -> Floats:
@@ -89,9 +90,21 @@ def ratio_quality(
     psi = sse - bad / all_ * sst
     if through_fit is not None:
         psi = psi + through_fit - held / held.sum() * through_fit.sum()
-    units = float(worth(psi[:, None], held[:, None])[0])
-    se = float(unit_errors(psi[:, None], held[:, None])[0])
+    se, units = ratio_error(psi, sst, held)
     return 1 - bad / all_, float(np.hypot(se, spread)) / all_, units
+
+
+def ratio_error(psi: Floats, below: Floats, held: Floats) -> tuple[float, float]:
+    """(error, what the units are worth) of a ratio whose numerator units move by psi (C,), its denominator sum below.
+
+    A ratio without a unit moves by psi over what the others leave of the denominator: the error is that of the
+    delete-one jackknife. Where few units carry the denominator, as with rare labels, no more than those decide.
+    """
+    share = below / below.sum()
+    left = np.where(share < 1, 1 - share, np.nan)
+    psi = (psi * (1 - 1 / len(psi)) / left)[:, None]
+    units = worth(psi, held[:, None], effective_units(below[:, None]))
+    return float(unit_errors(psi, held[:, None])[0]), float(units[0])
 
 
 def made(
@@ -134,21 +147,32 @@ def _debiased(t: Floats | None, sc: Floats, g: Grouping, held: Floats) -> tuple[
     cross, _, sst = sums.sum(axis=0)
     rho2 = cross / sst
     psi = 2 * sums[:, 0] - sums[:, 1] - rho2 * sums[:, 2]
-    psi = (psi - psi.mean())[:, None]
-    return float(rho2), float(unit_errors(psi, held[:, None])[0] / sst), float(worth(psi, held[:, None])[0])
+    se, units = ratio_error(psi - psi.mean(), sums[:, 2], held)
+    return float(rho2), se / float(sst), units
 
 
-def auc(t: Floats, s: Floats, weight: Floats) -> float:
-    """Chance, under the weights, that a higher label outscores a lower one, ties half; NaN unless two-valued."""
-    seen = weight > 0
-    t, s, weight = t[seen], s[seen], weight[seen]
+def auc(t: Floats, s: Floats, g: Grouping) -> float:
+    """Chance that of two rows of one group, drawn by weight, the higher label outscores the lower, ties half.
+
+    Groups count by their mass times the chance that the two labels differ. NaN unless labels are two-valued and differ
+    in some group.
+    """
+    seen = g.weight > 0
+    t, s, weight, group = t[seen], s[seen], g.weight[seen], g.centre[seen]
     levels = np.unique(s)
     if len(levels) != 2:
         return float("nan")
-    _, rank = np.unique(t, return_inverse=True)
-    high = np.bincount(rank, weight * (s == levels[1]))
-    low = np.bincount(rank, weight * (s == levels[0]))
-    return float(high @ (np.cumsum(low) - low / 2) / (high.sum() * low.sum()))
+    order = np.lexsort((t, group))
+    t, weight, group, top = t[order], weight[order], group[order], (s == levels[1])[order]
+    mass = np.bincount(group, weight)
+    low, high = (np.where(side, weight, 0.0) / np.sqrt(mass[group]) for side in (~top, top))
+    tie = np.cumsum(np.append(False, (np.diff(t) != 0) | (np.diff(group) != 0)))  # rows of one group and score
+    low_of, high_of, group_of = np.bincount(tie, low), np.bincount(tie, high), np.zeros(tie[-1] + 1, np.int64)
+    group_of[tie] = group
+    lows, highs = np.bincount(group_of, low_of), np.bincount(group_of, high_of)
+    below = np.cumsum(low_of) - low_of / 2 - (np.cumsum(lows) - lows)[group_of]
+    total = float(lows @ highs)
+    return float(high_of @ below) / total if total > 0 else float("nan")
 
 
 def stacked(parts: list[EncodingQuality]) -> EncodingQuality:

@@ -34,9 +34,13 @@ class EncodingQuality(Result):
     ----------
     value : (J,) R^2 = 1 - SSE/SST of the fold fits on the prompts they did not see; negative is legitimate
     ci : (J, 2) 95 % interval of what `value` is on average over dumps of this size, fits at this penalty: prompts,
-        rows and labels vary, the penalty does not (of binary methods the directions do not either). By Student's t
-        on the influence of each prompt or cluster, through the fit too: its slope, and the spread of its curvature
-    r, auc : (J,) correlation; chance that a row of the higher of two labels scores higher, NaN for other labels
+        rows and labels vary, the penalty does not (of binary methods the directions do not either): one that was
+        chosen by cross-validation on 10 prompts varies enough to be missed. By Student's t on the delete-one
+        influence of each prompt or cluster, through the fit too: its slope, and the spread of its curvature; with no
+        more degrees of freedom than units that share out the label's variance
+    r, auc : (J,) correlation; chance that of two rows of a prompt with different labels, where there are two, the
+        higher label's scores higher, ties half; NaN for other labels, or where no prompt has both. A `pooled_quality`
+        takes pairs of rows of a fold
     rho2_debiased : (J,) share of the label's variance that is linear in phi at all, free of the noise of the fit:
         covariance of label and out-of-fold least squares over the label's variance. NaN unless N - G > 2 d in
         the rows of every fit
@@ -81,9 +85,10 @@ class DirectionFit(Result):
     ----------
     vectors, fold_vectors : (J, d) and (F, J, d); fold f never saw the prompts dealt to f
     intercepts : (J,) of logistic fits, the position bias of pairs; otherwise 0
-    alpha : (J,) penalty in units of tr(Sigma)/d
+    alpha : (J,) penalty in units of tr(Sigma)/d, massive columns in their own unit
     encoding_quality, pooled_quality : inside prompts; over all rows, of directions fitted to all rows, where topic
         alone can make it large (None where not asked for)
+    within : False: fitted to all rows about their one mean, and its quality is over all rows too
     labels : for each direction "scores", "binary", "soft", "hard", or "separable": hard labels that the direction
         separates without error, so that its norm is the penalty's and beta means nothing (theory 1, Assumption 3)
     """
@@ -112,6 +117,7 @@ class DirectionFit(Result):
     _seen: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, np.uint64))  # keys of prompts, sorted
     _folds: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))  # and their folds
     _training: Any = None  # labels, kept for errors that include them; not saved
+    within: bool = True
 
     @property
     def vector(self) -> Floats:
@@ -122,11 +128,14 @@ class DirectionFit(Result):
 
     @property
     def linear_share(self) -> Floats:
-        """Share of a judge's within-prompt variance that is linear in phi, out of fold, (J,); NaN for pairs.
+        """Share of a judge's within-prompt variance that is linear in phi, out of fold, (J,).
+
+        NaN for pairs, and for fits over all rows.
 
         What a direction keeps of the judge it was fitted to (theory, "Direction or score").
         """
-        return np.full(len(self.vectors), np.nan) if self.n_pairs else self.encoding_quality.value
+        known = self.within and not self.n_pairs
+        return self.encoding_quality.value if known else np.full(len(self.vectors), np.nan)
 
     @property
     def quality_status(self) -> tuple[str, ...]:

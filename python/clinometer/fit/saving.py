@@ -19,7 +19,7 @@ from .result import DirectionFit, EncodingQuality
 __all__ = ["load", "load_any", "save"]
 
 FORMAT = "clinometer-fit"
-PLAIN = ("method", "n_rows", "n_prompts", "n_dropped", "n_pairs", "fingerprint")
+PLAIN = ("method", "n_rows", "n_prompts", "n_dropped", "n_pairs", "fingerprint", "within")
 ARRAYS = ("vectors", "fold_vectors", "alpha", "intercepts")
 QUALITIES = ("encoding_quality", "pooled_quality")
 PARTS = tuple(f.name for f in fields(EncodingQuality))
@@ -82,6 +82,7 @@ def _made(said: dict[str, Any], held: dict[str, NDArray[Any]]) -> DirectionFit:
     if qualities["encoding_quality"] is None:
         raise KeyError("encoding_quality.value")
     lists = {"names": tuple(said["names"]), "labels": tuple(said["labels"]), "source": dict(said["source"])}
+    said.setdefault("within", True)  # fits over all rows are newer than the format
     plain = {name: said[name] for name in PLAIN} | {name: held[name] for name in ARRAYS} | lists
     seen = held["seen"].astype(np.int64).view(np.uint64)
     return DirectionFit(**plain, **qualities, _seen=seen, _folds=held["folds"])  # type: ignore[arg-type]
@@ -94,8 +95,9 @@ def _check(fit: DirectionFit) -> None:
         "fold_vectors": fit.fold_vectors.shape == (F, *fit.vectors.shape),
         "alpha": fit.alpha.shape == (J,) and fit.intercepts.shape == (J,) and len(fit.labels) == J,
         "folds": fit._folds.shape == fit._seen.shape and bool(((fit._folds >= 0) & (fit._folds < F)).all()),
+        "within": isinstance(fit.within, bool),
         "seen": bool((fit._seen[1:] >= fit._seen[:-1]).all()),
     }
     for name, good in shapes.items():
         if not good:
-            raise ValueError(f"tensor {name!r} does not fit the others")
+            raise ValueError(f"{name!r} does not fit the others")

@@ -20,7 +20,9 @@ __all__ = ["FoldScatter", "fold_scatter", "label_groups"]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 T = TypeVar("T")
-ROUNDING = 1.2e-7  # f32 lanes bound what sums of rows can resolve, whatever the stored dtype
+# Of the largest eigenvalue of correlations: what rounding leaves of a null one is 4e-8 with f32 lanes, 1e-15 in f64.
+# Rows count as stored: what sums of them can resolve is up to the lanes and not to the dtype.
+NULL, NULL_IN_DOUBLE = 1e-6, 1e-12
 
 
 def label_groups(values: Floats) -> list[list[int]]:
@@ -33,7 +35,8 @@ def label_groups(values: Floats) -> list[list[int]]:
 
 @dataclass(frozen=True)
 class FoldScatter:
-    """Scatter (F, d + m, d + m) of rows and m labels inside prompts, by the fold of the prompt."""
+    """Scatter (F, d + m, d + m) of rows and m labels inside prompts, by the fold of the prompt; or inside folds, with
+    the means of folds less that of all rows `between` them (F, d + m), which make it one of all rows."""
 
     by_fold: Floats
     total: Floats
@@ -43,6 +46,7 @@ class FoldScatter:
     freedom: int  # N - G of the labelled rows
     resolved: bool  # enough rows without each fold for the noise-corrected quality, N - G > 2 d
     n_threads: int = 1
+    between: Floats | None = None
 
     @property
     def n_folds(self) -> int:
@@ -64,7 +68,10 @@ class FoldScatter:
         if fold is None:
             return np.ascontiguousarray(self.total[rows, columns])
         out = self.total[rows, columns] - self.by_fold[fold, rows, columns]
-        out /= max(1 - self.mass[fold], 1e-300)
+        left = max(1 - self.mass[fold], 1e-300)
+        if self.between is not None:  # the mean of the others is -m/(1 - m) times as far from that of all
+            out -= self.mass[fold] / left * np.outer(self.between[fold, rows], self.between[fold, columns])
+        out /= left
         return np.asarray(out)
 
     def part(self, fold: int | None) -> tuple[Floats, Floats]:
@@ -105,8 +112,13 @@ class FoldScatter:
         return np.stack(out)
 
 
-def fold_scatter(call: Call, values: Floats, p: Population, fold: Ints, n_folds: int) -> FoldScatter:
-    """Scatter by fold of the rows p counts with labels values (N, m); fold is of each prompt of p."""
+def fold_scatter(
+    call: Call, values: Floats, p: Population, fold: Ints, n_folds: int, *, pooled: bool = False
+) -> FoldScatter:
+    """Scatter by fold of the rows p counts with labels values (N, m); fold is of each prompt of p.
+
+    Pooled: about the mean of all rows, where the prompts of p are the folds.
+    """
     held = np.nan_to_num(values)
     one = replace(call, values=np.ascontiguousarray(held), population=p, fold=fold, within=True)
     state = _core.Moments(call.dump.dim, held.shape[1], n_folds, 0, True)
@@ -119,9 +131,22 @@ def fold_scatter(call: Call, values: Floats, p: Population, fold: Ints, n_folds:
     rows = np.add.reduceat(counted, p.offsets[:-1])
     free = np.bincount(fold, np.maximum(rows - 1, 0), n_folds)
     freedom = int(free.sum())
-    eps = 2.3e-16 if call.dump.dtype == "float64" else ROUNDING
-    cutoff = min(max(freedom, d) * eps, 1e-3)
+    cutoff = NULL_IN_DOUBLE if call.in_double else NULL
+    total, between = by_fold.sum(axis=0), None
+    if pooled:
+        between = _between(one, held, p, fold, n_folds)
+        total += (between.T * mass) @ between
     return FoldScatter(
-        by_fold, by_fold.sum(axis=0), mass, d, cutoff, freedom, bool((freedom - free > 2 * d).all()),
-        call.n_threads,
-    )  # fmt: skip
+        by_fold, total, mass, d, cutoff, freedom, bool((freedom - free > 2 * d).all()), call.n_threads, between
+    )
+
+
+def _between(call: Call, values: Floats, p: Population, fold: Ints, n_folds: int) -> Floats:
+    """Mean of each fold less that of all rows, (F, d + m); weights that sum to 0, so that far means cost no digits."""
+    weight = p.row_weight() * np.repeat(p.prompt_weight(), p.sizes)
+    own = weight[:, None] * (np.repeat(fold, p.sizes)[:, None] == np.arange(n_folds))
+    mass = own.sum(axis=0)
+    apart = np.where(mass > 0, own / np.where(mass > 0, mass, 1.0) - weight[:, None], 0.0)
+    state = _core.WeightedRows(call.dump.dim, np.ascontiguousarray(apart))
+    rows = run(replace(call, values=None, progress=None), [state], population=p)[0].finish()["sum"]
+    return np.concatenate([rows, apart.T @ values[p.rows]], axis=1)

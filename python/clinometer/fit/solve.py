@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _core
+from .columns import column_scale, null_space, without_null
 from .shifted import STEPS, ridge_shifted
 
 __all__ = ["least_norm", "penalty_unit", "ridge_path", "ridge_path_and_plain", "ridge_solve"]
@@ -16,13 +17,13 @@ FEW = 500  # d up to which many penalties are cheaper one by one, whatever the s
 FEW_ROWS, FEW_STEPS = 8, 48  # of one or two penalties: where a space costs no more than a factorisation
 
 
-def penalty_unit(sigma: Floats) -> float:
-    """tr(Sigma)/d, the unit of alpha (theory 10)."""
-    return float(np.trace(sigma)) / len(sigma)
+def penalty_unit(variance: Floats) -> float:
+    """tr(Sigma)/d from the diagonal (d,), the unit of alpha (theory 10); massive columns are in their own unit."""
+    return float((variance * column_scale(variance) ** 2).mean())
 
 
 def ridge_path(sigma: Floats, c: Floats, alphas: Floats, cutoff: float) -> Floats:
-    """(Sigma + alpha tr(Sigma)/d I)^+ c for each alpha and row of c, (A, J, d).
+    """(Sigma + alpha tr(Sigma)/d I)^+ c for each alpha and row of c, (A, J, d), with massive columns in their own unit.
 
     Many penalties of a large matrix share a Krylov space; what that leaves, and all of a small one, is factorised.
     """
@@ -33,7 +34,17 @@ def ridge_path_and_plain(
     sigma: Floats, c: Floats, alphas: Floats, cutoff: float, *, plain: bool = True
 ) -> tuple[Floats, Floats | None]:
     """`ridge_path`, and plain least squares (J, d) of a Sigma of full rank; None if it is not, or not asked for."""
-    unit, some = penalty_unit(sigma), alphas > 0
+    scale = column_scale(np.diagonal(sigma))
+    if (scale == 1).all():
+        return _path(sigma, c, alphas, cutoff, plain)
+    path, without = _path(sigma * np.outer(scale, scale), c * scale, alphas, cutoff, plain)
+    return path * scale, None if without is None else without * scale
+
+
+def _path(
+    sigma: Floats, c: Floats, alphas: Floats, cutoff: float, plain: bool
+) -> tuple[Floats, Floats | None]:  # fmt: skip
+    unit, some = float(np.trace(sigma)) / len(sigma), alphas > 0
     solved, out = np.zeros(len(alphas), bool), np.zeros((len(alphas), *c.shape))
     without = None
     many = some.sum() > 2
@@ -79,7 +90,6 @@ def unbiased_solve(sigma: Floats, c: Floats) -> Floats | None:
 
 
 def least_norm(sigma: Floats, c: Floats, cutoff: float) -> Floats:
-    """Minimum-norm solution; eigenvalues up to `cutoff` of the largest are null (theory Details)."""
-    lam, q = np.linalg.eigh(sigma)
-    keep = lam > cutoff * max(lam.max(initial=0.0), 0.0)
-    return np.asarray(np.where(keep, (c @ q) / np.where(keep, lam, 1.0), 0.0) @ q.T)
+    """Minimum-norm solution; of columns of like deviation, eigenvalues up to `cutoff` of the largest are null."""
+    lam, q, D, Z = null_space(sigma, cutoff)
+    return without_null(((c * D) @ q / lam) @ q.T * D, Z)

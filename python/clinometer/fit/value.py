@@ -23,6 +23,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 BINARY = ("logistic", "lda", "mean_difference")
 METHODS = ("ridge", "least_squares", *BINARY)
+PENALISED = ("ridge", "logistic", "lda")
 MEMORY = 16 * 2**30
 
 
@@ -43,15 +44,22 @@ def fit_value_direction(
     method : "ridge", "least_squares" (minimum norm), and for two-valued labels "logistic", "lda",
         "mean_difference"; the larger label counts as 1
     alpha : penalty in units of tr(Sigma)/d, for ridge, logistic (of the mean log-loss, on |u|^2/2) and lda:
-        "cv" picks by out-of-fold error; or a number >= 0 (0: minimum norm)
+        "cv" picks by out-of-fold error; or a number >= 0 (0: minimum norm). Columns that deviate some 23 times as much
+        as the median one or more, massive activations, are divided by a power of two first, here and for the norm, so
+        that one of them hides none of the others; the direction returned is of the rows as they are
     folds : prompts are dealt to folds by a hash of their id, or of their cluster where clusters are given
     pooled : also fit all rows without regard to prompts, for .pooled_quality; False saves that pass
     memory_limit : bytes; a ridge fit whose matrices need more, 32 folds d^2 at the peak, is solved by Lanczos steps on
         passes over the rows instead, to rounding and without rho2_debiased. alpha=0 and other methods need the matrices
 
+    **options : base policy and pass options; within=False fits all rows about their one mean, weighted omega_x w_i, and
+        both qualities are then of that fit
+
     Returns
     -------
     DirectionFit with .vectors (J, d), .fold_vectors (F, J, d), .encoding_quality
+
+    The mean difference has the rows' own units: one massive column makes up nearly all of its length and its scores.
 
     Cost: one pass (two with pooled) of N d^2 multiply-adds for each set of labelled rows and two of N d for the
     quality; (folds + 1) d^2 float64, and 4 folds d^2 at the peak, where the pass hands them over; logistic adds
@@ -79,6 +87,8 @@ def fit_and_curvature(
         raise ValueError(f"method is {method!r}, wanted one of {', '.join(METHODS)}")
     check_folds(folds)
     check_alpha(alpha)
+    if method not in PENALISED and not isinstance(alpha, str) and alpha != 0:
+        raise ValueError(f"alpha is {alpha!r} with method={method!r}, which has no penalty; wanted method='ridge'")
     if not isinstance(pooled, (bool, np.bool_)):
         raise TypeError(f"pooled is {pooled!r}, wanted True or False")
     if isinstance(memory_limit, bool) or not isinstance(memory_limit, (int, float, np.number)) or not memory_limit >= 0:
@@ -86,7 +96,7 @@ def fit_and_curvature(
     call = prepare(dump, None, values, **options)
     if call.n_values == 0:
         raise ValueError("values is empty, wanted at least one value")
-    p = call.population
+    within, call, p = call.within, replace(call, within=True), call.population
     if p.n_prompts < folds:
         raise ValueError(f"folds is {folds} but there are {p.n_prompts} prompts")
     if method in BINARY:
@@ -98,12 +108,10 @@ def fit_and_curvature(
     grid = _grid(method, alpha)
     fold = p.folds(int(folds))
     by_passes = method == "ridge" and bool(grid.min() > 0) and 32 * folds * call.dump.dim**2 > memory_limit
-    fit = fit_values(call, method, grid, fold, int(folds), within=True, by_passes=by_passes)
-    quality = quality_of_fits(call, fit, fold, within=True)
-    over_all = None
-    if pooled:
-        every = fit_values(call, method, grid, fold, int(folds), within=False, by_passes=by_passes)
-        over_all = quality_of_fits(call, every, fold, within=False)
+    ways = [within, False] if pooled and within else [within]
+    fits = [fit_values(call, method, grid, fold, int(folds), within=w, by_passes=by_passes) for w in ways]
+    qualities = [quality_of_fits(call, fit, fold, within=w) for fit, w in zip(fits, ways, strict=True)]
+    fit, quality, over_all = fits[0], qualities[0], qualities[-1] if pooled else None
     vectors, fold_vectors = (in_units(v, exponent, call.value_names) for v in (fit.vectors, fit.fold_vectors))
     keys = prompt_keys(call.dump, p)
     order = np.argsort(keys)
@@ -111,13 +119,13 @@ def fit_and_curvature(
         vectors, fold_vectors, call.value_names, method, fit.alpha, quality, p.n_rows, p.n_prompts,
         p.n_dropped, call.dump.fingerprint(), dict(call.dump.source or {}), over_all, fit.intercepts,
         ("binary" if method in BINARY else "scores",) * call.n_values, 0, keys[order], fold[order],
-        {"labels": labels, "by_passes": by_passes},
+        {"labels": labels, "by_passes": by_passes}, bool(within),
     )  # fmt: skip
     return made, fit.curvature
 
 
 def _grid(method: str, alpha: Any) -> Floats:
-    if method in ("least_squares", "mean_difference"):
+    if method not in PENALISED:
         return np.zeros(1)
     if isinstance(alpha, str):
         return ALPHAS[::2] if method == "logistic" else ALPHAS

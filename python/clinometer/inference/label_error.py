@@ -10,10 +10,13 @@ from numpy.typing import NDArray
 
 from .. import _core
 from ..fit.curvature import Curvature, DenseCurvature, StreamedCurvature
+from ..fit.differences import Streamed
+from ..fit.generation import net_covariance
 from ..fit.krylov import Operator
 from ..fit.out_of_fold import out_of_fold, scores_of
-from ..fit.pairs import Pairs, Streamed
-from ..fit.scatter import FoldScatter, fold_scatter
+from ..fit.pairs import Pairs
+from ..fit.scatter import NULL_IN_DOUBLE, FoldScatter, fold_scatter
+from ..fit.solve import least_norm
 from ..inputs import Call, Fitted, run
 from ..passes import adjusted
 from .gains import Cell, labelled_tilt, per_prompt, tilted_centred
@@ -38,6 +41,8 @@ def _status(call: Call, fitted: Fitted | None, kind: str) -> str:
         return "the fit is of another dump"
     if fitted.fit._training is None:
         return "a fit loaded from a file does not hold its labels"
+    if not fitted.fit.within:
+        return "a fit over all rows (within=False) has no label error; fit inside prompts"
     if fitted.fit.method not in SCORES and fitted.fit.method != "bradley_terry":
         return f"method {fitted.fit.method!r} has no label error; fit by ridge or least_squares"
     return "ok"
@@ -155,8 +160,8 @@ class ScoreError(LabelError):
         sigma, cross = scatter.part(None)  # (d, d), (C, d)
         if z.shape[1]:
             inner = scatter.matrix(None)[scatter.d :, scatter.d :]
-            self.coefficients = np.linalg.pinv(inner, rcond=1e-10, hermitian=True) @ cross
-            sigma = np.ascontiguousarray(sigma - cross.T @ self.coefficients)
+            sigma, inverse = net_covariance(sigma, cross, inner, scatter.cutoff)
+            self.coefficients = inverse @ cross
         return DenseCurvature(sigma, scatter.cutoff, alpha)
 
     def _scatter(self, z: Floats) -> FoldScatter:
@@ -186,7 +191,8 @@ class PairError(LabelError):
         known = ~np.isnan(prob)
         self.prompt = held.prompt[known]
         self.present = np.bincount(self.prompt, minlength=call.population.n_prompts) > 0
-        self.differences = Streamed(call, held.rows[known]).kept().rows
+        self.scale = np.asarray(self.fit._training["scale"])  # in these units the penalty is one number
+        self.differences = Streamed(call, held.rows[known], self.scale).kept().rows
         z = self.fit._training["margins"][known, self.j]
         weight = held.weight[known] / held.weight[known].sum()
         self.residual, self.weight = weight * (prob[known] - expit(z)), weight
@@ -197,7 +203,7 @@ class PairError(LabelError):
         rows, k, p = self.differences, self.curvature, self.call.population
         if self.fit._training["position_bias"]:  # the intercept is free: partial it out of the curvature
             rows = rows - (k @ rows) / max(k.sum(), 1e-300)
-        v = self._solve(np.sqrt(k)[:, None] * rows, gradient)
+        v = self._solve(np.sqrt(k)[:, None] * rows, gradient * self.scale)
         part = self.residual[:, None] * (rows @ v.T)
         part = part - np.outer(self.weight, part.sum(axis=0))
         return np.stack([np.bincount(self.prompt, column, p.n_prompts) for column in part.T], axis=1)
@@ -209,4 +215,4 @@ class PairError(LabelError):
             return np.asarray((g - np.linalg.solve(inner, rows @ g.T).T @ rows) / self.ridge)
         hessian = rows.T @ rows
         hessian.flat[:: len(hessian) + 1] += self.ridge
-        return np.asarray(np.linalg.lstsq(hessian, g.T, rcond=1e-12)[0].T)
+        return least_norm(hessian, g, NULL_IN_DOUBLE)

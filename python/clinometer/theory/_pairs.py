@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from clinometer.fit.columns import column_scale
 from clinometer.theory._arrays import Floats
 
 __all__ = ["bradley_terry"]
@@ -12,11 +13,13 @@ __all__ = ["bradley_terry"]
 def bradley_terry(difference: Floats, prob: Floats, *, ridge: float = 1e-2) -> Floats:
     """u minimising mean of -p log sig(z) - (1 - p) log sig(-z) + ridge tr(C)/(2 d) |u|^2, z = D u (theory 1, (5)).
 
-    C is the second moment of the differences (P, d). Newton with halving, in the rows' span where P < d, which the
-    ridge does not notice.
+    C is the second moment of the differences (P, d), with massive columns in their own unit as in every fit. Newton
+    with halving, in the rows' span where P < d, which the ridge does not notice.
     """
     D, p = np.asarray(difference, np.float64), np.asarray(prob, np.float64)
     P, d = D.shape
+    scale = column_scale((D * D).mean(axis=0))
+    D = D * scale
     penalty = ridge * float((D * D).sum()) / max(P * d, 1)
     if penalty == 0.0:
         return np.zeros(d)
@@ -43,4 +46,4 @@ def bradley_terry(difference: Floats, prob: Floats, *, ridge: float = 1e-2) -> F
         now = min(now, new)
         if done:
             break
-    return u if frame is None else np.asarray(frame @ u)
+    return np.asarray(scale * (u if frame is None else frame @ u))

@@ -9,14 +9,17 @@ import numpy as np
 
 from clinometer.directions import Scores
 from clinometer.dump import open_dump
+from clinometer.fit.quality import ratio_error
+from clinometer.inference.gains import unit_sums
+from clinometer.resampling import t_bounds
 from clinometer.results import Axes, Result
 from clinometer.theory._arrays import Floats
-from clinometer.theory._bootstrap import correlations, interval, per_prompt_grams, resampled
-from clinometer.theory._rows import ratio, scored
+from clinometer.theory._correlations import correlation_influence, correlations, per_prompt_grams
+from clinometer.theory._rows import Weights, ratio, scored
 
 __all__ = ["Complementarity", "complementarity"]
 
-DRAWS = 400
+LEVEL = 0.95
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -24,8 +27,8 @@ class Complementarity(Result):
     """Within multiple correlation of each value on two judges, less the larger single one; arrays are (J,).
 
     `together` is the multiple correlation, `first` and `second` the single ones, `gain` = together - max(|first|,
-    |second|) >= 0 with `ci` (J, 2); `weights` (J, 2) the regression weights in score units, `between` the judges' own
-    correlation (J,).
+    |second|) >= 0 with its 95 % interval `ci` (J, 2), which begins at 0 where the judges may be no better together than
+    alone; `weights` (J, 2) the regression weights in score units, `between` the judges' own correlation (J,).
     """
 
     axes: ClassVar[Axes] = {
@@ -45,21 +48,20 @@ class Complementarity(Result):
     n_prompts: int
 
 
-def complementarity(
-    judge_a: Any, judge_b: Any, value: Any, *, dump: Any = None, draws: int = DRAWS, random_state: int = 0,
-    **options: Any,
-) -> Complementarity:  # fmt: skip
+def complementarity(judge_a: Any, judge_b: Any, value: Any, *, dump: Any = None, **options: Any) -> Complementarity:
     """What a second judge adds to the best single one (theory, Details: complementarity).
 
     R^2 = c' V^-1 c / Var(s) with V the judges' within-prompt covariance and c their covariances with the value. Never
-    negative on the rows it is computed on; two useless judges show about 1/sqrt(N).
+    negative on the rows it is computed on, so that a judge that adds nothing shows a gain too: two useless ones about
+    1/sqrt(N). The interval is valid there: with r the larger single correlation and p the other judge's correlation
+    with the value net of the first (semipartial), R^2 = r^2 + p^2, so that gain = h^2 with h = p / sqrt(R + |r|), which
+    has a sign and an error. Bounds of h are Student's t on the influence of each prompt or cluster.
 
     Parameters
     ----------
     judge_a, judge_b : scores (N,) of every row; with `dump` also columns, directions or fits
     value : array (N,) or (N, J); with `dump` also columns
     dump : where names and directions are looked up; without it ``prompt_ids=`` says which rows go together
-    draws, random_state : bootstrap over prompts for the interval
     **options : base policy and pass options
 
     Returns
@@ -89,12 +91,9 @@ def complementarity(
     ci, weights = np.empty((J, 2)), np.empty((J, 2))
     for j in range(J):
         w = s.weights(j)
-        grams = per_prompt_grams(s, np.column_stack([parts[0].scores, parts[1].scores, s.value(j)]), j)
-        out[j], weights[j] = _together(np.tensordot(w.prompt, grams, 1))
-        boot = [
-            _together(np.tensordot(x, grams, 1))[0][0] for x in resampled(w.prompt, draws, random_state, w.p.cluster)
-        ]
-        ci[j] = interval(np.array(boot))
+        columns = np.column_stack([parts[0].scores, parts[1].scores, s.value(j)])
+        out[j], weights[j] = _together(np.tensordot(w.prompt, per_prompt_grams(s, columns, j), 1))
+        ci[j] = _interval(w, w.centre(columns), out[j])
     return Complementarity(
         out[:, 0], ci, out[:, 1], out[:, 2], out[:, 3], out[:, 4], weights, s.call.value_names, s.population.n_prompts
     )
@@ -112,3 +111,29 @@ def _together(gram: Floats) -> tuple[Floats, Floats]:
     single = float(np.abs(cross).max())
     weights = ratio(solved * np.sqrt(gram[2, 2]), scale)
     return np.array([max(0.0, together - single), max(together, single), r[0, 2], r[1, 2], r[0, 1]]), weights
+
+
+def _interval(w: Weights, x: Floats, found: Floats) -> Floats:
+    """Bounds (2,) of the gain from centred scores and value x (N, 3) and what `_together` found of them."""
+    _, R, *single, between = found
+    best = int(np.argmax(np.abs(np.nan_to_num(single))))
+    r, other, left = single[best], single[1 - best], 1 - between**2
+    if np.isnan([r, other, between]).any() or R == 0:
+        return np.full(2, np.nan if np.isnan(R) else 0.0)
+    if not left > 1e-10:  # one judge twice
+        return np.zeros(2)
+    psi = {
+        pair: correlation_influence(w, x[:, pair[0]], x[:, pair[1]])[0] for pair in ((best, 2), (1 - best, 2), (0, 1))
+    }
+    dr, dother, dbetween = psi.values()
+    p = (other - r * between) / np.sqrt(left)
+    dp = (dother - between * dr - r * dbetween) / np.sqrt(left) + p * between / left * dbetween
+    total = R + abs(r)
+    dtotal = (r * dr + p * dp) / R + np.sign(r) * dr
+    h, dh = p / np.sqrt(total), dp / np.sqrt(total) - p / 2 * total**-1.5 * dtotal
+    variance = w.prompt * w.total(w.row * x[:, 2] ** 2)
+    psi_h, below, held = unit_sums(np.stack([dh, variance, w.prompt], axis=1), w.p).T
+    se, units = ratio_error(psi_h[held > 0], below[held > 0], held[held > 0])
+    low, high = t_bounds(np.array(h), np.array(se), np.array(units), LEVEL)
+    square = np.sort(np.square([low, high]))
+    return np.asarray(np.where([low < 0 < high, False], 0.0, square))

@@ -15,7 +15,8 @@ from clinometer.inference.result import check_level
 from clinometer.resampling import t_bounds, unit_errors, worth
 from clinometer.results import Axes, Result
 from clinometer.theory._arrays import Floats, as_covariance, as_rows
-from clinometer.theory._bootstrap import correlations, per_prompt_grams
+from clinometer.theory._correlations import correlation_influence as _correlation_influence
+from clinometer.theory._correlations import correlations, per_prompt_grams
 from clinometer.theory._rows import Scored, Weights, scored
 from clinometer.theory.geometry import score_correlation
 
@@ -131,20 +132,6 @@ def _gap_on_rows(
         raw = score_correlation(vectors[1], vectors[0]) - score_correlation(vectors[2], vectors[0])
     ci = t_bounds(gap, se, count, level)
     return GenerationJudgmentGap(gap, ci, r[J : J + K, :J], r[J + K, :J], raw, se, count, known, level)
-
-
-def _correlation_influence(w: Weights, a: Floats, b: Floats) -> tuple[Floats, tuple[Floats, Floats]]:
-    """Influence (G,) of prompts on the correlation of centred columns a and b, and its slopes (N,) in a and in b.
-
-    r = C_ab / sqrt(C_aa C_bb): of a prompt C_ab,x/sqrt(..) - r/2 (C_aa,x/C_aa + C_bb,x/C_bb), times omega_x.
-    """
-    row = w.row * w.spread(w.prompt)
-    (aa, bb), ab = (float(row @ (v * v)) for v in (a, b)), float(row @ (a * b))
-    if not (aa > 0 and bb > 0):
-        return np.full(len(w.prompt), np.nan), (np.zeros(len(a)), np.zeros(len(b)))
-    r, scale = ab / np.sqrt(aa * bb), 1 / np.sqrt(aa * bb)
-    psi = w.total(row * (a * b * scale - r / 2 * (a * a / aa + b * b / bb)))
-    return psi, (row * (b * scale - r * a / aa), row * (a * scale - r * b / bb))
 
 
 def _counted_twice(w: Weights, parts: list[Scored], errors: list[dict[int, LabelError]]) -> Floats:

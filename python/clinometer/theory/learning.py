@@ -58,7 +58,7 @@ def learning_curve(
     values : what the correlation is with
     sizes : numbers of pairs; None doubles from 1/16 of what every repeat has
     repeats, held_out, random_state : number of splits, share of prompts scored, seed
-    ridge : penalty in units of the mean squared entry of the differences
+    ridge : penalty in units of the mean squared entry of the differences, massive columns in their own unit
 
     Returns
     -------

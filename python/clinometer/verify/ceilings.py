@@ -160,5 +160,5 @@ def _() -> Check:
 @claim("P25", "two judges together: multiple correlation sqrt(.5) of a value made of both and noise")
 def _() -> Check:
     a, b, noise = generator(60).standard_normal((3, 40_000))
-    found = theory.complementarity(a, b, a + b + np.sqrt(2.0) * noise, prompt_ids=prompts(4000, 10), draws=20)
+    found = theory.complementarity(a, b, a + b + np.sqrt(2.0) * noise, prompt_ids=prompts(4000, 10))
     return near(float(found.together[0]), float(np.sqrt(0.5)), 0.015)

@@ -121,7 +121,7 @@ def _() -> Check:
     turn = np.linalg.qr(generator(80).standard_normal((5, 5)))[0]
     turned = a.read(0, a.n_rows, np.float64) @ turn
     b = cm.open_dump(turned, prompt_ids=a.prompt_ids, columns={"s": a.column("s")})
-    ci = cm.compare(a, b, "s", draws=100, fits={"alpha": 0.01}).quality_ci[0]
+    ci = cm.compare(a, b, "s", fits={"alpha": 0.01}).quality_ci[0]
     return same(bool(ci[0] <= 1e-4 and ci[1] >= -1e-4), True)
 
 
@@ -131,7 +131,7 @@ def _() -> Check:
     turn = np.linalg.qr(generator(80).standard_normal((5, 5)))[0]
     turned = a.read(0, a.n_rows, np.float64) @ turn
     b = cm.open_dump(turned, prompt_ids=a.prompt_ids, columns={"s": a.column("s")})
-    found = cm.compare(a, b, "s", draws=50, fits={"alpha": 0.01})
+    found = cm.compare(a, b, "s", fits={"alpha": 0.01})
     return at_most(abs(float(found.transfer[0])), 0.6 * float(found.own[0]))
 
 
