@@ -54,7 +54,10 @@ def unit_sums(x: Floats, p: Population) -> Floats:
     """Sums over the prompts (G, m) of each unit, (C, m)."""
     if p.cluster is None:
         return x
-    return np.stack([np.bincount(p.cluster, column) for column in x.T], axis=1)
+    out = np.zeros((int(p.cluster.max(initial=-1)) + 1, x.shape[1]))
+    for j, column in enumerate(x.T):
+        out[:, j] = np.bincount(p.cluster, column)
+    return out
 
 
 def cells(call: Call, kept: Floats, betas: Floats) -> Iterator[Cell]:

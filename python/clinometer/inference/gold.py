@@ -11,14 +11,16 @@ from numpy.typing import NDArray
 from ..inputs import Call, prepare
 from ..passes import _check_strength, _need_scores, _strength, adjusted, in_range, kept_scores, true_betas
 from ..population import Population
-from ..resampling import t_bounds, worth
+from ..resampling import t_bounds, unit_errors, worth
 from ..results import Axes, Result
 from .gains import cells, unit_sums
+from .policy import PolicyGains, policy_gains
 from .result import check_level
 
-__all__ = ["PPIResult", "ppi_gain"]
+__all__ = ["GoldCorrection", "PPIResult", "corrected", "ppi_gain"]
 
 Floats = NDArray[np.float64]
+OF_GOLD = ("win_rate", "win_rate_se", "win_freedom", "harmed", "harmed_se")  # of the gold prompts alone
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -50,6 +52,84 @@ class PPIResult(Result):
     values: tuple[str, ...]
     fit_status: tuple[str, ...]
     level: float
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class GoldCorrection(Result):
+    """What gold labels on some prompts make of the gains of values that are models; axes direction, kl, value.
+
+    Attributes
+    ----------
+    gain_values : gains of the values as given, of the policy
+    shared, shared_interval : by how much these exceed the corrected ones, with 95 % bounds: what the judge and the
+        labels owe to errors they share
+    power : weight in [0, 1] of the values where there is no gold
+    n_gold : (J,) prompts with a gold label
+    policy : PolicyGains, corrected; a value without gold stays as given
+    """
+
+    axes: ClassVar[Axes] = {
+        "direction kl value": "gain_values shared power",
+        "direction kl value bound": "shared_interval",
+        "value": "n_gold",
+        "direction kl": "kl",
+    }
+
+    kl: Floats
+    gain_values: Floats
+    shared: Floats
+    shared_interval: Floats
+    power: Floats
+    n_gold: NDArray[np.int64]
+    directions: tuple[str, ...]
+    values: tuple[str, ...]
+    policy: PolicyGains
+
+
+def corrected(call: Call, kept: Floats, gold: Any, kl: Floats, start: Floats, n_asked: int) -> GoldCorrection:
+    """Policy gains corrected by gold labels of the first n_asked values (prediction-powered inference, PPI++).
+
+    With g(y) of the gold labels, and g(f | gold), g(f) of the values on the gold prompts and on all, the gain is
+    g(y) - lambda (g(f | gold) - g(f)): the bracket has mean 0 if gold prompts are a random sample, and lambda in
+    [0, 1] is what leaves least variance, from the influences of the same units on all three.
+    """
+    J = call.n_values
+    truth = np.full((call.dump.n_rows, J), np.nan)
+    truth[:, :n_asked] = _gold(replace(call, values=np.asarray(call.values)[:, :n_asked], value_names=call.value_names[:n_asked]), gold)
+    p = policy_gains(_both(call, truth), kept, kl, start)
+    f, y, on_gold = (slice(i * J, i * J + J) for i in range(3))
+    known = ~np.isnan(truth[call.population.rows])
+    n_gold = (np.add.reduceat(known, call.population.offsets[:-1], axis=0) > 0).sum(axis=0)
+    psi = p._influence
+    apart = psi[..., on_gold] - psi[..., f]
+    spread = (apart**2).sum(axis=0)
+    lam = np.clip((psi[..., y] * apart).sum(axis=0) / np.where(spread > 0, spread, 1.0), 0.0, 1.0)
+    given = np.arange(J) >= n_asked  # no gold was asked for
+    gain = np.where(given, p.gain[..., f], p.gain[..., y] - lam * (p.gain[..., on_gold] - p.gain[..., f]))
+    influence = np.where(given, psi[..., f], psi[..., y] - lam * apart)
+    held = np.where(given, p._held[:, f], p._held[:, y])
+    se, freedom = _of_units(influence, held)
+    shared_se, shared_freedom = _of_units(psi[..., f] - influence, held)
+    shared = p.gain[..., f] - gain
+    made = replace(
+        p, gain=gain, gain_se=se, freedom=freedom, interval=t_bounds(gain, se, freedom + 1, 0.95), values=call.value_names,
+        win_interval=np.where(given[:, None], p.win_interval[..., f, :], p.win_interval[..., y, :]),
+        _influence=influence, _held=held, **{name: np.where(given, getattr(p, name)[..., f], getattr(p, name)[..., y]) for name in OF_GOLD},
+    )  # fmt: skip
+    return GoldCorrection(
+        p.kl, p.gain[..., f], shared, t_bounds(shared, shared_se, shared_freedom + 1, 0.95), lam, n_gold, p.directions,
+        call.value_names, made,
+    )  # fmt: skip
+
+
+def _of_units(influence: Floats, held: Floats) -> tuple[Floats, Floats]:
+    """Errors and degrees of freedom (K, B, J) of influences (C, K, B, J) on units of weight held (C, J)."""
+    shape = influence.shape[1:]
+    wide = np.broadcast_to(held[:, None, None], influence.shape).reshape(len(held), -1)
+    flat = influence.reshape(len(held), -1)
+    se, freedom = unit_errors(flat, wide).reshape(shape), worth(flat, wide).reshape(shape) - 1
+    none = ~(np.abs(influence).max(axis=0) > 0)
+    return np.where(none, np.nan, se), np.where(none, np.nan, freedom)
 
 
 def ppi_gain(

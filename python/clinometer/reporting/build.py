@@ -38,7 +38,7 @@ LENGTH = "n_tokens"
 
 def report(
     dump: Any, *, constitutions: Any = None, values: Any, kl: Any = None, pairs: Any = None, u_gen: Any = None,
-    texts: Any = None, clusters: Any = None, sections: str | Iterable[str] = "all", **options: Any,
+    texts: Any = None, clusters: Any = None, groups: Any = None, gold: Any = None, sections: str | Iterable[str] = "all", **options: Any,
 ) -> Report:  # fmt: skip
     """Report what tilting the rows by each constitution does to each value (theory 2, 8, Details).
 
@@ -56,6 +56,8 @@ def report(
     u_gen : generation direction, fit or column, whose correlation with each value stands beside the judges'
     texts : sequence of texts by row, default the dump's own, shown with the rows the recommended tilt moves most
     clusters : (G,) or a per-prompt column for errors
+    groups : per-prompt columns (or a mapping of name to labels by row) that split the table into subgroups
+    gold : gold labels of the values on some prompts, as `ppi_gain` takes them; they correct every gain of the page
     sections : "all", or any of "length", "encoding", "cone", "intervals", "null", "selection", "pareto",
         "baselines", "iterate", "spectrum", "layers" beside the tilts
         Without "encoding" the cone is that of the labels themselves, of scores of any kind.
@@ -81,7 +83,7 @@ def report(
         raise TypeError(f"report has no option {unknown[0]!r}; the pass options are {', '.join(PASS_OPTIONS)}")
     given = {
         "constitutions": constitutions, "values": values, "kl": kl, "pairs": pairs, "u_gen": u_gen, "texts": texts,
-        "clusters": clusters, "sections": None if sections == "all" else sorted(chosen), **options,
+        "clusters": clusters, "groups": groups, "gold": gold, "sections": None if sections == "all" else sorted(chosen), **options,
     }  # fmt: skip
     opened = open_dump(dump, prompt_ids=options.pop("prompt_ids", None))
     if clusters is not None:
@@ -97,9 +99,9 @@ def report(
             left = sorted(chosen & set(WITHIN))
             skipped += [f"within=False: no {', '.join(left)}, which are of tilts inside prompts"] if left else []
             chosen -= set(WITHIN)
-        s = gather(opened, judges, shown, len(names), levels, length, options, variances="null" in chosen)
+        s = gather(opened, judges, shown, len(names), levels, length, options, variances="null" in chosen, gold=gold)
         made = _first(s, self_judged, chosen, u_gen)
-        made = replace(made, **_inside(s, made, chosen), **_fits(s, chosen, pairs))
+        made = replace(made, **_inside(s, made, chosen), **_fits(s, chosen, pairs), groups=s.groups(groups))
         shown_texts = opened.texts if texts is None else texts
         if shown_texts is not None:
             made = replace(made, examples=moved_rows(made, s.call, s.kept, shown_texts))
@@ -118,7 +120,7 @@ def _first(s: Scene, self_judged: bool, chosen: frozenset[str], u_gen: Any) -> R
     made = Report(
         dump=summarise(s.call), constitutions=s.tilt.directions, values=s.values, n_requested=s.n_requested,
         self_judged=self_judged, kl=s.levels, tilt=s.tilt, net=s.net() if "length" in chosen else None,
-        policy=s.policy, horizon=s.horizon, compared=1.0,
+        policy=s.policy, horizon=s.horizon, compared=1.0, gold=s.gold,
         length=s.length, classes=np.zeros((0, 0), str), value_sd=s.sd, correlation=s.correlation(),
         generation_correlation=generation, cone=None, encoding_quality=None, examples=(), notes=(), not_covered=(),
         **inferred.value_correlation(s),

@@ -20,7 +20,7 @@ MOSTLY = 0.5  # share of a gain or of a judge below which it is not mostly what 
 
 def caveats(report: Report, best: Choice) -> list[str]:
     """Sentences about the recommended cell, the gravest doubts first."""
-    parts = (_policy, _size, _length, _hurt, _null, _choosing, _flat, _linear, _signs)
+    parts = (_policy, _size, _length, _hurt, _shared, _null, _choosing, _flat, _linear, _signs)
     return [sentence for part in parts for sentence in part(report, best)]
 
 
@@ -82,7 +82,31 @@ def _hurt(report: Report, best: Choice) -> list[str]:
         for j in range(len(best.values))
         if best.gain[j] > 0 and share[j] > HARM and share[j] > 2 * se[j]
     ]
-    return [f"A mean hides some: {', '.join(hurt)}."] if hurt else []
+    out = [f"A mean hides some: {', '.join(hurt)}."] if hurt else []
+    for g in report.groups:
+        low = [
+            f"{visible(best.values[j])} in {visible(g.groups[m])} ({g.gain[m, k, b, j]:+.3g})"
+            for m in range(len(g.groups))
+            for j in range(len(best.values))
+            if g.paid[m, k, b, j, 1] < 0 <= best.upper[j]
+        ]
+        if low:
+            out.append(f"By {visible(g.column)}, it lowers {', '.join(low)}.")
+    return out
+
+
+def _shared(report: Report, best: Choice) -> list[str]:
+    """Gains that the judge and the labels owe to errors they share, by gold labels."""
+    g = report.gold
+    if g is None:
+        return []
+    k, b = best.index
+    owed = [
+        f"{visible(v)} {g.shared[k, b, j]:+.3g} of {g.gain_values[k, b, j]:+.3g}"
+        for j, v in enumerate(best.values)
+        if g.shared_interval[k, b, j, 0] > 0 or g.shared_interval[k, b, j, 1] < 0
+    ]
+    return [f"Judge and values share errors: by gold labels that is {', '.join(owed)}."] if owed else []
 
 
 def _length(report: Report, best: Choice) -> list[str]:

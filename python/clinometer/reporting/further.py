@@ -19,7 +19,7 @@ MANY = 12  # rows of a table, or sites, before the rest is left to the JSON
 
 def further(report: Report) -> list[str]:
     """Every section that there is, each with an empty line before it."""
-    parts = (_mixtures, _halves, _simpler, _layers, _spectrum, _rounds)
+    parts = (_groups, _gold, _mixtures, _halves, _simpler, _layers, _spectrum, _rounds)
     return [line for part in parts for line in part(report)]
 
 
@@ -46,6 +46,34 @@ def _cell(x: Any) -> str:
     if isinstance(x, str):
         return fit(x, CELL - 1)
     return "-" if x is None or np.isnan(x) else f"{x:+.3g}"
+
+
+def _groups(report: Report) -> list[str]:
+    """Subgroups under the recommended cell; ** where bounds that pay for all subgroups and values leave out 0."""
+    best, out = report.best(), []
+    for g in report.groups if best is not None else ():
+        k, b = best.index  # type: ignore[union-attr]
+
+        def shown(m: int, j: int, g: Any = g, k: int = k, b: int = b) -> str:
+            low, high = g.paid[m, k, b, j]
+            return "-" if np.isnan(low) else f"{g.gain[m, k, b, j]:+.3g}{'**' if low > 0 or high < 0 else ''}"
+
+        rows = [(f"{name} ({n})", [shown(m, j) for j in range(len(report.values))])
+                for m, (name, n) in enumerate(zip(g.groups, g.n_prompts, strict=True))]  # fmt: skip
+        title = f"by {visible(g.column)} (prompts): gains of {visible(report.constitutions[k])} at {report.kl[b]:g} nats"
+        out += _table(fit(title, 106).rstrip(), list(report.values), rows)
+    return out
+
+
+def _gold(report: Report) -> list[str]:
+    g, best = report.gold, report.best()
+    if g is None or best is None:
+        return []
+    k, b = best.index
+    rows = [(v, [g.gain_values[k, b, j], report.gain[k, b, j], g.shared[k, b, j], float(g.n_gold[j])])
+            for j, v in enumerate(report.values[: report.n_requested])]  # fmt: skip
+    title = "by gold labels: gain of the values as given, corrected, what judge and value share, prompts with gold"
+    return _table(title, ["as given", "corrected", "shared", "gold"], rows)
 
 
 def _mixtures(report: Report) -> list[str]:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from ..cone import ConeResult
     from ..fit import EncodingQuality
     from ..inference import Baselines, Recommendation
+    from ..inference.gold import GoldCorrection
+    from ..inference.groups import GroupGains
     from ..inference.policy import PolicyGains
     from ..lp.pareto import ParetoResult
     from .verdict import Choice
@@ -66,6 +68,8 @@ class Report(Result):
     value_correlation : (J, J) correlations of the values inside prompts
     chance : chance that a cell recommended by these rows raises every value asked for, by its gains on halves of the
         prompts that did not choose it; 1/2 for one value and less for several where no constitution does anything
+    groups : GroupGains, one for each column that splits the prompts
+    gold : GoldCorrection, what gold labels made of the gains, and how far judge and value share errors
     needs : sentences, what would decide what the rows leave open
     command : Python text that makes this report again
     """
@@ -114,6 +118,8 @@ class Report(Result):
     iterated: dict[str, Any] | None = None
     value_correlation: Floats | None = None
     chance: float | None = None
+    groups: tuple[GroupGains, ...] = ()
+    gold: GoldCorrection | None = None
     needs: tuple[str, ...] = ()
     command: str | None = None
     label_status: tuple[str, ...] | None = None

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from .. import _core
 from ..directions import Scores
 from ..dump import Dump
+from ..inference.gold import GoldCorrection, corrected
+from ..inference.groups import GroupGains, group_columns, group_gains
 from ..inference.policy import PolicyGains, policy_gains, policy_horizon, pooled_gains
 from ..inputs import Call, prepare
 from ..passes import adjusted, covariance_of, kept_beside, origin_table, tilt_of
@@ -41,6 +43,7 @@ class Scene:
     origins: Floats
     variances: Floats | None
     tilt: TiltResult
+    gold_labels: Any = None
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -73,7 +76,30 @@ class Scene:
         """Gains of the policy behind the rows, which every claim of the report rests on."""
         if not self.call.within:
             return pooled_gains(self.tilt, self.call.population, self.levels)
+        if self.gold is not None:
+            return self.gold.policy
         return policy_gains(self.call, self.kept, self.levels, self.tilt.betas)
+
+    @cached_property
+    def gold(self) -> GoldCorrection | None:
+        """What gold labels make of the gains; None without any."""
+        if self.gold_labels is None:
+            return None
+        if not self.call.within:
+            raise ValueError("gold: within=False has no gains of prompts that gold labels could correct")
+        return corrected(self.call, self.kept, self.gold_labels, self.levels, self.tilt.betas, self.n_requested)
+
+    def groups(self, given: Any) -> tuple[GroupGains, ...]:
+        """Gains of subgroups, a result for each column."""
+        if given is None:
+            return ()
+        if not self.call.within:
+            raise ValueError("groups: within=False has one normaliser for all prompts, and no gains of some of them")
+        columns = group_columns(self.call, given)
+        return tuple(
+            group_gains(self.call, self.kept, self.policy, name, labels, self.n_requested)
+            for name, labels in columns.items()
+        )
 
     @cached_property
     def horizon(self) -> Floats:
@@ -105,7 +131,7 @@ class Scene:
 
 def gather(
     dump: Dump, judges: list[Any], shown: tuple[str, ...], n_requested: int, levels: Floats, length: str | None,
-    options: dict[str, Any], *, variances: bool,
+    options: dict[str, Any], *, variances: bool, gold: Any = None,
 ) -> Scene:  # fmt: skip
     """Read the dump once and tilt."""
     call = prepare(dump, judges, list(shown), **options)
@@ -119,4 +145,4 @@ def gather(
         moments = done[0].finish()
         spread = moments["scatter"][0, : dump.dim, 0] / moments["mass"][0]
     found = tilt_of(call, kept, kl=levels, origins=origins)
-    return Scene(call, judges, levels, n_requested, length, options, kept, origins, spread, found)
+    return Scene(call, judges, levels, n_requested, length, options, kept, origins, spread, found, gold)

@@ -1,0 +1,111 @@
+"""Gains of subgroups of the prompts under the policy of all: a mean may rise while a topic or a language loses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..inputs import Call
+from ..population import _rows_of, _take
+from ..results import Axes, Result
+from ..visible import visible
+from .policy import PolicyGains, policy_gains
+
+__all__ = ["GroupGains", "group_columns", "group_gains"]
+
+Floats = NDArray[np.float64]
+MOST = 200  # subgroups of one column: more are names, not groups
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class GroupGains(Result):
+    """Gains (K, B, J) of every subgroup of one per-prompt column, at the betas of all prompts.
+
+    Attributes
+    ----------
+    gain, gain_se : (M, K, B, J) NaN where a subgroup is too small for an estimate
+    interval : (M, K, B, J, 2) 95 % bounds of each number by itself
+    paid : (M, K, B, J, 2) bounds that hold together for all subgroups and values asked for of one constitution and KL
+    n_prompts : (M,) of each subgroup
+    """
+
+    axes: ClassVar[Axes] = {
+        "group direction kl value": "gain gain_se",
+        "group direction kl value bound": "interval paid",
+        "group": "n_prompts",
+        "direction kl": "kl",
+    }
+
+    column: str
+    groups: tuple[str, ...]
+    kl: Floats
+    gain: Floats
+    gain_se: Floats
+    interval: Floats
+    paid: Floats
+    n_prompts: NDArray[np.int64]
+    directions: tuple[str, ...]
+    values: tuple[str, ...]
+
+
+def group_columns(call: Call, given: Any) -> dict[str, NDArray[Any]]:
+    """Labels of the prompts, by column: names of columns that are constant in each prompt, or arrays by name."""
+    if given is None:
+        return {}
+    if isinstance(given, str):
+        given = [given]
+    if isinstance(given, Mapping):
+        made = {str(name): np.asarray(x) for name, x in given.items()}
+    elif isinstance(given, Sequence) and all(isinstance(x, str) for x in given):
+        made = {name: np.asarray(call.dump.column(name)) for name in given}
+    else:
+        raise TypeError(f"groups is {type(given).__name__}; wanted column names, or a mapping of name to labels")
+    return {name: _of_prompts(call, name, x) for name, x in made.items()}
+
+
+def _of_prompts(call: Call, name: str, labels: NDArray[Any]) -> NDArray[Any]:
+    p = call.population
+    if labels.shape != (p.n_dump,):
+        raise ValueError(f"groups: {visible(name)} has shape {labels.shape}, wanted ({p.n_dump},): a label for every row")
+    held = labels[p.rows]
+    first = held[p.offsets[:-1]]
+    other = held != np.repeat(first, p.sizes)
+    if held.dtype.kind == "f":
+        other &= ~(np.isnan(held) & np.isnan(np.repeat(first, p.sizes)))
+    if other.any():
+        at = p.ids[np.searchsorted(p.offsets, int(np.argmax(other)), side="right") - 1]
+        raise ValueError(f"groups: {visible(name)} differs inside prompt {at!r}; wanted one label for each prompt")
+    return np.asarray(first)
+
+
+def group_gains(call: Call, kept: Floats, of_all: PolicyGains, name: str, labels: NDArray[Any], n_asked: int) -> GroupGains:
+    """Of one column; `n_asked` values share the bounds that are paid for. Cost: as of the gains of all prompts."""
+    found, code = np.unique(labels, return_inverse=True)
+    if len(found) > MOST:
+        raise ValueError(f"groups: {visible(name)} has {len(found)} labels, wanted at most {MOST}")
+    parts = [_part(call, kept, of_all, np.flatnonzero(code == m)) for m in range(len(found))]
+    level = 0.95 ** (1 / max(len(found) * n_asked, 1))
+    return GroupGains(
+        name, tuple(map(str, found)), of_all.kl, *(np.stack([getattr(x, f) for x in parts]) for f in ("gain", "gain_se", "interval")),
+        np.stack([x.bounds(level) for x in parts]), np.bincount(code), call.names, call.value_names,
+    )  # fmt: skip
+
+
+def _part(call: Call, kept: Floats, of_all: PolicyGains, prompts: NDArray[np.int64]) -> PolicyGains:
+    rows = np.ascontiguousarray(kept[_rows_of(call.population, prompts)])
+    small = _weights_of(call, prompts)
+    return policy_gains(replace(call, population=small, progress=None), rows, None, of_all.betas)
+
+
+def _weights_of(call: Call, prompts: NDArray[np.int64]) -> Any:
+    """The population of some prompts, with the weights of their rows."""
+    p = call.population
+    part, rows = _take(p, prompts), _rows_of(p, prompts)
+    return replace(
+        part, weight=None if p.weight is None else p.weight[rows], draws=None if p.draws is None else p.draws[rows],
+        unbias=None if p.unbias is None else p.unbias[prompts],
+    )  # fmt: skip
