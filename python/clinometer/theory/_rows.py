@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from clinometer import kl as roots
+from clinometer.inference.gains import unit_sums
 from clinometer.inputs import Call, prepare, run
 from clinometer.population import Population
+from clinometer.resampling import t_bounds, unit_errors, worth
 from clinometer.theory._arrays import Floats
 
 __all__ = ["Scored", "Weights", "betas_of", "kl_terms", "levels", "ratio", "rows_at", "scored", "tilts"]
@@ -71,6 +73,14 @@ class Weights:
         flat = per_prompt.reshape(len(per_prompt), -1)
         columns = [self.joint(flat[:, m : m + 1])[0, 0] for m in range(flat.shape[1])]
         return np.asarray(np.sqrt(np.array(columns).reshape(shape)))
+
+    def bounds(self, per_prompt: Floats, level: float = 0.95) -> Floats:
+        """Bounds (2,) of the mean of (G,), by Student's t with as many degrees of freedom as the prompts are worth."""
+        share = np.where(self.seen, self.prompt, 0.0)
+        share = share / max(share.sum(), 1e-300)
+        c = np.where(share > 0, per_prompt, 0.0)
+        psi, held = (unit_sums(x[:, None], self.p) for x in (share * (c - share @ c), share))
+        return t_bounds(np.array(share @ c), unit_errors(psi, held)[0], worth(psi, held)[0], level)
 
     def tilt(self, t: Floats, lam: float) -> tuple[Floats, Floats]:
         """Tilted weights p and log-ratios r of every row; lam = inf shares the argmax by base weight."""

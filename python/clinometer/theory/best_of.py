@@ -21,7 +21,8 @@ class BestOfN(Result):
     """Gains of best-of-n by a judge; axes are direction, n, value (length 1 each in the Gaussian world).
 
     `gain` with `gain_se`, `oracle` the gain of selecting by the value itself, `regret` their difference with
-    `regret_se` paired by prompt, `normal` = e_n r sd_s what the Gaussian formula gives: all (K, M, J). `kl` (K, M) is
+    `regret_se` paired by prompt, `gain_interval` and `regret_interval` (K, M, J, 2) their 95 % bounds by Student's t,
+    `normal` = e_n r sd_s what the Gaussian formula gives: all (K, M, J). `kl` (K, M) is
     the selected policy's KL on the rows (NaN without replacement, where rows stand for draws of the policy),
     `kl_bound` (M,) = log n - (n-1)/n, reached where no two rows tie, and `efficiency` (M,) = e_n / sqrt(2 kl_bound),
     below the 1 of a tilt. The Gaussian world has no errors (NaN).
@@ -29,6 +30,7 @@ class BestOfN(Result):
 
     axes: ClassVar[Axes] = {
         "direction n value": "gain gain_se oracle regret regret_se normal",
+        "direction n value bound": "gain_interval regret_interval",
         "direction n": "kl",
         "n": "n kl_bound efficiency",
         "value": "n_unlabelled",
@@ -46,6 +48,8 @@ class BestOfN(Result):
     kl_bound: Floats
     efficiency: Floats
     replacement: bool | None
+    gain_interval: Floats
+    regret_interval: Floats
     directions: tuple[str, ...] = ()
     values: tuple[str, ...] = ()
     n_rows: int = 0
@@ -100,6 +104,7 @@ def best_of_n(
         raise ValueError(f"replacement is False with base={base!r}; rows with weights are drawn with replacement")
     K, J, M = s.scores.shape[1], s.values.shape[1], len(sizes)
     cells = {name: np.full((K, M, J), np.nan) for name in ("gain", "gain_se", "oracle", "regret", "regret_se", "r")}
+    cells |= {name: np.full((K, M, J, 2), np.nan) for name in ("gain_interval", "regret_interval")}
     spread, kl = np.empty(J), np.full((K, M), np.nan)
     for j in range(J):
         spread[j] = _fill(s, j, sizes, replacement, cells)
@@ -112,7 +117,7 @@ def best_of_n(
     return BestOfN(
         sizes, cells["gain"], cells["gain_se"], cells["oracle"], cells["regret"], cells["regret_se"],
         e[None, :, None] * cells["r"] * spread, kl, bound, ratio(e, np.sqrt(2.0 * bound)), replacement,
-        s.call.names, s.call.value_names, **s.counts(),
+        cells["gain_interval"], cells["regret_interval"], s.call.names, s.call.value_names, **s.counts(),
     )  # fmt: skip
 
 
@@ -139,7 +144,7 @@ def _gaussian(n: Any, rho: Any, sigma_s: Any) -> BestOfN:
     nan = np.full_like(oracle, np.nan)
     return BestOfN(
         sizes, rho * oracle, nan, oracle, (1.0 - rho) * oracle, nan, rho * oracle, bound[None], bound,
-        ratio(e, np.sqrt(2.0 * bound)), None,
+        ratio(e, np.sqrt(2.0 * bound)), None, *(np.full((*oracle.shape, 2), np.nan) for _ in range(2)),
     )  # fmt: skip
 
 
@@ -155,6 +160,8 @@ def _fill(s: Scored, j: int, sizes: NDArray[np.int64], replacement: bool, cells:
         for m, p in enumerate(_chosen(w, s.scores[:, k], sizes, replacement)):
             gain = w.total(p * f)
             cells["gain"][k, m, j], cells["gain_se"][k, m, j] = w.mean(gain), w.se(gain)
+            cells["gain_interval"][k, m, j] = w.bounds(gain)
+            cells["regret_interval"][k, m, j] = w.bounds(best[m] - gain)
             cells["oracle"][k, m, j] = w.mean(best[m])
             cells["regret"][k, m, j], cells["regret_se"][k, m, j] = w.mean(best[m] - gain), w.se(best[m] - gain)
     return float(np.sqrt(variance))
