@@ -9,15 +9,14 @@ from typing import Any, ClassVar
 import numpy as np
 
 from clinometer.dump import Dump, open_dump
-from clinometer.fit.quality import curvature_error
-from clinometer.inference.gains import unit_sums
+from clinometer.fit.options import check_folds
 from clinometer.inference.result import check_level
-from clinometer.passes import covariance_projection
-from clinometer.resampling import t_bounds, unit_errors, worth
+from clinometer.inputs import prepare
+from clinometer.resampling import t_bounds
 from clinometer.results import Axes, Result
 from clinometer.theory._arrays import Floats
 from clinometer.theory._policy import PolicyGain, check_kl, policy_gain
-from clinometer.theory._rounds import Round, fitted
+from clinometer.theory._rounds import Turned, checked, fitted
 from clinometer.visible import visible
 
 __all__ = ["JudgeDrift", "judge_drift"]
@@ -85,8 +84,9 @@ def judge_drift(
     Accumulated tilts gain as long as u_C stays near u*: a constitution that turns by th a round peaks after
     (pi/2 - a0)/th rounds and then harms (`drifting_projection`). In every round u_C is fitted to the judge; cosines
     are of fits to different halves of the prompts, u_A'Sigma v_B / sqrt(u_A'Sigma u_B v_A'Sigma v_B), which noise does
-    not lower. Errors hold each prompt's part in both fits, and the second order of their noise, which is all there is
-    where nothing turns. The gain is that of the judge's own scores, or of the cross-fitted direction of pairs.
+    not lower. Errors hold each prompt's part in both fits and in Sigma, and the second order of the fits' noise, which
+    is all there is where nothing turns. Gains are those of the judge's own scores, or of the cross-fitted direction of
+    pairs.
 
     Round r = 1, 2, .. may spend (1 - level)/(r (r + 1)) on its J + 1 one-sided tests, in equal parts, so that a later
     round changes no earlier answer (Lan and DeMets 1983 for such spending).
@@ -123,28 +123,29 @@ def judge_drift(
     ([0.0, 0.5, 1.0, 1.5], 3, 'the angle to the first round is above 0.785')
     """
     check_level(level)
+    check_folds(folds)
     kl = check_kl(kl)
     if not 0 < bound < np.pi:
         raise ValueError(f"bound is {bound!r}, wanted an angle in radians between 0 and pi")
     if not options.get("within", True):
         raise ValueError("within is False; wanted True: a policy is renormalised inside every prompt")
     names, opened = _opened(dumps)
-    judges = _judges(judge, len(opened))
+    called = {prepare(d, None, values, **options).value_names for d in opened}
+    if len(called) > 1 or not (names_of := called.pop()):
+        raise ValueError("values: wanted one or more, the same in every round")
+    judges = [checked(d, j, options) for d, j in zip(opened, _judges(judge, len(opened)), strict=True)]
     rounds = [fitted(d, j, folds, fits, options) for d, j in zip(opened, judges, strict=True)]
     gains = [policy_gain(r.dump, r.judge, values, kl, options) for r in rounds]
-    if len({len(g.gain) for g in gains}) > 1:
-        raise ValueError("values are not the same number in every round")
-    turned = _Turned(rounds, options)
+    turned = Turned(rounds, options)
     first, before = (_angles(turned, other) for other in ([0] * len(rounds), [0, *range(len(rounds) - 1)]))
     before[0, 0] = np.nan
-    called = rounds[0].value_names(values, options)
-    stop, reason = _stopped(gains, first, bound, level, called)
+    stop, reason = _stopped(gains, first, bound, level, names_of)
     angle, angle_ci = _radians(first, level)
     step, step_ci = _radians(before, level)
     return JudgeDrift(
         np.stack([g.gain for g in gains]), np.stack([g.se for g in gains]),
         np.stack([g.interval(level) for g in gains]), angle, angle_ci, step, step_ci, stop, reason, float(bound), kl,
-        float(level), names, called,
+        float(level), names, names_of,
     )  # fmt: skip
 
 
@@ -169,57 +170,7 @@ def _judges(judge: Any, T: int) -> list[Any]:
     return judge
 
 
-class _Turned:
-    """Products of all fits under the first round's rows: full fits, halves and folds are rows of one table."""
-
-    def __init__(self, rounds: list[Round], options: dict[str, Any]) -> None:
-        self.rounds = rounds
-        each = [np.concatenate([r.fit.vectors, r.halves.vectors, r.fit.fold_vectors[:, 0]]) for r in rounds]
-        self.size, table = len(each[0]), np.concatenate(each)
-        self.images = covariance_projection(rounds[0].dump, table, **options)
-        self.gram = (table @ self.images.T + self.images @ table.T) / 2
-
-    def at(self, r: int, q: int) -> Floats:
-        """Products of the rows of rounds r and q."""
-        n = self.size
-        return self.gram[r * n : (r + 1) * n, q * n : (q + 1) * n]
-
-    def cosine(self, r: int, q: int) -> tuple[float, float, float]:
-        """(cosine of u_C between rounds r and q, its error, what the units are worth)."""
-        if r == q:
-            return 1.0, 0.0, float("inf")
-        across, own = self.at(r, q), [self.at(r, r)[1, 2], self.at(q, q)[1, 2]]
-        if min(own) <= 0:  # the halves do not agree on any direction
-            return float("nan"), float("nan"), float("nan")
-        scale = np.sqrt(own[0] * own[1])
-        c = float((across[1, 2] + across[2, 1]) / 2 / scale)
-        image = [self.images[i * self.size] for i in (r, q)]
-        units, held = self._influence(r, image[1] / scale - c * image[0] / own[0])
-        more, held_too = self._influence(q, image[0] / scale - c * image[1] / own[1])
-        total = {k: units.get(k, 0.0) + more.get(k, 0.0) for k in units | more}
-        psi = np.array(list(total.values()))[:, None]
-        mass = np.array([held.get(k, 0.0) + held_too.get(k, 0.0) for k in total])[:, None]
-        error = float(np.hypot(unit_errors(psi, mass)[0], self._second_order(r, q, own)))
-        return c, error, float(worth(psi, mass)[0])
-
-    def _influence(self, r: int, gradient: Floats) -> tuple[dict[Any, float], dict[Any, float]]:
-        """What each prompt or cluster of a round does through its fit, and its weight, by label."""
-        psi, p = self.rounds[r].moved(gradient), self.rounds[r].population
-        labels = p.ids if p.cluster is None or p.cluster_ids is None else p.cluster_ids
-        if p.cluster is not None:
-            labels = labels[np.unique(p.cluster, return_index=True)[1]]
-        units, held = (unit_sums(x[:, None], p)[:, 0].tolist() for x in (psi, p.prompt_weight()))
-        return dict(zip(labels.tolist(), units, strict=True)), dict(zip(labels.tolist(), held, strict=True))
-
-    def _second_order(self, r: int, q: int, own: list[float]) -> float:
-        """Error of -|e_r - e_q|^2/2 for noise e of unit fits: sqrt(tr (M Sigma)^2), M from the fold fits."""
-        cross, folds = self.at(r, q)[3:, 3:], slice(3, None)
-        a, b = np.sqrt(own)
-        left, right = self.at(r, r)[folds, folds] / a**2, self.at(q, q)[folds, folds] / b**2
-        return curvature_error(left + right - (cross + cross.T) / (a * b)) / np.sqrt(2)
-
-
-def _angles(turned: _Turned, others: list[int]) -> Floats:
+def _angles(turned: Turned, others: list[int]) -> Floats:
     """Cosine, error and worth (T, 3) of every round against another."""
     return np.array([turned.cosine(q, r) for r, q in enumerate(others)])
 

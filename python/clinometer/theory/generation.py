@@ -11,19 +11,17 @@ from numpy.typing import NDArray
 
 from clinometer.fit import fit_generation_direction, fit_value_direction
 from clinometer.fit.options import check_folds
-from clinometer.inference.gains import unit_sums
 from clinometer.inference.result import check_level
 from clinometer.inputs import Call, column, prepare
 from clinometer.population import Population
-from clinometer.resampling import t_bounds, unit_errors, worth
+from clinometer.resampling import t_bounds
 from clinometer.results import Axes, Result
 from clinometer.theory._arrays import Floats
-from clinometer.theory._rows import Weights, ratio, scored
+from clinometer.theory._explained import UNSURE, explained_share
+from clinometer.theory._rows import Weights, scored
 from clinometer.visible import visible
 
 __all__ = ["GenerationShare", "generation_share", "orthonormal_alpha"]
-
-UNSURE = 3.0  # an encoded variance of so many errors counts for half, one of twice as many for nearly all
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -40,8 +38,8 @@ class GenerationShare(Result):
     resolved : (J,) whether the rows show the value to be encoded, by 3 errors; where one is not, share and alpha are of
         the others alone and lower bounds, and a warning says so
     rho2, rho2_ci : (J,) and (J, 2) encoded share of each value, as `EncodingQuality.rho2_debiased`
-    generation_quality : out-of-fold R^2 of the log-probabilities: low where Assumption 2 fails, and then alpha is of the
-        part of them that phi holds
+    generation_quality : out-of-fold R^2 of the log-probabilities: low where Assumption 2 fails, and then alpha is of
+        the part of them that phi holds
     """
 
     axes: ClassVar[Axes] = {
@@ -131,7 +129,7 @@ def generation_share(
     t = w.centre(scored(call.dump, [made, fits], None, **options).scores)
     y = w.centre(np.nan_to_num(np.column_stack([logp, labels])[p.rows]))
     y[:, 0] = _net(w, y[:, 0], t[:, 0], np.asarray(made._training["covariates"])[p.rows])
-    share, se, units, whole = _share(w, t, y, fold)
+    share, se, units, whole = explained_share(w, t, y, fold)
     ci = t_bounds(np.array(share), np.array(se), np.array(units), level)
     quality = fits.encoding_quality
     resolved = quality.rho2_debiased > UNSURE * quality.rho2_se
@@ -139,8 +137,8 @@ def generation_share(
     sd = np.sqrt(np.where(np.append(whole[0, 0] > 0, resolved), np.abs(np.diagonal(whole)), np.nan))
     return GenerationShare(
         share, se, ci, units, float(orthonormal_alpha(share)), orthonormal_alpha(ci), whole[0, 1:] / (sd[0] * sd[1:]),
-        resolved, quality.rho2_debiased, quality.rho2_interval(level), float(made.encoding_quality.value[0]), call.value_names,
-        float(level), int((w.row > 0).sum()), int(w.seen.sum()), int((w.row == 0).sum()),
+        resolved, quality.rho2_debiased, quality.rho2_interval(level), float(made.encoding_quality.value[0]),
+        call.value_names, float(level), int((w.row > 0).sum()), int(w.seen.sum()), int((w.row == 0).sum()),
     )  # fmt: skip
 
 
@@ -148,7 +146,7 @@ def _warn(names: tuple[str, ...], resolved: NDArray[np.bool_]) -> None:
     hidden = [visible(name) for name, seen in zip(names, resolved, strict=True) if not seen]
     if hidden:
         warnings.warn(
-            f"generation_share: these rows do not show {', '.join(hidden)} to be encoded, so the share is a lower bound",
+            f"generation_share: these rows do not show {', '.join(hidden)} to be encoded: the share is a lower bound",
             UserWarning,
             stacklevel=3,
         )
@@ -185,49 +183,3 @@ def _net(w: Weights, label: Floats, t: Floats, z: Floats) -> Floats:
     z = w.centre(z)
     root = np.sqrt(w.row * w.spread(w.prompt))
     return np.asarray(label - z @ np.linalg.lstsq(root[:, None] * z, root * (label - t), rcond=1e-10)[0])
-
-
-def _share(w: Weights, t: Floats, y: Floats, fold: NDArray[np.int64]) -> tuple[float, float, float, Floats]:
-    """(share, error, what the units are worth) and the covariances of all true scores (1 + J, 1 + J).
-
-    From out-of-fold scores t and labels y, those of u_gen first. Of a unit, u'Sigma v has the influence t_u y_v +
-    t_v y_u - t_u t_v through labels, fits and rows; the best b has none to first order.
-    """
-    cross = np.stack([w.total((w.row * a)[:, None] * y) for a in t.T], axis=1)  # <fit a, phi> with label b
-    spread = np.stack([w.total((w.row * a)[:, None] * t) for a in t.T], axis=1)
-    labels = np.stack([w.total((w.row * a)[:, None] * y) for a in y.T], axis=1)
-    moved = cross + np.swapaxes(cross, 1, 2) - spread
-    both = (cross + np.swapaxes(cross, 1, 2)) / 2
-    explained, moves = np.zeros((2, len(fold)))
-    for f in np.unique(fold):
-        rest, here = np.where(fold != f, w.prompt, 0.0), fold == f
-        b = _weights(w.p, rest, both, moved, np.tensordot(rest, labels, 1)[1:, 1:])
-        # of c the half whose labels are the values': the other knows the directions that b was fitted to
-        explained[here] = 2 * cross[here, 0, 1:] @ b - both[here, 1:, 1:] @ b @ b
-        moves[here] = 2 * moved[here, 0, 1:] @ b - moved[here, 1:, 1:] @ b @ b
-    whole = np.tensordot(w.prompt, both, 1)
-    if not whole[0, 0] > 0:
-        return float("nan"), float("nan"), float("nan"), whole
-    share = float(w.prompt @ explained / whole[0, 0])
-    psi = (w.prompt * (moves - share * moved[:, 0, 0]) / whole[0, 0])[:, None]
-    units, held = unit_sums(psi, w.p), unit_sums(w.prompt[:, None], w.p)
-    units = units - held * units.sum()
-    return share, float(unit_errors(units, held)[0]), float(worth(units, held)[0]), whole
-
-
-def _weights(p: Population, omega: Floats, both: Floats, moved: Floats, labels: Floats) -> Floats:
-    """b (J,) from prompts of weight omega: V^-1 c in units of the labels' spread, damped where V is unsure.
-
-    An eigenvalue v of error e is inverted as v^3 / (v^4 + (3 e)^4), and not at all below 0.
-    """
-    v, c = np.tensordot(omega, both, 1)[1:, 1:], np.tensordot(omega, both, 1)[0, 1:]
-    value, frame = np.linalg.eigh(labels)
-    alive = value > 1e-12 * value.max(initial=0.0)
-    root = frame[:, alive] / np.sqrt(value[alive])  # labels become uncorrelated, of unit variance
-    size, turn = np.linalg.eigh(root.T @ v @ root)
-    root = root @ turn
-    psi = np.einsum("gjk,ja,ka->ga", moved[:, 1:, 1:], root, root)
-    units, held = (unit_sums(x, p) for x in (omega[:, None] * psi, omega[:, None]))
-    error = np.nan_to_num(unit_errors(units - held / held.sum() * units.sum(axis=0), held), nan=np.inf)
-    damped = np.where(size > 0, ratio(1.0, size * (1.0 + (UNSURE * ratio(error, size)) ** 4)), 0.0)
-    return np.asarray(root @ (np.nan_to_num(damped) * (root.T @ c)))

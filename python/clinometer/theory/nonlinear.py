@@ -16,7 +16,8 @@ from clinometer.inputs import prepare
 from clinometer.resampling import t_bounds
 from clinometer.results import Axes, Result
 from clinometer.theory._arrays import Floats
-from clinometer.theory._kernel import Choice, Maker, chosen, feature_maker, fold_moments, row_blocks
+from clinometer.theory._kernel import feature_maker
+from clinometer.theory._nested import out_of_fold
 from clinometer.theory._rows import Weights, ratio
 
 __all__ = ["NonlinearEncoding", "nonlinear_encoding"]
@@ -139,11 +140,11 @@ def nonlinear_encoding(
         w = Weights(p.labelled(np.asarray(call.values)[:, js[0]]))
         labels = np.where(w.row[:, None] > 0, np.nan_to_num(table[:, js]), 0.0)
         make = feature_maker(call.dump, w, features, int(n_features), int(seed))
-        found = _out_of_fold(call.dump, w, labels, make, bandwidths, penalties, fold, int(folds))
+        found = out_of_fold(call.dump, w, labels, make, bandwidths, penalties, fold, int(folds))
         for i, j in enumerate(js):
             parts[j] = _measured(w, labels[:, i], found[0][..., i], float(level))
             parts[j] |= {name: np.array([getattr(c, name)[i] for c in found[1]]) for name in CHOSEN}
-    stacked = {name: np.stack([part[name] for part in parts], axis=name in CHOSEN and 1 or 0) for name in parts[0]}
+    stacked = {name: np.stack([part[name] for part in parts], axis=(name in CHOSEN and 1) or 0) for name in parts[0]}
     return NonlinearEncoding(
         **stacked, values=call.value_names, features=features, n_features=int(n_features), level=float(level),
         n_rows=p.n_rows, n_prompts=p.n_prompts, n_dropped=p.n_dropped, n_unlabelled=call.n_unlabelled,
@@ -185,60 +186,28 @@ def _same_rows(table: Floats) -> list[list[int]]:
     return list(groups.values())
 
 
-def _out_of_fold(
-    dump: Any, w: Weights, labels: Floats, make: Maker, gammas: Floats, alphas: Floats, fold: NDArray[np.int64],
-    folds: int,
-) -> tuple[Floats, list[Choice]]:  # fmt: skip
-    """Linear and nonlinear predictions (2, N, J) of every row by the fold fit that did not see it, and the choices."""
-    best: list[Choice] = []
-    for gamma in gammas:
-        columns = make(float(gamma))
-        M = columns(np.zeros((1, dump.dim)))[1].shape[1]
-        moments = fold_moments(dump, w, labels, columns, M, fold, folds)
-        found = [chosen(moments, f, dump.dim, M, alphas) for f in range(folds)]
-        for c in found:
-            c.gamma = np.full(labels.shape[1], gamma)
-        best = [_better(a, b) for a, b in zip(best, found, strict=True)] if best else found
-    out = np.zeros((2, *labels.shape))
-    for gamma in np.unique([c.gamma for c in best]):
-        columns = make(float(gamma))
-        for first, last, phi in row_blocks(dump, w, dump.dim + len(best[0].features)):
-            scaled, kernel = columns(phi)
-            at = slice(int(w.p.offsets[first]), int(w.p.offsets[last]))
-            of_row = np.repeat(fold[first:last], w.p.sizes[first:last])
-            for f, c in enumerate(best):
-                mine, js = of_row == f, np.flatnonzero(c.gamma == gamma)
-                plain = scaled[mine] @ c.linear[:, js]
-                rows = np.arange(at.start, at.stop)[mine]
-                out[0][np.ix_(rows, js)] = plain
-                out[1][np.ix_(rows, js)] = plain + kernel[mine] @ c.features[:, js]
-    return out, best
+def _measured(w: Weights, label: Floats, found: Floats, level: float) -> dict[str, Any]:
+    """R^2 of both predictions, their difference, errors and correlations, from what rows are given (5, N).
 
-
-def _better(a: Choice, b: Choice) -> Choice:
-    """Of each value the choice of less error."""
-    take = b.error < a.error
-    return Choice(*(np.where(take, getattr(b, n), getattr(a, n)) for n in Choice.__dataclass_fields__))
-
-
-def _measured(w: Weights, label: Floats, predicted: Floats, level: float) -> dict[str, Any]:
-    """R^2 of both predictions (2, N), their difference, errors and correlations."""
+    To each prompt's own error comes what its rows do to the errors of other folds through the fits.
+    """
     s = w.centre(label)
     row = w.row * w.spread(w.prompt)
     scale = float(np.abs(label[w.row > 0]).max(initial=0.0))
     if not float(row @ (s * s)) > (1e-14 * scale) ** 2:  # constant but for rounding
         s = np.full(len(s), np.nan)
-    t = [w.centre(x) for x in predicted]
-    of_prompt = np.stack([w.total(row * x) for x in ((s - t[0]) ** 2, (s - t[1]) ** 2, s * s)], axis=1)
+    t, u, pull, pull_linear, pull_features = (w.centre(x) for x in found)
+    moved = (pull * (s - t), pull_linear * (s - t) + pull_features * (s - u))
+    of_prompt = np.stack([w.total(row * x) for x in ((s - t) ** 2, (s - u) ** 2, s * s, *moved)], axis=1)
     units, held = unit_sums(of_prompt, w.p), unit_sums(w.prompt[:, None], w.p)[:, 0]
-    units, held = units[held > 0], held[held > 0]
-    plain, kernel, whole = units.T
-    found = [ratio_quality(x, whole, None, held, 0.0) for x in (plain, kernel, whole - plain + kernel)]
-    value, se, worth = (np.array(x) for x in zip(*found, strict=True))
+    plain, kernel, whole, fit, fits = units[held > 0].T
+    held = held[held > 0]
+    parts = ((plain, fit), (kernel, fits), (whole - plain + kernel, fits - fit))
+    results = [ratio_quality(error, whole, through, held, 0.0) for error, through in parts]
+    value, se, worth = (np.array(x) for x in zip(*results, strict=True))
     ci = t_bounds(value, se, worth, level)
-    r = [ratio(row @ (s * x), np.sqrt((row @ (s * s)) * (row @ (x * x)))) for x in t]
-    names = ("linear", "nonlinear", "difference")
+    r = [ratio(row @ (s * x), np.sqrt((row @ (s * s)) * (row @ (x * x)))) for x in (t, u)]
     out: dict[str, Any] = {"units": worth, "linear_r": r[0], "nonlinear_r": r[1]}
-    for i, name in enumerate(names):
+    for i, name in enumerate(("linear", "nonlinear", "difference")):
         out |= {name: value[i], f"{name}_se": se[i], f"{name}_ci": ci[i]}
     return out
