@@ -48,7 +48,7 @@ def test_a_still_judge_is_left_alone() -> None:
 def test_noise_of_the_fits_is_no_drift() -> None:
     dumps, judges = _rounds(np.full(2, 0.5), 3, noise=4.0)
     plain = [cm.fit_value_direction(d, j, method="least_squares").vector for d, j in zip(dumps, judges, strict=True)]
-    raw = np.arccos(theory.score_correlation(plain[0], plain[1], dumps[0].truth.sigma).item())  # type: ignore[attr-defined]
+    raw = np.arccos(theory.score_correlation(plain[0], plain[1], dumps[0].truth.sigma).item())
     found = theory.judge_drift(dumps, judges, "s")
     assert raw > 0.3 and found.angle[1] < 0.7 * raw and found.angle_ci[1, 0] < 0.05
 
@@ -92,10 +92,18 @@ def test_pairs_are_fitted_to() -> None:
     assert found.gain[0, 0] > found.gain[1, 0]
 
 
+def test_fewer_rows_than_columns_take_a_ridge() -> None:
+    dumps, judges = _rounds([0.3, 0.3, 1.7], 8, n_prompts=60, dim=300, spectrum=np.eye(300)[:8].sum(axis=0))
+    with pytest.raises(ValueError, match="least squares wants more than 2 d"):
+        theory.judge_drift(dumps, judges, "s")
+    found = theory.judge_drift(dumps, judges, "s", fits={"method": "ridge", "alpha": 0.1}, folds=4)
+    assert found.angle_ci[1, 0] < 0.3 and found.angle[2] == pytest.approx(1.4, abs=0.35)
+
+
 def test_what_is_refused() -> None:
     dumps, _ = _rounds([0.3, 0.3], n_prompts=20)
     other = cm.simulate(20, 8, 6, n_constitutions=1)
-    for args, options, message in (
+    cases: list[tuple[Any, Any, str]] = [
         (([dumps[0]], "judge/c0"), {}, "two or more dumps"),
         (([dumps[0], other], "judge/c0"), {}, r"have \[5, 6\] columns"),
         ((dumps, ["judge/c0"]), {}, "lists 1 judges for 2 rounds"),
@@ -106,6 +114,9 @@ def test_what_is_refused() -> None:
         ((dumps, "judge/c0"), {"bound": 4.0}, "bound is 4.0"),
         ((dumps, "judge/c0"), {"level": 2}, "level is 2"),
         ((dumps, "judge/c0"), {"within": False}, "within is False"),
-    ):
+    ]
+    few = [cm.simulate(8, 3, 5, n_constitutions=1, random_state=r) for r in range(2)]
+    cases.append(((few, "judge/c0"), {}, "least squares wants more than 2 d"))
+    for (rounds, judge), options, message in cases:
         with pytest.raises(ValueError, match=message):
-            theory.judge_drift(*args, "s", **options)
+            theory.judge_drift(rounds, judge, "s", **options)

@@ -92,7 +92,7 @@ def test_names_that_say_a_size() -> None:
 def test_what_is_refused() -> None:
     models = _models({"1M": 0.1, "10M": 0.2}, n_prompts=10)
     named = dict(zip(("small", "large"), models.values(), strict=True))
-    for dumps, judge, options, message in (
+    cases: list[tuple[Any, Any, Any, str]] = [
         (list(models.values()), "judge/c0", {}, "mapping of name to dump"),
         ({"1M": models["1M"]}, "judge/c0", {}, "two models or more"),
         (named, "judge/c0", {}, "says no size"),
@@ -102,7 +102,8 @@ def test_what_is_refused() -> None:
         (models, {"1M": "judge/c0"}, {}, "judge has no entry for 10M"),
         (models, ["judge/c0", "s"], {}, "holds 2 judges"),
         (models, "judge/c0", {"kl": -1}, "kl is -1"),
-    ):
+    ]
+    for dumps, judge, options, message in cases:
         with pytest.raises(ValueError, match=message):
             theory.labeler_scaling(dumps, judge, "s", **options)
     with pytest.raises(TypeError, match="sizes is 7"):

@@ -150,6 +150,15 @@ def test_rows_without_a_label_are_left_out() -> None:
     assert found.nonlinear[2] == pytest.approx(found.nonlinear[0], rel=1e-6)  # a constant in a prompt says nothing
 
 
+def test_clusters_are_the_units_and_the_folds() -> None:
+    phi, noise = _rows(9)
+    s = phi[:, 0] * phi[:, 1] + noise
+    found = _encoding(phi, s, clusters=np.arange(G) // 8)
+    assert found.units.max() <= 20.0 and found.difference_ci[0, 0] > 0.3
+    one = _encoding(phi[:40], s[:40], prompt_ids=IDS[:40], clusters=np.zeros(5))  # nothing is held out, nothing known
+    assert np.isnan(one.nonlinear_se[0])
+
+
 def test_what_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     phi, noise = _rows(8)
     for options, message in (

@@ -44,7 +44,7 @@ class Round:
         return np.asarray(label_errors(self.call, None)[0].moved(gradient[None])[:, 0])
 
 
-def checked(dump: Dump, judge: Any, options: dict[str, Any]) -> Any:
+def checked(dump: Dump, judge: Any, fits: Mapping[str, Any] | None, options: dict[str, Any]) -> Any:
     """A tuple (pairs, prob) of arrays, or the judge's scores of every row as `Scores`; nothing is read."""
     if isinstance(judge, tuple):
         if len(judge) != 2:
@@ -56,6 +56,13 @@ def checked(dump: Dump, judge: Any, options: dict[str, Any]) -> Any:
     label = prepare(dump, Scores(judge) if isinstance(judge, np.ndarray) else judge, **options)
     if label.columns is None or label.n_scores != 1:
         raise ValueError("judge: wanted one column, Scores or array of scores, or a tuple (pairs, prob)")
+    p = label.population
+    beyond = [int((p.sizes - 1)[p.folds(2) == h].sum()) for h in (0, 1)]
+    if dict(fits or {}).get("method", "least_squares") == "least_squares" and min(beyond) <= 2 * dump.dim:
+        raise ValueError(
+            f"{dump.name} has {min(beyond)} rows beyond one a prompt in a half of its prompts and d = {dump.dim}; least "
+            "squares wants more than 2 d: pass fits={'method': 'ridge', 'alpha': a}, one penalty for all rounds"
+        )
     return Scores(label.columns[:, 0], names=label.names)
 
 

@@ -101,8 +101,8 @@ def judge_drift(
     bound : angle to the first round, in radians, beyond which u_C counts as another one
     level : of the intervals, and of the rule
     folds : of the fits; prompts are dealt by a hash of their id
-    fits : arguments of `fit_value_direction` (default least squares: the same penalty in all rounds, none) or
-        `fit_preference_direction`
+    fits : arguments of `fit_value_direction` or `fit_preference_direction`. Default for scores is least squares, which
+        wants 2 d rows beyond the prompts in either half; with fewer name a ridge, one penalty for all rounds
     **options : base policy and pass options, for all rounds
 
     Returns
@@ -133,7 +133,7 @@ def judge_drift(
     called = {prepare(d, None, values, **options).value_names for d in opened}
     if len(called) > 1 or not (names_of := called.pop()):
         raise ValueError("values: wanted one or more, the same in every round")
-    judges = [checked(d, j, options) for d, j in zip(opened, _judges(judge, len(opened)), strict=True)]
+    judges = [checked(d, j, fits, options) for d, j in zip(opened, _judges(judge, len(opened)), strict=True)]
     rounds = [fitted(d, j, folds, fits, options) for d, j in zip(opened, judges, strict=True)]
     gains = [policy_gain(r.dump, r.judge, values, kl, options) for r in rounds]
     turned = Turned(rounds, options)

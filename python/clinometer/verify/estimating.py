@@ -1,4 +1,4 @@
-"""What the theory names and a dump can only estimate: a correlation ratio, alpha, drift of a judge, scaling of labelers."""
+"""What the theory names and a dump estimates: a correlation ratio, alpha, drift of a judge, scaling of labelers."""
 
 from __future__ import annotations
 
