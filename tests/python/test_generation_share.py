@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
 import clinometer as cm
 from clinometer import theory
@@ -52,11 +53,11 @@ def test_the_share_is_free_of_the_noise_of_fits() -> None:
 def test_noise_explains_nothing() -> None:
     world, rng = _world(2), np.random.default_rng(2)
     noise = rng.normal(size=(world.n_rows, 3))
-    with pytest.warns(UserWarning, match="do not show value0, value1, value2 to be encoded"):
+    with pytest.warns(UserWarning, match="do not show well that value0, value1, value2 is encoded"):
         found = theory.generation_share(world, noise)
     assert abs(found.share) < 0.02 and not found.resolved.any() and np.isnan(found.cosine).all()
     both = np.column_stack([world.column("s"), noise])
-    with pytest.warns(UserWarning, match="do not show value1, value2, value3"):
+    with pytest.warns(UserWarning, match="do not show well that value1, value2, value3"):
         more = theory.generation_share(world, both)
     assert more.share == pytest.approx(theory.generation_share(world, "s").share, abs=0.03)
 
@@ -101,6 +102,33 @@ def test_rows_that_lack_a_label_are_left_out() -> None:
     assert (found.n_rows, found.n_incomplete) == (kept.sum(), (~kept).sum())
     assert found.share == pytest.approx(alone.share, rel=1e-5)
     assert found.share_se == pytest.approx(alone.share_se, rel=1e-5)
+
+
+def test_what_stands_beside_the_share() -> None:
+    world = _world(9)
+    found, wide = theory.generation_share(world, "s"), theory.generation_share(world, "s", level=0.99)
+    quality = cm.fit_value_direction(world, "s", method="least_squares").encoding_quality
+    np.testing.assert_allclose(found.rho2, quality.rho2_debiased, rtol=1e-9)
+    np.testing.assert_allclose(found.rho2_ci, quality.rho2_ci, rtol=1e-9)
+    assert found.alpha == theory.orthonormal_alpha(found.share)
+    np.testing.assert_array_equal(found.alpha_ci, theory.orthonormal_alpha(found.share_ci))
+    assert found.cosine[0] ** 2 == pytest.approx(found.share, rel=0.02)  # of one value
+    z = np.arctanh(np.sqrt([*found.share_ci, *wide.share_ci, found.share]))  # Fisher's scale: even bounds
+    slope = 2 * np.sqrt(found.share) * (1 - found.share)
+    for low, high, level in ((z[0], z[1], 0.95), (z[2], z[3], 0.99)):
+        half = stats.t.ppf(0.5 + level / 2, found.units - 1) * found.share_se / slope
+        np.testing.assert_allclose([z[4] - low, high - z[4]], half)
+
+
+def test_the_error_is_a_jackknife_s() -> None:
+    world = _world(10, n_prompts=100, dim=4)
+    found = theory.generation_share(world, "s")
+    left = [
+        theory.generation_share(world.select(prompts=np.setdiff1d(np.arange(100), np.arange(i, 100, 25))), "s").share
+        for i in range(25)
+    ]
+    jackknife = float(np.sqrt(24 / 25 * ((np.array(left) - np.mean(left)) ** 2).sum()))
+    assert 0.7 < found.share_se / jackknife < 1.4
 
 
 def test_clusters_are_the_units() -> None:

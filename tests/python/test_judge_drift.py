@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
 import clinometer as cm
 from clinometer import theory
@@ -80,6 +81,17 @@ def test_the_error_of_a_cosine_is_a_jackknife_s() -> None:
     jackknife = float(np.sqrt(19 / 20 * ((left - left.mean()) ** 2).sum()))
     assert 0.7 < error / jackknife < 1.4
     assert abs(centre - np.cos(0.8)) < 4 * error
+
+
+def test_gains_are_those_of_gain_intervals() -> None:
+    dumps, _ = _rounds([0.3, 0.9], 4)
+    found = theory.judge_drift(dumps, "judge/c0", "s", kl=0.05)
+    for i, dump in enumerate(dumps):
+        want = cm.gain_intervals(dump, "judge/c0", values="s", kl=[0.05])
+        assert found.gain[i] == want.estimate[0, 0] and found.gain_se[i] == want.estimate_se[0, 0]
+        half = stats.t.ppf(0.975, want.units[0, 0] - 1) * found.gain_se[i]
+        np.testing.assert_allclose(found.gain_ci[i, 0], found.gain[i] + half * [-1, 1])
+    assert found.step[1] == found.angle[1] and np.array_equal(found.step_ci[1], found.angle_ci[1])
 
 
 def test_pairs_are_fitted_to() -> None:

@@ -37,6 +37,30 @@ def test_a_line_in_log_size() -> None:
     np.testing.assert_allclose(again.quality_slope, found.quality_slope)
 
 
+def test_errors_are_those_of_one_model_alone() -> None:
+    models = _models({"1M": 0.3, "9M": 0.6, "80M": 0.7})
+    found = theory.labeler_scaling(models, "judge/c0", "s", kl=0.05)
+    for i, dump in enumerate(models.values()):
+        want = cm.gain_intervals(dump, "judge/c0", values="s", kl=[0.05])
+        assert found.gain[i] == want.estimate[0, 0] and found.gain_se[i] == want.estimate_se[0, 0]
+        half = stats.t.ppf(0.975, want.units[0, 0] - 1) * found.gain_se[i]
+        np.testing.assert_allclose(found.gain_ci[i, 0], found.gain[i] + half * [-1, 1])
+        left = []
+        for x in range(80):  # delete a prompt: the correlation's jackknife, about its own mean
+            some = dump.select(prompts=np.delete(np.arange(80), x))
+            left.append(cm.cross_covariance(some, "judge/c0", "s", ddof=0).correlation.item())
+        jackknife = np.sqrt(79 / 80 * ((np.array(left) - np.mean(left)) ** 2).sum())
+        assert found.quality_se[i, 0] == pytest.approx(jackknife, rel=0.02)
+        z = np.arctanh([found.quality[i, 0], *found.quality_ci[i, 0]])
+        assert z[2] - z[0] == pytest.approx(z[0] - z[1]) and 1.9 < (z[2] - z[0]) / (
+            found.quality_se[i, 0] / (1 - found.quality[i, 0] ** 2)
+        ) < 2.1  # fmt: skip
+    line = slope(np.log10(found.sizes), found.gain[:, 0], found.gain_se[:, 0], 0.95)
+    assert found.gain_slope[0] == line[0] and np.array_equal(found.gain_slope_ci[0], line[1])
+    assert found.gain_tau[0] == stats.kendalltau(found.sizes, found.gain[:, 0]).statistic
+    assert found.gain_p[0] == stats.kendalltau(found.sizes, found.gain[:, 0]).pvalue
+
+
 def test_flat_models_have_no_trend() -> None:
     found = theory.labeler_scaling(_models(dict.fromkeys(LINE, 0.5), n_prompts=150), "judge/c0", "s")
     assert found.quality_slope_ci[0, 0] < 0 < found.quality_slope_ci[0, 1]

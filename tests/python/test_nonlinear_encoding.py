@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
 import clinometer as cm
 from clinometer import theory
@@ -150,6 +151,45 @@ def test_rows_without_a_label_are_left_out() -> None:
     assert found.nonlinear[2] == pytest.approx(found.nonlinear[0], rel=1e-6)  # a constant in a prompt says nothing
 
 
+def test_the_linear_part_is_the_fit_of_the_package() -> None:
+    phi, noise = _rows(10, topic=0.0)
+    s = phi @ [1.0, -1.0, 0.5, 0.0] + 2 * noise
+    found = _encoding(phi, s, alphas=[0.3], gammas=[1.0])
+    scaled = phi / np.sqrt(cm.moments(phi, prompt_ids=IDS, precision="double").variances)
+    want = cm.fit_value_direction(scaled, s, alpha=0.3, prompt_ids=IDS, precision="double").encoding_quality
+    assert found.linear[0] == pytest.approx(want.value[0], abs=1e-3)
+    assert found.linear_r[0] == pytest.approx(want.r[0], abs=1e-3)
+    assert found.linear_se[0] == pytest.approx(want.se[0], rel=0.02)
+    assert found.units[0, 0] == pytest.approx(want.units[0], rel=0.02)
+
+
+@pytest.mark.parametrize("level", [0.8, 0.95])
+def test_bounds_are_student_s(level: float) -> None:
+    phi, noise = _rows(11)
+    found = _encoding(phi, phi[:, 0] * phi[:, 1] + phi[:, 2] + noise, level=level)
+    assert found.difference[0] == pytest.approx(found.nonlinear[0] - found.linear[0], abs=1e-12)
+    for i, name in enumerate(("linear", "nonlinear", "difference")):
+        half = stats.t.ppf(0.5 + level / 2, found.units[0, i] - 1) * getattr(found, f"{name}_se")[0]
+        centre = getattr(found, name)[0]
+        np.testing.assert_allclose(getattr(found, f"{name}_ci")[0], [centre - half, centre + half])
+
+
+def test_the_error_is_a_jackknife_s() -> None:
+    """Leaving prompts out moves the mean of R^2, fits included, as much as the error says."""
+    g, ids = 60, np.repeat(np.arange(60), 6)
+    rng = np.random.default_rng(12)
+    phi = rng.normal(size=(g * 6, 2))
+    s = np.sin(2 * phi[:, 0]) + 0.7 * rng.normal(size=g * 6)  # bounded: no row has much leverage
+    options: dict[str, Any] = {"n_features": 40, "gammas": [0.5], "alphas": [0.1], "folds": 4}
+    whole = theory.nonlinear_encoding(phi, s, prompt_ids=ids, **options)
+    left = []
+    for x in range(0, g, 3):
+        keep = (ids < x) | (ids >= x + 3)
+        left.append(theory.nonlinear_encoding(phi[keep], s[keep], prompt_ids=ids[keep], **options).nonlinear[0])
+    jackknife = float(np.sqrt(19 / 20 * ((np.array(left) - np.mean(left)) ** 2).sum()))
+    assert 0.7 < whole.nonlinear_se[0] / jackknife < 1.4
+
+
 def test_clusters_are_the_units_and_the_folds() -> None:
     phi, noise = _rows(9)
     s = phi[:, 0] * phi[:, 1] + noise
@@ -172,6 +212,8 @@ def test_what_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         with pytest.raises(ValueError, match=message):
             _encoding(phi, noise, **options)
+    with pytest.raises(ValueError, match="'value1' has no label"):
+        _encoding(phi, np.stack([noise, np.full(G * N, np.nan)], axis=1))
     phi[17, 2] = np.nan
     with pytest.raises(cm.DumpError, match="row 17"):
         _encoding(phi, noise)

@@ -7,13 +7,26 @@ from numpy.typing import NDArray
 
 from clinometer.inference.gains import unit_sums
 from clinometer.population import Population
-from clinometer.resampling import unit_errors, worth
+from clinometer.resampling import t_bounds, unit_errors, worth
 from clinometer.theory._arrays import Floats
 from clinometer.theory._rows import Weights, ratio
 
-__all__ = ["UNSURE", "explained_share"]
+__all__ = ["UNSURE", "explained_share", "share_interval"]
 
 UNSURE = 3.0  # an encoded variance of so many errors counts for half, one of twice as many for nearly all
+
+
+def share_interval(share: float, se: float, units: float, level: float) -> Floats:
+    """Bounds (2,) of a share: by Student's t on Fisher's scale of its root, where its error does not grow with it.
+
+    Near 0 that scale has no error to speak of: a lower bound stops at 0, which no share is below, and an upper one is
+    no lower than that of the share itself.
+    """
+    plain = t_bounds(np.array(share), np.array(se), np.array(units), level)
+    half = (plain[1] - plain[0]) / 2
+    root = np.sqrt(np.clip(share, 0.0, 1.0 - 1e-12))
+    z, reach = np.arctanh(root), half / (2.0 * max(float(root), float(np.sqrt(half / 2.0)), 1e-300) * (1.0 - root**2))
+    return np.array([np.tanh(max(float(z - reach), 0.0)) ** 2, max(float(np.tanh(z + reach)) ** 2, min(plain[1], 1.0))])
 
 
 def explained_share(w: Weights, t: Floats, y: Floats, fold: NDArray[np.int64]) -> tuple[float, float, float, Floats]:

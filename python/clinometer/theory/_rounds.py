@@ -60,8 +60,8 @@ def checked(dump: Dump, judge: Any, fits: Mapping[str, Any] | None, options: dic
     beyond = [int((p.sizes - 1)[p.folds(2) == h].sum()) for h in (0, 1)]
     if dict(fits or {}).get("method", "least_squares") == "least_squares" and min(beyond) <= 2 * dump.dim:
         raise ValueError(
-            f"{dump.name} has {min(beyond)} rows beyond one a prompt in a half of its prompts and d = {dump.dim}; least "
-            "squares wants more than 2 d: pass fits={'method': 'ridge', 'alpha': a}, one penalty for all rounds"
+            f"{dump.name} has {min(beyond)} rows beyond one a prompt in a half of its prompts and d = {dump.dim}; "
+            "least squares wants more than 2 d: pass fits={'method': 'ridge', 'alpha': a}, one penalty for all rounds"
         )
     return Scores(label.columns[:, 0], names=label.names)
 

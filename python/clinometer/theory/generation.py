@@ -14,10 +14,9 @@ from clinometer.fit.options import check_folds
 from clinometer.inference.result import check_level
 from clinometer.inputs import Call, column, prepare
 from clinometer.population import Population
-from clinometer.resampling import t_bounds
 from clinometer.results import Axes, Result
 from clinometer.theory._arrays import Floats
-from clinometer.theory._explained import UNSURE, explained_share
+from clinometer.theory._explained import UNSURE, explained_share, share_interval
 from clinometer.theory._rows import Weights, scored
 from clinometer.visible import visible
 
@@ -32,11 +31,11 @@ class GenerationShare(Result):
     ----------
     share, share_se, units : squared multiple Sigma-correlation of u_gen and the values' directions, its error and what
         the prompts or clusters are worth for it; free of the noise of the fits, so that it may fall below 0
-    share_ci : (2,) by Student's t
+    share_ci : (2,) by Student's t on Fisher's scale of the share's root, within [0, 1]
     alpha, alpha_ci : Proposition 5's alpha of that share: u_gen = alpha u + (1 - alpha) n with orthonormal u, n
     cosine : (J,) Sigma-cosine of u_gen with each value's direction, NaN where the value is not seen to be encoded
-    resolved : (J,) whether the rows show the value to be encoded, by 3 errors; where one is not, share and alpha are of
-        the others alone and lower bounds, and a warning says so
+    resolved : (J,) whether the rows show well, by 6 errors, that the value is encoded; where one is not, share and
+        alpha are lower bounds, mostly of the others, and a warning says so
     rho2, rho2_ci : (J,) and (J, 2) encoded share of each value, as `EncodingQuality.rho2_debiased`
     generation_quality : out-of-fold R^2 of the log-probabilities: low where Assumption 2 fails, and then alpha is of
         the part of them that phi holds
@@ -130,9 +129,9 @@ def generation_share(
     y = w.centre(np.nan_to_num(np.column_stack([logp, labels])[p.rows]))
     y[:, 0] = _net(w, y[:, 0], t[:, 0], np.asarray(made._training["covariates"])[p.rows])
     share, se, units, whole = explained_share(w, t, y, fold)
-    ci = t_bounds(np.array(share), np.array(se), np.array(units), level)
+    ci = share_interval(share, se, units, level)
     quality = fits.encoding_quality
-    resolved = quality.rho2_debiased > UNSURE * quality.rho2_se
+    resolved = quality.rho2_debiased > 2 * UNSURE * quality.rho2_se
     _warn(call.value_names, resolved)
     sd = np.sqrt(np.where(np.append(whole[0, 0] > 0, resolved), np.abs(np.diagonal(whole)), np.nan))
     return GenerationShare(
@@ -146,7 +145,8 @@ def _warn(names: tuple[str, ...], resolved: NDArray[np.bool_]) -> None:
     hidden = [visible(name) for name, seen in zip(names, resolved, strict=True) if not seen]
     if hidden:
         warnings.warn(
-            f"generation_share: these rows do not show {', '.join(hidden)} to be encoded: the share is a lower bound",
+            f"generation_share: these rows do not show well that {', '.join(hidden)} is encoded: the share is a lower "
+            "bound",
             UserWarning,
             stacklevel=3,
         )

@@ -82,8 +82,9 @@ class LabelerScaling(Result):
                     f"  {self.gain[i, j]:+.4g} ({c:+.4g} to {d:+.4g})"
                 )
             low, high = self.quality_slope_ci[j]
+            sure = f"({low:+.3f} to {high:+.3f})" if np.isfinite(low) else "(no interval)"
             lines.append(
-                f"  ten times the parameters: {self.quality_slope[j]:+.3f} ({low:+.3f} to {high:+.3f}) in r, "
+                f"  ten times the parameters: {self.quality_slope[j]:+.3f} {sure} in r, "
                 f"rank correlation {self.quality_tau[j]:+.2f} (p {self.quality_p[j]:.2g})"
             )
         return "\n".join(lines)

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from clinometer.fit.options import ALPHAS, check_folds
 from clinometer.fit.quality import ratio_quality
+from clinometer.fit.scale import in_range
 from clinometer.inference.gains import unit_sums
 from clinometer.inference.result import check_level
 from clinometer.inputs import prepare
@@ -135,16 +136,18 @@ def nonlinear_encoding(
     if p.n_prompts < folds:
         raise ValueError(f"folds is {folds} but there are {p.n_prompts} prompts")
     table, fold = np.asarray(call.values)[p.rows], p.folds(int(folds))
+    if (bare := np.isnan(table).all(axis=0)).any():
+        raise ValueError(f"values: {call.value_names[int(np.argmax(bare))]!r} has no label in any prompt")
     parts: list[dict[str, Any]] = [{} for _ in range(call.n_values)]
     for js in _same_rows(table):
         w = Weights(p.labelled(np.asarray(call.values)[:, js[0]]))
-        labels = np.where(w.row[:, None] > 0, np.nan_to_num(table[:, js]), 0.0)
+        labels = in_range(np.where(w.row[:, None] > 0, np.nan_to_num(table[:, js]), 0.0))[0]  # shares have no unit
         make = feature_maker(call.dump, w, features, int(n_features), int(seed))
         found = out_of_fold(call.dump, w, labels, make, bandwidths, penalties, fold, int(folds))
         for i, j in enumerate(js):
             parts[j] = _measured(w, labels[:, i], found[0][..., i], float(level))
             parts[j] |= {name: np.array([getattr(c, name)[i] for c in found[1]]) for name in CHOSEN}
-    stacked = {name: np.stack([part[name] for part in parts], axis=(name in CHOSEN and 1) or 0) for name in parts[0]}
+    stacked = {name: np.stack([part[name] for part in parts], axis=int(name in CHOSEN)) for name in parts[0]}
     return NonlinearEncoding(
         **stacked, values=call.value_names, features=features, n_features=int(n_features), level=float(level),
         n_rows=p.n_rows, n_prompts=p.n_prompts, n_dropped=p.n_dropped, n_unlabelled=call.n_unlabelled,
