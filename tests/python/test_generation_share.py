@@ -10,6 +10,7 @@ from scipy import stats
 
 import clinometer as cm
 from clinometer import theory
+from clinometer.theory._explained import share_interval
 
 
 def _world(seed: int = 0, **more: Any) -> Any:
@@ -113,11 +114,21 @@ def test_what_stands_beside_the_share() -> None:
     assert found.alpha == theory.orthonormal_alpha(found.share)
     np.testing.assert_array_equal(found.alpha_ci, theory.orthonormal_alpha(found.share_ci))
     assert found.cosine[0] ** 2 == pytest.approx(found.share, rel=0.02)  # of one value
-    z = np.arctanh(np.sqrt([*found.share_ci, *wide.share_ci, found.share]))  # Fisher's scale: even bounds
-    slope = 2 * np.sqrt(found.share) * (1 - found.share)
-    for low, high, level in ((z[0], z[1], 0.95), (z[2], z[3], 0.99)):
-        half = stats.t.ppf(0.5 + level / 2, found.units - 1) * found.share_se / slope
-        np.testing.assert_allclose([z[4] - low, high - z[4]], half)
+    for ci, level in ((found.share_ci, 0.95), (wide.share_ci, 0.99)):
+        half = stats.t.ppf(0.5 + level / 2, found.units - 1) * found.share_se
+        z, root = np.arctanh(np.sqrt(found.share)), np.sqrt(found.share)
+        fisher = np.tanh(z + half / (2 * root * (1 - found.share)) * np.array([-1, 1])) ** 2
+        np.testing.assert_allclose(ci, [min(fisher[0], found.share - half), max(fisher[1], found.share + half)])
+
+
+def test_bounds_move_smoothly_and_stay_inside() -> None:
+    shares = np.linspace(-0.05, 1.0, 2101)
+    ci = np.array([share_interval(x, 0.01, 60.0, 0.95) for x in shares])
+    assert (ci >= 0).all() and (ci <= 1).all() and (np.diff(ci, axis=0) > -1e-9).all()
+    assert np.abs(np.diff(ci, axis=0)).max() < 0.02
+    half = stats.t.ppf(0.975, 59) * 0.01
+    assert ((ci[:, 0] > 0) == (shares > half)).all()  # an effect is seen where Student's t sees it
+    assert np.isnan(share_interval(np.nan, np.nan, np.nan, 0.95)).all()
 
 
 def test_the_error_is_a_jackknife_s() -> None:

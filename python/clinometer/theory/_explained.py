@@ -17,16 +17,18 @@ UNSURE = 3.0  # an encoded variance of so many errors counts for half, one of tw
 
 
 def share_interval(share: float, se: float, units: float, level: float) -> Floats:
-    """Bounds (2,) of a share: by Student's t on Fisher's scale of its root, where its error does not grow with it.
+    """Bounds (2,) of a share in [0, 1]: by Student's t, of its own and of Fisher's scale of its root the wider.
 
-    Near 0 that scale has no error to speak of: a lower bound stops at 0, which no share is below, and an upper one is
-    no lower than that of the share itself.
+    A share's error grows with it, so that low ones come with bounds that are too near; on Fisher's scale it does not,
+    but near 0 that scale sees an effect in half an error.
     """
     plain = t_bounds(np.array(share), np.array(se), np.array(units), level)
     half = (plain[1] - plain[0]) / 2
     root = np.sqrt(np.clip(share, 0.0, 1.0 - 1e-12))
-    z, reach = np.arctanh(root), half / (2.0 * max(float(root), float(np.sqrt(half / 2.0)), 1e-300) * (1.0 - root**2))
-    return np.array([np.tanh(max(float(z - reach), 0.0)) ** 2, max(float(np.tanh(z + reach)) ** 2, min(plain[1], 1.0))])
+    slope = 2.0 * np.fmax(root, np.sqrt(half / 2.0)) * np.fmax(1.0 - root**2, half)  # no less than an error off an end
+    reach = half / np.fmax(slope, 1e-300)
+    fisher = np.tanh(np.maximum(np.arctanh(root) + reach * np.array([-1.0, 1.0]), 0.0)) ** 2
+    return np.asarray(np.clip([np.minimum(fisher[0], plain[0]), np.maximum(fisher[1], plain[1])], 0.0, 1.0))
 
 
 def explained_share(w: Weights, t: Floats, y: Floats, fold: NDArray[np.int64]) -> tuple[float, float, float, Floats]:

@@ -31,7 +31,7 @@ class GenerationShare(Result):
     ----------
     share, share_se, units : squared multiple Sigma-correlation of u_gen and the values' directions, its error and what
         the prompts or clusters are worth for it; free of the noise of the fits, so that it may fall below 0
-    share_ci : (2,) by Student's t on Fisher's scale of the share's root, within [0, 1]
+    share_ci : (2,) by Student's t on the share's own scale and on Fisher's of its root, the wider, within [0, 1]
     alpha, alpha_ci : Proposition 5's alpha of that share: u_gen = alpha u + (1 - alpha) n with orthonormal u, n
     cosine : (J,) Sigma-cosine of u_gen with each value's direction, NaN where the value is not seen to be encoded
     resolved : (J,) whether the rows show well, by 6 errors, that the value is encoded; where one is not, share and
