@@ -122,6 +122,7 @@ def test_what_is_refused() -> None:
         ((dumps, np.eye(5)[:1]), {}, "scores have 1 rows"),
         ((dumps, cm.Directions(["u"], np.eye(5)[:1])), {}, "judge: wanted one column"),
         ((dumps, (np.zeros((3, 2), int), np.ones(2))), {}, "judge: pairs"),
+        ((dumps, "judge/c0"), {"fits": {"method": "lda"}}, "method is 'lda'"),
         ((dumps, "judge/c0"), {"kl": 0.0}, "kl is 0.0"),
         ((dumps, "judge/c0"), {"bound": 4.0}, "bound is 4.0"),
         ((dumps, "judge/c0"), {"level": 2}, "level is 2"),

@@ -125,6 +125,7 @@ def test_what_is_refused() -> None:
         (named, "judge/c0", {"sizes": [1e6, 1e6]}, "two sizes or more"),
         (models, {"1M": "judge/c0"}, {}, "judge has no entry for 10M"),
         (models, ["judge/c0", "s"], {}, "holds 2 judges"),
+        ({**models, "1B": models["1M"].read(0, 80)}, "judge/c0", {}, "judge/c0"),
         (models, "judge/c0", {"kl": -1}, "kl is -1"),
     ]
     for dumps, judge, options, message in cases:

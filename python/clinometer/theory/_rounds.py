@@ -56,9 +56,11 @@ def checked(dump: Dump, judge: Any, fits: Mapping[str, Any] | None, options: dic
     label = prepare(dump, Scores(judge) if isinstance(judge, np.ndarray) else judge, **options)
     if label.columns is None or label.n_scores != 1:
         raise ValueError("judge: wanted one column, Scores or array of scores, or a tuple (pairs, prob)")
-    p = label.population
+    p, method = label.population, dict(fits or {}).get("method", "least_squares")
+    if method not in ("least_squares", "ridge"):
+        raise ValueError(f"fits: method is {method!r}, wanted 'least_squares' or 'ridge'")
     beyond = [int((p.sizes - 1)[p.folds(2) == h].sum()) for h in (0, 1)]
-    if dict(fits or {}).get("method", "least_squares") == "least_squares" and min(beyond) <= 2 * dump.dim:
+    if method == "least_squares" and min(beyond) <= 2 * dump.dim:
         raise ValueError(
             f"{dump.name} has {min(beyond)} rows beyond one a prompt in a half of its prompts and d = {dump.dim}; "
             "least squares wants more than 2 d: pass fits={'method': 'ridge', 'alpha': a}, one penalty for all rounds"

@@ -140,11 +140,10 @@ def labeler_scaling(
     order = np.argsort(count, kind="stable")
     names = [list(dumps)[i] for i in order]
     opened = [d if isinstance(d, Dump) else open_dump(d) for d in (dumps[n] for n in names)]
-    for d, n in zip(opened, names, strict=True):  # all of them before any is read
-        prepare(d, judges[n], values, **options)
-    parts = [_Model(d, judges[n], values, kl, level, options) for d, n in zip(opened, names, strict=True)]
-    if len({part.names for part in parts}) > 1:
+    called = {_checked(d, judges[n], values, options) for d, n in zip(opened, names, strict=True)}
+    if len(called) > 1:
         raise ValueError("values have not the same names in every dump")
+    parts = [_Model(d, judges[n], values, kl, level, options) for d, n in zip(opened, names, strict=True)]
     x = np.log10(count[order])
     quality, quality_se, gain, gain_se = (
         np.stack([getattr(part, name) for part in parts]) for name in ("r", "r_se", "gain", "gain_se")
@@ -157,13 +156,21 @@ def labeler_scaling(
     )  # fmt: skip
 
 
+def _checked(dump: Dump, judge: Any, values: Any, options: dict[str, Any]) -> tuple[str, ...]:
+    """Names of the values of one model; nothing is read."""
+    call = prepare(dump, judge, values, **options)
+    if call.n_scores != 1:
+        raise ValueError(f"judge holds {call.n_scores} judges; wanted one")
+    if call.n_values == 0:
+        raise ValueError("values is empty, wanted at least one value")
+    return call.value_names
+
+
 class _Model:
     """Quality and gain of one model's judge, (J,), with errors and intervals."""
 
     def __init__(self, dump: Dump, judge: Any, values: Any, kl: float, level: float, options: dict[str, Any]) -> None:
         s = scored(dump, judge, values, **options)
-        if s.scores.shape[1] != 1:
-            raise ValueError(f"judge holds {s.scores.shape[1]} judges; wanted one")
         self.names = s.call.value_names
         found = [self._quality(s, j, level) for j in range(len(self.names))]
         self.r, self.r_se, self.r_ci = (np.array(x) for x in zip(*found, strict=True))
