@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from functools import cache
 
@@ -88,14 +89,15 @@ def test_the_command(capsys: pytest.CaptureFixture[str], tmp_path: object, monke
     page, data = f"{tmp_path}/page.md", f"{tmp_path}/rows.json"
     assert main(["verify", "--only", "P5", "11.18", "-o", page, "--json-file", data]) == 0
     shown = capsys.readouterr().out
-    assert "5 claims, 5 pass" in shown and "weakly_improving" in shown
+    assert re.search(r"\b(\d+) claims, \1 pass", shown) and "weakly_improving" in shown
     with open(data) as file:
         rows = json.load(file)
     assert set(rows[0]) == {"item", "claim", "measured", "expected", "verdict"}
     with open(page) as file:
-        assert file.read().count("| pass |") == 5
+        assert file.read().count("| pass |") == len(rows)
     assert main(["verify", "--only", "P5", "--json"]) == 0
-    assert [r["verdict"] for r in json.loads(capsys.readouterr().out)] == ["pass"] * 4
+    only = json.loads(capsys.readouterr().out)
+    assert {r["verdict"] for r in only} == {"pass"} and only == [r for r in rows if r["item"] == "P5"] != rows
     broken = registry.Claim("P5", "a wrong claim", lambda: registry.near(0.1, 0.1104, 1e-3))
     monkeypatch.setattr(verify, "claims", lambda: iter([broken]))
     assert main(["verify"]) == 1

@@ -8,11 +8,13 @@ from __future__ import annotations
 from clinometer.theory.best_of import BestOfN, best_of_n
 from clinometer.theory.closed import GaussianTilt, QuadraticTilt, gaussian_tilt, quadratic_tilt, wendel_probability
 from clinometer.theory.complementary import Complementarity, complementarity
+from clinometer.theory.drift import JudgeDrift, judge_drift
 from clinometer.theory.ensembles import Ensembles, ensembles
 from clinometer.theory.expansion import Cumulants, cumulants
 from clinometer.theory.fraction import pareto_fraction
 from clinometer.theory.frontier import GainKLFrontier, gain_kl_frontier
 from clinometer.theory.gap import GenerationJudgmentGap, generation_judgment_gap
+from clinometer.theory.generation import GenerationShare, generation_share, orthonormal_alpha
 from clinometer.theory.geometry import (
     WorstDirection,
     policy_direction,
@@ -22,9 +24,11 @@ from clinometer.theory.geometry import (
 )
 from clinometer.theory.iterated import Iteration, drifting_projection, iterate
 from clinometer.theory.judging import JudgeCeiling, judge_ceiling
+from clinometer.theory.labelers import LabelerScaling, labeler_scaling
 from clinometer.theory.large import RandomisedSpectrum, randomised_spectrum
 from clinometer.theory.layers import CeilingByLayer, ceiling_by_layer
 from clinometer.theory.learning import LearningCurve, learning_curve
+from clinometer.theory.nonlinear import NonlinearEncoding, nonlinear_encoding
 from clinometer.theory.order import expected_max_normal
 from clinometer.theory.scalarised import ClassProbabilities, Scalarised, class_probabilities, scalarise, value_angles
 from clinometer.theory.screening import Screen, screen
@@ -34,14 +38,16 @@ from clinometer.theory.tradeoffs import classify, optimal_direction, tradeoff_pr
 from clinometer.theory.worked import PooledVersusWithin, ToyExample, pooled_versus_within, toy_example
 
 __all__ = [
-    "BestOfN", "CeilingByLayer", "ClassProbabilities", "Complementarity", "Cumulants", "EffectiveRank", "Ensembles",
-    "GainKLFrontier", "GaussianTilt", "GenerationJudgmentGap", "Iteration", "JudgeCeiling", "LearningCurve",
-    "PooledVersusWithin", "QuadraticTilt", "RandomisedSpectrum", "Scalarised", "Screen", "ShiftRank", "ToyExample",
-    "ValueConcentration", "WorstDirection", "best_of_n", "ceiling_by_layer", "class_probabilities", "classify",
-    "complementarity", "cumulants", "drifting_projection", "effective_rank", "ensembles", "expected_max_normal",
-    "gain_kl_frontier", "gaussian_tilt", "generation_judgment_gap", "iterate", "judge_ceiling", "learning_curve",
-    "optimal_direction", "pareto_fraction", "policy_direction", "pooled_versus_within", "quadratic_tilt",
-    "randomised_spectrum", "robustness_radius", "scalarise", "score_correlation", "screen", "shift_rank",
-    "toy_example", "tradeoff_profile", "value_angles", "value_concentration", "wendel_probability",
-    "worst_direction",
+    "BestOfN", "CeilingByLayer", "ClassProbabilities", "Complementarity", "Cumulants", "EffectiveRank",
+    "Ensembles", "GainKLFrontier", "GaussianTilt", "GenerationJudgmentGap", "GenerationShare", "Iteration",
+    "JudgeCeiling", "JudgeDrift", "LabelerScaling", "LearningCurve", "NonlinearEncoding",
+    "PooledVersusWithin", "QuadraticTilt", "RandomisedSpectrum", "Scalarised", "Screen", "ShiftRank",
+    "ToyExample", "ValueConcentration", "WorstDirection", "best_of_n", "ceiling_by_layer",
+    "class_probabilities", "classify", "complementarity", "cumulants", "drifting_projection",
+    "effective_rank", "ensembles", "expected_max_normal", "gain_kl_frontier", "gaussian_tilt",
+    "generation_judgment_gap", "generation_share", "iterate", "judge_ceiling", "judge_drift",
+    "labeler_scaling", "learning_curve", "nonlinear_encoding", "optimal_direction", "orthonormal_alpha",
+    "pareto_fraction", "policy_direction", "pooled_versus_within", "quadratic_tilt", "randomised_spectrum",
+    "robustness_radius", "scalarise", "score_correlation", "screen", "shift_rank", "toy_example",
+    "tradeoff_profile", "value_angles", "value_concentration", "wendel_probability", "worst_direction",
 ]  # fmt: skip

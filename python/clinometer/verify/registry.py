@@ -82,7 +82,7 @@ class Row:
 _CLAIMS: list[Claim] = []
 MODULES = (
     "setup", "tilting", "improving", "ceilings", "spectral", "adversary", "relaxing", "plural", "programs",
-    "solvers", "recovering", "slips", "slips_later",
+    "solvers", "recovering", "estimating", "slips", "slips_later",
 )  # fmt: skip
 
 

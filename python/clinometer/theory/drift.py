@@ -1,0 +1,195 @@
+"""Does a judge turn away while training goes on? u_C of successive dumps, and when to stop (theory 6, section 9.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from clinometer.dump import Dump, open_dump
+from clinometer.fit.options import check_folds
+from clinometer.inference.result import check_level
+from clinometer.inputs import prepare
+from clinometer.resampling import t_bounds
+from clinometer.results import Axes, Result
+from clinometer.theory._arrays import Floats
+from clinometer.theory._policy import PolicyGain, check_kl, policy_gain
+from clinometer.theory._rounds import Turned, checked, fitted
+from clinometer.visible import visible
+
+__all__ = ["JudgeDrift", "judge_drift"]
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class JudgeDrift(Result):
+    """A judge in T rounds of training; axes are round, value.
+
+    Attributes
+    ----------
+    gain, gain_se : (T, J) gain of each value at the KL asked for, in each round's own dump
+    gain_ci : (T, J, 2), each at `level`
+    angle, step : (T,) Sigma-angle in radians between u_C of the first round, or of the round before, and of this one,
+        under the rows of the first round and free of the noise of the fits: 0 and NaN in the first round
+    angle_ci, step_ci : (T, 2)
+    stop : the first round (1-based) at which a gain lies below 0, or the angle above `bound`, beyond doubt: all tests
+        of all rounds together err with chance 1 - level at most, however many rounds follow. None: no round does
+    reason : what stopped it
+    """
+
+    axes: ClassVar[Axes] = {
+        "round value": "gain gain_se",
+        "round value bound": "gain_ci",
+        "round": "angle step",
+        "round bound": "angle_ci step_ci",
+    }
+
+    gain: Floats
+    gain_se: Floats
+    gain_ci: Floats
+    angle: Floats
+    angle_ci: Floats
+    step: Floats
+    step_ci: Floats
+    stop: int | None
+    reason: str
+    bound: float
+    kl: float
+    level: float
+    rounds: tuple[str, ...]
+    values: tuple[str, ...]
+
+    def __str__(self) -> str:
+        lines = [f"{'round':>8}{'angle':>8}{'95 %' if self.level == 0.95 else 'bounds':>14}" + self._heads()]
+        for i, name in enumerate(self.rounds):
+            low, high = np.degrees(self.angle_ci[i])
+            gains = "".join(
+                f"{g:>+10.3g} ({a:+.3g} to {b:+.3g})" for g, (a, b) in zip(self.gain[i], self.gain_ci[i], strict=True)
+            )
+            lines.append(f"{visible(name):>8}{np.degrees(self.angle[i]):>8.0f}{low:>7.0f} to {high:<3.0f}" + gains)
+        lines.append(f"stop at round {self.stop}: {self.reason}" if self.stop else "no reason to stop")
+        return "\n".join(lines)
+
+    def _heads(self) -> str:
+        return "".join(f"{visible(v)[:24]:>28}" for v in self.values)
+
+
+def judge_drift(
+    dumps: Any, judge: Any, values: Any, *, kl: float = 0.1, bound: float = np.pi / 4, level: float = 0.95,
+    folds: int = 8, fits: Mapping[str, Any] | None = None, **options: Any,
+) -> JudgeDrift:  # fmt: skip
+    """u_C and the gains of its values in successive rounds of training, and a rule for when to stop (theory 6).
+
+    Accumulated tilts gain as long as u_C stays near u*: a constitution that turns by th a round peaks after
+    (pi/2 - a0)/th rounds and then harms (`drifting_projection`). In every round u_C is fitted to the judge; cosines
+    are of fits to different halves of the prompts, u_A'Sigma v_B / sqrt(u_A'Sigma u_B v_A'Sigma v_B), which noise does
+    not lower. Errors hold each prompt's part in both fits and in Sigma, and the second order of the fits' noise, which
+    is all there is where nothing turns. Gains are those of the judge's own scores, or of the cross-fitted direction of
+    pairs.
+
+    Round r = 1, 2, .. may spend (1 - level)/(r (r + 1)) on its J + 1 one-sided tests, in equal parts, so that a later
+    round changes no earlier answer (Lan and DeMets 1983 for such spending).
+
+    Parameters
+    ----------
+    dumps : sequence of dumps in order, or a mapping of name to dump; equal d, one basis of phi
+    judge : column, `Scores` or array (N,) of scores, or a pair (pairs (P, 2), prob (P,)); one for all rounds, or a list
+        of one a round
+    values : columns, which every round has
+    kl : KL at which gains are compared
+    bound : angle to the first round, in radians, beyond which u_C counts as another one
+    level : of the intervals, and of the rule
+    folds : of the fits; prompts are dealt by a hash of their id
+    fits : arguments of `fit_value_direction` or `fit_preference_direction`. Default for scores is least squares, which
+        wants 2 d rows beyond the prompts in either half; with fewer name a ridge, one penalty for all rounds
+    **options : base policy and pass options, for all rounds
+
+    Returns
+    -------
+    JudgeDrift
+        Cost: three fits a round, one pass over the first dump, and `gain_intervals` of every round.
+
+    Examples
+    --------
+    >>> import clinometer as cm, numpy as np
+    >>> turn = 0.3 + 0.5 * np.arange(4)
+    >>> rounds = [
+    ...     cm.simulate(200, 8, 4, n_constitutions=1, alignment=np.cos(a), world=1, random_state=r)
+    ...     for r, a in enumerate(turn)
+    ... ]
+    >>> found = cm.theory.judge_drift(rounds, "judge/c0", "s")
+    >>> found.angle.round(1).tolist(), found.stop, found.reason
+    ([0.0, 0.5, 1.0, 1.5], 3, 'the angle to the first round is above 0.785')
+    """
+    check_level(level)
+    check_folds(folds)
+    kl = check_kl(kl)
+    if not 0 < bound < np.pi:
+        raise ValueError(f"bound is {bound!r}, wanted an angle in radians between 0 and pi")
+    if not options.get("within", True):
+        raise ValueError("within is False; wanted True: a policy is renormalised inside every prompt")
+    names, opened = _opened(dumps)
+    called = {prepare(d, None, values, **options).value_names for d in opened}
+    if len(called) > 1 or not (names_of := called.pop()):
+        raise ValueError("values: wanted one or more, the same in every round")
+    judges = [checked(d, j, fits, options) for d, j in zip(opened, _judges(judge, len(opened)), strict=True)]
+    rounds = [fitted(d, j, folds, fits, options) for d, j in zip(opened, judges, strict=True)]
+    gains = [policy_gain(r.dump, r.judge, values, kl, options) for r in rounds]
+    turned = Turned(rounds, options)
+    first, before = (_angles(turned, other) for other in ([0] * len(rounds), [0, *range(len(rounds) - 1)]))
+    before[0, 0] = np.nan
+    stop, reason = _stopped(gains, first, bound, level, names_of)
+    angle, angle_ci = _radians(first, level)
+    step, step_ci = _radians(before, level)
+    return JudgeDrift(
+        np.stack([g.gain for g in gains]), np.stack([g.se for g in gains]),
+        np.stack([g.interval(level) for g in gains]), angle, angle_ci, step, step_ci, stop, reason, float(bound), kl,
+        float(level), names, names_of,
+    )  # fmt: skip
+
+
+def _opened(dumps: Any) -> tuple[tuple[str, ...], list[Dump]]:
+    if isinstance(dumps, (str, Dump)) or not isinstance(dumps, (Mapping, Sequence)) or len(dumps) < 2:
+        raise ValueError("dumps: wanted two or more dumps, one a round, as a sequence or a mapping of name to dump")
+    held = list(dumps.values()) if isinstance(dumps, Mapping) else list(dumps)
+    names = tuple(map(str, dumps)) if isinstance(dumps, Mapping) else tuple(str(i + 1) for i in range(len(held)))
+    opened = [d if isinstance(d, Dump) else open_dump(d) for d in held]
+    widths = [d.dim for d in opened]
+    if len(set(widths)) > 1:
+        raise ValueError(f"dumps have {widths} columns; wanted equal d, of one basis")
+    return names, opened
+
+
+def _judges(judge: Any, T: int) -> list[Any]:
+    """One judge a round; a tuple is a pair (pairs, prob)."""
+    if not isinstance(judge, list):
+        return [judge] * T
+    if len(judge) != T:
+        raise ValueError(f"judge lists {len(judge)} judges for {T} rounds; wanted one a round, or one for all")
+    return judge
+
+
+def _angles(turned: Turned, others: list[int]) -> Floats:
+    """Cosine, error and worth (T, 3) of every round against another."""
+    return np.array([turned.cosine(q, r) for r, q in enumerate(others)])
+
+
+def _radians(cosines: Floats, level: float) -> tuple[Floats, Floats]:
+    c, se, units = cosines.T
+    ci = t_bounds(c, se, np.where(np.isfinite(units), units, 2.0), level)
+    return np.arccos(np.clip(c, -1.0, 1.0)), np.arccos(np.clip(ci, -1.0, 1.0))[:, ::-1]
+
+
+def _stopped(
+    gains: list[PolicyGain], angles: Floats, bound: float, level: float, names: tuple[str, ...]
+) -> tuple[int | None, str]:
+    """First round with a test beyond its share of 1 - level, and what it says."""
+    for i, g in enumerate(gains):
+        share = (1 - level) / ((i + 1) * (i + 2) * (len(g.gain) + 1))
+        harmed = np.flatnonzero(g.interval(1 - 2 * share)[:, 1] < 0)
+        if harmed.size:
+            return i + 1, f"the gain of {visible(names[harmed[0]])} is below 0"
+        if i and _radians(angles[i : i + 1], 1 - 2 * share)[1][0, 0] > bound:
+            return i + 1, f"the angle to the first round is above {bound:.3g}"
+    return None, ""
