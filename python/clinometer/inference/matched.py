@@ -175,6 +175,16 @@ class MatchedRows:
         beta = (self.responses - 0.25) / lam - (self.responses - 1.25) / one
         return lam, one, 1 - 1 / (lam * beta) if beta > 0 else np.inf
 
+    def _apart(self, f: Floats, j: int) -> Floats:
+        """Fields of value j with win rates of different responses: against itself a response wins half, which is 1/n."""
+        if self.exact:
+            return f
+        n, out = self.known[j], f.copy()
+        for rate, slope, m in ((4, 5, n), (6, 7, n - 1)):
+            factor = np.where(m > 1, m / np.where(m > 1, m - 1, 1.0), 0.0)
+            out[rate], out[slope] = 0.5 + (f[rate] - 0.5) * factor, f[slope] * factor
+        return out
+
     def kl_of(self, score: Floats, beta: float) -> float:
         """KL that the policy has at beta; NaN past what the rows can say."""
         from scipy.optimize import brentq
@@ -250,7 +260,7 @@ class MatchedRows:
         out, slopes = np.empty((len(k), 2 * J + 1)), np.empty(2 * J + 1)
         out[:, -1], slopes[-1] = 1 / lam - along / lam**2, -1 / (lam**2 * k[-1, 1])
         for j in range(J):
-            f, far = t[4 + 9 * j :], self.left_out_of[j]
+            f, far = self._apart(t[4 + 9 * j :], j), self.left_out_of[j]
             mine = [blended(f[a], f[b], far) for a, b in ((0, 2), (1, 3), (4, 6), (5, 7))]
             own = others(np.stack(mine), self.share[j])
             out[:, j], out[:, J + j] = own[:, 0] + own[:, 1] * along, own[:, 2] + own[:, 3] * along
