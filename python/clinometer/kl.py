@@ -291,12 +291,17 @@ def pareto_table(call: Call, kept: Floats, betas: Floats, limit: int = 10_000_00
     p = call.effective()
     if p.base == "logprob":
         return np.full(betas.shape, np.nan)
-    rows = slice(None) if len(kept) <= limit else slice(None, None, len(kept) // 1_000_000)
-    base = None
+    own, base = call.population, None
+    counts = np.repeat(own.prompt_weight() > 0, own.sizes)
     if p.base == "reweight":  # the ratio to the proposal is n w p/pi0, so equal weights give what "sampled" gives
-        own = call.population
         with np.errstate(divide="ignore"):
-            base = np.log(own.row_weight() * np.repeat(own.sizes, own.sizes))[rows]
+            base = np.log(own.row_weight() * np.repeat(own.sizes, own.sizes))
+    else:
+        counts &= own.row_weight() > 0
+    rows = slice(None) if counts.all() else np.flatnonzero(counts)
+    if counts.sum() > limit:
+        rows = np.flatnonzero(counts)[:: counts.sum() // 1_000_000]
+    base = base if base is None else base[rows]
     # directions side by side where their ratios are small, else one after the other with all threads each
     at_once = call.n_threads if 8 * betas.shape[1] * len(kept) <= RATIO_BYTES else 1
     own_call = replace(call, n_threads=call.n_threads // at_once)
