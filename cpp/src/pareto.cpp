@@ -12,7 +12,7 @@ namespace clinometer {
 namespace {
 
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
-constexpr double kTie = 1e-12;
+constexpr double kTie = 1e-12, kLeast = 1e-290;  // of an excess, beside a largest of at most 1: no theta overflows
 constexpr std::int64_t kFewest = 5;
 
 /// mean_i log(1 - theta x_i): logarithms of products of four, which neither overflow nor vanish below kSafe; small
@@ -38,10 +38,10 @@ double mean_log(const std::vector<double>& x, double theta) {
 double shape(const std::vector<double>& x) {
   const double n = double(x.size());
   const int m = 30 + int(std::sqrt(n));
-  const auto above = std::upper_bound(x.begin() + std::ptrdiff_t(n / 4 + 0.5) - 1, x.end(), 0.0);
+  const double scale = std::max(kLeast, *std::upper_bound(x.begin() + std::ptrdiff_t(n / 4 + 0.5) - 1, x.end(), 0.0));
   std::vector<double> theta, profile;
   for (int i = 1; i <= m; ++i) {
-    theta.push_back((1 - std::sqrt(m / (i - 0.5))) / (3 * *above) + 1 / x.back());
+    theta.push_back((1 - std::sqrt(m / (i - 0.5))) / (3 * scale) + 1 / x.back());
     const double k = mean_log(x, theta.back());
     const double rate = k == 0 ? n / std::accumulate(x.begin(), x.end(), 0.0) : -theta.back() / k;
     profile.push_back(n * (std::log(rate) - k - 1));
@@ -68,7 +68,8 @@ double one(std::vector<double>& ratios) {
   // equal ratios of different prompts differ by the rounding of a logarithm
   const double tie = kTie * std::max(1.0, std::abs(std::isfinite(least) ? least : top));
   const auto above = std::find_if(cut + 1, ratios.end(), [&](double r) { return r - least > tie; });
-  if (ratios.end() - above < kFewest || (above == cut + 1 && top - *above <= tie)) return kNaN;
+  const std::int64_t larger = ratios.end() - above;
+  if (larger < kFewest || 2 * larger <= tail || (larger == tail && top - *above <= tie)) return kNaN;
   std::vector<double> x(std::size_t(above - cut - 1), 0.0);
   for (auto r = above; r != ratios.end(); ++r) x.push_back(-std::exp(*r - top) * std::expm1(least - *r));
   return shape(x);

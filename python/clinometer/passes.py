@@ -445,11 +445,14 @@ def _tilt_result(
         strict, flips = roots.horizon(call, kept), _sign_flip(call, kept, betas, s["gain"], k2)
         sized = roots.sized_horizon(call, kept)
         sized = np.where(sized > 0, np.maximum(strict, sized), sized)
+    tails, why = np.full((K, B), np.nan), np.full((K, B), "not asked for")
+    if pareto:
+        tails, why = roots.pareto_table(call, kept, betas)
     return TiltResult(
         betas=betas, baseline=s["baseline"], gain=s["gain"], gain_se=se, win_rate=s["win_rate"],
         kl=s["kl"], reverse_kl=s["reverse_kl"], chi2=s["chi2"], ess=s["ess"], ess_min=s["ess_min"],
         max_ratio=s["max_ratio"],
-        pareto_k=roots.pareto_table(call, kept, betas) if pareto else np.full((K, B), np.nan),
+        pareto_k=tails, pareto_status=why,
         log_partition=s["log_partition"], log_partition_centred=s["log_partition_centred"],
         first_order=s["first_order"], second_order=s["second_order"],
         first_order_unbiased=unbiased, first_order_se=unbiased_se,

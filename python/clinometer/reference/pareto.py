@@ -12,6 +12,7 @@ __all__ = ["pareto_k"]
 PRIOR_DRAWS, PRIOR_K = 10, 0.5  # shrinks k towards 1/2 with the strength of ten tail points
 FEWEST = 5
 TIE = 1e-12  # equal ratios of different prompts differ by the rounding of a logarithm
+LEAST = 1e-290  # of an excess, beside a largest of at most 1: no theta overflows
 
 
 def pareto_k(log_ratios: npt.ArrayLike) -> float:
@@ -27,8 +28,8 @@ def pareto_k(log_ratios: npt.ArrayLike) -> float:
 
     Returns
     -------
-    k, or NaN, never "good": with fewer than five tail points (S below 21), with fewer than five of them above
-    the cutoff (no tail: what is largest is a tie), or where all are equal (a constant tail has no shape).
+    k, or NaN, never "good": with fewer than five tail points (S below 21) or five of them above the cutoff, where
+    half of the tail or more ties with the cutoff, or where all of it is equal (a constant tail has no shape).
 
     Examples
     --------
@@ -43,7 +44,7 @@ def pareto_k(log_ratios: npt.ArrayLike) -> float:
     cutoff, top, largest = ordered[-tail - 1], ordered[-1], ordered[-tail:]
     tie = TIE * max(1.0, abs(cutoff if np.isfinite(cutoff) else top))
     above = largest[largest > cutoff + tie]
-    if len(above) < FEWEST or (len(above) == tail and top - above[0] <= tie):
+    if len(above) < FEWEST or 2 * len(above) <= tail or (len(above) == tail and top - above[0] <= tie):
         return float("nan")
     # exp(a) - exp(cutoff) up to the common scale exp(top), without cancellation for nearly equal ratios
     excess = np.concatenate([np.zeros(tail - len(above)), -np.exp(above - top) * np.expm1(cutoff - above)])
@@ -60,8 +61,9 @@ def _shape(excess: Array) -> float:
     n = len(excess)
     points = 30 + int(np.sqrt(n))
     from_quartile = excess[int(n / 4 + 0.5) - 1 :]
+    scale = max(LEAST, from_quartile[from_quartile > 0][0])
     steps = np.arange(1, points + 1) - 0.5
-    theta = 1 / excess[-1] + (1 - np.sqrt(points / steps)) / (3 * from_quartile[from_quartile > 0][0])
+    theta = 1 / excess[-1] + (1 - np.sqrt(points / steps)) / (3 * scale)
     k = np.array([np.mean(np.log1p(-value * excess)) for value in theta])
     rate = np.divide(-theta, k, where=k != 0, out=np.full(points, 1 / np.mean(excess)))  # at theta = 0 the exponential
     log_likelihood = n * (np.log(rate) - k - 1)
