@@ -12,7 +12,7 @@ namespace clinometer {
 namespace {
 
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
-constexpr double kTie = 1e-12, kLeast = 1e-290;  // of an excess, beside a largest of at most 1: no theta overflows
+constexpr double kTie = 1e-12, kLeast = 1e-290;  // excesses below it, beside a largest of at most 1, have no digits
 constexpr std::int64_t kFewest = 5;
 
 /// mean_i log(1 - theta x_i): logarithms of products of four, which neither overflow nor vanish below kSafe; small
@@ -35,10 +35,11 @@ double mean_log(const std::vector<double>& x, double theta) {
 
 /// Posterior-mean shape of Zhang and Stephens (2009), x ascending; prior as in theory 2. Their grid is scaled by the
 /// first quartile; where that ties with the cutoff, by the least excess above it, its value with a tie fewer.
-double shape(const std::vector<double>& x) {
+double shape(const std::vector<double>& x, std::size_t ties) {
   const double n = double(x.size());
   const int m = 30 + int(std::sqrt(n));
-  const double scale = std::max(kLeast, *std::upper_bound(x.begin() + std::ptrdiff_t(n / 4 + 0.5) - 1, x.end(), 0.0));
+  const double scale = x[std::max(ties, std::size_t(n / 4 + 0.5) - 1)];
+  if (scale < kLeast) return std::numeric_limits<double>::infinity();
   std::vector<double> theta, profile;
   for (int i = 1; i <= m; ++i) {
     theta.push_back((1 - std::sqrt(m / (i - 0.5))) / (3 * scale) + 1 / x.back());
@@ -70,9 +71,10 @@ double one(std::vector<double>& ratios) {
   const auto above = std::find_if(cut + 1, ratios.end(), [&](double r) { return r - least > tie; });
   const std::int64_t larger = ratios.end() - above;
   if (larger < kFewest || 2 * larger <= tail || (larger == tail && top - *above <= tie)) return kNaN;
-  std::vector<double> x(std::size_t(above - cut - 1), 0.0);
+  const auto ties = std::size_t(tail - larger);
+  std::vector<double> x(ties, 0.0);
   for (auto r = above; r != ratios.end(); ++r) x.push_back(-std::exp(*r - top) * std::expm1(least - *r));
-  return shape(x);
+  return shape(x, ties);
 }
 
 }  // namespace

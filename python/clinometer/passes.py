@@ -189,14 +189,24 @@ def absolute_scores(call: Call, kept: Floats, origins: Floats) -> Floats:
 
 
 def in_range(kept: Floats) -> tuple[Floats, NDArray[np.int64]]:
-    """Scores over a power of two of each direction, and its exponents: their squares then neither overflow nor vanish.
+    """Scores over a power of two of each direction, and its exponents: powers of them neither overflow nor vanish.
 
-    The division is exact, and only t / beta matters to a tilt. Scores of common size are left as they are.
+    The division is exact, and only t / beta matters to a tilt. Scores of common size are left as they are; large ones
+    are left at 2^8, so that 1 / beta stays finite where t / beta does.
     """
     top = np.abs(kept).max(axis=0, initial=0.0)
-    extreme = (top > 1e100) | ((top > 0) & (top < 1e-100))
-    exponent = np.where(extreme, np.frexp(top)[1], 0)
+    extreme = (top > 1e50) | ((top > 0) & (top < 1e-50))
+    exponent = np.where(extreme, np.frexp(top)[1] - np.where(top > 1, 8, 0), 0)
     return (np.ldexp(kept, -exponent) if extreme.any() else kept), exponent
+
+
+def _values_in_range(call: Call) -> tuple[Call, NDArray[np.int64]]:
+    """The call with its values over powers of two, as `in_range`, and their exponents (J,)."""
+    if call.values is None:
+        return call, np.zeros(call.n_values, np.int64)
+    values = np.asarray(call.values)
+    exponent = in_range(np.nan_to_num(values))[1]
+    return (replace(call, values=np.ldexp(values, -exponent)) if exponent.any() else call), exponent
 
 
 def _ldexp(x: Floats, exponent: NDArray[np.int64]) -> Floats:
@@ -354,7 +364,14 @@ def _check_strength(betas: Any, kl: Any, K: int) -> None:
 
 def true_betas(call: Call, table: Floats, scale: NDArray[np.int64], betas: Any) -> Floats:
     """betas (K, B) in the caller's units: those given, bit for bit, or those solved on scaled scores."""
-    return _ldexp(table, scale) if betas is None else _checked_betas(betas, call.n_scores)
+    if betas is not None:
+        return _checked_betas(betas, call.n_scores)
+    true = _ldexp(table, scale)
+    lost = ((np.isinf(true) & np.isfinite(table)) | ((true == 0) & (table > 0))).any(axis=1)
+    if lost.any():
+        name = call.names[int(np.argmax(lost))]
+        raise ValueError(f"kl: its beta for the scores of {name!r} is beyond float64; rescale these scores")
+    return true
 
 
 def tilt(
@@ -402,18 +419,26 @@ def tilt_of(
 
     Without `roots_in_kl` sign flips and horizons are NaN and not computed.
     """
-    kept, scale = in_range(kept)
+    (kept, scale), (call, sizes) = in_range(kept), _values_in_range(call)
     table = _strength(call, kept, scale, betas, kl)
     reweight = call.population.base == "reweight"
     statistic = _core.Tilt(0, call.n_scores, 0, call.n_values, table, reweight, not call.in_double)
     moved = None if origins is None else np.ldexp(origins, -scale)
     state = run(call, [statistic], kept=kept, origins=moved)[0]
-    scaled = _tilt_result(call, kept, table, state.finish(), pareto_k, roots_in_kl)
-    if not scale.any():
-        return scaled
-    true = true_betas(call, table, scale, betas)
-    radius, flip = _ldexp(scaled.linear_radius, -scale), _ldexp(scaled.sign_flip, -scale)
-    return replace(scaled, betas=true, linear_radius=radius, sign_flip=flip)
+    result = _tilt_result(call, kept, table, state.finish(), pareto_k, roots_in_kl)
+    if scale.any():
+        true = true_betas(call, table, scale, betas)
+        radius, flip = _ldexp(result.linear_radius, -scale), _ldexp(result.sign_flip, -scale)
+        result = replace(result, betas=true, linear_radius=radius, sign_flip=flip)
+    return _in_value_units(result, sizes) if sizes.any() else result
+
+
+def _in_value_units(result: TiltResult, exponent: NDArray[np.int64]) -> TiltResult:
+    """A tilt of values over 2^exponent (J,) as one of the values."""
+    names = ("baseline", "gain", "gain_se", "first_order", "second_order", "first_order_unbiased", "first_order_se")
+    with np.errstate(over="ignore", under="ignore"):
+        linear = {name: np.ldexp(getattr(result, name), exponent) for name in names}
+        return replace(result, **linear, _gain_cov=np.ldexp(result._gain_cov, exponent[:, None] + exponent))
 
 
 def _score_dump(scores: Scores, directions: Any) -> tuple[Any, Any]:

@@ -12,7 +12,7 @@ __all__ = ["pareto_k"]
 PRIOR_DRAWS, PRIOR_K = 10, 0.5  # shrinks k towards 1/2 with the strength of ten tail points
 FEWEST = 5
 TIE = 1e-12  # equal ratios of different prompts differ by the rounding of a logarithm
-LEAST = 1e-290  # of an excess, beside a largest of at most 1: no theta overflows
+LEAST = 1e-290  # excesses below it, beside a largest of at most 1, have no digits
 
 
 def pareto_k(log_ratios: npt.ArrayLike) -> float:
@@ -30,6 +30,7 @@ def pareto_k(log_ratios: npt.ArrayLike) -> float:
     -------
     k, or NaN, never "good": with fewer than five tail points (S below 21) or five of them above the cutoff, where
     half of the tail or more ties with the cutoff, or where all of it is equal (a constant tail has no shape).
+    inf where a quarter of the tail is 1e-290 of its largest or less: float64 cannot tell how heavy it is.
 
     Examples
     --------
@@ -47,21 +48,23 @@ def pareto_k(log_ratios: npt.ArrayLike) -> float:
     if len(above) < FEWEST or 2 * len(above) <= tail or (len(above) == tail and top - above[0] <= tie):
         return float("nan")
     # exp(a) - exp(cutoff) up to the common scale exp(top), without cancellation for nearly equal ratios
-    excess = np.concatenate([np.zeros(tail - len(above)), -np.exp(above - top) * np.expm1(cutoff - above)])
-    return float((tail * _shape(excess) + PRIOR_DRAWS * PRIOR_K) / (tail + PRIOR_DRAWS))
+    ties = tail - len(above)
+    excess = np.concatenate([np.zeros(ties), -np.exp(above - top) * np.expm1(cutoff - above)])
+    return float((tail * _shape(excess, ties) + PRIOR_DRAWS * PRIOR_K) / (tail + PRIOR_DRAWS))
 
 
-def _shape(excess: Array) -> float:
-    """Posterior mean of the shape on Zhang and Stephens' grid; `excess` ascending, from 0.
+def _shape(excess: Array, ties: int) -> float:
+    """Posterior mean of the shape on Zhang and Stephens' grid; `excess` ascending, the first `ties` of them 0.
 
     The law is 1 - (1 - theta x)^(-1/k) in their parametrisation: given theta the likelihood is largest at
     k(theta) = mean log(1 - theta x), so a one-dimensional grid over theta is enough. It is scaled by the first
-    quartile; where that ties with the cutoff, by the least excess above it, which is the quartile with a tie fewer.
+    quartile; where that is among the ties, by the least excess above it, which is the quartile with a tie fewer.
     """
     n = len(excess)
     points = 30 + int(np.sqrt(n))
-    from_quartile = excess[int(n / 4 + 0.5) - 1 :]
-    scale = max(LEAST, from_quartile[from_quartile > 0][0])
+    scale = excess[max(ties, int(n / 4 + 0.5) - 1)]
+    if scale < LEAST:
+        return float("inf")
     steps = np.arange(1, points + 1) - 0.5
     theta = 1 / excess[-1] + (1 - np.sqrt(points / steps)) / (3 * scale)
     k = np.array([np.mean(np.log1p(-value * excess)) for value in theta])
