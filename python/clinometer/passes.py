@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import _core
 from . import kl as roots
+from .adjusting import net_of
 from .directions import Scores
 from .dump import open_dump
 from .inputs import Call, prepare, run
@@ -216,29 +217,8 @@ def _ldexp(x: Floats, exponent: NDArray[np.int64]) -> Floats:
 
 
 def adjusted(call: Call, kept: Floats, adjust: Any) -> Floats:
-    """Scores less their within-prompt regression on the columns named (theory Details, "adjust")."""
-    if adjust is None:
-        return kept
-    names = (adjust,) if isinstance(adjust, str) else tuple(adjust)
-    other = prepare(call.dump, list(names), prompt_ids=np.zeros(call.dump.n_rows, np.int64))
-    z = np.asarray(other.columns)[call.population.rows]
-    if not np.isfinite(z).all():
-        raise ValueError(f"adjust: {', '.join(names)} hold NaN or Inf in rows that count")
-    p = call.effective()
-    w = p.row_weight()
-
-    def centre(a: Floats) -> Floats:
-        return np.asarray(a - np.repeat(np.add.reduceat(w[:, None] * a, p.offsets[:-1]), p.sizes, axis=0))
-
-    zc, root = centre(z), np.sqrt(w * np.repeat(p.prompt_weight(), p.sizes))[:, None]
-    before = centre(kept)
-    coefficient = np.linalg.lstsq(root * zc, root * before, rcond=None)[0]
-    out = np.asarray(kept - z @ coefficient)
-    # a score that is the columns but for rounding has nothing left, and a tilt by rounding would find a value in it
-    size = np.abs(kept).max(axis=0, initial=0.0) + np.abs(z).max(axis=0, initial=0.0) @ np.abs(coefficient)
-    rounding = np.maximum(1e-7 * np.abs(before).max(axis=0, initial=0.0), 64 * np.finfo(np.float64).eps * size)
-    out[:, np.abs(centre(out)).max(axis=0, initial=0.0) <= rounding] = 0.0
-    return out
+    """Scores net of the columns of `adjust`, as they are without any."""
+    return kept if adjust is None else net_of(call, kept, adjust).kept
 
 
 def cross_covariance(
@@ -249,7 +229,7 @@ def cross_covariance(
     Parameters
     ----------
     ddof : None means 1, and 0 for base="logprob"
-    adjust : column names partialled out of the scores inside prompts, for example "n_tokens"
+    adjust : columns taken out of the scores inside prompts, as in `tilt`
 
     Returns
     -------
@@ -387,7 +367,9 @@ def tilt(
     betas : (B,) or (K, B), each > 0; inf is the base policy. Exactly one of betas and kl
     values : names of columns ("-harm": smaller is better), (N,) or (N, J); NaN means unlabelled
     kl : nats, solved per direction; default 0.1, 0.25, 0.5, 1 when betas is not given either
-    adjust : columns partialled out of the score inside prompts
+    adjust : columns taken out of the score inside prompts: names such as "n_tokens", arrays (N,) or (N, m), lists of
+        them; by smooth curves fitted on other prompts, or as `Adjust` says. `.adjusted_r2` is what they explain of the
+        score and `.adjusted_gone` the share of each gain that goes with them
     pareto_k : False skips the tail index
 
     Returns
@@ -407,8 +389,22 @@ def tilt(
     _need_scores(call)
     _check_strength(betas, kl, call.n_scores)
     origins = origin_table(call)
-    kept = adjusted(call, kept_scores(call, origins), adjust)
-    return tilt_of(call, kept, betas, kl, pareto_k=pareto_k, origins=origins)
+    kept = kept_scores(call, origins)
+    if adjust is None:
+        return tilt_of(call, kept, betas, kl, pareto_k=pareto_k, origins=origins)
+    net = net_of(call, kept, adjust)
+    result = tilt_of(call, net.kept, betas, kl, pareto_k=pareto_k, origins=origins)
+    return replace(result, adjusted_r2=net.r2, adjusted_gone=_gone(call, kept, net.kept))
+
+
+def _gone(call: Call, kept: Floats, net: Floats) -> Floats:
+    """1 less the ratio of the correlations with each value, of net scores to scores, (K, J)."""
+    quiet = replace(call, progress=None)
+    if not call.n_values:
+        return np.zeros((call.n_scores, 0))
+    before, after = (covariance_of(quiet, t, 0).correlation for t in (kept, net))
+    after = np.where(np.abs(net).max(axis=0, initial=0.0)[:, None] > 0, after, 0.0)  # nothing is left
+    return np.asarray(1 - np.divide(after, before, out=np.full(before.shape, np.nan), where=before != 0))
 
 
 def tilt_of(

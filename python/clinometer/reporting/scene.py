@@ -92,7 +92,11 @@ class Scene:
         """Gains with length partialled out of the scores; None without a finite length."""
         if self.length is None or not np.isfinite(self.dump.column(self.length).astype(np.float64)).all():
             return None
-        kept, call = adjusted(self.call, self.kept, self.length), replace(self.call, progress=None)
+        try:
+            kept = adjusted(self.call, self.kept, self.length)
+        except ValueError:  # a length that does not vary
+            return None
+        call = replace(self.call, progress=None)
         return tilt_of(call, kept, kl=self.levels, pareto_k=False, roots_in_kl=False, origins=self.origins)
 
     def correlation(self) -> Floats:
