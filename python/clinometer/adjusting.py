@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .dump import Dump
-from .inputs import Call, column
+from .curves import FEWEST_FREE, columns_of, orthonormal, spline, to_one
+from .inputs import Call
 from .population import hash_of
 
 __all__ = ["METHODS", "Adjust", "Adjustment", "NetScores", "net_of"]
@@ -19,10 +18,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 METHODS = ("spline", "linear")
 FOLDS = 10
-KNOTS = ((30, 0), (100, 3), (400, 5))  # below so many free rows a column so many knots, else MOST_KNOTS
-MOST_KNOTS = 7
 SEEN = 0.5  # share of a curve's variance that the other folds must hold to give its coefficient alone
-EDGE = 0.05  # outer knots: beyond them a spline goes on straight
 
 
 @dataclass(frozen=True)
@@ -114,20 +110,20 @@ class Adjustment:
         p = call.effective()
         inside = p.row_weight()
         weight = inside * np.repeat(p.prompt_weight(), p.sizes)
-        columns = list(_columns(call, given.columns))
-        straight = _centred(np.column_stack([_to_one(z) for _, z in columns]), inside, p.offsets)
+        columns = list(columns_of(call, given.columns))
+        straight = _centred(np.column_stack([to_one(z) for _, z in columns]), inside, p.offsets)
         still = np.abs(straight).max(axis=0, initial=0.0) <= 1e-12
         if still.any():
             name = columns[int(np.argmax(still))][0]
-            raise ValueError(f"adjust: {name} does not vary inside any prompt; wanted columns that do")
+            raise ValueError(f"{name} does not vary inside any prompt; wanted columns that do")
         free = int((p.sizes - 1).sum()) // len(columns)
         curves = np.zeros((len(weight), 0))
-        if given.method == "spline" and free >= KNOTS[0][0]:
-            both = np.column_stack([straight, *(_spline(z, free) for _, z in columns)])
-            curves = _orthonormal(_centred(both, inside, p.offsets), weight)
+        if given.method == "spline" and free >= FEWEST_FREE:
+            both = np.column_stack([straight, *(spline(z, free) for _, z in columns)])
+            curves = orthonormal(_centred(both, inside, p.offsets), weight)
         rows = _folds(call)
         others, own = (np.stack(part) for part in zip(*(_solving(curves, weight, f) for f in rows), strict=True))
-        return cls(curves, _orthonormal(straight, weight), weight, rows, others, own, p.offsets, inside)
+        return cls(curves, orthonormal(straight, weight), weight, rows, others, own, p.offsets, inside)
 
     def centred(self, t: Floats) -> Floats:
         return _centred(t, self.inside, self.offsets)
@@ -169,82 +165,11 @@ def _solving(curves: Floats, weight: Floats, fold: Any) -> tuple[Floats, Floats]
     return (turn * np.where(well, 1 / np.where(well, seen, 1.0), 1.0)) @ turn.T, (turn * ~well) @ turn.T
 
 
-def _orthonormal(table: Floats, weight: Floats) -> Floats:
-    """A basis of the columns' span under the weights; columns that others repeat are left out."""
-    root = np.sqrt(weight)[:, None]
-    scale = np.linalg.norm(root * table, axis=0)
-    table = table / np.where(scale > 0, scale, 1.0)
-    _, size, right = np.linalg.svd(root * table, full_matrices=False)
-    known = size > 1e-9 * size.max(initial=0.0)
-    return np.asarray(table @ (right[known] / size[known, None]).T)
-
-
 def _centred(x: Floats, inside: Floats, offsets: Ints) -> Floats:
     """Less the means of prompts; from a pilot, so that what does not vary gives zeros."""
     sizes = np.diff(offsets)
     x = x - np.repeat(x[offsets[:-1]], sizes, axis=0)
     return np.asarray(x - np.repeat(np.add.reduceat(inside[:, None] * x, offsets[:-1]), sizes, axis=0))
-
-
-def _columns(call: Call, given: Any) -> Iterator[tuple[str, Floats]]:
-    """Name and numbers (N,) of each column, rows of the call in canonical order."""
-    several = isinstance(given, (list, tuple)) and all(isinstance(g, str) or np.ndim(g) for g in given)
-    items = list(given) if several else [given]
-    if not items:
-        raise ValueError("adjust is empty, wanted at least one column name or array")
-    for at, item in enumerate(items):
-        table = _table(call.dump, item, f"adjust[{at}]")
-        m = table.shape[1]
-        names = (
-            [repr(item)] if isinstance(item, str) else [f"[{at}]" if m == 1 else f"[{at}][:, {j}]" for j in range(m)]
-        )
-        for name, z in zip(names, table[call.population.rows].T, strict=True):
-            if not np.isfinite(z).all():
-                raise ValueError(
-                    f"adjust: {name} holds NaN or Inf in rows that count; fill them in or drop the prompts"
-                )
-            yield name, z
-
-
-def _table(dump: Dump, item: Any, name: str) -> Floats:
-    """A column by name, (N, 1), or the columns of an array, (N, m)."""
-    if isinstance(item, str):
-        bare = item[1:] if item.startswith("-") and not dump.has_column(item) else item
-        return np.asarray(column(dump, bare, None, "adjust"))[:, None]
-    table, n = np.asarray(item), dump.n_rows
-    if table.dtype.kind not in "biuf":
-        raise TypeError(f"{name} holds {table.dtype}, wanted numbers or the name of a column")
-    if table.ndim not in (1, 2) or len(table) != n or not table.size:
-        raise ValueError(f"{name} has shape {table.shape}, wanted ({n},) or ({n}, m), as the dump has rows")
-    return table.reshape(n, -1).astype(np.float64)
-
-
-def _to_one(z: Floats) -> Floats:
-    return np.asarray(z / (np.abs(z).max(initial=0.0) or 1.0))
-
-
-def _spline(z: Floats, free: int) -> Floats:
-    """Natural cubic spline of log z, (N, p), where all are positive; else of asinh of standardised z."""
-    z = _to_one(z)
-    if z.min(initial=1.0) > 0:
-        y = np.log(z)
-    else:
-        middle = np.median(z)
-        spread = np.quantile(np.abs(z - middle), [0.5, 1.0])
-        y = np.arcsinh((z - middle) / (spread[0] or spread[1] or 1.0))
-    count = next((knots for below, knots in KNOTS if free < below), MOST_KNOTS)
-    return _natural(y, np.unique(np.quantile(y, np.linspace(EDGE, 1 - EDGE, count))))
-
-
-def _natural(y: Floats, knots: Floats) -> Floats:
-    """Natural cubic spline with m knots, by truncated powers without the constant: (N, m - 1), (N, 1) below 3 knots."""
-    low, width = knots[0], float(np.ptp(knots)) or 1.0
-    x, k = (y - low) / width, (knots - low) / width
-    if len(k) < 3:
-        return np.asarray(x[:, None])
-    last = np.maximum(x - k[-1], 0.0) ** 3
-    d = [(np.maximum(x - c, 0.0) ** 3 - last) / (k[-1] - c) for c in k[:-1]]
-    return np.column_stack([x, *(own - d[-1] for own in d[:-1])])
 
 
 def _folds(call: Call) -> list[Any]:
