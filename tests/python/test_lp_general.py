@@ -97,6 +97,27 @@ def test_units_of_rows_unknowns_and_goal_change_nothing_else(seed: int) -> None:
         assert np.ldexp(c, column + goal) @ found.weights == pytest.approx(found.value, rel=1e-9)
 
 
+@pytest.mark.parametrize("seed", range(40))
+def test_units_change_nothing_with_floors_equalities_and_free_unknowns(seed: int) -> None:
+    """Whole programs of both kinds of bounds, beside themselves in other units; a point that is feasible attains less."""
+    rng = np.random.default_rng(100 + seed)
+    m, n = rng.integers(1, 7, 2)
+    a, c, inside = (rng.integers(-4, 5, size).astype(float) for size in ((m, n), n, n))
+    low = np.where(rng.random(m) < 0.5, -np.inf, a @ inside - rng.integers(0, 3, m))
+    high = np.where(rng.random(m) < 0.3, np.inf, a @ inside + rng.integers(0, 3, m))
+    least = np.where(rng.random(n) < 0.3, -np.inf, inside - rng.integers(0, 3, n))
+    most = np.where(rng.random(n) < 0.5, np.inf, inside + rng.integers(0, 3, n))
+    row, column, goal = rng.integers(-60, 61, m), rng.integers(-60, 61, n), int(rng.integers(-60, 61))
+    plain = lp.solve(c, a, row_lower=low, row_upper=high, lower=least, upper=most)
+    found = lp.solve(
+        np.ldexp(c, column + goal), np.ldexp(a, row[:, None] + column), row_lower=np.ldexp(low, row),
+        row_upper=np.ldexp(high, row), lower=np.ldexp(least, -column), upper=np.ldexp(most, -column),
+    )  # fmt: skip
+    assert found.status == plain.status and plain.status in ("optimal", "unbounded")
+    assert np.ldexp(found.value, -goal) == pytest.approx(plain.value, rel=1e-9, abs=1e-9)
+    assert plain.value >= c @ inside - 1e-9
+
+
 @pytest.mark.parametrize("spread", [6, 12, 40])
 def test_entries_of_any_size_are_solved_or_undecided_never_wrong(spread: int) -> None:
     rng, decided = np.random.default_rng(spread), 0
