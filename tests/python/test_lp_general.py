@@ -99,7 +99,7 @@ def test_units_of_rows_unknowns_and_goal_change_nothing_else(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(40))
 def test_units_change_nothing_with_floors_equalities_and_free_unknowns(seed: int) -> None:
-    """Whole programs of both kinds of bounds, beside themselves in other units; a point that is feasible attains less."""
+    """Programs with bounds of every kind beside themselves in other units; a feasible point attains no more."""
     rng = np.random.default_rng(100 + seed)
     m, n = rng.integers(1, 7, 2)
     a, c, inside = (rng.integers(-4, 5, size).astype(float) for size in ((m, n), n, n))
