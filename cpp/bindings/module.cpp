@@ -187,7 +187,7 @@ void tails(py::module_& m) {
       py::arg("log_ratios"), py::arg("base"), py::arg("n_threads"), "Tail index of each row of log-ratios.");
   m.def("prompt_tilt", prompt_table, py::arg("score"), py::arg("lam"), py::arg("offsets"), py::arg("weight"),
         py::arg("copies"), py::arg("values"), py::arg("ranked"), py::arg("n_threads"),
-        "One tilt prompt by prompt, with and without each response, (4 + 9 J, G).");
+        "One tilt prompt by prompt, with and without each response and pair, (6 + 13 J, G).");
 }
 
 void instruction_sets(py::module_& m) {

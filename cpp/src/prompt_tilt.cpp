@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <tuple>
 #include <vector>
 
 #include "src/share.hpp"
@@ -9,7 +10,9 @@
 namespace clinometer {
 namespace {
 
-constexpr double kHeavy = 0.5;  // tilted mass of one response beyond which the rest is summed anew, not by subtraction
+constexpr double kMostPairs =
+    32;                         // responses up to which two are left out: n^2/2 ways, and no bias that matters beyond
+constexpr double kHeavy = 0.9;  // tilted mass beyond which what is left is summed anew, not by subtraction
 
 /// A prompt's responses; `tilted` and `base` sum to 1 over those that count.
 struct Sample {
@@ -20,7 +23,7 @@ struct Sample {
 
 /// First moments of a tilt: of the score t, a value f, and their products.
 struct TiltMoments {
-  double t = 0, tt = 0, f = 0, ft = 0, base_f = 0;
+  double t = 0, tt = 0, f = 0, ft = 0, base_f = 0, mass = 1;
   double covariance() const { return ft - f * t; }
 };
 
@@ -46,31 +49,73 @@ void take(const PromptRows& rows, std::int64_t g, const double* score, double la
   log_z = std::log(sum) + lam * top;
 }
 
-/// TiltMoments of the responses but for one copy of row `out`, summed anew.
-TiltMoments summed_without(const Sample& s, const double* f, std::int64_t out) {
+/// One or two copies of rows that are left out: their rows (j = -1: one), tilted masses q and base masses b.
+struct LeftOut {
+  std::int64_t i, j;
+  double qi, qj, bi, bj;
+  double tilted() const { return qi + qj; }
+  double base() const { return bi + bj; }
+  double share(const Sample& s, std::int64_t l) const { return (s.copies[l] - (l == i) - (l == j)) / s.copies[l]; }
+};
+
+LeftOut left_out(const Sample& s, std::int64_t i, std::int64_t j) {
+  const double ci = s.copies[i], cj = j < 0 ? 1 : s.copies[j];
+  return {i, j, s.tilted[i] / ci, j < 0 ? 0 : s.tilted[j] / cj, s.base[i] / ci, j < 0 ? 0 : s.base[j] / cj};
+}
+
+/// Moments of the other responses, summed anew.
+TiltMoments summed_without(const Sample& s, const double* f, const LeftOut& o) {
   double mass = 0, base = 0;
   TiltMoments m;
-  for (std::int64_t i = 0; i < s.n; ++i) {
-    if (s.copies[i] == 0) continue;
-    const double share = i == out ? (s.copies[i] - 1) / s.copies[i] : 1, p = share * s.tilted[i];
+  for (std::int64_t l = 0; l < s.n; ++l) {
+    if (s.copies[l] == 0) continue;
+    const double share = o.share(s, l), p = share * s.tilted[l];
     mass += p;
-    base += share * s.base[i];
-    m.t += p * s.score[i], m.tt += p * s.score[i] * s.score[i];
-    m.f += p * f[i], m.ft += p * f[i] * s.score[i], m.base_f += share * s.base[i] * f[i];
+    base += share * s.base[l];
+    m.t += p * s.score[l], m.tt += p * s.score[l] * s.score[l];
+    m.f += p * f[l], m.ft += p * f[l] * s.score[l], m.base_f += share * s.base[l] * f[l];
   }
   for (double* x : {&m.t, &m.tt, &m.f, &m.ft}) *x = mass > 0 ? *x / mass : 0;
   m.base_f = base > 0 ? m.base_f / base : 0;
+  m.mass = mass;
   return m;
 }
 
-/// The same from the moments of all, by taking away what the copy adds.
-TiltMoments without(const TiltMoments& all, const Sample& s, const double* f, std::int64_t i) {
-  const double q = s.tilted[i] / s.copies[i], b = s.base[i] / s.copies[i], left = 1 / (1 - q), t = s.score[i];
+/// The same from the moments of all, by taking away what the copies add.
+TiltMoments without(const TiltMoments& all, const Sample& s, const double* f, const LeftOut& o) {
+  if (o.tilted() > kHeavy) return summed_without(s, f, o);
+  const double ti = s.score[o.i], fi = f[o.i], tj = o.j < 0 ? 0 : s.score[o.j], fj = o.j < 0 ? 0 : f[o.j];
+  const double left = 1 / (1 - o.tilted());
   TiltMoments m;
-  m.t = (all.t - q * t) * left, m.tt = (all.tt - q * t * t) * left;
-  m.f = (all.f - q * f[i]) * left, m.ft = (all.ft - q * f[i] * t) * left;
-  m.base_f = (all.base_f - b * f[i]) / (1 - b);
+  m.t = (all.t - o.qi * ti - o.qj * tj) * left;
+  m.tt = (all.tt - o.qi * ti * ti - o.qj * tj * tj) * left;
+  m.f = (all.f - o.qi * fi - o.qj * fj) * left;
+  m.ft = (all.ft - o.qi * fi * ti - o.qj * fj * tj) * left;
+  m.base_f = (all.base_f - o.bi * fi - o.bj * fj) / (1 - o.base());
+  m.mass = 1 - o.tilted();
   return m;
+}
+
+/// f(left out, its weight) for every way to leave out one response, or two; weights sum to 1.
+template <class F>
+void each(const Sample& s, int how_many, const F& f) {
+  const double n = s.responses;
+  for (std::int64_t i = 0; i < s.n; ++i) {
+    if (s.copies[i] == 0) continue;
+    if (how_many == 1) {
+      f(left_out(s, i, -1), s.copies[i] / n);
+      continue;
+    }
+    const double pairs = n * (n - 1) / 2;
+    if (s.copies[i] > 1) f(left_out(s, i, i), s.copies[i] * (s.copies[i] - 1) / 2 / pairs);
+    for (std::int64_t j = i + 1; j < s.n; ++j)
+      if (s.copies[j] > 0) f(left_out(s, i, j), s.copies[i] * s.copies[j] / pairs);
+  }
+}
+
+/// Whether there is anything to compare without that many, and few enough ways to leave them out.
+bool can_leave_out(const Sample& s, int how_many) {
+  return s.responses >= how_many + 1 && (how_many == 1 || s.responses <= kMostPairs);
 }
 
 TiltMoments moments(const Sample& s, const double* f) {
@@ -82,30 +127,23 @@ TiltMoments moments(const Sample& s, const double* f) {
   return m;
 }
 
-/// out: KL, its slope, and the means of both without one response.
+/// out: KL and its slope, of all responses, without one, and without two.
 void of_prompt(const Sample& s, double lam, double log_z, double* out, std::int64_t step) {
   const std::vector<double> none(std::size_t(s.n), 0.0);
   const TiltMoments all = moments(s, none.data());
-  double kl = 0, slope = 0;
-  if (s.responses >= 2)
-    for (std::int64_t i = 0; i < s.n; ++i) {
-      if (s.copies[i] == 0) continue;
-      const double q = s.tilted[i] / s.copies[i], b = s.base[i] / s.copies[i];
-      const TiltMoments m = q > kHeavy ? summed_without(s, none.data(), i) : without(all, s, none.data(), i);
-      double mass = 1 - q;
-      if (q > kHeavy) {
-        mass = 0;
-        for (std::int64_t l = 0; l < s.n; ++l)
-          mass += s.tilted[l] * (l == i && s.copies[l] > 0 ? (s.copies[l] - 1) / s.copies[l] : 1);
-      }
-      if (mass > 0) kl += s.copies[i] * std::max(lam * m.t - log_z - std::log(mass / (1 - b)), 0.0);
-      slope += s.copies[i] * lam * std::max(m.tt - m.t * m.t, 0.0);
-    }
-  const double n = s.responses >= 2 ? s.responses : 1;
   out[0] = std::max(lam * all.t - log_z, 0.0);
   out[step] = lam * std::max(all.tt - all.t * all.t, 0.0);
-  out[2 * step] = kl / n;
-  out[3 * step] = slope / n;
+  for (int m = 1; m <= 2; ++m) {
+    double kl = 0, slope = 0;
+    if (can_leave_out(s, m))
+      each(s, m, [&](const LeftOut& o, double weight) {
+        const TiltMoments w = without(all, s, none.data(), o);
+        if (w.mass > 0) kl += weight * std::max(lam * w.t - log_z - std::log(w.mass / (1 - o.base())), 0.0);
+        slope += weight * lam * std::max(w.tt - w.t * w.t, 0.0);
+      });
+    out[2 * m * step] = kl;
+    out[(2 * m + 1) * step] = slope;
+  }
 }
 
 /// Mid-ranks of a value: mass of base responses it beats, of tilted ones that beat it, and of these times their score.
@@ -132,57 +170,59 @@ void rank(const Sample& s, const double* f, const std::int32_t* order, std::int6
   }
 }
 
-/// Win rate and its slope without one copy of row `out`, summed anew.
-void wins_without(const Sample& s, const double* f, const Ranks& r, std::int64_t out, double& win, double& slope) {
-  const double b = s.base[out] / s.copies[out];
-  double mass = 0, sum = 0, sum_t = 0, mean_t = 0;
-  for (std::int64_t l = 0; l < s.n; ++l) {
-    if (s.copies[l] == 0) continue;
-    const double p = s.tilted[l] * (l == out ? (s.copies[l] - 1) / s.copies[l] : 1);
-    const double over = f[l] > f[out] ? 1 : f[l] == f[out] ? 0.5 : 0, c = (r.beats[l] - b * over) / (1 - b);
-    mass += p, sum += p * c, sum_t += p * c * s.score[l], mean_t += p * s.score[l];
+double over(double a, double b) { return a > b ? 1 : a == b ? 0.5 : 0; }
+
+/// Win rate and its slope among the other responses, of whose moments `m` are.
+void wins_without(const Sample& s, const double* f, const Ranks& r, const LeftOut& o, const TiltMoments& m, double all,
+                  double all_t, double& win, double& slope) {
+  double sum = all, sum_t = all_t;
+  if (o.tilted() > kHeavy) {  // summed anew: little is left
+    sum = sum_t = 0;
+    for (std::int64_t l = 0; l < s.n; ++l) {
+      if (s.copies[l] == 0) continue;
+      const double p = s.tilted[l] * o.share(s, l);
+      double c = r.beats[l] - o.bi * over(f[l], f[o.i]);
+      if (o.j >= 0) c -= o.bj * over(f[l], f[o.j]);
+      sum += p * c, sum_t += p * c * s.score[l];
+    }
+  } else {
+    for (const auto& [i, q, b] : {std::tuple{o.i, o.qi, o.bi}, std::tuple{o.j, o.qj, o.bj}}) {
+      if (i < 0) continue;
+      sum += q * b / 2 - q * r.beats[i] - b * r.beaten[i];
+      sum_t += (q * b / 2 - q * r.beats[i]) * s.score[i] - b * r.beaten_t[i];
+    }
+    if (o.j >= 0) {
+      const double ij = over(f[o.i], f[o.j]);
+      sum += o.qi * o.bj * ij + o.qj * o.bi * (1 - ij);
+      sum_t += o.qi * s.score[o.i] * o.bj * ij + o.qj * s.score[o.j] * o.bi * (1 - ij);
+    }
   }
+  const double mass = m.mass * (1 - o.base());
   win = mass > 0 ? sum / mass : 0.5;
-  slope = mass > 0 ? sum_t / mass - win * mean_t / mass : 0;
+  slope = mass > 0 ? sum_t / mass - win * m.t : 0;
 }
 
 /// Gain and win rate of one value on its labelled rows, which carry all of base and tilted mass in `s`.
 void of_value(const Sample& s, const double* f, const Ranks& r, double* out, std::int64_t step) {
   const TiltMoments all = moments(s, f);
-  double win = 0, win_t = 0;
+  double win = 0, win_t = 0, square = 0;
   for (std::int64_t i = 0; i < s.n; ++i)
     win += s.tilted[i] * r.beats[i], win_t += s.tilted[i] * r.beats[i] * s.score[i];
-  double sums[4] = {0, 0, 0, 0}, square = 0;
-  const double n = s.responses, gain = all.f - all.base_f;
-  if (n >= 2)
-    for (std::int64_t i = 0; i < s.n; ++i) {
-      if (s.copies[i] == 0) continue;
-      const double q = s.tilted[i] / s.copies[i], b = s.base[i] / s.copies[i], t = s.score[i];
-      TiltMoments m;
-      double w, w_slope;
-      if (q > kHeavy) {
-        m = summed_without(s, f, i);
-        wins_without(s, f, r, i, w, w_slope);
-      } else {
-        m = without(all, s, f, i);
-        const double left = 1 / ((1 - q) * (1 - b));
-        w = (win - q * r.beats[i] - b * r.beaten[i] + q * b / 2) * left;
-        w_slope = (win_t - q * r.beats[i] * t - b * r.beaten_t[i] + q * b * t / 2) * left - w * m.t;
-      }
-      const double one = m.f - m.base_f, c = s.copies[i];
-      sums[0] += c * one, sums[1] += c * m.covariance(), sums[2] += c * w, sums[3] += c * w_slope;
-      square += c * (one - gain) * (one - gain);
-    }
-  const double m = n >= 2 ? n : 1, shift = n >= 2 ? sums[0] / n - gain : 0;
-  const double found[kValueFields] = {gain,
-                                      all.covariance(),
-                                      sums[0] / m,
-                                      sums[1] / m,
-                                      win,
-                                      win_t - win * all.t,
-                                      sums[2] / m,
-                                      sums[3] / m,
-                                      n >= 2 ? (n - 1) * (square / n - shift * shift) : 0};
+  const double gain = all.f - all.base_f, n = s.responses;
+  double found[kValueFields] = {gain, all.covariance(), 0, 0, 0, 0, win, win_t - win * all.t};
+  for (int m = 1; m <= 2; ++m)
+    if (can_leave_out(s, m))
+      each(s, m, [&](const LeftOut& o, double weight) {
+        const TiltMoments w = without(all, s, f, o);
+        double rate, slope;
+        wins_without(s, f, r, o, w, win, win_t, rate, slope);
+        const double one = w.f - w.base_f;
+        found[2 * m] += weight * one, found[2 * m + 1] += weight * w.covariance();
+        found[6 + 2 * m] += weight * rate, found[7 + 2 * m] += weight * slope;
+        if (m == 1) square += weight * (one - gain) * (one - gain);
+      });
+  const double shift = found[2] - gain;
+  found[12] = n >= 2 ? (n - 1) * (square - shift * shift) : 0;
   for (std::int64_t a = 0; a < kValueFields; ++a) out[a * step] = found[a];
 }
 

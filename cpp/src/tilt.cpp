@@ -34,6 +34,17 @@ const std::array<std::string, 7> kPlain = {"betas", "kl",       "reverse_kl",   
 /// 0 * inf is 0 here: no covariance, no predicted gain, whatever the tilt.
 double scaled(double lam, double k) { return k == 0 || lam == 0 ? 0 : lam * k; }
 
+/// lam t sums beyond float64 at extreme betas though its mean lies inside: log-partitions at large lam are summed in
+/// this unit, where their small terms are nothing. An infinite lam counts as 1 of them: only the sign of its sum is
+/// used.
+double unit(double lam) { return lam > 0x1p600 ? 0x1p-400 : 1; }
+double in_units(double lam) { return lam == kInf ? 1 : lam * unit(lam); }
+
+double out_of_units(double sum, double lam) {
+  if (lam == kInf && std::abs(sum) > 0x1p-380) return sum > 0 ? kInf : -kInf;
+  return sum / unit(lam);
+}
+
 /// One strip of tilts: which direction and which inverse beta each lane has, and its reference score.
 struct Strip {
   std::vector<std::int64_t> small;
@@ -172,7 +183,8 @@ void Tilt::view(const Prompt& p, const Labelled& l, const std::vector<std::int64
       ess[cell] += p.omega * share;
       ess_min[cell] = std::min(ess_min[cell], share);
       max_log_ratio[cell] = std::max(max_log_ratio[cell], out.max_ratio[m]);
-      log_partition_centred[cell] += p.omega * (out.log_partition[m] + scaled(s.lam[m], s.reference[m]));
+      const double lam = s.lam[m];
+      log_partition_centred[cell] += p.omega * (unit(lam) * out.log_partition[m] + in_units(lam) * s.reference[m]);
     }
   }
 }
@@ -239,7 +251,7 @@ Results Tilt::finish() const {
       se.data.push_back(std::sqrt(gains.covariance(cell, j, j)));
       rate.data.push_back(win[cell * J + j] / labelled);
       first.data.push_back(scaled(lam, k2));
-      second.data.push_back(scaled(lam, k2) + scaled(lam, scaled(lam, k3 / 2)));
+      second.data.push_back(scaled(lam, k2 + scaled(lam, k3 / 2)));
       free.data.push_back(scaled(lam, unbiased.covariance.mean(cell / B, j)));
       free_se.data.push_back(scaled(lam, std::sqrt(unbiased.covariance.covariance(cell / B, j, j))));
       for (std::int64_t i = 0; i < J; ++i) joint.data.push_back(gains.covariance(cell, j, i));
@@ -259,10 +271,13 @@ Results Tilt::finish() const {
   divided("chi2", chi2);
   divided("ess", ess);
   divided("log_partition_centred", log_partition_centred);
-  Result whole{"log_partition", {K, B}, log_partition_centred}, ratio{"max_ratio", {K, B}, max_log_ratio};
-  for (std::int64_t cell = 0; cell < K * B; ++cell)
-    whole.data[cell] =
-        (whole.data[cell] + scaled(betas[cell] == 0 ? kInf : 1 / betas[cell], this->mean[cell / B])) / mass;
+  Result& centred = out.back();
+  Result whole{"log_partition", {K, B}, {}}, ratio{"max_ratio", {K, B}, max_log_ratio};
+  for (std::int64_t cell = 0; cell < K * B; ++cell) {
+    const double lam = betas[cell] == 0 ? kInf : 1 / betas[cell], sum = centred.data[cell];
+    whole.data.push_back(out_of_units(sum + in_units(lam) * (this->mean[cell / B] / mass), lam));
+    centred.data[cell] = out_of_units(sum, lam);
+  }
   for (double& x : ratio.data) x = std::exp(x);
   out.push_back(std::move(whole));
   out.push_back({"ess_min", {K, B}, ess_min});

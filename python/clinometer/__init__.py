@@ -41,6 +41,7 @@ __version__ = "0.1.0"
 
 # loaded at first use, so that importing the package costs little beyond NumPy
 _LAZY = {
+    "Adjust": "adjusting",
     "Baselines": "inference",
     "baselines": "inference",
     "benjamini_hochberg": "inference",
@@ -75,6 +76,7 @@ _LAZY = {
 }
 
 __all__ = [
+    "Adjust",
     "Baselines",
     "CheckFailed",
     "ConeResult",

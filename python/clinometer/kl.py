@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 HORIZON_LEVELS = 32
+FEWEST_RATIOS = 21  # of which a fifth, rounded up, are five
 RATIO_BYTES = 1 << 26  # of the log-ratios of one direction, up to which several are held at once
 
 
@@ -286,17 +287,11 @@ def jackknife(call: Call, kept: Floats, betas: Floats) -> dict[str, Floats]:
     return dict(run(_without_values(call), [_core.Jackknife(betas)], kept=kept)[0].finish())
 
 
-def pareto_table(call: Call, kept: Floats, betas: Floats, limit: int = 10_000_000) -> Floats:
-    """Pareto k of every tilt, (K, B); above `limit` rows from an evenly spread tenth of them."""
-    p = call.effective()
-    if p.base == "logprob":
-        return np.full(betas.shape, np.nan)
-    rows = slice(None) if len(kept) <= limit else slice(None, None, len(kept) // 1_000_000)
-    base = None
-    if p.base == "reweight":  # the ratio to the proposal is n w p/pi0, so equal weights give what "sampled" gives
-        own = call.population
-        with np.errstate(divide="ignore"):
-            base = np.log(own.row_weight() * np.repeat(own.sizes, own.sizes))[rows]
+def pareto_table(call: Call, kept: Floats, betas: Floats, limit: int = 10_000_000) -> tuple[Floats, NDArray[np.str_]]:
+    """Pareto k of every tilt and why it is NaN, (K, B); above `limit` rows from an evenly spread tenth of them."""
+    if call.population.base == "logprob":
+        return np.full(betas.shape, np.nan), np.full(betas.shape, "nothing was drawn: the candidates are all there is")
+    rows, base = _tail_rows(call, limit)
     # directions side by side where their ratios are small, else one after the other with all threads each
     at_once = call.n_threads if 8 * betas.shape[1] * len(kept) <= RATIO_BYTES else 1
     own_call = replace(call, n_threads=call.n_threads // at_once)
@@ -308,7 +303,25 @@ def pareto_table(call: Call, kept: Floats, betas: Floats, limit: int = 10_000_00
         out[k] = _core.pareto_k(np.ascontiguousarray(ratios[:, rows]), base, own_call.n_threads)
 
     shared(fill, range(kept.shape[1]), at_once)
-    return out
+    few = len(kept[rows]) < FEWEST_RATIOS
+    why = f"fewer than {FEWEST_RATIOS} rows leave no tail" if few else "too many of the largest ratios are equal"
+    return out, np.where(np.isnan(out), why, "ok")
+
+
+def _tail_rows(call: Call, limit: int) -> tuple[slice | NDArray[np.int64], Floats | None]:
+    """The rows whose ratios are looked at, and what is added to their logarithms."""
+    p, base = call.population, None
+    counts = np.repeat(p.prompt_weight() > 0, p.sizes)
+    if p.base == "reweight":  # the ratio to the proposal is n w p/pi0, so equal weights give what "sampled" gives
+        with np.errstate(divide="ignore"):
+            base = np.log(p.row_weight() * np.repeat(p.sizes, p.sizes))
+    else:
+        counts &= p.row_weight() > 0
+    if counts.all() and len(counts) <= limit:
+        return slice(None), base
+    rows = np.flatnonzero(counts)
+    rows = rows[:: len(rows) // 1_000_000] if len(rows) > limit else rows
+    return rows, None if base is None else base[rows]
 
 
 def pooled_errors(call: Call, kept: Floats, betas: Floats, values: Floats) -> Floats:

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import _core
 from . import kl as roots
+from .adjusting import net_of
 from .directions import Scores
 from .dump import open_dump
 from .inputs import Call, prepare, run
@@ -189,14 +190,24 @@ def absolute_scores(call: Call, kept: Floats, origins: Floats) -> Floats:
 
 
 def in_range(kept: Floats) -> tuple[Floats, NDArray[np.int64]]:
-    """Scores over a power of two of each direction, and its exponents: their squares then neither overflow nor vanish.
+    """Scores over a power of two of each direction, and its exponents: powers of them neither overflow nor vanish.
 
-    The division is exact, and only t / beta matters to a tilt. Scores of common size are left as they are.
+    The division is exact, and only t / beta matters to a tilt. Scores of common size are left as they are; large ones
+    are left at 2^8, so that 1 / beta stays finite where t / beta does.
     """
     top = np.abs(kept).max(axis=0, initial=0.0)
-    extreme = (top > 1e100) | ((top > 0) & (top < 1e-100))
-    exponent = np.where(extreme, np.frexp(top)[1], 0)
+    extreme = (top > 1e50) | ((top > 0) & (top < 1e-50))
+    exponent = np.where(extreme, np.frexp(top)[1] - np.where(top > 1, 8, 0), 0)
     return (np.ldexp(kept, -exponent) if extreme.any() else kept), exponent
+
+
+def _values_in_range(call: Call) -> tuple[Call, NDArray[np.int64]]:
+    """The call with its values over powers of two, as `in_range`, and their exponents (J,)."""
+    if call.values is None:
+        return call, np.zeros(call.n_values, np.int64)
+    values = np.asarray(call.values)
+    exponent = in_range(np.nan_to_num(values))[1]
+    return (replace(call, values=np.ldexp(values, -exponent)) if exponent.any() else call), exponent
 
 
 def _ldexp(x: Floats, exponent: NDArray[np.int64]) -> Floats:
@@ -206,29 +217,8 @@ def _ldexp(x: Floats, exponent: NDArray[np.int64]) -> Floats:
 
 
 def adjusted(call: Call, kept: Floats, adjust: Any) -> Floats:
-    """Scores less their within-prompt regression on the columns named (theory Details, "adjust")."""
-    if adjust is None:
-        return kept
-    names = (adjust,) if isinstance(adjust, str) else tuple(adjust)
-    other = prepare(call.dump, list(names), prompt_ids=np.zeros(call.dump.n_rows, np.int64))
-    z = np.asarray(other.columns)[call.population.rows]
-    if not np.isfinite(z).all():
-        raise ValueError(f"adjust: {', '.join(names)} hold NaN or Inf in rows that count")
-    p = call.effective()
-    w = p.row_weight()
-
-    def centre(a: Floats) -> Floats:
-        return np.asarray(a - np.repeat(np.add.reduceat(w[:, None] * a, p.offsets[:-1]), p.sizes, axis=0))
-
-    zc, root = centre(z), np.sqrt(w * np.repeat(p.prompt_weight(), p.sizes))[:, None]
-    before = centre(kept)
-    coefficient = np.linalg.lstsq(root * zc, root * before, rcond=None)[0]
-    out = np.asarray(kept - z @ coefficient)
-    # a score that is the columns but for rounding has nothing left, and a tilt by rounding would find a value in it
-    size = np.abs(kept).max(axis=0, initial=0.0) + np.abs(z).max(axis=0, initial=0.0) @ np.abs(coefficient)
-    rounding = np.maximum(1e-7 * np.abs(before).max(axis=0, initial=0.0), 64 * np.finfo(np.float64).eps * size)
-    out[:, np.abs(centre(out)).max(axis=0, initial=0.0) <= rounding] = 0.0
-    return out
+    """Scores net of the columns of `adjust`, as they are without any."""
+    return kept if adjust is None else net_of(call, kept, adjust).kept
 
 
 def cross_covariance(
@@ -239,7 +229,7 @@ def cross_covariance(
     Parameters
     ----------
     ddof : None means 1, and 0 for base="logprob"
-    adjust : column names partialled out of the scores inside prompts, for example "n_tokens"
+    adjust : columns taken out of the scores inside prompts, as in `tilt`
 
     Returns
     -------
@@ -354,7 +344,14 @@ def _check_strength(betas: Any, kl: Any, K: int) -> None:
 
 def true_betas(call: Call, table: Floats, scale: NDArray[np.int64], betas: Any) -> Floats:
     """betas (K, B) in the caller's units: those given, bit for bit, or those solved on scaled scores."""
-    return _ldexp(table, scale) if betas is None else _checked_betas(betas, call.n_scores)
+    if betas is not None:
+        return _checked_betas(betas, call.n_scores)
+    true = _ldexp(table, scale)
+    lost = ((np.isinf(true) & np.isfinite(table)) | ((true == 0) & (table > 0))).any(axis=1)
+    if lost.any():
+        name = call.names[int(np.argmax(lost))]
+        raise ValueError(f"kl: its beta for the scores of {name!r} is beyond float64; rescale these scores")
+    return true
 
 
 def tilt(
@@ -370,7 +367,9 @@ def tilt(
     betas : (B,) or (K, B), each > 0; inf is the base policy. Exactly one of betas and kl
     values : names of columns ("-harm": smaller is better), (N,) or (N, J); NaN means unlabelled
     kl : nats, solved per direction; default 0.1, 0.25, 0.5, 1 when betas is not given either
-    adjust : columns partialled out of the score inside prompts
+    adjust : columns taken out of the score inside prompts: names such as "n_tokens", arrays (N,) or (N, m), lists of
+        them; by smooth curves fitted on other prompts, or as `Adjust` says. `.adjusted_r2` is what they explain of the
+        score and `.adjusted_gone` the share of each gain that goes with them
     pareto_k : False skips the tail index
 
     Returns
@@ -390,8 +389,22 @@ def tilt(
     _need_scores(call)
     _check_strength(betas, kl, call.n_scores)
     origins = origin_table(call)
-    kept = adjusted(call, kept_scores(call, origins), adjust)
-    return tilt_of(call, kept, betas, kl, pareto_k=pareto_k, origins=origins)
+    kept = kept_scores(call, origins)
+    if adjust is None:
+        return tilt_of(call, kept, betas, kl, pareto_k=pareto_k, origins=origins)
+    net = net_of(call, kept, adjust)
+    result = tilt_of(call, net.kept, betas, kl, pareto_k=pareto_k, origins=origins)
+    return replace(result, adjusted_r2=net.r2, adjusted_gone=_gone(call, kept, net.kept))
+
+
+def _gone(call: Call, kept: Floats, net: Floats) -> Floats:
+    """1 less the ratio of the correlations with each value, of net scores to scores, (K, J)."""
+    quiet = replace(call, progress=None)
+    if not call.n_values:
+        return np.zeros((call.n_scores, 0))
+    before, after = (covariance_of(quiet, t, 0).correlation for t in (kept, net))
+    after = np.where(np.abs(net).max(axis=0, initial=0.0)[:, None] > 0, after, 0.0)  # nothing is left
+    return np.asarray(1 - np.divide(after, before, out=np.full(before.shape, np.nan), where=before != 0))
 
 
 def tilt_of(
@@ -402,18 +415,26 @@ def tilt_of(
 
     Without `roots_in_kl` sign flips and horizons are NaN and not computed.
     """
-    kept, scale = in_range(kept)
+    (kept, scale), (call, sizes) = in_range(kept), _values_in_range(call)
     table = _strength(call, kept, scale, betas, kl)
     reweight = call.population.base == "reweight"
     statistic = _core.Tilt(0, call.n_scores, 0, call.n_values, table, reweight, not call.in_double)
     moved = None if origins is None else np.ldexp(origins, -scale)
     state = run(call, [statistic], kept=kept, origins=moved)[0]
-    scaled = _tilt_result(call, kept, table, state.finish(), pareto_k, roots_in_kl)
-    if not scale.any():
-        return scaled
-    true = true_betas(call, table, scale, betas)
-    radius, flip = _ldexp(scaled.linear_radius, -scale), _ldexp(scaled.sign_flip, -scale)
-    return replace(scaled, betas=true, linear_radius=radius, sign_flip=flip)
+    result = _tilt_result(call, kept, table, state.finish(), pareto_k, roots_in_kl)
+    if scale.any():
+        true = true_betas(call, table, scale, betas)
+        radius, flip = _ldexp(result.linear_radius, -scale), _ldexp(result.sign_flip, -scale)
+        result = replace(result, betas=true, linear_radius=radius, sign_flip=flip)
+    return _in_value_units(result, sizes) if sizes.any() else result
+
+
+def _in_value_units(result: TiltResult, exponent: NDArray[np.int64]) -> TiltResult:
+    """A tilt of values over 2^exponent (J,) as one of the values."""
+    names = ("baseline", "gain", "gain_se", "first_order", "second_order", "first_order_unbiased", "first_order_se")
+    with np.errstate(over="ignore", under="ignore"):
+        linear = {name: np.ldexp(getattr(result, name), exponent) for name in names}
+        return replace(result, **linear, _gain_cov=np.ldexp(result._gain_cov, exponent[:, None] + exponent))
 
 
 def _score_dump(scores: Scores, directions: Any) -> tuple[Any, Any]:
@@ -445,11 +466,14 @@ def _tilt_result(
         strict, flips = roots.horizon(call, kept), _sign_flip(call, kept, betas, s["gain"], k2)
         sized = roots.sized_horizon(call, kept)
         sized = np.where(sized > 0, np.maximum(strict, sized), sized)
+    tails, why = np.full((K, B), np.nan), np.full((K, B), "not asked for")
+    if pareto:
+        tails, why = roots.pareto_table(call, kept, betas)
     return TiltResult(
         betas=betas, baseline=s["baseline"], gain=s["gain"], gain_se=se, win_rate=s["win_rate"],
         kl=s["kl"], reverse_kl=s["reverse_kl"], chi2=s["chi2"], ess=s["ess"], ess_min=s["ess_min"],
         max_ratio=s["max_ratio"],
-        pareto_k=roots.pareto_table(call, kept, betas) if pareto else np.full((K, B), np.nan),
+        pareto_k=tails, pareto_status=why,
         log_partition=s["log_partition"], log_partition_centred=s["log_partition_centred"],
         first_order=s["first_order"], second_order=s["second_order"],
         first_order_unbiased=unbiased, first_order_se=unbiased_se,

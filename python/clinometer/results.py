@@ -134,17 +134,21 @@ class TiltResult(Result):
     `first_order_unbiased` with `first_order_se` the estimate of the population's first order (ddof 1). `kl` is that of
     the rows, which cannot exceed log n; `gaussian_kl` (K, B) is lam^2 Var/2 with the variance of the policy behind them
     (ddof 1): where it is much the larger of the two, the rows are too few for the tilt.
+    `pareto_k` (K, B) is NaN where the ratios have no tail to fit, which is no good sign: `pareto_status` says why.
     `kl_horizon` is the KL up to which the bias of the rows stays below their error, which vanishes with many prompts;
     `kl_horizon_sized` that up to which gains are good to a tenth, or to their error.
+    With `adjust`, `adjusted_r2` (K,) is the share of each score's within-prompt variance that the columns explain, and
+    `adjusted_gone` (K, J) the share of each gain, to first order and at equal KL, that goes with them.
     """
 
     axes: ClassVar[Axes] = {
         "direction beta value": ("gain gain_se win_rate first_order second_order first_order_unbiased first_order_se"),
         "direction beta": (
-            "betas kl reverse_kl chi2 ess ess_min max_ratio pareto_k log_partition log_partition_centred gaussian_kl"
+            "betas kl reverse_kl chi2 ess ess_min max_ratio pareto_k pareto_status log_partition log_partition_centred "
+            "gaussian_kl"
         ),
-        "direction value": "linear_radius sign_flip",
-        "direction": "kl_horizon kl_horizon_sized fit_status",
+        "direction value": "linear_radius sign_flip adjusted_gone",
+        "direction": "kl_horizon kl_horizon_sized fit_status adjusted_r2",
         "value": "baseline n_unlabelled",
     }
 
@@ -179,7 +183,10 @@ class TiltResult(Result):
     n_unlabelled: NDArray[np.int64]
     fit_status: tuple[str, ...]
     policy: str | None = None
+    pareto_status: NDArray[np.str_] = field(default_factory=lambda: np.zeros((0, 0), np.str_))
     kl_horizon_sized: Floats = field(default_factory=lambda: np.zeros(0))
+    adjusted_r2: Floats | None = None
+    adjusted_gone: Floats | None = None
     _gain_cov: Floats = field(default_factory=lambda: np.zeros((0, 0, 0, 0)))
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import mpmath
 import numpy as np
 import pytest
 
@@ -46,6 +47,62 @@ def test_a_beta_of_common_size_beside_extreme_scores(scale: float) -> None:
     big = cm.cross_covariance(np.zeros((60, 1)), cm.Scores(T * scale), F, prompt_ids=IDS)
     np.testing.assert_allclose(big.value / scale, covariance.value, rtol=1e-6)
     np.testing.assert_allclose(big.correlation, covariance.correlation, rtol=1e-6)
+
+
+def by_mpmath(t: Any, beta: float) -> dict[str, float]:
+    """Means over the prompts of what one column of scores gives, in 700 digits."""
+    total = dict.fromkeys(("log_partition", "log_partition_centred", "gain", "kl"), mpmath.mpf(0))
+    with mpmath.workdps(700):
+        for x in range(12):
+            own, value = ([mpmath.mpf(float(v)) for v in a[x == IDS]] for a in (t, F))
+            n, top, lam = len(own), max(own), 1 / mpmath.mpf(beta)
+            power = [mpmath.exp(lam * (v - top)) for v in own]
+            p = [v / sum(power) for v in power]
+            whole = lam * top + mpmath.log(sum(power) / n)
+            total["log_partition"] += whole / 12
+            total["log_partition_centred"] += (whole - lam * sum(own) / n) / 12
+            total["gain"] += sum((q - mpmath.mpf(1) / n) * v for q, v in zip(p, value, strict=True)) / 12
+            total["kl"] += sum(q * mpmath.log(n * q) for q in p) / 12
+        return {name: float(v) for name, v in total.items()}
+
+
+@pytest.mark.parametrize("scale", [1e-308, 1e-160, 1.0, 1e60, 1e160, 1e300, 5e307])
+@pytest.mark.parametrize("beta", [1e-308, 1e-100, 1.0, 1e100, 1e308])
+def test_any_scores_and_betas_are_exact_in_core_and_twin(scale: float, beta: float) -> None:
+    """Log-partitions are finite wherever their mean is, though lam t of a prompt is not; and nothing is NaN."""
+    t = T[:, 0] * scale
+    want = by_mpmath(t, beta)
+    core = cm.tilt(cm.Scores(t, prompt_ids=IDS), None, [beta], F, precision="double").to_dict()
+    twin = cm.reference.tilt(t, [beta], F, IDS)
+    for found in (core, twin):
+        for name, value in want.items():
+            np.testing.assert_allclose(np.ravel(found[name]), value, rtol=1e-9, atol=1e-290, err_msg=name)
+        for name in ("second_order", "first_order", "gain_se", "chi2", "ess", "linear_radius", "sign_flip"):
+            assert not np.isnan(found[name]).any(), name
+
+
+@pytest.mark.parametrize("exponent", [1000, 400, -400, -1000])
+def test_a_tilt_does_not_see_the_unit_of_its_values(exponent: int) -> None:
+    scores, unit = cm.Scores(T, prompt_ids=IDS), 2.0**exponent
+    want, got = (cm.tilt(scores, None, [0.7], values) for values in (F, F * unit))
+    for name in (
+        "gain",
+        "gain_se",
+        "first_order",
+        "second_order",
+        "first_order_unbiased",
+        "first_order_se",
+        "baseline",
+    ):
+        np.testing.assert_allclose(getattr(got, name), getattr(want, name) * unit, rtol=1e-12, err_msg=name)
+    for name in ("win_rate", "linear_radius", "sign_flip"):
+        np.testing.assert_allclose(getattr(got, name), getattr(want, name), rtol=1e-9, err_msg=name)
+
+
+def test_a_beta_beyond_float64_is_refused_by_name() -> None:
+    scores = cm.Scores(np.linspace(-1.0, 1.0, 60) * 1.7e308, prompt_ids=IDS * 0, names=["huge"])
+    with pytest.raises(ValueError, match="kl: its beta for the scores of 'huge' is beyond float64"):
+        cm.tilt(scores, None, None, F, kl=[1e-3])
 
 
 def test_tilted_mean_of_extreme_scores() -> None:

@@ -204,7 +204,8 @@ def test_adjusted_scores_are_uncorrelated_with_the_column() -> None:
         np.testing.assert_allclose(first.first_order, 0, atol=1e-6)
     residual = cm.reference.within_residual(phi @ u.T, length, IDS)
     want = cm.reference.tilt(residual, [1.0], values[:, 0], IDS)["gain"]
-    np.testing.assert_allclose(cm.tilt(dump, u, [1.0], "v", adjust="n_tokens").gain, want, rtol=1e-4, atol=1e-6)
+    linear = cm.Adjust("n_tokens", method="linear")  # the spline takes out more than the twin's one coefficient
+    np.testing.assert_allclose(cm.tilt(dump, u, [1.0], "v", adjust=linear).gain, want, rtol=1e-4, atol=1e-6)
 
 
 def test_adjust_uses_the_ids_of_the_call() -> None:

@@ -169,6 +169,6 @@ def test_jackknife_and_tail_index_are_those_of_the_twin() -> None:
         assert got["kl"][k] > 0 and got["se"][k] > 0 and np.isfinite(gain)
     ratios = rng.exponential(size=(3, 5000)) * np.array([[0.3], [0.6], [0.9]])
     ratios[:, 7] = -np.inf
-    want = [cm.reference.pareto_k(r[np.isfinite(r)]) for r in ratios]
+    want = [cm.reference.pareto_k(r) for r in ratios]
     for threads in (1, 2):
         np.testing.assert_allclose(_core.pareto_k(ratios, None, threads), want, rtol=1e-9)

@@ -16,12 +16,13 @@ struct PromptRows {
   std::int64_t n_values;
 };
 
-constexpr std::int64_t kPromptFields = 4, kValueFields = 9;
+constexpr std::int64_t kPromptFields = 6, kValueFields = 13;
 
-/// Tilt by exp(lam score). out[(field * G) + g]: of the prompt its KL, dKL/dlam, and the mean of both over the ways to
-/// leave out one response; then of each value the gain and the win rate, each with its slope in lam and the means of
-/// both without one response, and last the gain's delete-one variance inside the prompt. Without two responses the
-/// fields "without one" are 0. Cost: n (1 exponential + about 30 n_values operations) a prompt.
+/// Tilt by exp(lam score). out[(field * G) + g]: of the prompt its KL and dKL/dlam, then the means of both over the
+/// ways to leave out one response, and to leave out two; of each value six such fields of the gain, six of the win
+/// rate, and last the gain's delete-one variance inside the prompt. Fields are 0 where no response is left to compare,
+/// and without two where a prompt has more than 32. Cost: n exponentials and about 40 n_values n operations a prompt,
+/// n^2/2 times 50 n_values for pairs.
 void prompt_tilt(const PromptRows& rows, const double* score, double lam, std::int64_t n_threads, double* out);
 
 }  // namespace clinometer

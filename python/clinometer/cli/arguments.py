@@ -13,7 +13,7 @@ from .examples import epilog
 __all__ = ["BadArguments", "expand", "parse"]
 
 # Options whose arguments are names or expressions that may start with "-", and whether they take several.
-NAMES = {"--value": True, "--constitutions": True, "--adjust": False, "--check": False, "--prompt-ids": False,
+NAMES = {"--value": True, "--constitutions": True, "--adjust": True, "--check": False, "--prompt-ids": False,
          "--logprobs": False, "--covariates": True}  # fmt: skip
 SHORT = ("-o", "-h")
 CHECK = '"VALUE >= NUMBER at kl=K [for NAME]"; exit 1 if it fails; repeatable'
@@ -143,7 +143,9 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     tilt = add("tilt", "Gains, KL and diagnostics of each tilt.", commands.tilt)
     _tilting(tilt)
     tilt.add_argument("--betas", nargs="+", type=float, metavar="B", help="instead of --kl")
-    tilt.add_argument("--adjust", metavar="NAME", help="column partialled out of the scores inside prompts")
+    tilt.add_argument(
+        "--adjust", metavar="NAME", action="append", help="column taken out of the scores inside prompts; repeatable"
+    )
     tilt.add_argument("--shards", metavar="I/N", help="this machine's share of the rows; with --betas and --state")
     tilt.add_argument("--state", metavar="FILE", help="where the share's state goes, for merge")
     merge = add("merge", "The tilt of all shards, from the states of `tilt --shards`, in order.", sharding.merge)

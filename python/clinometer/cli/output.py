@@ -6,6 +6,8 @@ import argparse
 import sys
 from typing import Any
 
+import numpy as np
+
 from ..dump.atomic import save_text
 from ..reporting.export import dumps
 from ..reporting.safe import fit, visible
@@ -38,7 +40,7 @@ def tilt_table(t: Any) -> str:
     full = hasattr(t, "kl_horizon")  # merged shards have no scores for the horizon and the tail index
     for k, name in enumerate(t.directions):
         horizon = f"; KL horizon {number(t.kl_horizon[k], sign=False, digits=3)} nats" if full else ""
-        lines += ["", f"{visible(name)}   ({t.fit_status[k]}{horizon})"]
+        lines += ["", f"{visible(name)}   ({t.fit_status[k]}{horizon}{_explained(t, k)})"]
         for b in range(t.betas.shape[1]):
             cells = {
                 "beta": t.betas,
@@ -55,6 +57,15 @@ def tilt_table(t: Any) -> str:
                 first = number(t.first_order[k, b, j])
                 lines.append("    " + fit(value, 28) + f"{gain} first order {first:<11} win {win}")
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _explained(t: Any, k: int) -> str:
+    """What the columns adjusted for say of a score, where there are any."""
+    r2 = getattr(t, "adjusted_r2", None)
+    if r2 is None:
+        return ""
+    share = f"{100 * r2[k]:.0f} %" if np.isfinite(r2[k]) else "none"
+    return f"; net of columns that explain {share} of it"
 
 
 def pareto_table(r: Any) -> str:

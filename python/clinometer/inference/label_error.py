@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _core
+from ..adjusting import Adjustment
 from ..fit.curvature import Curvature, DenseCurvature, StreamedCurvature
 from ..fit.differences import Streamed
 from ..fit.generation import net_covariance
@@ -18,7 +19,6 @@ from ..fit.pairs import Pairs
 from ..fit.scatter import NULL_IN_DOUBLE, FoldScatter, fold_scatter
 from ..fit.solve import least_norm
 from ..inputs import Call, Fitted, run
-from ..passes import adjusted
 from .gains import Cell, labelled_tilt, per_prompt, tilted_centred
 
 __all__ = ["LabelError", "label_errors", "label_status"]
@@ -69,7 +69,8 @@ class LabelError(ABC):
     present: NDArray[np.bool_]
 
     def __init__(self, call: Call, fitted: Fitted, adjust: object) -> None:
-        self.call, self.fit, self.j, self.fold, self.adjust = call, fitted.fit, fitted.index, fitted.fold, adjust
+        self.call, self.fit, self.j, self.fold = call, fitted.fit, fitted.index, fitted.fold
+        self.adjustment = None if adjust is None else Adjustment.of(call, adjust)
 
     def of_prompts(self, cells: list[Cell], t: Floats, slopes: list[Floats]) -> list[Floats]:
         """Influence of each prompt's labels on the gains of each cell, (G, J).
@@ -103,18 +104,7 @@ class LabelError(ABC):
         for j in range(self.call.n_values):
             share, f = labelled_tilt(cell, np.asarray(self.call.values)[p.rows, j], j, p)
             weights[:, j] = lam * share * f - slope[j] * of_kl
-        if self.adjust is not None:
-            weights = self._adjusted(weights)
-        return weights
-
-    def _adjusted(self, weights: Floats) -> Floats:
-        """Weights on phi that do to rows what `weights` do to rows net of the columns adjusted for."""
-        p = self.call.population
-        base = (p.row_weight() * np.repeat(p.prompt_weight(), p.sizes))[:, None]
-        plain = np.divide(weights, base, out=np.zeros_like(weights), where=base > 0)
-        net = adjusted(self.call, plain, self.adjust)
-        centre = per_prompt(p.row_weight()[:, None] * net, p)
-        return np.ascontiguousarray(base * (net - np.repeat(centre, p.sizes, axis=0)))
+        return weights if self.adjustment is None else self.adjustment.transposed(weights)
 
     @abstractmethod
     def moved(self, gradient: Floats) -> Floats:

@@ -1,19 +1,19 @@
 """The tilt at matched KL with and without each response: what the estimates of `policy` are made of (theory 2).
 
-With n responses a prompt the tilt of the rows falls short of the policy's in gain and in KL, by a term in 1/n that no
-number of prompts removes. At matched KL the shortfall is close to a/(n - 1/4): at small tilts it is sqrt(1 - 1/n)
-whatever the distribution, and on Gaussian, skewed and binary scores it stays near that law up to LIMIT. So, with
-theta_n of all responses and theta_{n-1} of the tilts without one, each solved for its own beta at that KL,
-
-    theta = (n - 1/4) theta_n - (n - 5/4) theta_{n-1},
-
-for the gain, the win rate and beta alike. Errors leave out a prompt (or cluster) at a time, its part in solving for
-beta included.
+With n responses a prompt the tilt of the rows falls short of the policy's in gain and in KL, by terms in 1/n that no
+number of prompts removes. Let theta_m be the mean over prompts of a gain with m responses, each m tilted by the lam
+that gives it the KL asked for. At small tilts theta_m is theta sqrt(1 - 1/m) whatever the distribution, so that
+theta_m as a polynomial in 1/(m - 1/4) has no term but the first; at larger ones a second is needed where a value
+depends on the tail of the score. theta_n, theta_{n-1} and theta_{n-2}, means over the ways to leave out one response
+or two, are taken to 1/m = 0: by a parabola for 6 to 32 responses, where the second term matters and pairs are few,
+else by a line. Win rates and beta follow the same law. Errors leave out a prompt (or cluster) at a time, its part in
+solving for lam included.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,9 +29,11 @@ __all__ = ["FIRST_KL", "LIMIT", "MatchedCell", "MatchedRows"]
 Floats = NDArray[np.float64]
 LIMIT = 0.4  # share of beta that the rows may lack: beyond it what the correction leaves is no longer small
 FEW = 3.0  # responses below which leaving one out leaves no tilt, and only the first order is an estimate
+PAIRS = (6.0, 32.0)  # responses for which two are left out
 FIRST_KL = 0.1  # up to which the first order is taken for the gain there
 TINY = 1e-6  # KL at which it is read off
 HARMED = 0.1  # level at which a single prompt's gain counts as negative
+PROMPT, VALUE = 6, 13  # fields of `_core.prompt_tilt`
 
 
 @dataclass(frozen=True)
@@ -52,38 +54,79 @@ class MatchedCell:
     influence: Floats
 
 
+class Responses:
+    """How many responses prompts have, and how their numbers are taken from n towards infinitely many.
+
+    `nodes` (M,) are shifts s of 1/m' from 1/n' to (1 + s)/n', m' = m - 1/4, by the harmonic mean of n over prompts that
+    count; 1/m' = 0 is s = -1, where `weights` (M,) extrapolate from the nodes.
+    """
+
+    def __init__(self, n: Floats, omega: Floats, exact: bool) -> None:
+        some = omega > 0
+        self.mean = 1 / float(omega[some] @ (1 / n[some])) if some.any() else 0.0
+        self.few = not exact and self.mean < FEW
+        self.pairs = PAIRS[0] <= self.mean <= PAIRS[1]
+        left_out = 0 if exact or self.few else 2 if self.pairs else 1
+        middle = self.mean - 0.25
+        self.nodes = np.array([m / (middle - m) for m in range(left_out + 1)])
+        self.weights = np.array([
+            np.prod([(-1 - other) / (s - other) for other in self.nodes if other != s]) for s in self.nodes
+        ])  # fmt: skip
+
+    def blends(self, n: Floats) -> list[tuple[Floats, Floats, Floats]]:
+        """At each node the weights (G,) of a prompt's numbers with all responses, without one and without two."""
+        middle = np.maximum(n, 1.0) - 0.25
+        with np.errstate(divide="ignore"):
+            one, two = 1 / np.maximum(middle - 1, 1e-9), 2 / np.maximum(middle - 2, 1e-9)
+        bent = self.pairs & (n >= 4) & (n <= PAIRS[1])
+        out = []
+        for s in self.nodes:
+            line = s / one
+            a = np.where(bent, (s - one) * (s - two) / (one * two), 1 - line)
+            b = np.where(bent, s * (s - two) / (one * (one - two)), line)
+            c = np.where(bent, s * (s - one) / (two * (two - one)), 0.0)
+            out.append((a, b, c))
+        return out
+
+
 class MatchedRows:
-    """What does not depend on the direction: prompts, their responses, and the values in ranked order."""
+    """Tilts of the rows of a call, with what does not depend on the direction taken once."""
 
     def __init__(self, call: Call, values: bool = True) -> None:
-        self.call, self.p = call, call.population
-        p = self.p
+        self.p = p = call.population
         self.exact = p.base == "logprob"
         self.weight, self.copies = p.row_weight(), _copies(p)
         table = np.asarray(call.values)[p.rows].T if values and call.n_values else np.zeros((0, p.n_rows))
         self.values, self.ranked = np.ascontiguousarray(table), _ranked(table, p)
         each = np.where(self.weight > 0, 1.0 if self.copies is None else self.copies, 0.0)
         n = self._prompts(each)
-        self.known = known = [self._prompts(np.where(np.isnan(f), 0.0, each)) for f in table]
+        self.known = [self._prompts(np.where(np.isnan(f), 0.0, each)) for f in table]
         enough = 0 if self.exact else 1  # one response leaves nothing to compare
         self.omega = _shared_out(np.where(n > enough, p.prompt_weight(), 0.0))
-        self.share = np.array([_shared_out(np.where(m > enough, p.prompt_weight(), 0.0)) for m in known])
+        self.share = np.array([_shared_out(np.where(m > enough, p.prompt_weight(), 0.0)) for m in self.known])
         self.share = self.share.reshape(len(table), p.n_prompts)
-        some = self.omega > 0
-        self.responses = 1 / float(self.omega[some] @ (1 / n[some])) if some.any() else 0.0
-        self.few = not self.exact and self.responses < FEW
-        step = 1 / (self.responses - 1) if self.responses > 1 else 0.0
-        self.left_out = (n - 1) * step  # how far each prompt goes from all responses to all but one
-        self.left_out_of = [(np.maximum(m, 1) - 1) * step for m in known]
+        self.responses = Responses(n, self.omega, self.exact)
+        self.blend = self.responses.blends(n)
+        self.blend_of = [self.responses.blends(m) for m in self.known]
         self.held = bucketed(unit_sums(self.share.T, p))
+
+    @property
+    def few(self) -> bool:
+        return self.responses.few
+
+    @cached_property
+    def silent(self) -> bool:
+        """Whether no prompt has enough responses for any tilt."""
+        return not self.responses.mean > (0 if self.exact else 1)
 
     def _prompts(self, x: Floats) -> Floats:
         return np.asarray(np.add.reduceat(x, self.p.offsets[:-1]))
 
     def table(self, score: Floats, lam: float, values: bool) -> Floats:
-        none = slice(None) if values else slice(0, 0)
+        """Every prompt's numbers at one lam, (6 + 13 J, G)."""
+        some = slice(None) if values else slice(0, 0)
         return np.asarray(_core.prompt_tilt(
-            score, lam, self.p.offsets, self.weight, self.copies, self.values[none], self.ranked[none], 1
+            score, lam, self.p.offsets, self.weight, self.copies, self.values[some], self.ranked[some], 1
         ))  # fmt: skip
 
     def cell(self, score: Floats, kl: float, start: float | None = None, *, given_beta: bool = False) -> MatchedCell:
@@ -91,39 +134,36 @@ class MatchedRows:
 
         given_beta: beta is given and this is the KL that it has, so errors are those at that beta.
         """
-        if not self.responses > (0 if self.exact else 1) or np.isnan(kl):
+        if self.silent or np.isnan(kl):
             return self._unknown(np.nan)
-        if kl == 0:  # beta is infinite: the base policy itself
-            still = np.zeros(len(self.values))
-            free = np.full(len(still), max(len(self.held) - 1.0, np.nan))
-            nothing = np.zeros((len(self.held), len(still)))
-            return MatchedCell(
-                np.inf, still, still, free, still + 0.5, still, free, still, still, 0.0, "jackknife", nothing
-            )
+        if kl == 0:
+            return self._base()
         level, scale = (TINY, float(np.sqrt(kl / TINY))) if self.few else (kl, 1.0)
-        lam, one, missing = self.strengths(score, level, None if self.few else start)
-        if not lam > 0 or missing > LIMIT or (self.few and kl > FIRST_KL * (1 + 1e-9)):
+        lams, beta, missing = self.strengths(score, level, None if self.few else start)
+        if not missing <= LIMIT or (self.few and kl > FIRST_KL * (1 + 1e-9)):
             return self._unknown(missing)
-        parts, weights, beta = [self._matched(score, lam, level, False)], np.array([1.0]), 1 / lam
-        if self.few:  # a covariance over a standard deviation, low by sqrt(1 - 1/n)
-            weights, beta = weights / np.sqrt(1 - 1 / self.responses), beta / np.sqrt(1 - 1 / self.responses)
-        elif not self.exact:
-            parts.append(self._matched(score, one, level, True))
-            weights = np.array([self.responses - 0.25, 1.25 - self.responses])
-            beta = float(weights @ [1 / lam, 1 / one])
-        kind = "exact" if self.exact else "first order" if self.few else "jackknife"
+        parts = [self._matched(score, lam, level, node) for node, lam in enumerate(lams)]
+        # the first order is a covariance over a standard deviation, low by sqrt(1 - 1/n)
+        weights = np.array([1 / np.sqrt(1 - 1 / self.responses.mean)]) if self.few else self.responses.weights
         without = np.einsum("p,puq->uq", weights, np.array([part for part, _ in parts]))
         if given_beta:
             slopes = np.einsum("p,pq->q", weights, np.array([slope for _, slope in parts]))
             without -= (without[:, -1:] - without[-1, -1]) * (slopes / slopes[-1])
-        without = without[:, :-1]
-        harmed = self._harmed(score, lam)
-        return self._estimated(without, weights.sum() - 1, scale, harmed, beta / scale, missing, kind)
+        kind = "exact" if self.exact else "first order" if self.few else "jackknife"
+        harmed = self._harmed(score, lams[0])
+        return self._estimated(without[:, :-1], weights.sum() - 1, scale, harmed, beta / scale, missing, kind)
 
     def _unknown(self, missing: float) -> MatchedCell:
         none = np.full(len(self.values), np.nan)
         flat = np.zeros((len(self.held), len(none)))
         return MatchedCell(np.nan, none, none, none, none, none, none, none, none, missing, "none", flat)
+
+    def _base(self) -> MatchedCell:
+        """At an infinite beta: the base policy itself."""
+        still = np.zeros(len(self.values))
+        free = np.full(len(still), len(self.held) - 1.0)
+        flat = np.zeros((len(self.held), len(still)))
+        return MatchedCell(np.inf, still, still, free, still + 0.5, still, free, still, still, 0.0, "exact", flat)
 
     def _estimated(
         self, without: Floats, excess: float, scale: float, harmed: tuple[Floats, Floats], beta: float, missing: float,
@@ -154,7 +194,7 @@ class MatchedRows:
 
         t, out = self.table(score, lam, True), np.zeros((2, len(self.values)))
         for j, (share, n) in enumerate(zip(self.share, self.known, strict=True)):
-            gain, variance = t[4 + 9 * j], t[4 + 9 * j + 8]
+            gain, variance = t[PROMPT + VALUE * j], t[PROMPT + VALUE * j + VALUE - 1]
             with np.errstate(divide="ignore", invalid="ignore"):
                 p = stdtr(np.maximum(n - 1, 1), gain / np.sqrt(variance))
             hit = np.where((variance > 0) & (p < HARMED), 1.0, 0.0)
@@ -163,63 +203,54 @@ class MatchedRows:
             out[:, j] = max((mean - HARMED) / (1 - HARMED), 0.0), unit_errors(psi, held)[0] / (1 - HARMED)
         return out[0], out[1]
 
-    def strengths(self, score: Floats, kl: float, start: float | None) -> tuple[float, float, float]:
-        """lam of all responses and of all but one at this KL, and the share of beta that the former lack."""
-        guess = 1 / start if start is not None and 0 < start < np.inf else self._first_guess(score, kl)
-        lam = self._solved(score, kl, guess, False)
-        if self.exact or self.few or not np.isfinite(lam):
-            return lam, lam, 0.0 if np.isfinite(lam) else np.inf
-        one = self._solved(score, kl, lam * (1 + 1 / self.responses), True)
-        if not np.isfinite(one):
-            return lam, one, np.inf
-        beta = (self.responses - 0.25) / lam - (self.responses - 1.25) / one
-        return lam, one, 1 - 1 / (lam * beta) if beta > 0 else np.inf
-
-    def _apart(self, f: Floats, j: int) -> Floats:
-        """Fields of value j with win rates of different responses: against itself a response wins half, which is 1/n."""
-        if self.exact:
-            return f
-        n, out = self.known[j], f.copy()
-        for rate, slope, m in ((4, 5, n), (6, 7, n - 1)):
-            factor = np.where(m > 1, m / np.where(m > 1, m - 1, 1.0), 0.0)
-            out[rate], out[slope] = 0.5 + (f[rate] - 0.5) * factor, f[slope] * factor
-        return out
+    def strengths(self, score: Floats, kl: float, start: float | None) -> tuple[list[float], float, float]:
+        """lam of each node at this KL, the policy's beta, and the share of it that the rows lack (inf: out of reach)."""
+        lam = 1 / start if start is not None and 0 < start < np.inf else self._first_guess(score, kl)
+        lams = []
+        for node in range(len(self.responses.nodes)):
+            lam = self._solved(score, kl, lam * (1 + 1 / self.responses.mean) if node else lam, node)
+            if not np.isfinite(lam):
+                return lams, np.nan, np.inf
+            lams.append(lam)
+        if self.few:
+            return lams, 1 / lams[0] / np.sqrt(1 - 1 / self.responses.mean), 0.0
+        beta = float(self.responses.weights @ (1 / np.array(lams)))
+        return lams, beta, 1 - 1 / (lams[0] * beta) if beta > 0 else np.inf
 
     def kl_of(self, score: Floats, beta: float) -> float:
         """KL that the policy has at beta; NaN past what the rows can say."""
         from scipy.optimize import brentq
 
+        if beta == np.inf:
+            return 0.0
+        if self.silent or not beta > 0:
+            return float("nan")
+
         def excess(log_kl: float) -> float:
             level = TINY if self.few else float(np.exp(log_kl))
-            lam, one, missing = self.strengths(score, level, None)
-            if not lam > 0 or missing > LIMIT:
+            _, found, missing = self.strengths(score, level, None)
+            if not missing <= LIMIT:
                 return 1.0  # a KL too large to have a beta: what is wanted lies below
-            if self.few:
-                found = 1 / lam / np.sqrt(1 - 1 / self.responses) * np.sqrt(TINY / np.exp(log_kl))
-            else:
-                found = 1 / lam if self.exact else (self.responses - 0.25) / lam - (self.responses - 1.25) / one
-            return float(np.log(beta / found))
+            return float(np.log(beta / found)) + (0.5 * (log_kl - np.log(TINY)) if self.few else 0.0)
 
-        low, high = np.log(1e-12), np.log(max(np.log(max(self.responses, 2.0)), 1e-3))
-        if self.responses <= (0 if self.exact else 1):
-            return np.nan
-        if not 0 < beta < np.inf or excess(low) >= 0 or (self.exact and excess(high) <= 0):
-            return 0.0 if beta == np.inf else np.nan
-        root = float(np.exp(brentq(excess, low, high, xtol=1e-10)))
-        return root if abs(excess(np.log(root))) < 1e-6 else np.nan
+        low, high = np.log(1e-12), np.log(max(np.log(max(self.responses.mean, 2.0)), 1e-3))
+        if excess(low) >= 0 or excess(high) <= 0:
+            return float("nan")
+        root = float(brentq(excess, low, high, xtol=1e-10))
+        return float(np.exp(root)) if abs(excess(root)) < 1e-6 else float("nan")
 
     def _first_guess(self, score: Floats, kl: float) -> float:
         t = score - np.repeat(self._prompts(self.weight * score), self.p.sizes)
         variance = float(self.omega @ self._prompts(self.weight * t * t))
         return float(np.sqrt(2 * kl / variance)) if variance > 0 else np.nan
 
-    def _solved(self, score: Floats, kl: float, lam: float, left_out: bool) -> float:
+    def _solved(self, score: Floats, kl: float, lam: float, node: int) -> float:
         """lam with that KL, by Newton's steps in logarithms inside a bracket; NaN past the reach of the rows."""
         low, high = 0.0, np.inf
         for _ in range(60):
             if not np.isfinite(lam):
                 return np.nan
-            at, slope = self._curve(self.table(score, lam, False), left_out)
+            at, slope = self._curve(self.table(score, lam, False), node)
             if abs(at - kl) <= 1e-10 * kl:
                 return lam
             low, high = (lam, high) if at < kl else (low, lam)
@@ -232,40 +263,47 @@ class MatchedRows:
             lam = float(step) if np.isfinite(step) and low < step < high else middle
         return lam if abs(at - kl) <= 1e-6 * kl else np.nan
 
-    def _curve(self, table: Floats, left_out: bool) -> tuple[float, float]:
-        """Mean KL and its slope in lam."""
-        kl, slope = table[0], table[1]
-        if left_out:
-            kl, slope = kl + self.left_out * (table[2] - kl), slope + self.left_out * (table[3] - slope)
+    def _curve(self, table: Floats, node: int) -> tuple[float, float]:
+        """Mean KL and its slope in lam at a node."""
+        a, b, c = self.blend[node]
+        kl, slope = (a * table[i] + b * table[i + 2] + c * table[i + 4] for i in (0, 1))
         return float(self.omega @ kl), float(self.omega @ slope)
 
-    def _matched(self, score: Floats, lam: float, kl: float, left_out: bool) -> tuple[Floats, Floats]:
+    def _matched(self, score: Floats, lam: float, kl: float, node: int) -> tuple[Floats, Floats]:
         """Gains, win rates and beta at this KL without each unit in turn and with all, (C + 1, 2 J + 1); slopes in KL.
 
         Without unit u: C_u + s_u (kl - K_u), with C_u, K_u the means and s_u the slope of all other units.
         """
         t, J = self.table(score, lam, True), len(self.values)
 
-        def blended(a: Floats, b: Floats, far: Floats) -> Floats:
-            return a + far * (b - a) if left_out else a
-
         def others(x: Floats, share: Floats) -> Floats:
             sums, held = (unit_sums(y.T, self.p) for y in (x * share, np.broadcast_to(share, x.shape)))
             sums, held = (np.concatenate([y.sum(axis=0) - y, y.sum(axis=0)[None]]) for y in (sums, held))
             return np.asarray(np.divide(sums, held, out=np.full(sums.shape, np.nan), where=held > 1e-12))
 
-        k = others(np.stack([blended(t[0], t[2], self.left_out), blended(t[1], t[3], self.left_out)]), self.omega)
+        a, b, c = self.blend[node]
+        k = others(np.stack([a * t[i] + b * t[i + 2] + c * t[i + 4] for i in (0, 1)]), self.omega)
         with np.errstate(divide="ignore", invalid="ignore"):
             along = (kl - k[:, 0]) / k[:, 1]
         out, slopes = np.empty((len(k), 2 * J + 1)), np.empty(2 * J + 1)
         out[:, -1], slopes[-1] = 1 / lam - along / lam**2, -1 / (lam**2 * k[-1, 1])
         for j in range(J):
-            f, far = self._apart(t[4 + 9 * j :], j), self.left_out_of[j]
-            mine = [blended(f[a], f[b], far) for a, b in ((0, 2), (1, 3), (4, 6), (5, 7))]
-            own = others(np.stack(mine), self.share[j])
+            f, (a, b, c) = self._apart(t[PROMPT + VALUE * j :], j), self.blend_of[j][node]
+            own = others(np.stack([a * f[i] + b * f[i + 2] + c * f[i + 4] for i in (0, 1, 6, 7)]), self.share[j])
             out[:, j], out[:, J + j] = own[:, 0] + own[:, 1] * along, own[:, 2] + own[:, 3] * along
             slopes[j], slopes[J + j] = own[-1, 1] / k[-1, 1], own[-1, 3] / k[-1, 1]
         return out, slopes
+
+    def _apart(self, f: Floats, j: int) -> Floats:
+        """Fields of value j with win rates of different responses: against itself a response wins half, which is 1/n."""
+        if self.exact:
+            return f
+        n, out = self.known[j], f.copy()
+        for left_out in range(3):
+            m, rate = n - left_out, 6 + 2 * left_out
+            factor = np.where(m > 1, m / np.where(m > 1, m - 1, 1.0), 0.0)
+            out[rate], out[rate + 1] = 0.5 + (f[rate] - 0.5) * factor, f[rate + 1] * factor
+        return out
 
 
 def _copies(p: Population) -> Floats | None:

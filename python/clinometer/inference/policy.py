@@ -164,11 +164,11 @@ def policy_horizon(call: Call, kept: Floats) -> Floats:
     if rows.exact:
         return np.full(kept.shape[1], np.nan)
     if rows.few:
-        return np.full(kept.shape[1], FIRST_KL if rows.responses > 1 else 0.0)
+        return np.full(kept.shape[1], 0.0 if rows.silent else FIRST_KL)
     kept, _ = in_range(kept)
 
     def of(k: int) -> float:
-        score, low, high = np.ascontiguousarray(kept[:, k]), 0.0, float(np.log(rows.responses))
+        score, low, high = np.ascontiguousarray(kept[:, k]), 0.0, float(np.log(rows.responses.mean))
         for _ in range(7):
             middle = (low + high) / 2
             _, _, missing = rows.strengths(score, middle, None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import fsum, inf
 from typing import Any, ClassVar
 
@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from ..results import Axes, Result
 from .arrays import finite, real_array
+from .attempt import CLOSE, SURE, Attempt, attempt, proof
+from .scaling import Program, Units
 
 __all__ = ["SolveResult", "solve"]
 
 Floats = NDArray[np.float64]
-CLOSE = 1e-7  # what HiGHS promises of feasibility and of the gap, over the size of what is compared
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -24,11 +25,11 @@ class SolveResult(Result):
 
     Attributes
     ----------
-    status : "optimal" (feasible to 1e-7 and the gap closed to 1e-7), "infeasible", "unbounded" (both as HiGHS says),
-        "undecided"
+    status : "optimal" (feasible to 1e-7 and the gap closed to 1e-7), "infeasible" (prices contradict the rows),
+        "unbounded" (a feasible point and a direction of endless gain), "undecided" (none of them shown)
     value : c.x; weights : x (n,); dual : (m,) prices of the rows
     upper : what the prices prove, for any feasible x (weak duality); infinite where they prove nothing
-    violation : largest excess over a bound of a row or unknown, over that row's largest entry
+    violation : largest excess over a bound of a row, over the sizes of its terms; unknowns keep theirs exactly
     """
 
     axes: ClassVar[Axes] = {"unknown": "weights", "row": "dual"}
@@ -47,8 +48,9 @@ def solve(
     """max c.x with row_lower <= A x <= row_upper and lower <= x <= upper, by HiGHS.
 
     For what `cone`, `ensemble`, `constrained` and `prompt` cannot say: several goals in one, floors and ceilings
-    together, groups of candidates with budgets. HiGHS works to a tolerance of 1e-7: unlike theirs its status is no
-    proof. What x attains and what the prices prove is evaluated here, with sums rounded once.
+    together, groups of candidates with budgets. Rows, unknowns and goal are scaled by powers of two first, so that
+    their units do not matter. HiGHS works to a tolerance of 1e-7 and its status is no proof: what x attains, what the
+    prices prove, a contradiction and an endless gain are evaluated here, with sums rounded once.
 
     Parameters
     ----------
@@ -80,32 +82,39 @@ def solve(
     finite("c", goal)
     row_low, row_high = _bounds("row_lower", row_lower, "row_upper", row_upper, m)
     low, high = _bounds("lower", lower, "upper", upper, n)
-    solver: Any = highspy.Highs()  # type: ignore[no-untyped-call, unused-ignore]
-    solver.setOptionValue("output_flag", False)
-    model: Any = highspy.HighsLp()
-    model.num_col_, model.num_row_, model.sense_ = n, m, highspy.ObjSense.kMaximize
-    model.col_cost_, model.col_lower_, model.col_upper_ = goal, low, high
-    model.row_lower_, model.row_upper_ = row_low, row_high
-    model.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
-    model.a_matrix_.start_ = np.arange(m + 1) * n
-    model.a_matrix_.index_, model.a_matrix_.value_ = np.tile(np.arange(n), m), rows.ravel()
-    solver.passModel(model)
-    solver.run()
-    status, kinds = solver.getModelStatus(), highspy.HighsModelStatus
-    if status in (kinds.kInfeasible, kinds.kUnbounded):
-        none, empty = np.full(n, np.nan), np.full(m, np.nan)
-        if status == kinds.kInfeasible:
-            return SolveResult("infeasible", -inf, none, empty, -inf, np.nan)
-        return SolveResult("unbounded", inf, none, empty, inf, np.nan)
-    answer = solver.getSolution()
-    x, y = np.array(answer.col_value), np.array(answer.row_dual)
-    if len(x) != n or len(y) != m:
-        return SolveResult("undecided", np.nan, np.full(n, np.nan), np.full(m, np.nan), inf, np.nan)
-    value, bound = fsum(goal * x), _proved(goal, rows, y, (row_low, row_high), (low, high))
-    violation = _violation(rows, x, (row_low, row_high), (low, high))
-    size = max(1.0, abs(value), float(np.abs(goal).max()))
-    good = status == kinds.kOptimal and violation <= CLOSE and bound - value <= CLOSE * size
-    return SolveResult("optimal" if good else "undecided", value, x, y, bound, violation)
+    p = Program(goal, rows, row_low, row_high, low, high)
+    plain = Units.of(p)
+    for finer in (0, 30, 60):  # the tolerance is absolute: bounds that are small beside others need to be lifted
+        units = replace(plain, bound=plain.bound + finer)
+        status, found = _decided(highspy, units.scaled(p))
+        if status != "undecided":
+            break
+    return _in_given_units(status, found, units)
+
+
+def _decided(highspy: Any, p: Program) -> tuple[str, Attempt]:
+    m, n = p.rows.shape
+    best = attempt(highspy, p)
+    if best.good:
+        return "optimal", best
+    needed = attempt(highspy, p.elastic())
+    terms = proof(np.zeros(n), p.rows, needed.y[:m] + needed.y[m:], (p.low, p.high), (p.least, p.most))
+    if fsum(terms) < -SURE * fsum(map(abs, terms)):
+        return "infeasible", Attempt.nowhere(m, n, -inf)
+    endless = attempt(highspy, p.directions())
+    if needed.good and needed.value >= -CLOSE and endless.violation <= SURE and endless.value > SURE:
+        return "unbounded", Attempt.nowhere(m, n, inf)
+    return "undecided", best
+
+
+def _in_given_units(status: str, found: Attempt, units: Units) -> SolveResult:
+    with np.errstate(over="ignore", under="ignore"):
+        weights = np.ldexp(found.x, units.column - units.bound)
+        dual = np.ldexp(found.y, units.row - units.goal)
+        value, upper = (float(np.ldexp(v, -units.goal - units.bound)) for v in (found.value, found.bound))
+    if status == "optimal" and not (np.isfinite(weights).all() and np.isfinite(value)):
+        status = "undecided"  # beyond float64 in the units given
+    return SolveResult(status, value, weights, dual, upper, found.violation)
 
 
 def _bounds(low_name: str, low: Any, high_name: str, high: Any, count: int) -> tuple[Floats, Floats]:
@@ -121,26 +130,3 @@ def _bounds(low_name: str, low: Any, high_name: str, high: Any, count: int) -> t
         at = int(np.argmax(found[0] > found[1]))
         raise ValueError(f"{low_name}[{at}] is {found[0][at]}, above {high_name}[{at}], {found[1][at]}")
     return found[0], found[1]
-
-
-def _proved(
-    goal: Floats, rows: Floats, y: Floats, of_rows: tuple[Floats, Floats], of_columns: tuple[Floats, Floats]
-) -> float:
-    """c.x = y.(A x) + (c - A'y).x, each term at its largest. Rates that rounding leaves count for nothing only where
-    the unknown is bounded: elsewhere one within 1e-9 of zero is taken for zero, as HiGHS does."""
-    rate = np.array([fsum([g, *(-y * column)]) for g, column in zip(goal, rows.T, strict=True)])
-    noise = 1e-9 * (np.abs(goal) + np.abs(y) @ np.abs(rows))
-    terms: list[float] = []
-    for price, (low, high), slack in ((y, of_rows, 0 * y), (rate, of_columns, noise)):
-        end = np.where(price > 0, high, low)
-        counts = (price != 0) & ~(np.isinf(end) & (np.abs(price) <= slack))
-        terms += (price[counts] * end[counts]).tolist()
-    return inf if inf in terms else fsum(terms)
-
-
-def _violation(rows: Floats, x: Floats, of_rows: tuple[Floats, Floats], of_columns: tuple[Floats, Floats]) -> float:
-    product = np.array([fsum(row * x) for row in rows])
-    size = np.maximum(np.abs(rows).max(axis=1), np.finfo(float).tiny)
-    over = np.maximum(of_rows[0] - product, product - of_rows[1]) / size
-    beyond = np.maximum(of_columns[0] - x, x - of_columns[1])
-    return float(max(0.0, over.max(), beyond.max()))

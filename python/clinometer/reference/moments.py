@@ -185,12 +185,19 @@ def within_residual(
     prompt_ids: npt.ArrayLike | None = None,
     *,
     within: bool = True,
+    folds: npt.ArrayLike | None = None,
+    knots: int = 0,
     **policy: Unpack[BaseOptions],
 ) -> Array:
     """Residual of the scores on columns inside prompts, (N, K): what `adjust=` tilts by (theory, Details).
 
     `t~ - c~ b` with t~, c~ centred in each prompt and one coefficient vector b over all prompts, least
     squares with weights omega_x w_i; the smallest b if the columns are dependent.
+
+    Parameters
+    ----------
+    folds, knots : with 3 knots or more, scores are first taken net of each column and a natural cubic spline of its
+        logarithm (arsinh of what is not positive), with b from the rows of all other folds (N,).
 
     Examples
     --------
@@ -201,18 +208,61 @@ def within_residual(
     c = require_finite("columns", as_columns("columns", columns, len(t)))
     base = base_weights(len(t), prompt_ids, **policy)
     root = np.sqrt(base.row_weights)[:, None]
-    both = np.hstack([t, c])
-    centred = np.zeros_like(both)
-    if within:
-        for rows in base.rows:
-            near_zero = both[rows] - both[rows[0]]
-            once = near_zero - base.w[rows] @ near_zero
-            centred[rows] = once - base.w[rows] @ once
-    else:
-        centred = both - both[0]
-        centred -= base.row_weights @ centred
-    t_in, c_in = centred[:, : t.shape[1]], centred[:, t.shape[1] :]
-    sd = np.sqrt(np.sum((root * c_in) ** 2, axis=0))
-    scale = np.where(sd > 0, sd, 1.0)  # unit columns: the rank decision must not depend on their units
-    coefficient, *_ = np.linalg.lstsq(root * (c_in / scale), root * t_in, rcond=None)
-    return np.asarray(t_in - (c_in / scale) @ coefficient)
+    straight, left = (_within(x, base, within) for x in (c, t))
+    if knots:
+        fold, whole = np.zeros(len(t)) if folds is None else np.asarray(folds), left.copy()
+        curves = np.hstack([straight, *(_within(_natural_spline(z, knots), base, within) for z in c.T)])
+        for own in (fold == f for f in np.unique(fold)):
+            left[own] -= curves[own] @ _coefficients_of_others(root * curves, root * whole, ~own)
+        left = _within(left, base, within)  # in one pooled prompt the folds' curves have means
+    return np.asarray(left - straight @ _coefficients(root * straight, root * left))
+
+
+def _within(x: Array, base: BaseWeights, within: bool) -> Array:
+    """Less the mean of each prompt, or of all rows."""
+    centred = np.zeros_like(x)
+    if not within:
+        centred = x - x[0]
+        return np.asarray(centred - base.row_weights @ centred)
+    for rows in base.rows:
+        near_zero = x[rows] - x[rows[0]]
+        once = near_zero - base.w[rows] @ near_zero
+        centred[rows] = once - base.w[rows] @ once
+    return centred
+
+
+def _coefficients(x: Array, y: Array) -> Array:
+    """Least squares on columns of unit norm: the rank decision must not depend on their units."""
+    size = np.linalg.norm(x, axis=0)
+    scale = np.where(size > 0, size, 1.0)
+    return np.asarray(np.linalg.lstsq(x / scale, y, rcond=1e-10)[0] / scale[:, None])
+
+
+def _coefficients_of_others(x: Array, y: Array, others: npt.NDArray[np.bool_]) -> Array:
+    """Least squares on other rows; along directions of which they hold less than half of the variance, on all rows."""
+    scale = np.linalg.norm(x, axis=0)
+    basis, size, turn = np.linalg.svd(x / np.where(scale > 0, scale, 1.0), full_matrices=False)
+    known = size > 1e-9 * size.max()
+    basis, back = basis[:, known], (turn[known].T / size[known]) / np.where(scale > 0, scale, 1.0)[:, None]
+    _, directions = np.linalg.eigh(basis[others].T @ basis[others])
+    found = []
+    for along in (basis @ directions).T:
+        share = float(along[others] @ along[others])
+        rows = others if share > 0.5 else np.ones_like(others)
+        found.append(along[rows] @ y[rows] / (along[rows] @ along[rows]))
+    return np.asarray(back @ directions @ np.array(found))
+
+
+def _natural_spline(z: Array, knots: int) -> Array:
+    """Cardinal natural cubic splines of a column's logarithm, straight beyond the outer knots, (N, knots)."""
+    from scipy.interpolate import CubicSpline
+
+    middle = np.median(z)
+    spread = np.median(np.abs(z - middle)) or np.abs(z - middle).max()
+    y = np.log(z) if (z > 0).all() else np.arcsinh((z - middle) / spread)
+    at = np.unique(np.quantile(y, np.linspace(0.05, 0.95, knots)))
+    if len(at) < 3:
+        return np.asarray(y[:, None])
+    curve = CubicSpline(at, np.eye(len(at)), bc_type="natural")
+    inside = np.clip(y, at[0], at[-1])
+    return np.asarray(curve(inside) + curve(inside, 1) * (y - inside)[:, None])

@@ -45,8 +45,18 @@ class PromptTilt:
     w: Array  # (n,) base weights
     p: Array  # (n,) tilted weights
     log_ratio: Array  # (n,) l = log p/w, at most -log w, -inf where p = 0
-    log_partition: float
-    log_partition_centred: float
+    beta: float
+    log_mass: float  # what the log-partition exceeds level / beta by, and the centred one level_centred / beta
+    level: float
+    level_centred: float
+
+    @property
+    def log_partition(self) -> float:
+        return self.log_mass + float(divide(self.level, self.beta))
+
+    @property
+    def log_partition_centred(self) -> float:
+        return self.log_mass + float(divide(self.level_centred, self.beta))
 
     def change(self) -> Array:
         """p - w, (n,), as w expm1(l): relative accuracy also where p and w nearly agree."""
@@ -102,14 +112,9 @@ def tilt_block(t: Array, block: Block, beta: float) -> PromptTilt:
     x = divide(centred, beta)
     if np.abs(x).max() < 1:
         log_sum = math.log1p(float(w @ _series(x, _EXP_TAIL)))
-        log_partition = log_sum + float(divide(best + mean, beta))
-        return _finish(w, log_w, x - log_sum, log_partition, log_sum)
+        return PromptTilt(w, np.exp(log_w + (x - log_sum)), x - log_sum, beta, log_sum, best + mean, 0.0)
     y = divide(below, beta)
     a = log_w + y
     top = float(a.max())
     rest = top + math.log(float(np.exp(a - top).sum()))  # log sum w exp(y), y <= 0
-    return _finish(w, log_w, y - rest, float(divide(best, beta)) + rest, float(divide(-mean, beta)) + rest)
-
-
-def _finish(w: Array, log_w: Array, log_ratio: Array, log_z: float, log_z_centred: float) -> PromptTilt:
-    return PromptTilt(w, np.exp(log_w + log_ratio), log_ratio, log_z, log_z_centred)
+    return PromptTilt(w, np.exp(log_w + (y - rest)), y - rest, beta, rest, best, -mean)

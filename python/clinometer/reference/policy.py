@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -10,7 +10,6 @@ from numpy.typing import ArrayLike, NDArray
 __all__ = ["policy_gain"]
 
 Floats = NDArray[np.float64]
-Curve = Callable[[float], tuple[Floats, Floats, Floats]]
 
 
 def _one(t: Floats, f: Floats, lam: float) -> Floats:
@@ -24,16 +23,23 @@ def _one(t: Floats, f: Floats, lam: float) -> Floats:
     return np.array([kl, p @ f - f.mean(), p @ against])
 
 
-def _by_prompt(groups: list[tuple[Floats, Floats]], lam: float, step: float | None) -> Floats:
-    """(G, 3) of every prompt; with a step, moved that far from all responses towards all but one."""
+def _by_prompt(groups: list[tuple[Floats, Floats]], lam: float, s: float, pairs: bool) -> Floats:
+    """(G, 3) of every prompt as a function of 1/(m - 1/4), a shift of s from all of its m = n responses."""
     out = []
     for t, f in groups:
-        whole = _one(t, f, lam)
-        if step is not None:
-            less = np.mean([_one(np.delete(t, i), np.delete(f, i), lam) for i in range(len(t))], axis=0)
-            whole = whole + (len(t) - 1) * step * (less - whole)
-        out.append(whole)
+        n = len(t)
+        points, held = [0.0], [_one(t, f, lam)]
+        for left_out in (1, 2) if pairs and 4 <= n <= 32 else (1,):
+            ways = list(combinations(range(n), left_out))
+            points.append(left_out / (n - 0.25 - left_out))
+            held.append(np.mean([_one(np.delete(t, w), np.delete(f, w), lam) for w in ways], axis=0))
+        out.append(sum(w * x for w, x in zip(_lagrange(points, s), held, strict=True)))
     return np.array(out)
+
+
+def _lagrange(points: list[float], at: float) -> list[float]:
+    """Weights that take the polynomial through the points to another one."""
+    return [float(np.prod([(at - b) / (a - b) for b in points if b != a])) for a in points]
 
 
 def policy_gain(
@@ -41,8 +47,9 @@ def policy_gain(
 ) -> tuple[float, float, float, float, float]:
     """Gain, its error, win rate, its error, and beta of the policy at a KL (theory 2); equal prompt weights.
 
-    With theta_n of all responses and theta_{n-1} of all but one, each at the lam that gives its own mean KL,
-    (n - 1/4) theta_n - (n - 5/4) theta_{n-1}, n the harmonic mean of the responses. Errors leave out a prompt.
+    With theta_m of m responses, each at the lam that gives it the KL, the line through theta_n and theta_{n-1} in
+    1/(m - 1/4) is taken to 0, or for 6 to 32 responses (n their harmonic mean) the parabola through theta_{n-2} as well.
+    Errors leave out a prompt.
 
     >>> import numpy as np
     >>> t = np.random.default_rng(0).normal(size=400)
@@ -56,12 +63,13 @@ def policy_gain(
     groups = [(t[ids == x], f[ids == x]) for x in np.unique(ids)]
     groups = [g for g in groups if len(g[0]) > 1]
     n = 1 / np.mean([1 / len(g[0]) for g in groups])
+    pairs = 6 <= n <= 32
+    shifts = [m / (n - 0.25 - m) for m in range(3 if pairs else 2)]
     parts, beta = [], 0.0
-    for weight, step in ((n - 0.25, None), (1.25 - n, 1 / (n - 1))):
-        lam = brentq(lambda x, s=step: _by_prompt(groups, x, s)[:, 0].mean() - kl, 1e-6, 1e3, xtol=1e-14, rtol=1e-14)
-        at = _by_prompt(groups, lam, step)
-        small = 1e-5 * lam
-        slope = (_by_prompt(groups, lam + small, step) - _by_prompt(groups, lam - small, step)) / (2 * small)
+    for weight, s in zip(_lagrange(shifts, -1.0), shifts, strict=True):
+        lam = brentq(lambda x, s=s: _by_prompt(groups, x, s, pairs)[:, 0].mean() - kl, 1e-6, 30, xtol=1e-14, rtol=1e-14)
+        at, small = _by_prompt(groups, lam, s, pairs), 1e-5 * lam
+        slope = (_by_prompt(groups, lam + small, s, pairs) - _by_prompt(groups, lam - small, s, pairs)) / (2 * small)
         parts.append(weight * _without_each(at, slope, kl))
         beta += weight / lam
     every = np.sum(parts, axis=0)

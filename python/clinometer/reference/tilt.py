@@ -73,21 +73,35 @@ def tilt(
     f = np.empty((len(t), 0)) if values is None else as_columns("values", values, len(t))
     require_values(f)
     base = base_weights(len(t), prompt_ids, **policy)
-    grid = broadcast_betas(betas, t.shape[1])
+    given = broadcast_betas(betas, t.shape[1])
+    t, grid, exponent = _in_range(t, given)
 
-    result: dict[str, Any] = {"betas": grid, **_divergences(t, grid, base, within)}
+    result: dict[str, Any] = {**_divergences(t, grid, base, within), "betas": given}
     columns = [_ValueColumn(t, column, grid, base, within).arrays() for column in f.T]
     result["baseline"] = np.array([column["baseline"] for column in columns], dtype=np.float64)
     for name in _PER_BETA:
         result[name] = _stack(columns, name, grid.shape)
     for name in ("linear_radius", "sign_flip"):
-        result[name] = _stack(columns, name, (len(grid),))
+        with np.errstate(over="ignore"):
+            result[name] = np.ldexp(_stack(columns, name, (len(grid),)), -exponent[:, None])
     influence = _stack(columns, "influence", (*grid.shape, len(base.ids)))
     result["gain_cov"] = _errors(influence, base)
     result["gain_se"] = np.sqrt(np.diagonal(result["gain_cov"], axis1=2, axis2=3))
     result["n_prompts"] = len(base.ids)
     result["n_prompts_unbiased"] = int(np.sum(np.isfinite(base.factor) & (base.omega > 0)))
     return result
+
+
+def _in_range(t: Array, grid: Array) -> tuple[Array, Array, npt.NDArray[np.intp]]:
+    """Scores and betas over a power of two of each column where its powers would overflow or vanish; exact.
+
+    Large scores are left at 2^8, so that 1 / beta stays finite where t / beta does.
+    """
+    top = np.abs(t).max(axis=0, initial=0.0)
+    extreme = (top > 1e50) | ((top > 0) & (top < 1e-50))
+    exponent = np.where(extreme, np.frexp(top)[1] - np.where(top > 1, 8, 0), 0).astype(np.intp)
+    with np.errstate(over="ignore", under="ignore"):
+        return np.ldexp(t, -exponent), np.ldexp(grid, -exponent[:, None]), exponent
 
 
 _PER_BETA = (
@@ -126,8 +140,12 @@ def _divergences(t: Array, grid: Array, base: BaseWeights, within: bool) -> dict
         result["kl"][k, b] = average(blocks, [one.kl() for one in tilted])
         result["reverse_kl"][k, b] = average(blocks, [one.reverse_kl() for one in tilted])
         result["chi2"][k, b] = average(blocks, [one.chi2() for one in tilted])
-        result["log_partition"][k, b] = average(blocks, [one.log_partition for one in tilted])
-        result["log_partition_centred"][k, b] = average(blocks, [one.log_partition_centred for one in tilted])
+        for name, levels in (
+            ("log_partition", [one.level for one in tilted]),
+            ("log_partition_centred", [one.level_centred for one in tilted]),
+        ):  # levels are averaged before the division: of a few prompts alone it may leave the range
+            log_mass = average(blocks, [one.log_mass for one in tilted])
+            result[name][k, b] = log_mass + divide(average(blocks, levels), float(beta))
         result["ess"][k, b] = average(blocks, ess)
         result["ess_min"][k, b] = min(ess)
         result["max_ratio"][k, b] = max(one.max_ratio() for one in tilted)

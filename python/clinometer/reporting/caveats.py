@@ -121,7 +121,7 @@ def _length(report: Report, best: Choice) -> list[str]:
         up = best.lower[j] > 0
         name = visible(best.values[j])
         if not ((gain - half > 0) if up else (gain + half < 0)):
-            lost.append(f"{name} {gain:+.3g}")
+            lost.append(f"{name} {gain:+.3g}" if np.isfinite(gain) else f"{name} (nothing is left of the judge)")
         elif abs(gain) < MOSTLY * abs(full):
             less.append(f"{name} {gain:+.3g} of {full:+.3g}")
     out = []

@@ -18,7 +18,7 @@ from ..inference.policy import PolicyGains, policy_gains, policy_horizon, pooled
 from ..inputs import Call, prepare
 from ..passes import adjusted, covariance_of, kept_beside, origin_table, tilt_of
 from ..results import TiltResult
-from .summary import within_sd
+from .summary import spread_within, within_sd
 
 __all__ = ["Scene", "gather"]
 
@@ -116,6 +116,8 @@ class Scene:
     def net(self) -> PolicyGains | None:
         """Gains with length partialled out of the scores; None without a finite length."""
         if self.length is None or not np.isfinite(self.dump.column(self.length).astype(np.float64)).all():
+            return None
+        if not spread_within(self.dump.column(self.length).astype(np.float64), self.call.population) > 0:
             return None
         kept, call = adjusted(self.call, self.kept, self.length), replace(self.call, progress=None)
         if self.call.within:
