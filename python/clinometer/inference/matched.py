@@ -27,9 +27,9 @@ from .gains import unit_sums
 __all__ = ["FIRST_KL", "LIMIT", "MatchedCell", "MatchedRows"]
 
 Floats = NDArray[np.float64]
-LIMIT = 0.4  # share of beta that the rows may lack: beyond it what the correction leaves is no longer small
+LIMIT = 0.3  # share of beta that the rows may lack: beyond it what the correction leaves is no longer small
 FEW = 3.0  # responses below which leaving one out leaves no tilt, and only the first order is an estimate
-PAIRS = (6.0, 32.0)  # responses for which two are left out
+PAIRS = (5.5, 32.5)  # responses for which two are left out, 6 to 32
 FIRST_KL = 0.1  # up to which the first order is taken for the gain there
 TINY = 1e-6  # KL at which it is read off
 HARMED = 0.1  # level at which a single prompt's gain counts as negative

@@ -63,7 +63,7 @@ def policy_gain(
     groups = [(t[ids == x], f[ids == x]) for x in np.unique(ids)]
     groups = [g for g in groups if len(g[0]) > 1]
     n = 1 / np.mean([1 / len(g[0]) for g in groups])
-    pairs = 6 <= n <= 32
+    pairs = 5.5 <= n <= 32.5
     shifts = [m / (n - 0.25 - m) for m in range(3 if pairs else 2)]
     parts, beta = [], 0.0
     for weight, s in zip(_lagrange(shifts, -1.0), shifts, strict=True):
