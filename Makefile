@@ -28,8 +28,9 @@ torture: $(VENV)/.installed
 # ten minutes of every parser; goes on where an interrupted run stopped
 fuzz: $(VENV)/.tested
 	$(BIN)/python tests/fuzz/fuzz.py --results "$(CURDIR)/benchmarks/results/fuzz.txt"
-# 2,000 simulated dumps a world, 15 minutes of one core; goes on where an interrupted run of the same code stopped
+# 1,000 pages and 2,000 dumps of fits a world, hours of one core; goes on where an interrupted run of the same code stopped
 coverage: $(VENV)/.installed
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/page_coverage.py --output benchmarks/results/page_coverage.txt
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/interval_coverage.py --output benchmarks/results/coverage.txt
 
 # the pictures in docs/img: plots, and the page as Chromium shows it (apt install chromium)

@@ -34,7 +34,7 @@ from clinometer.theory import generation_judgment_gap
 
 Floats = NDArray[np.float64]
 HERE = Path(__file__).parent
-KL, BETAS = 0.2, [1.6, 0.5]
+KL, BETAS = 0.2, [1.6, 1.0]
 LEVELS = (0.9, 0.95)
 Z95 = 1.959963984540054
 BATCH, EVERY = 50, 10

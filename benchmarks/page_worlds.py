@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
-from scipy.special import ndtri
+from scipy.special import ndtr, ndtri
 from scipy.stats import t as student
 
 import clinometer as cm
@@ -17,7 +17,7 @@ import clinometer as cm
 __all__ = ["KINDS", "WORLDS", "World", "draw", "truth"]
 
 Floats = NDArray[np.float64]
-GRID = 1200  # quantiles of the judge's and of the value's own noise, for the truth
+GRID = 1201  # points of the judge's and of the value's own noise, for the truth
 
 
 def gauss(z: Floats, u: Floats) -> tuple[Floats, Floats]:
@@ -96,20 +96,23 @@ def draw(world: World, seed: int) -> cm.Dump:
 @cache
 def truth(kind: str, kl: float) -> tuple[float, float]:
     """Gain and win rate of the policy, on a grid of both noises; nothing is sampled."""
-    p = (np.arange(GRID) + 0.5) / GRID
-    z, u = (x.ravel() for x in np.meshgrid(ndtri(p), p))
-    t, f = KINDS[kind](z, u)
+    v = np.linspace(-7.5, 7.5, GRID)
+    z, noise = (x.ravel() for x in np.meshgrid(v, v))
+    base = np.exp(-(z**2 + noise**2) / 2)
+    base /= base.sum()
+    t, f = KINDS[kind](z, ndtr(noise))
 
     def tilted(lam: float) -> Floats:
-        w = np.exp(lam * (t - t.max()))
+        w = base * np.exp(lam * (t - t.max()))
         return w / w.sum()
 
     def reached(lam: float) -> float:
         w = tilted(lam)
-        return float(w @ np.log(w * len(w)))
+        return float(w @ np.log(w / base))
 
-    w = tilted(brentq(lambda lam: reached(lam) - kl, 1e-6, 50.0))
+    w = tilted(brentq(lambda lam: reached(lam) - kl, 1e-6, 5.0))
     order = np.argsort(f, kind="stable")
-    value, first, count = np.unique(f[order], return_index=True, return_counts=True)
-    rank = np.repeat((first + count / 2) / len(f), count)
-    return float(w @ f - f.mean()), float(w[order] @ rank)
+    first = np.flatnonzero(np.append(True, np.diff(f[order]) > 0))
+    mass = np.add.reduceat(base[order], first)
+    rank = np.repeat(np.cumsum(mass) - mass / 2, np.diff(np.append(first, len(f))))
+    return float(w @ f - base @ f), float(w[order] @ rank)

@@ -57,3 +57,46 @@ def test_a_line_counts_what_it_holds(bench: Any) -> None:
     at = [[v + k, v + k - 1.645, v + k + 1.645, v + k - 1.96, v + k + 1.96, bench.AT_ALPHA, k]
           for v, k in zip(x, rng.integers(0, 2, len(x)).tolist(), strict=True)]  # fmt: skip
     assert bench._line("w", "quality", at, np.array([[0.0, 1.0]])).endswith("met")
+
+
+@pytest.fixture
+def pages(monkeypatch: pytest.MonkeyPatch) -> Any:
+    if not (BENCHMARKS / "page_coverage.py").exists():
+        pytest.skip("no benchmarks beside the tests")
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import page_coverage
+
+    return page_coverage
+
+
+def test_the_truth_of_a_world_is_its_closed_form(pages: Any) -> None:
+    from scipy.stats import norm
+
+    for kl in (0.1, 1.0):
+        gain, win = pages.truth("gauss", kl)
+        assert gain == pytest.approx(0.8 * np.sqrt(2 * kl), rel=2e-3)
+        assert win == pytest.approx(norm.cdf(gain / np.sqrt(2)), rel=2e-3)
+    assert pages.truth("null", 0.5) == pytest.approx((0.0, 0.5), abs=1e-6)
+    rare = pages.truth("rare", 0.5)[0]  # of Phi((0.6 z - c)/0.8) at z ~ N(1, 1)
+    assert rare == pytest.approx(norm.cdf(0.6 - norm.ppf(0.98)) - 0.02, rel=5e-3)
+
+
+def test_pages_are_drawn_once_and_counted(pages: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pages, "WORLDS", [w for w in pages.WORLDS if w.prompts in (5, 12) and w.responses == 8][:3])
+    state = tmp_path / "pages.jsonl"
+    first = pages.run(3, 5.0, state)
+    monkeypatch.setattr(pages, "measured", lambda world, seed: pytest.fail("drawn again"))
+    again = pages.run(3, 5.0, state)
+    assert str(again) == str(first) and all(len(done) == 3 for done in first.values())
+    lines = list(pages.shown(first, "code"))
+    assert any("gain at 0.5" in line for line in lines) and any("cannot tell" in line for line in lines)
+
+
+def test_a_page_line_judges_coverage_and_width(pages: Any) -> None:
+    rng, world = np.random.default_rng(0), pages.WORLDS[2]
+    gain = pages.truth(world.kind, 0.1)[0]
+    x = gain + rng.normal(size=4000)
+    for half, verdict in ((1.96, "met"), (1.5, "MISSED"), (3.2, "MISSED")):
+        rows = [{"gain": [v], "bounds": [[v - half, v + half]]} for v in x]
+        line = pages._covered(world, "gain at 0.1", rows, "gain", "bounds", 0, gain, 49)
+        assert line.endswith(verdict), line
