@@ -121,6 +121,8 @@ class Dump:
         Where it lies (None in memory), and a short description for messages.
     pairs : Mapping or None
         Tensors of the dump's pairs file; row numbers count from 0 in this dump.
+    left_out : Mapping
+        What the source holds besides and is not read, by name, and why.
 
     Examples
     --------
@@ -151,6 +153,7 @@ class Dump:
     texts: Texts | None = None
     truth: Any = None
     tensor: str | None = None
+    left_out: Mapping[str, str] = field(default_factory=dict)
     candidates: Mapping[str, Candidate] = field(default_factory=lambda: MappingProxyType({}))
 
     @cached_property
@@ -218,7 +221,9 @@ class Dump:
         hint = f" ({quote(extra)} is a tensor that does not have one entry per row)" if extra else ""
         more = "" if self.columns else "; columns= adds some"
         near = did_you_mean(name.removeprefix("-"), self.columns)
-        raise ValueError(f"no column {quote(name)}{hint} in {self.name}; it has: {held}{near or more}")
+        unread = "; ".join(f"{quote(n)} {why}" for n, why in self.left_out.items())
+        left = f"; left out: {unread}" if unread else ""
+        raise ValueError(f"no column {quote(name)}{hint} in {self.name}; it has: {held}{near or more}{left}")
 
     def has_column(self, name: str) -> bool:
         """Whether `resolve_column` finds it."""

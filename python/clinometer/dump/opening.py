@@ -21,6 +21,7 @@ from .remote import is_url, local_path
 from .requests import POOLS
 from .selecting import choose, layer_of, layers_of
 from .sources import HALVES, How, find
+from .stacked import stacked
 from .tensors import FLOAT_NAMES, Tensor, Virtual
 
 __all__ = ["assemble", "open_dump", "with_arguments"]
@@ -54,7 +55,9 @@ def open_dump(
     tensor : str, optional
         The tensor that is phi. Default: the 2-D float tensors named phi*, else every 2-D float tensor.
     layer : int, optional
-        Keep the candidates named *_L<layer>. Several left: a DumpError that lists them.
+        Keep the candidates named *_L<layer>, or after a module of that number (model.layers.12,
+        blocks.12.hook_resid_post); else entry `layer` of the middle axis of a tensor (rows, layers, d). Several left:
+        a DumpError that lists them.
     prompt_ids : array (N,), column name or path to .npy, optional
         Integers or strings in any order. Default: the column `prompt_id`.
     columns : mapping of arrays (N,) or path to .npz, optional
@@ -119,6 +122,8 @@ def with_arguments(dump: Dump, prompt_ids: Any, columns: Any, policy: str | None
         if prompt_ids is None and "prompt_id" in _names_given(columns, dump):
             prompt_ids = dump.columns["prompt_id"]
     ids = dump.prompt_ids
+    if prompt_ids is None and ids is None and "prompt_id" not in dump.columns:
+        _check_no_ids(dump)
     if prompt_ids is not None:
         ids = as_ids(_find_ids(dump, prompt_ids), "prompt_ids", dump.n_rows)
     elif ids is None and "prompt_id" in dump.columns:
@@ -133,6 +138,18 @@ def with_arguments(dump: Dump, prompt_ids: Any, columns: Any, policy: str | None
         policy=policy if policy is not None else dump.policy,
         nonfinite=nonfinite if nonfinite != "raise" else dump.nonfinite,
     )
+
+
+def _check_no_ids(dump: Dump) -> None:
+    """Refuse prompt ids that are there and cannot be used: without them all rows would be one prompt."""
+    why = dump.left_out.get("prompt_id")
+    if why is None and "prompt_id" in dump.extras:
+        shape = np.shape(dump.extras["prompt_id"])
+        why = f"has shape {shape} where ({dump.n_rows},) is wanted"
+    if why is not None:
+        raise DumpError(
+            f"{dump.name}: the column 'prompt_id' {why}; store integers or strings, one per row, or give prompt_ids="
+        )
 
 
 def _names_given(columns: Any, dump: Dump) -> Mapping[str, Any]:
@@ -193,11 +210,10 @@ def assemble(found: manifest.Found, path: str, tensor: str | None, layer: int | 
             at = layer_of(name) if layer_of(name) is not None else found.layer_of(name)
             load = _later(_segments, t)
             candidates[name] = Candidate(name, t.shape[0], t.shape[1], FLOAT_NAMES[t.tag], at, load)
+    if layer is not None and found.phi is None and all(c.layer != layer for c in candidates.values()):
+        candidates |= stacked(found.tensors)
     if not candidates:
-        shapes = [f"{quote(n)} {t.shape} {t.tag}" for n, t in list(found.tensors.items())[:20]]
-        raise DumpError(
-            f"{where}: no 2-D float tensor to serve as phi; there are: {', '.join(shapes) or 'none'}{_HINT}"
-        )
+        raise DumpError(f"{where}: no 2-D float tensor to serve as phi; there are: {_shown(found)}{_HINT}")
     phi = choose(candidates, tensor, layer, where)
     columns: dict[str, Callable[[], NDArray[Any]]] = {}
     extras: dict[str, Callable[[], NDArray[Any]]] = {}
@@ -211,9 +227,23 @@ def assemble(found: manifest.Found, path: str, tensor: str | None, layer: int | 
         columns=Lazy(columns), extras=Lazy(extras), layers=layers_of(candidates.values()),
         source=found.source, policy=found.policy, sampling=found.sampling, preprocessing=found.preprocessing,
         path=path, name=visible(os.path.basename(path) or path),
-        pairs=found.load_pairs(), directions=found.load_directions(), texts=found.texts, tensor=phi.name,
+        pairs=found.load_pairs(), directions=found.load_directions(), texts=found.texts, tensor=phi.name, left_out=found.left_out,
         candidates=MappingProxyType(candidates),
     )  # fmt: skip
+
+
+def _shown(found: manifest.Found) -> str:
+    """The tensors there are, and what to do about those of three axes."""
+    held = list(found.tensors.items())
+    shapes = ", ".join(f"{quote(n)} {t.shape} {t.tag}" for n, t in held[:20]) or "none"
+    cubes = [(n, t.shape) for n, t in held if len(t.shape) == 3 and t.tag in FLOAT_NAMES]
+    if not cubes:
+        return shapes
+    name, (g, n, d) = cubes[0]
+    return (
+        f"{shapes}; if the middle axis of {quote(name)} is layers, layer=0 to {n - 1} takes one of them; if it is "
+        f"responses to {g} prompts, save it as reshape({g * n}, {d}) with prompt ids numpy.repeat(range({g}), {n})"
+    )
 
 
 def _later(function: Callable[[Tensor], tuple[Segment, ...]], tensor: Tensor) -> Callable[[], tuple[Segment, ...]]:
