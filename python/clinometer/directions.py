@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,12 +14,12 @@ from numpy.typing import NDArray
 from .dump import strictjson
 from .dump.arrays import as_column, as_ids, as_matrix, as_numpy
 from .dump.files import PlainFile, bad, quote
+from .dump.selecting import layer_of
 from .dump.safetensors import Payload, read_header, write_safetensors
 from .dump.tensors import decode_bfloat16
 
 __all__ = ["Directions", "Scores"]
 
-_LAYER = re.compile(r"_L([0-9]{1,9})\Z")
 _SOURCE_KEYS = ("model", "layer", "position")
 
 
@@ -136,9 +135,9 @@ class Directions:
         """The layer of direction k: from source["layers"], its name's suffix _L<l>, or source["layer"]."""
         if self.source.get("layers") is not None:
             return int(self.source["layers"][k])
-        match = _LAYER.search(self.names[k])
-        if match:
-            return int(match.group(1))
+        named = layer_of(self.names[k])
+        if named is not None:
+            return named
         layer = self.source.get("layer")
         return layer if type(layer) is int else None
 
@@ -178,20 +177,23 @@ class Directions:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, layer_offset: int = 0) -> Directions:
-        """Read what `save` wrote, or one direction per layer from other tools; a malformed file is a DumpError.
+        """Read what `save` wrote, or directions from other tools; a malformed file is a DumpError.
 
-        Those are repeng's .gguf, activation-steering's .svec, and .json or .npz by layer. Their layers are the blocks
-        of a model from 0; `layer_offset` is added to them (1 for dumps that call the embeddings layer 0).
+        One direction per layer: repeng's .gguf, activation-steering's .svec, and .json or .npz by layer. Their layers
+        are the blocks of a model from 0; `layer_offset` is added to them (1 for dumps that call the embeddings layer 0).
+        Arrays (d,) or (K, d): .npy, and the tensors of any safetensors file; every row is a direction.
         """
-        from .steering import SUFFIXES, load_steering
+        from .steering import SUFFIXES, load_arrays, load_steering
 
         if os.fspath(path).lower().endswith(SUFFIXES):
             return load_steering(path, layer_offset=layer_offset)
         if layer_offset:
             raise ValueError("layer_offset is for directions of other tools; saved Directions state their layers")
         file = PlainFile(path)
+        if (made := load_arrays(file)) is not None:
+            return made
         parts, metadata = read_header(file)
-        if metadata.get("format") != "clinometer-directions" or set(parts) != {"vectors"}:
+        if set(parts) != {"vectors"}:
             raise bad(file.path, "does not hold saved directions", "__metadata__", 8)
         held = {}
         for key in ("names", "roles", "source"):

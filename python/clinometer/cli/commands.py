@@ -111,7 +111,7 @@ def convert(args: argparse.Namespace) -> int:
     went_on = f", {made.rows_before} of them from a run that was stopped" if made.rows_before else ""
     written(args, f"{made.path}: {made.n_rows} rows of {', '.join(made.tensors)}{went_on}")
     if made.left_out:
-        written(args, f"left out, not one entry per row: {', '.join(made.left_out)}", label="")
+        written(args, f"left out, without an entry a row or not read: {', '.join(made.left_out)}", label="")
     return 0
 
 

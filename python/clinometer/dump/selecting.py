@@ -25,7 +25,7 @@ __all__ = ["choose", "layer_of", "layers_of", "take_candidate", "take_prompts"]
 _SUFFIX = re.compile(r"_L([0-9]{1,9})\Z")
 # the block of a model in the name of its module or hook: model.layers.12, blocks.12.hook_resid_post, transformer.h.12
 _MODULE = re.compile(
-    r"(?:\A|[._/])(?:blocks?|layers?|h|hidden(?:_states?)?)[._/-]?([0-9]{1,9})(?=\Z|[._/-])", re.IGNORECASE
+    r"(?:\A|[._/])(?:(?:blocks?|layers?|hidden(?:_states?)?)[._/-]?|h\.)([0-9]{1,9})(?=\Z|[._/-])", re.IGNORECASE
 )
 _COPY_AT_MOST = 64 << 20
 _SEGMENTS_AT_MOST = 65536
