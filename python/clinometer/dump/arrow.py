@@ -99,7 +99,7 @@ def _found(pa: Any, shards: list[Shard], path: str, half_bits: str | None, tenso
     tensors |= {name: t for name, t in _places(n, repeat).items() if name not in tensors}
     left_out = {f.name: _why(pa, f.type) for f in schema if f.name not in tensors}
     source = {"columns_left_out": list(left_out)} if left_out else {}
-    return Found(tensors, source, layers=layers, left_out=left_out)
+    return Found(tensors, source, layers=layers, left_out=left_out, takes=("half_bits",))
 
 
 def _why(pa: Any, kind: Any) -> str:

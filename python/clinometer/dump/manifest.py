@@ -46,6 +46,7 @@ class Found:
     files: dict[str, str] = field(default_factory=dict)
     texts: Texts | None = None
     left_out: dict[str, str] = field(default_factory=dict)  # what is there and is not read, and why
+    takes: tuple[str, ...] = ()  # arguments of open_dump that say how this kind is read
 
     def layer_of(self, name: str) -> int | None:
         """The layer that the manifest or the metadata gives for a tensor whose name has none."""

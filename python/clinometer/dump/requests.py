@@ -67,7 +67,7 @@ def find_requests(folder: str, files: list[str], pool: str | None, prompt_tokens
             f"{folder}: {len(missing)} of {len(missing) + len(held)} requests have no file: {shown}", stacklevel=2
         )
         source["missing_requests"] = missing
-    return Found(_tensors(requests, pool), source)
+    return Found(_tensors(requests, pool), source, takes=("pool", "prompt_tokens"))
 
 
 def _order(name: str) -> tuple[Any, ...]:

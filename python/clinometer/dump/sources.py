@@ -48,9 +48,15 @@ class How:
 
 def find(path: str, how: How) -> manifest.Found:
     """The tensors and facts of a file or folder; headers are read and checked, no row is."""
-    if _is_folder(path):
-        return _folder(path, how)
-    _refuse_unused(path, how, arrow=path.endswith(_ARROW))
+    found = _folder(path, how) if _is_folder(path) else _file(path, how)
+    given = {"pool": how.pool, "prompt_tokens": how.prompt_tokens, "half_bits": how.half_bits}
+    for name in (n for n, value in given.items() if value is not None and n not in found.takes):
+        of = "16-bit lists of Arrow and Parquet" if name == "half_bits" else "folders of hidden states of single requests"
+        raise bad(path, f"is for {of}, which this is not: leave it out", name)
+    return found
+
+
+def _file(path: str, how: How) -> manifest.Found:
     if path.endswith(".npy"):
         return _npy(path)
     if path.endswith(".npz"):
@@ -65,14 +71,6 @@ def find(path: str, how: How) -> manifest.Found:
     PlainFile(path)
     known = ".safetensors, .npy, .npz, .arrow or .parquet file"
     raise bad(path, f"is not a {known} or a dump's folder" + _advice(path))
-
-
-def _refuse_unused(path: str, how: How, *, arrow: bool = False) -> None:
-    """Refuse options that say how another kind of source is read."""
-    given = {"pool": how.pool, "prompt_tokens": how.prompt_tokens, "half_bits": None if arrow else how.half_bits}
-    for name in (name for name, value in given.items() if value is not None):
-        of = "16-bit lists of Arrow and Parquet" if name == "half_bits" else "folders of hidden states of single requests"
-        raise bad(path, f"is for {of}, which this is not: leave it out", name)
 
 
 def _advice(path: str) -> str:
@@ -105,14 +103,8 @@ def _stated(found: manifest.Found) -> manifest.Found:
 
 def _folder(path: str, how: How) -> manifest.Found:
     if is_url(path) and _has(path, manifest.NAME):  # before asking for a list, which web servers do not have
-        _refuse_unused(path, how)
         return manifest.read_manifest(path)
     names = entries(path)
-    stored = [n for n in names if n.endswith(".safetensors")]
-    if stored and not any(n == manifest.NAME or n.endswith((_INDEX, ".npy")) for n in names):
-        return _loose(path, stored, how)
-    arrow = "dataset_dict.json" in names or any(n.endswith(_ARROW) for n in names)
-    _refuse_unused(path, how, arrow=arrow)
     if manifest.NAME in names:
         return manifest.read_manifest(path)
     index = [n for n in names if n.endswith(_INDEX)]
@@ -121,7 +113,10 @@ def _folder(path: str, how: How) -> manifest.Found:
     arrays = [n for n in names if n.endswith(".npy")]
     if arrays:
         return manifest.Found(joined_arrays(path, arrays))
-    if arrow and not index:
+    stored = [n for n in names if n.endswith(".safetensors")]
+    if stored and not index:
+        return _loose(path, stored, how)
+    if "dataset_dict.json" in names or any(n.endswith(_ARROW) for n in names):
         from .arrow import find_arrow
 
         return find_arrow(path, how.half_bits, how.tensor)
@@ -154,7 +149,6 @@ def _loose(path: str, stored: list[str], how: How) -> manifest.Found:
     parts, _ = safetensors.read_header(PlainFile(first))
     if is_request(set(parts)):
         return find_requests(path, stored, how.pool, how.prompt_tokens)
-    _refuse_unused(path, how)
     if any(n.startswith("phi-") for n in stored):
         raise bad(path, f"has no {manifest.NAME}: {_UNFINISHED}", "folder")
     if len(stored) == 1:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["is_text", "joined", "text_array", "text_bytes"]
+__all__ = ["check_whole", "is_text", "joined", "text_array", "text_bytes"]
 
 _WIDE = 64 << 20  # bytes of a fixed-width array from which on its padding is looked at
 _PADDING = 8  # how many times the text itself an array may take
@@ -54,3 +54,17 @@ def text_bytes(column: NDArray[Any], name: str) -> NDArray[np.uint8]:
     for row, raw in enumerate(held):
         out[row, : len(raw)] = np.frombuffer(raw, np.uint8)
     return out
+
+
+def check_whole(column: NDArray[Any], name: str) -> None:
+    """Refuse strings with half of a surrogate pair, which UTF-8 does not hold, by the row of the first."""
+    if column.dtype.kind == "U":
+        codes = np.ascontiguousarray(column).view(np.uint32).reshape(len(column), -1)
+        wrong = ((codes >= 0xD800) & (codes < 0xE000)).any(axis=1)
+    else:
+        wrong = np.array([any("\ud800" <= c < "\ue000" for c in text) for text in column.tolist()], bool)
+    if wrong.any():
+        raise ValueError(
+            f"{name} holds half of a character at row {int(np.argmax(wrong))}, which UTF-8 does not hold: "
+            "text.encode('utf-8', 'replace').decode() replaces it"
+        )
