@@ -158,5 +158,4 @@ def _looked_up(name: str, keys: NDArray[Any], entries: NDArray[Any], prompts: ND
 
 def ids_of(given: Any, n_rows: int) -> NDArray[Any]:
     """Prompt ids (N,), or (G, n) of G prompts' n responses."""
-    array = as_numpy(given, "prompt_ids")
-    return as_ids(by_response(array, n_rows), "prompt_ids", n_rows)
+    return as_ids(by_response(carried(given, "prompt_ids").column, n_rows), "prompt_ids", n_rows)

@@ -71,7 +71,7 @@ def as_matrix(value: Any, name: str, *, bits: bool = False) -> tuple[NDArray[Any
 
 def as_column(value: Any, name: str, n_rows: int) -> NDArray[Any]:
     """A per-row column (N,) of numbers, booleans or strings in native order; integers keep their dtype."""
-    array = as_numpy(value, name)
+    array = carried(value, name).column
     if array.ndim != 1 or len(array) != n_rows:
         raise ValueError(f"{name} has shape {array.shape}; ({n_rows},) is wanted, one entry per row")
     if is_bfloat16(array.dtype):
@@ -88,7 +88,7 @@ def as_column(value: Any, name: str, n_rows: int) -> NDArray[Any]:
 
 def as_ids(value: Any, name: str, n_rows: int) -> NDArray[Any]:
     """Prompt ids (N,): int64 (uint64 where they need it) or strings; of floats only whole numbers pass."""
-    held = as_numpy(value, name)
+    held = carried(value, name).column
     if held.ndim == 1 and len(held) == n_rows and (gap := _missing(held)) is not None:
         raise ValueError(
             f"{name} has no id at row {gap} (missing: None, NaN, NA, masked or null); "

@@ -60,6 +60,12 @@ class Carried:
         return np.stack(list(held.values()), axis=1)
 
 
+    @property
+    def column(self) -> NDArray[Any]:
+        """The array, or the only column of a frame."""
+        return next(iter(self.columns.values())) if self.columns and len(self.columns) == 1 else self.array
+
+
 def is_array(value: object) -> bool:
     """Whether it is an array or frame of any library, rather than a name, a path or a list."""
     return isinstance(value, np.ndarray) or any(hasattr(value, p) for p in _PROTOCOLS) or _library(value) is not None

@@ -16,7 +16,7 @@ from ..errors import DumpError
 from ..visible import visible
 from . import manifest, npy, npz
 from .aligned import by_response, check_labels, flat, same_ids
-from .arrays import as_column, as_ids, as_matrix, as_numpy, is_array
+from .arrays import as_column, as_ids, as_matrix, is_array
 from .carriers import Carried, carried
 from .dump import Candidate, Dump, Lazy, Segment
 from .files import PlainFile, bad, quote
@@ -123,7 +123,7 @@ def _from_memory(source: Any, prompt_ids: Any) -> tuple[Dump, Any]:
         return dump, prompt_ids
     if prompt_ids is None:
         return dump, np.repeat(np.arange(grid[0]), grid[1])
-    ids = as_numpy(prompt_ids, "prompt_ids")
+    ids = carried(prompt_ids, "prompt_ids").column
     if ids.shape == grid[:1]:
         if len(np.unique(as_ids(ids, "prompt_ids", grid[0]))) < grid[0]:
             raise ValueError(
@@ -172,7 +172,7 @@ def with_arguments(dump: Dump, prompt_ids: Any, columns: Any, policy: str | None
         own = given[prompt_ids] if isinstance(prompt_ids, str) and prompt_ids in given else _find_ids(dump, prompt_ids)
         found = carried(own, "prompt_ids")
         check_labels("prompt_ids", found, dump, None)
-        ids = as_ids(by_response(found.array, dump.n_rows), "prompt_ids", dump.n_rows)
+        ids = as_ids(by_response(found.column, dump.n_rows), "prompt_ids", dump.n_rows)
     elif ids is None and "prompt_id" in dump.columns:
         column = dump.columns["prompt_id"]
         try:
