@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from .dump import Dump, open_dump
 from .fit import DirectionFit, fit_value_direction
-from .population import fold_of
 from .results import Axes, Result
 from .theory._arrays import Floats
 from .theory._bootstrap import correlations, interval, per_prompt_grams, resampled
@@ -134,7 +133,7 @@ class _Side:
         folds = fit.fold_vectors[:, j]
         scores = scored(self.dump, folds, None, **self.options).scores
         p = self.s.population
-        return scores[np.arange(p.n_rows), np.repeat(fold_of(p.ids, len(folds)), p.sizes)]
+        return scores[np.arange(p.n_rows), np.repeat(p.folds(len(folds)), p.sizes)]
 
     def moments(self, columns: Floats, j: int) -> Floats:
         """Per-prompt covariances of columns and value j, prompts sorted by id."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import _core
 from .dump import open_dump
+from .dump.arrays import as_column, as_ids, as_matrix
+from .dump.carriers import BFLOAT16
 from .inputs import Call, absorb
 from .nodes import Node, collapse, copied, push
 from .plan import Share, plan, results
@@ -94,20 +97,13 @@ class Fold:
         """Take rows (m, d) with their prompt ids (m,) and per-row columns by name."""
         if self.dump_facts is not None:
             raise ValueError("absorb: this Fold is a shard of a dump and takes no further rows")
-        rows = np.array(phi, order="C", copy=True) if not _is_bfloat16(phi) else np.array(phi, copy=True)
-        ids = np.asarray(prompt_ids)
-        if rows.ndim != 2 or rows.shape[1] != self.dim:
+        rows = _copied(phi)
+        if rows.shape[1] != self.dim:
             raise ValueError(f"phi has shape {rows.shape}, wanted (m, {self.dim})")
-        if self.waiting and rows.dtype != self.waiting[0].phi.dtype:
-            raise TypeError(f"phi has dtype {rows.dtype}, but earlier rows have {self.waiting[0].phi.dtype}")
-        if ids.shape != (len(rows),):
-            raise ValueError(f"prompt_ids has shape {ids.shape}, wanted ({len(rows)},)")
-        given = {name: np.array(c) for name, c in columns.items()}
-        for name, c in given.items():
-            if c.shape != (len(rows),):
-                raise ValueError(f"column {name!r} has shape {c.shape}, wanted ({len(rows)},)")
-        if self.waiting and set(given) != set(self.waiting[0].columns):
-            raise ValueError(f"columns are {sorted(given)}, but earlier rows had {sorted(self.waiting[0].columns)}")
+        ids = as_ids(prompt_ids, "prompt_ids", len(rows))
+        given = {name: as_column(c, f"column {name!r}", len(rows)).copy() for name, c in columns.items()}
+        if self.waiting:
+            _same_kinds(Rows(rows, ids, given), self.waiting[0])
         if not len(rows):
             return
         self._note_ids(ids)
@@ -291,5 +287,22 @@ def _checked_start(start_row: Any) -> int | None:
     return start
 
 
-def _is_bfloat16(phi: Any) -> bool:
-    return getattr(getattr(phi, "dtype", None), "name", "") == "bfloat16"
+def _copied(phi: Any) -> NDArray[Any]:
+    """Rows (m, d) of any carrier in memory of our own."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that they are copied
+        rows, dtype = as_matrix(phi, "phi")
+    own = np.array(rows, order="C", copy=True)
+    return own.view(BFLOAT16).reshape(rows.shape) if dtype == "bfloat16" else own
+
+
+def _same_kinds(new: Rows, old: Rows) -> None:
+    """Refuse rows, ids and columns of another kind than those that wait: joined, one would be turned into the other."""
+    if new.phi.dtype != old.phi.dtype:
+        raise TypeError(f"phi has dtype {new.phi.dtype}, but earlier rows have {old.phi.dtype}")
+    if set(new.columns) != set(old.columns):
+        raise ValueError(f"columns are {sorted(new.columns)}, but earlier rows had {sorted(old.columns)}")
+    pairs = {"prompt_ids": (new.ids, old.ids)} | {f"column {n!r}": (c, old.columns[n]) for n, c in new.columns.items()}
+    for name, (a, b) in pairs.items():
+        if (a.dtype.kind == "U") != (b.dtype.kind == "U"):
+            raise TypeError(f"{name} has dtype {a.dtype}, but earlier rows have {b.dtype}: text and numbers do not mix")

@@ -39,7 +39,8 @@ def score(dump: Any, directions: Any, *, out: NDArray[Any] | None = None, **opti
 
     Returns
     -------
-    (N, K) float32, float64 with ``precision="double"``. Rows of dropped prompts are NaN.
+    (N, K) float32, float64 with ``precision="double"``. Rows of dropped prompts, and rows that weigh nothing
+    (prompt weight 0, count 0, probability 0), are NaN.
 
     Cost: one pass over the dump. See theory 0.
 
@@ -312,7 +313,7 @@ def _centred(x: Floats, w: Floats) -> Floats:
 
 def _checked_betas(betas: ArrayLike, K: int) -> Floats:
     try:
-        a = np.asarray(betas, np.float64)
+        a = np.asarray(betas, np.float64) + 0.0  # -0.0 is 0
     except (TypeError, ValueError):
         raise TypeError(f"betas is {betas!r}, wanted numbers") from None
     if a.ndim == 0:
@@ -321,8 +322,9 @@ def _checked_betas(betas: ArrayLike, K: int) -> Floats:
         a = np.broadcast_to(a, (K, len(a)))
     if a.ndim != 2 or a.shape[0] != K or a.shape[1] == 0:
         raise ValueError(f"betas has shape {np.shape(betas)}, wanted (B,) or ({K}, B)")
-    if not (a > 0).all():
-        raise ValueError(f"betas holds {float(a[~(a > 0)][0])!r}, wanted every beta > 0 (inf is the base policy)")
+    if not (a >= 0).all():
+        wanted = "every beta >= 0 (inf is the base policy, 0 the argmax limit)"
+        raise ValueError(f"betas holds {float(a[~(a >= 0)][0])!r}, wanted {wanted}")
     return np.ascontiguousarray(a)
 
 
@@ -367,7 +369,7 @@ def tilt(
     ----------
     dump : Dump, path, array; or ``cm.Scores`` with ``directions=None``
     directions : (K, d) array, Directions, DirectionFit, names of judge columns, or Scores
-    betas : (B,) or (K, B), each > 0; inf is the base policy. Exactly one of betas and kl
+    betas : (B,) or (K, B), each >= 0; inf is the base policy, 0 the argmax limit. Exactly one of betas and kl
     values : names of columns ("-harm": smaller is better), (N,) or (N, J); NaN means unlabelled
     kl : nats, solved per direction; default 0.1, 0.25, 0.5, 1 when betas is not given either
     adjust : columns partialled out of the score inside prompts
@@ -421,7 +423,7 @@ def _score_dump(scores: Scores, directions: Any) -> tuple[Any, Any]:
         raise ValueError("directions must be None when scores are passed in place of a dump")
     n = len(scores.array)
     carrier = np.broadcast_to(np.zeros((1, 1), np.float32), (n, 1))  # no rows are read: only prompts and N matter
-    return open_dump(carrier, prompt_ids=scores.prompt_ids), scores
+    return open_dump(carrier, prompt_ids=scores.own_ids()), scores
 
 
 def _tilt_result(

@@ -111,7 +111,7 @@ def test_scores() -> None:
     assert Scores([1, 2, 3]).array.shape == (3, 1) and Scores([1, 2, 3]).array.dtype == np.float64
     assert Scores(np.ones((2, 1)), names=["x"]).names == ("x",)
     for wrong in (
-        {"array": np.ones((2, 2, 2))},
+        {"array": np.ones((2, 2, 2, 1))},
         {"array": np.ones((2, 0))},
         {"array": ["a"]},
         {"array": [1.0], "names": ["a", "b"]},

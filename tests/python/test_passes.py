@@ -207,6 +207,8 @@ def test_score(case: Case) -> None:
     got = cm.score(case.phi, case.u, **case.mine)
     assert got.dtype == (np.float64 if case.precision == "double" else np.float32)
     want = case.absolute.astype(np.float64)
+    if case.base["base"] == "counts":  # a row of count 0 is absent
+        want[case.base["counts"] == 0] = np.nan
     # exact to its own ulp, or to the accuracy of the lanes where the ulp of a small score is finer than that;
     # an f64 sum of d products of the size of the means rounds like one
     spread = np.sqrt(case.u**2 @ case.spread() ** 2)

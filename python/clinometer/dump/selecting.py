@@ -18,6 +18,7 @@ from .arrays import as_ids
 from .dump import Candidate, Dump, Segment
 from .files import quote
 from .folders import numbered
+from .strings import is_text
 from .windows import sub
 
 __all__ = ["choose", "layer_of", "layers_of", "take_candidate", "take_prompts"]
@@ -104,7 +105,7 @@ def take_prompts(dump: Dump, prompts: Any) -> Dump:
         raise ValueError(f"prompts cannot be selected: {dump.name} has no prompt ids")
     wanted = np.atleast_1d(np.asarray(prompts)) if not isinstance(prompts, np.ndarray) else prompts
     wanted = as_ids(wanted, "prompts", len(wanted))
-    if (wanted.dtype.kind == "U") != (dump.prompt_ids.dtype.kind == "U") and len(wanted):
+    if is_text(wanted.dtype) != is_text(dump.prompt_ids.dtype) and len(wanted):
         raise TypeError(f"prompts has dtype {wanted.dtype} but the dump's ids have {dump.prompt_ids.dtype}")
     if wanted.dtype.kind != dump.prompt_ids.dtype.kind:
         wanted = wanted.astype(dump.prompt_ids.dtype)

@@ -83,7 +83,7 @@ def fit_generation_direction(
     order = np.argsort(keys)
     return DirectionFit(
         whole, fold_vectors, (_name(logprobs),), "generation", np.array([float(alpha)]), quality, p.n_rows,
-        p.n_prompts, p.n_dropped, call.dump.fingerprint(), dict(call.dump.source or {}), None, np.zeros(1),
+        p.n_prompts, p.n_dropped, call.dump.fingerprint(), call.dump.origin, None, np.zeros(1),
         ("scores",), 0, keys[order], fold[order], {"labels": label_as_given, "covariates": table[:, 1:]},
     )  # fmt: skip
 

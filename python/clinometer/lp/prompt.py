@@ -50,7 +50,7 @@ def prompt(
     Returns
     -------
     PromptResult
-        margin, status, dual by prompt in the order of `.prompts`, weights by row. A value constant in a prompt (to
+        margin, status, dual by prompt in the order of first rows (`.prompts`), weights by row. A value constant in a prompt (to
         1e-12) is left out there: its dual is NaN. A prompt with NaN or Inf in a value is "invalid". Cost: a few pivots
         of n k multiply-adds a prompt; prompts of one shape share vector lanes, and no order or thread count changes a
         bit of a prompt's answer beyond its part in sd_j.
@@ -73,9 +73,10 @@ def prompt(
     status, lower, upper, dual, q = _core.lp_prompts(table, offsets, weight, used, bound, by_kl, call.n_threads)
     weights = np.full(p.n_dump, np.nan)
     weights[p.rows] = q
+    lower, upper, dual = (p.for_every(x, np.nan) for x in (lower, upper, dual))
     return PromptResult(
-        status=STATUS[status], margin=lower, dual=dual, weights=weights, lower=lower, upper=upper, scale=scale,
-        prompts=p.ids, values=call.value_names, n_rows=p.n_rows, n_prompts=p.n_prompts, n_dropped=p.n_dropped,
+        status=p.for_every(STATUS[status], "left out"), margin=lower, dual=dual, weights=weights, lower=lower,
+        upper=upper, scale=scale, prompts=p.ids if p.every is None else p.every, values=call.value_names, n_rows=p.n_rows, n_prompts=p.n_prompts, n_dropped=p.n_dropped,
     )  # fmt: skip
 
 
