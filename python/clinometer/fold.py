@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from . import _core
 from .dump import open_dump
 from .dump.arrays import as_column, as_ids, as_matrix
+from .dump.strings import of_one_width
 from .dump.carriers import BFLOAT16
 from .inputs import Call, absorb
 from .nodes import Node, collapse, copied, push
@@ -100,7 +101,7 @@ class Fold:
         rows = _copied(phi)
         if rows.shape[1] != self.dim:
             raise ValueError(f"phi has shape {rows.shape}, wanted (m, {self.dim})")
-        ids = as_ids(prompt_ids, "prompt_ids", len(rows))
+        ids = of_one_width(as_ids(prompt_ids, "prompt_ids", len(rows)))  # in states, which hold few rows
         given = {name: as_column(c, f"column {name!r}", len(rows)).copy() for name, c in columns.items()}
         if self.waiting:
             _same_kinds(Rows(rows, ids, given), self.waiting[0])

@@ -81,7 +81,7 @@ def as_column(value: Any, name: str, n_rows: int) -> NDArray[Any]:
         raise ValueError(f"{name} has no string at row {row} (missing); fill it, with \"\" say")
     if array.dtype.kind not in "biufUT" or (array.dtype.itemsize > 8 and array.dtype.kind == "f"):
         raise TypeError(f"{name} has dtype {array.dtype}; numbers, booleans or strings are wanted")
-    out = array.astype(array.dtype.newbyteorder("="), copy=False).view()
+    out = (array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))).view()
     out.flags.writeable = False
     return out
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from .dlpack import bfloat16_bits
 from .objects import from_objects, with_missing
-from .strings import text_array
+from .strings import narrowed, text_array
 from .tensors import decode_bfloat16
 
 __all__ = ["BFLOAT16", "Carried", "carried", "is_array", "is_bfloat16"]
@@ -126,7 +126,7 @@ def _numpy(value: NDArray[Any], name: str) -> Carried:
     missing = np.broadcast_to(value.mask, value.shape) if masked else None  # type: ignore[attr-defined]
     held = np.asarray(value.data if masked else value)
     if held.dtype.kind == "T":  # StringDType, whose missing entry is an object of the caller's choice
-        held = held.astype(object)
+        held = held.astype(object) if hasattr(held.dtype, "na_object") else narrowed(held)
     if missing is not None and missing.any():
         if held.dtype.kind in "fiub" or is_bfloat16(held.dtype):
             return Carried(with_missing(_plain(held), missing, name))

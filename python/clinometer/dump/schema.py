@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from .arrays import as_column, as_ids
 from .files import quote
 from .selecting import layer_of
-from .strings import check_whole, is_text, text_bytes
+from .strings import check_whole, check_width, is_text
 from .tensors import FLOAT_NAMES, TAGS
 
-__all__ = ["ROW_TAGS", "Site", "as_columns", "as_site", "byte_view", "column_kind", "column_tag", "encode_text", "role"]
+__all__ = ["ROW_TAGS", "Site", "as_columns", "as_site", "byte_view", "column_kind", "column_tag", "role"]
 
 ROW_TAGS = {name: tag for tag, name in FLOAT_NAMES.items()}
 TEXT = "string"
@@ -90,10 +90,7 @@ def as_columns(columns: Any, prompt_ids: Any, n_rows: int, taken: set[str]) -> d
     for name, column in out.items():
         if is_text(column.dtype):
             check_whole(np.array([name]), "the name of a column")
-            check_whole(column, "prompt_ids" if name == "prompt_id" else f"columns[{quote(name)}]")
+            called = "prompt_ids" if name == "prompt_id" else f"columns[{quote(name)}]"
+            check_whole(column, called)
+            check_width(column, called)
     return out
-
-
-def encode_text(column: NDArray[Any]) -> NDArray[np.uint8]:
-    """Strings as (N, width) bytes of UTF-8, padded with zeros: safetensors has no strings."""
-    return text_bytes(column)
