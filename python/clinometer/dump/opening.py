@@ -282,8 +282,12 @@ def assemble(found: manifest.Found, path: str, tensor: str | None, layer: int | 
     phi = choose(candidates, tensor, layer, where)
     columns: dict[str, Callable[[], NDArray[Any]]] = {}
     extras: dict[str, Callable[[], NDArray[Any]]] = {}
+    left_out = dict(found.left_out)
     for name, t in found.tensors.items():
         if name == phi.name:
+            continue
+        if not t.is_readable:
+            left_out[name] = f"has the dtype {t.tag}, which is not read: save it as F16, BF16 or F32"
             continue
         is_column = (len(t.shape) == 1 or t.text) and t.shape[0] == phi.n_rows
         (columns if is_column else extras)[name] = t.read
@@ -292,7 +296,7 @@ def assemble(found: manifest.Found, path: str, tensor: str | None, layer: int | 
         columns=Lazy(columns), extras=Lazy(extras), layers=layers_of(candidates.values()),
         source=found.source, policy=found.policy, sampling=found.sampling, preprocessing=found.preprocessing,
         path=path, name=visible(os.path.basename(path) or path),
-        pairs=found.load_pairs(), directions=found.load_directions(), texts=found.texts, tensor=phi.name, left_out=found.left_out,
+        pairs=found.load_pairs(), directions=found.load_directions(), texts=found.texts, tensor=phi.name, left_out=left_out,
         candidates=MappingProxyType(candidates),
     )  # fmt: skip
 
@@ -300,7 +304,9 @@ def assemble(found: manifest.Found, path: str, tensor: str | None, layer: int | 
 def _shown(found: manifest.Found) -> str:
     """The tensors there are, and what to do about those of three axes."""
     held = list(found.tensors.items())
-    shapes = ", ".join(f"{quote(n)} {t.shape} {t.tag}" for n, t in held[:20]) or "none"
+    shown = [f"{quote(n)} {t.shape} {t.tag}" for n, t in held[:20]]
+    shown += [f"{quote(n)}, which {why}" for n, why in list(found.left_out.items())[:8]]
+    shapes = ", ".join(shown) or "none"
     cubes = [(n, t.shape) for n, t in held if len(t.shape) == 3 and t.tag in FLOAT_NAMES]
     if not cubes:
         return shapes

@@ -60,7 +60,8 @@ def _file(path: str, how: How) -> manifest.Found:
     if path.endswith(".npy"):
         return _npy(path)
     if path.endswith(".npz"):
-        return manifest.Found(npz.open_tensors(PlainFile(path)))
+        left_out: dict[str, str] = {}
+        return manifest.Found(npz.open_tensors(PlainFile(path), left_out), left_out=left_out)
     if path.endswith(".safetensors"):
         return _safetensors(path)
     if path.endswith(_ARROW):
@@ -90,8 +91,9 @@ def _npy(path: str) -> manifest.Found:
 
 
 def _safetensors(path: str) -> manifest.Found:
-    parts, metadata = safetensors.read_header(PlainFile(path))
-    return _stated(manifest.Found({n: Tensor(n, (p,)) for n, p in parts.items()}, dict(metadata)))
+    left_out: dict[str, str] = {}
+    parts, metadata = safetensors.read_header(PlainFile(path), left_out)
+    return _stated(manifest.Found({n: Tensor(n, (p,)) for n, p in parts.items()}, dict(metadata), left_out=left_out))
 
 
 def _stated(found: manifest.Found) -> manifest.Found:

@@ -153,6 +153,11 @@ class Tensor:
         return (sum(p.shape[0] for p in self.parts), *first[1:])
 
     @property
+    def is_readable(self) -> bool:
+        """Whether NumPy has a dtype for its entries."""
+        return self.tag in NUMPY_CODES or self.tag not in BITS
+
+    @property
     def is_matrix(self) -> bool:
         """Whether it can serve as phi: two axes and a float dtype that rows may have."""
         return len(self.shape) == 2 and self.tag in FLOAT_NAMES and not self.text
