@@ -15,8 +15,8 @@ from .dump import strictjson
 from .dump.arrays import as_ids, as_matrix, as_numpy
 from .dump.carriers import Carried, carried, is_bfloat16
 from .dump.files import PlainFile, bad, quote
-from .dump.selecting import layer_of
 from .dump.safetensors import Payload, read_header, write_safetensors
+from .dump.selecting import layer_of
 from .dump.tensors import decode_bfloat16
 
 __all__ = ["Directions", "Scores", "check_origin"]
@@ -191,7 +191,7 @@ class Directions:
         """Read what `save` wrote, or directions from other tools; a malformed file is a DumpError.
 
         One direction per layer: repeng's .gguf, activation-steering's .svec, and .json or .npz by layer. Their layers
-        are the blocks of a model from 0; `layer_offset` is added to them (1 for dumps that call the embeddings layer 0).
+        are the blocks of a model from 0; `layer_offset` is added (1 for dumps that call the embeddings layer 0).
         Arrays (d,) or (K, d): .npy, and the tensors of any safetensors file; every row is a direction.
         """
         from .steering import SUFFIXES, load_arrays, load_steering

@@ -14,8 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 from . import _core
 from .dump import open_dump
 from .dump.arrays import as_column, as_ids, as_matrix
-from .dump.strings import of_one_width
 from .dump.carriers import BFLOAT16
+from .dump.strings import of_one_width
 from .inputs import Call, absorb
 from .nodes import Node, collapse, copied, push
 from .plan import Share, plan, results

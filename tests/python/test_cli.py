@@ -79,7 +79,13 @@ def test_a_name_that_says_another_format_is_refused(
 
 
 def test_a_report_is_written_as_its_name_says(dump: str, capsys: Any, tmp_path: Path) -> None:
-    begins = {"json": "{", "csv": "constitution,", "txt": "clinometer report", "html": "<!doctype html>", "HTM": "<!doc"}
+    begins = {
+        "json": "{",
+        "csv": "constitution,",
+        "txt": "clinometer report",
+        "html": "<!doctype html>",
+        "HTM": "<!doc",
+    }
     for suffix, begin in begins.items():
         file = tmp_path / f"r.{suffix}"
         assert run(capsys, "report", dump, "--value", "good", "--kl", "0.1", "-o", str(file))[0] == 0

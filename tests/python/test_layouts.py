@@ -12,10 +12,11 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import clinometer as cm
 import numpy as np
 import pytest
 import safetensors.numpy
+
+import clinometer as cm
 from clinometer.dump import open_dump, write_dump
 from clinometer.dump.converting import convert_dump
 from clinometer.errors import DumpError
@@ -69,23 +70,26 @@ def runs(values: list[Any], kind: Any) -> Any:
 
 
 NUMBERS = [7 * (k // 4) for k in range(N)]
-UUIDS = [uuid.UUID(int=k // 4 + 1) for k in range(N)]
+UUIDS = [uuid.UUID(int=k // 4 + 2**127) for k in range(N)]
+RAW = pa.array([u.bytes for u in UUIDS], pa.binary(16))
 ID_TYPES: dict[str, tuple[Any, list[Any]]] = {
     **{str(t): (pa.array(IDS, t), IDS) for t in (pa.string(), pa.large_string(), pa.string_view())},
     **{f"coded {t}": (coded(IDS, t), IDS) for t in (pa.string(), pa.large_string(), pa.string_view())},
-    **{str(t): (pa.array([x.encode() for x in IDS], t), IDS) for t in (pa.binary(), pa.large_binary(), pa.binary_view())},
+    **{str(t): (pa.array([x.encode() for x in IDS], t), IDS)
+       for t in (pa.binary(), pa.large_binary(), pa.binary_view())},
     "binary of two bytes": (pa.array([x.encode() for x in IDS], pa.binary(2)), IDS),
     "runs of strings": (runs(IDS, pa.string()), IDS), "runs of numbers": (runs(NUMBERS, pa.int64()), NUMBERS),
     "coded numbers": (coded(NUMBERS, pa.int16()), NUMBERS),
-    "uuid": (pa.ExtensionArray.from_storage(pa.uuid(), pa.array([u.bytes for u in UUIDS], pa.binary(16))), [str(u) for u in UUIDS]),
+    "uuid": (pa.ExtensionArray.from_storage(pa.uuid(), RAW), [str(u) for u in UUIDS]),
     **{f"decimal {p}": (pa.array([Decimal(k) for k in NUMBERS], pa.decimal128(p, 0)), NUMBERS) for p in (4, 18, 38)},
-    "decimal256": (pa.array([Decimal(10**17 + k) for k in NUMBERS], pa.decimal256(60, 0)), [10**17 + k for k in NUMBERS]),
+    "decimal256": (pa.array([Decimal(10**17 + k) for k in NUMBERS], pa.decimal256(60, 0)),
+                   [10**17 + k for k in NUMBERS]),
     "decimal with a fraction": (pa.array([Decimal(k) for k in NUMBERS], pa.decimal128(9, 2)), NUMBERS),
     "uint64": (pa.array([2**63 + k for k in NUMBERS], pa.uint64()), [2**63 + k for k in NUMBERS]),
 }  # fmt: skip
 NO_IDS: dict[str, tuple[Any, str]] = {
     "bytes": (pa.array([bytes([255, k // 4]) for k in range(N)], pa.binary()), "binary"),
-    "raw uuid": (pa.array([u.bytes[::-1] + b"" if u.int > 1 else b"\xff" * 16 for u in UUIDS], pa.binary(16)), "fixed_size_binary"),
+    "raw uuid": (RAW, "fixed_size_binary"),
     "time": (pa.array(NUMBERS, pa.timestamp("s")), "timestamp"), "date": (pa.array(NUMBERS, pa.date32()), "date32"),
     "lists": (pa.array([[k] for k in NUMBERS]), "list"), "struct": (pa.array([{"a": k} for k in NUMBERS]), "struct"),
     "nothing": (pa.nulls(N), "null"), "a null": (pa.array([None, *IDS[1:]]), "null"),
@@ -329,7 +333,7 @@ def test_hidden_files_beside_the_data_are_none_of_it(tmp_path: Path, suffix: str
 
 def test_folders_of_folders_say_what_to_open(tmp_path: Path) -> None:
     (tmp_path / "layer=1").mkdir()
-    with pytest.raises(DumpError, match="'layer=1'.*open one of them"):
+    with pytest.raises(DumpError, match=r"'layer=1'.*open one of them"):
         open_dump(tmp_path)
     for name in ("x.h5", "x.csv", "x.mat"):
         (tmp_path / name).write_bytes(b"x")
@@ -364,8 +368,8 @@ def test_a_layer_of_stacked_states(tmp_path: Path, how: str) -> None:
 
 
 NAMES = (
-    "blocks.{}.hook_resid_post", "model.layers.{}", "transformer.h.{}", "gpt_neox.layers.{}.mlp", "encoder.layer.{}.output",
-    "layer_{}", "layers.{}.input", "acts_L{}", "hidden_{}", "hidden_states.{}",
+    "blocks.{}.hook_resid_post", "model.layers.{}", "transformer.h.{}", "gpt_neox.layers.{}.mlp",
+    "encoder.layer.{}.output", "layer_{}", "layers.{}.input", "acts_L{}", "hidden_{}", "hidden_states.{}",
 )  # fmt: skip
 
 
@@ -402,7 +406,9 @@ ODD = {"F8_E4M3": 1.0, "F8_E5M2": 1.0, "F8_E4M3FNUZ": 1.0, "U4": 0.5, "C64": 8.0
 @pytest.mark.parametrize(("kind", "shape"), list(itertools.product(ODD, ([N], [N, 4]))))
 def test_tensors_of_odd_dtypes_beside_rows_are_named(tmp_path: Path, kind: str, shape: list[int]) -> None:
     raw = bytes(int(np.prod(shape) * ODD[kind]))
-    path = put_safetensors(tmp_path / "x.safetensors", {"odd": (kind, shape, raw), "phi": ("F32", [N, D], rows().tobytes())})
+    path = put_safetensors(
+        tmp_path / "x.safetensors", {"odd": (kind, shape, raw), "phi": ("F32", [N, D], rows().tobytes())}
+    )
     dump = open_dump(path, prompt_ids=IDS)
     np.testing.assert_array_equal(dump.read(0, N), rows())
     assert kind in dump.left_out["odd"] and not dump.columns and not dump.extras
@@ -484,7 +490,9 @@ def test_long_prompts_as_ids_take_the_memory_of_their_text(tmp_path: Path) -> No
     n = 2000
     ids = [f"prompt {k // 4} " + "x" * 100 for k in range(n)]
     ids[4:8] = ["y" * 50_000] * 4
-    path = put_parquet(tmp_path / "x.parquet", pa.table({"phi": lists(rows(n)), "prompt_id": ids, "value_x": np.arange(n)}))
+    path = put_parquet(
+        tmp_path / "x.parquet", pa.table({"phi": lists(rows(n)), "prompt_id": ids, "value_x": np.arange(n)})
+    )
     tracemalloc.start()
     dump = open_dump(path)
     gain = cm.tilt(dump, np.eye(1, D), [1.0], ["x"]).gain

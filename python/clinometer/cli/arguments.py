@@ -199,7 +199,12 @@ def _dump(sub: argparse.ArgumentParser) -> None:
 
 def _reading(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--tensor", metavar="NAME", help="the tensor that is phi")
-    sub.add_argument("--layer", type=int, metavar="L", help="keep tensors named *_L<L> or after that block; of (rows, layers, d) this one")
+    sub.add_argument(
+        "--layer",
+        type=int,
+        metavar="L",
+        help="keep tensors named *_L<L> or after that block; of (rows, layers, d) this one",
+    )
     sub.add_argument("--prompt-ids", metavar="NAME|FILE", help="column or .npy file")
     sub.add_argument("--columns", metavar="FILE.npz", help="more columns")
     sub.add_argument("--policy", choices=["on_policy", "off_policy"], help="who wrote the responses")

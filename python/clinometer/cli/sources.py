@@ -41,7 +41,7 @@ def check_output(args: argparse.Namespace) -> None:
     if suffix and known is not None and suffix not in known:
         raise ValueError(f"-o is {given!r}; {command} writes {', '.join(known)}")
     if command == "fit" and suffix in _NO_FITS:
-        raise ValueError(f"-o is {given!r}; a fit is a safetensors file: call it {Path(given).stem}.safetensors")
+        raise ValueError(f"-o is {given!r}; a fit is a safetensors file: call it {Path(given or "").stem}.safetensors")
 
 
 def check_folders(args: argparse.Namespace) -> None:

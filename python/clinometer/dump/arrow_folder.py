@@ -72,7 +72,9 @@ def _chosen(path: str, data: list[str]) -> tuple[list[str], dict[str, str]]:
     splits = {found[-1].lower() for found in map(_SPLIT.findall, kept) if found}
     if len(splits) > 1:
         shown = ", ".join(map(quote, kept[:4]))
-        raise bad(path, f"holds the splits {', '.join(sorted(splits))} ({shown}); open one of the files, or a folder each")
+        raise bad(
+            path, f"holds the splits {', '.join(sorted(splits))} ({shown}); open one of the files, or a folder each"
+        )
     return kept, why
 
 

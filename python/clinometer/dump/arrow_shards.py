@@ -79,7 +79,9 @@ class Shard:
         source = self._source()
         magic = self.file.read(0, min(6, self.file.size))
         if magic[:4] == b"FEA1":
-            raise bad(self.file.path, "is Feather version 1; write it anew with version 2, which is an Arrow file", "magic")
+            raise bad(
+                self.file.path, "is Feather version 1; write it anew with version 2, which is an Arrow file", "magic"
+            )
         if magic != b"ARROW1":
             reader = self.pa.ipc.open_stream(source)
             return reader.schema, self._checked(reader, lambda: check_end(self.file, source.tell()))

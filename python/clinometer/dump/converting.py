@@ -261,7 +261,10 @@ def _sites(dump: Dump, names: list[str]) -> dict[str, Candidate]:
     if dump.candidates:
         held = [(n, dump.candidates[n]) for n in names]
         told = len(held) > 1
-        return {f"{n}_L{c.layer}" if told and c.layer is not None and not n.endswith(f"_L{c.layer}") else n: c for n, c in held}
+        return {
+            f"{n}_L{c.layer}" if told and c.layer is not None and not n.endswith(f"_L{c.layer}") else n: c
+            for n, c in held
+        }
     return {"phi": Candidate("phi", dump.n_rows, dump.dim, dump.dtype, None, lambda: dump.segments)}
 
 

@@ -20,7 +20,18 @@ from .texts import Texts
 if TYPE_CHECKING:
     from ..directions import Directions
 
-__all__ = ["FORMAT", "NAME", "VERSION", "Found", "add_shard", "is_manifest", "load", "read_index", "read_manifest", "read_table"]
+__all__ = [
+    "FORMAT",
+    "NAME",
+    "VERSION",
+    "Found",
+    "add_shard",
+    "is_manifest",
+    "load",
+    "read_index",
+    "read_manifest",
+    "read_table",
+]
 
 NAME = "manifest.json"
 FORMAT = "clinometer-dump"

@@ -116,7 +116,9 @@ def _tag(descr: str) -> tuple[str, bool]:
     raise UnreadDtype(f"descr {quote(descr)} is not a dtype that is read here: save float16, float32 or float64")
 
 
-def parse_preamble(head: bytes, path: str, *, unread: bool = False) -> tuple[int, str | None, tuple[int, ...], bool, bool]:
+def parse_preamble(
+    head: bytes, path: str, *, unread: bool = False
+) -> tuple[int, str | None, tuple[int, ...], bool, bool]:
     """Parse the start of an npy file.
 
     Returns (offset of the data, tag, shape, big-endian, Fortran order); tag None asks for that many bytes.

@@ -196,7 +196,9 @@ def _member(
         head = stream.read(4096)
         start, tag, shape, swap, fortran = parse_preamble(head, where, unread=unread)
         if tag is None:
-            start, tag, shape, swap, fortran = parse_preamble(head + stream.read(start - len(head)), where, unread=unread)
+            start, tag, shape, swap, fortran = parse_preamble(
+                head + stream.read(start - len(head)), where, unread=unread
+            )
     if tag is None:
         raise bad(where, "the header is truncated", "header length", 8)
     part = Part(file, start, shape, tag, swap, fortran and len(shape) > 1)

@@ -296,8 +296,8 @@ def assemble(found: manifest.Found, path: str, tensor: str | None, layer: int | 
         columns=Lazy(columns), extras=Lazy(extras), layers=layers_of(candidates.values()),
         source=found.source, policy=found.policy, sampling=found.sampling, preprocessing=found.preprocessing,
         path=path, name=visible(os.path.basename(path) or path),
-        pairs=found.load_pairs(), directions=found.load_directions(), texts=found.texts, tensor=phi.name, left_out=left_out,
-        candidates=MappingProxyType(candidates),
+        pairs=found.load_pairs(), directions=found.load_directions(), texts=found.texts, tensor=phi.name,
+        left_out=left_out, candidates=MappingProxyType(candidates),
     )  # fmt: skip
 
 

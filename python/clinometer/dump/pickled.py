@@ -70,7 +70,9 @@ class Pickled:
         if "missing" in answer:
             raise ImportError(f"{quote(self.file.path, 400)}: {answer['missing']}: pip install 'clinometer[torch]'")
         if "error" in answer:
-            raise bad(self.file.path, f"torch's restricted loader refuses it ({answer['error']}); nothing else is tried")
+            raise bad(
+                self.file.path, f"torch's restricted loader refuses it ({answer['error']}); nothing else is tried"
+            )
         tensors: dict[str, Tensor] = {}
         for said in answer["tensors"]:
             name, tag, shape = str(said["name"]), str(said["tag"]), tuple(int(n) for n in said["shape"])

@@ -35,9 +35,7 @@ def _natural(value: Any) -> bool:
     return type(value) is int and 0 <= value < LIMIT
 
 
-def read_header(
-    file: PlainFile, left_out: dict[str, str] | None = None
-) -> tuple[dict[str, Part], dict[str, str]]:
+def read_header(file: PlainFile, left_out: dict[str, str] | None = None) -> tuple[dict[str, Part], dict[str, str]]:
     """Parse and check the header of a safetensors file before any tensor byte is touched.
 
     Every size is compared with the file's size in integers that cannot wrap; tensors must tile the data
@@ -92,7 +90,9 @@ def parse_header(
             raise bad(path, str(exc), f"tensor {quote(name)}", _offset_of(raw, name)) from None
         spans.append((first, last, name))
         if entry["dtype"] not in BITS and left_out is not None:
-            left_out[name] = f"has the dtype {quote(entry['dtype'])}, which is not known here: save it as F16, BF16 or F32"
+            left_out[name] = (
+                f"has the dtype {quote(entry['dtype'])}, which is not known here: save it as F16, BF16 or F32"
+            )
             continue
         parts[name] = Part(file, begin + first, tuple(entry["shape"]), entry["dtype"])
     _check_tiling(spans, path, begin, file.size)

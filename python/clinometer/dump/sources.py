@@ -51,7 +51,11 @@ def find(path: str, how: How) -> manifest.Found:
     found = _folder(path, how) if _is_folder(path) else _file(path, how)
     given = {"pool": how.pool, "prompt_tokens": how.prompt_tokens, "half_bits": how.half_bits}
     for name in (n for n, value in given.items() if value is not None and n not in found.takes):
-        of = "16-bit lists of Arrow and Parquet" if name == "half_bits" else "folders of hidden states of single requests"
+        of = (
+            "16-bit lists of Arrow and Parquet"
+            if name == "half_bits"
+            else "folders of hidden states of single requests"
+        )
         raise bad(path, f"is for {of}, which this is not: leave it out", name)
     return found
 

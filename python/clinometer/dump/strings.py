@@ -1,4 +1,4 @@
-"""Strings of very different length: NumPy's fixed width costs every row as much as the longest, which here it need not."""
+"""Strings of very different length: NumPy's fixed width would cost every row as much as the longest."""
 
 from __future__ import annotations
 
@@ -8,7 +8,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["check_whole", "check_width", "is_text", "joined", "narrowed", "of_one_width", "text_array", "text_bytes", "text_of"]
+__all__ = [
+    "check_whole",
+    "check_width",
+    "is_text",
+    "joined",
+    "narrowed",
+    "of_one_width",
+    "text_array",
+    "text_bytes",
+    "text_of",
+]
 
 _WIDE = 64 << 20  # bytes of a fixed-width array from which on its padding is looked at
 _WIDEST = 1 << 30  # bytes of a column on the disk from which on its padding is refused
@@ -97,8 +107,8 @@ def check_width(column: NDArray[Any], name: str) -> None:
     longest, total = int(lengths.max(initial=0)), int(lengths.sum())
     if len(column) * longest > max(_WIDEST, 2 * _PADDING * total):
         raise ValueError(
-            f"{name} holds {total >> 20} MiB of text, and {len(column) * longest >> 20} MiB where every row is as wide as "
-            f"the longest, of {longest} characters: give numbers or short strings, and the words as texts="
+            f"{name} holds {total >> 20} MiB of text, and {len(column) * longest >> 20} MiB where every row is as wide "
+            f"as the longest, of {longest} characters: give numbers or short strings, and the words as texts="
         )
 
 

@@ -20,7 +20,7 @@ _BLOCK = 16 << 20
 class Texts:
     """`texts[row]` -> {"prompt": ..., "response": ...}; the file is indexed when first used.
 
-    Texts are what the model wrote, halves of characters included: .encode("utf-8", "replace") makes those question marks.
+    Texts are what the model wrote, halves of characters included: .encode("utf-8", "replace") replaces those.
     """
 
     def __init__(self, file: PlainFile, n_rows: int, rows: NDArray[Any] | None = None) -> None:

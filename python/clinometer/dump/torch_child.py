@@ -1,8 +1,8 @@
 """The process that unpickles a .pt file for `clinometer convert`: torch's restricted loader or nothing.
 
-Talks over its standard streams: first one line of JSON, the tensors or an error, where in the file those lie that
-can be mapped, the lists of strings, and what is left out and why; then for every line [tensor, first, last] read, the bytes of those rows. Nothing here falls back to a
-loader that can run code.
+Talks over its standard streams: first one line of JSON, the tensors or an error, where in the file those lie that can
+be mapped, the lists of strings, and what is left out and why; then for every line [tensor, first, last] read, the bytes
+of those rows. Nothing here falls back to a loader that can run code.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def _load(path: str) -> tuple[Any, Held]:
 def reason(error: Exception) -> str:
     """What torch refused: the last of its many lines say it, the first are about how to switch its check off.
 
-    >>> reason(ValueError("options: \\x1b[1mdo those steps\\x1b[0m\\nUnsupported global: GLOBAL a.b was not an allowed"))
+    >>> reason(ValueError("options: \\x1b[1mdo those steps\\x1b[0m\\nUnsupported global: GLOBAL a.b was not allowed"))
     'it holds a.b: save tensors, lists and numbers alone (torch.as_tensor(array), array.tolist())'
     """
     text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
