@@ -174,6 +174,7 @@ class Directions:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a safetensors file atomically: tensor "vectors"; names, roles, source as JSON metadata."""
         try:
+            json.dumps([self.names, self.roles, self.source], ensure_ascii=False).encode("utf-8")  # no half characters
             metadata = {
                 "format": "clinometer-directions",
                 "names": json.dumps(self.names),
@@ -181,7 +182,7 @@ class Directions:
                 "source": json.dumps(self.source, allow_nan=False),
             }
         except (TypeError, ValueError) as exc:
-            raise ValueError(f"source cannot be written as JSON: {exc}") from exc
+            raise ValueError(f"names, roles or source cannot be written as JSON: {exc}") from exc
         little = self.vectors.astype(self.vectors.dtype.newbyteorder("<"))
         payload = Payload("F64" if little.itemsize == 8 else "F32", little.shape, lambda: [little.tobytes()])
         write_safetensors(path, {"vectors": payload}, metadata)

@@ -229,6 +229,16 @@ def test_a_pickle_keeps_everything_or_names_it(tmp_path: Path) -> None:
         np.testing.assert_array_equal(dump.read(0, 6), phi.numpy())
 
 
+@pytest.mark.parametrize(
+    ("data", "says"), [(b"PK\x03\x04" + bytes(64), "was cut"), (b"\x80\x04N.", "no file of torch"), (b"hello", "no file of")]
+)
+def test_what_torch_did_not_save_is_told_so(tmp_path: Path, data: bytes, says: str) -> None:
+    pytest.importorskip("torch")
+    (tmp_path / "x.pt").write_bytes(data)
+    with pytest.raises(DumpError, match=says):
+        convert_dump(tmp_path / "x.pt", tmp_path / "d")
+
+
 @pytest.mark.parametrize("odd", [np.zeros(3), np.float64(1.5), {1}, 1 + 2j])
 def test_a_refused_pickle_says_what_it_holds(tmp_path: Path, odd: Any) -> None:
     torch = pytest.importorskip("torch")

@@ -94,6 +94,9 @@ NO_IDS: dict[str, tuple[Any, str]] = {
     "lists": (pa.array([[k] for k in NUMBERS]), "list"), "struct": (pa.array([{"a": k} for k in NUMBERS]), "struct"),
     "nothing": (pa.nulls(N), "null"), "a null": (pa.array([None, *IDS[1:]]), "null"),
     "a null number": (pa.array([None, *NUMBERS[1:]]), "null"), "halves": (pa.array([k + 0.5 for k in NUMBERS]), "0.5"),
+    "a null of a dictionary": (
+        pa.DictionaryArray.from_arrays(pa.array([0, 1] * (N // 2)), pa.array(["a", None])), "null"),
+    "a null of runs": (runs([None, *IDS[1:]], pa.string()), "null"),
     "wide": (pa.array([Decimal(10**30)] * N, pa.decimal128(38, 0)), "decimal"),
 }  # fmt: skip
 
@@ -112,6 +115,8 @@ def test_prompt_ids_of_any_type_are_read(tmp_path: Path, kind: str, name: str) -
 @pytest.mark.parametrize("name", NO_IDS)
 def test_prompt_ids_that_cannot_be_read_are_an_error(tmp_path: Path, kind: str, name: str) -> None:
     column, says = NO_IDS[name]
+    if kind == "parquet" and name in ("a null of runs", "a null of a dictionary"):
+        pytest.skip("pyarrow does not write it to Parquet")
     path = PUT[kind](tmp_path / f"x.{kind}", pa.table({"phi": lists(rows()), "prompt_id": column}))
     with pytest.raises(DumpError, match="prompt_id") as caught:
         open_dump(path)

@@ -35,13 +35,14 @@ _NO_FITS = (".npy", ".npz", ".pt", ".pth", ".json", ".gguf", ".svec", ".csv", ".
 def check_output(args: argparse.Namespace) -> None:
     """Refuse a file of -o whose name says another format than is written."""
     given = getattr(args, "output", None)
-    suffix = Path(given or "").suffix.lower()
+    path = Path(given or "")
+    suffix = path.suffix.lower()
     command = getattr(args, "command", "")
     known = _WRITTEN.get(command)
     if suffix and known is not None and suffix not in known:
         raise ValueError(f"-o is {given!r}; {command} writes {', '.join(known)}")
     if command == "fit" and suffix in _NO_FITS:
-        raise ValueError(f"-o is {given!r}; a fit is a safetensors file: call it {Path(given or "").stem}.safetensors")
+        raise ValueError(f"-o is {given!r}; a fit is a safetensors file: call it {path.stem}.safetensors")
 
 
 def check_folders(args: argparse.Namespace) -> None:

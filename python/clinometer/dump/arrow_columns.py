@@ -108,6 +108,8 @@ def _values(pa: Any, chunk: Any, tag: str) -> NDArray[Any]:
     """A chunk as NumPy has it; nulls among numbers are NaN, unlabelled."""
     held = _bare(pa, chunk)
     if tag == "U1":
+        if held.null_count or (pa.types.is_dictionary(held.type) and held.dictionary.null_count):
+            raise ValueError("a null is among them")
         return text_array(_texts(pa, held))
     if pa.types.is_dictionary(held.type):
         held = _bare(pa, held.dictionary_decode())

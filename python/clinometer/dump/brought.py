@@ -43,7 +43,7 @@ def brought(phi: Any, given: Mapping[str, Any]) -> dict[str, Any]:
         origins = [d.origin for d in dumps]
         alike = {k: v for k, v in origins[0].items() if all(o.get(k) == v for o in origins)}
         out["source"] = alike or None
-    left = sorted({n for d in dumps for n in d.extras} - {d.tensor for d in dumps if d.tensor is not None})
+    left = sorted({n for d in dumps for n in (*d.extras, *d.left_out)} - {d.tensor for d in dumps if d.tensor is not None})
     if left:
         warnings.warn(
             f"phi: {', '.join(map(quote, left[:8]))}{' and others' if len(left) > 8 else ''} of the dump are not rows or "

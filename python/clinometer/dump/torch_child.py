@@ -19,6 +19,7 @@ __all__ = ["main", "reason"]
 
 _OLDEST = (2, 10)  # the restricted loader of earlier versions has known holes
 _DEPTH = 8
+_OLD = (0x1950A86A20F9469CFC6C).to_bytes(10, "little")  # what the format before torch 1.6 begins with
 
 
 class Held:
@@ -99,10 +100,21 @@ def _load(path: str) -> tuple[Any, Held]:
     if version < _OLDEST:
         raise ImportError(f"torch {torch.__version__} is older than 2.10, whose restricted loader is the first wanted")
     held = Held(torch)
-    # files of the format before torch 1.6 are no archives, and only those are read through a map
     mapped = zipfile.is_zipfile(path)
+    if not mapped:
+        _check_old(path)
     held.take(torch.load(path, weights_only=True, mmap=mapped, map_location="cpu"))
     return torch, held
+
+
+def _check_old(path: str) -> None:
+    """Refuse what is no file of torch.save: an archive, or, before torch 1.6, pickles behind a number."""
+    with open(path, "rb") as file:
+        head = file.read(16)
+    if head[:2] == b"PK":
+        raise ValueError("the end of its archive is missing: it was cut")
+    if _OLD not in head:
+        raise ValueError("it is no file of torch.save; save tensors with torch.save, or arrays with numpy.savez")
 
 
 def reason(error: Exception) -> str:
@@ -113,6 +125,8 @@ def reason(error: Exception) -> str:
     """
     text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
     found = re.search(r"(?:GLOBAL|class|function) ([A-Za-z_][\w.]*\.[\w.]+)", text)
+    if "TorchScript" in text:
+        return "it is a TorchScript program: save its tensors alone"
     if found is not None:
         return f"it holds {found[1]}: save tensors, lists and numbers alone (torch.as_tensor(array), array.tolist())"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
