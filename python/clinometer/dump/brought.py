@@ -46,8 +46,8 @@ def brought(phi: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     left = sorted({n for d in dumps for n in d.extras} - {d.tensor for d in dumps if d.tensor is not None})
     if left:
         warnings.warn(
-            f"phi: {', '.join(map(quote, left[:8]))}{' and others' if len(left) > 8 else ''} of the dump are not rows or "
-            "columns and are left out; clinometer convert keeps every tensor that can be rows",
+            f"phi: {', '.join(map(quote, left[:8]))}{' and others' if len(left) > 8 else ''} of the dump are not rows "
+            "or columns and are left out; clinometer convert keeps every tensor that can be rows",
             UserWarning,
             stacklevel=3,
         )

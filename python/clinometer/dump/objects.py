@@ -90,7 +90,7 @@ def _numbers(held: NDArray[Any]) -> NDArray[Any]:
     whole = all(isinstance(x, (numbers.Integral, np.bool_)) or (isinstance(x, Decimal) and x == x // 1) for x in held)
     if whole:
         low, high = min(map(int, held)), max(map(int, held))
-        if -(2**63) <= low and high < 2**63:
+        if low >= -(2**63) and high < 2**63:
             return np.array([int(x) for x in held], np.int64)
         if low >= 0 and high < 2**64:
             return np.array([int(x) for x in held], np.uint64)

@@ -107,7 +107,7 @@ def open_dump(
 
 
 def _from_memory(source: Any, prompt_ids: Any) -> tuple[Dump, Any]:
-    """Rows (N, d), or (G, n, d) of G prompts of n responses, with their prompt ids; columns of a frame that are not rows."""
+    """Rows (N, d), or (G, n, d) of G prompts of n responses, with their prompt ids; a frame's other columns."""
     held = carried(source, "source")
     columns: dict[str, NDArray[Any]] = {}
     if held.columns is not None:

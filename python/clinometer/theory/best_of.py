@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from clinometer.options import listed
 from clinometer.results import Axes, Result
 from clinometer.theory._arrays import Floats
 from clinometer.theory._rows import Scored, Weights, ratio, scored
@@ -55,6 +56,7 @@ class BestOfN(Result):
     fit_status: tuple[str, ...] = ()
 
 
+@listed("within")
 def best_of_n(
     dump: Any, judge: Any, values: Any, n: Any = None, *, replacement: bool | None = None, **options: Any
 ) -> BestOfN:
