@@ -386,7 +386,8 @@ def _check_values(call: Call) -> None:
     """No infinite label among the rows that count, and how many of theirs are missing."""
     if call.values is None:
         return
-    values = call.values if call.population.n_rows == call.dump.n_rows else call.values[call.population.rows]
+    whole = call.population.n_rows == call.dump.n_rows
+    values = call.values if whole else call.values[call.population.rows]
     if np.isinf(values).any():
         j = int(np.argmax(np.isinf(values).any(axis=0)))
         raise ValueError(f"values: {call.value_names[j]!r} holds infinities; NaN means unlabelled, Inf is not a label")

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import _core
 from . import kl as roots
+from .cautions import warn_of_stillness
 from .directions import Scores
 from .dump import open_dump
 from .inputs import Call, prepare, run
@@ -263,6 +264,7 @@ def cross_covariance(
     )
     if call.n_values == 0:
         raise ValueError("values is empty, wanted at least one value")
+    warn_of_stillness(call)
     return covariance_of(call, adjusted(call, kept_scores(call), adjust), n_ddof)
 
 
@@ -400,6 +402,7 @@ def tilt(
     call = prepare(dump, directions, values, **options)
     _need_scores(call)
     _check_strength(betas, kl, call.n_scores)
+    warn_of_stillness(call)
     origins = origin_table(call)
     kept = adjusted(call, kept_scores(call, origins), adjust)
     return tilt_of(call, kept, betas, kl, pareto_k=pareto_k, origins=origins)
@@ -569,6 +572,7 @@ def tilted_mean(dump: Any, directions: Any, betas: Any = None, *, kl: Any = None
     call = prepare(dump, directions, **used("tilted_mean", options, clusters=_NO_ERRORS))
     _need_scores(call)
     _check_strength(betas, kl, call.n_scores)
+    warn_of_stillness(call)
     if betas is not None:
         table = _checked_betas(betas, call.n_scores)
     else:

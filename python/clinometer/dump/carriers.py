@@ -6,6 +6,7 @@ entries are NaN among numbers and None among strings (`objects`); bfloat16 keeps
 
 from __future__ import annotations
 
+import numbers
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -89,6 +90,8 @@ def carried(value: Any, name: str) -> Carried:
                        argument=name)  # fmt: skip
     if isinstance(value, (list, tuple)):
         return Carried(_listed(value, name))
+    if isinstance(value, (numbers.Number, np.generic)) and not isinstance(value, np.str_):
+        return Carried(np.asarray(value))  # its shape is what is refused
     arrow = _through_arrow(value)
     if arrow is not None:
         return _arrow(arrow, name)

@@ -73,7 +73,7 @@ def best_of_n(
     ----------
     dump, judge, values, **options : as in `clinometer.tilt`; or n (M,), rho and sigma_s
     n : whole number or numbers >= 1
-    replacement : None is False for base="sampled" and True otherwise, where rows carry weights
+    replacement : None is False where rows or whole counts are draws, and True otherwise, where rows carry weights
 
     Returns
     -------
