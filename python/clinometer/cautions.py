@@ -21,7 +21,9 @@ def warn_of_stillness(call: Call) -> None:
         flat = flat if call.order is None else flat[call.order]
         if flat.any():
             names = ", ".join(visible(n) for n, still in zip(call.names, flat, strict=True) if still)
-            warnings.warn(f"directions {names} are zero: their scores are, and no tilt moves", UserWarning, stacklevel=3)
+            warnings.warn(
+                f"directions {names} are zero: their scores are, and no tilt moves", UserWarning, stacklevel=3
+            )
     single = int((p.sizes == 1).sum())
     if single and call.within and p.base != "logprob":
         warnings.warn(

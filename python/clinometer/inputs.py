@@ -124,6 +124,8 @@ def prepare(
         raise TypeError(f"check_source is {check_source!r}, wanted True or False")
     if progress is not None and progress is not True and progress is not False and not callable(progress):
         raise TypeError(f"progress is {progress!r}, wanted None, True or a function of (done, total)")
+    if not isinstance(source, Dump) and not isinstance(prompt_ids, str):
+        source, prompt_ids = open_dump(source, prompt_ids=prompt_ids), None
     dump = source if isinstance(source, Dump) else open_dump(source)
     threads = thread_count(n_threads)
     call = Call(dump, None, bool(within), precision == "double", threads, _progress(progress, dump))  # type: ignore[arg-type]

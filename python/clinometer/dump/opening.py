@@ -212,7 +212,7 @@ def _checked_columns(given: Mapping[str, Any], dump: Dump) -> Mapping[str, NDArr
     for name, value in given.items():
         called = f"columns[{quote(name)}]"
         check_labels(called, value, dump, dump.prompt_ids)
-        out[name] = as_column(flat(called, value.array, dump.n_rows, dump.prompt_ids), called, dump.n_rows)
+        out[name] = as_column(flat(called, value.column, dump.n_rows, dump.prompt_ids), called, dump.n_rows)
     return out
 
 

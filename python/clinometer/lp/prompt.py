@@ -54,8 +54,8 @@ def prompt(
     PromptResult
         margin, status, dual by prompt in the order of first rows (`.prompts`), weights by row. A value constant in a
         prompt (to 1e-12) is left out there: its dual is NaN. A prompt with NaN or Inf in a value is "invalid". Cost: a
-        few pivots of n k multiply-adds a prompt; prompts of one shape share vector lanes, and no order or thread count changes a
-        bit of a prompt's answer beyond its part in sd_j.
+        few pivots of n k multiply-adds a prompt; prompts of one shape share vector lanes, and no order or thread count
+        changes a bit of a prompt's answer beyond its part in sd_j.
 
     Examples
     --------

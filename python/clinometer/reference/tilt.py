@@ -152,7 +152,8 @@ def _ess(one: PromptTilt, block: Block, base: BaseWeights) -> float:
 def _pooled_k(tilted: list[PromptTilt], blocks: list[Block], base: BaseWeights) -> float:
     """k-hat over the ratios of all rows: a prompt of 4 to 64 responses is too small for its own.
 
-    Whole counts are copies of their row. For `reweight` the ratio to the proposal is n w e^l, so equal weights give what `sampled` gives.
+    Whole counts are copies of their row. For `reweight` the ratio to the proposal is n w e^l, so equal weights give
+    what `sampled` gives.
     """
     if base.mode == "logprob":
         return float("nan")  # a fixed set of candidates: nothing was drawn

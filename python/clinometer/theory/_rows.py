@@ -153,8 +153,8 @@ class Scored:
         """The diagnostics every result carries."""
         p = self.population
         return {
-            "n_rows": p.n_rows if p.n_stored is None else p.n_stored, "n_prompts": p.n_prompts, "n_dropped": p.n_dropped,
-            "n_unlabelled": self.call.n_unlabelled, "fit_status": self.call.fit_status,
+            "n_rows": p.n_rows if p.n_stored is None else p.n_stored, "n_prompts": p.n_prompts,
+            "n_dropped": p.n_dropped, "n_unlabelled": self.call.n_unlabelled, "fit_status": self.call.fit_status,
         }  # fmt: skip
 
 
