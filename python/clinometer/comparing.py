@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from .dump import Dump, open_dump
 from .fit import DirectionFit, fit_value_direction
+from .options import listed
 from .results import Axes, Result
 from .theory._arrays import Floats
 from .theory._bootstrap import correlations, interval, per_prompt_grams, resampled
@@ -67,6 +68,7 @@ class Comparison(Result):
         return "\n".join(lines)
 
 
+@listed("within")
 def compare(
     dump_a: Any, dump_b: Any, values: Any, *, values_b: Any = None, transfer: bool = True, draws: int = 400,
     random_state: int = 0, fits: dict[str, Any] | None = None, **options: Any,

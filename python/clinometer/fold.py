@@ -103,6 +103,7 @@ class Fold:
             raise ValueError(f"phi has shape {rows.shape}, wanted (m, {self.dim})")
         ids = of_one_width(as_ids(prompt_ids, "prompt_ids", len(rows)))  # in states, which hold few rows
         given = {name: as_column(c, f"column {name!r}", len(rows)).copy() for name, c in columns.items()}
+        rows, ids, given = self._present(rows, ids, given)
         if self.waiting:
             _same_kinds(Rows(rows, ids, given), self.waiting[0])
         if not len(rows):
@@ -115,6 +116,17 @@ class Fold:
                 int(np.isnan(c).sum()) if c.dtype.kind == "f" else 0
             )
         self._flush()
+
+    def _present(self, rows: Any, ids: Any, given: dict[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
+        """Without rows that weigh nothing, which a dump's passes leave out too: of count 0, or log-probability -inf."""
+        names, nothing = {"counts": (("count",), 0.0), "logprob": (("logprob", "logp"), -np.inf)}.get(
+            self.options["base"], ((), 0.0)
+        )
+        name = next((n for n in names if n in given), None)
+        keep = None if name is None else given[name] != nothing
+        if keep is None or keep.all():
+            return rows, ids, given
+        return rows[keep], ids[keep], {n: c[keep] for n, c in given.items()}
 
     def _note_ids(self, ids: NDArray[Any]) -> None:
         new = ids[np.append(0, np.flatnonzero(ids[1:] != ids[:-1]) + 1)].tolist()

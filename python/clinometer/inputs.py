@@ -19,17 +19,18 @@ from .dump.aligned import check_labels, flat, same_ids
 from .dump.windows import Window, is_windowed, placeholder, resident
 from .errors import DumpError
 from .intake import by_row, ids_of, vectors
+from .options import PASS_OPTIONS as PASS_OPTIONS
+from .options import check_names
 from .population import Population, population
 from .visible import visible
 
 Floats = NDArray[np.float64]
+_WEIGHED_BY: dict[Any, tuple[str, ...]] = {
+    "sampled": (), "counts": ("counts",), "logprob": ("logprobs",), "reweight": ("logprobs", "proposal_logprobs"),
+}  # fmt: skip
 LEAF = int(_core.LEAF_ROWS)
 DTYPES = {"float32": 0, "float16": 1, "bfloat16": 2, "float64": 3}
 WIDTHS = {"float32": 4, "float16": 2, "bfloat16": 2, "float64": 8}  # bytes
-PASS_OPTIONS = (
-    "base", "logprobs", "counts", "proposal_logprobs", "prompt_weights", "prompt_ids", "clusters", "within",
-    "precision", "n_threads", "progress", "check_source",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -110,8 +111,11 @@ def prepare(
     n_threads: int | None = None,
     progress: Any = None,
     check_source: bool = True,
+    **unknown: Any,
 ) -> Call:
     """Check every argument and gather what one pass needs; raises before any row is read."""
+    check_names(unknown)
+    _check_base(base, logprobs=logprobs, counts=counts, proposal_logprobs=proposal_logprobs)
     if precision not in ("mixed", "double"):
         raise ValueError(f"precision is {precision!r}, wanted 'mixed' or 'double'")
     if not isinstance(within, (bool, np.bool_)):
@@ -120,6 +124,8 @@ def prepare(
         raise TypeError(f"check_source is {check_source!r}, wanted True or False")
     if progress is not None and progress is not True and progress is not False and not callable(progress):
         raise TypeError(f"progress is {progress!r}, wanted None, True or a function of (done, total)")
+    if not isinstance(source, Dump) and not isinstance(prompt_ids, str):
+        source, prompt_ids = open_dump(source, prompt_ids=prompt_ids), None
     dump = source if isinstance(source, Dump) else open_dump(source)
     threads = thread_count(n_threads)
     call = Call(dump, None, bool(within), precision == "double", threads, _progress(progress, dump))  # type: ignore[arg-type]
@@ -145,6 +151,16 @@ def prepare(
     if isinstance(values, Directions):
         _score_values(call, values)
     return call
+
+
+def _check_base(base: Any, **given: Any) -> None:
+    """Refuse a column that the base does not weigh by."""
+    if base not in _WEIGHED_BY:
+        raise ValueError(f"base is {base!r}, wanted one of {', '.join(_WEIGHED_BY)}")
+    for name, value in given.items():
+        if value is not None and name not in _WEIGHED_BY[base]:
+            other = " or ".join(repr(b) for b, names in _WEIGHED_BY.items() if name in names)
+            raise ValueError(f"{name} is given, but base={base!r} does not weigh by it; base={other} does")
 
 
 def column(
@@ -372,7 +388,8 @@ def _check_values(call: Call) -> None:
     """No infinite label among the rows that count, and how many of theirs are missing."""
     if call.values is None:
         return
-    values = call.values if call.population.n_rows == call.dump.n_rows else call.values[call.population.rows]
+    whole = call.population.n_rows == call.dump.n_rows
+    values = call.values if whole else call.values[call.population.rows]
     if np.isinf(values).any():
         j = int(np.argmax(np.isinf(values).any(axis=0)))
         raise ValueError(f"values: {call.value_names[j]!r} holds infinities; NaN means unlabelled, Inf is not a label")
@@ -406,7 +423,7 @@ def non_finite(call: Call, columns: dict[str, Floats | None], rows: NDArray[np.i
     dump = call.dump
     here = None if len(rows) == dump.n_rows else np.isin(np.arange(dump.n_rows), rows)
 
-    def among(bad: NDArray[np.bool_]) -> NDArray[np.int64]:
+    def among(bad: Any) -> NDArray[np.int64]:
         return np.flatnonzero(bad if here is None else bad & here)
 
     bad = np.zeros(0, np.int64) if call.columns is None else among(~np.isfinite(call.columns).all(axis=1))

@@ -1,7 +1,7 @@
 """What a call is given by row and by prompt, laid over its dump in one way: row by row only with proof of the order.
 
-Arrays have no names for their rows, so their order is the dump's. What carries ids (Series, frames, `Scores`) is compared
-with the dump's, and a mapping or Series by prompt is looked up. Missing is one thing, whatever the carrier.
+Arrays have no names for their rows, so their order is the dump's. What carries ids (Series, frames, `Scores`) is
+compared with the dump's, and a mapping or Series by prompt is looked up. Missing is one thing, whatever the carrier.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .dump.carriers import Carried, carried, is_bfloat16
 from .dump.files import quote
 from .dump.tensors import decode_bfloat16
 
-__all__ = ["by_prompt", "by_row", "ids_of", "numbers", "vectors"]
+__all__ = ["by_prompt", "by_row", "ids_of", "numbers", "pairs_of", "vectors"]
 
 Floats = NDArray[np.float64]
 _IDS = ("prompt_id", "response_id")  # columns of a frame that say which rows they are
@@ -71,7 +71,7 @@ def by_row(name: str, given: Any, dump: Dump, ids: NDArray[Any] | None) -> tuple
     for key, own in said.items():
         theirs = ids if key == "prompt_id" else dump.columns[key] if dump.has_column(key) else None
         if theirs is None and key == "prompt_id":
-            raise ValueError(f"{name} carries prompt ids but {dump.name} has none to compare them with: pass prompt_ids=")
+            raise ValueError(f"{name} carries prompt ids but {dump.name} has none to compare: pass prompt_ids=")
         if theirs is not None:
             same_ids(name, as_ids(own, f"{name}, column {key!r}", dump.n_rows), theirs, key)
     check_labels(name, held, dump, ids)
@@ -154,6 +154,34 @@ def _looked_up(name: str, keys: NDArray[Any], entries: NDArray[Any], prompts: ND
             stacklevel=7,
         )
     return entries[first[at]]
+
+
+def pairs_of(pairs: Any, prob: Any, ids: NDArray[Any] | None) -> tuple[NDArray[Any], Floats]:
+    """Row numbers (P, 2), the preferred row first, and labels (P, K); a frame's columns chosen and rejected by name.
+
+    A frame's column prompt_id must hold the prompts of its rows, and labels that carry an index that of the pairs.
+    """
+    held, labels = carried(pairs, "pairs"), carried(prob, "prob")
+    table = held.array if held.columns is None else _ends(held.columns)
+    if held.indexed and labels.indexed:
+        ours, theirs = (np.arange(len(table)) if x.labels is None else x.labels for x in (held, labels))
+        if len(ours) == len(theirs):
+            same_ids("prob", theirs, ours, "label in its index")
+    if held.columns is not None and "prompt_id" in held.columns and ids is not None and table.dtype.kind in "iu":
+        own = as_ids(held.columns["prompt_id"], "pairs, column 'prompt_id'", len(table))
+        if len(table) and table.min() >= 0 and table.max() < len(ids):
+            same_ids("pairs", own, np.asarray(ids)[table[:, 0]])
+    table_of = numbers("prob", labels)
+    return table, table_of[:, None] if table_of.ndim == 1 else table_of
+
+
+def _ends(columns: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+    if {"chosen", "rejected"} <= set(columns):
+        return np.stack([columns["chosen"], columns["rejected"]], axis=1)
+    rest = [c for n, c in columns.items() if n != "prompt_id"]
+    if len(rest) != 2:
+        raise ValueError(f"pairs is a frame of {list(columns)}; the columns chosen and rejected are wanted")
+    return np.stack(rest, axis=1)
 
 
 def ids_of(given: Any, n_rows: int) -> NDArray[Any]:

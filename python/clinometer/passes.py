@@ -13,9 +13,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import _core
 from . import kl as roots
+from .cautions import warn_of_stillness
 from .directions import Scores
 from .dump import open_dump
 from .inputs import Call, prepare, run
+from .options import listed, used
 from .population import Population
 from .results import CrossCovarianceResult, Moments, TiltedMeanResult, TiltResult
 
@@ -24,9 +26,12 @@ __all__ = ["covariance_projection", "cross_covariance", "moments", "score", "til
 Floats = NDArray[np.float64]
 DEFAULT_KL = (0.1, 0.25, 0.5, 1.0)
 KEPT_BYTES = 1 << 30
+_NO_ERRORS = "has no errors and deals no folds that it could cluster"
+_ROWWISE = "scores each row alone"
 SUMS_BYTES = 1 << 26  # of one state of a tilted mean
 
 
+@listed("within", "clusters")
 def score(dump: Any, directions: Any, *, out: NDArray[Any] | None = None, **options: Any) -> NDArray[Any]:
     """Scores <u_k, phi_i> of every row, in dump order.
 
@@ -50,7 +55,7 @@ def score(dump: Any, directions: Any, *, out: NDArray[Any] | None = None, **opti
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="no prompt ids")
-        call = prepare(dump, directions, **options)
+        call = prepare(dump, directions, **used("score", options, within=_ROWWISE, clusters=_NO_ERRORS))
     _need_scores(call)
     dtype = np.float64 if call.in_double else np.float32
     shape = (call.dump.n_rows, call.n_scores)
@@ -90,6 +95,7 @@ def _check_ddof(ddof: Any, base: str) -> int:
     return int(ddof)
 
 
+@listed("clusters", "check_source")
 def moments(dump: Any, *, within: bool = True, ddof: int = 0, covariance: bool = True, **options: Any) -> Moments:
     """Mean and covariance Sigma = E_x Cov_{y|x}(phi) of the rows (theory 0 R1, 3).
 
@@ -110,7 +116,7 @@ def moments(dump: Any, *, within: bool = True, ddof: int = 0, covariance: bool =
     >>> cm.moments(np.array([[0.0], [2.0], [0.0], [2.0], [5.0]]), prompt_ids=[0, 0, 0, 0, 1]).covariance.tolist()
     [[0.5]]
     """
-    call = prepare(dump, within=within, **options)
+    call = prepare(dump, within=within, **used("moments", options, clusters=_NO_ERRORS))
     _need_rows(call)
     from . import stat
 
@@ -118,6 +124,7 @@ def moments(dump: Any, *, within: bool = True, ddof: int = 0, covariance: bool =
     return statistic.result(call, run(call, [statistic.state(call, 0, 0, 0, 0)])[0], (), ())
 
 
+@listed("clusters")
 def covariance_projection(dump: Any, directions: Any, *, within: bool = True, ddof: int = 0, **options: Any) -> Floats:
     """Rows Sigma u_k, with Sigma the within-prompt covariance, which is never formed (theory 3, Thm 3).
 
@@ -129,6 +136,7 @@ def covariance_projection(dump: Any, directions: Any, *, within: bool = True, dd
     >>> cm.covariance_projection(np.array([[0.0, 0.0], [2.0, 1.0]]), [[1.0, 0.0]], prompt_ids=[0, 0]).tolist()
     [[1.0, 0.5]]
     """
+    options = used("covariance_projection", options, clusters=_NO_ERRORS)
     call = prepare(dump, directions, within=within, **options)
     _need_scores(call)
     n_ddof = _check_ddof(ddof, call.population.base)
@@ -232,6 +240,7 @@ def adjusted(call: Call, kept: Floats, adjust: Any) -> Floats:
     return out
 
 
+@listed()
 def cross_covariance(
     dump: Any, directions: Any, values: Any, *, ddof: int | None = None, adjust: Any = None, **options: Any
 ) -> CrossCovarianceResult:
@@ -255,6 +264,7 @@ def cross_covariance(
     )
     if call.n_values == 0:
         raise ValueError("values is empty, wanted at least one value")
+    warn_of_stillness(call)
     return covariance_of(call, adjusted(call, kept_scores(call), adjust), n_ddof)
 
 
@@ -359,6 +369,7 @@ def true_betas(call: Call, table: Floats, scale: NDArray[np.int64], betas: Any) 
     return _ldexp(table, scale) if betas is None else _checked_betas(betas, call.n_scores)
 
 
+@listed()
 def tilt(
     dump: Any, directions: Any, betas: Any = None, values: Any = None, *, kl: Any = None, adjust: Any = None,
     pareto_k: bool = True, **options: Any,
@@ -391,6 +402,7 @@ def tilt(
     call = prepare(dump, directions, values, **options)
     _need_scores(call)
     _check_strength(betas, kl, call.n_scores)
+    warn_of_stillness(call)
     origins = origin_table(call)
     kept = adjusted(call, kept_scores(call, origins), adjust)
     return tilt_of(call, kept, betas, kl, pareto_k=pareto_k, origins=origins)
@@ -542,6 +554,7 @@ def _refined(
     return np.asarray(best)
 
 
+@listed("clusters")
 def tilted_mean(dump: Any, directions: Any, betas: Any = None, *, kl: Any = None, **options: Any) -> TiltedMeanResult:
     """Mean representation E_x E_{pi_C}[phi] under each tilt (theory 2).
 
@@ -556,9 +569,10 @@ def tilted_mean(dump: Any, directions: Any, betas: Any = None, *, kl: Any = None
     >>> cm.tilted_mean(np.array([[0.0], [4.0]]), [[1.0]], [np.inf], prompt_ids=[0, 0]).mean.tolist()
     [[[2.0]]]
     """
-    call = prepare(dump, directions, **options)
+    call = prepare(dump, directions, **used("tilted_mean", options, clusters=_NO_ERRORS))
     _need_scores(call)
     _check_strength(betas, kl, call.n_scores)
+    warn_of_stillness(call)
     if betas is not None:
         table = _checked_betas(betas, call.n_scores)
     else:

@@ -20,6 +20,7 @@ from .intake import by_prompt, ids_of
 
 __all__ = ["BASES", "Population", "population"]
 
+COPIES = 1 << 24  # rows that counts are written out to, at most
 BASES = ("sampled", "counts", "logprob", "reweight")
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -43,6 +44,7 @@ class Population:
     n_dropped: int = 0
     every: NDArray[Any] | None = None  # ids of all prompts of the dump by first appearance, those left out too
     place: Ints | None = None  # of each prompt among them
+    n_stored: int | None = None  # rows before counts were written out
 
     @property
     def n_rows(self) -> int:
@@ -102,6 +104,23 @@ class Population:
         return (
             square if self.draws is None else np.divide(square, self.draws, out=np.zeros_like(square), where=square > 0)
         )
+
+    def copies(self) -> Ints | None:
+        """How many copies of each row whole counts stand for; None without, and where rows would be too many."""
+        if self.draws is None or self.draws.sum() > COPIES or np.any(self.draws % 1):
+            return None
+        return self.draws.astype(np.int64)
+
+    def written_out(self) -> Population:
+        """Counts as rows: the same policy as base="sampled", for what looks at single draws."""
+        copies = self.copies()
+        if copies is None:
+            return self
+        ends = np.add.reduceat(copies, self.offsets[:-1]) if self.n_rows else copies
+        return replace(
+            self, offsets=np.append(0, np.cumsum(ends)).astype(np.int64), order=np.repeat(self.rows, copies),
+            weight=None, unbias=None, draws=None, base="sampled", n_stored=self.n_rows,
+        )  # fmt: skip
 
     def folds(self, n_folds: int) -> Ints:
         """Fold of each prompt: a hash of its id, or of its cluster's label, so it survives reordering and sharding."""

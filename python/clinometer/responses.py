@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from . import kl as roots
 from .inputs import prepare
+from .options import listed, used
 from .passes import _checked_kl, _need_scores, kept_scores
 from .results import Axes, Result
 from .theory._arrays import Floats
@@ -67,6 +68,7 @@ class Examples(Result):
         return "\n".join(lines)
 
 
+@listed("within", "clusters")
 def examples(
     dump: Any, constitution: Any, *, kl: float = 0.5, n: int = 5, texts: Any = None, values: Any = None,
     **options: Any,
@@ -102,7 +104,7 @@ def examples(
         raise ValueError(f"kl is {kl!r}; wanted one level")
     if not options.get("within", True):
         raise ValueError("within is False; wanted True: ratios are those of a prompt's own policy")
-    call = prepare(dump, constitution, values, **options)
+    call = prepare(dump, constitution, values, **used("examples", options, clusters="has no errors to cluster"))
     _need_scores(call)
     if call.n_scores != 1:
         raise ValueError(f"constitution holds {call.n_scores} directions; wanted one")

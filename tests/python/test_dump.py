@@ -178,9 +178,7 @@ def test_prompt_ids(ids: Any, count: int) -> None:
     assert dump.n_prompts == count and dump.prompt_ids is not None and dump.prompt_ids.shape == (3,)
 
 
-@pytest.mark.parametrize(
-    "ids", [[1, 2], [1.5, 1, 2], [np.nan, 1, 2], [[1, 1, 2]], [True, False, True], 7, "nothing"]
-)
+@pytest.mark.parametrize("ids", [[1, 2], [1.5, 1, 2], [np.nan, 1, 2], [[1, 1, 2]], [True, False, True], 7, "nothing"])
 def test_wrong_prompt_ids(ids: Any) -> None:
     with pytest.raises((ValueError, TypeError), match=r"prompt_ids|nothing"):
         open_dump(rows(3, 2), prompt_ids=ids)

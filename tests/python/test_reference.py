@@ -272,7 +272,11 @@ def test_clustered_error_and_pooled_influence() -> None:
 
     # One normaliser: the influence is the derivative of the gain in the weight of a prompt.
     def gain(weights: Array) -> float:
-        return float(ref.tilt(phi[:, 0], 1.0, f, ids, within=False, prompt_weights=weights[first_appearance(ids)])["gain"][0, 0, 0])
+        return float(
+            ref.tilt(phi[:, 0], 1.0, f, ids, within=False, prompt_weights=weights[first_appearance(ids)])["gain"][
+                0, 0, 0
+            ]
+        )
 
     psi = []
     for x in range(6):

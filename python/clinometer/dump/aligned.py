@@ -68,10 +68,10 @@ def check_labels(name: str, held: Carried, dump: Dump, ids: NDArray[Any] | None)
     elif held.label_name is not None and dump.has_column(held.label_name):
         same_ids(name, labels, dump.column(held.label_name), held.label_name)
     elif labels.dtype.kind not in "iu" or (np.diff(labels) <= 0).any():
+        begins = ", ".join(quote(x, _SHOWN) for x in labels[:2])
         raise ValueError(
-            f"{name} has an index ({quote(labels[0], _SHOWN)}, {quote(labels[min(1, len(labels) - 1)], _SHOWN)}, ...) that "
-            "is not the order of the dump's rows, nor its prompt ids: .to_numpy() of it is taken row by row, after "
-            ".sort_index() if the labels are row numbers"
+            f"{name} has an index ({begins}, ...) that is not the order of the dump's rows, nor its prompt ids: "
+            ".to_numpy() of it is taken row by row, after .sort_index() if the labels are row numbers"
         )
 
 

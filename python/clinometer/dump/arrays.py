@@ -17,7 +17,7 @@ _ROW_DTYPES = {"f2": "float16", "f4": "float32", "f8": "float64"}
 
 
 def as_numpy(value: Any, name: str) -> NDArray[Any]:
-    """A NumPy array, over the same memory where it can be; bfloat16 keeps a dtype that `as_matrix` and `as_column` know.
+    """A NumPy array, over the same memory where it can be; bfloat16 keeps a dtype that the others here know.
 
     Missing entries are NaN among numbers and None among strings.
     """
@@ -78,7 +78,7 @@ def as_column(value: Any, name: str, n_rows: int) -> NDArray[Any]:
         return decode_bfloat16(np.ascontiguousarray(array.view(np.uint16)))
     if array.dtype == object:
         row = next(k for k, x in enumerate(array) if x is None)
-        raise ValueError(f"{name} has no string at row {row} (missing); fill it, with \"\" say")
+        raise ValueError(f'{name} has no string at row {row} (missing); fill it, with "" say')
     if array.dtype.kind not in "biufUT" or (array.dtype.itemsize > 8 and array.dtype.kind == "f"):
         raise TypeError(f"{name} has dtype {array.dtype}; numbers, booleans or strings are wanted")
     out = (array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))).view()
@@ -105,8 +105,8 @@ def as_ids(value: Any, name: str, n_rows: int) -> NDArray[Any]:
         if wrong.any():
             row = int(np.argmax(wrong))
             raise ValueError(
-                f"{name} holds {array[row]} at row {row}; whole numbers that {array.dtype} tells apart, or strings, are "
-                "wanted (integers kept as integers)"
+                f"{name} holds {array[row]} at row {row}; whole numbers that {array.dtype} tells apart, or strings, "
+                "are wanted (integers kept as integers)"
             )
     elif kind == "b":
         raise TypeError(f"{name} has dtype bool; integers or strings are wanted")

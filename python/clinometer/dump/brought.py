@@ -11,6 +11,7 @@ import numpy as np
 from .aligned import same_ids
 from .dump import Dump
 from .files import quote
+from .schema import as_site
 
 __all__ = ["brought", "check_said", "rows_of", "with_batch"]
 
@@ -43,11 +44,12 @@ def brought(phi: Any, given: Mapping[str, Any]) -> dict[str, Any]:
         origins = [d.origin for d in dumps]
         alike = {k: v for k, v in origins[0].items() if all(o.get(k) == v for o in origins)}
         out["source"] = alike or None
-    left = sorted({n for d in dumps for n in (*d.extras, *d.left_out)} - {d.tensor for d in dumps if d.tensor is not None})
+    written = {as_site(key, 1, "float32").name for key in phi} if isinstance(phi, Mapping) else set()
+    left = sorted({n for d in dumps for n in (*d.extras, *d.left_out)} - written)
     if left:
         warnings.warn(
-            f"phi: {', '.join(map(quote, left[:8]))}{' and others' if len(left) > 8 else ''} of the dump are not rows or "
-            "columns and are left out; clinometer convert keeps every tensor that can be rows",
+            f"phi: {', '.join(map(quote, left[:8]))}{' and others' if len(left) > 8 else ''} of the dump are not rows "
+            "or columns and are left out; clinometer convert keeps every tensor that can be rows",
             UserWarning,
             stacklevel=3,
         )

@@ -6,6 +6,7 @@ entries are NaN among numbers and None among strings (`objects`); bfloat16 keeps
 
 from __future__ import annotations
 
+import numbers
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -60,7 +61,6 @@ class Carried:
                 )
         return np.stack(list(held.values()), axis=1)
 
-
     @property
     def column(self) -> NDArray[Any]:
         """The array, or the only column of a frame."""
@@ -91,6 +91,8 @@ def carried(value: Any, name: str) -> Carried:
                        argument=name)  # fmt: skip
     if isinstance(value, (list, tuple)):
         return Carried(_listed(value, name))
+    if isinstance(value, (numbers.Number, np.generic)) and not isinstance(value, np.str_):
+        return Carried(np.asarray(value))  # its shape is what is refused
     arrow = _through_arrow(value)
     if arrow is not None:
         return _arrow(arrow, name)
@@ -130,7 +132,8 @@ def _numpy(value: NDArray[Any], name: str) -> Carried:
     if missing is not None and missing.any():
         if held.dtype.kind in "fiub" or is_bfloat16(held.dtype):
             return Carried(with_missing(_plain(held), missing, name))
-        held = np.where(missing, None, held.astype(object))
+        held = held.astype(object)
+        held[missing] = None
     if held.dtype == object:
         flat = from_objects(held.reshape(-1), name)
         return Carried(flat if flat.ndim > 1 else flat.reshape(held.shape))
@@ -219,7 +222,9 @@ def _series(value: Any, name: str) -> NDArray[Any]:
     missing = np.asarray(value.isna())
     if getattr(dtype, "kind", "O") in "iufb" and not missing.any():
         return np.asarray(value.to_numpy(dtype=getattr(dtype, "numpy_dtype", None)))
-    return from_objects(np.where(missing, None, np.asarray(value.astype(object))), name)
+    objects = np.array(value.astype(object), object)
+    objects[missing] = None
+    return from_objects(objects, name)
 
 
 def _labels(index: Any) -> dict[str, Any]:
@@ -250,9 +255,8 @@ def _polars_series(s: Any, name: str) -> NDArray[Any]:
     if kind in ("Float32", "Float64") or (s.null_count() == 0 and kind.startswith(("Int", "UInt", "Boolean"))):
         return np.asarray(s.to_numpy())
     if kind in ("List", "Array"):
-        inner = s.to_list() if s.null_count() else None
-        widths = np.unique(np.asarray((s.list if kind == "List" else s.arr).len().to_numpy())) if inner is None else []
-        if len(widths) == 1:
+        widths = np.asarray((s.list if kind == "List" else s.arr).len().to_numpy())
+        if s.null_count() == 0 and len(widths) and (widths == widths[0]).all():
             return _polars_series(s.explode(), name).reshape(len(s), -1)
     return from_objects(s.to_list(), name)
 

@@ -110,7 +110,7 @@ def open_dump(
 
 
 def _from_memory(source: Any, prompt_ids: Any) -> tuple[Dump, Any]:
-    """Rows (N, d), or (G, n, d) of G prompts of n responses, with their prompt ids; columns of a frame that are not rows."""
+    """Rows (N, d), or (G, n, d) of G prompts of n responses, with their prompt ids; a frame's other columns."""
     held = carried(source, "source")
     columns: dict[str, NDArray[Any]] = {}
     if held.columns is not None:
@@ -229,7 +229,7 @@ def _checked_columns(given: Mapping[str, Any], dump: Dump) -> Mapping[str, NDArr
     for name, value in given.items():
         called = f"columns[{quote(name)}]"
         check_labels(called, value, dump, dump.prompt_ids)
-        out[name] = as_column(flat(called, value.array, dump.n_rows, dump.prompt_ids), called, dump.n_rows)
+        out[name] = as_column(flat(called, value.column, dump.n_rows, dump.prompt_ids), called, dump.n_rows)
     return out
 
 

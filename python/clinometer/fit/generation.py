@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..inputs import Call, column, prepare
+from ..intake import by_row
 from ..passes import _need_rows
 from ..population import Population
 from .options import check_alpha, check_folds
@@ -63,7 +64,7 @@ def fit_generation_direction(
         raise ValueError("logprobs is None, wanted a column name or an array (N,)")
     call = prepare(dump, **options)
     _need_rows(call)
-    label = column(call.dump, logprobs, None, "logprobs")
+    label = column(call.dump, logprobs, None, "logprobs", call.ids)
     assert label is not None
     table = np.concatenate([_checked(call, label)[:, None], _covariates(call, covariates)], axis=1)
     label_as_given = table[:, :1]
@@ -109,10 +110,13 @@ def _covariates(call: Call, given: Any) -> Floats:
     if given is None:
         return np.zeros((call.dump.n_rows, 0))
     named = isinstance(given, str) or (isinstance(given, (list, tuple)) and all(isinstance(x, str) for x in given))
-    items = [given] if isinstance(given, str) else list(given) if named else list(np.atleast_2d(np.asarray(given).T))
+    if not named:
+        table, _ = by_row("covariates", given, call.dump, call.ids)
+        given = list(np.atleast_2d(table.T))
+    items = [given] if isinstance(given, str) else list(given)
     out = []
     for c, item in enumerate(items):
-        found = column(call.dump, item, None, "covariates")
+        found = column(call.dump, item, None, "covariates", call.ids)
         assert found is not None
         if not np.isfinite(found[call.population.rows]).all():
             which = item if isinstance(item, str) else f"column {c}"

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..inputs import Call, prepare
+from ..options import listed, used
 from ..passes import kept_scores
 from ..resampling import bootstrap_sums, bucketed
 from ..results import Axes, Result
@@ -77,6 +78,7 @@ class ParetoResult(Result):
     n_unlabelled: int
 
 
+@listed("within")
 def pareto(
     dump: Any, constitutions: Any, values: Any, *, n_bootstrap: int = 500, random_state: int = 0, **options: Any
 ) -> ParetoResult:
@@ -104,7 +106,7 @@ def pareto(
     """
     if not isinstance(n_bootstrap, (int, np.integer)) or n_bootstrap < 0:
         raise ValueError(f"n_bootstrap is {n_bootstrap!r}; wanted 0 or more")
-    call = prepare(dump, constitutions, values, **options)
+    call = prepare(dump, constitutions, values, **used("pareto", options, within="takes covariances inside prompts"))
     if call.n_scores == 0 or call.n_values == 0:
         raise ValueError("constitutions and values: wanted at least one of each")
     parts, unlabelled = _products(call)

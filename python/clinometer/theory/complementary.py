@@ -9,6 +9,7 @@ import numpy as np
 
 from clinometer.directions import Scores
 from clinometer.dump import open_dump
+from clinometer.options import listed
 from clinometer.results import Axes, Result
 from clinometer.theory._arrays import Floats
 from clinometer.theory._bootstrap import correlations, interval, per_prompt_grams, resampled
@@ -45,6 +46,7 @@ class Complementarity(Result):
     n_prompts: int
 
 
+@listed("within")
 def complementarity(
     judge_a: Any, judge_b: Any, value: Any, *, dump: Any = None, draws: int = DRAWS, random_state: int = 0,
     **options: Any,
