@@ -230,7 +230,8 @@ def test_a_pickle_keeps_everything_or_names_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "says"), [(b"PK\x03\x04" + bytes(64), "was cut"), (b"\x80\x04N.", "no file of torch"), (b"hello", "no file of")]
+    ("data", "says"),
+    [(b"PK\x03\x04" + bytes(64), "was cut"), (b"\x80\x04N.", "no file of torch"), (b"hello", "no file of")],
 )
 def test_what_torch_did_not_save_is_told_so(tmp_path: Path, data: bytes, says: str) -> None:
     pytest.importorskip("torch")

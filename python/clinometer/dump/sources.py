@@ -97,6 +97,8 @@ def _npy(path: str) -> manifest.Found:
 def _safetensors(path: str) -> manifest.Found:
     left_out: dict[str, str] = {}
     parts, metadata = safetensors.read_header(PlainFile(path), left_out)
+    if left_out and not parts:
+        safetensors.read_header(PlainFile(path))  # nothing is known: the error says where
     return _stated(manifest.Found({n: Tensor(n, (p,)) for n, p in parts.items()}, dict(metadata), left_out=left_out))
 
 
