@@ -40,7 +40,7 @@ def brought(phi: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     for name in _KEPT:
         held = [v for v in (getattr(d, name) for d in dumps) if v is not None]
         if out[name] is None and held:
-            out[name] = held[0]
+            out[name] = {k: v for k, v in held[0].items() if k != "policy"} if name == "sampling" else held[0]
     if out["source"] is None:
         origins = [dict(d.source or {}) for d in dumps]  # the layer is told by the name of the tensor
         alike = {k: v for k, v in origins[0].items() if all(o.get(k) == v for o in origins)}
