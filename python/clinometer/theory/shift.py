@@ -107,9 +107,7 @@ def _aligned(a: Dump, b: Dump, clusters: Any) -> NDArray[np.int64]:
     given = clusters if clusters is not None else ids[1] if ids[1] is not None else ids[0]
     if given is None:
         return np.arange(a.n_rows)
-    labels = np.asarray(given)
-    if labels.shape != (a.n_rows,):
-        raise ValueError(f"clusters has shape {labels.shape}; wanted ({a.n_rows},)")
+    labels = as_ids(given, "clusters", a.n_rows)
     return np.unique(labels, return_inverse=True)[1].astype(np.int64)
 
 
