@@ -215,6 +215,7 @@ def _judges(sub: argparse.ArgumentParser) -> None:
         metavar="NAME|FILE",
         help=JUDGES,
     )
+    sub.add_argument("--any-source", action="store_true", help="directions of another layer, model or position too")
     _passes(sub)
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from clinometer import kl as roots
 from clinometer.dump import Dump, open_dump
+from clinometer.dump.arrays import as_ids
 from clinometer.results import Axes, Result
 from clinometer.theory._arrays import Floats
 from clinometer.theory.spectra import EffectiveRank, effective_rank
