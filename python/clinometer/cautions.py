@@ -16,8 +16,8 @@ def warn_of_stillness(call: Call) -> None:
     """Warn of directions that are zero, and of prompts whose one response is all there is to choose from."""
     p = call.population
     if call.directions is not None:
-        own = ~call.directions.reshape(-1, call.n_folds, call.dump.dim).any(axis=(1, 2))
-        flat = np.append(own, np.zeros(call.n_scores - len(own), bool))
+        moved = np.asarray(call.directions.reshape(-1, call.n_folds, call.dump.dim).any(axis=(1, 2)))
+        flat = np.append(~moved, np.full(call.n_scores - len(moved), False))
         flat = flat if call.order is None else flat[call.order]
         if flat.any():
             names = ", ".join(visible(n) for n, still in zip(call.names, flat, strict=True) if still)

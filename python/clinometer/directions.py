@@ -47,7 +47,8 @@ def check_origin(mine: Mapping[str, Any], theirs: Mapping[str, Any], whose: str,
     for key in _SOURCE_KEYS:
         a, b = mine.get(key), theirs.get(key)
         if a is not None and b is not None and str(a) != str(b):
-            raise ValueError(f"{whose} from {key} {quote(a)} but {what} from {quote(b)}; check_source=False allows it")
+            own, other = (quote(x) if isinstance(x, str) and not x.isdecimal() else x for x in (a, b))
+            raise ValueError(f"{whose} from {key} {own} but {what} from {other}; check_source=False allows it")
 
 
 class Directions:

@@ -13,8 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import _core
 from .dump import open_dump
+from .dump.aligned import same_labels
 from .dump.arrays import as_column, as_ids, as_matrix
-from .dump.carriers import BFLOAT16
+from .dump.carriers import BFLOAT16, carried
 from .dump.strings import of_one_width
 from .inputs import Call, absorb
 from .nodes import Node, collapse, copied, push
@@ -98,11 +99,14 @@ class Fold:
         """Take rows (m, d) with their prompt ids (m,) and per-row columns by name."""
         if self.dump_facts is not None:
             raise ValueError("absorb: this Fold is a shard of a dump and takes no further rows")
-        rows = _copied(phi)
+        held = {"phi": carried(phi, "phi"), "prompt_ids": carried(prompt_ids, "prompt_ids")}
+        held |= {f"column {name!r}": carried(c, f"column {name!r}") for name, c in columns.items()}
+        same_labels(held)
+        rows = _copied(held["phi"])
         if rows.shape[1] != self.dim:
             raise ValueError(f"phi has shape {rows.shape}, wanted (m, {self.dim})")
-        ids = of_one_width(as_ids(prompt_ids, "prompt_ids", len(rows)))  # in states, which hold few rows
-        given = {name: as_column(c, f"column {name!r}", len(rows)).copy() for name, c in columns.items()}
+        ids = of_one_width(as_ids(held["prompt_ids"], "prompt_ids", len(rows)))  # in states, which hold few rows
+        given = {n: as_column(held[f"column {n!r}"], f"column {n!r}", len(rows)).copy() for n in columns}
         rows, ids, given = self._present(rows, ids, given)
         if self.waiting:
             _same_kinds(Rows(rows, ids, given), self.waiting[0])

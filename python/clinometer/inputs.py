@@ -16,6 +16,7 @@ from . import _core
 from .directions import Directions, Scores, check_origin
 from .dump import Dump, open_dump
 from .dump.aligned import check_labels, flat, same_ids
+from .dump.carriers import carried
 from .dump.windows import Window, is_windowed, placeholder, resident
 from .errors import DumpError
 from .intake import by_row, ids_of, vectors
@@ -182,7 +183,11 @@ def column(
 def _ids(dump: Dump, given: Any, directions: Any) -> NDArray[Any] | None:
     """Prompt ids of the rows: given by name or array, else the dump's, else those that scores bring."""
     if given is not None:
-        return ids_of(dump.columns[_name(dump, given, "prompt_ids")] if isinstance(given, str) else given, dump.n_rows)
+        if isinstance(given, str):
+            return ids_of(dump.columns[_name(dump, given, "prompt_ids")], dump.n_rows)
+        held = carried(given, "prompt_ids")
+        check_labels("prompt_ids", held, dump, None)
+        return ids_of(held, dump.n_rows)
     if dump.prompt_ids is not None:
         return dump.prompt_ids
     items = directions if isinstance(directions, (list, tuple)) else [directions]

@@ -435,7 +435,8 @@ def _score_dump(scores: Scores, directions: Any) -> tuple[Any, Any]:
         raise ValueError("directions must be None when scores are passed in place of a dump")
     n = len(scores.array)
     carrier = np.broadcast_to(np.zeros((1, 1), np.float32), (n, 1))  # no rows are read: only prompts and N matter
-    return open_dump(carrier, prompt_ids=scores.own_ids()), scores
+    dump = open_dump(carrier, prompt_ids=scores.own_ids())
+    return dump.with_options(labels=None if scores.labels is None else scores.labels.labels), scores
 
 
 def _tilt_result(

@@ -112,7 +112,7 @@ def test_a_failed_check_is_one_and_still_reports(dump: str, capsys: Any) -> None
      ["report", "DUMP", "--value", "good", "--check", "good > 0 at kl=77"],
      ["report", "DUMP", "--value", "good", "-o", "/no/such/folder/x.html"],
      ["report", "DUMP", "--value", "good", "--constitutions", "judge/part"],
-     ["tilt", "DUMP", "--betas", "0"], ["tilt", "DUMP", "--betas", "1", "--kl", "1"], ["inspect", "DUMP", "--bogus"],
+     ["tilt", "DUMP", "--betas=-1"], ["tilt", "DUMP", "--betas", "1", "--kl", "1"], ["inspect", "DUMP", "--bogus"],
      ["inspect", "DUMP\x1b[31m"], ["score", "DUMP", "--constitutions", "absent"]],
 )  # fmt: skip
 def test_bad_input_is_two_and_one_line(dump: str, capsys: Any, argv: list[str]) -> None:

@@ -420,3 +420,25 @@ def test_help_lists_the_options_with_their_types() -> None:
     assert "clusters" not in inspect.signature(cm.moments).parameters
     with pytest.raises(TypeError, match="did you mean 'clusters'"):
         cm.tilt(DUMP, U, [1.0], cluster=CLUSTERS)
+
+
+def test_frames_of_one_batch_have_one_index() -> None:
+    pd = pytest.importorskip("pandas")
+    at = np.arange(100, 100 + N)
+    phi, ids, y = pd.DataFrame(PHI, index=at), pd.Series(IDS, index=at), pd.Series(Y, index=at)
+    assert np.array_equal(fold(phi, ids, y), fold())
+    with pytest.raises(ValueError, match="label in its index"):
+        fold(phi, ids, y.iloc[::-1])
+    scores = cm.Scores(y.iloc[::-1])
+    assert scores.labels is not None
+    with pytest.raises(ValueError, match="index"):
+        cm.tilt(cm.Scores(y, prompt_ids=IDS), None, [1.0], y.iloc[::-1])
+
+
+def test_texts_of_a_series_go_by_row_and_not_by_label() -> None:
+    pd = pytest.importorskip("pandas")
+    texts = pd.Series([f"text {k}" for k in range(N)], index=np.arange(N) + 5)
+    found = cm.examples(DUMP, "y", n=2, texts=texts)
+    assert list(found.responses) == [f"text {k}" for k in found.row]
+    with pytest.raises(ValueError, match="index"):
+        cm.examples(DUMP, "y", n=2, texts=texts.iloc[::-1])

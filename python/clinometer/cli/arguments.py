@@ -221,6 +221,7 @@ def _judges(sub: argparse.ArgumentParser, text: str = JUDGES) -> None:
         metavar="NAME|FILE",
         help=text,
     )
+    sub.add_argument("--any-source", action="store_true", help="directions of another layer, model or position too")
     _passes(sub)
 
 

@@ -89,6 +89,8 @@ def reading(args: argparse.Namespace) -> dict[str, Any]:
 def pass_options(args: argparse.Namespace) -> dict[str, Any]:
     """Options of every pass; a progress line on a terminal only."""
     out = {"base": args.base, "precision": args.precision, "n_threads": args.threads}
+    if getattr(args, "any_source", False):
+        out["check_source"] = False
     if sys.stderr.isatty():
         out["progress"] = True
     return out

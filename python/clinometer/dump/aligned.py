@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from .dump import Dump
 from .files import quote
 from .strings import is_text
 
-__all__ = ["by_response", "check_labels", "flat", "same_ids"]
+__all__ = ["by_response", "check_labels", "flat", "same_ids", "same_labels"]
 
 _SHOWN = 60
 
@@ -50,6 +51,13 @@ def same_ids(name: str, own: NDArray[Any], theirs: NDArray[Any], what: str = "pr
             f"{name}: {int(differ.sum())} rows have another {what} than the dump's, first row {row}: {mine}, where the "
             f"dump has {its} ({'one is text and one a number' if text[0] != text[1] else 'bring them into its order'})"
         )
+
+
+def same_labels(given: Mapping[str, Carried]) -> None:
+    """Refuse arrays of one batch whose indices differ; those without an index have the order of the batch."""
+    held = {name: np.arange(len(c.array)) if c.labels is None else c.labels for name, c in given.items() if c.indexed}
+    for name, labels in list(held.items())[1:]:
+        same_ids(name, labels, next(iter(held.values())), "label in its index")
 
 
 def check_labels(name: str, held: Carried, dump: Dump, ids: NDArray[Any] | None) -> None:

@@ -35,13 +35,14 @@ def brought(phi: Any, given: Mapping[str, Any]) -> dict[str, Any]:
             if name in columns and not _equal(columns[name], dump.columns[name]):
                 raise ValueError(f"phi holds dumps with different columns {quote(name)}; columns= says which is meant")
             columns[name] = dump.columns[name]
-    out["columns"] = {n: c for n, c in columns.items() if n != "prompt_id"} | dict(out["columns"] or {})
+    own = dict(out["columns"] or {})
+    out["columns"] = own | {n: c for n, c in columns.items() if n != "prompt_id" and n not in own}
     for name in _KEPT:
         held = [v for v in (getattr(d, name) for d in dumps) if v is not None]
         if out[name] is None and held:
-            out[name] = held[0]
+            out[name] = {k: v for k, v in held[0].items() if k != "policy"} if name == "sampling" else held[0]
     if out["source"] is None:
-        origins = [d.origin for d in dumps]
+        origins = [dict(d.source or {}) for d in dumps]  # the layer is told by the name of the tensor
         alike = {k: v for k, v in origins[0].items() if all(o.get(k) == v for o in origins)}
         out["source"] = alike or None
     written = {as_site(key, 1, "float32").name for key in phi} if isinstance(phi, Mapping) else set()
