@@ -215,6 +215,24 @@ def test_shards_of_safetensors_hold_the_same_tensors(tmp_path: Path) -> None:
         open_dump(tmp_path)
 
 
+@pytest.mark.parametrize("suffix", [".npy", ".safetensors", ".parquet", ".arrow"])
+@pytest.mark.parametrize("pattern", ["layer_{:04d}", "model.layers.{}", "phi_L{}", "part-layer.{}"])
+def test_files_of_layers_are_no_shards(tmp_path: Path, pattern: str, suffix: str) -> None:
+    folder = shard_folder(tmp_path / "d", pattern, suffix, rows(36))
+    with pytest.raises(DumpError, match=r"open one of them|choose with"):
+        open_dump(folder)
+    if suffix == ".npy":
+        assert open_dump(folder, layer=11, prompt_ids=[0, 0, 1]).n_rows == 3
+
+
+def test_requests_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    for k in (10, 2, 1):
+        held = {"hidden_states": np.full((3, 1, 2), k, np.float32), "token_ids": np.arange(3)}
+        safetensors.numpy.save_file(held, tmp_path / f"cmpl-a-{k}.safetensors")
+    dump = open_dump(tmp_path, pool="last", prompt_tokens={f"cmpl-a-{k}": 1 for k in (10, 2, 1)})
+    assert dump.read(0, 3)[:, 0].tolist() == [1, 2, 10]
+
+
 # Arrow files whose stream is not whole
 
 

@@ -10,6 +10,7 @@ from . import strictjson
 from .files import PlainFile, bad, quote
 from .folders import entries, inside
 from .remote import is_url
+from .selecting import are_layers
 
 __all__ = ["SUFFIXES", "members"]
 
@@ -69,6 +70,8 @@ def _chosen(path: str, data: list[str]) -> tuple[list[str], dict[str, str]]:
         if len({m[1] for m in map(_CACHE.match, kept) if m}) > 1:
             shown = ", ".join(map(quote, kept[:4]))
             raise bad(path, f"holds cache files of several computations ({shown}); open one of them")
+    if are_layers(kept):
+        raise bad(path, f"holds a file for each layer ({', '.join(map(quote, kept[:4]))}); open one of them", "folder")
     splits = {found[-1].lower() for found in map(_SPLIT.findall, kept) if found}
     if len(splits) > 1:
         shown = ", ".join(map(quote, kept[:4]))

@@ -10,6 +10,7 @@ from . import manifest, npy
 from .files import PlainFile, bad, quote
 from .folders import all_inside, natural, numbered
 from .safetensors import read_header
+from .selecting import are_layers
 from .tensors import Part, Tensor
 
 __all__ = ["is_shards", "joined_arrays", "joined_safetensors"]
@@ -24,7 +25,7 @@ _LAST = re.compile(r"[0-9]+(-of-[0-9]+)?(?=[^0-9]*\Z)")
 def is_shards(names: Iterable[str]) -> bool:
     """Whether files of these names are consecutive rows of one table."""
     held = list(names)
-    return numbered(held) and all(_PIECE.search(n) or _PADDED.search(n) for n in held)
+    return numbered(held) and not are_layers(held) and all(_PIECE.search(n) or _PADDED.search(n) for n in held)
 
 
 def joined_arrays(folder: str, names: list[str]) -> dict[str, Tensor]:
