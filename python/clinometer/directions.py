@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from .dump import strictjson
 from .dump.arrays import as_ids, as_matrix, as_numpy
-from .dump.carriers import Carried, carried, is_bfloat16
+from .dump.carriers import carried
 from .dump.files import PlainFile, bad, quote
+from .dump.held import Carried, is_bfloat16
 from .dump.safetensors import Payload, read_header, write_safetensors
 from .dump.selecting import layer_of
 from .dump.tensors import decode_bfloat16

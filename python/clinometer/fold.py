@@ -15,7 +15,8 @@ from . import _core
 from .dump import open_dump
 from .dump.aligned import same_labels
 from .dump.arrays import as_column, as_ids, as_matrix
-from .dump.carriers import BFLOAT16, carried
+from .dump.carriers import carried
+from .dump.held import BFLOAT16
 from .dump.strings import of_one_width
 from .inputs import Call, absorb
 from .nodes import Node, collapse, copied, push

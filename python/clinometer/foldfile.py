@@ -16,7 +16,7 @@ from . import _core, stat
 from .directions import Directions
 from .dump import open_dump
 from .dump.atomic import new_file
-from .dump.carriers import BFLOAT16, is_bfloat16
+from .dump.held import BFLOAT16, is_bfloat16
 from .errors import DumpError
 from .fold import Fold
 from .plan import plan

@@ -419,7 +419,9 @@ def _score_values(call: Call, given: Directions) -> None:
 
 
 def _check_width(dump: Dump, vectors: Floats, argument: str) -> None:
-    if vectors.ndim != 2 or vectors.shape[1] != dump.dim:
+    if vectors.ndim != 2:
+        raise ValueError(f"{argument} has shape {vectors.shape}, wanted (K, {dump.dim})")
+    if vectors.shape[1] != dump.dim:
         raise ValueError(f"{argument} has {vectors.shape[-1]} columns but rows of the dump have {dump.dim}")
 
 

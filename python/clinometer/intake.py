@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from .dump import Dump
 from .dump.aligned import by_response, check_labels, flat, same_ids
 from .dump.arrays import as_ids, as_numpy
-from .dump.carriers import Carried, carried, is_bfloat16
+from .dump.carriers import carried
 from .dump.files import quote
+from .dump.held import Carried, is_bfloat16
 from .dump.tensors import decode_bfloat16
 
 __all__ = ["by_prompt", "by_row", "ids_of", "numbers", "pairs_of", "vectors"]

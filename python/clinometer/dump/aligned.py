@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .carriers import Carried
 from .dump import Dump
 from .files import quote
+from .held import Carried
 from .strings import is_text
 
 __all__ = ["by_response", "check_labels", "flat", "same_ids", "same_labels"]

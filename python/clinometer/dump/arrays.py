@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .carriers import carried, is_array, is_bfloat16
+from .carriers import carried, is_array
+from .held import is_bfloat16
 from .tensors import decode_bfloat16
 
 __all__ = ["as_column", "as_ids", "as_matrix", "as_numpy", "is_array"]
@@ -54,7 +55,8 @@ def as_matrix(value: Any, name: str, *, bits: bool = False) -> tuple[NDArray[Any
     elif array.dtype.str[1:] in _ROW_DTYPES:
         dtype = _ROW_DTYPES[array.dtype.str[1:]]
     else:
-        raise TypeError(f"{name} has dtype {array.dtype}; float16, float32, float64 or bfloat16 is wanted")
+        hint = " (.astype('float32'))" if array.dtype.kind in "iub" else ""
+        raise TypeError(f"{name} has dtype {array.dtype}; float16, float32, float64 or bfloat16 is wanted{hint}")
     swapped = not array.dtype.isnative
     if not len(array):
         array = np.zeros(array.shape, array.dtype.newbyteorder("="))
@@ -80,7 +82,8 @@ def as_column(value: Any, name: str, n_rows: int) -> NDArray[Any]:
         row = next(k for k, x in enumerate(array) if x is None)
         raise ValueError(f'{name} has no string at row {row} (missing); fill it, with "" say')
     if array.dtype.kind not in "biufUT" or (array.dtype.itemsize > 8 and array.dtype.kind == "f"):
-        raise TypeError(f"{name} has dtype {array.dtype}; numbers, booleans or strings are wanted")
+        hint = " (.astype(str))" if array.dtype.kind in "mM" else ""
+        raise TypeError(f"{name} has dtype {array.dtype}; numbers, booleans or strings are wanted{hint}")
     out = (array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))).view()
     out.flags.writeable = False
     return out
@@ -112,7 +115,7 @@ def as_ids(value: Any, name: str, n_rows: int) -> NDArray[Any]:
         raise TypeError(f"{name} has dtype bool; integers or strings are wanted")
     elif array.dtype == np.uint64 and n_rows and int(array.max()) > np.iinfo(np.int64).max:
         return array
-    out = array.astype(np.int64)
+    out = array.astype(np.int64, copy=False).view()
     out.flags.writeable = False
     return out
 

@@ -33,10 +33,10 @@ def with_missing(numbers_: NDArray[Any], missing: NDArray[np.bool_], name: str) 
     if numbers_.dtype.kind in "iu":
         wide = ~missing & ((numbers_ > EXACT) | (numbers_ < -EXACT if numbers_.dtype.kind == "i" else False))
         if wide.any():
-            row = int(np.argwhere(wide)[0][0])
+            row, gap = (int(np.argwhere(at)[0][0]) for at in (wide, missing))
             raise ValueError(
-                f"{name} holds {numbers_[wide][0]} at row {row} beside missing entries: as floats, which have a NaN, "
-                "integers beyond 2^53 are no longer told apart; fill the missing entries or pass strings"
+                f"{name} has no entry at row {gap} (missing) and holds {numbers_[wide][0]} at row {row}: beside "
+                "missing entries integers become floats, which tell them apart to 2^53 alone; fill them or pass strings"
             )
     out = numbers_.astype(numbers_.dtype if numbers_.dtype.kind == "f" else np.float64)
     out[missing] = np.nan

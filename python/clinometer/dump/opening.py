@@ -17,9 +17,10 @@ from ..visible import visible
 from . import manifest, npy, npz
 from .aligned import by_response, check_labels, flat, same_ids
 from .arrays import as_column, as_ids, as_matrix, is_array
-from .carriers import Carried, carried
+from .carriers import carried
 from .dump import Candidate, Dump, Lazy, Segment
 from .files import PlainFile, bad, quote
+from .held import Carried
 from .remote import is_url, local_path
 from .requests import POOLS
 from .schema import role
