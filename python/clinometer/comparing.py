@@ -9,6 +9,7 @@ import numpy as np
 
 from .dump import Dump, open_dump
 from .fit import fit_value_direction
+from .options import listed
 from .paired import Side, changes
 from .results import Axes, Result
 from .theory._arrays import Floats
@@ -66,6 +67,7 @@ class Comparison(Result):
         return "\n".join(lines)
 
 
+@listed("within")
 def compare(
     dump_a: Any, dump_b: Any, values: Any, *, values_b: Any = None, transfer: bool = True,
     fits: dict[str, Any] | None = None, **options: Any,

@@ -4,28 +4,29 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .dump import strictjson
-from .dump.arrays import as_column, as_ids, as_matrix, as_numpy
+from .dump.arrays import as_ids, as_matrix, as_numpy
+from .dump.carriers import carried
 from .dump.files import PlainFile, bad, quote
+from .dump.held import Carried, is_bfloat16
 from .dump.safetensors import Payload, read_header, write_safetensors
+from .dump.selecting import layer_of
 from .dump.tensors import decode_bfloat16
 
-__all__ = ["Directions", "Scores"]
+__all__ = ["Directions", "Scores", "check_origin"]
 
-_LAYER = re.compile(r"_L([0-9]{1,9})\Z")
 _SOURCE_KEYS = ("model", "layer", "position")
 
 
 def _vectors(value: Any) -> NDArray[Any]:
-    array = as_numpy(value, "vectors") if not isinstance(value, (list, tuple)) else np.asarray(value, np.float64)
+    array = as_numpy(value, "vectors")
     if array.ndim == 1:
         array = array[None, :]
     if array.dtype.kind in "iub" and array.dtype.names is None:
@@ -40,6 +41,15 @@ def _vectors(value: Any) -> NDArray[Any]:
         raise ValueError(f"vectors holds NaN or Inf in row {int(np.argmax(wrong))}; finite numbers are wanted")
     out.flags.writeable = False
     return out
+
+
+def check_origin(mine: Mapping[str, Any], theirs: Mapping[str, Any], whose: str, what: str) -> None:
+    """Refuse a model, layer or position that both sides state and that differs."""
+    for key in _SOURCE_KEYS:
+        a, b = mine.get(key), theirs.get(key)
+        if a is not None and b is not None and str(a) != str(b):
+            own, other = (quote(x) if isinstance(x, str) and not x.isdecimal() else x for x in (a, b))
+            raise ValueError(f"{whose} from {key} {own} but {what} from {other}; check_source=False allows it")
 
 
 class Directions:
@@ -136,11 +146,11 @@ class Directions:
         """The layer of direction k: from source["layers"], its name's suffix _L<l>, or source["layer"]."""
         if self.source.get("layers") is not None:
             return int(self.source["layers"][k])
-        match = _LAYER.search(self.names[k])
-        if match:
-            return int(match.group(1))
+        named = layer_of(self.names[k])
+        if named is not None:
+            return named
         layer = self.source.get("layer")
-        return layer if type(layer) is int else None
+        return int(layer) if type(layer) is int or (isinstance(layer, str) and layer.isdecimal()) else None
 
     def for_layer(self, layer: int) -> Directions:
         """The directions of one layer, in their order; none there is a ValueError."""
@@ -152,18 +162,21 @@ class Directions:
         return Directions([self.names[k] for k in keep], self.vectors[keep], [self.roles[k] for k in keep], source)
 
     def check_source(self, source: Mapping[str, Any], what: str = "the dump") -> None:
-        """Raise ValueError if model, layer or position is stated on both sides and differs."""
-        for key in _SOURCE_KEYS:
-            mine, theirs = self.source.get(key), source.get(key)
-            if mine is not None and theirs is not None and str(mine) != str(theirs):
-                raise ValueError(
-                    f"directions come from {key} {quote(mine)} but {what} from {quote(theirs)}; "
-                    "check_source=False allows it"
-                )
+        """Raise ValueError if model, layer or position is stated on both sides and differs, for any direction."""
+        check_origin({**self.source, "layer": None}, source, "directions come", what)
+        layers = [self.layer(k) for k in range(len(self))]
+        for name, layer in zip(self.names, layers, strict=True):
+            try:
+                check_origin({"layer": layer}, source, f"direction {quote(name)} comes", what)
+            except ValueError as error:
+                here = source.get("layer")
+                some = str(here) in map(str, layers)
+                raise ValueError(f"{error}{f', .for_layer({here}) picks' if some else ''}") from None
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a safetensors file atomically: tensor "vectors"; names, roles, source as JSON metadata."""
         try:
+            json.dumps([self.names, self.roles, self.source], ensure_ascii=False).encode("utf-8")  # no half characters
             metadata = {
                 "format": "clinometer-directions",
                 "names": json.dumps(self.names),
@@ -171,27 +184,30 @@ class Directions:
                 "source": json.dumps(self.source, allow_nan=False),
             }
         except (TypeError, ValueError) as exc:
-            raise ValueError(f"source cannot be written as JSON: {exc}") from exc
+            raise ValueError(f"names, roles or source cannot be written as JSON: {exc}") from exc
         little = self.vectors.astype(self.vectors.dtype.newbyteorder("<"))
         payload = Payload("F64" if little.itemsize == 8 else "F32", little.shape, lambda: [little.tobytes()])
         write_safetensors(path, {"vectors": payload}, metadata)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, layer_offset: int = 0) -> Directions:
-        """Read what `save` wrote, or one direction per layer from other tools; a malformed file is a DumpError.
+        """Read what `save` wrote, or directions from other tools; a malformed file is a DumpError.
 
-        Those are repeng's .gguf, activation-steering's .svec, and .json or .npz by layer. Their layers are the blocks
-        of a model from 0; `layer_offset` is added to them (1 for dumps that call the embeddings layer 0).
+        One direction per layer: repeng's .gguf, activation-steering's .svec, and .json or .npz by layer. Their layers
+        are the blocks of a model from 0; `layer_offset` is added (1 for dumps that call the embeddings layer 0).
+        Arrays (d,) or (K, d): .npy, and the tensors of any safetensors file; every row is a direction.
         """
-        from .steering import SUFFIXES, load_steering
+        from .steering import SUFFIXES, load_arrays, load_steering
 
         if os.fspath(path).lower().endswith(SUFFIXES):
             return load_steering(path, layer_offset=layer_offset)
         if layer_offset:
             raise ValueError("layer_offset is for directions of other tools; saved Directions state their layers")
         file = PlainFile(path)
+        if (made := load_arrays(file)) is not None:
+            return made
         parts, metadata = read_header(file)
-        if metadata.get("format") != "clinometer-directions" or set(parts) != {"vectors"}:
+        if set(parts) != {"vectors"}:
             raise bad(file.path, "does not hold saved directions", "__metadata__", 8)
         held = {}
         for key in ("names", "roles", "source"):
@@ -261,12 +277,12 @@ class Scores:
 
     Parameters
     ----------
-    array : array (N, K) or (N,)
-        float32 or float64 is kept; other numbers are converted.
+    array : array (N, K) or (N,), or (G, n, K) of G prompts of n responses
+        Of any library; float32 or float64 is kept, other numbers are converted, missing ones are NaN.
     prompt_ids : array (N,), optional
-        Integers or strings.
+        Integers or strings, compared row by row with those of a dump. Default: a frame's column prompt_id.
     names : sequence of K strings, optional
-        Default: score0, score1, ...
+        Default: the columns of a frame, else score0, score1, ...
 
     Examples
     --------
@@ -277,30 +293,37 @@ class Scores:
     array: NDArray[Any]
     prompt_ids: NDArray[Any] | None = None
     names: tuple[str, ...] | None = None
+    labels: Carried | None = field(default=None, init=False)  # of a frame's rows
+    grid: tuple[int, ...] | None = field(default=None, init=False)  # prompts and responses of each, where given so
 
     def __post_init__(self) -> None:
-        given = self.array
-        array = as_numpy(given, "array") if not isinstance(given, (list, tuple)) else np.asarray(given)
-        if array.ndim == 1:
-            array = array[:, None]
-        if array.ndim != 2 or 0 in array.shape[1:]:
-            raise ValueError(f"array has shape {array.shape}; (N, K) with K >= 1 is wanted")
-        n, count = len(array), int(np.prod(array.shape[1:]))
-        columns = [as_column(array[:, k], f"array[:, {k}]", n) for k in range(count)]
-        if any(c.dtype.kind not in "biuf" for c in columns):
-            raise TypeError(f"array has dtype {array.dtype}; numbers are wanted")
-        wide = np.float32 if columns[0].dtype.kind == "f" and columns[0].dtype.itemsize <= 4 else np.float64
-        kept: NDArray[Any] = np.empty((n, count), wide)
-        for k, column in enumerate(columns):
-            kept[:, k] = column
-        kept.flags.writeable = False
-        names = tuple(f"score{k}" for k in range(count)) if self.names is None else tuple(self.names)
-        if len(names) != count or len(set(names)) != len(names) or not all(isinstance(n, str) for n in names):
-            raise ValueError(f"names is {quote(names)}; {count} distinct strings are wanted")
-        object.__setattr__(self, "array", kept)
+        held = carried(self.array, "array")
+        columns, ids = dict(held.columns or {}), self.prompt_ids
+        own = columns.pop("prompt_id", None)
+        if held.columns is None and held.array.ndim == 3:
+            object.__setattr__(self, "grid", held.array.shape[:2])
+        table = _table(replace(held, columns=columns) if own is not None else held)
+        called = tuple(columns) if held.columns is not None else () if held.name is None else (held.name,)
+        fits = len(called) == table.shape[1] and not all(n.isdecimal() for n in called)
+        default = called if fits else tuple(f"score{k}" for k in range(table.shape[1]))
+        names = default if self.names is None else tuple(self.names)
+        if len(names) != table.shape[1] or len(set(names)) != len(names) or not all(isinstance(n, str) for n in names):
+            raise ValueError(f"names is {quote(names)}; {table.shape[1]} distinct strings are wanted")
+        ids = own if ids is None else ids
+        if held.label_name == "prompt_id" and ids is None:
+            ids = held.labels
+        object.__setattr__(self, "array", table)
         object.__setattr__(self, "names", names)
-        if self.prompt_ids is not None:
-            object.__setattr__(self, "prompt_ids", as_ids(self.prompt_ids, "prompt_ids", len(kept)))
+        if held.indexed:
+            object.__setattr__(self, "labels", replace(held, values=None, columns=None))
+        if ids is not None:
+            object.__setattr__(self, "prompt_ids", as_ids(ids, "prompt_ids", len(table)))
+
+    def own_ids(self) -> NDArray[Any] | None:
+        """The prompt ids that the scores bring: those given, or 0, 1, ... for (G, n, K)."""
+        if self.prompt_ids is not None or self.grid is None:
+            return self.prompt_ids
+        return np.repeat(np.arange(self.grid[0]), self.grid[1])
 
     def __len__(self) -> int:
         return len(self.array)
@@ -308,3 +331,21 @@ class Scores:
     def __repr__(self) -> str:
         rows, count = self.array.shape
         return f"Scores({rows} x {count} {self.array.dtype})"
+
+
+def _table(held: Carried) -> NDArray[Any]:
+    """Scores (N, K) in float32 or float64, read-only."""
+    array = held.array
+    if array.ndim == 3:
+        array = array.reshape(-1, array.shape[2])
+    array = array[:, None] if array.ndim == 1 else array
+    if array.ndim != 2 or array.shape[1] == 0:
+        raise ValueError(f"array has shape {array.shape}; (N, K) with K >= 1 is wanted")
+    if is_bfloat16(array.dtype):
+        array = decode_bfloat16(np.ascontiguousarray(array.view(np.uint16)))
+    if array.dtype.kind not in "biuf" or (array.dtype.kind == "f" and array.dtype.itemsize > 8):
+        raise TypeError(f"array has dtype {array.dtype}; numbers are wanted")
+    wide = np.float32 if array.dtype.kind == "f" and array.dtype.itemsize <= 4 else np.float64
+    kept: NDArray[Any] = np.array(array, wide, order="C")
+    kept.flags.writeable = False
+    return kept

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import _core
 from .dump import open_dump
+from .dump.aligned import same_labels
+from .dump.arrays import as_column, as_ids, as_matrix
+from .dump.carriers import carried
+from .dump.held import BFLOAT16
+from .dump.strings import of_one_width
 from .inputs import Call, absorb
 from .nodes import Node, collapse, copied, push
 from .plan import Share, plan, results
@@ -94,20 +100,17 @@ class Fold:
         """Take rows (m, d) with their prompt ids (m,) and per-row columns by name."""
         if self.dump_facts is not None:
             raise ValueError("absorb: this Fold is a shard of a dump and takes no further rows")
-        rows = np.array(phi, order="C", copy=True) if not _is_bfloat16(phi) else np.array(phi, copy=True)
-        ids = np.asarray(prompt_ids)
-        if rows.ndim != 2 or rows.shape[1] != self.dim:
+        held = {"phi": carried(phi, "phi"), "prompt_ids": carried(prompt_ids, "prompt_ids")}
+        held |= {f"column {name!r}": carried(c, f"column {name!r}") for name, c in columns.items()}
+        same_labels(held)
+        rows = _copied(held["phi"])
+        if rows.shape[1] != self.dim:
             raise ValueError(f"phi has shape {rows.shape}, wanted (m, {self.dim})")
-        if self.waiting and rows.dtype != self.waiting[0].phi.dtype:
-            raise TypeError(f"phi has dtype {rows.dtype}, but earlier rows have {self.waiting[0].phi.dtype}")
-        if ids.shape != (len(rows),):
-            raise ValueError(f"prompt_ids has shape {ids.shape}, wanted ({len(rows)},)")
-        given = {name: np.array(c) for name, c in columns.items()}
-        for name, c in given.items():
-            if c.shape != (len(rows),):
-                raise ValueError(f"column {name!r} has shape {c.shape}, wanted ({len(rows)},)")
-        if self.waiting and set(given) != set(self.waiting[0].columns):
-            raise ValueError(f"columns are {sorted(given)}, but earlier rows had {sorted(self.waiting[0].columns)}")
+        ids = of_one_width(as_ids(held["prompt_ids"], "prompt_ids", len(rows)))  # in states, which hold few rows
+        given = {n: as_column(held[f"column {n!r}"], f"column {n!r}", len(rows)).copy() for n in columns}
+        rows, ids, given = self._present(rows, ids, given)
+        if self.waiting:
+            _same_kinds(Rows(rows, ids, given), self.waiting[0])
         if not len(rows):
             return
         self._note_ids(ids)
@@ -118,6 +121,17 @@ class Fold:
                 int(np.isnan(c).sum()) if c.dtype.kind == "f" else 0
             )
         self._flush()
+
+    def _present(self, rows: Any, ids: Any, given: dict[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
+        """Without rows that weigh nothing, which a dump's passes leave out too: of count 0, or log-probability -inf."""
+        names, nothing = {"counts": (("count",), 0.0), "logprob": (("logprob", "logp"), -np.inf)}.get(
+            self.options["base"], ((), 0.0)
+        )
+        name = next((n for n in names if n in given), None)
+        keep = None if name is None else given[name] != nothing
+        if keep is None or keep.all():
+            return rows, ids, given
+        return rows[keep], ids[keep], {n: c[keep] for n, c in given.items()}
 
     def _note_ids(self, ids: NDArray[Any]) -> None:
         new = ids[np.append(0, np.flatnonzero(ids[1:] != ids[:-1]) + 1)].tolist()
@@ -291,5 +305,22 @@ def _checked_start(start_row: Any) -> int | None:
     return start
 
 
-def _is_bfloat16(phi: Any) -> bool:
-    return getattr(getattr(phi, "dtype", None), "name", "") == "bfloat16"
+def _copied(phi: Any) -> NDArray[Any]:
+    """Rows (m, d) of any carrier in memory of our own."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that they are copied
+        rows, dtype = as_matrix(phi, "phi")
+    own = np.array(rows, order="C", copy=True)
+    return own.view(BFLOAT16).reshape(rows.shape) if dtype == "bfloat16" else own
+
+
+def _same_kinds(new: Rows, old: Rows) -> None:
+    """Refuse rows, ids and columns of another kind than those that wait: joined, one would be turned into the other."""
+    if new.phi.dtype != old.phi.dtype:
+        raise TypeError(f"phi has dtype {new.phi.dtype}, but earlier rows have {old.phi.dtype}")
+    if set(new.columns) != set(old.columns):
+        raise ValueError(f"columns are {sorted(new.columns)}, but earlier rows had {sorted(old.columns)}")
+    pairs = {"prompt_ids": (new.ids, old.ids)} | {f"column {n!r}": (c, old.columns[n]) for n, c in new.columns.items()}
+    for name, (a, b) in pairs.items():
+        if (a.dtype.kind == "U") != (b.dtype.kind == "U"):
+            raise TypeError(f"{name} has dtype {a.dtype}, but earlier rows have {b.dtype}: text and numbers do not mix")

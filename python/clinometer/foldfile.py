@@ -16,6 +16,7 @@ from . import _core, stat
 from .directions import Directions
 from .dump import open_dump
 from .dump.atomic import new_file
+from .dump.held import BFLOAT16, is_bfloat16
 from .errors import DumpError
 from .fold import Fold
 from .plan import plan
@@ -85,9 +86,7 @@ class _Blobs:
 
     def array(self, a: NDArray[Any]) -> int:
         a = np.ascontiguousarray(a)
-        if a.dtype.kind == "O":
-            a = a.astype(str)
-        name = "bfloat16" if a.dtype.name == "bfloat16" else a.dtype.str
+        name = "bfloat16" if is_bfloat16(a.dtype) else a.dtype.str
         return self.raw(a.tobytes(), [name, list(a.shape)])
 
     def raw(self, data: bytes, shape: list[Any] | None = None) -> int:
@@ -206,14 +205,9 @@ def _parse(data: bytes) -> tuple[dict[str, Any], list[Any]]:
 
 
 def _array(data: memoryview, dtype: str, shape: list[int]) -> NDArray[Any]:
-    if dtype == "bfloat16":
-        import ml_dtypes
-
-        kind: Any = ml_dtypes.bfloat16
-    else:
-        kind = np.dtype(dtype)
-        if kind.kind not in "fiubUS":
-            raise ValueError
+    kind = BFLOAT16 if dtype == "bfloat16" else np.dtype(dtype)
+    if kind != BFLOAT16 and kind.kind not in "fiubUS":
+        raise ValueError
     return np.asarray(np.frombuffer(data, np.uint8).copy().view(kind).reshape(shape))
 
 

@@ -13,21 +13,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _core
-from .directions import Directions, Scores
+from .directions import Directions, Scores, check_origin
 from .dump import Dump, open_dump
+from .dump.aligned import check_labels, flat, same_ids
+from .dump.carriers import carried
 from .dump.windows import Window, is_windowed, placeholder, resident
 from .errors import DumpError
+from .intake import by_row, ids_of, vectors
+from .options import PASS_OPTIONS as PASS_OPTIONS
+from .options import check_names
 from .population import Population, population
 from .visible import visible
 
 Floats = NDArray[np.float64]
+_WEIGHED_BY: dict[Any, tuple[str, ...]] = {
+    "sampled": (), "counts": ("counts",), "logprob": ("logprobs",), "reweight": ("logprobs", "proposal_logprobs"),
+}  # fmt: skip
 LEAF = int(_core.LEAF_ROWS)
 DTYPES = {"float32": 0, "float16": 1, "bfloat16": 2, "float64": 3}
 WIDTHS = {"float32": 4, "float16": 2, "bfloat16": 2, "float64": 8}  # bytes
-PASS_OPTIONS = (
-    "base", "logprobs", "counts", "proposal_logprobs", "prompt_weights", "prompt_ids", "clusters", "within",
-    "precision", "n_threads", "chunk_rows", "progress", "random_state",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,8 @@ class Call:
     in_double: bool = False
     n_threads: int = 1
     progress: Any = None
+    ids: NDArray[Any] | None = None  # of each row of the dump, as this call has them
+    check_source: bool = True
     directions: Floats | None = None
     n_folds: int = 1
     fold: NDArray[np.int64] | None = None
@@ -104,46 +110,63 @@ def prepare(
     within: bool = True,
     precision: str = "mixed",
     n_threads: int | None = None,
-    chunk_rows: int | None = None,
     progress: Any = None,
-    random_state: Any = None,
+    check_source: bool = True,
+    **unknown: Any,
 ) -> Call:
     """Check every argument and gather what one pass needs; raises before any row is read."""
+    check_names(unknown)
+    _check_base(base, logprobs=logprobs, counts=counts, proposal_logprobs=proposal_logprobs)
     if precision not in ("mixed", "double"):
         raise ValueError(f"precision is {precision!r}, wanted 'mixed' or 'double'")
     if not isinstance(within, (bool, np.bool_)):
         raise TypeError(f"within is {within!r}, wanted True or False")
-    if chunk_rows is not None and (not isinstance(chunk_rows, (int, np.integer)) or chunk_rows < 1):
-        raise ValueError(f"chunk_rows is {chunk_rows!r}, wanted a positive integer or None")
+    if not isinstance(check_source, (bool, np.bool_)):
+        raise TypeError(f"check_source is {check_source!r}, wanted True or False")
     if progress is not None and progress is not True and progress is not False and not callable(progress):
         raise TypeError(f"progress is {progress!r}, wanted None, True or a function of (done, total)")
+    if not isinstance(source, Dump) and not isinstance(prompt_ids, str):
+        source, prompt_ids = open_dump(source, prompt_ids=prompt_ids), None
     dump = source if isinstance(source, Dump) else open_dump(source)
     threads = thread_count(n_threads)
     call = Call(dump, None, bool(within), precision == "double", threads, _progress(progress, dump))  # type: ignore[arg-type]
+    call.ids, call.check_source = _ids(dump, prompt_ids, directions), bool(check_source)
     with_logs, reweight = base in ("logprob", "reweight"), base == "reweight"
     extra = {
-        "logprobs": column(dump, logprobs, "logprob" if with_logs else None, "logprobs"),
-        "counts": column(dump, counts, "count" if base == "counts" else None, "counts"),
+        "logprobs": column(dump, logprobs, "logprob" if with_logs else None, "logprobs", call.ids),
+        "counts": column(dump, counts, "count" if base == "counts" else None, "counts", call.ids),
         "proposal_logprobs": column(
-            dump, proposal_logprobs, "proposal_logprob" if reweight else None, "proposal_logprobs"
+            dump, proposal_logprobs, "proposal_logprob" if reweight else None, "proposal_logprobs", call.ids
         ),
     }
     projected = _resolve_directions(call, directions)
     _resolve_values(call, values)
-    ids = dump.prompt_ids if prompt_ids is None else _id_column(dump, prompt_ids)
-    if isinstance(clusters, str):
-        clusters = _cluster_column(dump, ids, clusters)
-    drop = non_finite(call, extra)
+    clusters = _prompt_column(dump, clusters, "clusters")
+    prompt_weights = _prompt_column(dump, prompt_weights, "prompt_weights")
     call.population = population(
-        dump.n_rows, ids, base=base, prompt_weights=prompt_weights, clusters=clusters, drop=drop, **extra
-    )
+        dump.n_rows, call.ids, base=base, prompt_weights=prompt_weights, clusters=clusters,
+        drop=lambda rows: non_finite(call, extra, rows), **extra,
+    )  # fmt: skip
+    _check_values(call)
     _stack(call, projected)
     if isinstance(values, Directions):
         _score_values(call, values)
     return call
 
 
-def column(dump: Dump, given: Any, default: str | None, argument: str) -> Floats | None:
+def _check_base(base: Any, **given: Any) -> None:
+    """Refuse a column that the base does not weigh by."""
+    if base not in _WEIGHED_BY:
+        raise ValueError(f"base is {base!r}, wanted one of {', '.join(_WEIGHED_BY)}")
+    for name, value in given.items():
+        if value is not None and name not in _WEIGHED_BY[base]:
+            other = " or ".join(repr(b) for b, names in _WEIGHED_BY.items() if name in names)
+            raise ValueError(f"{name} is given, but base={base!r} does not weigh by it; base={other} does")
+
+
+def column(
+    dump: Dump, given: Any, default: str | None, argument: str, ids: NDArray[Any] | None = None
+) -> Floats | None:
     """A per-row column by name or array, as float64; None where neither is there."""
     if given is None:
         if default is None or not dump.has_column(default):
@@ -151,24 +174,30 @@ def column(dump: Dump, given: Any, default: str | None, argument: str) -> Floats
         given = default
     if isinstance(given, str):
         return _required(dump, given, argument)
-    a = _numeric_array(argument, given)
-    if a.shape != (dump.n_rows,):
+    a, _ = by_row(argument, given, dump, dump.prompt_ids if ids is None else ids)
+    if a.size != dump.n_rows:
         raise ValueError(f"{argument} has shape {a.shape}, wanted ({dump.n_rows},)")
-    return a
+    return a.reshape(-1)
 
 
-def _id_column(dump: Dump, given: Any) -> Any:
-    if isinstance(given, str):
-        return dump.columns[_name(dump, given, "prompt_ids")]
-    return given
+def _ids(dump: Dump, given: Any, directions: Any) -> NDArray[Any] | None:
+    """Prompt ids of the rows: given by name or array, else the dump's, else those that scores bring."""
+    if given is not None:
+        if isinstance(given, str):
+            return ids_of(dump.columns[_name(dump, given, "prompt_ids")], dump.n_rows)
+        held = carried(given, "prompt_ids")
+        check_labels("prompt_ids", held, dump, None)
+        return ids_of(held, dump.n_rows)
+    if dump.prompt_ids is not None:
+        return dump.prompt_ids
+    items = directions if isinstance(directions, (list, tuple)) else [directions]
+    brought = [ids for x in items if isinstance(x, Scores) and (ids := x.own_ids()) is not None]
+    return next((ids for ids in brought if len(ids) == dump.n_rows), None)
 
 
-def _cluster_column(dump: Dump, ids: Any, name: str) -> NDArray[Any]:
-    a = np.asarray(dump.columns[_name(dump, name, "clusters")])
-    _, first, inverse = np.unique(np.asarray(ids), return_index=True, return_inverse=True)
-    if (a[first][inverse] != a).any():
-        raise ValueError(f"clusters: column {name!r} varies inside a prompt")
-    return np.asarray(a[first])
+def _prompt_column(dump: Dump, given: Any, argument: str) -> Any:
+    """A column of the dump by its name; anything else as it is."""
+    return np.asarray(dump.columns[_name(dump, given, argument)]) if isinstance(given, str) else given
 
 
 def _progress(given: Any, dump: Dump) -> Callable[[int, int], None] | None:
@@ -273,26 +302,34 @@ def _resolve_one(call: Call, item: Any, projected: list[_Projected], columns: li
         columns.append((item, sign * _required(dump, name, "constitutions")))
     elif isinstance(item, Scores):
         a = np.asarray(item.array, np.float64)
-        if a.ndim == 1:
-            a = a[:, None]
         if len(a) != dump.n_rows:
             raise ValueError(f"scores have {len(a)} rows but the dump has {dump.n_rows}")
+        if item.prompt_ids is not None and call.ids is not None:
+            same_ids(f"scores {', '.join(map(visible, item.names or ()))}", item.prompt_ids, call.ids)
+        if item.grid is not None and item.prompt_ids is None:
+            flat("scores", a.reshape(*item.grid, -1), dump.n_rows, call.ids)
+        if item.labels is not None:
+            check_labels("scores", item.labels, dump, call.ids)
         columns.extend((str(n), np.ascontiguousarray(a[:, k])) for k, n in enumerate(item.names or []))
     elif _is_fit(item):
         if item.vectors.shape[1] != dump.dim:
             raise ValueError(f"the fit has {item.vectors.shape[1]} columns but rows of the dump have {dump.dim}")
+        if call.check_source:
+            check_origin(item.source, dump.origin, "the fit comes", dump.name)
         every = np.concatenate([item.fold_vectors, item.vectors[None]])
         projected.extend(_Projected(n, every[:, j], item, j) for j, n in enumerate(item.names))
     else:
         status = "given"
         if isinstance(item, Directions):
-            names, vectors = tuple(item.names), np.asarray(item.vectors, np.float64)
+            if call.check_source:
+                item.check_source(dump.origin, visible(dump.name))
+            names, rows = tuple(item.names), np.asarray(item.vectors, np.float64)
             status = _in_sample(item, dump)
         else:
-            vectors = np.atleast_2d(_numeric_array("directions", item))
-            names = tuple(f"direction{len(projected) + k}" for k in range(len(vectors)))
-        _check_width(dump, vectors, "directions")
-        projected.extend(_Projected(n, v[None], status=status) for n, v in zip(names, vectors, strict=True))
+            rows, given = vectors("directions", item)
+            names = given or tuple(f"direction{len(projected) + k}" for k in range(len(rows)))
+        _check_width(dump, rows, "directions")
+        projected.extend(_Projected(n, v[None], status=status) for n, v in zip(names, rows, strict=True))
 
 
 def _saved(path: Any) -> Any:
@@ -315,16 +352,6 @@ def _in_sample(given: Directions, dump: Dump) -> str:
     return "in-sample"
 
 
-def _numeric_array(name: str, x: Any) -> Floats:
-    try:
-        a = np.asarray(x)
-    except Exception as error:
-        raise TypeError(f"{name}: cannot be read as an array ({error})") from None
-    if a.dtype.kind not in "fiub" and a.dtype.name != "bfloat16":
-        raise TypeError(f"{name} has dtype {a.dtype}, wanted numbers")
-    return a.astype(np.float64)
-
-
 def _name(dump: Dump, name: str, argument: str) -> str:
     try:
         return dump.resolve_column(name)
@@ -344,6 +371,8 @@ def _resolve_values(call: Call, given: Any) -> None:
         return
     if isinstance(given, Directions):
         _check_width(call.dump, np.asarray(given.vectors), "values")
+        if call.check_source:
+            given.check_source(call.dump.origin, visible(call.dump.name))
         return  # scored at the end of `prepare`, when every argument has been checked
     if _is_names(given):
         names = (given,) if isinstance(given, str) else tuple(given)
@@ -353,19 +382,22 @@ def _resolve_values(call: Call, given: Any) -> None:
             columns.append((-1.0 if bare != name else 1.0) * _required(call.dump, bare, "values"))
         values = np.stack(columns, axis=1)
     else:
-        values = _numeric_array("values", given)
-        if values.ndim == 1:
-            values = values[:, None]
-        if values.ndim != 2 or len(values) != call.dump.n_rows:
-            raise ValueError(
-                f"values has shape {values.shape}, wanted ({call.dump.n_rows},) or ({call.dump.n_rows}, J)"
-            )
-        names = tuple(f"value{j}" for j in range(values.shape[1]))
-    if np.isinf(values).any():
-        j = int(np.argmax(np.isinf(values).any(axis=0)))
-        raise ValueError(f"values: {names[j]!r} holds infinities; NaN means unlabelled, Inf is not a label")
+        values, called = by_row("values", given, call.dump, call.ids)
+        values = values[:, None] if values.ndim == 1 else values
+        names = called or tuple(f"value{j}" for j in range(values.shape[1]))
     call.values = np.ascontiguousarray(values, np.float64)
     call.value_names = names
+
+
+def _check_values(call: Call) -> None:
+    """No infinite label among the rows that count, and how many of theirs are missing."""
+    if call.values is None:
+        return
+    whole = call.population.n_rows == call.dump.n_rows
+    values = call.values if whole else call.values[call.population.rows]
+    if np.isinf(values).any():
+        j = int(np.argmax(np.isinf(values).any(axis=0)))
+        raise ValueError(f"values: {call.value_names[j]!r} holds infinities; NaN means unlabelled, Inf is not a label")
     call.n_unlabelled = _unlabelled(values)
 
 
@@ -383,36 +415,39 @@ def _score_values(call: Call, given: Directions) -> None:
     own = replace(call, directions=vectors, progress=None, **plain)
     run(own, [_core.Scores(0, len(vectors), scores, False, False, False)], population=call.population)
     call.values, call.value_names = scores, tuple(given.names)
-    call.n_unlabelled = _unlabelled(scores)
+    _check_values(call)
 
 
 def _check_width(dump: Dump, vectors: Floats, argument: str) -> None:
-    if vectors.ndim != 2 or vectors.shape[1] != dump.dim:
+    if vectors.ndim != 2:
+        raise ValueError(f"{argument} has shape {vectors.shape}, wanted (K, {dump.dim})")
+    if vectors.shape[1] != dump.dim:
         raise ValueError(f"{argument} has {vectors.shape[-1]} columns but rows of the dump have {dump.dim}")
 
 
-def non_finite(call: Call, columns: dict[str, Floats | None]) -> NDArray[np.int64] | None:
-    """Rows to drop under nonfinite='drop'; score columns with NaN raise under 'raise'."""
+def non_finite(call: Call, columns: dict[str, Floats | None], rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
+    """Of the rows that count, those to drop under nonfinite='drop'; columns with NaN raise under 'raise'."""
     dump = call.dump
-    bad = np.zeros(0, np.int64)
-    if call.columns is not None:
-        bad = np.flatnonzero(~np.isfinite(call.columns).all(axis=1))
-    for name, a in columns.items():
-        if a is not None and np.isnan(a).any() and dump.nonfinite != "drop":
-            raise DumpError(f"{name}: {int(np.isnan(a).sum())} NaN, first at row {int(np.argmax(np.isnan(a)))}")
+    here = None if len(rows) == dump.n_rows else np.isin(np.arange(dump.n_rows), rows)
+
+    def among(bad: Any) -> NDArray[np.int64]:
+        return np.flatnonzero(bad if here is None else bad & here)
+
+    bad = np.zeros(0, np.int64) if call.columns is None else among(~np.isfinite(call.columns).all(axis=1))
+    gaps = {name: among(np.isnan(a)) for name, a in columns.items() if a is not None and np.isnan(a).any()}
     if dump.nonfinite != "drop":
+        for name, at in gaps.items():
+            if len(at):
+                raise DumpError(f"{name}: {len(at)} NaN (missing), first at row {at[0]}")
         if len(bad):
             raise DumpError(
                 f"{dump.name}: {len(bad)} rows of the scores hold NaN or Inf, first row {bad[0]}; "
                 "open the dump with nonfinite='drop' to leave out their prompts"
             )
         return None
-    for a in columns.values():
-        if a is not None:
-            bad = np.union1d(bad, np.flatnonzero(np.isnan(a)))
-    if dump.dim:
-        bad = np.union1d(bad, non_finite_rows(dump))
-    return bad
+    found = non_finite_rows(dump) if dump.dim else bad
+    held = found if here is None else found[here[found]]
+    return np.unique(np.concatenate([bad, *gaps.values(), held]))
 
 
 def segments_of(dump: Dump) -> tuple[list[tuple[NDArray[Any], int]], int, int, int]:
@@ -468,6 +503,7 @@ def absorb(
     _check_files(call.dump)
     if scan.non_finite >= 0:
         bad = non_finite_rows(call.dump)
+        bad = bad if p.n_rows == call.dump.n_rows else bad[np.isin(bad, p.rows)]
         raise DumpError(
             f"{call.dump.name}: {len(bad)} rows hold NaN or Inf, first row {bad[0]}; "
             "open the dump with nonfinite='drop' to leave out their prompts"

@@ -140,12 +140,21 @@ def log_ratios(call: Call, kept: Floats, betas: Floats) -> Floats:
     return out
 
 
+def written_out(call: Call, kept: Floats) -> tuple[Call, Floats]:
+    """Whole counts as copies of their rows: a statistic of single draws, or of leaving one out, sees draws."""
+    copies = call.population.copies()
+    if copies is None:
+        return call, kept
+    return replace(call, population=call.population.written_out()), np.repeat(kept, copies, axis=0)
+
+
 def horizon(call: Call, kept: Floats) -> Floats:
     """KL horizon (theory 2): largest KL where the jackknifed bias of the judge's own gain is below its error.
 
     Never above log(m)/2, m the median size of prompts with two or more responses, times their share of
     the prompt weight. Found on a grid of levels geometric in lam.
     """
+    call, kept = written_out(call, kept)
     cap, K = _cap(call), kept.shape[1]
     if not cap > 0:
         return np.full(K, cap)
@@ -172,6 +181,7 @@ def sized_horizon(call: Call, kept: Floats) -> Floats:
     as in `horizon`, and 0 where prompts have a median of 4 responses or fewer (theory 2: only first order is an
     estimate). Crossings lie between seven levels by interpolation; beyond SIZED_ROWS rows from evenly spread prompts.
     """
+    call, kept = written_out(call, kept)
     p, cap = call.effective(), _cap(call)
     if not cap > 0 or np.median(p.sizes[p.sizes > 1]) <= FEW_RESPONSES:
         return np.full(kept.shape[1], min(cap, 0.0))
@@ -289,6 +299,7 @@ def jackknife(call: Call, kept: Floats, betas: Floats) -> dict[str, Floats]:
 
 def pareto_table(call: Call, kept: Floats, betas: Floats, limit: int = 10_000_000) -> tuple[Floats, NDArray[np.str_]]:
     """Pareto k of every tilt and why it is NaN, (K, B); above `limit` rows from an evenly spread tenth of them."""
+    call, kept = written_out(call, kept)
     if call.population.base == "logprob":
         return np.full(betas.shape, np.nan), np.full(betas.shape, "nothing was drawn: the candidates are all there is")
     rows, base = _tail_rows(call, limit)

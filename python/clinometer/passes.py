@@ -14,9 +14,11 @@ from numpy.typing import ArrayLike, NDArray
 from . import _core
 from . import kl as roots
 from .adjusting import net_of
+from .cautions import warn_of_stillness
 from .directions import Scores
 from .dump import open_dump
 from .inputs import Call, prepare, run
+from .options import listed, used
 from .population import Population
 from .results import CrossCovarianceResult, Moments, TiltedMeanResult, TiltResult
 
@@ -25,9 +27,12 @@ __all__ = ["covariance_projection", "cross_covariance", "moments", "score", "til
 Floats = NDArray[np.float64]
 DEFAULT_KL = (0.1, 0.25, 0.5, 1.0)
 KEPT_BYTES = 1 << 30
+_NO_ERRORS = "has no errors and deals no folds that it could cluster"
+_ROWWISE = "scores each row alone"
 SUMS_BYTES = 1 << 26  # of one state of a tilted mean
 
 
+@listed("within", "clusters")
 def score(dump: Any, directions: Any, *, out: NDArray[Any] | None = None, **options: Any) -> NDArray[Any]:
     """Scores <u_k, phi_i> of every row, in dump order.
 
@@ -40,7 +45,8 @@ def score(dump: Any, directions: Any, *, out: NDArray[Any] | None = None, **opti
 
     Returns
     -------
-    (N, K) float32, float64 with ``precision="double"``. Rows of dropped prompts are NaN.
+    (N, K) float32, float64 with ``precision="double"``. Rows of dropped prompts, and rows that weigh nothing
+    (prompt weight 0, count 0, probability 0), are NaN.
 
     Cost: one pass over the dump. See theory 0.
 
@@ -50,7 +56,7 @@ def score(dump: Any, directions: Any, *, out: NDArray[Any] | None = None, **opti
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="no prompt ids")
-        call = prepare(dump, directions, **options)
+        call = prepare(dump, directions, **used("score", options, within=_ROWWISE, clusters=_NO_ERRORS))
     _need_scores(call)
     dtype = np.float64 if call.in_double else np.float32
     shape = (call.dump.n_rows, call.n_scores)
@@ -90,6 +96,7 @@ def _check_ddof(ddof: Any, base: str) -> int:
     return int(ddof)
 
 
+@listed("clusters", "check_source")
 def moments(dump: Any, *, within: bool = True, ddof: int = 0, covariance: bool = True, **options: Any) -> Moments:
     """Mean and covariance Sigma = E_x Cov_{y|x}(phi) of the rows (theory 0 R1, 3).
 
@@ -110,7 +117,7 @@ def moments(dump: Any, *, within: bool = True, ddof: int = 0, covariance: bool =
     >>> cm.moments(np.array([[0.0], [2.0], [0.0], [2.0], [5.0]]), prompt_ids=[0, 0, 0, 0, 1]).covariance.tolist()
     [[0.5]]
     """
-    call = prepare(dump, within=within, **options)
+    call = prepare(dump, within=within, **used("moments", options, clusters=_NO_ERRORS))
     _need_rows(call)
     from . import stat
 
@@ -118,6 +125,7 @@ def moments(dump: Any, *, within: bool = True, ddof: int = 0, covariance: bool =
     return statistic.result(call, run(call, [statistic.state(call, 0, 0, 0, 0)])[0], (), ())
 
 
+@listed("clusters")
 def covariance_projection(dump: Any, directions: Any, *, within: bool = True, ddof: int = 0, **options: Any) -> Floats:
     """Rows Sigma u_k, with Sigma the within-prompt covariance, which is never formed (theory 3, Thm 3).
 
@@ -129,6 +137,7 @@ def covariance_projection(dump: Any, directions: Any, *, within: bool = True, dd
     >>> cm.covariance_projection(np.array([[0.0, 0.0], [2.0, 1.0]]), [[1.0, 0.0]], prompt_ids=[0, 0]).tolist()
     [[1.0, 0.5]]
     """
+    options = used("covariance_projection", options, clusters=_NO_ERRORS)
     call = prepare(dump, directions, within=within, **options)
     _need_scores(call)
     n_ddof = _check_ddof(ddof, call.population.base)
@@ -221,6 +230,7 @@ def adjusted(call: Call, kept: Floats, adjust: Any) -> Floats:
     return kept if adjust is None else net_of(call, kept, adjust).kept
 
 
+@listed()
 def cross_covariance(
     dump: Any, directions: Any, values: Any, *, ddof: int | None = None, adjust: Any = None, **options: Any
 ) -> CrossCovarianceResult:
@@ -244,6 +254,7 @@ def cross_covariance(
     )
     if call.n_values == 0:
         raise ValueError("values is empty, wanted at least one value")
+    warn_of_stillness(call)
     return covariance_of(call, adjusted(call, kept_scores(call), adjust), n_ddof)
 
 
@@ -302,7 +313,7 @@ def _centred(x: Floats, w: Floats) -> Floats:
 
 def _checked_betas(betas: ArrayLike, K: int) -> Floats:
     try:
-        a = np.asarray(betas, np.float64)
+        a = np.asarray(betas, np.float64) + 0.0  # -0.0 is 0
     except (TypeError, ValueError):
         raise TypeError(f"betas is {betas!r}, wanted numbers") from None
     if a.ndim == 0:
@@ -311,8 +322,9 @@ def _checked_betas(betas: ArrayLike, K: int) -> Floats:
         a = np.broadcast_to(a, (K, len(a)))
     if a.ndim != 2 or a.shape[0] != K or a.shape[1] == 0:
         raise ValueError(f"betas has shape {np.shape(betas)}, wanted (B,) or ({K}, B)")
-    if not (a > 0).all():
-        raise ValueError(f"betas holds {float(a[~(a > 0)][0])!r}, wanted every beta > 0 (inf is the base policy)")
+    if not (a >= 0).all():
+        wanted = "every beta >= 0 (inf is the base policy, 0 the argmax limit)"
+        raise ValueError(f"betas holds {float(a[~(a >= 0)][0])!r}, wanted {wanted}")
     return np.ascontiguousarray(a)
 
 
@@ -354,6 +366,7 @@ def true_betas(call: Call, table: Floats, scale: NDArray[np.int64], betas: Any) 
     return true
 
 
+@listed()
 def tilt(
     dump: Any, directions: Any, betas: Any = None, values: Any = None, *, kl: Any = None, adjust: Any = None,
     pareto_k: bool = True, **options: Any,
@@ -364,7 +377,7 @@ def tilt(
     ----------
     dump : Dump, path, array; or ``cm.Scores`` with ``directions=None``
     directions : (K, d) array, Directions, DirectionFit, names of judge columns, or Scores
-    betas : (B,) or (K, B), each > 0; inf is the base policy. Exactly one of betas and kl
+    betas : (B,) or (K, B), each >= 0; inf is the base policy, 0 the argmax limit. Exactly one of betas and kl
     values : names of columns ("-harm": smaller is better), (N,) or (N, J); NaN means unlabelled
     kl : nats, solved per direction; default 0.1, 0.25, 0.5, 1 when betas is not given either
     adjust : columns taken out of the score inside prompts: names such as "n_tokens", arrays (N,) or (N, m), lists of
@@ -388,6 +401,7 @@ def tilt(
     call = prepare(dump, directions, values, **options)
     _need_scores(call)
     _check_strength(betas, kl, call.n_scores)
+    warn_of_stillness(call)
     origins = origin_table(call)
     kept = kept_scores(call, origins)
     if adjust is None:
@@ -442,7 +456,8 @@ def _score_dump(scores: Scores, directions: Any) -> tuple[Any, Any]:
         raise ValueError("directions must be None when scores are passed in place of a dump")
     n = len(scores.array)
     carrier = np.broadcast_to(np.zeros((1, 1), np.float32), (n, 1))  # no rows are read: only prompts and N matter
-    return open_dump(carrier, prompt_ids=scores.prompt_ids), scores
+    dump = open_dump(carrier, prompt_ids=scores.own_ids())
+    return dump.with_options(labels=None if scores.labels is None else scores.labels.labels), scores
 
 
 def _tilt_result(
@@ -564,6 +579,7 @@ def _refined(
     return np.asarray(best)
 
 
+@listed("clusters")
 def tilted_mean(dump: Any, directions: Any, betas: Any = None, *, kl: Any = None, **options: Any) -> TiltedMeanResult:
     """Mean representation E_x E_{pi_C}[phi] under each tilt (theory 2).
 
@@ -578,9 +594,10 @@ def tilted_mean(dump: Any, directions: Any, betas: Any = None, *, kl: Any = None
     >>> cm.tilted_mean(np.array([[0.0], [4.0]]), [[1.0]], [np.inf], prompt_ids=[0, 0]).mean.tolist()
     [[[2.0]]]
     """
-    call = prepare(dump, directions, **options)
+    call = prepare(dump, directions, **used("tilted_mean", options, clusters=_NO_ERRORS))
     _need_scores(call)
     _check_strength(betas, kl, call.n_scores)
+    warn_of_stillness(call)
     if betas is not None:
         table = _checked_betas(betas, call.n_scores)
     else:

@@ -9,6 +9,7 @@ import numpy as np
 
 from .dump import open_dump
 from .inputs import Call, prepare, run
+from .options import listed
 from .stat import Statistic
 
 __all__ = ["Share", "plan", "results", "scan"]
@@ -16,6 +17,7 @@ __all__ = ["Share", "plan", "results", "scan"]
 Share = tuple[int, int, int, int]  # of one statistic: first score, scores, first value, values
 
 
+@listed()
 def scan(dump: Any, *statistics: Statistic, **options: Any) -> list[Any]:
     """Several statistics in one read of the dump; each row is decoded and projected once.
 

@@ -2,20 +2,25 @@
 
 Canonical order is the order of first appearance of prompts, rows of a prompt in dump order: the identity
 where rows come grouped, an index of 8 bytes a row otherwise. With clusters their prompts are made adjacent.
+What has weight 0 is absent: a prompt of prompt weight 0, and a row of count or probability 0, are left out here.
 """
 
 from __future__ import annotations
 
 import hashlib
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .intake import by_prompt, ids_of
+
 __all__ = ["BASES", "Population", "population"]
 
+COPIES = 1 << 24  # rows that counts are written out to, at most
 BASES = ("sampled", "counts", "logprob", "reweight")
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -37,6 +42,9 @@ class Population:
     draws: Floats | None = None  # canonical: how many draws a row of base="counts" stands for
     base: str = "sampled"
     n_dropped: int = 0
+    every: NDArray[Any] | None = None  # ids of all prompts of the dump by first appearance, those left out too
+    place: Ints | None = None  # of each prompt among them
+    n_stored: int | None = None  # rows before counts were written out
 
     @property
     def n_rows(self) -> int:
@@ -54,6 +62,14 @@ class Population:
     def rows(self) -> Ints:
         """Row in the dump of each canonical row."""
         return np.arange(self.n_rows) if self.order is None else self.order
+
+    def for_every(self, own: NDArray[Any], fill: Any) -> NDArray[Any]:
+        """Entries of these prompts (n_prompts, ...) in the order of `Dump.prompts`, `fill` for those left out."""
+        if self.every is None or self.place is None:
+            return own
+        out = np.full((len(self.every), *own.shape[1:]), fill, own.dtype)
+        out[self.place] = own
+        return out
 
     def row_weight(self) -> Floats:
         """Base weight inside the prompt of each canonical row."""
@@ -88,6 +104,23 @@ class Population:
         return (
             square if self.draws is None else np.divide(square, self.draws, out=np.zeros_like(square), where=square > 0)
         )
+
+    def copies(self) -> Ints | None:
+        """How many copies of each row whole counts stand for; None without, and where rows would be too many."""
+        if self.draws is None or self.draws.sum() > COPIES or np.any(self.draws % 1):
+            return None
+        return self.draws.astype(np.int64)
+
+    def written_out(self) -> Population:
+        """Counts as rows: the same policy as base="sampled", for what looks at single draws."""
+        copies = self.copies()
+        if copies is None:
+            return self
+        ends = np.add.reduceat(copies, self.offsets[:-1]) if self.n_rows else copies
+        return replace(
+            self, offsets=np.append(0, np.cumsum(ends)).astype(np.int64), order=np.repeat(self.rows, copies),
+            weight=None, unbias=None, draws=None, base="sampled", n_stored=self.n_rows,
+        )  # fmt: skip
 
     def folds(self, n_folds: int) -> Ints:
         """Fold of each prompt: a hash of its id, or of its cluster's label, so it survives reordering and sharding."""
@@ -150,11 +183,11 @@ def population(
     logprobs: Floats | None = None,
     counts: Floats | None = None,
     proposal_logprobs: Floats | None = None,
-    prompt_weights: ArrayLike | None = None,
-    clusters: ArrayLike | None = None,
-    drop: Ints | None = None,
+    prompt_weights: Any = None,
+    clusters: Any = None,
+    drop: Callable[[Ints], Ints | None] | None = None,
 ) -> Population:
-    """Order prompts, weigh rows and drop whole prompts that hold a row of `drop`."""
+    """Order prompts and weigh rows; `drop` says of rows that count which are bad, and their prompts go whole."""
     if base not in BASES:
         raise ValueError(f"base is {base!r}, wanted one of {', '.join(BASES)}")
     ids = _ids(prompt_ids, n_rows)
@@ -162,39 +195,34 @@ def population(
     canonical = ids if order is None else ids[order]
     names = canonical[starts] if n_rows else ids[:0]
     offsets = np.append(starts, n_rows).astype(np.int64)
-    unique = np.argsort(names, kind="stable")
-    omega = _per_prompt("prompt_weights", prompt_weights, unique, positive=True)
-    cluster = _per_prompt("clusters", clusters, unique)
-    p = Population(n_rows, offsets, names, order, omega=None if omega is None else np.asarray(omega, float), base=base)
-    if cluster is not None:
+    p = Population(n_rows, offsets, names, order, base=base, every=names, place=np.arange(len(names)))
+    if prompt_weights is not None:
+        p = replace(p, omega=by_prompt("prompt_weights", prompt_weights, names, ids, text=False))
+    if clusters is not None:
+        cluster = by_prompt("clusters", clusters, names, ids, text=True)
         codes = np.unique(cluster, return_inverse=True)[1].astype(np.int64)
-        p = _by_cluster(replace(p, cluster_ids=cluster), codes)
-    if drop is not None and len(drop):
-        p = _dropped(p, drop)
+        p = replace(p, cluster=codes, cluster_ids=cluster)
+    if p.omega is not None and not p.omega.all():
+        p = _take(p, np.flatnonzero(p.omega))
+    p = _present(p, counts if base == "counts" else logprobs if base == "logprob" else None)
+    if p.cluster is not None:
+        p = _take(p, np.argsort(p.cluster, kind="stable"))
+    bad = drop(p.rows) if drop is not None else None
+    if bad is not None and len(bad):
+        p = _dropped(p, bad)
     return _weighted(p, logprobs, counts, proposal_logprobs)
 
 
 def _ids(prompt_ids: ArrayLike | None, n_rows: int) -> NDArray[Any]:
-    if prompt_ids is None:
-        if n_rows:
-            warnings.warn(
-                "no prompt ids: all rows are taken as one prompt; pass prompt_ids= for within-prompt results",
-                UserWarning,
-                stacklevel=5,
-            )
-        return np.zeros(n_rows, np.int64)
-    ids = np.asarray(prompt_ids)
-    if ids.ndim != 1 or len(ids) != n_rows:
-        raise ValueError(f"prompt_ids has shape {ids.shape}, wanted ({n_rows},)")
-    if ids.dtype.kind == "f":
-        if not np.isfinite(ids).all() or (ids != np.floor(ids)).any():
-            raise ValueError("prompt_ids has fractional or non-finite entries, wanted integers or strings")
-        ids = ids.astype(np.int64)
-    if ids.dtype.kind == "O":
-        ids = ids.astype(str)
-    if ids.dtype.kind not in "iuUSb":
-        raise TypeError(f"prompt_ids has dtype {ids.dtype}, wanted integers or strings")
-    return ids
+    if prompt_ids is not None:
+        return ids_of(prompt_ids, n_rows)
+    if n_rows:
+        warnings.warn(
+            "no prompt ids: all rows are taken as one prompt; pass prompt_ids= for within-prompt results",
+            UserWarning,
+            stacklevel=5,
+        )
+    return np.zeros(n_rows, np.int64)
 
 
 def _canonical(ids: NDArray[Any]) -> tuple[Ints | None, Ints]:
@@ -223,22 +251,6 @@ def _changes(a: NDArray[Any]) -> Ints:
     return np.flatnonzero(np.append(True, a[1:] != a[:-1]))
 
 
-def _per_prompt(name: str, given: ArrayLike | None, unique: Ints, *, positive: bool = False) -> NDArray[Any] | None:
-    """An array aligned with the sorted unique ids, moved to canonical prompt order."""
-    if given is None:
-        return None
-    a = np.asarray(given)
-    if a.shape != (len(unique),):
-        raise ValueError(f"{name} has shape {a.shape}, wanted ({len(unique)},): one entry per unique prompt id")
-    if positive and (
-        not np.isfinite(a.astype(float)).all() or (a.astype(float) < 0).any() or not a.astype(float).sum() > 0
-    ):
-        raise ValueError(f"{name} must be finite, not negative and not all zero")
-    out = np.empty_like(a)
-    out[unique] = a
-    return out
-
-
 def _take(p: Population, prompts: Ints) -> Population:
     """The prompts given, in that order."""
     return replace(
@@ -249,7 +261,25 @@ def _take(p: Population, prompts: Ints) -> Population:
         omega=None if p.omega is None else p.omega[prompts],
         cluster=None if p.cluster is None else p.cluster[prompts],
         cluster_ids=None if p.cluster_ids is None else p.cluster_ids[prompts],
+        place=None if p.place is None else p.place[prompts],
     )
+
+
+def _present(p: Population, weight: Floats | None) -> Population:
+    """Without the rows of count 0 or log-probability -inf; a prompt all of whose counts are 0 goes with them."""
+    if weight is None or not p.n_rows:
+        return p
+    keep = weight[p.rows] != (0.0 if p.base == "counts" else -np.inf)
+    if keep.all():
+        return p
+    sizes = np.add.reduceat(keep.astype(np.int64), p.offsets[:-1])
+    if p.base == "logprob" and not sizes.all():
+        return p  # no candidate has any probability: `_normalise` names the prompt
+    ends = np.append(0, np.cumsum(sizes)).astype(np.int64)
+    held = replace(p, order=p.rows[keep], offsets=ends)
+    if not sizes.any():
+        raise ValueError("counts are 0 in every row; at least one positive count is wanted")
+    return _take(held, np.flatnonzero(sizes))
 
 
 def _rows_of(p: Population, prompts: Ints) -> Ints:
@@ -257,10 +287,6 @@ def _rows_of(p: Population, prompts: Ints) -> Ints:
     sizes = p.sizes[prompts]
     ends = np.cumsum(sizes)
     return np.asarray(np.repeat(p.offsets[prompts] - np.append(0, ends)[:-1], sizes) + np.arange(int(sizes.sum())))
-
-
-def _by_cluster(p: Population, cluster: Ints) -> Population:
-    return _take(replace(p, cluster=cluster), np.argsort(cluster, kind="stable"))
 
 
 def _dropped(p: Population, bad: Ints) -> Population:

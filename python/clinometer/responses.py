@@ -9,7 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import kl as roots
-from .inputs import prepare
+from .dump.aligned import check_labels
+from .dump.carriers import carried, is_array
+from .inputs import Call, prepare
+from .options import listed, used
 from .passes import _checked_kl, _need_scores, kept_scores
 from .results import Axes, Result
 from .theory._arrays import Floats
@@ -67,6 +70,7 @@ class Examples(Result):
         return "\n".join(lines)
 
 
+@listed("within", "clusters")
 def examples(
     dump: Any, constitution: Any, *, kl: float = 0.5, n: int = 5, texts: Any = None, values: Any = None,
     **options: Any,
@@ -102,12 +106,14 @@ def examples(
         raise ValueError(f"kl is {kl!r}; wanted one level")
     if not options.get("within", True):
         raise ValueError("within is False; wanted True: ratios are those of a prompt's own policy")
-    call = prepare(dump, constitution, values, **options)
+    call = prepare(dump, constitution, values, **used("examples", options, clusters="has no errors to cluster"))
     _need_scores(call)
     if call.n_scores != 1:
         raise ValueError(f"constitution holds {call.n_scores} directions; wanted one")
     if texts is None:
         texts = getattr(call.dump, "texts", None)
+    if texts is not None and is_array(texts):
+        texts = _texts_by_row(call, texts)
     if texts is not None and len(texts) != call.dump.n_rows:
         raise ValueError(f"texts has {len(texts)} entries, wanted {call.dump.n_rows}: one per row of the dump")
     kept = kept_scores(call)
@@ -137,6 +143,16 @@ def _lengths(dump: Any, rows: NDArray[np.int64]) -> Floats:
     if not dump.has_column("n_tokens"):
         return np.full(len(rows), np.nan)
     return np.asarray(dump.column("n_tokens")[rows], np.float64)
+
+
+def _texts_by_row(call: Call, given: Any) -> list[Any]:
+    """Texts of a Series, an Arrow array or the like; of a frame, its columns as mappings."""
+    held = carried(given, "texts")
+    check_labels("texts", held, call.dump, call.ids)
+    if held.columns is None:
+        return ["" if x is None else x for x in held.array.tolist()]
+    rows = zip(*(c.tolist() for c in held.columns.values()), strict=True)
+    return [dict(zip(held.columns, row, strict=True)) for row in rows]
 
 
 def _text(texts: Any, row: int) -> tuple[str, str]:

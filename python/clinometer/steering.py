@@ -14,10 +14,15 @@ from .directions import Directions
 from .dump import strictjson
 from .dump.files import PlainFile, bad, quote
 from .dump.gguf import read_gguf
+from .dump.npy import read_npy
 from .dump.npz import open_tensors
+from .dump.safetensors import read_header
+from .dump.selecting import layer_of
+from .dump.sources import PICKLES
+from .dump.tensors import FLOAT_NAMES, Part
 from .errors import DumpError
 
-__all__ = ["SUFFIXES", "load_steering"]
+__all__ = ["SUFFIXES", "load_arrays", "load_steering"]
 
 SUFFIXES = (".gguf", ".svec", ".json", ".npz")
 _LARGEST = 512 << 20
@@ -38,13 +43,46 @@ def load_steering(path: str | os.PathLike[str], *, layer_offset: int = 0) -> Dir
     named: dict[int, Any] = {}
     for key, vector in vectors.items():
         match = _LAYER.match(key)
-        if match is None or int(match[1]) + layer_offset in named or int(match[1]) + layer_offset < 0:
+        layer = int(match[1]) if match is not None else layer_of(key)
+        if layer is None or layer + layer_offset in named or layer + layer_offset < 0:
             raise bad(file.path, "is not the number of one layer", f"direction {quote(key)}")
-        named[int(match[1]) + layer_offset] = vector
+        named[layer + layer_offset] = vector
     try:
         return Directions.from_layers(named, stem or "direction", source=source)
     except DumpError:
         raise
+    except (TypeError, ValueError) as exc:
+        raise bad(file.path, str(exc), "directions") from exc
+
+
+def load_arrays(file: PlainFile) -> Directions | None:
+    """Rows of an .npy file, or of the tensors of a safetensors file, as directions; None for saved `Directions`."""
+    stem, suffix = os.path.splitext(os.path.basename(file.path))
+    head = file.read(0, min(file.size, 8))
+    if head[:6] == b"\x93NUMPY":
+        held: dict[str, Part] = {stem: read_npy(file)}
+        source: dict[str, str] = {}
+    elif head[:2] in (b"PK", b"\x80\x02", b"\x80\x04", b"\x80\x05") or suffix in PICKLES:
+        how = "numpy.save(new, torch.load(path, weights_only=True).float().numpy())"
+        raise bad(file.path, f"is a pickle, which is not opened here: save the direction as .npy, {how}", "magic", 0)
+    else:
+        held, source = read_header(file)
+        if "clinometer" in source.get("format", ""):
+            return None
+    names: list[str] = []
+    rows: list[NDArray[Any]] = []
+    for name, part in held.items():
+        if part.tag not in FLOAT_NAMES or len(part.shape) not in (1, 2) or 0 in part.shape:
+            what = f"has shape {part.shape} and dtype {part.tag}; directions are floats (d,) or (K, d)"
+            raise bad(file.path, what, f"tensor {quote(name)}", part.offset)
+        array = np.atleast_2d(part.read())
+        names += [name] if len(array) == 1 else [f"{name}_{k}" for k in range(len(array))]
+        rows.append(array)
+    if len({r.shape[1] for r in rows}) != 1:
+        shown = ", ".join(f"{quote(n)} {p.shape}" for n, p in list(held.items())[:8]) or "nothing"
+        raise bad(file.path, f"holds {shown}; directions of one width are wanted", "header")
+    try:
+        return Directions(names, np.concatenate(rows), source=source)
     except (TypeError, ValueError) as exc:
         raise bad(file.path, str(exc), "directions") from exc
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import clinometer as cm
 from clinometer import cli
 from clinometer.cli.arguments import expand
 from clinometer.dump import write_dump
@@ -43,7 +44,8 @@ def run(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:
 def test_report_prints_writes_and_checks(dump: str, capsys: Any, tmp_path: Path) -> None:
     page, data = tmp_path / "r.html", tmp_path / "r.json"
     code, out, err = run(
-        capsys, "report", dump, "--value", "good", "-harm", "--kl", "0.1", "0.3", "--check", "-harm >= 0 at kl=0.3",
+        capsys, "report", dump, "--constitutions", "judge/both", "--value", "good", "-harm", "--kl", "0.1", "0.3",
+        "--check", "-harm >= 0 at kl=0.3",
         "-o", str(page), "--json-file", str(data),
     )  # fmt: skip
     assert code == 0 and err == ""
@@ -51,6 +53,43 @@ def test_report_prints_writes_and_checks(dump: str, capsys: Any, tmp_path: Path)
     assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
     payload = json.loads(data.read_text())
     assert payload["values"] == ["good", "-harm", "n_tokens"] and payload["checks"][0]["holds"]
+
+
+def test_the_defaults_are_those_of_the_package(dump: str, capsys: Any, tmp_path: Path) -> None:
+    """A report of the same file says the same from a command line and from Python."""
+    values = ["good", "-harm"]
+    code, out, _ = run(capsys, "report", dump, "--value", *values, "--json")
+    made = cm.report(cm.open_dump(dump), values=values)
+    said = json.loads(out)
+    assert code == 0 and said["verdict"] == made.verdict() and said["constitutions"] == list(made.constitutions)
+    assert "--constitutions judge/both" in run(capsys, "report", dump, "--value", *values)[1]
+
+
+@pytest.mark.parametrize("command", ["report", "score", "verify", "fit", "demo"])
+def test_a_name_that_says_another_format_is_refused(
+    dump: str, capsys: Any, tmp_path: Path, monkeypatch: Any, command: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = {"verify": [], "demo": [], "score": [dump]}.get(command, [dump, "--value", "good"])
+    for suffix in (".parquet", ".csv", ".npy", ".html"):
+        if suffix in {"score": (".npy",), "report": (".csv", ".html"), "demo": (".csv", ".html")}.get(command, ()):
+            continue
+        code, out, err = run(capsys, command, *given, "-o", f"x{suffix}")
+        assert code == 2 and out == "" and f"'x{suffix}'" in err and not list(tmp_path.iterdir())
+
+
+def test_a_report_is_written_as_its_name_says(dump: str, capsys: Any, tmp_path: Path) -> None:
+    begins = {
+        "json": "{",
+        "csv": "constitution,",
+        "txt": "clinometer report",
+        "html": "<!doctype html>",
+        "HTM": "<!doc",
+    }
+    for suffix, begin in begins.items():
+        file = tmp_path / f"r.{suffix}"
+        assert run(capsys, "report", dump, "--value", "good", "--kl", "0.1", "-o", str(file))[0] == 0
+        assert file.read_text(encoding="utf-8").lstrip().startswith(begin)
 
 
 def test_a_failed_check_is_one_and_still_reports(dump: str, capsys: Any) -> None:
@@ -73,7 +112,7 @@ def test_a_failed_check_is_one_and_still_reports(dump: str, capsys: Any) -> None
      ["report", "DUMP", "--value", "good", "--check", "good > 0 at kl=77"],
      ["report", "DUMP", "--value", "good", "-o", "/no/such/folder/x.html"],
      ["report", "DUMP", "--value", "good", "--constitutions", "judge/part"],
-     ["tilt", "DUMP", "--betas", "0"], ["tilt", "DUMP", "--betas", "1", "--kl", "1"], ["inspect", "DUMP", "--bogus"],
+     ["tilt", "DUMP", "--betas=-1"], ["tilt", "DUMP", "--betas", "1", "--kl", "1"], ["inspect", "DUMP", "--bogus"],
      ["inspect", "DUMP\x1b[31m"], ["score", "DUMP", "--constitutions", "absent"]],
 )  # fmt: skip
 def test_bad_input_is_two_and_one_line(dump: str, capsys: Any, argv: list[str]) -> None:

@@ -191,16 +191,66 @@ def test_pickles_through_a_process_of_their_own(tmp_path: Path) -> None:
     assert dump.dtype == "bfloat16" and told.left_out == ("phi.24", "config.layers")
     np.testing.assert_array_equal(dump.read(0, N), phi.float().numpy())
     assert dump.n_prompts == N // 3 and dump.columns["ok"].dtype == bool
-    named = dict(torch_child._tensors(torch, {24: phi, 25: [phi, {"a": phi}]}, ""))
-    assert list(named) == ["phi_L24", "phi_L25.0", "phi_L25.1.a"]
-    assert [n for n, _ in torch_child._tensors(torch, phi, "")] == ["phi"]
+    assert dump.source == {"model": "m"}
+    assert list(_held(torch, {24: phi, 25: [phi, {"a": phi}]}).tensors) == ["phi_L24", "phi_L25.0", "phi_L25.1.a"]
+    assert list(_held(torch, phi).tensors) == ["phi"]
     nested: Any = phi
     for _ in range(10):
         nested = {"a": nested}
     with pytest.raises(ValueError, match="nested"):
-        list(torch_child._tensors(torch, nested, ""))
+        _held(torch, nested)
     with pytest.raises(DumpError, match="clinometer convert"):
         open_dump(tmp_path / "x.pt")
+
+
+def _held(torch: Any, value: Any) -> torch_child.Held:
+    out = torch_child.Held(torch)
+    out.take(value)
+    return out
+
+
+def test_a_pickle_keeps_everything_or_names_it(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    phi = torch.randn(6, 4)
+    held = {
+        "acts": phi, "prompt_id": ["a", "a", "b", "b", "c", "c"], "value_x": [0.1] * 6, "layer": 3, "kl": float("nan"),
+        "position": [1], "f8": phi.to(torch.float8_e4m3fn), "z": torch.zeros(6, dtype=torch.complex64),
+        "pairs": [("a", "b")] * 6, "none": None,
+    }  # fmt: skip
+    for zipped in (True, False):  # the second is the format before torch 1.6, which no map reads
+        if not zipped:
+            del held["f8"]  # which torch itself cannot load from there
+        torch.save(held, tmp_path / "x.pt", _use_new_zipfile_serialization=zipped)
+        told = convert_dump(tmp_path / "x.pt", tmp_path / f"d{zipped}")
+        dump = open_dump(told.path)
+        assert dump.prompt_ids is not None and dump.prompt_ids.tolist() == held["prompt_id"]
+        assert dump.column("x").tolist() == [0.1] * 6 and dump.source == {"layer": 3}
+        assert set(told.left_out) == {"kl", "position", "z", "pairs", *(("f8",) if zipped else ())}
+        np.testing.assert_array_equal(dump.read(0, 6), phi.numpy())
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [(b"PK\x03\x04" + bytes(64), "was cut"), (b"\x80\x04N.", "no file of torch"), (b"hello", "no file of")],
+)
+def test_what_torch_did_not_save_is_told_so(tmp_path: Path, data: bytes, says: str) -> None:
+    pytest.importorskip("torch")
+    (tmp_path / "x.pt").write_bytes(data)
+    with pytest.raises(DumpError, match=says):
+        convert_dump(tmp_path / "x.pt", tmp_path / "d")
+
+
+@pytest.mark.parametrize("odd", [np.zeros(3), np.float64(1.5), {1}, 1 + 2j])
+def test_a_refused_pickle_says_what_it_holds(tmp_path: Path, odd: Any) -> None:
+    torch = pytest.importorskip("torch")
+    torch.save({"phi": torch.ones(3, 2), "odd": odd}, tmp_path / "x.pt")
+    try:
+        told = convert_dump(tmp_path / "x.pt", tmp_path / "d").left_out
+    except DumpError as error:
+        assert ("numpy" in str(error)) == (type(odd).__module__ == "numpy")
+        assert "x1b" not in str(error) and "options" not in str(error)
+    else:
+        assert told == ("odd",)
 
 
 class Evil:

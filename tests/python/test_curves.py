@@ -229,12 +229,16 @@ def test_best_of_n_against_every_draw(n: int, replacement: bool) -> None:
 def test_best_of_n_with_weights() -> None:
     rng = np.random.default_rng(8)
     counts, t, f = np.array([3, 1, 0, 2]), np.array([0.0, 1.0, 9.0, 1.0]), rng.standard_normal(4)
-    found = theory.best_of_n(t[:, None], [[1.0]], f, 3, prompt_ids=[0] * 4, base="counts", counts=counts)
     drawn = np.repeat(np.arange(4), counts)
-    want = enumerate_best(t[drawn], f[drawn], np.full(6, 1 / 6), 3, True)
-    assert found.gain[0, 0, 0] == pytest.approx(want, abs=1e-12)  # the row of weight 0 never wins
-    with pytest.raises(ValueError, match="replacement is False with base='counts'"):
-        theory.best_of_n(t[:, None], [[1.0]], f, 3, prompt_ids=[0] * 4, base="counts", counts=counts, replacement=False)
+    for given in (None, False, True):  # whole counts are draws, and those are left out of what follows by default
+        found = theory.best_of_n(
+            t[:, None], [[1.0]], f, 3, prompt_ids=[0] * 4, base="counts", counts=counts, replacement=given
+        )
+        want = enumerate_best(t[drawn], f[drawn], np.full(6, 1 / 6), 3, bool(given))
+        assert found.gain[0, 0, 0] == pytest.approx(want, abs=1e-12)  # the row of weight 0 never wins
+    options = {"base": "logprob", "logprobs": np.log(counts + 0.5), "prompt_ids": [0] * 4}
+    with pytest.raises(ValueError, match="replacement is False with base='logprob'"):
+        theory.best_of_n(t[:, None], [[1.0]], f, 3, replacement=False, **options)
 
 
 def test_without_replacement_is_unbiased_and_with_is_low() -> None:

@@ -94,7 +94,7 @@ def test_wrong_arguments(names: Any, vectors: Any, more: Any) -> None:
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
-    safetensors.numpy.save_file({"vectors": np.ones((1, 2))}, tmp_path / "a.safetensors")
+    safetensors.numpy.save_file({"a": np.ones((1, 2)), "b": np.ones(3)}, tmp_path / "a.safetensors")
     good = {"format": "clinometer-directions", "names": '["a"]', "roles": "null", "source": "{}"}
     for k, change in enumerate(
         [{"names": "["}, {"names": '["a","b"]'}, {"source": "[]"}, {"names": "3"}, {"roles": "3"}]
@@ -111,7 +111,7 @@ def test_scores() -> None:
     assert Scores([1, 2, 3]).array.shape == (3, 1) and Scores([1, 2, 3]).array.dtype == np.float64
     assert Scores(np.ones((2, 1)), names=["x"]).names == ("x",)
     for wrong in (
-        {"array": np.ones((2, 2, 2))},
+        {"array": np.ones((2, 2, 2, 1))},
         {"array": np.ones((2, 0))},
         {"array": ["a"]},
         {"array": [1.0], "names": ["a", "b"]},
@@ -133,3 +133,31 @@ def test_values_along_directions_are_their_scores() -> None:
     np.testing.assert_allclose(got.gain, cm.tilt(phi, u, [1.0], scores, prompt_ids=ids).gain, atol=1e-6)
     with pytest.raises(ValueError, match="values has 4 columns but rows of the dump have 5"):
         cm.tilt(phi, u, [1.0], cm.Directions(("a",), np.ones((1, 4))), prompt_ids=ids)
+
+
+def test_arrays_of_other_tools_are_directions(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    v, w = rng.normal(size=8).astype(np.float32), rng.normal(size=(3, 8))
+    np.save(tmp_path / "refusal_L12.npy", v)
+    np.save(tmp_path / "several.npy", w)
+    safetensors.numpy.save_file({"kind": v[None], "model.layers.7": v}, tmp_path / "x.safetensors", {"model": "m"})
+    one, more, both = (Directions.load(tmp_path / n) for n in ("refusal_L12.npy", "several.npy", "x.safetensors"))
+    assert one.names == ("refusal_L12",) and one.layer(0) == 12 and (one.vectors == v).all()
+    assert more.names == ("several_0", "several_1", "several_2") and (more.vectors == w).all()
+    assert both.for_layer(7).names == ("model.layers.7",) and both.source == {"model": "m"}
+    rows = rng.normal(size=(12, 8))
+    ids = np.repeat([0, 1], 6)
+    ours = cm.score(rows, str(tmp_path / "several.npy"), prompt_ids=ids)
+    np.testing.assert_array_equal(ours, cm.score(rows, w, prompt_ids=ids))
+    np.save(tmp_path / "deep.npy", w[None])
+    np.save(tmp_path / "ids.npy", np.arange(3))
+    for name in ("deep.npy", "ids.npy"):
+        with pytest.raises(DumpError, match="directions are floats"):
+            Directions.load(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["v.pt", "v.bin", "v"])
+def test_a_pickled_direction_is_told_what_to_do(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"\x80\x04N.")
+    with pytest.raises(DumpError, match=r"numpy\.save"):
+        Directions.load(tmp_path / name)

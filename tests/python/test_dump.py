@@ -91,7 +91,7 @@ def test_the_caller_cannot_be_modified_through_the_dump() -> None:
 
 
 @pytest.mark.parametrize(
-    "bad", [np.zeros(3), np.zeros((2, 2, 2)), np.zeros((3, 0)), np.zeros((2, 2), int), [[1.0]], None]
+    "bad", [np.zeros(3), np.zeros((2, 2, 2, 1)), np.zeros((3, 0)), np.zeros((2, 2), int), [[1.0]], None]
 )
 def test_wrong_sources(bad: Any) -> None:
     with pytest.raises((ValueError, TypeError), match="source"):
@@ -178,9 +178,7 @@ def test_prompt_ids(ids: Any, count: int) -> None:
     assert dump.n_prompts == count and dump.prompt_ids is not None and dump.prompt_ids.shape == (3,)
 
 
-@pytest.mark.parametrize(
-    "ids", [[1, 2], [1.5, 1, 2], [np.nan, 1, 2], [[1], [2], [3]], [True, False, True], 7, "nothing"]
-)
+@pytest.mark.parametrize("ids", [[1, 2], [1.5, 1, 2], [np.nan, 1, 2], [[1, 1, 2]], [True, False, True], 7, "nothing"])
 def test_wrong_prompt_ids(ids: Any) -> None:
     with pytest.raises((ValueError, TypeError), match=r"prompt_ids|nothing"):
         open_dump(rows(3, 2), prompt_ids=ids)

@@ -305,7 +305,7 @@ BAD: list[tuple[str, Any, type[Exception], str]] = [
     ("pairs", np.array([[0.0, 1.0], [2.0, 3.0]]), TypeError, "integers"),
     ("pairs", np.zeros((2, 3), int), ValueError, "pairs has shape"),
     ("pairs", np.zeros((0, 2), int), ValueError, "pairs has shape"),
-    ("pairs", "nope", ValueError, "pairs"),
+    ("pairs", "nope", TypeError, "pairs"),
     ("prob", [0.5, 1.5], ValueError, "pair 1"),
     ("prob", [0.5], ValueError, "prob has shape"),
     ("prob", ["a", "b"], TypeError, "prob"),

@@ -161,7 +161,8 @@ def test_kl_out_of_reach_is_the_argmax_limit_and_a_warning() -> None:
 def test_a_direction_without_variance_gives_beta_inf_and_zeros() -> None:
     phi, u, values = world(6)
     u[1] = 0
-    got = cm.tilt(phi, u, None, values, kl=[0.5], prompt_ids=IDS)
+    with pytest.warns(UserWarning, match="directions direction1 are zero"):
+        got = cm.tilt(phi, u, None, values, kl=[0.5], prompt_ids=IDS)
     assert got.betas[1, 0] == np.inf and not got.gain[1].any() and got.kl[1, 0] == 0 and got.kl_horizon[1] == 0
 
 

@@ -326,7 +326,7 @@ BAD: list[tuple[str, Any, type[Exception], str]] = [
     ("values", None, ValueError, "values"),
     ("within", False, ValueError, "within"),
     ("kl", -1.0, ValueError, "kl"),
-    ("betas", 0.0, ValueError, "betas"),
+    ("betas", -1.0, ValueError, "betas"),
     ("adjust", "nope", ValueError, "nope"),
     ("nonsense", 1, TypeError, "nonsense"),
 ]

@@ -15,6 +15,11 @@ from clinometer import reference as ref
 Array = npt.NDArray[np.float64]
 
 
+def first_appearance(ids: Any) -> Any:
+    """Distinct ids in the order of their first rows, which is that of weights and clusters."""
+    return ids[np.sort(np.unique(ids, return_index=True)[1])]
+
+
 def rows(seed: int, sizes: list[int], d: int = 3) -> tuple[Array, Array, np.random.Generator]:
     """phi with strong prompt means, ids with the prompts interleaved."""
     rng = np.random.default_rng(seed)
@@ -131,8 +136,9 @@ def test_singletons_do_nothing_but_dilute() -> None:
 def test_total_covariance_is_within_plus_between() -> None:
     phi, ids, rng = rows(2, [3, 1, 6, 4])
     omega = rng.random(4)
-    within = ref.moments(phi, ids, prompt_weights=omega)
-    total = ref.moments(phi, ids, prompt_weights=omega, within=False)
+    given = omega[first_appearance(ids)]
+    within = ref.moments(phi, ids, prompt_weights=given)
+    total = ref.moments(phi, ids, prompt_weights=given, within=False)
     means = np.array([phi[ids == x].mean(axis=0) for x in range(4)])
     share = omega / omega.sum()
     centred = means - share @ means
@@ -233,8 +239,8 @@ def test_reweighting_by_equal_policies_is_sampling() -> None:
 
 def test_base_weight_errors_and_order() -> None:
     base = ref.base_weights(4, ["b", "a", "b", "c"], prompt_weights=[1, 2, 1], clusters=["u", "v", "w"])
-    assert base.ids.tolist() == ["b", "a", "c"] and base.clusters.tolist() == ["v", "u", "w"]
-    assert base.omega.tolist() == [0.5, 0.25, 0.25] and base.rows[0].tolist() == [0, 2]
+    assert base.ids.tolist() == ["b", "a", "c"] and base.clusters.tolist() == ["u", "v", "w"]
+    assert base.omega.tolist() == [0.25, 0.5, 0.25] and base.rows[0].tolist() == [0, 2]
     np.testing.assert_array_equal(base.factor, [2.0, np.nan, np.nan])
     with pytest.raises(ValueError, match=r"prompt .*7"):
         ref.base_weights(3, [1, 7, 7], base="logprob", logprobs=[0.0, -np.inf, -np.inf])
@@ -258,7 +264,7 @@ def test_clustered_error_and_pooled_influence() -> None:
     c = [ref.tilt(phi[ids == x, 0], 1.0, f[ids == x])["gain"][0, 0, 0] for x in range(6)]
     got = ref.tilt(phi[:, 0], 1.0, f, ids)
     assert got["gain_se"][0, 0, 0] == pytest.approx(np.std(c, ddof=1) / math.sqrt(6), rel=1e-12)
-    paired = ref.tilt(phi[:, 0], 1.0, f, ids, clusters=[0, 0, 1, 1, 2, 2])
+    paired = ref.tilt(phi[:, 0], 1.0, f, ids, clusters=first_appearance(ids) // 2)
     pairs = np.mean(np.reshape(c, (3, 2)), axis=1)
     assert paired["gain_se"][0, 0, 0] == pytest.approx(np.std(pairs, ddof=1) / math.sqrt(3), rel=1e-12)
     both = ref.tilt(phi[:, 0], 1.0, np.column_stack([f, 2 * f]), ids)["gain_cov"][0, 0]
@@ -266,7 +272,11 @@ def test_clustered_error_and_pooled_influence() -> None:
 
     # One normaliser: the influence is the derivative of the gain in the weight of a prompt.
     def gain(weights: Array) -> float:
-        return float(ref.tilt(phi[:, 0], 1.0, f, ids, within=False, prompt_weights=weights)["gain"][0, 0, 0])
+        return float(
+            ref.tilt(phi[:, 0], 1.0, f, ids, within=False, prompt_weights=weights[first_appearance(ids)])["gain"][
+                0, 0, 0
+            ]
+        )
 
     psi = []
     for x in range(6):

@@ -18,6 +18,7 @@ NAMES = {"--value": True, "--constitutions": True, "--adjust": True, "--check": 
 SHORT = ("-o", "-h")
 CHECK = '"VALUE >= NUMBER at kl=K [for NAME]"; exit 1 if it fails; repeatable'
 JUDGES = "judge columns or saved directions; default: complete judge columns, else the values"
+TILTS = "judge columns or saved directions; default, as in cm.report: the values themselves"
 VALUES = 'value columns; "-harm" if smaller is better; repeatable'
 
 
@@ -126,7 +127,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     _json(inspect)
     _fit(add("fit", "Directions from labels, pairs or log-probabilities, for --constitutions.", fitting.fit))
     report = add("report", "What each constitution does to each value.", commands.report)
-    _tilting(report)
+    _tilting(report, TILTS)
     report.add_argument(
         "--check",
         action="append",
@@ -199,7 +200,12 @@ def _dump(sub: argparse.ArgumentParser) -> None:
 
 def _reading(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--tensor", metavar="NAME", help="the tensor that is phi")
-    sub.add_argument("--layer", type=int, metavar="L", help="keep tensors named *_L<L>")
+    sub.add_argument(
+        "--layer",
+        type=int,
+        metavar="L",
+        help="keep tensors named *_L<L> or after that block; of (rows, layers, d) this one",
+    )
     sub.add_argument("--prompt-ids", metavar="NAME|FILE", help="column or .npy file")
     sub.add_argument("--columns", metavar="FILE.npz", help="more columns")
     sub.add_argument("--policy", choices=["on_policy", "off_policy"], help="who wrote the responses")
@@ -208,14 +214,15 @@ def _reading(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--prompt-tokens", metavar="FILE", help="with --pool: .json or .npz of prompt lengths by request")
 
 
-def _judges(sub: argparse.ArgumentParser) -> None:
+def _judges(sub: argparse.ArgumentParser, text: str = JUDGES) -> None:
     sub.add_argument(
         "--constitutions",
         action="append",
         default=[],
         metavar="NAME|FILE",
-        help=JUDGES,
+        help=text,
     )
+    sub.add_argument("--any-source", action="store_true", help="directions of another layer, model or position too")
     _passes(sub)
 
 
@@ -225,9 +232,9 @@ def _passes(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--threads", type=int, metavar="N")
 
 
-def _tilting(sub: argparse.ArgumentParser) -> None:
+def _tilting(sub: argparse.ArgumentParser, judges: str = JUDGES) -> None:
     _dump(sub)
-    _judges(sub)
+    _judges(sub, judges)
     sub.add_argument(
         "--value",
         action="append",
@@ -247,4 +254,6 @@ def _json(sub: argparse.ArgumentParser) -> None:
 
 
 def _html(sub: argparse.ArgumentParser, default: str | None) -> None:
-    sub.add_argument("-o", "--output", metavar="FILE.html", default=default, help="write a page")
+    sub.add_argument(
+        "-o", "--output", metavar="FILE.html", default=default, help="write a page, or a table as .json, .csv, .txt"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from typing import Any
 
@@ -14,7 +15,7 @@ from .output import emit, written
 from .sources import (
     DEMO,
     check_folders,
-    constitutions,
+    complete_judges,
     located,
     no_constitutions,
     no_values,
@@ -51,17 +52,20 @@ def report(args: argparse.Namespace) -> int:
     if not args.value:
         raise no_values(dump)
     made = make(
-        dump, constitutions=constitutions(args, dump), values=args.value, kl=args.kl, clusters=args.clusters,
+        dump, constitutions=args.constitutions or None, values=args.value, kl=args.kl, clusters=args.clusters,
         **pass_options(args),
     )  # fmt: skip
-    return _finish(args, made, checks=args.check)
+    code = _finish(args, made, checks=args.check)
+    if not args.constitutions and not args.json and (idle := complete_judges(dump)):
+        written(args, f"the values act as judges; for judge columns --constitutions {' '.join(idle)}", label="note: ")
+    return code
 
 
 def _finish(args: argparse.Namespace, made: Any, *, checks: list[str] | None = None) -> int:
     from ..errors import CheckFailed
 
     if args.output is not None:
-        made.to_html(args.output)  # before anything is printed: a full disk is then the only thing said
+        _save(made, args.output)  # before anything is printed: a full disk is then the only thing said
     results, failed = [], False
     for text in checks or []:
         try:
@@ -80,6 +84,12 @@ def _finish(args: argparse.Namespace, made: Any, *, checks: list[str] | None = N
         line = f"check holds: {r['check']}" if r["holds"] else str(r["message"])
         written(args, line, label="", to_stderr=not r["holds"])
     return 1 if failed else 0
+
+
+def _save(made: Any, path: str) -> None:
+    """A report in the format that the file's name says; a page without one."""
+    write = {".json": made.to_json, ".csv": made.to_csv, ".txt": lambda p: save_text(p, made.to_text() + "\n")}
+    write.get(os.path.splitext(path)[1].lower(), made.to_html)(path)
 
 
 def inspect(args: argparse.Namespace) -> int:
@@ -111,7 +121,7 @@ def convert(args: argparse.Namespace) -> int:
     went_on = f", {made.rows_before} of them from a run that was stopped" if made.rows_before else ""
     written(args, f"{made.path}: {made.n_rows} rows of {', '.join(made.tensors)}{went_on}")
     if made.left_out:
-        written(args, f"left out, not one entry per row: {', '.join(made.left_out)}", label="")
+        written(args, f"left out, without an entry a row or not read: {', '.join(made.left_out)}", label="")
     return 0
 
 
@@ -122,8 +132,8 @@ def score(args: argparse.Namespace) -> int:
     from ..reporting.safe import fit
 
     dump = opened(args)
-    judges = constitutions(args, dump)
-    if judges is None:
+    judges = args.constitutions or complete_judges(dump)
+    if not judges:
         raise no_constitutions(dump)
     table = score_rows(dump, judges, **pass_options(args))
     if args.output is not None:
@@ -166,8 +176,8 @@ def tilt(args: argparse.Namespace) -> int:
         raise ValueError("give --betas or --kl, not both")
     share = sharding.checked(args)
     dump = opened(args)
-    judges = constitutions(args, dump) or values
-    if judges is None:
+    judges = args.constitutions or complete_judges(dump) or values
+    if not judges:
         raise no_constitutions(dump)
     options = pass_options(args)
     if args.clusters is not None:
@@ -208,7 +218,7 @@ def pareto(args: argparse.Namespace) -> int:
     if not args.value:
         raise no_values(dump)
     values = args.value
-    judges = constitutions(args, dump) or values
+    judges = args.constitutions or complete_judges(dump) or values
     options = pass_options(args)
     if args.clusters is not None:
         options["clusters"] = args.clusters

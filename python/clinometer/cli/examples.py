@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["EXAMPLES", "epilog"]
 
-_REPORT = "clinometer report demo --layer 24 --value helpful -harm --kl 0.25 0.5 -o report.html"
+_REPORT = "clinometer report demo --layer 24 --constitutions judge/kind --value helpful -harm --kl 0.5 -o report.html"
 EXAMPLES: dict[str, tuple[str, ...]] = {
     "": ("clinometer demo", "clinometer inspect demo", _REPORT),
     "demo": ("clinometer demo",),
@@ -21,7 +21,8 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "merge": ("clinometer merge 1.state", "clinometer merge 1.state --json"),
     "report": (
         _REPORT,
-        'clinometer report demo --layer 24 --value helpful --check "helpful >= 0 at kl=0.1 for judge/honest" --json',
+        "clinometer report demo --layer 24 --constitutions judge/honest --value helpful "
+        '--check "helpful >= 0 at kl=0.1" --json',
     ),
     "pareto": ("clinometer pareto demo --layer 24 --value helpful -harm positive --folds 5",),
     "bench": ("clinometer bench --list", 'clinometer bench score --quick --cells "*f32*K=1" --peers none'),

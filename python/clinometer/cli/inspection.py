@@ -74,6 +74,7 @@ def _warnings(dump: Dump, found: dict[str, Any], chosen: bool) -> list[str]:
             "no prompt ids: all rows would be taken as one prompt; pass --prompt-ids NAME|FILE.npy, or a column "
             "prompt_id in --columns FILE.npz"
         )
+    out += [f"left out: {n!r} {why}" for n, why in dump.left_out.items()]
     if not dump.columns:
         out.append("no columns: labels and judges of the rows come from --columns FILE.npz")
     if found["n_singletons"]:

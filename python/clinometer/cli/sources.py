@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..dump import Dump
 
 __all__ = [
-    "DEMO", "check_folders", "complete_judges", "constitutions", "located", "no_constitutions", "no_values", "opened",
+    "DEMO", "check_folders", "complete_judges", "located", "no_constitutions", "no_values", "opened",
     "pass_options", "reading",
 ]  # fmt: skip
 
@@ -25,8 +25,29 @@ DEMO = Path(__file__).resolve().parent.parent / "data" / "demo"
 _OTHER = ("prompt_id", "response_id", "logprob", "logp", "count", "proposal_logprob", "n_tokens", "ended", "judge_row")
 
 
+# What the file of -o may be called, by command; without a suffix it is the first kind. A fit may have any name but one
+# that says it is something else.
+REPORTS = (".html", ".htm", ".json", ".csv", ".txt")
+_WRITTEN = {"report": REPORTS, "demo": REPORTS, "score": (".npy",), "verify": (".md", ".markdown", ".txt")}
+_NO_FITS = (".npy", ".npz", ".pt", ".pth", ".json", ".gguf", ".svec", ".csv", ".parquet", ".arrow", ".html", ".txt")
+
+
+def check_output(args: argparse.Namespace) -> None:
+    """Refuse a file of -o whose name says another format than is written."""
+    given = getattr(args, "output", None)
+    path = Path(given or "")
+    suffix = path.suffix.lower()
+    command = getattr(args, "command", "")
+    known = _WRITTEN.get(command)
+    if suffix and known is not None and suffix not in known:
+        raise ValueError(f"-o is {given!r}; {command} writes {', '.join(known)}")
+    if command == "fit" and suffix in _NO_FITS:
+        raise ValueError(f"-o is {given!r}; a fit is a safetensors file: call it {path.stem}.safetensors")
+
+
 def check_folders(args: argparse.Namespace) -> None:
-    """Refuse a file to write whose folder is not there, before any work."""
+    """Refuse a file to write whose folder is not there, or whose name says another format, before any work."""
+    check_output(args)
     named = (("-o", "output"), ("--state", "state"), ("--json-file", "json_file"))
     for option, given in ((option, getattr(args, name, None)) for option, name in named):
         if given is not None and not Path(given).absolute().parent.is_dir():
@@ -35,7 +56,7 @@ def check_folders(args: argparse.Namespace) -> None:
 
 def located(given: str) -> str:
     """The path of a dump: as given, or the packaged one for "demo" where nothing else has that name."""
-    from ..dump.files import entries
+    from ..dump.folders import entries
     from ..dump.remote import is_url
 
     if is_url(given) or os.path.exists(given):
@@ -68,6 +89,8 @@ def reading(args: argparse.Namespace) -> dict[str, Any]:
 def pass_options(args: argparse.Namespace) -> dict[str, Any]:
     """Options of every pass; a progress line on a terminal only."""
     out = {"base": args.base, "precision": args.precision, "n_threads": args.threads}
+    if getattr(args, "any_source", False):
+        out["check_source"] = False
     if sys.stderr.isatty():
         out["progress"] = True
     return out
@@ -77,11 +100,6 @@ def complete_judges(dump: Any) -> list[str]:
     """Judge columns (judge/* or judge_*) that have a finite number for every row."""
     names = [n for n in dump.columns if n.startswith(("judge/", "judge_")) and n != "judge_row"]
     return [n for n in names if dump.columns[n].dtype.kind in "fiub" and np.isfinite(dump.columns[n]).all()]
-
-
-def constitutions(args: argparse.Namespace, dump: Any) -> list[str] | None:
-    """Those asked for, else the complete judge columns."""
-    return args.constitutions or complete_judges(dump) or None
 
 
 def no_values(dump: Dump, how: str = "--value NAME (-NAME if smaller is better)") -> ValueError:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,20 +11,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import strictjson
+from .arrow_columns import plain_columns, unread
+from .arrow_folder import SUFFIXES, members
 from .arrow_lists import Lists, matrix_of, shape_of
 from .arrow_shards import Refusal, Shard, pyarrow_for
-from .files import PlainFile, bad, entries, inside, quote
+from .files import PlainFile, bad, quote
 from .manifest import Found
-from .remote import is_url, listing
 from .streams import Stream
-from .tensors import NUMPY_CODES, TAGS, Tensor, Virtual
+from .tensors import NUMPY_CODES, Tensor, Virtual
 from .windows import Window
 
 __all__ = ["SUFFIXES", "find_arrow"]
 
-SUFFIXES = (".arrow", ".parquet", ".feather", ".ipc")
-_STATE = "state.json"
 _LAYER = re.compile(r"(?:hidden|hidden_states?|phi|layer)_([0-9]{1,9})\Z")
 _BLOCK_BYTES = 8 << 20
 
@@ -38,43 +35,14 @@ def find_arrow(path: str, half_bits: str | None, tensor: str | None = None) -> F
     says so. Nothing but schemas and list borders is looked at. Files are trusted as far as pyarrow can be.
     """
     pa = pyarrow_for(path)
-    names = _members(path)
+    names, derived = members(path)
     with Refusal(pa, path):
         shards = [Shard(pa, PlainFile(name)) for name in names]
-        return _found(pa, shards, path, half_bits, tensor)
-
-
-def _members(path: str) -> list[str]:
-    if path.endswith(SUFFIXES) and not os.path.isdir(path):
-        return [path]
-    names = listing(path) if is_url(path) else entries(path)
-    if "dataset_dict.json" in names:
-        held = _json(path, "dataset_dict.json").get("splits")
-        shown = ", ".join(map(quote, held)) if isinstance(held, list) else quote(held)
-        raise bad(path, f"holds the splits {shown}; open the folder of one of them", "dataset_dict.json")
-    if _STATE in names:
-        state = _json(path, _STATE)
-        if state.get("_indices_data_files"):
-            raise bad(path, "rows are chosen by an index: flatten_indices() and save it anew", _STATE)
-        files = state.get("_data_files")
-        if not isinstance(files, list) or not all(isinstance(f, dict) for f in files):
-            raise bad(path, "_data_files must be a list of objects", _STATE)
-        held = [f.get("filename") for f in files]
-        if len(set(map(str, held))) != len(held):
-            raise bad(path, "a file is named twice", f"{_STATE}, _data_files")
-        return [inside(path, n, f"{_STATE}, _data_files", path) for n in held]
-    data = [n for n in names if n.endswith(SUFFIXES)]
-    if len({os.path.splitext(n)[1] for n in data}) > 1:
-        raise bad(path, f"mixes kinds of files: {', '.join(map(quote, data[:4]))}; open one of them")
-    return [inside(path, n, "folder", path) for n in data]
-
-
-def _json(folder: str, name: str) -> dict[str, Any]:
-    file = PlainFile(inside(folder, name, name, folder))
-    table = strictjson.loads(file.read(0, file.size), file.path, 0, name)
-    if not isinstance(table, dict):
-        raise bad(file.path, "an object is wanted", name, 0)
-    return table
+        found = _found(pa, shards, path, half_bits, tensor)
+    if derived:
+        found.source["files_left_out"] = list(derived)
+        found.left_out |= derived
+    return found
 
 
 @dataclass(frozen=True)
@@ -126,9 +94,29 @@ def _found(pa: Any, shards: list[Shard], path: str, half_bits: str | None, tenso
         tensors[column.name] = _matrix(column, shards, n)
         if (match := _LAYER.search(column.name)) is not None:
             layers[column.name] = int(match[1])
-    tensors |= _plain(pa, plain, shards, n, next(iter(repeats), 1), set(tensors))
-    left_out = [f.name for f in schema if f.name not in tensors]
-    return Found(tensors, {"columns_left_out": left_out} if left_out else {}, layers=layers)
+    repeat = next(iter(repeats), 1)
+    tensors |= plain_columns(pa, plain, shards, n, repeat)
+    tensors |= {name: t for name, t in _places(n, repeat).items() if name not in tensors}
+    left_out = {f.name: _why(pa, f.type) for f in schema if f.name not in tensors}
+    source = {"columns_left_out": list(left_out)} if left_out else {}
+    return Found(tensors, source, layers=layers, left_out=left_out, takes=("half_bits",))
+
+
+def _why(pa: Any, kind: Any) -> str:
+    if Lists.of(pa, pa.field("", kind), None) is not None:
+        return f"has the type {quote(kind)}: of lists only those of floats, all of one width, are read"
+    return unread(pa, kind)
+
+
+def _places(n: int, repeat: int) -> dict[str, Tensor]:
+    """Where in the dataset a vector comes from, if its rows hold several."""
+    if repeat == 1:
+        return {}
+    numbers = {
+        "dataset_row": lambda: np.repeat(np.arange(n), repeat),
+        "position": lambda: np.tile(np.arange(repeat), n),
+    }
+    return {name: Virtual(name, (), stated=("I64", (n * repeat,)), values=numbers[name]) for name in numbers}
 
 
 def _measured(name: str, lists: Lists, shards: list[Shard], path: str) -> _Column:
@@ -172,55 +160,3 @@ def _matrix(column: _Column, shards: list[Shard], n: int) -> Tensor:
 
     stated = (column.lists.tag, (n * column.repeat, column.dim))
     return Virtual(column.name, (), stated=stated, pieces=pieces)
-
-
-def _plain(
-    pa: Any, fields: list[Any], shards: list[Shard], n: int, repeat: int, taken: set[str]
-) -> Mapping[str, Tensor]:
-    """Columns of numbers, booleans and strings, repeated for every vector of a row."""
-    out: dict[str, Tensor] = {}
-    for field in fields:
-        tag = _tag(pa, field.type)
-        if tag is not None:
-            load = partial(_read_plain, pa, field, shards, repeat, tag)
-            out[field.name] = Virtual(field.name, (), stated=(tag, (n * repeat,)), values=load)
-    if repeat > 1:
-        numbers = {
-            "dataset_row": lambda: np.repeat(np.arange(n), repeat),
-            "position": lambda: np.tile(np.arange(repeat), n),
-        }
-        for name in set(numbers) - set(out) - taken:
-            out[name] = Virtual(name, (), stated=("I64", (n * repeat,)), values=numbers[name])
-    return out
-
-
-def _tag(pa: Any, kind: Any) -> str | None:
-    types = pa.types
-    if types.is_boolean(kind):
-        return "BOOL"
-    if types.is_integer(kind) or types.is_floating(kind):
-        return TAGS.get(np.dtype(kind.to_pandas_dtype()).str[1:])
-    value = kind.value_type if types.is_dictionary(kind) else kind
-    return "U1" if types.is_string(value) or types.is_large_string(value) else None
-
-
-def _read_plain(pa: Any, field: Any, shards: list[Shard], repeat: int, tag: str) -> NDArray[Any]:
-    pieces: list[NDArray[Any]] = []
-    for shard in shards:
-        shard.file.check()
-        row = 0
-        for chunk in shard.columns(field.name):
-            with Refusal(pa, shard.file.path):
-                chunk.validate(full=True)  # these values are few, and text must be UTF-8
-            if chunk.null_count and tag not in ("F16", "F32", "F64"):
-                at = row + chunk.is_null().to_numpy(zero_copy_only=False).argmax()
-                raise bad(shard.file.path, f"row {at} is null", f"column {quote(field.name)}")
-            held = chunk.dictionary_decode() if pa.types.is_dictionary(chunk.type) else chunk
-            values = held.to_numpy(zero_copy_only=False)  # a null float is NaN: unlabelled
-            pieces.append(values.astype(str) if tag == "U1" else values)
-            row += len(chunk)
-        if row != shard.n_rows:
-            what = f"holds {row} values for {shard.n_rows} rows"
-            raise bad(shard.file.path, what, f"column {quote(field.name)}")
-    empty = np.zeros(0, "U1" if tag == "U1" else NUMPY_CODES[tag])
-    return np.repeat(np.concatenate(pieces) if pieces else empty, repeat)

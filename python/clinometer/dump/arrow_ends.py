@@ -13,6 +13,7 @@ __all__ = ["check_end", "check_footer", "check_parquet"]
 _STOP = b"\xff\xff\xff\xff\0\0\0\0"  # what a writer that came to its end puts behind the last batch
 _MAGIC = b"PAR1"
 _TAIL = 10  # length of the footer and the magic of an Arrow file
+_ROWS_OR_WORDS = (2, 3)
 _BLOCK = struct.Struct("<qi4xq")  # where a message of an Arrow file begins, and the bytes of its head and body
 _ROW_GROUPS, _COLUMNS, _CHUNK = 4, 1, 3  # numbers of fields in Parquet's footer
 _ROWS = 3  # of the file, and of a row group
@@ -27,26 +28,58 @@ def check_end(file: PlainFile, at: int, rest: int = 0) -> None:
         raise bad(file.path, f"{abs(rest)} bytes {'follow' if rest > 0 else 'are missing at'} its end", "end", at)
 
 
-def check_footer(file: PlainFile, begin: int) -> None:
-    """Refuse an Arrow file whose footer does not list the messages from `begin` to the end, one behind the other.
+def check_footer(file: PlainFile, begin: int | None) -> None:
+    """Refuse an Arrow file whose footer does not list its messages from `begin` to the end, one behind the other.
 
     Rows are read as the footer lists them; a message that it leaves out or lists twice would be lost or doubled.
+    `begin` is None where the file does not begin with a whole schema; no rows may then lie before the first message.
     """
     size = int.from_bytes(file.read(file.size - _TAIL, 4), "little")
     at = file.size - _TAIL - size
-    if at < begin:
+    if at < (begin or 8):
         raise bad(file.path, f"claims {size} bytes", "footer", file.size - _TAIL)
     try:
         blocks = sorted(_blocks(file.read(at, size)))
     except (struct.error, ValueError) as exc:
         raise bad(file.path, f"cannot be read ({exc})", "footer", at) from exc
-    place = begin
+    place = begin if begin is not None else _first(file, blocks[0][0] if blocks else at)
     for start, head, body in blocks:
         if start != place or head != _head(file, start) or body < 0:
             what = f"lists a message of {head} + {body} bytes at byte {start}; another one begins at {place}"
             raise bad(file.path, what, "footer", at)
         place = start + head + body
-    check_end(file, place + 8, size + _TAIL)
+    if place != at:  # some writers leave the mark of the end out too
+        check_end(file, place + 8, size + _TAIL)
+
+
+def _first(file: PlainFile, first: int) -> int:
+    """Where the first message begins, after looking for rows before it that no footer would list."""
+    before = file.read(8, max(first - 8, 0))
+    for at in range(0, len(before) - 8, 8):
+        if before[at : at + 4] == _STOP[:4] and _kind(before[at + 8 :]) in _ROWS_OR_WORDS:
+            raise bad(file.path, "a message lies there that the footer does not list", "data", 8 + at)
+    return first
+
+
+def _kind(message: bytes) -> int:
+    """The kind of a message by its flatbuffer: 1 a schema, 2 words of a dictionary, 3 rows; 0 for no message."""
+    try:
+        fields, length = _table(message)
+        offset = struct.unpack_from("<H", message, fields + 6)[0] if length >= 8 else 0
+        root = struct.unpack_from("<I", message, 0)[0]
+        return message[root + offset] if offset else 0
+    except (struct.error, ValueError, IndexError):
+        return 0
+
+
+def _table(data: bytes) -> tuple[int, int]:
+    """Where the list of fields of a flatbuffer's table lies, and its length in bytes."""
+    (root,) = struct.unpack_from("<I", data, 0)
+    (back,) = struct.unpack_from("<i", data, root)
+    fields = root - back
+    if fields < 0:
+        raise ValueError("its table points before its beginning")
+    return fields, struct.unpack_from("<H", data, fields)[0]
 
 
 def _head(file: PlainFile, at: int) -> int:
@@ -57,12 +90,8 @@ def _head(file: PlainFile, at: int) -> int:
 
 def _blocks(data: bytes) -> list[tuple[int, int, int]]:
     """The blocks of dictionaries and of record batches in a footer, which is a flatbuffer's table."""
+    fields, length = _table(data)
     (root,) = struct.unpack_from("<I", data, 0)
-    (back,) = struct.unpack_from("<i", data, root)
-    fields = root - back
-    if fields < 0:
-        raise ValueError("its table points before its beginning")
-    (length,) = struct.unpack_from("<H", data, fields)
     out = []
     for number in (2, 3):
         entry = 4 + 2 * number

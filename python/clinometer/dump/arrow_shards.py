@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -18,7 +19,8 @@ __all__ = ["Refusal", "Shard", "pyarrow_for"]
 def pyarrow_for(path: str) -> Any:
     """The module, with parquet; an ImportError names the extra and the file that wants it."""
     try:
-        importlib.import_module("pyarrow.parquet")
+        for name in ("pyarrow.parquet", "pyarrow.compute"):
+            importlib.import_module(name)
         return importlib.import_module("pyarrow")
     except ImportError as exc:
         raise ImportError(f"{quote(path, 400)}: reading it needs pyarrow: pip install 'clinometer[arrow]'") from exc
@@ -75,14 +77,23 @@ class Shard:
     def _batches(self) -> tuple[Any, Iterator[Any]]:
         """The schema and the batches; the file format is the stream format between two magics and a footer."""
         source = self._source()
-        if self.file.read(0, min(6, self.file.size)) != b"ARROW1":
+        magic = self.file.read(0, min(6, self.file.size))
+        if magic[:4] == b"FEA1":
+            raise bad(
+                self.file.path, "is Feather version 1; write it anew with version 2, which is an Arrow file", "magic"
+            )
+        if magic != b"ARROW1":
             reader = self.pa.ipc.open_stream(source)
             return reader.schema, self._checked(reader, lambda: check_end(self.file, source.tell()))
         listed = self.pa.ipc.open_file(source)
         source.seek(8)
-        if self.pa.ipc.open_stream(source).schema != listed.schema:
-            raise bad(self.file.path, "has another schema than the file begins with", "footer")
-        check_footer(self.file, source.tell())
+        begin = None  # some writers leave parts of the schema out where a stream begins: the footer has it
+        with contextlib.suppress(self.pa.ArrowInvalid, OSError):
+            streamed = self.pa.ipc.open_stream(source).schema
+            begin = source.tell()
+            if streamed != listed.schema:
+                raise bad(self.file.path, "has another schema than the file begins with", "footer")
+        check_footer(self.file, begin)
         return listed.schema, self._checked(map(listed.get_batch, range(listed.num_record_batches)))
 
     def _checked(self, batches: Iterable[Any], end: Callable[[], None] = lambda: None) -> Iterator[Any]:

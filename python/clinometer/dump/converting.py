@@ -19,7 +19,6 @@ from .files import PlainFile, bad, quote
 from .opening import assemble, open_dump, with_arguments
 from .pickled import Pickled
 from .remote import RemoteFile, is_url
-from .selecting import layer_of
 from .sources import PICKLES
 from .streaming import DumpWriter
 from .windows import sub
@@ -38,7 +37,7 @@ class Converted:
     n_rows: int
     tensors: tuple[str, ...]
     columns: tuple[str, ...]
-    left_out: tuple[str, ...]  # tensors without one entry or one row of phi's kind for each row
+    left_out: tuple[str, ...]  # what is in the source and not in the dump: tensors without an entry a row, odd types
     rows_before: int  # found there from an earlier run that was stopped
 
 
@@ -251,7 +250,7 @@ def _write(
 
 
 def _made(dump: Dump, names: list[str], target: str, before: int) -> Converted:
-    left = [n for n in dump.extras if n not in names]
+    left = [n for n in dump.extras if n not in names] + list(dump.left_out)
     columns = [n for n in dump.columns if n != "prompt_id"]
     ids = ["prompt_id"] if dump.prompt_ids is not None else []
     return Converted(target, dump.n_rows, tuple(_sites(dump, names)), (*ids, *columns), tuple(left), before)
@@ -262,7 +261,10 @@ def _sites(dump: Dump, names: list[str]) -> dict[str, Candidate]:
     if dump.candidates:
         held = [(n, dump.candidates[n]) for n in names]
         told = len(held) > 1
-        return {f"{n}_L{c.layer}" if told and c.layer is not None and layer_of(n) is None else n: c for n, c in held}
+        return {
+            f"{n}_L{c.layer}" if told and c.layer is not None and not n.endswith(f"_L{c.layer}") else n: c
+            for n, c in held
+        }
     return {"phi": Candidate("phi", dump.n_rows, dump.dim, dump.dtype, None, lambda: dump.segments)}
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 
 from . import manifest
-from .files import bad, inside, quote
+from .files import bad, quote
+from .folders import inside
 from .shard import digest_of
 
 __all__ = ["check_digests"]

@@ -121,6 +121,8 @@ class Dump:
         Where it lies (None in memory), and a short description for messages.
     pairs : Mapping or None
         Tensors of the dump's pairs file; row numbers count from 0 in this dump.
+    left_out : Mapping
+        What the source holds besides and is not read, by name, and why.
 
     Examples
     --------
@@ -151,6 +153,8 @@ class Dump:
     texts: Texts | None = None
     truth: Any = None
     tensor: str | None = None
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    labels: NDArray[Any] | None = None  # of a frame's rows, where rows came as one and they are not 0, 1, ...
     candidates: Mapping[str, Candidate] = field(default_factory=lambda: MappingProxyType({}))
 
     @cached_property
@@ -159,6 +163,23 @@ class Dump:
         if self.prompt_ids is None:
             return min(self.n_rows, 1)
         return len(np.unique(self.prompt_ids))
+
+    @cached_property
+    def prompts(self) -> NDArray[Any]:
+        """Distinct prompt ids (G,) by first appearance: the order of every array that has an entry for each prompt."""
+        if self.prompt_ids is None:
+            return np.zeros(self.n_prompts, np.int64)
+        first = np.unique(self.prompt_ids, return_index=True)[1]
+        out: NDArray[Any] = self.prompt_ids[np.sort(first)]
+        out.flags.writeable = False
+        return out
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """`source` with the layer that the name of the tensor tells."""
+        chosen = None if self.tensor is None else self.candidates.get(self.tensor)
+        told = None if chosen is None else chosen.layer
+        return dict(self.source or {}) if told is None else {**(self.source or {}), "layer": told}
 
     def read(self, start: int, stop: int, dtype: Any = None) -> NDArray[Any]:
         """Decode the rows [start, stop) into a new array.
@@ -218,7 +239,9 @@ class Dump:
         hint = f" ({quote(extra)} is a tensor that does not have one entry per row)" if extra else ""
         more = "" if self.columns else "; columns= adds some"
         near = did_you_mean(name.removeprefix("-"), self.columns)
-        raise ValueError(f"no column {quote(name)}{hint} in {self.name}; it has: {held}{near or more}")
+        unread = "; ".join(f"{quote(n)} {why}" for n, why in self.left_out.items())
+        left = f"; left out: {unread}" if unread else ""
+        raise ValueError(f"no column {quote(name)}{hint} in {self.name}; it has: {held}{near or more}{left}")
 
     def has_column(self, name: str) -> bool:
         """Whether `resolve_column` finds it."""
@@ -263,7 +286,7 @@ class Dump:
         ids = self.prompt_ids
         if ids is None:
             digest.update(b"no ids")
-        elif ids.dtype.kind == "U":
+        elif ids.dtype.kind in "UT":
             for text in ids.tolist():
                 raw = text.encode("utf-8", "surrogatepass")
                 digest.update(b"%d:" % len(raw) + raw)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import importlib
 import os
-import re
 import stat
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -15,14 +14,13 @@ from numpy.typing import NDArray
 
 from ..errors import DumpChangedError, DumpError
 
-__all__ = ["MappedLike", "PlainFile", "all_inside", "bad", "entries", "inside", "map_file", "quote"]
+__all__ = ["REFUSED", "MappedLike", "PlainFile", "bad", "map_file", "quote"]
 
-_REFUSED = {
+REFUSED = {
     errno.ENOENT, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EISDIR,
     errno.ENXIO, errno.EINVAL, errno.ENODEV,
 }  # fmt: skip
 _READ_AT_ONCE = 1 << 30
-_PLAIN = re.compile(r"[^/\\:]+\Z").match
 _FLAGS = os.O_RDONLY
 for _flag in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"):  # those that the system has
     _FLAGS |= getattr(os, _flag, 0)
@@ -102,7 +100,7 @@ class PlainFile:
                 _refuse_special(self.path, os.stat(self.path).st_mode)
             fd = os.open(self.path, _FLAGS)
         except OSError as exc:
-            if exc.errno in _REFUSED:
+            if exc.errno in REFUSED:
                 link = (
                     "is a link that leads nowhere and "
                     if exc.errno == errno.ENOENT and os.path.islink(self.path)
@@ -189,40 +187,6 @@ def map_file(path: str) -> tuple[NDArray[np.uint8], MappedLike]:
     return np.asarray(np.memmap(path, dtype=np.uint8, mode="r")), watch
 
 
-def entries(folder: str) -> list[str]:
-    """Names in a folder, sorted; a DumpError where the system does not let it be listed."""
-    try:
-        return sorted(os.listdir(folder))
-    except OSError as exc:
-        if exc.errno in _REFUSED:
-            raise bad(folder, f"is a folder that cannot be opened ({exc.strerror})") from exc
-        raise
-
-
-def inside(folder: str, name: object, field: str, manifest: str) -> str:
-    """The path of a file that a manifest names: directly in its folder, not by a link that leaves it."""
-    base = _base(folder)
-    path = base + _plain(name, field, manifest)
-    if os.path.islink(path) and os.path.dirname(os.path.realpath(path)) != os.path.realpath(folder):
-        raise bad(manifest, f"{quote(name)} is a link out of the dump's folder", field)
-    return path
-
-
-def all_inside(folder: str, names: list[str], field: str) -> list[str]:
-    """As `inside` for very many names of a folder: it is listed once, where asking for each would take longer."""
-    base = _base(folder)
-    links: set[str] = set()
-    if os.path.isdir(folder):
-        with os.scandir(folder) as listed:
-            links = {entry.name for entry in listed if entry.is_symlink()}
-    return [inside(folder, n, field, folder) if n in links else base + _plain(n, field, folder) for n in names]
-
-
-def _base(folder: str) -> str:
-    """What goes before the name of a file in a folder."""
-    return f"{folder.rstrip('/')}/" if _is_url(folder) else os.path.join(folder, "")
-
-
 def _is_url(path: object) -> bool:
     if not isinstance(path, str) or ":" not in path:  # most are no URL, and there may be very many
         return False
@@ -235,11 +199,3 @@ def _remote_file() -> type[PlainFile]:
     from .remote import RemoteFile
 
     return RemoteFile
-
-
-def _plain(name: object, field: str, manifest: str) -> str:
-    if not isinstance(name, str) or not name:
-        raise bad(manifest, f"a file name is wanted, not {quote(name)}", field)
-    if not _PLAIN(name) or name in (".", "..") or not name.isprintable():
-        raise bad(manifest, f"{quote(name)} must be a plain file name in the dump's own folder", field)
-    return name

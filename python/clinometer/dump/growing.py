@@ -19,6 +19,7 @@ from .safetensors import read_header
 from .schema import Site
 from .shard import PART, Shard, digest_of, pwrite_all
 from .sidecars import save_pairs, write_directions
+from .strings import joined
 from .unfinished import cut_text, load_columns, load_pairs, pack_columns, replay
 
 __all__ = ["Growing"]
@@ -171,7 +172,7 @@ class Growing:
             self.first += 1
 
     def _finish(self, k: int, rows: int) -> None:
-        whole = {n: np.concatenate(self.held.get(n) or [_nothing(kind)]) for n, kind in self.kinds.items()}
+        whole = {n: joined(self.held.get(n) or [_nothing(kind)]) for n, kind in self.kinds.items()}
         self._shard(k, self.kinds).finish(rows, {n: c[:rows] for n, c in whole.items()}, keep=True)
         del self.shards[k]
         self.held = {n: [c[rows:].copy()] for n, c in whole.items()}

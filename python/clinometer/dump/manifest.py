@@ -11,7 +11,8 @@ import numpy as np
 
 from . import strictjson
 from .dump import Lazy
-from .files import PlainFile, bad, inside, quote
+from .files import PlainFile, bad, quote
+from .folders import inside
 from .safetensors import read_header
 from .tensors import FLOAT_NAMES, LIMIT, NUMPY_CODES, Part, Tensor
 from .texts import Texts
@@ -19,7 +20,18 @@ from .texts import Texts
 if TYPE_CHECKING:
     from ..directions import Directions
 
-__all__ = ["FORMAT", "NAME", "VERSION", "Found", "is_manifest", "load", "read_index", "read_manifest", "read_table"]
+__all__ = [
+    "FORMAT",
+    "NAME",
+    "VERSION",
+    "Found",
+    "add_shard",
+    "is_manifest",
+    "load",
+    "read_index",
+    "read_manifest",
+    "read_table",
+]
 
 NAME = "manifest.json"
 FORMAT = "clinometer-dump"
@@ -44,6 +56,8 @@ class Found:
     layers: dict[str, int] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     texts: Texts | None = None
+    left_out: dict[str, str] = field(default_factory=dict)  # what is there and is not read, and why
+    takes: tuple[str, ...] = ()  # arguments of open_dump that say how this kind is read
 
     def layer_of(self, name: str) -> int | None:
         """The layer that the manifest or the metadata gives for a tensor whose name has none."""
@@ -214,7 +228,7 @@ def _shards(folder: str, path: str, shards: list[Any], n_rows: int, text: set[st
         plain = PlainFile(file)
         if shard.get("bytes") is not None and _get(shard, "bytes", int, path, where) != plain.size:
             raise bad(file, f"has {plain.size} bytes but the manifest says {shard['bytes']}", where + "bytes")
-        _add_shard(pieces, read_header(plain)[0], rows, text if k else None, file)
+        add_shard(pieces, read_header(plain)[0], rows, text if k else None, file)
         at += rows
     if at != n_rows:
         raise bad(path, f"{n_rows} rows are stated but the shards hold {at}", "n_rows")
@@ -227,7 +241,7 @@ def _shards(folder: str, path: str, shards: list[Any], n_rows: int, text: set[st
     return tensors
 
 
-def _add_shard(
+def add_shard(
     pieces: dict[str, list[Part]], parts: dict[str, Part], rows: int, text: set[str] | None, path: str
 ) -> None:
     """Take in the tensors of a shard; `text` names columns whose width may differ, None says it is the first."""

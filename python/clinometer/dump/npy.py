@@ -9,7 +9,7 @@ from typing import Any
 from .files import PlainFile, bad, quote
 from .tensors import LIMIT, TAGS, Part
 
-__all__ = ["parse_preamble", "read_npy"]
+__all__ = ["UnreadDtype", "parse_preamble", "read_npy"]
 
 _MAGIC = b"\x93NUMPY"
 _MAX_HEADER = 1 << 20
@@ -19,6 +19,10 @@ _TOKEN = re.compile(
     r"[ \t\r\n]*(?:(?P<text>'[^'\\\n]*'|\"[^\"\\\n]*\")|"
     r"(?P<number>0|[1-9]\d*)L?|(?P<word>True|False)|(?P<mark>[{}():,]))"
 )
+
+
+class UnreadDtype(ValueError):
+    """An array of a dtype that is not read here, in a file that is otherwise right."""
 
 
 class _Literal:
@@ -95,25 +99,30 @@ def _tag(descr: str) -> tuple[str, bool]:
     """The dtype tag and whether the bytes are big-endian."""
     match = re.fullmatch(r"([<>|=]?)([a-zA-Z])([0-9]{1,7})", descr)
     if match is None:
-        what = "Python objects, which are not read: save numbers" if descr == "|O" else "no plain dtype"
-        raise ValueError(f"descr {quote(descr)} is {what}")
+        kinds = {"|O": "Python objects, which are not read: save numbers"}
+        dates = "dates or durations, which are not read: save numbers, as .astype('int64') gives them"
+        what = dates if re.match(r"[<>=|]?[Mm]8", descr) else kinds.get(descr, "no plain dtype")
+        raise UnreadDtype(f"descr {quote(descr)} is {what}")
     order, kind, size = match.groups()
     code = kind + size
     if code == "V2":
-        raise ValueError("descr V2 is what np.save leaves of bfloat16: the dtype is lost; write safetensors instead")
+        raise UnreadDtype("descr V2 is what np.save leaves of bfloat16: the dtype is lost; write safetensors instead")
     if code in TAGS:
         if order == "|" and size != "1":
             raise ValueError(f"descr {quote(descr)} does not say its byte order")
         return TAGS[code], order == ">" or (order == "=" and sys.byteorder == "big")
     if kind in "SU" and 0 < int(size) <= _WIDEST_TEXT:
         return f"{kind}{int(size)}", order == ">"
-    raise ValueError(f"descr {quote(descr)} is not a dtype that is read here: save float16, float32 or float64")
+    raise UnreadDtype(f"descr {quote(descr)} is not a dtype that is read here: save float16, float32 or float64")
 
 
-def parse_preamble(head: bytes, path: str) -> tuple[int, str | None, tuple[int, ...], bool, bool]:
+def parse_preamble(
+    head: bytes, path: str, *, unread: bool = False
+) -> tuple[int, str | None, tuple[int, ...], bool, bool]:
     """Parse the start of an npy file.
 
     Returns (offset of the data, tag, shape, big-endian, Fortran order); tag None asks for that many bytes.
+    `unread` lets the UnreadDtype of an array through that a caller may leave out.
     """
     if head[:6] != _MAGIC:
         raise bad(path, "is not an npy file", "magic", 0)
@@ -138,6 +147,8 @@ def parse_preamble(head: bytes, path: str) -> tuple[int, str | None, tuple[int, 
         table = literal.table()
         tag, swap = _tag(table["descr"])
     except ValueError as exc:
+        if unread and isinstance(exc, UnreadDtype):
+            raise
         what, _, at = str(exc).partition("\0")
         raise bad(path, what, "header", start + int(at or 0)) from None
     return start + length, tag, table["shape"], swap, table["fortran_order"]

@@ -18,7 +18,7 @@ from ..errors import DumpError
 from .arrays import as_column
 from .dump import Lazy
 from .files import PlainFile, bad, quote
-from .npy import parse_preamble
+from .npy import UnreadDtype, parse_preamble
 from .streams import Stream
 from .tensors import Part, Tensor, Virtual
 from .unpacking import unpacked
@@ -75,10 +75,13 @@ def _column(file: PlainFile, member: _Member, n_rows: int) -> Callable[[], NDArr
     return lambda: as_column(_unpack(file, member), f"member {quote(member.info.filename)}", n_rows)
 
 
-def open_tensors(file: PlainFile) -> dict[str, Tensor]:
-    """The arrays of an .npz: members stored as they are lie in a map, compressed ones are unpacked by windows."""
+def open_tensors(file: PlainFile, left_out: dict[str, str] | None = None) -> dict[str, Tensor]:
+    """The arrays of an .npz: members stored as they are lie in a map, compressed ones are unpacked by windows.
+
+    Members of other dtypes than are read go into `left_out` with the reason; without it they are refused.
+    """
     out: dict[str, Tensor] = {}
-    for member in _members(file):
+    for member in _members(file, left_out):
         part = member.part
         if member.info.compress_type == zipfile.ZIP_STORED:
             at = member.stored_at(file) + member.start
@@ -123,7 +126,7 @@ class _guard:
             raise bad(self.file.path, f"is not a readable npz archive ({exc})", offset=0) from exc
 
 
-def _members(file: PlainFile) -> list[_Member]:
+def _members(file: PlainFile, left_out: dict[str, str] | None = None) -> list[_Member]:
     if file.remote:
         raise bad(file.path, "an npz is not read over a network; simplecache::URL or a copy is wanted")
     out: list[_Member] = []
@@ -134,8 +137,14 @@ def _members(file: PlainFile) -> list[_Member]:
             name = info.filename.removesuffix(".npy")
             field = f"member {quote(info.filename)}"
             if name == info.filename or not name or name in {m.name for m in out}:
-                raise bad(file.path, "is not an .npy member or occurs twice", field, info.header_offset)
-            out.append(_member(archive, info, name, file))
+                what = "is not an .npy member or occurs twice: save the arrays anew with numpy.savez, alone"
+                raise bad(file.path, what, field, info.header_offset)
+            try:
+                out.append(_member(archive, info, name, file, left_out is not None))
+            except UnreadDtype as exc:
+                assert left_out is not None
+                left_out[name] = f"is not read: {exc}"
+                continue
             part = out[-1].part
             if part.tag[0] in "SU" and part.tag != "U8" and part.nbytes > _TEXT_AT_MOST + file.size:
                 raise bad(file.path, f"claims {part.nbytes} bytes of text", field, info.header_offset)
@@ -148,7 +157,8 @@ def _check_tiling(archive: zipfile.ZipFile, infos: list[zipfile.ZipInfo], file: 
     end = file.size - _END
     last = file.read(end, _END) if end >= 0 else b""
     if last[:4] != b"PK\x05\x06" or last[20:] != b"\0\0":
-        raise bad(file.path, "has bytes after the directory", "end of directory", max(end, 0))
+        what = "has a comment or other bytes after the directory: save the arrays anew with numpy.savez"
+        raise bad(file.path, what, "end of directory", max(end, 0))
     at, loose = 0, False
     for info in sorted(infos, key=lambda i: i.header_offset):
         gap = info.header_offset - at
@@ -178,13 +188,17 @@ def _walk(raw: bytes) -> tuple[int, int]:
     return count, len(raw) - at
 
 
-def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, file: PlainFile) -> _Member:
+def _member(
+    archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, file: PlainFile, unread: bool = False
+) -> _Member:
     where = f"{file.path}({info.filename})"
     with archive.open(info) as stream:
         head = stream.read(4096)
-        start, tag, shape, swap, fortran = parse_preamble(head, where)
+        start, tag, shape, swap, fortran = parse_preamble(head, where, unread=unread)
         if tag is None:
-            start, tag, shape, swap, fortran = parse_preamble(head + stream.read(start - len(head)), where)
+            start, tag, shape, swap, fortran = parse_preamble(
+                head + stream.read(start - len(head)), where, unread=unread
+            )
     if tag is None:
         raise bad(where, "the header is truncated", "header length", 8)
     part = Part(file, start, shape, tag, swap, fortran and len(shape) > 1)

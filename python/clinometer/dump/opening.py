@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -14,19 +15,25 @@ from numpy.typing import NDArray
 from ..errors import DumpError
 from ..visible import visible
 from . import manifest, npy, npz
+from .aligned import by_response, check_labels, flat, same_ids
 from .arrays import as_column, as_ids, as_matrix, is_array
+from .carriers import carried
 from .dump import Candidate, Dump, Lazy, Segment
 from .files import PlainFile, bad, quote
+from .held import Carried
 from .remote import is_url, local_path
 from .requests import POOLS
+from .schema import role
 from .selecting import choose, layer_of, layers_of
 from .sources import HALVES, How, find
+from .stacked import stacked
 from .tensors import FLOAT_NAMES, Tensor, Virtual
 
 __all__ = ["assemble", "open_dump", "with_arguments"]
 
 _HINT = "; rows (n, d) of float16, bfloat16, float32 or float64 are wanted"
 _POLICIES = ("on_policy", "off_policy")
+_ROLES = ("prompt_id", "response_id", "logprob", "logp", "count", "proposal_logprob", "n_tokens")  # columns by name
 
 
 def open_dump(
@@ -54,7 +61,9 @@ def open_dump(
     tensor : str, optional
         The tensor that is phi. Default: the 2-D float tensors named phi*, else every 2-D float tensor.
     layer : int, optional
-        Keep the candidates named *_L<layer>. Several left: a DumpError that lists them.
+        Keep the candidates named *_L<layer>, or after a module of that number (model.layers.12,
+        blocks.12.hook_resid_post); else entry `layer` of the middle axis of a tensor (rows, layers, d). Several left:
+        a DumpError that lists them.
     prompt_ids : array (N,), column name or path to .npy, optional
         Integers or strings in any order. Default: the column `prompt_id`.
     columns : mapping of arrays (N,) or path to .npz, optional
@@ -95,11 +104,51 @@ def open_dump(
     elif is_array(source):
         if tensor is not None or layer is not None:
             raise ValueError("tensor and layer choose among tensors of a file; source is an array")
-        rows, dtype = as_matrix(source, "source")
-        dump = Dump((Segment(rows, 0),), len(rows), rows.shape[1], dtype)
+        dump, prompt_ids = _from_memory(source, prompt_ids)
     else:
         raise TypeError(f"source is a {type(source).__name__}; a path, an array or a Dump is wanted")
     return with_arguments(dump, prompt_ids, columns, policy, nonfinite)
+
+
+def _from_memory(source: Any, prompt_ids: Any) -> tuple[Dump, Any]:
+    """Rows (N, d), or (G, n, d) of G prompts of n responses, with their prompt ids; a frame's other columns."""
+    held = carried(source, "source")
+    columns: dict[str, NDArray[Any]] = {}
+    if held.columns is not None:
+        held, columns = _parted(held)
+    array, grid = held.array, None
+    if array.ndim == 3:
+        grid = array.shape[:2]
+        array = array.reshape(-1, array.shape[2])
+    rows, dtype = as_matrix(array, "source")
+    held_columns = Lazy({n: partial(as_column, c, f"column {quote(n)}", len(rows)) for n, c in columns.items()})
+    dump = Dump((Segment(rows, 0),), len(rows), rows.shape[1], dtype, columns=held_columns, labels=held.labels)
+    if grid is None or isinstance(prompt_ids, (str, os.PathLike)):
+        return dump, prompt_ids
+    if prompt_ids is None:
+        return dump, np.repeat(np.arange(grid[0]), grid[1])
+    ids = carried(prompt_ids, "prompt_ids").column
+    if ids.shape == grid[:1]:
+        if len(np.unique(as_ids(ids, "prompt_ids", grid[0]))) < grid[0]:
+            raise ValueError(
+                f"source has shape {(*grid, rows.shape[1])}, taken as prompts of {grid[1]} responses, but prompt_ids "
+                "repeat: if the middle axis is something else, layers say, pass source[:, k]"
+            )
+        ids = np.repeat(ids, grid[1])
+    return dump, ids.reshape(-1)
+
+
+def _parted(frame: Carried) -> tuple[Carried, dict[str, NDArray[Any]]]:
+    """The rows of a frame, which are its one column of vectors or else its columns of numbers, and other columns.
+
+    Without vectors, prompt_id and columns of a known role (value_*, judge_*, logprob and the like) are no features.
+    """
+    held = dict(frame.columns or {})
+    vectors = [n for n, c in held.items() if c.ndim > 1]
+    if len(vectors) > 1:
+        raise ValueError(f"source has columns of vectors {quote(vectors)}; one is wanted: select it, with the others")
+    rows = vectors or [n for n in held if n not in _ROLES and role(n) not in ("value", "judge")]
+    return replace(frame, columns={n: held.pop(n) for n in rows}), held
 
 
 def _check_options(tensor: Any, layer: Any, policy: Any, nonfinite: Any) -> None:
@@ -113,42 +162,76 @@ def _check_options(tensor: Any, layer: Any, policy: Any, nonfinite: Any) -> None
         raise ValueError(f"nonfinite is {quote(nonfinite)}; 'raise', 'drop' or 'keep' is wanted")
 
 
-def with_arguments(dump: Dump, prompt_ids: Any, columns: Any, policy: str | None, nonfinite: str) -> Dump:
+def with_arguments(dump: Dump, prompt_ids: Any, columns: Any, policy: str | None, nonfinite: Any) -> Dump:
+    given: Mapping[str, Any] = {}
     if columns is not None:
-        dump = replace(dump, columns=dump.columns.merged(_given_columns(columns, dump.n_rows)))
-        if prompt_ids is None and "prompt_id" in _names_given(columns, dump):
-            prompt_ids = dump.columns["prompt_id"]
+        given = _given_columns(columns, dump.n_rows)
+        if prompt_ids is None and "prompt_id" in given:
+            if is_array(columns) and dump.prompt_ids is not None:
+                own = as_ids(given["prompt_id"], "columns['prompt_id']", dump.n_rows)
+                same_ids("columns", own, dump.prompt_ids)
+            prompt_ids = given["prompt_id"]
     ids = dump.prompt_ids
+    if prompt_ids is None and ids is None and "prompt_id" not in dump.columns:
+        _check_no_ids(dump)
     if prompt_ids is not None:
-        ids = as_ids(_find_ids(dump, prompt_ids), "prompt_ids", dump.n_rows)
+        own = given[prompt_ids] if isinstance(prompt_ids, str) and prompt_ids in given else _find_ids(dump, prompt_ids)
+        found = carried(own, "prompt_ids")
+        check_labels("prompt_ids", found, dump, None)
+        ids = as_ids(by_response(found.column, dump.n_rows), "prompt_ids", dump.n_rows)
     elif ids is None and "prompt_id" in dump.columns:
         column = dump.columns["prompt_id"]
         try:
             ids = as_ids(column, "column 'prompt_id'", dump.n_rows)
         except (TypeError, ValueError) as exc:  # of the source, not of an argument
             raise DumpError(f"{dump.name}: {exc}; prompt_ids= gives others") from exc
-    return replace(
+    dump = replace(
         dump,
         prompt_ids=ids,
         policy=policy if policy is not None else dump.policy,
         nonfinite=nonfinite if nonfinite != "raise" else dump.nonfinite,
     )
+    return dump if columns is None else replace(dump, columns=dump.columns.merged(_checked_columns(given, dump)))
 
 
-def _names_given(columns: Any, dump: Dump) -> Mapping[str, Any]:
-    """The names that the `columns` argument gives."""
-    return columns if isinstance(columns, Mapping) else dump.columns
+def _check_no_ids(dump: Dump) -> None:
+    """Refuse prompt ids that are there and cannot be used: without them all rows would be one prompt."""
+    why = dump.left_out.get("prompt_id")
+    if why is None and "prompt_id" in dump.extras:
+        shape = np.shape(dump.extras["prompt_id"])
+        why = f"has shape {shape} where ({dump.n_rows},) is wanted"
+    if why is not None:
+        raise DumpError(
+            f"{dump.name}: the column 'prompt_id' {why}; store integers or strings, one per row, or give prompt_ids="
+        )
 
 
-def _given_columns(columns: Any, n_rows: int) -> Mapping[str, NDArray[Any]]:
+def _given_columns(columns: Any, n_rows: int) -> Mapping[str, Any]:
+    """Columns by name as they came: of a mapping, a frame or a file."""
     if isinstance(columns, (str, os.PathLike)):
         return npz.open_columns(PlainFile(columns), n_rows)
-    if not isinstance(columns, Mapping):
-        raise TypeError(f"columns is a {type(columns).__name__}; a mapping of arrays or a path to .npz is wanted")
-    for name in columns:
-        if not isinstance(name, str) or not name:
-            raise TypeError(f"columns has the key {quote(name)}; names are wanted")
-    return {name: as_column(value, f"columns[{quote(name)}]", n_rows) for name, value in columns.items()}
+    if isinstance(columns, Mapping):
+        for name in columns:
+            if not isinstance(name, str) or not name:
+                raise TypeError(f"columns has the key {quote(name)}; names are wanted")
+        return {name: carried(value, f"columns[{quote(name)}]") for name, value in columns.items()}
+    if is_array(columns):
+        frame = carried(columns, "columns")
+        if frame.columns is not None:
+            return {name: replace(frame, columns=None, values=value) for name, value in frame.columns.items()}
+    raise TypeError(f"columns is a {type(columns).__name__}; a mapping of arrays, a frame or a .npz path is wanted")
+
+
+def _checked_columns(given: Mapping[str, Any], dump: Dump) -> Mapping[str, NDArray[Any]]:
+    """Columns (N,), of (G, n) ones too; those that carry labels have the dump's."""
+    if isinstance(given, Lazy):
+        return given
+    out = {}
+    for name, value in given.items():
+        called = f"columns[{quote(name)}]"
+        check_labels(called, value, dump, dump.prompt_ids)
+        out[name] = as_column(flat(called, value.column, dump.n_rows, dump.prompt_ids), called, dump.n_rows)
+    return out
 
 
 def _find_ids(dump: Dump, prompt_ids: Any) -> Any:
@@ -193,16 +276,19 @@ def assemble(found: manifest.Found, path: str, tensor: str | None, layer: int | 
             at = layer_of(name) if layer_of(name) is not None else found.layer_of(name)
             load = _later(_segments, t)
             candidates[name] = Candidate(name, t.shape[0], t.shape[1], FLOAT_NAMES[t.tag], at, load)
+    if layer is not None and found.phi is None and all(c.layer != layer for c in candidates.values()):
+        candidates |= stacked(found.tensors)
     if not candidates:
-        shapes = [f"{quote(n)} {t.shape} {t.tag}" for n, t in list(found.tensors.items())[:20]]
-        raise DumpError(
-            f"{where}: no 2-D float tensor to serve as phi; there are: {', '.join(shapes) or 'none'}{_HINT}"
-        )
+        raise DumpError(f"{where}: no 2-D float tensor to serve as phi; there are: {_shown(found)}{_HINT}")
     phi = choose(candidates, tensor, layer, where)
     columns: dict[str, Callable[[], NDArray[Any]]] = {}
     extras: dict[str, Callable[[], NDArray[Any]]] = {}
+    left_out = dict(found.left_out)
     for name, t in found.tensors.items():
         if name == phi.name:
+            continue
+        if not t.is_readable:
+            left_out[name] = f"has the dtype {t.tag}, which is not read: save it as F16, BF16 or F32"
             continue
         is_column = (len(t.shape) == 1 or t.text) and t.shape[0] == phi.n_rows
         (columns if is_column else extras)[name] = t.read
@@ -212,8 +298,24 @@ def assemble(found: manifest.Found, path: str, tensor: str | None, layer: int | 
         source=found.source, policy=found.policy, sampling=found.sampling, preprocessing=found.preprocessing,
         path=path, name=visible(os.path.basename(path) or path),
         pairs=found.load_pairs(), directions=found.load_directions(), texts=found.texts, tensor=phi.name,
-        candidates=MappingProxyType(candidates),
+        left_out=left_out, candidates=MappingProxyType(candidates),
     )  # fmt: skip
+
+
+def _shown(found: manifest.Found) -> str:
+    """The tensors there are, and what to do about those of three axes."""
+    held = list(found.tensors.items())
+    shown = [f"{quote(n)} {t.shape} {t.tag}" for n, t in held[:20]]
+    shown += [f"{quote(n)}, which {why}" for n, why in list(found.left_out.items())[:8]]
+    shapes = ", ".join(shown) or "none"
+    cubes = [(n, t.shape) for n, t in held if len(t.shape) == 3 and t.tag in FLOAT_NAMES]
+    if not cubes:
+        return shapes
+    name, (g, n, d) = cubes[0]
+    return (
+        f"{shapes}; if the middle axis of {quote(name)} is layers, layer=0 to {n - 1} takes one of them; if it is "
+        f"responses to {g} prompts, save it as reshape({g * n}, {d}) with prompt ids numpy.repeat(range({g}), {n})"
+    )
 
 
 def _later(function: Callable[[Tensor], tuple[Segment, ...]], tensor: Tensor) -> Callable[[], tuple[Segment, ...]]:

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from . import manifest
 from .atomic import new_file, sync_folder
 from .describe import describe, read_column, save_manifest
-from .files import PlainFile, bad, inside, quote
+from .files import PlainFile, bad, quote
+from .folders import inside
 from .names import Names
 from .safetensors import read_header
 from .schema import Site

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import threading
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,12 +18,14 @@ from numpy.typing import NDArray
 from ..errors import DumpError
 from .files import PlainFile, bad, quote
 from .manifest import Found
+from .provenance import as_source
+from .strings import text_array
 from .tensors import FLOAT_NAMES, LIMIT, NUMPY_CODES, Part, Tensor, Virtual, decode_bfloat16
 from .windows import Window
 
 __all__ = ["Pickled"]
 
-_LINE = 64 << 20
+_LINE = 1 << 30
 
 
 class Pickled:
@@ -67,8 +70,9 @@ class Pickled:
         if "missing" in answer:
             raise ImportError(f"{quote(self.file.path, 400)}: {answer['missing']}: pip install 'clinometer[torch]'")
         if "error" in answer:
-            why = str(answer["error"]).splitlines()[0][:300]
-            raise bad(self.file.path, f"torch's restricted loader refuses it ({why}); nothing else is tried")
+            raise bad(
+                self.file.path, f"torch's restricted loader refuses it ({answer['error']}); nothing else is tried"
+            )
         tensors: dict[str, Tensor] = {}
         for said in answer["tensors"]:
             name, tag, shape = str(said["name"]), str(said["tag"]), tuple(int(n) for n in said["shape"])
@@ -76,7 +80,15 @@ class Pickled:
                 raise bad(self.file.path, "the product of its shape does not fit 63 bits", f"tensor {quote(name)}")
             at = answer["places"].get(name)
             tensors[name] = self._tensor(name, tag, shape) if at is None else self._placed(name, tag, shape, int(at))
-        return Found(tensors)
+        for name, words in answer["texts"].items():
+            tensors[name] = Virtual(name, (), stated=("U1", (len(words),)), values=partial(text_array, words))
+        found = Found(tensors, left_out=dict(answer["left_out"]))
+        for name, fact in answer["facts"].items():
+            try:
+                found.source |= as_source({name: fact})
+            except ValueError as exc:  # of another kind than the format has under that name
+                found.left_out[name] = f"is {quote(fact)} ({exc})"
+        return found
 
     def _placed(self, name: str, tag: str, shape: tuple[int, ...], at: int) -> Tensor:
         """A tensor that lies in the file as it is: mapped here, so that no row goes through a pipe."""

@@ -56,6 +56,7 @@ _PREPROCESSING: _Known = {
 def as_json(value: Any, name: str) -> str:
     """Strict JSON; what JSON does not hold is a ValueError that names the argument."""
     try:
+        json.dumps(value, ensure_ascii=False).encode("utf-8")  # halves of characters would not be read again
         return json.dumps(value, indent=1, ensure_ascii=True, allow_nan=False)
     except (TypeError, ValueError) as exc:
         raise ValueError(f"{name} cannot be written as JSON: {exc}") from exc

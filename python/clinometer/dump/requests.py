@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import strictjson
-from .files import PlainFile, all_inside, bad, quote
+from .files import PlainFile, bad, quote
+from .folders import all_inside, natural
 from .manifest import Found
 from .npz import open_tensors
 from .request_files import Layouts, Request, last_state, mean_state, pooled_tag, read_request
@@ -66,12 +67,12 @@ def find_requests(folder: str, files: list[str], pool: str | None, prompt_tokens
             f"{folder}: {len(missing)} of {len(missing) + len(held)} requests have no file: {shown}", stacklevel=2
         )
         source["missing_requests"] = missing
-    return Found(_tensors(requests, pool), source)
+    return Found(_tensors(requests, pool), source, takes=("pool", "prompt_tokens"))
 
 
-def _order(name: str) -> tuple[int, int, str]:
+def _order(name: str) -> tuple[Any, ...]:
     match = _INDEXED.match(name)
-    return (0, int(match[1]), name) if match else (1, 0, name)
+    return (0, int(match[1]), name) if match else (1, *natural(name))
 
 
 def _lengths(given: Any) -> dict[str, int]:

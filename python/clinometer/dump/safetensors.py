@@ -35,7 +35,7 @@ def _natural(value: Any) -> bool:
     return type(value) is int and 0 <= value < LIMIT
 
 
-def read_header(file: PlainFile) -> tuple[dict[str, Part], dict[str, str]]:
+def read_header(file: PlainFile, left_out: dict[str, str] | None = None) -> tuple[dict[str, Part], dict[str, str]]:
     """Parse and check the header of a safetensors file before any tensor byte is touched.
 
     Every size is compared with the file's size in integers that cannot wrap; tensors must tile the data
@@ -45,6 +45,8 @@ def read_header(file: PlainFile) -> tuple[dict[str, Part], dict[str, str]]:
     ----------
     file : PlainFile
         The file; only its header is read.
+    left_out : dict, optional
+        Takes the tensors of dtypes that are not known, and why; without it they are refused.
 
     Returns
     -------
@@ -52,7 +54,7 @@ def read_header(file: PlainFile) -> tuple[dict[str, Part], dict[str, str]]:
         Where each tensor lies, and the string map of `__metadata__`. Linear in the header's length.
     """
     head, begin = read_head(file)
-    return parse_header(file, head[8:begin])
+    return parse_header(file, head[8:begin], left_out)
 
 
 def read_head(file: PlainFile) -> tuple[bytes, int]:
@@ -69,7 +71,9 @@ def read_head(file: PlainFile) -> tuple[bytes, int]:
     return (head if begin <= len(head) else head + file.read(len(head), begin - len(head))), begin
 
 
-def parse_header(file: PlainFile, raw: bytes) -> tuple[dict[str, Part], dict[str, str]]:
+def parse_header(
+    file: PlainFile, raw: bytes, left_out: dict[str, str] | None = None
+) -> tuple[dict[str, Part], dict[str, str]]:
     """What the bytes between the length field and the first tensor say, checked as `read_header` says."""
     path = file.path
     if raw[:1] != b"{":
@@ -81,10 +85,15 @@ def parse_header(file: PlainFile, raw: bytes) -> tuple[dict[str, Part], dict[str
     parts: dict[str, Part] = {}
     for name, entry in table.items():
         try:
-            first, last = _entry(name, entry)
+            first, last = _entry(name, entry, left_out is not None)
         except ValueError as exc:
             raise bad(path, str(exc), f"tensor {quote(name)}", _offset_of(raw, name)) from None
         spans.append((first, last, name))
+        if entry["dtype"] not in BITS and left_out is not None:
+            left_out[name] = (
+                f"has the dtype {quote(entry['dtype'])}, which is not known here: save it as F16, BF16 or F32"
+            )
+            continue
         parts[name] = Part(file, begin + first, tuple(entry["shape"]), entry["dtype"])
     _check_tiling(spans, path, begin, file.size)
     return parts, metadata
@@ -104,7 +113,7 @@ def _offset_of(raw: bytes, name: str) -> int:
     return 8
 
 
-def _entry(name: str, entry: Any) -> tuple[int, int]:
+def _entry(name: str, entry: Any, unknown: bool) -> tuple[int, int]:
     """The data offsets of one header entry after checking it alone."""
     try:
         name.encode("utf-8")
@@ -113,18 +122,22 @@ def _entry(name: str, entry: Any) -> tuple[int, int]:
     if not isinstance(entry, dict) or set(entry) != _KEYS:
         raise ValueError("an entry needs exactly dtype, shape and data_offsets")
     tag, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
-    if not isinstance(tag, str) or tag not in BITS:
+    if not isinstance(tag, str) or (tag not in BITS and not unknown):
         raise ValueError(f"dtype {quote(tag)} is not known")
     if not isinstance(shape, list) or not all(_natural(n) for n in shape):
         raise ValueError("shape must be a list of non-negative integers")
     if not isinstance(offsets, list) or len(offsets) != 2 or not all(_natural(n) for n in offsets):
         raise ValueError("data_offsets must be two non-negative integers")
+    first, last = offsets
+    if tag not in BITS:  # its bytes are where it says, whatever they are
+        if last < first:
+            raise ValueError(f"data_offsets span {last - first} bytes")
+        return first, last
     bits = BITS[tag]
     for n in shape:
         bits *= n
         if bits >= 8 * LIMIT:
             raise ValueError("the product of its shape does not fit 63 bits")
-    first, last = offsets
     if bits % 8 or last - first != bits // 8:
         raise ValueError(f"data_offsets span {last - first} bytes but dtype and shape need {bits / 8:g}")
     return first, last

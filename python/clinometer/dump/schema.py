@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from .arrays import as_column, as_ids
 from .files import quote
 from .selecting import layer_of
+from .strings import check_whole, check_width, is_text
 from .tensors import FLOAT_NAMES, TAGS
 
-__all__ = ["ROW_TAGS", "Site", "as_columns", "as_site", "byte_view", "column_kind", "column_tag", "encode_text", "role"]
+__all__ = ["ROW_TAGS", "Site", "as_columns", "as_site", "byte_view", "column_kind", "column_tag", "role"]
 
 ROW_TAGS = {name: tag for tag, name in FLOAT_NAMES.items()}
 TEXT = "string"
@@ -57,7 +58,7 @@ def byte_view(array: NDArray[Any]) -> memoryview:
 
 def column_kind(column: NDArray[Any]) -> str:
     """The dtype that the manifest names: a NumPy name, or "string"."""
-    return TEXT if column.dtype.kind == "U" else column.dtype.name
+    return TEXT if is_text(column.dtype) else column.dtype.name
 
 
 def column_tag(kind: str) -> str:
@@ -84,13 +85,12 @@ def as_columns(columns: Any, prompt_ids: Any, n_rows: int, taken: set[str]) -> d
         if name == "prompt_id" and prompt_ids is not None:
             continue  # a dump's own columns passed on: the ids given as such win
         out[name] = as_column(value, f"columns[{quote(name)}]", n_rows)
-        if out[name].dtype.kind not in "U" and out[name].dtype.str[1:] not in TAGS:
+        if not is_text(out[name].dtype) and out[name].dtype.str[1:] not in TAGS:
             raise TypeError(f"columns[{quote(name)}] has dtype {out[name].dtype}, which has no place in safetensors")
+    for name, column in out.items():
+        if is_text(column.dtype):
+            check_whole(np.array([name]), "the name of a column")
+            called = "prompt_ids" if name == "prompt_id" else f"columns[{quote(name)}]"
+            check_whole(column, called)
+            check_width(column, called)
     return out
-
-
-def encode_text(column: NDArray[Any]) -> NDArray[np.uint8]:
-    """Strings as (N, width) bytes of UTF-8, padded with zeros: safetensors has no strings."""
-    raw = np.char.encode(column, "utf-8") if len(column) else np.zeros(0, "S1")
-    width = max(raw.dtype.itemsize, 1)
-    return np.ascontiguousarray(raw.astype(f"S{width}")).view(np.uint8).reshape(len(column), width)

@@ -17,19 +17,36 @@ from ..nearest import did_you_mean
 from .arrays import as_ids
 from .dump import Candidate, Dump, Segment
 from .files import quote
+from .folders import numbered
+from .strings import is_text
 from .windows import sub
 
-__all__ = ["choose", "layer_of", "layers_of", "take_candidate", "take_prompts"]
+__all__ = ["are_layers", "choose", "layer_of", "layers_of", "take_candidate", "take_prompts"]
 
-_LAYER = re.compile(r"_L([0-9]{1,9})\Z")
+_SUFFIX = re.compile(r"_L([0-9]{1,9})\Z")
+# the block of a model in the name of its module or hook: model.layers.12, blocks.12.hook_resid_post, transformer.h.12
+_MODULE = re.compile(
+    r"(?:\A|[._/-])(?:(?:blocks?|layers?|hidden(?:_states?)?)[._/-]?|h\.)([0-9]{1,9})(?=\Z|[._/-])", re.IGNORECASE
+)
 _COPY_AT_MOST = 64 << 20
 _SEGMENTS_AT_MOST = 65536
 
 
 def layer_of(name: str) -> int | None:
-    """The layer in a tensor's name: 24 of phi_mean_L24."""
-    match = _LAYER.search(name)
-    return int(match.group(1)) if match else None
+    """The layer in a tensor's name: 24 of phi_mean_L24, else that of the module it was taken at.
+
+    >>> [layer_of(n) for n in ("phi_mean_L24", "blocks.12.hook_resid_post", "model.layers.3", "layer_7", "phi")]
+    [24, 12, 3, 7, None]
+    """
+    match = _SUFFIX.search(name)
+    found = {int(match[1])} if match else {int(x) for x in _MODULE.findall(name)}
+    return found.pop() if len(found) == 1 else None
+
+
+def are_layers(files: Iterable[str]) -> bool:
+    """Whether files are named after several layers, and so hold the same rows, not consecutive ones."""
+    layers = {layer_of(name.rpartition(".")[0]) for name in files}
+    return len(layers) > 1 and None not in layers
 
 
 def layers_of(candidates: Iterable[Candidate]) -> list[int]:
@@ -72,7 +89,8 @@ def _how(pool: list[Candidate]) -> str:
     layers = [c.layer for c in pool]
     by_layer = [x for x in layers if x is not None and layers.count(x) == 1]
     hint = f"tensor={quote(pool[0].name)}"
-    return hint + (f" or layer={by_layer[0]}" if by_layer else "")
+    rows = "; if they are consecutive rows of one table, name their files part-0, part-1, ..."
+    return hint + (f" or layer={by_layer[0]}" if by_layer else rows if numbered(c.name for c in pool) else "")
 
 
 def take_candidate(dump: Dump, tensor: str | None, layer: int | None) -> Dump:
@@ -93,7 +111,7 @@ def take_prompts(dump: Dump, prompts: Any) -> Dump:
         raise ValueError(f"prompts cannot be selected: {dump.name} has no prompt ids")
     wanted = np.atleast_1d(np.asarray(prompts)) if not isinstance(prompts, np.ndarray) else prompts
     wanted = as_ids(wanted, "prompts", len(wanted))
-    if (wanted.dtype.kind == "U") != (dump.prompt_ids.dtype.kind == "U") and len(wanted):
+    if is_text(wanted.dtype) != is_text(dump.prompt_ids.dtype) and len(wanted):
         raise TypeError(f"prompts has dtype {wanted.dtype} but the dump's ids have {dump.prompt_ids.dtype}")
     if wanted.dtype.kind != dump.prompt_ids.dtype.kind:
         wanted = wanted.astype(dump.prompt_ids.dtype)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from .files import quote
 from .schema import ROW_TAGS, Site, as_site, column_tag
+from .strings import is_text
 
 __all__ = ["as_declared", "as_part", "as_sites", "cast", "print_of", "shown_settings"]
 
@@ -72,7 +73,7 @@ def as_part(part: Any) -> tuple[int, int] | None:
 
 def cast(column: NDArray[Any], kind: str, name: str, *, rounds: bool) -> NDArray[Any]:
     """A batch of a column in the dtype of the dump; values it cannot hold are refused, floats rounded if asked."""
-    if (kind == "string") != (column.dtype.kind == "U"):
+    if (kind == "string") != is_text(column.dtype):
         raise TypeError(f"columns[{quote(name)}] has dtype {column.dtype}; {kind} is wanted, as in the batches before")
     if kind == "string" or column.dtype == kind:
         return column

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from .atomic import begin_writing, named, sync_folder
 from .safetensors import header_of, room_of
-from .schema import ROW_TAGS, Site, byte_view, column_tag, encode_text
+from .schema import ROW_TAGS, Site, byte_view, column_tag
+from .strings import text_bytes
 
 __all__ = ["PART", "Shard", "digest_of", "pwrite_all", "shard_name"]
 
@@ -145,7 +146,7 @@ class Shard:
         # widest items first, so that they stay aligned; strings last
         numbers = sorted((n for n in columns if self.columns[n] != "string"), key=lambda n: -columns[n].dtype.itemsize)
         for name in numbers + [n for n in columns if self.columns[n] == "string"]:
-            column = encode_text(columns[name]) if self.columns[name] == "string" else columns[name]
+            column = text_bytes(columns[name]) if self.columns[name] == "string" else columns[name]
             tensors[name] = (column_tag(self.columns[name]), column.shape)
             data = byte_view(column)
             pwrite_all(fd, data, at)

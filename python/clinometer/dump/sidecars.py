@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .arrays import as_numpy, is_array
 from .atomic import new_file
+from .carriers import carried
 from .files import quote
 from .safetensors import Payload, write_safetensors
 from .schema import byte_view
@@ -28,15 +30,17 @@ PAIRS, DIRECTIONS, TEXT = "pairs.safetensors", "directions.safetensors", "text.j
 def pair_tensors(pairs: Any, n_rows: int) -> dict[str, NDArray[Any]]:
     """Pairs as tensors by name: chosen and rejected rows (P,) int64, and others (P, ...)."""
     if isinstance(pairs, Mapping):
-        out = {str(name): np.asarray(value) for name, value in pairs.items()}
+        out = {str(name): as_numpy(value, f"pairs[{quote(name)}]") for name, value in pairs.items()}
+    elif is_array(pairs) and (frame := carried(pairs, "pairs").columns) is not None:
+        out = {name: column for name, column in frame.items() if name != "prompt_id"}
     else:
         ends, prob = pairs if isinstance(pairs, tuple) and len(pairs) == 2 and np.ndim(pairs[0]) == 2 else (pairs, None)
-        ends = np.asarray(ends)
+        ends = as_numpy(ends, "pairs")
         if ends.ndim != 2 or ends.shape[1] != 2:
             raise ValueError(f"pairs has shape {ends.shape}; (P, 2) is wanted")
         out = {"chosen": ends[:, 0], "rejected": ends[:, 1]}
         if prob is not None:
-            out["prob"] = np.asarray(prob)
+            out["prob"] = as_numpy(prob, "prob")
     if not {"chosen", "rejected"} <= set(out):
         raise ValueError(f"pairs holds {sorted(out)}; chosen and rejected are wanted")
     count = len(out["chosen"])

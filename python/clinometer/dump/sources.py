@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import manifest, npy, npz, safetensors
-from .files import PlainFile, bad, entries, inside, quote
-from .remote import is_url, listing
+from .files import PlainFile, bad, quote
+from .folders import entries, inside
+from .joining import is_shards, joined_arrays, joined_safetensors
+from .remote import is_url
 from .request_files import is_request
 from .requests import find_requests
-from .tensors import FLOAT_NAMES, Tensor
+from .tensors import Tensor
 
 __all__ = ["HALVES", "PICKLES", "How", "find"]
 
@@ -23,6 +25,14 @@ _FILES = (".npy", ".npz", ".safetensors", ".txt", ".gguf", ".json", *_ARROW)
 _UNFINISHED = (
     "an unfinished dump has none: DumpWriter goes on with it, DumpWriter.merge joins the parts of several writers"
 )
+_ARRAYS_OF = {
+    (".h5", ".hdf5", ".he5"): "h5py.File(path)[name][:]",
+    (".zarr", ".zarr.zip"): "zarr.open(path)[name][:]",
+    (".mat",): "scipy.io.loadmat(path)[name]",
+    (".csv", ".tsv"): "pandas.read_csv(path).to_numpy()",
+    (".jsonl", ".ndjson"): "pandas.read_json(path, lines=True)",
+    (".lance",): "lance.dataset(path).to_table()",
+}
 PICKLES = (".pt", ".pth", ".bin", ".pkl", ".ckpt")
 
 
@@ -38,12 +48,24 @@ class How:
 
 def find(path: str, how: How) -> manifest.Found:
     """The tensors and facts of a file or folder; headers are read and checked, no row is."""
-    if _is_folder(path):
-        return _folder(path, how)
+    found = _folder(path, how) if _is_folder(path) else _file(path, how)
+    given = {"pool": how.pool, "prompt_tokens": how.prompt_tokens, "half_bits": how.half_bits}
+    for name in (n for n, value in given.items() if value is not None and n not in found.takes):
+        of = (
+            "16-bit lists of Arrow and Parquet"
+            if name == "half_bits"
+            else "folders of hidden states of single requests"
+        )
+        raise bad(path, f"is for {of}, which this is not: leave it out", name)
+    return found
+
+
+def _file(path: str, how: How) -> manifest.Found:
     if path.endswith(".npy"):
         return _npy(path)
     if path.endswith(".npz"):
-        return manifest.Found(npz.open_tensors(PlainFile(path)))
+        left_out: dict[str, str] = {}
+        return manifest.Found(npz.open_tensors(PlainFile(path), left_out), left_out=left_out)
     if path.endswith(".safetensors"):
         return _safetensors(path)
     if path.endswith(_ARROW):
@@ -59,7 +81,8 @@ def find(path: str, how: How) -> manifest.Found:
 def _advice(path: str) -> str:
     if path.endswith(PICKLES):
         return "; pickles are not opened here: `clinometer convert` turns one into a dump, in a process of its own"
-    return ""
+    how = next((say for ends, say in _ARRAYS_OF.items() if path.endswith(ends)), None)
+    return f"; read it with {how} and pass the array" if how else ""
 
 
 def _is_folder(path: str) -> bool:
@@ -67,32 +90,29 @@ def _is_folder(path: str) -> bool:
 
 
 def _npy(path: str) -> manifest.Found:
-    part = npy.read_npy(PlainFile(path))
     name = os.path.basename(path)[:-4]
-    if part.tag not in FLOAT_NAMES or len(part.shape) != 2:
-        raise bad(path, f"has shape {part.shape} and dtype {part.tag}; {_wanted(part.shape)}", "header")
-    return manifest.Found({name: Tensor(name, (part,))})
-
-
-def _wanted(shape: tuple[int, ...]) -> str:
-    """What to do about an array that is not rows; prompts x responses x width is the usual one."""
-    if len(shape) != 3:
-        return "a 2-D float array is wanted: rows (n, d) of float16, float32 or float64"
-    g, n, d = shape
-    return f"rows (n, d) are wanted: reshape({g * n}, {d}) with prompt ids numpy.repeat(range({g}), {n})"
+    return manifest.Found({name: Tensor(name, (npy.read_npy(PlainFile(path)),))})
 
 
 def _safetensors(path: str) -> manifest.Found:
-    parts, metadata = safetensors.read_header(PlainFile(path))
-    found = manifest.Found({n: Tensor(n, (p,)) for n, p in parts.items()}, dict(metadata))
-    found.policy = metadata.get("policy") if metadata.get("policy") in _POLICIES else None
+    left_out: dict[str, str] = {}
+    parts, metadata = safetensors.read_header(PlainFile(path), left_out)
+    if left_out and not parts:
+        safetensors.read_header(PlainFile(path))  # nothing is known: the error says where
+    return _stated(manifest.Found({n: Tensor(n, (p,)) for n, p in parts.items()}, dict(metadata), left_out=left_out))
+
+
+def _stated(found: manifest.Found) -> manifest.Found:
+    """With the policy that the metadata of safetensors may state."""
+    said = found.source.get("policy")
+    found.policy = said if said in _POLICIES else None
     return found
 
 
 def _folder(path: str, how: How) -> manifest.Found:
     if is_url(path) and _has(path, manifest.NAME):  # before asking for a list, which web servers do not have
         return manifest.read_manifest(path)
-    names = listing(path) if is_url(path) else entries(path)
+    names = entries(path)
     if manifest.NAME in names:
         return manifest.read_manifest(path)
     index = [n for n in names if n.endswith(_INDEX)]
@@ -100,7 +120,7 @@ def _folder(path: str, how: How) -> manifest.Found:
         return manifest.read_index(path, index[0])
     arrays = [n for n in names if n.endswith(".npy")]
     if arrays:
-        return manifest.Found({f[:-4]: _array(path, f) for f in arrays})
+        return manifest.Found(joined_arrays(path, arrays))
     stored = [n for n in names if n.endswith(".safetensors")]
     if stored and not index:
         return _loose(path, stored, how)
@@ -113,8 +133,14 @@ def _folder(path: str, how: How) -> manifest.Found:
         path,
         several
         or f"has no {manifest.NAME} ({_UNFINISHED}), no safetensors index and no .npy, .safetensors, .arrow or "
-        ".parquet files",
+        f".parquet files{_below(path, names)}",
     )
+
+
+def _below(path: str, names: list[str]) -> str:
+    """Where the data of a folder of folders may lie."""
+    inner = [] if is_url(path) else [n for n in names if os.path.isdir(os.path.join(path, n))]
+    return f"; it holds the folders {', '.join(map(quote, inner[:6]))}: open one of them" if inner else ""
 
 
 def _has(folder: str, name: str) -> bool:
@@ -125,12 +151,8 @@ def _has(folder: str, name: str) -> bool:
     return True
 
 
-def _array(folder: str, name: str) -> Tensor:
-    return Tensor(name[:-4], (npy.read_npy(PlainFile(inside(folder, name, "folder", folder))),))
-
-
 def _loose(path: str, stored: list[str], how: How) -> manifest.Found:
-    """Safetensors files that nothing ties together: one alone, or the requests of a server."""
+    """Safetensors files that nothing ties together: one alone, the requests of a server, or numbered shards."""
     first = inside(path, stored[0], "folder", path)
     parts, _ = safetensors.read_header(PlainFile(first))
     if is_request(set(parts)):
@@ -139,9 +161,12 @@ def _loose(path: str, stored: list[str], how: How) -> manifest.Found:
         raise bad(path, f"has no {manifest.NAME}: {_UNFINISHED}", "folder")
     if len(stored) == 1:
         return _safetensors(first)
+    if is_shards(stored):
+        return _stated(joined_safetensors(path, stored))
     raise bad(
         path,
         f"has {len(stored)} safetensors files and nothing that orders their rows (no {manifest.NAME}, no index, and "
-        f"{quote(stored[0])} does not hold hidden_states and token_ids); open one of them",
+        f"{quote(stored[0])} does not hold hidden_states and token_ids); open one of them, or name shards of one "
+        "table part-0, part-1, ...",
         "folder",
     )

@@ -15,7 +15,9 @@ from ..errors import DumpError
 from . import manifest, parts
 from .atomic import sync_folder
 from .blocks import as_blocks
+from .brought import check_said, with_batch
 from .describe import describe, read_column, save_manifest
+from .dump import Dump
 from .files import quote
 from .growing import Growing
 from .names import Names, check_folder
@@ -179,7 +181,7 @@ class DumpWriter:
         Parameters
         ----------
         phi : array (m, d), or mapping of them with the keys of dim
-            NumPy, torch on the CPU, DLPack.
+            Of any library, or a Dump, which brings its ids, columns, texts and pairs.
         prompt_ids : array (m,), optional
             Integers or strings; the rows of a prompt may come in several batches.
         texts : sequence of m (prompt, response) or {"prompt", "response"}, optional
@@ -193,6 +195,8 @@ class DumpWriter:
             Rows that are in now.
         """
         growing = self._writable()
+        check_said(phi, self._said)
+        prompt_ids, texts, columns = with_batch(phi, prompt_ids, texts, columns)
         blocks = as_blocks(phi, self._dtypes)
         for block, site in zip(blocks, self._sites, strict=True):
             if block.site != site:
@@ -207,7 +211,11 @@ class DumpWriter:
             raise ValueError("texts is given for some batches only; every row or none has a text")
         if count:
             with self._guarded(growing):
+                before = growing.n_rows
                 growing.add_rows(blocks, kinds, held, lines)
+                if isinstance(phi, Dump) and phi.pairs is not None:
+                    ends = {n: a + before if n in ("chosen", "rejected") else a for n, a in phi.pairs.items()}
+                    growing.add_pairs(pair_tensors(ends, growing.n_rows))
                 if self._sync:
                     growing.flush()
         return self.n_rows

@@ -37,15 +37,18 @@ def _constant(text: str) -> Any:
     raise ValueError(f"{text} is not JSON")
 
 
-def loads(data: bytes, path: str, start: int, field: str) -> Any:
-    """Parse `data`, which begins at byte `start` of `path`; every failure is a DumpError with the offset."""
+def loads(data: bytes, path: str, start: int, field: str, *, halves: bool = False) -> Any:
+    """Parse `data`, which begins at byte `start` of `path`; every failure is a DumpError with the offset.
+
+    `halves` lets halves of surrogate pairs through, which models do write in their texts.
+    """
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as exc:
         raise bad(path, "is not UTF-8", field, start + exc.start) from exc
     try:
         value = json.loads(text, object_pairs_hook=_pairs, parse_int=_integer, parse_constant=_constant)
-        if (escape := _SURROGATE.search(text)) is not None:
+        if not halves and (escape := _SURROGATE.search(text)) is not None:
             _check_unicode(value, path, start + len(text[: escape.start()].encode("utf-8")), field)
         return value
     except json.JSONDecodeError as exc:

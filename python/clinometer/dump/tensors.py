@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .files import MappedLike, PlainFile, bad, quote
+from .strings import joined, text_of
 from .windows import Window
 
 __all__ = ["BITS", "FLOAT_NAMES", "LIMIT", "NUMPY_CODES", "TAGS", "Part", "Tensor", "Virtual", "decode_bfloat16"]
@@ -152,23 +153,24 @@ class Tensor:
         return (sum(p.shape[0] for p in self.parts), *first[1:])
 
     @property
+    def is_readable(self) -> bool:
+        """Whether NumPy has a dtype for its entries."""
+        return self.tag in NUMPY_CODES or self.tag not in BITS
+
+    @property
     def is_matrix(self) -> bool:
         """Whether it can serve as phi: two axes and a float dtype that rows may have."""
         return len(self.shape) == 2 and self.tag in FLOAT_NAMES and not self.text
 
     def read(self) -> NDArray[Any]:
         """All values as one array in native order, text columns as strings."""
-        pieces = [_decoded(p, self.name) if self.text else p.read() for p in self.parts]
-        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+        return joined([_decoded(p, self.name) if self.text else p.read() for p in self.parts])
 
 
 def _decoded(part: Part, name: str) -> NDArray[Any]:
     """Strings of a text column; every shard has its own width."""
-    values = part.read()
     try:
-        width = values.shape[1]
-        rows = np.ascontiguousarray(values).view(f"S{width}")[:, 0] if width else np.zeros(len(values), "S1")
-        return np.char.decode(rows, "utf-8")
+        return text_of(part.read())
     except UnicodeDecodeError as exc:
         raise bad(part.file.path, "text is not UTF-8", f"tensor {quote(name)}", part.offset) from exc
 

@@ -18,7 +18,10 @@ _BLOCK = 16 << 20
 
 
 class Texts:
-    """`texts[row]` -> {"prompt": ..., "response": ...}; the file is indexed when first used."""
+    """`texts[row]` -> {"prompt": ..., "response": ...}; the file is indexed when first used.
+
+    Texts are what the model wrote, halves of characters included: .encode("utf-8", "replace") replaces those.
+    """
 
     def __init__(self, file: PlainFile, n_rows: int, rows: NDArray[Any] | None = None) -> None:
         self._file = file
@@ -38,7 +41,7 @@ class Texts:
         ends = self._index()
         start = int(ends[line - 1]) if line else 0
         raw = self._file.read(start, int(ends[line]) - start)
-        value = strictjson.loads(raw, self._file.path, start, f"line {line + 1}")
+        value = strictjson.loads(raw, self._file.path, start, f"line {line + 1}", halves=True)
         if not isinstance(value, dict):
             raise bad(self._file.path, "an object is wanted", f"line {line + 1}", start)
         return value

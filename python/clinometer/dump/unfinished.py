@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from .atomic import named
 from .files import bad, quote
 from .journal import Journal, Record, boot
-from .schema import byte_view, column_tag, encode_text
+from .schema import byte_view, column_tag
+from .strings import text_bytes, text_of
 from .tensors import NUMPY_CODES
 
 __all__ = [
@@ -108,7 +109,7 @@ def pack_columns(columns: Mapping[str, NDArray[Any]], kinds: Mapping[str, str]) 
     for name, kind in kinds.items():
         column = columns[name]
         if kind == "string":
-            column = encode_text(column)
+            column = text_bytes(column)
             widths[name] = column.shape[1]
         pieces.append(byte_view(column))
     return widths, b"".join(pieces)
@@ -128,13 +129,9 @@ def load_columns(journal: Journal, state: State, first: int) -> Iterator[dict[st
             count = rows * (width or 1)
             column = np.frombuffer(raw, code, count, at)
             at += count * np.dtype(code).itemsize
-            out[name] = _strings(column, width) if width else column
+            out[name] = text_of(column.reshape(rows, width)) if width else column
             out[name] = out[name][max(0, first - start) :]
         yield out
-
-
-def _strings(raw: NDArray[Any], width: int) -> NDArray[Any]:
-    return np.char.decode(raw.view(f"S{width}"), "utf-8")
 
 
 def cut_text(path: str, end: int) -> int:

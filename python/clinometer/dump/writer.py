@@ -9,6 +9,7 @@ from typing import Any
 from . import manifest
 from .atomic import new_folder
 from .blocks import as_blocks
+from .brought import brought, rows_of
 from .describe import describe, save_manifest, shard_entry
 from .files import quote
 from .provenance import as_policy, as_preprocessing, as_sampling, as_source
@@ -50,7 +51,8 @@ def write_dump(
         The folder; an existing dump or an empty folder is replaced, anything else is refused.
     phi : array (N, d), Dump, or mapping of them
         {layer: array} is written as tensors phi_L<layer>, {name: array} under the names. uint16 with
-        dtype="bfloat16" is taken as bit patterns.
+        dtype="bfloat16" is taken as bit patterns. A Dump brings its ids, columns, source, policy, pairs, directions
+        and texts; what is given beside it wins, and what cannot be kept is warned of.
     prompt_ids : array (N,), optional
         Integers or strings.
     columns : mapping of arrays (N,), optional
@@ -88,14 +90,18 @@ def write_dump(
     _check_target(target)
     if dtype is not None and dtype not in ROW_TAGS:
         raise ValueError(f"dtype is {quote(dtype)}; one of {', '.join(ROW_TAGS)} or None is wanted")
-    blocks = as_blocks(phi, dtype)
+    held = brought(phi, {
+        "prompt_ids": prompt_ids, "columns": columns, "source": source, "policy": policy, "sampling": sampling,
+        "preprocessing": preprocessing, "pairs": pairs, "directions": directions, "texts": texts,
+    })  # fmt: skip
+    blocks = as_blocks(rows_of(phi), dtype)
     sites, n_rows = [b.site for b in blocks], blocks[0].n_rows
     step = as_shard_rows(shard_rows, sites)
-    held = as_columns(columns, prompt_ids, n_rows, {s.name for s in sites})
-    kinds = {name: column_kind(column) for name, column in held.items()}
+    by_row = as_columns(held["columns"], held["prompt_ids"], n_rows, {s.name for s in sites})
+    kinds = {name: column_kind(column) for name, column in by_row.items()}
     said = {
-        "source": as_source(source), "sampling": as_sampling(sampling, as_policy(policy)),
-        "preprocessing": as_preprocessing(preprocessing),
+        "source": as_source(held["source"]), "sampling": as_sampling(held["sampling"], as_policy(held["policy"])),
+        "preprocessing": as_preprocessing(held["preprocessing"]),
     }  # fmt: skip
     with new_folder(target) as folder:
         shards = []
@@ -106,17 +112,18 @@ def write_dump(
                 for block in blocks:
                     for row, data in block.pieces(start, stop):
                         shard.place(block.site, row - start, data)
-                shard.finish(stop - start, {n: c[start:stop] for n, c in held.items()})
+                shard.finish(stop - start, {n: c[start:stop] for n, c in by_row.items()})
             finally:
                 shard.close()
             shards.append(shard_entry(folder, shard_name(k), start, stop - start, digests))
         files = {}
         for name, value, write in (
-            ("pairs", pairs, write_pairs), ("directions", directions, write_directions), ("text", texts, write_text),
+            ("pairs", held["pairs"], write_pairs), ("directions", held["directions"], write_directions),
+            ("text", held["texts"], write_text),
         ):  # fmt: skip
             if value is not None:
                 files[name] = write(folder, value, n_rows)
-        table = describe(sites, kinds, shards, held.get("prompt_id"), **said, files=files)
+        table = describe(sites, kinds, shards, by_row.get("prompt_id"), **said, files=files)
         save_manifest(os.path.join(folder, manifest.NAME), table)
 
 

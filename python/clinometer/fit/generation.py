@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..inputs import Call, column, prepare
+from ..intake import by_row
 from ..passes import _need_rows
 from ..population import Population
 from .options import check_alpha, check_folds
@@ -69,7 +70,7 @@ def fit_generation_direction(
             "over all rows, give them to fit_value_direction"
         )
     _need_rows(call)
-    label = column(call.dump, logprobs, None, "logprobs")
+    label = column(call.dump, logprobs, None, "logprobs", call.ids)
     assert label is not None
     table = np.concatenate([_checked(call, label)[:, None], _covariates(call, covariates)], axis=1)
     label_as_given = table[:, :1]
@@ -89,7 +90,7 @@ def fit_generation_direction(
     order = np.argsort(keys)
     return DirectionFit(
         whole, fold_vectors, (_name(logprobs),), "generation", np.array([float(alpha)]), quality, p.n_rows,
-        p.n_prompts, p.n_dropped, call.dump.fingerprint(), dict(call.dump.source or {}), None, np.zeros(1),
+        p.n_prompts, p.n_dropped, call.dump.fingerprint(), call.dump.origin, None, np.zeros(1),
         ("scores",), 0, keys[order], fold[order], {"labels": label_as_given, "covariates": table[:, 1:]},
     )  # fmt: skip
 
@@ -115,10 +116,13 @@ def _covariates(call: Call, given: Any) -> Floats:
     if given is None:
         return np.zeros((call.dump.n_rows, 0))
     named = isinstance(given, str) or (isinstance(given, (list, tuple)) and all(isinstance(x, str) for x in given))
-    items = [given] if isinstance(given, str) else list(given) if named else list(np.atleast_2d(np.asarray(given).T))
+    if not named:
+        table, _ = by_row("covariates", given, call.dump, call.ids)
+        given = list(np.atleast_2d(table.T))
+    items = [given] if isinstance(given, str) else list(given)
     out = []
     for c, item in enumerate(items):
-        found = column(call.dump, item, None, "covariates")
+        found = column(call.dump, item, None, "covariates", call.ids)
         assert found is not None
         if not np.isfinite(found[call.population.rows]).all():
             which = item if isinstance(item, str) else f"column {c}"

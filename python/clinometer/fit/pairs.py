@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _core
+from ..errors import DumpError
 from ..inputs import Call
+from ..intake import pairs_of
 
 __all__ = ["Pairs", "checked_pairs", "pair_list"]
 
@@ -30,8 +32,9 @@ class Pairs:
 
 def checked_pairs(call: Call, pairs: Any, prob: Any) -> Pairs:
     """Pairs with labels, checked against the prompts of the call; pairs of dropped prompts are left out."""
-    rows = _row_numbers(pairs, call.dump.n_rows)
-    labels = _labels(prob, len(rows))
+    table, given = pairs_of(pairs, prob, call.ids)
+    rows = _row_numbers(table, call.dump.n_rows)
+    labels = _labels(given, len(rows))
     p = call.population
     prompt_of = np.full(call.dump.n_rows, -1, np.int64)
     prompt_of[p.rows] = np.repeat(np.arange(p.n_prompts), p.sizes)
@@ -48,11 +51,7 @@ def checked_pairs(call: Call, pairs: Any, prob: Any) -> Pairs:
     return Pairs(rows[keep], kept, labels[keep], np.asarray(omega[kept], np.float64), int((~keep).sum()))
 
 
-def _row_numbers(pairs: Any, n_rows: int) -> Ints:
-    try:
-        rows = np.asarray(pairs)
-    except (TypeError, ValueError):
-        raise TypeError("pairs cannot be read as an array of row numbers (P, 2)") from None
+def _row_numbers(rows: NDArray[Any], n_rows: int) -> Ints:
     if rows.ndim != 2 or rows.shape[1] != 2 or len(rows) == 0:
         raise ValueError(f"pairs has shape {rows.shape}, wanted (P, 2): two row numbers a pair")
     if rows.dtype.kind not in "iu":
@@ -67,15 +66,9 @@ def _row_numbers(pairs: Any, n_rows: int) -> Ints:
     return rows.astype(np.int64)
 
 
-def _labels(prob: Any, count: int) -> Floats:
-    try:
-        labels = np.asarray(prob, np.float64)
-    except (TypeError, ValueError):
-        raise TypeError("prob cannot be read as numbers") from None
-    if labels.ndim == 1:
-        labels = labels[:, None]
+def _labels(labels: Floats, count: int) -> Floats:
     if labels.ndim != 2 or len(labels) != count or labels.shape[1] == 0:
-        raise ValueError(f"prob has shape {np.shape(prob)}, wanted ({count},) or ({count}, K)")
+        raise ValueError(f"prob has shape {labels.shape}, wanted ({count},) or ({count}, K)")
     wrong = ~((labels >= 0) & (labels <= 1) | np.isnan(labels)).all(axis=1)
     if wrong.any():
         i = int(np.argmax(wrong))

@@ -92,7 +92,7 @@ def fit_preference_direction(
     order = np.argsort(keys)
     return DirectionFit(
         fit.vectors, fit.fold_vectors, called, "bradley_terry", fit.alpha, quality, p.n_rows, p.n_prompts,
-        p.n_dropped, call.dump.fingerprint(), dict(call.dump.source or {}), None, fit.intercepts, labels,
+        p.n_dropped, call.dump.fingerprint(), call.dump.origin, None, fit.intercepts, labels,
         len(held.rows), keys[order], fold[order],
         {
             "pairs": held, "ridge": fit.ridge, "margins": fit.margins, "position_bias": bool(position_bias),

@@ -54,8 +54,10 @@ def load_any(path: str | os.PathLike[str]) -> DirectionFit | Directions:
 
     if os.fspath(path).lower().endswith(SUFFIXES):
         return Directions.load(path)
-    _, metadata = read_header(PlainFile(path))
-    return load(path) if metadata.get("format") == FORMAT else Directions.load(path)
+    file = PlainFile(path)
+    if file.read(0, min(file.size, 9))[8:] != b"{":  # no safetensors
+        return Directions.load(path)
+    return load(path) if read_header(file)[1].get("format") == FORMAT else Directions.load(path)
 
 
 def load(path: str | os.PathLike[str]) -> DirectionFit:

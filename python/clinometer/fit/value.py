@@ -117,7 +117,7 @@ def fit_and_curvature(
     order = np.argsort(keys)
     made = DirectionFit(
         vectors, fold_vectors, call.value_names, method, fit.alpha, quality, p.n_rows, p.n_prompts,
-        p.n_dropped, call.dump.fingerprint(), dict(call.dump.source or {}), over_all, fit.intercepts,
+        p.n_dropped, call.dump.fingerprint(), call.dump.origin, over_all, fit.intercepts,
         ("binary" if method in BINARY else "scores",) * call.n_values, 0, keys[order], fold[order],
         {"labels": labels, "by_passes": by_passes}, bool(within),
     )  # fmt: skip

@@ -197,8 +197,9 @@ def ppi_gain(
 
 
 def _gold(call: Call, gold: Any) -> Floats:
+    ids = np.zeros(call.dump.n_rows, np.int64) if call.ids is None else call.ids
     try:
-        truth = prepare(call.dump, None, gold, prompt_ids=np.zeros(call.dump.n_rows, np.int64)).values
+        truth = prepare(call.dump, None, gold, prompt_ids=ids).values
     except (ValueError, TypeError) as error:
         raise type(error)(f"gold: {error}") from None
     if truth is None or truth.shape[1] != call.n_values:

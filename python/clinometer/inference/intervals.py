@@ -68,7 +68,7 @@ def gain_intervals(
     check_level(level)
     if isinstance(replicates, bool) or not isinstance(replicates, (int, np.integer)) or replicates < 0:
         raise ValueError(f"replicates is {replicates!r}, wanted a whole number >= 0")
-    seed = options.get("random_state") or 0
+    seed = options.pop("random_state", None) or 0
     if not options.get("within", True):
         raise ValueError("within=False: intervals that include labels are of gains inside prompts")
     call = prepare(dump, directions, values, **options)

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..intake import numbers
+
 __all__ = ["batch", "factors", "finite", "number_or_array", "real_array", "table"]
 
 Floats = NDArray[np.float64]
@@ -14,10 +16,7 @@ Floats = NDArray[np.float64]
 
 def real_array(name: str, value: Any) -> Floats:
     """`value` as C-ordered float64; complex, text and objects are refused."""
-    given = np.asarray(value)
-    if given.dtype.kind not in "fiub":
-        raise TypeError(f"{name} has dtype {given.dtype}; wanted real numbers")
-    return np.ascontiguousarray(given, dtype=np.float64)
+    return np.ascontiguousarray(numbers(name, value))
 
 
 def batch(name: str, value: Any, axes: str) -> tuple[Floats, bool]:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _core
+from ..options import listed, used
 from ..theory._gauge import Gauge, gauge_of
 from ..theory.screening import blocks_of
 
@@ -72,6 +73,7 @@ class Game:
         return top, np.sort(best[:, 1].astype(np.int64))
 
 
+@listed("within", "clusters")
 def game(dump: Any, directions: Any, values: Any, *, scale: str | None = "sd", **options: Any) -> Game:
     """The game of `ensemble` over candidate directions: its value is the best worst gain of a mixture of them.
 
@@ -110,7 +112,7 @@ def game(dump: Any, directions: Any, values: Any, *, scale: str | None = "sd", *
             f"directions is {type(directions).__name__}; wanted an array (m, d), a memory map or a function that "
             "returns a fresh iterator of blocks: they are read more than once"
         )
-    call, gauge = gauge_of(dump, values, options)
+    call, gauge = gauge_of(dump, values, used("game", options, clusters="has no errors to cluster"))
     if scale == "sd" and not (gauge.spread > 0).all():
         name = call.value_names[int(np.argmin(gauge.spread > 0))]
         raise ValueError(f"values: {name} does not vary inside any prompt; leave it out, or pass scale=None")

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..inputs import Call, prepare
+from ..options import listed, used
 from ..passes import kept_scores
 from ..population import mixed
 from ..resampling import bucketed, t_bounds, unit_errors, worth
@@ -82,6 +83,7 @@ class ParetoResult(Result):
     n_unlabelled: int
 
 
+@listed("within")
 def pareto(dump: Any, constitutions: Any, values: Any, *, folds: int = 10, **options: Any) -> ParetoResult:
     """Best direction, best mixture of the constitutions and prices of floors, judged by cross-validation over prompts.
 
@@ -110,7 +112,7 @@ def pareto(dump: Any, constitutions: Any, values: Any, *, folds: int = 10, **opt
     """
     if isinstance(folds, bool) or not isinstance(folds, (int, np.integer)) or folds < 2:
         raise ValueError(f"folds is {folds!r}, wanted a whole number of at least 2")
-    call = prepare(dump, constitutions, values, **options)
+    call = prepare(dump, constitutions, values, **used("pareto", options, within="takes covariances inside prompts"))
     if call.n_scores == 0 or call.n_values == 0:
         raise ValueError("constitutions and values: wanted at least one of each")
     parts, unlabelled = _products(call)

@@ -12,6 +12,7 @@ from .. import _core
 from ..directions import Scores
 from ..dump import Dump
 from ..inputs import Call, prepare
+from ..options import listed, used
 from ..passes import _score_dump
 from .arrays import real_array
 from .result import STATUS, PromptResult
@@ -23,6 +24,7 @@ MOST_VALUES = 64
 DEFAULT_CAP = 2.0
 
 
+@listed("within", "clusters", "check_source")
 def prompt(
     source: Any,
     values: Any = None,
@@ -50,10 +52,10 @@ def prompt(
     Returns
     -------
     PromptResult
-        margin, status, dual by prompt in the order of `.prompts`, weights by row. A value constant in a prompt (to
-        1e-12) is left out there: its dual is NaN. A prompt with NaN or Inf in a value is "invalid". Cost: a few pivots
-        of n k multiply-adds a prompt; prompts of one shape share vector lanes, and no order or thread count changes a
-        bit of a prompt's answer beyond its part in sd_j.
+        margin, status, dual by prompt in the order of first rows (`.prompts`), weights by row. A value constant in a
+        prompt (to 1e-12) is left out there: its dual is NaN. A prompt with NaN or Inf in a value is "invalid". Cost: a
+        few pivots of n k multiply-adds a prompt; prompts of one shape share vector lanes, and no order or thread count
+        changes a bit of a prompt's answer beyond its part in sd_j.
 
     Examples
     --------
@@ -71,11 +73,15 @@ def prompt(
     scale = np.sqrt(_variances(call, table, weight, offsets))
     used = np.where((scale > 0) & np.isfinite(scale), scale, 1.0)
     status, lower, upper, dual, q = _core.lp_prompts(table, offsets, weight, used, bound, by_kl, call.n_threads)
-    weights = np.full(p.n_dump, np.nan)
+    weights = np.zeros(p.n_dump)  # of a row that weighs nothing, too
+    if call.ids is not None and p.n_rows < p.n_dump:
+        weights[~np.isin(call.ids, p.ids)] = np.nan
     weights[p.rows] = q
+    lower, upper, dual = (p.for_every(x, np.nan) for x in (lower, upper, dual))
     return PromptResult(
-        status=STATUS[status], margin=lower, dual=dual, weights=weights, lower=lower, upper=upper, scale=scale,
-        prompts=p.ids, values=call.value_names, n_rows=p.n_rows, n_prompts=p.n_prompts, n_dropped=p.n_dropped,
+        status=p.for_every(STATUS[status], "left out"), margin=lower, dual=dual, weights=weights, lower=lower,
+        upper=upper, scale=scale, prompts=p.ids if p.every is None else p.every, values=call.value_names,
+        n_rows=p.n_rows, n_prompts=p.n_prompts, n_dropped=p.n_dropped,
     )  # fmt: skip
 
 
@@ -106,7 +112,8 @@ def _prepared(source: Any, values: Any, options: dict[str, Any]) -> Call:
         values = np.where(np.isinf(values), np.nan, values)
         ids = options.pop("prompt_ids", None)
         source, _ = _score_dump(Scores(np.zeros((len(values), 1)), prompt_ids=ids), None)
-    call = prepare(source, None, values, **options)
+    why = "solves one game for each prompt, without errors"
+    call = prepare(source, None, values, **used("prompt", options, within=why, clusters=why))
     if not 1 <= call.n_values <= MOST_VALUES:
         raise ValueError(f"values has {call.n_values} columns; wanted 1 to {MOST_VALUES}")
     return call

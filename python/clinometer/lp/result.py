@@ -86,13 +86,14 @@ class PromptResult(Result):
 
     Attributes
     ----------
-    status : (G,) "improvable", "blocked" (t = 0 is proved), "undecided", "invalid" (NaN or Inf in the prompt)
+    status : (G,) "improvable", "blocked" (t = 0 is proved), "undecided", "invalid" (NaN or Inf in the prompt),
+        "left out" (dropped, or of weight 0: NaN in the other arrays)
     margin : (G,) t in within-prompt sd units, attained by the weights; equal to lower
     dual : (G, k) prices of the values, in the simplex; NaN for a value that is constant in the prompt
     weights : (N,) the policy q of each row of the dump; NaN for rows of dropped or invalid prompts
     lower, upper : (G,) bounds of t
     scale : (k,) the within-prompt sd of each value over all prompts
-    prompts : (G,) ids, in the order of the arrays
+    prompts : (G,) ids, in the order of the arrays, which is that of `Dump.prompts`
     """
 
     axes: ClassVar[Axes] = {

@@ -159,7 +159,7 @@ def base_weights(
     n_rows : number of rows N.
     prompt_ids : (N,) integers or strings in any order; None is one prompt.
     base, logprobs, counts, proposal_logprobs : the kind of dump and its (N,) columns.
-    prompt_weights, clusters : (G,) aligned with the sorted unique ids.
+    prompt_weights, clusters : (G,) in the order of the prompts' first rows.
 
     Returns
     -------
@@ -178,7 +178,7 @@ def base_weights(
     unique, first, inverse = np.unique(ids, return_index=True, return_inverse=True)
     appearance = np.argsort(first)
     prompt = np.argsort(appearance)[inverse.reshape(-1)]
-    omega = _prompt_weights(prompt_weights, len(unique))[appearance]
+    omega = _prompt_weights(prompt_weights, len(unique))
     grouped = np.arange(len(unique)) if clusters is None else np.asarray(clusters)
     if grouped.shape != (len(unique),):
         raise ValueError(f"clusters has shape {grouped.shape}; expected ({len(unique)},), one per prompt")
@@ -203,7 +203,7 @@ def base_weights(
     if not np.all(log_w < np.inf):
         raise ValueError("logprobs holds a NaN or +inf entry")
 
-    result = BaseWeights(base, unique[appearance], prompt, log_w, log_w, draws, omega, grouped[appearance])
+    result = BaseWeights(base, unique[appearance], prompt, log_w, log_w, draws, omega, grouped)
     log_w, w = log_w.copy(), np.zeros(n_rows)
     for x, rows in enumerate(result.rows):
         if np.all(log_w[rows] == -np.inf):

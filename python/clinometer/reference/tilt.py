@@ -170,11 +170,16 @@ def _ess(one: PromptTilt, block: Block, base: BaseWeights) -> float:
 def _pooled_k(tilted: list[PromptTilt], blocks: list[Block], base: BaseWeights) -> float:
     """k-hat over the ratios of all rows: a prompt of 4 to 64 responses is too small for its own.
 
-    For `reweight` the ratio to the proposal is n w e^l, so equal weights give what `sampled` gives.
+    Whole counts are copies of their row. For `reweight` the ratio to the proposal is n w e^l, so equal weights give
+    what `sampled` gives.
     """
     if base.mode == "logprob":
         return float("nan")  # a fixed set of candidates: nothing was drawn
-    pooled = [one.log_ratio for one in tilted]
+    copies = base.draws.astype(int) if base.mode == "counts" and not np.any(base.draws % 1) else None
+    pooled = [
+        one.log_ratio if copies is None else np.repeat(one.log_ratio, copies[block.rows])
+        for one, block in zip(tilted, blocks, strict=True)
+    ]
     if base.mode == "reweight":
         for i, (one, block) in enumerate(zip(tilted, blocks, strict=True)):
             rows = block.rows

@@ -34,6 +34,7 @@ SECTIONS = (
 )  # fmt: skip
 WITHIN = ("intervals", "null", "selection", "pareto", "baselines", "iterate")  # of tilts inside prompts alone
 LENGTH = "n_tokens"
+_ERRORS = ("within", "clusters")  # options of tilts and errors, which scores have not
 
 
 def report(
@@ -209,7 +210,7 @@ def _values_as_columns(dump: Dump, values: Any, options: dict[str, Any]) -> tupl
             raise ValueError(f"values {values!r} names a value twice")
         return dump, tuple(values)
     if isinstance(values, (Directions, DirectionFit)):
-        table: NDArray[Any] = score(dump, values, **options)
+        table: NDArray[Any] = score(dump, values, **{n: v for n, v in options.items() if n not in _ERRORS})
         names = tuple(map(str, values.names))
     else:
         call = prepare(dump, None, values, **options)

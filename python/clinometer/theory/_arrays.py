@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from clinometer.intake import numbers
+
 Floats = NDArray[np.float64]
 
 __all__ = [
@@ -24,7 +26,7 @@ __all__ = [
 def as_rows(name: str, value: Any, dim: int | None = None) -> Floats:
     """`value` as finite float64 rows (K, d); 1-D is one row, an object with `.vectors` is unwrapped."""
     value = getattr(value, "vectors", value)
-    rows: Floats = np.asarray(value, dtype=np.float64)
+    rows: Floats = numbers(name, value)
     if rows.ndim == 1:
         rows = rows[None, :]
     if rows.ndim != 2:
@@ -57,7 +59,7 @@ def as_covariance(sigma: Any, dim: int | None = None) -> Floats | None:
 
 def as_gram(name: str, value: ArrayLike, dim: int | None = None) -> Floats:
     """A finite symmetric matrix, symmetrised after checking that it is one to 1e-6 of its largest entry."""
-    matrix = np.asarray(value, dtype=np.float64)
+    matrix = numbers(name, value)
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
         raise ValueError(f"{name} has shape {matrix.shape}; wanted a square matrix")
     if dim is not None and matrix.shape[0] != dim:

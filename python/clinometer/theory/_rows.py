@@ -163,8 +163,8 @@ class Scored:
         """The diagnostics every result carries."""
         p = self.population
         return {
-            "n_rows": p.n_rows, "n_prompts": p.n_prompts, "n_dropped": p.n_dropped,
-            "n_unlabelled": self.call.n_unlabelled, "fit_status": self.call.fit_status,
+            "n_rows": p.n_rows if p.n_stored is None else p.n_stored, "n_prompts": p.n_prompts,
+            "n_dropped": p.n_dropped, "n_unlabelled": self.call.n_unlabelled, "fit_status": self.call.fit_status,
         }  # fmt: skip
 
 
@@ -178,7 +178,7 @@ def scored(dump: Any, directions: Any, values: Any, *, adjust: Any = None, **opt
     passes._need_scores(call)
     if values is not None and call.n_values == 0:
         raise ValueError("values is empty, wanted at least one value")
-    kept = np.asarray(passes.adjusted(call, passes.kept_scores(call), adjust))
+    call, kept = roots.written_out(call, np.asarray(passes.adjusted(call, passes.kept_scores(call), adjust)))
     rows = call.population.rows
     table = np.zeros((len(rows), 0)) if call.values is None else np.asarray(call.values)[rows]
     return Scored(call, kept, table)

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from clinometer.options import listed
 from clinometer.results import Axes, Result
 from clinometer.theory._arrays import Floats
 from clinometer.theory._rows import Scored, Weights, ratio, scored
@@ -59,6 +60,7 @@ class BestOfN(Result):
     fit_status: tuple[str, ...] = ()
 
 
+@listed("within")
 def best_of_n(
     dump: Any, judge: Any, values: Any, n: Any = None, *, replacement: bool | None = None, **options: Any
 ) -> BestOfN:
@@ -75,7 +77,7 @@ def best_of_n(
     ----------
     dump, judge, values, **options : as in `clinometer.tilt`; or n (M,), rho and sigma_s
     n : whole number or numbers >= 1
-    replacement : None is False for base="sampled" and True otherwise, where rows carry weights
+    replacement : None is False where rows or whole counts are draws, and True otherwise, where rows carry weights
 
     Returns
     -------

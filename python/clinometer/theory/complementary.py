@@ -11,6 +11,7 @@ from clinometer.directions import Scores
 from clinometer.dump import open_dump
 from clinometer.fit.quality import ratio_error
 from clinometer.inference.gains import unit_sums
+from clinometer.options import listed
 from clinometer.resampling import t_bounds
 from clinometer.results import Axes, Result
 from clinometer.theory._arrays import Floats
@@ -48,6 +49,7 @@ class Complementarity(Result):
     n_prompts: int
 
 
+@listed("within")
 def complementarity(judge_a: Any, judge_b: Any, value: Any, *, dump: Any = None, **options: Any) -> Complementarity:
     """What a second judge adds to the best single one (theory, Details: complementarity).
 

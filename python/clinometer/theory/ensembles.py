@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from clinometer import kl as roots
+from clinometer.options import listed
 from clinometer.results import Axes, Result
 from clinometer.theory._arrays import Floats
 from clinometer.theory._rows import Scored, Weights, betas_of, kl_terms, levels, scored
@@ -61,6 +62,7 @@ class Ensembles(Result):
     fit_status: tuple[str, ...]
 
 
+@listed("within")
 def ensembles(
     dump: Any,
     directions: Any,

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from clinometer.options import listed
 from clinometer.results import Axes, Result
 from clinometer.theory._arrays import Floats
 from clinometer.theory._rows import Weights, ratio, scored
@@ -76,6 +77,7 @@ class Cumulants(Result):
         return np.asarray(self.score @ np.stack([lam**2 / 2.0, lam**3 / 3.0, lam**4 / 8.0]))
 
 
+@listed("within")
 def cumulants(dump: Any, directions: Any, values: Any, *, q: float = 0.1, **options: Any) -> Cumulants:
     """Cumulants k2, k3, k4 of every value with every score inside prompts, averaged over prompts.
 

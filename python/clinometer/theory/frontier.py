@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clinometer import kl as roots
+from clinometer.options import listed
 from clinometer.results import Axes, Result
 from clinometer.theory._arrays import Floats
 from clinometer.theory._rows import Scored, Weights, kl_terms, levels, ratio, scored, tilts
@@ -94,6 +95,7 @@ class GainKLFrontier(Result):
         return "\n".join(lines)
 
 
+@listed("within")
 def gain_kl_frontier(
     dump: Any, directions: Any, values: Any, *, kl: Any = None, z: float = 3.0, adjust: Any = None, **options: Any
 ) -> GainKLFrontier:

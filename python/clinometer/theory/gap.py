@@ -12,6 +12,7 @@ from clinometer.fit.quality import curvature_error
 from clinometer.inference.gains import unit_sums
 from clinometer.inference.label_error import LabelError, label_errors, label_status
 from clinometer.inference.result import check_level
+from clinometer.options import listed
 from clinometer.resampling import t_bounds, unit_errors, worth
 from clinometer.results import Axes, Result
 from clinometer.theory._arrays import Floats, as_covariance, as_rows
@@ -56,6 +57,7 @@ class GenerationJudgmentGap(Result):
         return t_bounds(self.gap, self.se, self.units, level)
 
 
+@listed("within")
 def generation_judgment_gap(
     u_star: Any, u_c: Any, u_gen: Any, sigma: Any = None, *, level: float = 0.95, **options: Any
 ) -> GenerationJudgmentGap:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from clinometer.options import listed
 from clinometer.results import Axes, Result
 from clinometer.theory._arrays import Floats
 from clinometer.theory._rows import Scored, Weights, kl_terms, scored, tilts
@@ -71,6 +72,7 @@ class Iteration(Result):
         return "\n".join(lines)
 
 
+@listed("within")
 def iterate(
     dump: Any, directions: Any, beta: ArrayLike, values: Any, *, rebase: bool = True, rounds: int | None = None,
     **options: Any,

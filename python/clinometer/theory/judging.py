@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clinometer import passes
+from clinometer.options import listed
 from clinometer.results import Axes, Result
 from clinometer.theory._arrays import Floats
 from clinometer.theory._rows import Scored, scored
@@ -48,6 +49,7 @@ class JudgeCeiling(Result):
     n_dropped: int
 
 
+@listed("within")
 def judge_ceiling(dump: Any, judges: Any, values: Any, *, beta: float = 1.0, **options: Any) -> JudgeCeiling:
     """The most any judge of a set can gain to first order, and how near each comes.
 

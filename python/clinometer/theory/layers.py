@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from clinometer import fit
 from clinometer.dump import Dump, open_dump
+from clinometer.options import listed
 from clinometer.results import Axes, Result
 from clinometer.theory._arrays import Floats
 from clinometer.theory._rows import levels, scored
@@ -53,6 +54,7 @@ class CeilingByLayer(Result):
     values: tuple[str, ...]
 
 
+@listed("within")
 def ceiling_by_layer(
     dump: Any, values: Any, layers: Any = None, *, kl: Any = None, n: Any = (4, 16), fits: Any = None, **options: Any
 ) -> CeilingByLayer:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from clinometer.dump import Dump, open_dump
+from clinometer.options import listed
 from clinometer.results import Axes, Result
 from clinometer.theory._arrays import Floats
 from clinometer.theory._pairs import bradley_terry
@@ -42,6 +43,7 @@ class LearningCurve(Result):
     values: tuple[str, ...]
 
 
+@listed("within")
 def learning_curve(
     dump: Any, pairs: ArrayLike, prob: ArrayLike, values: Any, *, sizes: Any = None, repeats: int = 8,
     held_out: float = 0.25, ridge: float = 1e-2, random_state: int = 0, **options: Any,

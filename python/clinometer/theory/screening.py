@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from clinometer.options import listed
 from clinometer.results import Axes, Result
 from clinometer.theory._arrays import Floats
 from clinometer.theory._gauge import BLOCK, gauge_of
@@ -60,6 +61,7 @@ class Screen(Result):
     n_prompts: int
 
 
+@listed("within")
 def screen(
     dump: Any, directions: Any, values: Any, *, fdr: float = 0.05, method: str = "bh", keep: int = 20,
     fragile: float = 0.1, **options: Any,

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from clinometer import kl as roots
 from clinometer.dump import Dump, open_dump
+from clinometer.dump.arrays import as_ids
 from clinometer.results import Axes, Result
 from clinometer.theory._arrays import Floats
 from clinometer.theory.spectra import EffectiveRank, effective_rank
@@ -107,9 +108,7 @@ def _aligned(a: Dump, b: Dump, clusters: Any) -> NDArray[np.int64]:
     given = clusters if clusters is not None else ids[1] if ids[1] is not None else ids[0]
     if given is None:
         return np.arange(a.n_rows)
-    labels = np.asarray(given)
-    if labels.shape != (a.n_rows,):
-        raise ValueError(f"clusters has shape {labels.shape}; wanted ({a.n_rows},)")
+    labels = as_ids(given, "clusters", a.n_rows)
     return np.unique(labels, return_inverse=True)[1].astype(np.int64)
 
 

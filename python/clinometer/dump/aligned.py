@@ -1,0 +1,89 @@
+"""Whether what carries ids or labels has the rows of a dump in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .dump import Dump
+from .files import quote
+from .held import Carried
+from .strings import is_text
+
+__all__ = ["by_response", "check_labels", "flat", "same_ids", "same_labels"]
+
+_SHOWN = 60
+
+
+def flat(name: str, table: NDArray[Any], n_rows: int, ids: NDArray[Any] | None) -> NDArray[Any]:
+    """(G, n, ...) as (G n, ...), where prompts have n rows each, one prompt after the other."""
+    if table.ndim < 2 or len(table) == n_rows or table.shape[0] * table.shape[1] != n_rows:
+        return table
+    grid = None if ids is None else np.asarray(ids).reshape(table.shape[:2])
+    if grid is None or (grid != grid[:, :1]).any() or len(np.unique(grid[:, 0])) < len(grid):
+        raise ValueError(
+            f"{name} has shape {table.shape} for {n_rows} rows: entries by prompt and response want rows that are "
+            f"{table.shape[0]} prompts of {table.shape[1]} responses one after the other, and these are not"
+        )
+    return table.reshape(n_rows, *table.shape[2:])
+
+
+def by_response(ids: NDArray[Any], n_rows: int) -> NDArray[Any]:
+    """Ids (G, n) that say the prompt of each of n responses, row after row, as (G n,)."""
+    grid = ids.ndim == 2 and ids.size == n_rows and bool((ids == ids[:, :1]).all())
+    return ids.reshape(-1) if grid else ids
+
+
+def same_ids(name: str, own: NDArray[Any], theirs: NDArray[Any], what: str = "prompt_id") -> None:
+    """Refuse ids that differ from the dump's in a row, naming the first."""
+    theirs = np.asarray(theirs)
+    if len(own) != len(theirs):
+        raise ValueError(f"{name} has {len(own)} rows but the dump has {len(theirs)}")
+    text = [a.dtype.kind in "UTO" for a in (own, theirs)]
+    differ = np.ones(len(own), bool) if text[0] != text[1] else np.asarray(own != theirs)
+    if differ.any():
+        row = int(np.argmax(differ))
+        mine, its = (quote(x[row], _SHOWN) for x in (own, theirs))
+        raise ValueError(
+            f"{name}: {int(differ.sum())} rows have another {what} than the dump's, first row {row}: {mine}, where the "
+            f"dump has {its} ({'one is text and one a number' if text[0] != text[1] else 'bring them into its order'})"
+        )
+
+
+def same_labels(given: Mapping[str, Carried]) -> None:
+    """Refuse arrays of one batch whose indices differ; those without an index have the order of the batch."""
+    held = {name: np.arange(len(c.array)) if c.labels is None else c.labels for name, c in given.items() if c.indexed}
+    for name, labels in list(held.items())[1:]:
+        same_ids(name, labels, next(iter(held.values())), "label in its index")
+
+
+def check_labels(name: str, held: Carried, dump: Dump, ids: NDArray[Any] | None) -> None:
+    """Compare the labels of rows with the dump's: its own labels, prompt ids or the column they are named after."""
+    labels = held.labels
+    if labels is None and held.indexed and dump.labels is not None:
+        labels = np.arange(dump.n_rows)
+    if labels is None or len(labels) != dump.n_rows:
+        return
+    if dump.labels is not None:
+        same_ids(name, labels, dump.labels, "label in its index")
+    elif held.label_name in ("prompt_id", "prompt_ids") or (ids is not None and _same_set(labels, ids)):
+        if ids is None:
+            raise ValueError(f"{name} is labelled by prompt id but {dump.name} has no ids: pass prompt_ids=")
+        same_ids(name, labels, ids)
+    elif held.label_name is not None and dump.has_column(held.label_name):
+        same_ids(name, labels, dump.column(held.label_name), held.label_name)
+    elif labels.dtype.kind not in "iu" or (np.diff(labels) <= 0).any():
+        begins = ", ".join(quote(x, _SHOWN) for x in labels[:2])
+        raise ValueError(
+            f"{name} has an index ({begins}, ...) that is not the order of the dump's rows, nor its prompt ids: "
+            ".to_numpy() of it is taken row by row, after .sort_index() if the labels are row numbers"
+        )
+
+
+def _same_set(labels: NDArray[Any], ids: NDArray[Any]) -> bool:
+    if is_text(labels.dtype) != is_text(np.asarray(ids).dtype):
+        return False
+    return bool(np.array_equal(np.unique(labels), np.unique(ids)))

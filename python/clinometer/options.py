@@ -1,0 +1,63 @@
+"""The options that passes share: their names and types for `help`, and the refusal of those a function does not use."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from .nearest import did_you_mean
+
+__all__ = ["PASS_OPTIONS", "check_names", "listed", "used"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+# name: (type, default), as in the contract; columns go by name or as arrays
+_OPTIONS: dict[str, tuple[str, Any]] = {
+    "base": ("Literal['sampled', 'counts', 'logprob', 'reweight']", "sampled"),
+    "logprobs": ("str | ArrayLike | None", None),
+    "counts": ("str | ArrayLike | None", None),
+    "proposal_logprobs": ("str | ArrayLike | None", None),
+    "prompt_weights": ("str | Mapping[Any, float] | ArrayLike | None", None),
+    "prompt_ids": ("str | ArrayLike | None", None),
+    "clusters": ("str | Mapping[Any, Any] | ArrayLike | None", None),
+    "within": ("bool", True),
+    "precision": ("Literal['mixed', 'double']", "mixed"),
+    "n_threads": ("int | None", None),
+    "progress": ("bool | Callable[[int, int], None] | None", None),
+    "check_source": ("bool", True),
+}
+PASS_OPTIONS = tuple(_OPTIONS)
+
+
+def listed(*unused: str) -> Callable[[F], F]:
+    """Show the options in the signature of a function that hands ``**options`` on, but for the unused ones."""
+
+    def show(function: F) -> F:
+        signature = inspect.signature(function)
+        own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+        named = {p.name for p in own} | set(unused)
+        more = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+            for name, (kind, default) in _OPTIONS.items()
+            if name not in named
+        ]
+        function.__signature__ = signature.replace(parameters=[*own, *more])  # type: ignore[attr-defined]
+        return function
+
+    return show
+
+
+def used(function: str, options: dict[str, Any], **unused: str) -> dict[str, Any]:
+    """The options, none of which is among the unused (name: why) unless it has its default."""
+    for name, why in unused.items():
+        default, given = _OPTIONS[name][1], options.get(name, _OPTIONS[name][1])
+        if given is not default and (default is None or given is (not default)):
+            raise ValueError(f"{name} is given, but {function} {why}; leave it out")
+    return options
+
+
+def check_names(options: Mapping[str, Any]) -> None:
+    """Refuse names that are no option of a pass."""
+    for name in options:
+        near = did_you_mean(name, PASS_OPTIONS)
+        raise TypeError(f"there is no option {name!r}{near}; there are {', '.join(PASS_OPTIONS)}")

@@ -1,0 +1,444 @@
+"""Arrays of every kind mean the same in every argument, missing is one thing, and order is proved or refused."""
+
+from __future__ import annotations
+
+import importlib.util
+import warnings
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from carriers import CARRIERS, available, made
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import clinometer as cm
+from clinometer import lp, theory
+
+G, M, D = 6, 4, 3
+N = G * M
+RNG = np.random.default_rng(0)
+HALF = RNG.normal(size=(N, 6)).astype(np.float32).view(np.uint32) & 0xFFFF0000  # numbers that bfloat16 holds
+NUMBERS = HALF.view(np.float32).copy()
+PHI, Y, LOGS = NUMBERS[:, :D].copy(), NUMBERS[:, 3].copy(), NUMBERS[:, 4].copy()
+U = NUMBERS[:2, :D].copy()
+PROMPTS = np.array([40, 7, 19, 3, 88, 21])  # not sorted
+IDS = np.repeat(PROMPTS, M)
+TEXT = np.char.add("p", IDS.astype(str))
+PAIRS = np.stack([M * np.arange(G), M * np.arange(G) + 1], axis=1)
+PROB = np.array([0.25, 0.75, 0.5, 0.125, 1.0, 0.375], np.float32)
+WEIGHTS = np.array([1.0, 2.0, 0.5, 1.5, 3.0, 0.25], np.float32)
+CLUSTERS = np.array([0, 1, 1, 0, 2, 2])
+COUNTS = (1.0 + np.arange(N) % 3).astype(np.float32)
+DUMP = cm.open_dump(PHI, prompt_ids=IDS, columns={"y": Y})
+
+
+def fold(phi: Any = PHI, ids: Any = IDS, y: Any = Y) -> Any:
+    """Gains by a Fold that is fed everything at once."""
+    one = cm.Fold(cm.stat.Tilt(U, "y", betas=[1.0]), dim=D)
+    one.absorb(phi, ids, y=y)
+    return one.finish()[0].gain
+
+
+def tilt(**given_: Any) -> Any:
+    return cm.tilt(**({"dump": DUMP, "directions": U, "betas": [1.0], "values": Y} | given_)).gain_se
+
+
+def fitted(**given_: Any) -> Any:
+    return cm.fit_preference_direction(
+        **({"dump": DUMP, "pairs": PAIRS, "prob": PROB, "folds": 2, "alpha": 0.5} | given_)
+    ).vectors
+
+
+# argument: (the array, what takes it)
+ARGUMENTS: dict[str, tuple[Any, Callable[[Any], Any]]] = {
+    "rows": (PHI, lambda x: tilt(dump=x, prompt_ids=IDS)),
+    "directions": (U, lambda x: tilt(directions=x)),
+    "values": (Y, lambda x: tilt(values=x)),
+    "`Scores`": (Y, lambda x: tilt(directions=cm.Scores(x))),
+    "labels of fits": (Y, lambda x: cm.fit_value_direction(DUMP, x, folds=2).vectors),
+    "logprobs": (LOGS, lambda x: cm.tilt(DUMP, U, [1.0], Y, base="logprob", logprobs=x).gain),
+    "counts": (COUNTS, lambda x: tilt(base="counts", counts=x)),
+    "prompt ids": (IDS, lambda x: tilt(dump=PHI, prompt_ids=x)),
+    "text ids": (TEXT, lambda x: tilt(dump=PHI, prompt_ids=x)),
+    "prompt weights": (WEIGHTS, lambda x: tilt(prompt_weights=x)),
+    "clusters": (CLUSTERS, lambda x: tilt(clusters=x)),
+    "pairs": (PAIRS, lambda x: fitted(pairs=x)),
+    "prob": (PROB, lambda x: fitted(prob=x)),
+    "columns": (Y, lambda x: tilt(dump=cm.open_dump(PHI, prompt_ids=IDS, columns={"v": x}), values="v")),
+    "`Fold` rows": (PHI, lambda x: fold(phi=x)),
+    "`Fold` ids": (IDS, lambda x: fold(ids=x)),
+    "`Fold` columns": (Y, lambda x: fold(y=x)),
+    "theory": (U[:, :2].copy(), lambda x: theory.pareto_fraction(np.eye(2)) + 0 * lp.pareto_front(x).sum()
+               + theory.score_correlation(x, U[:, :2])),
+}  # fmt: skip
+KEYED = {"prompt weights", "clusters"}  # where a mapping and a frame go by prompt id
+ALL = [(a, c) for a in ARGUMENTS for c in CARRIERS]
+
+
+@cache
+def outcome(argument: str, carrier: str) -> str:
+    """Yes, no (refused by a typed error), - (the carrier does not hold such an array), or what is wrong."""
+    array, call = ARGUMENTS[argument]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            given_ = made(carrier, array)
+    except (TypeError, ValueError, NotImplementedError, OverflowError) as error:
+        return "-" if isinstance(error, TypeError) else f"{type(error).__name__}: {error}"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        want = call(array)
+        try:
+            got = call(given_)
+        except (TypeError, ValueError) as error:
+            return "no" if len(str(error)) > 20 else f"poor message: {error}"
+    return "yes" if np.allclose(got, want, rtol=1e-6, atol=1e-9, equal_nan=True) else "another number"
+
+
+@pytest.mark.parametrize(("argument", "carrier"), ALL)
+def test_every_carrier_means_the_same_in_every_argument(argument: str, carrier: str) -> None:
+    if carrier not in set(available()):
+        pytest.skip("its library is not installed")
+    assert outcome(argument, carrier) in ("yes", "no", "-")
+
+
+def table(carriers: list[str]) -> list[str]:
+    """Lines of the table in docs/sources.md, one a carrier."""
+    lines = ["| carrier | " + " | ".join(ARGUMENTS) + " |", "| --- " * (len(ARGUMENTS) + 1) + "|"]
+    return lines + [f"| {c} | " + " | ".join(outcome(a, c) for a in ARGUMENTS) + " |" for c in carriers]
+
+
+def test_the_table_in_the_documentation_is_what_happens() -> None:
+    here = list(available())
+    made_lines = table(here)
+    print("\n".join(made_lines))
+    held = (Path(__file__).parents[2] / "docs" / "sources.md").read_text().splitlines()
+    missing = [line for line in made_lines if line not in held]
+    assert not missing, "docs/sources.md lacks:\n" + "\n".join(made_lines)
+    assert sum(line.startswith(tuple(f"| {c} |" for c in CARRIERS)) for line in held) == len(CARRIERS)
+
+
+# missing is missing
+
+
+def gaps(array: Any, row: int) -> dict[str, Any]:
+    """A column with a missing entry, as each library says it."""
+    whole = array.dtype.kind
+    objects = array.astype(object)
+    objects[row] = None
+    nan = objects.copy()
+    nan[row] = float("nan")
+    mask = np.arange(len(array)) == row
+    out: dict[str, Any] = {
+        "None": objects,
+        "NaN": nan,
+        "list": objects.tolist(),
+        "masked": np.ma.array(array, mask=mask),
+    }
+    if whole == "U":
+        held = array.astype(np.dtypes.StringDType(na_object=None))
+        held[row] = None
+        out["StringDType"] = held
+    for name, make in {
+        "pandas": lambda m: m.Series(objects.tolist()),
+        "pandas NA": lambda m: m.Series(objects.tolist()).convert_dtypes(),
+        "pandas NaT": lambda m: np.where(mask, m.NaT, array.astype(object)),
+        "polars": lambda m: m.Series(objects.tolist(), strict=False),
+        "pyarrow": lambda m: m.array(objects.tolist()),
+        "pyarrow dictionary": lambda m: m.array(objects.tolist()).dictionary_encode(),
+    }.items():
+        if importlib.util.find_spec(name.split()[0]) is not None:
+            out[name] = make(importlib.import_module(name.split()[0]))
+    return out
+
+
+@settings(max_examples=6, deadline=None, derandomize=True)
+@given(st.integers(0, N - 1), st.sampled_from(["ids", "text"]))
+def test_a_missing_id_is_an_error_that_names_its_row(row: int, kind: str) -> None:
+    ids = IDS if kind == "ids" else TEXT
+    for carrier, given_ in gaps(ids, row).items():
+        for what, call in {
+            "tilt": lambda x: tilt(dump=PHI, prompt_ids=x),
+            "moments": lambda x: cm.moments(PHI, prompt_ids=x),
+            "open_dump": lambda x: cm.open_dump(PHI, prompt_ids=x),
+            "column": lambda x: cm.open_dump(PHI, columns={"prompt_id": x}),
+            "Scores": lambda x: cm.Scores(Y, prompt_ids=x),
+            "Fold": lambda x: fold(ids=x),
+            "game": lambda x: lp.prompt(NUMBERS[:, :2], prompt_ids=x),
+            "fit": lambda x: cm.fit_value_direction(PHI, Y, folds=2, prompt_ids=x),
+        }.items():
+            with pytest.raises((ValueError, TypeError)) as error:
+                call(given_)
+            assert f"row {row}" in str(error.value), (carrier, what, str(error.value))
+
+
+@settings(max_examples=6, deadline=None, derandomize=True)
+@given(st.integers(0, N - 1))
+def test_a_missing_number_is_nan_in_every_carrier(row: int) -> None:
+    y = Y.astype(float)
+    holed = np.where(np.arange(N) == row, np.nan, y)
+    want = tilt(values=holed)
+    fit = cm.fit_value_direction(DUMP, holed, folds=2).vectors
+    for carrier, given_ in gaps(y, row).items():
+        assert np.allclose(tilt(values=given_), want), carrier
+        assert cm.tilt(DUMP, U, [1.0], given_).n_unlabelled.tolist() == [1], carrier
+        assert np.allclose(fold(y=given_), fold(y=holed)), carrier
+        assert np.allclose(cm.fit_value_direction(DUMP, given_, folds=2).vectors, fit), carrier
+        for call in (
+            lambda x: tilt(directions=cm.Scores(x)),
+            lambda x: tilt(base="counts", counts=x),
+            lambda x: tilt(base="logprob", logprobs=x),
+        ):
+            with pytest.raises(cm.DumpError, match=f"row {row}"):
+                call(given_)
+
+
+@settings(max_examples=4, deadline=None, derandomize=True)
+@given(st.integers(0, G - 1))
+def test_a_prompt_without_a_weight_or_cluster_is_named(at: int) -> None:
+    for name, array in (("prompt_weights", WEIGHTS.astype(float)), ("clusters", CLUSTERS), ("clusters", TEXT[::M])):
+        for given_ in gaps(array, at).values():
+            with pytest.raises((ValueError, TypeError), match=str(PROMPTS[at])):
+                tilt(**{name: given_})
+        by_id = {int(p): x for p, x in zip(PROMPTS, array.tolist(), strict=True)}
+        with pytest.raises(ValueError, match=str(PROMPTS[at])):
+            tilt(**{name: {p: x for p, x in by_id.items() if p != PROMPTS[at]}})
+        assert np.allclose(tilt(**{name: by_id}), tilt(**{name: array})), name
+
+
+@pytest.mark.parametrize("take", [lambda x: tilt(dump=PHI, prompt_ids=x), lambda x: fold(ids=x)])
+def test_ids_that_floats_no_longer_tell_apart_are_refused(take: Callable[[Any], Any]) -> None:
+    hashes = 2**60 + 16 * (np.arange(N) // M)
+    assert np.isfinite(take(hashes)).all()
+    with pytest.raises(ValueError, match="row 0"):
+        take(hashes.astype(float))
+
+
+def test_text_and_numbers_do_not_mix() -> None:
+    with pytest.raises(TypeError, match="row 1"):
+        cm.moments(PHI[:3], prompt_ids=[1, "1", 1])
+    one = cm.Fold(cm.stat.Moments(), dim=D)
+    one.absorb(PHI[:4], IDS[:4])
+    with pytest.raises(TypeError, match="text and numbers"):
+        one.absorb(PHI[4:8], TEXT[4:8])
+
+
+# order is proved
+
+
+@settings(max_examples=10, deadline=None, derandomize=True)
+@given(st.permutations(range(N)))
+def test_what_carries_ids_in_another_order_is_refused(order: list[int]) -> None:
+    moved = np.array(order)
+    same = bool((IDS[moved] == IDS).all())
+    carried: dict[str, Callable[[Any], Any]] = {
+        "Scores": lambda k: tilt(directions=cm.Scores(Y[k], prompt_ids=IDS[k])),
+        "structured": lambda k: tilt(values=_structured(k)),
+        "mapping": lambda k: tilt(values={"prompt_id": IDS[k], "y": Y[k]}),
+    }
+    if importlib.util.find_spec("pandas") is not None:
+        import pandas as pd
+
+        carried |= {
+            "index of ids": lambda k: tilt(values=pd.Series(Y[k], index=pd.Index(IDS[k], name="prompt_id"))),
+            "unnamed ids": lambda k: tilt(values=pd.Series(Y[k], index=IDS[k])),
+            "frame": lambda k: tilt(values=pd.DataFrame({"prompt_id": IDS[k], "y": Y[k]})),
+            "columns": lambda k: cm.open_dump(
+                PHI, prompt_ids=IDS, columns={"v": pd.Series(Y[k], index=IDS[k])}
+            ).columns["v"],
+            "logprobs": lambda k: (
+                cm.tilt(DUMP, U, [1.0], Y, base="logprob", logprobs=pd.Series(LOGS[k], index=IDS[k])).gain
+            ),
+        }
+    if importlib.util.find_spec("polars") is not None:
+        import polars as pl
+
+        carried["polars"] = lambda k: tilt(values=pl.DataFrame({"prompt_id": IDS[k], "y": Y[k]}))
+    for name, call in carried.items():
+        assert np.isfinite(call(np.arange(N))).all(), name
+        if not same:
+            with pytest.raises(ValueError, match=r"prompt_id|index"):
+                call(moved)
+
+
+def _structured(k: Any) -> Any:
+    out = np.empty(N, [("prompt_id", np.int64), ("y", np.float32)])
+    out["prompt_id"], out["y"] = IDS[k], Y[k]
+    return out
+
+
+@settings(max_examples=10, deadline=None, derandomize=True)
+@given(st.permutations(range(G)))
+def test_what_is_keyed_by_prompt_is_looked_up(order: list[int]) -> None:
+    k = np.array(order)
+    for name, array in (("prompt_weights", WEIGHTS), ("clusters", CLUSTERS)):
+        want = tilt(**{name: array})
+        forms: dict[str, Any] = {
+            "mapping": dict(zip(PROMPTS[k].tolist(), array[k].tolist(), strict=True)),
+            "by row": np.repeat(array, M),
+        }
+        if importlib.util.find_spec("pandas") is not None:
+            import pandas as pd
+
+            forms["Series"] = pd.Series(array[k], index=PROMPTS[k])
+            forms["frame"] = pd.DataFrame({"prompt_id": PROMPTS[k], "x": array[k]})
+        for form, given_ in forms.items():
+            assert np.allclose(tilt(**{name: given_}), want), (name, form)
+
+
+def test_the_order_of_prompts_is_that_of_first_rows() -> None:
+    assert DUMP.prompts.tolist() == PROMPTS.tolist()
+    first = np.zeros(G)
+    first[0] = 1.0
+    only = cm.tilt(DUMP, U, [1.0], Y, prompt_weights=first)
+    alone = cm.tilt(DUMP.select(prompts=[PROMPTS[0]]), U, [1.0], Y[:M])
+    assert np.allclose(only.gain, alone.gain) and only.n_prompts == 1
+    assert lp.prompt(DUMP, ["y"], prompt_ids=IDS).prompts.tolist() == PROMPTS.tolist()
+    with pytest.warns(UserWarning, match="999"):
+        tilt(prompt_weights={**dict.fromkeys(PROMPTS.tolist(), 1.0), 999: 1.0})
+
+
+def test_an_index_in_another_order_than_the_rows_is_refused() -> None:
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame(PHI, columns=list("abc")).assign(y=Y, prompt_id=IDS)
+    moved = frame.sample(frac=1.0, random_state=1)
+    with pytest.raises(ValueError, match="to_numpy"):
+        tilt(values=moved["y"])  # of other rows than those of the dump, or of its own: nothing tells
+    own = cm.open_dump(moved[["a", "b", "c"]], prompt_ids=moved["prompt_id"])
+    assert np.allclose(cm.tilt(own, U, [1.0], moved["y"]).gain, cm.tilt(DUMP, U, [1.0], Y).gain, atol=1e-6)
+    with pytest.raises(ValueError, match="index"):
+        cm.tilt(own, U, [1.0], frame["y"])
+
+
+# names, shapes, options
+
+
+def test_names_of_frames_are_kept() -> None:
+    got = cm.tilt(DUMP, {"kind": U[0], "honest": U[1]}, [1.0], {"helpful": Y, "harm": -Y})
+    assert got.directions == ("kind", "honest") and got.values == ("helpful", "harm")
+    assert cm.Scores({"kind": Y, "prompt_id": IDS}).names == ("kind",)
+    pd = pytest.importorskip("pandas")
+    got = cm.tilt(DUMP, pd.DataFrame(U, index=["kind", "honest"]), [1.0], pd.Series(Y, name="helpful"))
+    assert got.directions == ("kind", "honest") and got.values == ("helpful",)
+
+
+def test_prompts_by_responses() -> None:
+    want = cm.tilt(PHI, U, [1.0], Y, prompt_ids=np.repeat(np.arange(G), M)).gain
+    cube = PHI.reshape(G, M, D)
+    assert np.allclose(cm.tilt(cube, U, [1.0], Y.reshape(G, M)).gain, want)
+    assert np.allclose(
+        cm.tilt(cube, U, [1.0], np.stack([Y, Y], 1).reshape(G, M, 2), prompt_ids=PROMPTS).gain[..., 1:], want
+    )
+    assert cm.open_dump(cube, prompt_ids=PROMPTS, columns={"v": Y.reshape(G, M)}).columns["v"].tolist() == Y.tolist()
+    assert np.allclose(
+        cm.tilt(cm.Scores((PHI @ U.T).reshape(G, M, 2)), None, [1.0], Y.reshape(G, M)).gain, want, atol=1e-6
+    )
+    with pytest.raises(ValueError, match="layers"):
+        cm.open_dump(cube, prompt_ids=[0, 0, 1, 1, 2, 2])
+    with pytest.raises(ValueError, match="one after the other"):
+        cm.tilt(PHI, U, [1.0], Y.reshape(G, M), prompt_ids=np.tile(np.arange(G), M))
+
+
+def test_a_frame_with_a_column_of_vectors_is_rows_and_columns() -> None:
+    pa = pytest.importorskip("pyarrow")
+    table_ = pa.table({"phi": PHI.tolist(), "prompt_id": TEXT, "judge/kind": Y, "text": TEXT})
+    dump = cm.open_dump(table_)
+    assert (
+        dump.n_prompts == G and dump.column("kind" if dump.has_column("kind") else "judge/kind").tolist() == Y.tolist()
+    )
+    assert np.allclose(cm.tilt(dump, U, [1.0], "judge/kind").gain, cm.tilt(DUMP, U, [1.0], Y).gain, atol=1e-6)
+
+
+def test_betas_of_a_result_are_taken_back() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that the level is beyond the rows
+        got = cm.tilt(DUMP, U, values=Y, kl=[0.2, 50.0])
+    assert (got.betas[:, 1] == 0).all()
+    again = cm.tilt(DUMP, U, got.betas, Y)
+    assert np.array_equal(again.gain, got.gain) and np.array_equal(again.kl, got.kl)
+    with pytest.raises(ValueError, match="betas"):
+        cm.tilt(DUMP, U, [-1e-9], Y)
+
+
+@pytest.mark.filterwarnings("default")
+def test_what_no_tilt_moves_is_warned_of() -> None:
+    with pytest.warns(UserWarning, match="1 of 7 prompts have one response"):
+        cm.tilt(np.vstack([PHI, PHI[:1]]), U, [1.0], prompt_ids=np.append(IDS, 1000))
+    with pytest.warns(UserWarning, match="directions direction1 are zero"):
+        cm.tilt(DUMP, np.stack([U[0], 0 * U[0]]), [1.0])
+
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "base": {"base": "counts", "counts": COUNTS},
+    "counts alone": {"counts": COUNTS},
+    "logprobs alone": {"logprobs": LOGS},
+    "proposal alone": {"proposal_logprobs": LOGS},
+    "prompt_weights": {"prompt_weights": WEIGHTS},
+    "prompt_ids": {"prompt_ids": np.repeat(np.arange(G // 2), 2 * M)},
+    "clusters": {"clusters": CLUSTERS},
+    "within": {"within": False},
+}
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "moments": lambda **o: cm.moments(DUMP, **o).covariance,
+    "covariance_projection": lambda **o: cm.covariance_projection(DUMP, U, **o),
+    "cross_covariance": lambda **o: cm.cross_covariance(DUMP, U, Y, **o).se,
+    "tilt": lambda **o: tilt(**o),
+    "tilted_mean": lambda **o: cm.tilted_mean(DUMP, U, [1.0], **o).mean,
+    "examples": lambda **o: cm.examples(DUMP, "y", n=2, **o).after,
+    "scan": lambda **o: cm.scan(DUMP, cm.stat.Tilt(U, Y, betas=[1.0]), **o)[0].gain_se,
+    "lp.prompt": lambda **o: lp.prompt(DUMP, NUMBERS[:, 3:5], **o).margin,
+    "lp.pareto": lambda **o: lp.pareto(DUMP, U, NUMBERS[:, 3:5], n_bootstrap=9, **o).margin_ci,
+    "lp.game": lambda **o: lp.game(DUMP, U, NUMBERS[:, 3:5], **o).scale_rows,
+    "cumulants": lambda **o: theory.cumulants(DUMP, U, Y, **o).gain_se,
+    "best_of_n": lambda **o: theory.best_of_n(DUMP, "y", NUMBERS[:, 4], [2], **o).gain_se,
+}
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_an_option_changes_the_answer_or_is_refused(function: str, option: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        plain = FUNCTIONS[function]()
+        try:
+            got = FUNCTIONS[function](**OPTIONS[option])
+        except ValueError as error:
+            assert next(iter(OPTIONS[option])) in str(error)
+            return
+    assert got.shape != plain.shape or not np.array_equal(got, plain, equal_nan=True)
+
+
+def test_help_lists_the_options_with_their_types() -> None:
+    import inspect
+
+    shown = inspect.signature(cm.tilt).parameters
+    assert {"base", "prompt_weights", "clusters", "within", "check_source"} <= shown.keys() and "options" not in shown
+    assert "clusters" not in inspect.signature(cm.moments).parameters
+    with pytest.raises(TypeError, match="did you mean 'clusters'"):
+        cm.tilt(DUMP, U, [1.0], cluster=CLUSTERS)
+
+
+def test_frames_of_one_batch_have_one_index() -> None:
+    pd = pytest.importorskip("pandas")
+    at = np.arange(100, 100 + N)
+    phi, ids, y = pd.DataFrame(PHI, index=at), pd.Series(IDS, index=at), pd.Series(Y, index=at)
+    assert np.array_equal(fold(phi, ids, y), fold())
+    with pytest.raises(ValueError, match="label in its index"):
+        fold(phi, ids, y.iloc[::-1])
+    scores = cm.Scores(y.iloc[::-1])
+    assert scores.labels is not None
+    with pytest.raises(ValueError, match="index"):
+        cm.tilt(cm.Scores(y, prompt_ids=IDS), None, [1.0], y.iloc[::-1])
+
+
+def test_texts_of_a_series_go_by_row_and_not_by_label() -> None:
+    pd = pytest.importorskip("pandas")
+    texts = pd.Series([f"text {k}" for k in range(N)], index=np.arange(N) + 5)
+    found = cm.examples(DUMP, "y", n=2, texts=texts)
+    assert list(found.responses) == [f"text {k}" for k in found.row]
+    with pytest.raises(ValueError, match="index"):
+        cm.examples(DUMP, "y", n=2, texts=texts.iloc[::-1])
