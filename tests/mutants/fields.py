@@ -8,6 +8,7 @@ does not multiply it again, so this module is imported before the package.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterator
@@ -56,7 +57,7 @@ def results() -> list[type]:
 def declared(cls: type) -> list[str]:
     """Fields and properties of a class that are floats by their annotation."""
     fields = [f.name for f in dataclasses.fields(cls) if _is_float(f.type) and _in_scope(f.name)]
-    return fields + [f"{name}()" for name, p in _properties(cls) if _is_float(p.fget.__annotations__.get("return"))]
+    return fields + [f"{name}()" for name, get in _properties(cls) if _is_float(get.__annotations__.get("return"))]
 
 
 def _is_float(annotation: Any) -> bool:
@@ -67,11 +68,14 @@ def _in_scope(name: str) -> bool:
     return not name.startswith("_") or name in BEHIND_METHODS
 
 
-def _properties(cls: type) -> Iterator[tuple[str, property]]:
+def _properties(cls: type) -> Iterator[tuple[str, Callable[[Any], Any]]]:
     for name in dir(cls):
-        found = getattr(cls, name)
-        if isinstance(found, property) and name != "state" and not name.startswith("_"):
-            yield name, found
+        if name != "state" and not name.startswith("_"):
+            found = getattr(cls, name)
+            if isinstance(found, property) and found.fget is not None:
+                yield name, found.fget
+            elif isinstance(found, functools.cached_property):
+                yield name, found.func
 
 
 def times(x: Any, factor: float) -> Any:
@@ -110,14 +114,14 @@ def watch(classes: list[type], seen: Seen) -> None:
                     seen(f"{cls.__name__}.{name}", found)
 
         _after_init(cls, look)
-        for name, p in _properties(cls):
+        for name, get in _properties(cls):
 
             def keep(x: Any, key: str = f"{cls.__name__}.{name}()") -> Any:
                 if (found := visible(x)) is not None:
                     seen(key, found)
                 return x
 
-            _after_get(cls, name, p, keep)
+            _after_get(cls, name, get, keep)
 
     def rows(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
         for name in found[0] if found else ():
@@ -133,7 +137,7 @@ def mutate(cls: type | None, name: str, factor: float) -> None:
     if cls is None:
         _after_records(lambda found: [{**row, name: times(row[name], factor)} for row in found])
     elif name.endswith("()"):
-        _after_get(cls, name[:-2], getattr(cls, name[:-2]), lambda x: times(x, factor))
+        _after_get(cls, name[:-2], dict(_properties(cls))[name[:-2]], lambda x: times(x, factor))
     else:
         _after_init(cls, lambda self: object.__setattr__(self, name, times(getattr(self, name), factor)), name)
 
@@ -150,8 +154,8 @@ def _after_init(cls: type, then: Callable[[Any], None], name: str | None = None)
     cls.__init__ = init
 
 
-def _after_get(cls: type, name: str, p: property, then: Callable[[Any], Any]) -> None:
-    setattr(cls, name, property(lambda self: then(p.fget(self)), doc=p.__doc__))
+def _after_get(cls: type, name: str, get: Callable[[Any], Any], then: Callable[[Any], Any]) -> None:
+    setattr(cls, name, property(lambda self: then(get(self)), doc=get.__doc__))
 
 
 def _after_records(then: Callable[[Any], Any]) -> None:

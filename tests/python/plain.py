@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ def agree(found: Any, want: dict[str, Any], *, apart: str = "", rtol: float = 1e
     `apart` names the fields that another test takes. A field that nobody takes fails: new fields need their law.
     """
     named = {f.name: f.type for f in dataclasses.fields(found)}
-    named |= {k: p.fget.__annotations__.get("return") for k in dir(type(found)) if (p := _property(found, k))}
+    named |= {k: get.__annotations__.get("return") for k in dir(type(found)) if (get := _getter(type(found), k))}
     floats = {k for k, v in named.items() if ("Floats" in str(v) or "float" in str(v)) and not k.startswith("_")}
     assert set(want) | set(apart.split()) >= floats, f"without a law: {floats - set(want) - set(apart.split())}"
     for name, value in want.items():
@@ -28,9 +29,17 @@ def agree(found: Any, want: dict[str, Any], *, apart: str = "", rtol: float = 1e
         np.testing.assert_allclose(x, y, rtol=rtol, atol=atol, err_msg=name)
 
 
-def _property(found: Any, name: str) -> Any:
-    p = getattr(type(found), name, None)
-    return p if isinstance(p, property) and name != "state" else None
+def _getter(cls: type, name: str) -> Any:
+    p = getattr(cls, name, None)
+    return (
+        None
+        if name == "state"
+        else p.fget
+        if isinstance(p, property)
+        else p.func
+        if isinstance(p, cached_property)
+        else None
+    )
 
 
 class Prompts:
