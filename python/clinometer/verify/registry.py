@@ -82,7 +82,7 @@ class Row:
 _CLAIMS: list[Claim] = []
 MODULES = (
     "setup", "definitions", "ways", "tilting", "improving", "ceilings", "spectral", "adversary", "relaxing", "plural",
-    "programs", "solvers", "recovering", "estimating", "slips", "slips_later",
+    "programs", "solvers", "recovering", "inferring", "estimating", "slips", "slips_later",
 )  # fmt: skip
 
 
