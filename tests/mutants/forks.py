@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import select
 import signal
 import time
@@ -15,15 +16,21 @@ from typing import Any
 __all__ = ["forked"]
 
 
+WAIT = 20  # seconds of the clock for one of the processor, on a machine that is busy
+
+
 def forked(work: Callable[[], Any], seconds: float) -> Any:
-    """What `work` returns in a child process, by way of JSON; None where it takes too long or dies."""
+    """What `work` returns in a child process, by way of JSON; None where it dies, or takes too long.
+
+    `seconds` are of the processor, so that what else runs on the machine makes no difference.
+    """
     reads, writes = os.pipe()
     child = os.fork()
     if not child:
-        _work(work, writes)
+        _work(work, writes, seconds)
     os.close(writes)
     try:
-        return json.loads(_read(reads, time.monotonic() + seconds) or "null")
+        return json.loads(_read(reads, time.monotonic() + WAIT * seconds) or "null")
     finally:
         os.close(reads)
         for stop in (os.killpg, os.kill):  # the child and what it started; it may not lead its group yet
@@ -32,9 +39,11 @@ def forked(work: Callable[[], Any], seconds: float) -> Any:
         os.waitpid(child, 0)
 
 
-def _work(work: Callable[[], Any], writes: int) -> None:
+def _work(work: Callable[[], Any], writes: int, seconds: float) -> None:
     try:
         os.setpgid(0, 0)
+        most = int(time.process_time() + seconds) + 1
+        resource.setrlimit(resource.RLIMIT_CPU, (most, most))
         said = json.dumps(work()).encode()
         while said:
             said = said[os.write(writes, said) :]

@@ -31,7 +31,9 @@ ROOT = Path(__file__).resolve().parents[2]
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, help="file for the table")
-    parser.add_argument("--seconds", type=float, default=8.0, help="for each mutant; a test may take half of it")
+    parser.add_argument(
+        "--seconds", type=float, default=8.0, help="of the processor for each mutant; a test may take half of it"
+    )
     parser.add_argument("--again", action="store_true", help="survivors meet all their tests again")
     parser.add_argument("only", nargs="*", help="only these classes or fields")
     args = parser.parse_args()
