@@ -6,6 +6,7 @@ import inspect
 import os
 import re
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from state import State
 FACTORS = (1.01, -1.0)
 SELDOM = ("test_contributing", "test_torture", "test_fuzz", "test_bench", "test_shell", "test_remote")
 EVERY = 40  # runs between two saves
+ALIKE = 3  # cases of one test with many parameters
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,13 @@ def _tests(session: pytest.Session) -> list[Try]:
     def text(item: pytest.Item) -> str:
         return inspect.getsource(item.function) if isinstance(item, pytest.Function) else ""
 
-    kept = [item for item in session.items if not item.nodeid.split("/")[-1].startswith(SELDOM)]
+    seen: Counter[str] = Counter()
+    kept = []
+    for item in session.items:
+        function = item.nodeid.split("[")[0]
+        seen[function] += 1
+        if seen[function] <= ALIKE and not function.split("/")[-1].startswith(SELDOM):
+            kept.append(item)
     return [Try(item.nodeid, lambda item=item: fails(item), text(item)) for item in kept]
 
 
