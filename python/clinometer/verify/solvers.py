@@ -114,15 +114,13 @@ def _() -> Check:
 def _() -> Check:
     t, s, ids = _judges()
     r = np.array([[_correlation(a, f, ids) for a in t.T] for f in s.T])
-    return near(
-        cm.lp.pareto(cm.open_dump(t, prompt_ids=ids), np.eye(3), s, n_bootstrap=0).mixture_value, _game(r)[0], 1e-5
-    )
+    return near(cm.lp.pareto(cm.open_dump(t, prompt_ids=ids), np.eye(3), s).mixture_value, _game(r)[0], 1e-5)
 
 
 @claim("P19", "... and the best direction of two values of correlation r reaches sqrt((1 + r)/2) of each (difference)")
 def _() -> Check:
     t, s, ids = _judges()
-    found = cm.lp.pareto(cm.open_dump(t, prompt_ids=ids), np.eye(3), s, n_bootstrap=0).margin
+    found = cm.lp.pareto(cm.open_dump(t, prompt_ids=ids), np.eye(3), s).margin
     return near(found, float(np.sqrt((1 + _correlation(s[:, 0], s[:, 1], ids)) / 2)), 1e-5)
 
 
