@@ -131,6 +131,7 @@ def test_what_a_second_judge_adds() -> None:
         "together": [whole], "first": [a], "second": [b], "between": [P.r(*judges.T)], "weights": [u],
         "gain": [whole - max(a, b)],
     }, apart="ci")  # fmt: skip
+    assert 0 <= found.ci[0, 0] < found.gain[0] < found.ci[0, 1]
 
 
 def test_two_dumps_of_the_same_prompts() -> None:
