@@ -276,7 +276,7 @@ def test_a_recommendation() -> None:
     one = cm.recommend(many, ["t"], "t", kl=[0.2], splits=1000, precision="double")
     whole = cm.gain_intervals(many, "t", values="t", kl=[0.2], precision="double")
     assert one.share.tolist() == [[1.0]] and one.gain[0] == pytest.approx(whole.estimate.item(), rel=0.005)
-    assert one.se[0] == pytest.approx(whole.estimate_se.item(), rel=0.006)
+    assert one.se[0] == pytest.approx(whole.estimate_se.item(), rel=0.02)
     half = (one.interval[0, 1] - one.interval[0, 0]) / 2
     assert half == pytest.approx(1.97 * one.se[0], rel=0.005) and abs(one.optimism[0]) < 0.2 * one.se[0]
     both = cm.recommend({"x": dump(), "y": dump()}, {"x": ["t"], "y": ["b"]}, "a", kl=[0.2], splits=20)
