@@ -21,7 +21,7 @@ bench: $(VENV)/.peers $(VENV)/.installed
 verify: $(VENV)/.installed
 	$(BIN)/clinometer verify -o "$(CURDIR)/benchmarks/results/verify.md"
 
-# every float field of every result made wrong, and whether tests and claims notice: half an hour of one core from nothing
+# every float field of every result made wrong, and whether tests and claims notice: ten minutes of one core
 mutants: $(VENV)/.tested
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python tests/mutants/run.py --results "$(CURDIR)/benchmarks/results/mutants.txt"
 

@@ -3,14 +3,15 @@
     python tests/mutants/run.py [--results FILE] [--seconds 8] [--again] [CLASS | CLASS.FIELD ...]
 
 Every public float field of every result is multiplied by 1.01 and by -1, one field and one factor at a time
-(fields.py says how). First every quick test and every claim of `verify` runs once and tells which fields it builds
-with a number in them; then each mutant meets those that build its field, those that name it first and the fastest of
-these first, until one fails. All of it runs in one process that has collected the tests and forks for each run, so a
-run starts in milliseconds and with no results of an earlier one in any cache.
+(fields.py says how). First the tests of every field and the claims of `verify` run once each and tell which fields
+they build with a number in them; then each mutant meets those that build its field, those that name it first and the
+fastest of these first, until one fails. Mutants that are left meet the other tests that name their field. All of it
+runs in one process that has collected the tests and forks for each run, so that a run starts in milliseconds and with
+no results of an earlier one in any cache.
 
 What is known is kept in build/mutants: a run that is interrupted goes on where it stopped. A test file that changes
 loses what it has seen and noticed, a change of the package or of what tests share loses everything; --again tries
-the survivors once more. Needs Linux. About half an hour of one core from nothing.
+the survivors once more. Needs Linux. About ten minutes of one core from nothing.
 """
 
 from __future__ import annotations

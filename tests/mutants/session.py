@@ -20,6 +20,7 @@ from state import State
 
 FACTORS = (1.01, -1.0)
 SELDOM = ("test_contributing", "test_torture", "test_fuzz", "test_bench", "test_shell", "test_remote")
+FIRST = re.compile(r"/test_every_field_|/verify/")  # what is about every field; the rest is looked at for what is left
 EVERY = 40  # runs between two saves
 ALIKE = 3  # cases of one test with many parameters
 
@@ -51,16 +52,19 @@ class Session:
             raise session.Interrupted("tests cannot be collected")
         session.config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]  # one for all forks
         tries = {t.name: t for t in [*_claims(self.state.root), *_tests(session)]}
-        self._look(tries)
+        for gone in set(self.state.seen) - set(tries):
+            del self.state.seen[gone]
+        self._look([t for t in tries.values() if FIRST.search(t.name)])
+        self._meet(tries)
+        names = "|".join({_name(f) for f in self.chosen for x in FACTORS if mutant(f, x) not in self.state.noticed})
+        self._look([t for t in tries.values() if names and re.search(rf"\b({names})\b", t.text)])
         self._meet(tries)
         self.done = True
         return True
 
-    def _look(self, tries: dict[str, Try]) -> None:
+    def _look(self, tries: list[Try]) -> None:
         """Run what has not been seen yet, each alone."""
-        state, new = self.state, [t for t in tries.values() if t.name not in self.state.seen]
-        for gone in set(state.seen) - set(tries):
-            del state.seen[gone]
+        state, new = self.state, [t for t in tries if t.name not in self.state.seen]
         for i, one in enumerate(new):
             if i % EVERY == 0:
                 self.out.write(f"{i} of {len(new)} tests and claims seen\n")
@@ -106,9 +110,9 @@ class Session:
 
     def _order(self, field: str, tries: dict[str, Try]) -> list[Try]:
         """Tests that see a number in the field: what noticed it before, then what names it, the fastest first."""
-        seen, name = self.state.seen, field.split(".")[-1].removesuffix("()").lstrip("_")
+        seen = self.state.seen
         before = [self.state.noticed.get(mutant(field, x)) for x in FACTORS]
-        named = re.compile(rf"\b{name}\b")
+        named = re.compile(rf"\b{_name(field)}\b")
 
         def rank(t: Try) -> tuple[bool, bool, float]:
             return t.name not in before, not named.search(t.text), seen[t.name]["seconds"]
@@ -126,6 +130,10 @@ class Session:
         cls, name = field.split(".")
         results.mutate(self.classes.get(cls), name, factor)  # rows of a report have no class
         return {"by": next((t.name for t in chosen if t.fails()), None)}
+
+
+def _name(field: str) -> str:
+    return field.split(".")[-1].removesuffix("()").lstrip("_")
 
 
 def mutant(field: str, factor: float) -> str:
