@@ -64,6 +64,11 @@ def _is_float(annotation: Any) -> bool:
     return "Floats" in str(annotation) or "float" in str(annotation)
 
 
+def _is_name(annotation: Any) -> bool:
+    """Names of layers, and ids, which may be floats."""
+    return str(annotation).startswith(("tuple[Any", "NDArray[Any]"))
+
+
 def _in_scope(name: str) -> bool:
     return not name.startswith("_") or name in BEHIND_METHODS
 
@@ -106,7 +111,7 @@ def visible(x: Any) -> bool | None:
 def watch(classes: list[type], seen: Seen) -> None:
     """Call seen("Class.field", visible) for the floats of every result that is built from now on."""
     for cls in classes:
-        names = [f.name for f in dataclasses.fields(cls) if _in_scope(f.name)]
+        names = [f.name for f in dataclasses.fields(cls) if _in_scope(f.name) and not _is_name(f.type)]
 
         def look(self: Any, cls: type = cls, names: list[str] = names) -> None:
             for name in names:

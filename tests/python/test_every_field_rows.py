@@ -68,7 +68,11 @@ def test_best_of_n(replacement: bool) -> None:
         "kl": kl,
         "kl_bound": [np.log(n) - (n - 1) / n for n in (2, 3)],
         "efficiency": [e[n] / np.sqrt(2 * (np.log(n) - (n - 1) / n)) for n in (2, 3)],
-    })  # fmt: skip
+    }, apart="gain_interval regret_interval")  # fmt: skip
+    both = (found.gain, found.gain_se, found.gain_interval), (found.regret, found.regret_se, found.regret_interval)
+    for at, se, ends in both:
+        np.testing.assert_allclose(ends.mean(axis=-1), at, rtol=1e-9, atol=1e-12)
+        assert (ends[..., 1] - at >= stats.t.ppf(0.975, len(SIZES) - 1) * se * (1 - 1e-9)).all()
 
 
 def test_best_of_n_in_a_gaussian_world() -> None:
@@ -78,7 +82,7 @@ def test_best_of_n_in_a_gaussian_world() -> None:
         "gain": [[[1.2 * e]]], "oracle": [[[2 * e]]], "regret": [[[0.8 * e]]], "normal": [[[1.2 * e]]], "kl": [[bound]],
         "kl_bound": [bound], "efficiency": [e / np.sqrt(2 * bound)], "gain_se": [[[np.nan]]],
         "regret_se": [[[np.nan]]],
-    })  # fmt: skip
+    }, apart="gain_interval regret_interval")  # fmt: skip
 
 
 def test_the_frontier() -> None:
