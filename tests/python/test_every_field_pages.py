@@ -62,22 +62,19 @@ def twin(k: int, b: int, j: int) -> tuple[float, ...]:
     return reference.policy_gain(judged()[:, k], values()[:, j], IDS, LEVELS[b])
 
 
-def cells(f: Any, *shape: int) -> Floats:
-    return np.array([f(*i) for i in np.ndindex(*shape)]).reshape(*shape, -1).squeeze(-1)
-
-
 def test_gains_of_the_policy() -> None:
     p = page().policy
-    gain, se, wins, win_se = (cells(lambda k, b, j, i=i: twin(k, b, j)[i], 2, 2, 3) for i in range(4))
-    betas = cells(lambda k, b: twin(k, b, 0)[4], 2, 2)
-    rows = cells(lambda k, b: P.beta_at(judged()[:, k], LEVELS[b]), 2, 2)
+    rows = np.array([[P.beta_at(t, kl) for kl in LEVELS] for t in judged().T])
     agree(p, {
-        "kl": [LEVELS] * 2, "betas": betas, "gain": gain, "win_rate": wins, "correction": 1 - rows / betas,
-        "interval": bounds(p.gain, p.gain_se, p.freedom), "win_interval": bounds(wins, p.win_rate_se, p.win_freedom),
-    }, apart="gain_se win_rate_se freedom win_freedom harmed harmed_se", rtol=1e-4, atol=1e-6)  # fmt: skip
-    np.testing.assert_allclose(p.gain_se, se, rtol=0.005)  # the twin takes slopes by differences
-    np.testing.assert_allclose(p.win_rate_se, win_se, rtol=0.005)
+        "kl": [LEVELS] * 2, "correction": 1 - rows / p.betas, "interval": bounds(p.gain, p.gain_se, p.freedom),
+        "win_interval": bounds(p.win_rate, p.win_rate_se, p.win_freedom),
+    }, apart="gain gain_se win_rate win_rate_se betas freedom win_freedom harmed harmed_se", rtol=1e-6)  # fmt: skip
     np.testing.assert_allclose(p.bounds(0.8), bounds(p.gain, p.gain_se, p.freedom, 0.8), rtol=1e-9)
+    for k, b, j in ((0, 0, 0), (1, 1, 1), (0, 1, 0)):
+        gain, se, wins, win_se, beta = twin(k, b, j)
+        np.testing.assert_allclose([p.gain[k, b, j], p.win_rate[k, b, j], p.betas[k, b]], [gain, wins, beta], rtol=1e-4)
+        # the twin takes slopes by differences
+        np.testing.assert_allclose([p.gain_se[k, b, j], p.win_rate_se[k, b, j]], [se, win_se], rtol=0.005)
 
 
 def test_prompts_that_a_judge_harms() -> None:

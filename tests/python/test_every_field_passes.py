@@ -80,7 +80,7 @@ def tilts() -> dict[str, Floats]:
 def test_tilt() -> None:
     found, want = cm.tilt(PHI, U, BETAS, VALUES, **EXACT), tilts()
     want["kl_horizon"] = np.array([P.horizon(t) for t in T.T])
-    agree(found, want, apart="sign_flip kl_horizon_sized")
+    agree(found, want, apart="sign_flip kl_horizon_sized adjusted_r2 adjusted_gone")
     assert np.isfinite(found.pareto_k).all() and found.kl_horizon.any()
     for k, j in np.ndindex(2, 2):
         if np.isfinite(lam := found.sign_flip[k, j]):
@@ -89,6 +89,19 @@ def test_tilt() -> None:
     for k, b in np.ndindex(2, 3):
         moved = np.array([P.moved(P.tilt(T[:, k], 1 / BETAS[b]), f) for f in VALUES.T])
         np.testing.assert_allclose(found.gain_cov(k, b), np.cov(moved) / len(SIZES), rtol=1e-9)
+
+
+def test_what_a_column_explains_of_a_score() -> None:
+    # a line fitted to all rows: the score less its regression on the column inside prompts
+    z = np.round(T[:, 0] + RNG.standard_normal(len(IDS)), 1)
+    found = cm.tilt(PHI, U, BETAS, VALUES, adjust=cm.Adjust(z, method="linear"), **EXACT)
+    slope = [P.cov(t, z).mean() / P.cov(z, z).mean() for t in T.T]
+    left = np.stack([t - b * z for t, b in zip(T.T, slope, strict=True)], axis=1)
+    per_kl = [[[P.cov(t, f).mean() / P.sd(t) for f in VALUES.T] for t in x.T] for x in (T, left)]
+    np.testing.assert_allclose(found.adjusted_r2, [P.r(t, z) ** 2 for t in T.T], rtol=1e-9)
+    np.testing.assert_allclose(found.adjusted_gone, 1 - np.array(per_kl[1]) / per_kl[0], rtol=1e-8)
+    gain = [[P.gain(t, 1 / beta, VALUES[:, 0]) for beta in BETAS] for t in left.T]
+    np.testing.assert_allclose(found.gain[..., 0], gain, rtol=1e-7)
 
 
 def test_sizes_are_good_to_the_cap_where_errors_are_larger_than_biases() -> None:

@@ -177,17 +177,16 @@ def test_a_general_program() -> None:
 
 
 def test_a_solver_that_breaks_a_bound_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    # x = (0.5, 2) where x1 <= 1.75, and 3 x0 + 4 x1 = 9.5 where at most 7 is allowed: 2.5 beyond, of entries up to 4
-    answer = SimpleNamespace(col_value=[0.5, 2.0], row_dual=[0.25])
-    kinds = SimpleNamespace(kOptimal=1, kInfeasible=2, kUnbounded=3)
+    # x far out, cut to (1, 1) where x0 + x1 <= 1: 1 beyond, of terms of size 2 and a bound of 1
+    answer = SimpleNamespace(col_value=[1e9, 1e9], row_dual=[1.0])
 
     class Highs:
         def __getattr__(self, name: str) -> Any:
-            return lambda *_: {"getModelStatus": 1, "getSolution": answer}.get(name)
+            return lambda *_: answer if name == "getSolution" else 0
 
     parts = {"ObjSense": SimpleNamespace(kMaximize=1), "MatrixFormat": SimpleNamespace(kRowwise=1)}
-    made = SimpleNamespace(Highs=Highs, HighsModelStatus=kinds, **parts)
+    made = SimpleNamespace(Highs=Highs, HighsStatus=SimpleNamespace(kError=1), **parts)
     made.HighsLp = lambda: SimpleNamespace(a_matrix_=SimpleNamespace())
     monkeypatch.setitem(sys.modules, "highspy", made)
-    found = lp.solve([1.0, 1.0], [[3.0, 4.0]], row_upper=7.0, upper=1.75)
-    assert found.status == "undecided" and found.violation == pytest.approx(2.5 / 4)
+    found = lp.solve([1.0, 1.0], [[1.0, 1.0]], row_upper=1.0, upper=1.0)
+    assert found.status == "undecided" and found.violation == pytest.approx(1 / 3)
