@@ -178,7 +178,7 @@ def test_a_general_program() -> None:
 
 def test_a_solver_that_breaks_a_bound_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     # x far out, cut to (1, 1) where x0 + x1 <= 1: 1 beyond, of terms of size 2 and a bound of 1
-    answer = SimpleNamespace(col_value=[1e9, 1e9], row_dual=[1.0])
+    answer = SimpleNamespace(col_value=[1e30, 1e30], row_dual=[1.0])
 
     class Highs:
         def __getattr__(self, name: str) -> Any:
