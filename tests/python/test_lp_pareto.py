@@ -57,7 +57,7 @@ def test_price_is_what_a_raised_floor_costs() -> None:
 
 
 def test_bounds_hold_the_gain_of_what_was_chosen() -> None:
-    """The mixture (1, 1, 0)/2 is the best there is: its gain on fresh prompts lies within the bounds, and not only once."""
+    """The mixture (1, 1, 0)/2 is the best there is: its gain on fresh prompts lies within the bounds."""
     dump, judges, values = world(prompts=4000, seed=99)
     truth = lp.pareto(dump, judges, values)
     inside = [

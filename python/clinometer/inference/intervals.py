@@ -9,7 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..inputs import Call, prepare
-from ..passes import DEFAULT_KL, _check_strength, _checked_kl, _need_scores, _strength, adjusted, in_range, kept_scores, true_betas
+from ..passes import (
+    DEFAULT_KL,
+    _check_strength,
+    _checked_kl,
+    _need_scores,
+    _strength,
+    adjusted,
+    in_range,
+    kept_scores,
+    true_betas,
+)
 from ..population import Population
 from ..resampling import bootstrap_counts, bucketed, t_bounds, unit_covariance, unit_errors, worth
 from .gains import Cell, cells, per_prompt, slope_in_kl, unit_sums
@@ -164,8 +174,9 @@ class _Filling:
             t_bounds(self.gain, se_labels, self.units_labels, self.level), self.boot, self.boot_labels,
             np.array([k in errors for k in range(len(betas))]), self.call.names, self.call.value_names,
             self.call.fit_status, p.n_prompts if p.cluster is None else len(np.unique(p.cluster)), self.replicates,
-            self.level, matched, tuple(status), self.units, self.units_labels, e.win_rate, e.win_rate_se, e.gain, e.gain_se,
-            e.bounds(self.level), self.estimate_labels, e.kind, self.ess, e.freedom + 1, self.cov, self.cov_labels,
+            self.level, matched, tuple(status), self.units, self.units_labels, e.win_rate, e.win_rate_se, e.gain,
+            e.gain_se, e.bounds(self.level), self.estimate_labels, e.kind, self.ess, e.freedom + 1, self.cov,
+            self.cov_labels,
         )  # fmt: skip
 
 
