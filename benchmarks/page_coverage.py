@@ -3,7 +3,8 @@
 A line is a world and a number of the page. For gains and win rates: the share of dumps whose 95 % interval holds the
 policy's, the width over that of an oracle who knows the spread of the estimate, the same over an oracle who knows all
 but the error itself (t with as many degrees of freedom as there are prompts or clusters less one), and the share of
-dumps without an interval. For claims: how often the page makes a false one, and how often it cannot tell beside the oracle.
+dumps without an interval. For claims: how often the page makes a false one, and how often it cannot tell beside an
+oracle.
 Dumps that are done are kept in a state file and not drawn again while the code of the inference is the same.
 """
 
