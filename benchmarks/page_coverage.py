@@ -114,8 +114,9 @@ def table(world: World, rows: list[dict[str, Any]]) -> Iterator[str]:
         return
     x = np.array([r["gain"] for r in rows])
     z = np.array([ndtri((1 + 0.95 ** (1 / r["compared"])) / 2) for r in rows])
+    spread = np.array([np.std(one[np.isfinite(one)], ddof=1) if np.isfinite(one).sum() > 1 else np.inf for one in x.T])
     with np.errstate(invalid="ignore"):
-        oracle = ~(np.abs(x) > z[:, None] * np.nanstd(x, axis=0)).any(axis=1)
+        oracle = ~(np.abs(x) > z[:, None] * spread).any(axis=1)
     silent, best = np.mean([not r["told"] for r in rows]), oracle.mean()
     verdict = "met" if silent <= 2 * best + 2 * np.sqrt(0.25 / m) else "MISSED"
     error = np.sqrt(silent * (1 - silent) / m)

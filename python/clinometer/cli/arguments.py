@@ -161,7 +161,9 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     _judges(pareto)
     pareto.add_argument("--value", action="append", default=[], metavar="NAME", help=VALUES)
     pareto.add_argument("--clusters", metavar="NAME", help="column that groups prompts, kept whole")
-    pareto.add_argument("--folds", type=int, default=10, metavar="V", help="of prompts that judge what others chose")
+    pareto.add_argument(
+        "--splits", type=int, default=50, metavar="S", help="halves of the prompts that judge the others"
+    )
     _json(pareto)
     commands_.add_parser("bench", help="Measure the kernels on this machine.", add_help=False)
     return parser, dict(commands_.choices)

@@ -222,7 +222,7 @@ def pareto(args: argparse.Namespace) -> int:
     options = pass_options(args)
     if args.clusters is not None:
         options["clusters"] = args.clusters
-    result = weigh(dump, judges, values, folds=args.folds, **options)
+    result = weigh(dump, judges, values, splits=args.splits, **options)
     emit(args, result)
     if not args.json:
         print(pareto_table(result))

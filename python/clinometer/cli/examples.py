@@ -24,7 +24,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "clinometer report demo --layer 24 --constitutions judge/honest --value helpful "
         '--check "helpful >= 0 at kl=0.1" --json',
     ),
-    "pareto": ("clinometer pareto demo --layer 24 --value helpful -harm positive --folds 5",),
+    "pareto": ("clinometer pareto demo --layer 24 --value helpful -harm positive --splits 20",),
     "bench": ("clinometer bench --list", 'clinometer bench score --quick --cells "*f32*K=1" --peers none'),
     "convert": (
         "clinometer convert demo copy --layer 24 --dtype float16",

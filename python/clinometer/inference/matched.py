@@ -24,10 +24,11 @@ from ..population import Population
 from ..resampling import bucketed, unit_errors, worth
 from .gains import unit_sums
 
-__all__ = ["FIRST_KL", "LIMIT", "MatchedCell", "MatchedRows"]
+__all__ = ["FIRST_KL", "LIMIT", "REACH", "MatchedCell", "MatchedRows"]
 
 Floats = NDArray[np.float64]
-LIMIT = 0.3  # share of beta that the rows may lack: beyond it what the correction leaves is no longer small
+REACH = 0.35  # of log n, up to which n responses say what a policy gains: values in the tail of the score bend early
+LIMIT = 0.5  # share of beta that the rows may lack, where ties or few prompts bring that end forward
 FEW = 3.0  # responses below which leaving one out leaves no tilt, and only the first order is an estimate
 PAIRS = (5.5, 32.5)  # responses for which two are left out, 6 to 32
 FIRST_KL = 0.1  # up to which the first order is taken for the gain there
@@ -119,6 +120,13 @@ class MatchedRows:
         """Whether no prompt has enough responses for any tilt."""
         return not self.responses.mean > (0 if self.exact else 1)
 
+    @property
+    def reach(self) -> float:
+        """Largest KL of an estimate: by the number of responses alone, so that no draw decides whether there is one."""
+        if self.exact:
+            return np.inf
+        return FIRST_KL if self.few else REACH * float(np.log(self.responses.mean))
+
     def _prompts(self, x: Floats) -> Floats:
         return np.asarray(np.add.reduceat(x, self.p.offsets[:-1]))
 
@@ -140,7 +148,7 @@ class MatchedRows:
             return self._base()
         level, scale = (TINY, float(np.sqrt(kl / TINY))) if self.few else (kl, 1.0)
         lams, beta, missing = self.strengths(score, level, None if self.few else start)
-        if not missing <= LIMIT or (self.few and kl > FIRST_KL * (1 + 1e-9)):
+        if not missing <= LIMIT or kl > self.reach * (1 + 1e-9):
             return self._unknown(missing)
         parts = [self._matched(score, lam, level, node) for node, lam in enumerate(lams)]
         # the first order is a covariance over a standard deviation, low by sqrt(1 - 1/n)

@@ -37,7 +37,8 @@ class PolicyGains(Result):
     freedom, win_freedom : (K, B, J) degrees of freedom of their bounds, by Student's t
     interval, win_interval : (K, B, J, 2) 95 % bounds of each number by itself
     harmed, harmed_se : (K, B, J) share of prompts whose own gain is negative beyond their noise, at the least
-    correction : (K, B) share of beta that the rows lack at this KL; above 0.3 there is no estimate
+    correction : (K, B) share of beta that the rows lack at this KL, which is put right; there is no estimate where it
+        is above 0.5 or the KL above 0.35 log n, n the harmonic mean of the responses
     kind : (K, B) "jackknife", "first order" (fewer than 3 responses a prompt, and only to 0.1 nats), "exact" (base
         "logprob": the rows are the policy), "pooled" (within=False: gains of the rows as they are), or "none"
     """
@@ -161,16 +162,18 @@ def policy_horizon(call: Call, kept: Floats) -> Floats:
     rows = MatchedRows(call, values=False)
     if rows.exact:
         return np.full(kept.shape[1], np.nan)
-    if rows.few:
+    if rows.few or rows.silent:
         return np.full(kept.shape[1], 0.0 if rows.silent else FIRST_KL)
     kept, _ = in_range(kept)
 
     def of(k: int) -> float:
-        score, low, high = np.ascontiguousarray(kept[:, k]), 0.0, float(np.log(rows.responses.mean))
-        for _ in range(7):
-            middle = (low + high) / 2
+        score, low, high = np.ascontiguousarray(kept[:, k]), 0.0, rows.reach
+        for middle in (rows.reach, *np.full(6, np.nan)):
+            middle = (low + high) / 2 if np.isnan(middle) else middle
             _, _, missing = rows.strengths(score, middle, None)
             low, high = (middle, high) if missing <= LIMIT else (low, middle)
+            if low == high:
+                break
         return low
 
     return np.array(shared(of, range(kept.shape[1]), call.n_threads))

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..resampling import bucketed, t_bounds, unit_errors, worth
+from ..resampling import bucketed, unit_errors, worth
 from ..threads import shared
 
-__all__ = ["Judged", "Split", "halves"]
+__all__ = ["Judged", "Split", "averaged_bound", "averaged_bounds", "halves", "objective", "tail"]
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -24,33 +25,71 @@ def halves(units: int, splits: int, seed: int) -> Flags:
 
 @dataclass(frozen=True)
 class Judged:
-    """What the cells chosen gain on prompts that did not choose them; (J,) each, means over the splits."""
+    """What the cells chosen gain on prompts that did not choose them.
+
+    `gain`, `se`, `optimism` (J,) are means over the splits with their error over prompts. Splits share their prompts,
+    and where one noise is the best of many on every half the mean of its gains on the other halves is far from 0 more
+    often than that error says. `gains`, `errors`, `freedom` (S, J) are of single splits, each of which is valid, and bounds
+    and chances average over these.
+    """
 
     gain: Floats
     se: Floats
-    freedom: Floats
     optimism: Floats
+    gains: Floats
+    errors: Floats
+    freedom: Floats
     correlation: Floats  # (J, J) of the errors
 
-    def chance(self, used: Flags, draws: int = 4096) -> float:
-        """Chance that every value used rises, by the t law of the gains and their joint error without a prior.
+    def chance(self, used: Flags, draws: int = 2048) -> float:
+        """Mean over splits of the chance that every value used rises, by the t law on the half that judges.
 
         It is 1/2 for one value and less for several where no cell does anything. NaN where a value has no error.
         """
-        from scipy.special import chdtri
-
-        z = self.gain[used] / np.where(self.se[used] > 0, self.se[used], np.nan)
+        z = self.gains[:, used] / np.where(self.errors[:, used] > 0, self.errors[:, used], np.nan)
         if not used.any() or not np.isfinite(z).all():
             return float("nan")
-        rng = np.random.default_rng(0)
         values, vectors = np.linalg.eigh(self.correlation[np.ix_(used, used)])
-        noise = rng.standard_normal((draws, len(z))) @ (vectors * np.sqrt(np.maximum(values, 0.0))).T
-        freedom = max(float(self.freedom[used].min()), 0.5)
-        spread = np.sqrt(chdtri(freedom, (np.arange(draws) + 0.5) / draws) / freedom)
-        return float((z + noise / rng.permutation(spread)[:, None] > 0).all(axis=1).mean())
+        noise = np.random.default_rng(0).standard_normal((draws, z.shape[1]))
+        noise = np.einsum("di,ji->dj", noise, vectors * np.sqrt(np.maximum(values, 0.0)))
+        return float(np.mean([(one + noise > 0).all(axis=1).mean() for one in z]))
 
     def bounds(self, level: float) -> Floats:
-        return t_bounds(self.gain, self.se, self.freedom + 1, level)
+        """(J, 2) of the gain of a cell chosen so."""
+        p = [
+            averaged_bounds(x, se, v, level)
+            for x, se, v in zip(self.gains.T, self.errors.T, self.freedom.T, strict=True)
+        ]
+        return np.array(p)
+
+
+def averaged_bounds(x: Floats, se: Floats, freedom: Floats, level: float) -> Floats:
+    """Bounds from several splits (S,): twice the mean of p-values is a p-value whatever their dependence."""
+    low = averaged_bound(lambda at: tail(x - at, se, freedom), x, se, level)
+    high = averaged_bound(lambda at: tail(-x - at, se, freedom), -x, se, level)
+    return np.array([low, -high])
+
+
+def tail(x: Floats, se: Floats, freedom: Floats) -> Floats:
+    """One-sided p-values of x > 0 by Student's t."""
+    from scipy.special import stdtr
+
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(stdtr(np.maximum(freedom, 1e-9), -x / se))
+
+
+def averaged_bound(p: Callable[[float], Floats], x: Floats, se: Floats, level: float) -> float:
+    """The largest number that gains are shown to exceed: where twice the mean of p(number) is half of 1 - level."""
+    if not (np.isfinite(x).all() and np.isfinite(se).all()):
+        return float("nan")
+    if not se.max() > 0:  # an identity, such as a value against itself
+        return float(x.min())
+    span = 1e3 * float(se.max()) + float(np.ptp(x))
+    low, high = float(x.min()) - span, float(x.max())
+    for _ in range(80):
+        middle = (low + high) / 2
+        low, high = (middle, high) if 2 * p(middle).mean() <= (1 - level) / 2 else (low, middle)
+    return low
 
 
 @dataclass(frozen=True)
@@ -96,21 +135,23 @@ class Split:
         chose. Its error is that of those numbers, and not the error on half of the prompts.
         """
         S, J = len(best), self.held.shape[1]
-        gain, optimism, psi = np.zeros(J), np.zeros(J), np.zeros(self.held.shape)
+        every, errors, freedom, seen = (np.zeros((S, J)) for _ in range(4))
+        psi = np.zeros(self.held.shape)
         for s, cell in enumerate(best):
             rest = ~self.flags[s]
-            mass = self.held[rest].sum(axis=0)
-            own = _ratio(self.units[rest, cell].sum(axis=0), mass)
-            psi[rest] += (
-                _ratio(self.units[rest, cell] - self.held[rest] * own, np.broadcast_to(mass, (rest.sum(), J))) / S
-            )
-            gain += own / S
-            optimism += (self.gains(s, True)[cell] - own) / S
+            held, units = self.held[rest], self.units[rest, cell]
+            mass = held.sum(axis=0)
+            every[s] = _ratio(units.sum(axis=0), mass)
+            own = _ratio(units - held * every[s], np.broadcast_to(mass, held.shape))
+            errors[s], freedom[s] = unit_errors(own, held), worth(own, held) - 1
+            psi[rest] += own / S
+            seen[s] = self.gains(s, True)[cell]
         joint = np.einsum("ci,cj->ij", psi, psi)
         size = np.sqrt(np.maximum(np.diag(joint), 1e-300))
         return Judged(
-            gain, unit_errors(psi, self.held), worth(psi, self.held) - 1, optimism, joint / np.outer(size, size)
-        )
+            every.mean(axis=0), unit_errors(psi, self.held), (seen - every).mean(axis=0), every, errors, freedom,
+            joint / np.outer(size, size),
+        )  # fmt: skip
 
 
 def _ratio(sums: Floats, held: Floats) -> Floats:

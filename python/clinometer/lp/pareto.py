@@ -13,11 +13,11 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ..inference.split import averaged_bound, halves, tail
 from ..inputs import Call, prepare
 from ..options import listed, used
 from ..passes import kept_scores
-from ..population import mixed
-from ..resampling import bucketed, t_bounds, unit_errors, worth
+from ..resampling import bucketed, unit_errors, worth
 from ..results import Axes, Result
 from .constrained import constrained
 from .ensemble import ensemble
@@ -39,11 +39,11 @@ class ParetoResult(Result):
     front : (m,) bool, whether no other constitution gains as much of every value and more of one
     status, margin, direction : of the cone of directions that improve every value, on these rows: the best worst-case
         correlation any direction reaches, and the (k,) weights on unit-sd values that reach it
-    margin_ci, sure : 95 % bounds of the worst gain of directions on the folds that did not choose them, and the
-        confidence that they raise every value there (1 less the largest one-sided p-value)
+    margin_ci, sure : 95 % bounds of the worst gain of directions chosen on half of the prompts, on the other half, and
+        the confidence that they raise every value there (1 less a p-value, over many halves)
     mixture_status, mixture_value, mixture : of the best mixture of the constitutions on these rows, its worst gain and
         its (m,) weights on unit-sd scores, in the simplex
-    mixture_gain : (k,) what mixtures gain on the folds that did not choose them
+    mixture_gain : (k,) what mixtures chosen on half of the prompts gain on the other half
     mixture_ci, mixture_sure : of the worst of these, as of the direction
     alone : index of the constitution whose worst gain is largest, and `alone_value` that gain
     best : (k,) largest gain of each value if no other value may fall; NaN if none manages
@@ -77,29 +77,30 @@ class ParetoResult(Result):
     alone_value: float
     best: Floats
     price: Floats
-    folds: int
+    splits: int
     n_rows: int
     n_prompts: int
     n_unlabelled: int
 
 
 @listed("within")
-def pareto(dump: Any, constitutions: Any, values: Any, *, folds: int = 10, **options: Any) -> ParetoResult:
-    """Best direction, best mixture of the constitutions and prices of floors, judged by cross-validation over prompts.
+def pareto(dump: Any, constitutions: Any, values: Any, *, splits: int = 50, **options: Any) -> ParetoResult:
+    """Best direction, best mixture of the constitutions and prices of floors, judged on prompts that did not choose.
 
     The best of many on these rows is better here than elsewhere: of noise judges there is always a mixture that raises
-    every value. So each fold of the prompts is judged by the mixture of the others, by Student's t.
+    every value. So halves of the prompts judge what the other halves choose, by Student's t; twice the mean of the
+    p-values of many halves is a p-value (folds of a cross-validation share what they choose by, and are not).
 
     Parameters
     ----------
     dump, constitutions, values : as in every pass; rows that lack a label of any value are left out
-    folds : of prompts, or of clusters, which are kept whole
+    splits : random halves of the prompts, or of clusters, which are kept whole
     **options : the base policy and pass options of every function
 
     Returns
     -------
     ParetoResult
-        Costs one pass for the scores, (k + m) (k + 1) sums over rows, and a small game a fold.
+        Costs one pass for the scores, (k + m) (k + 1) sums over rows, and a small game a split.
 
     Examples
     --------
@@ -110,8 +111,8 @@ def pareto(dump: Any, constitutions: Any, values: Any, *, folds: int = 10, **opt
     >>> found.status, found.mixture_status, found.mixture.round(1).tolist()
     ('improvable', 'improvable', [0.5, 0.5])
     """
-    if isinstance(folds, bool) or not isinstance(folds, (int, np.integer)) or folds < 2:
-        raise ValueError(f"folds is {folds!r}, wanted a whole number of at least 2")
+    if isinstance(splits, bool) or not isinstance(splits, (int, np.integer)) or splits < 1:
+        raise ValueError(f"splits is {splits!r}, wanted a whole number of at least 1")
     call = prepare(dump, constitutions, values, **used("pareto", options, within="takes covariances inside prompts"))
     if call.n_scores == 0 or call.n_values == 0:
         raise ValueError("constitutions and values: wanted at least one of each")
@@ -119,7 +120,7 @@ def pareto(dump: Any, constitutions: Any, values: Any, *, folds: int = 10, **opt
     table = _normalised(parts.sum(axis=0)[None], call.n_scores, call.n_values)[0]
     if not np.isfinite(table).all():
         raise ValueError("a constitution or a value does not vary inside any prompt; leave it out")
-    return _result(call, table, parts, min(int(folds), len(parts)), unlabelled)
+    return _result(call, table, parts, int(splits), unlabelled)
 
 
 def _products(call: Call) -> tuple[Floats, int]:
@@ -157,42 +158,49 @@ def _normalised(products: Floats, m: int, k: int) -> Floats:
 
 @dataclass(frozen=True)
 class _HeldOut:
-    """What weights chosen without a fold gain in it: (k,) gains, bounds of the worst, confidence that all rise."""
+    """What weights chosen on half of the units gain on the other: (k,) means, bounds of the worst, confidence."""
 
     gain: Floats
     worst: Floats
     sure: float
 
 
-def _held_out(parts: Floats, at: slice, folds: int, choose: Callable[[Floats], Floats], k: int) -> _HeldOut:
-    """`choose` gives weights (a,) from correlations (a, k) of the rows `at` of the products with the values.
+def _held_out(parts: Floats, at: slice, splits: int, choose: Callable[[Floats], Floats], k: int) -> _HeldOut:
+    """`choose` gives weights (a,) from correlations (a, k) of the rows `at` of the products with the values."""
+    none = _HeldOut(np.full(k, np.nan), np.full(2, np.nan), float("nan"))
+    if len(parts) < 4:
+        return none
+    found = []
+    for half in halves(len(parts), splits, 0):
+        table = _normalised(parts[half].sum(axis=0)[None], parts.shape[1] - k, k)[0]
+        other = parts[~half]
+        if not (np.isfinite(table).all() and (other.sum(axis=0)[:, k] > 0).all()):
+            return none
+        found.append(_judged(other, at, choose(table[at]), k))
+    x, se, freedom = (np.array(a) for a in zip(*found, strict=True))
+
+    def rises(above: float) -> Floats:  # all of them: as sure as the least sure
+        return tail(x - above, se, freedom).max(axis=1)
+
+    def one_stays(below: float) -> Floats:
+        return np.minimum(k * tail(-x - below, se, freedom).min(axis=1), 1.0)
+
+    low, high = averaged_bound(rises, x, se, 0.95), averaged_bound(one_stays, -x, se, 0.95)
+    return _HeldOut(x.mean(axis=0), np.array([low, -high]), float(1 - min(2 * rises(0.0).mean(), 1.0)))
+
+
+def _judged(parts: Floats, at: slice, w: Floats, k: int) -> tuple[Floats, Floats, Floats]:
+    """Gains (k,) of weights w on these units, their errors and degrees of freedom.
 
     A unit adds to the correlation r of two columns c/(sd sd') - r (v/V + v'/V')/2, with c, v, v' its own products.
     """
-    from scipy.special import stdtr
-
     m, total = parts.shape[1] - k, parts.sum(axis=0)
-    fold = (mixed(np.arange(len(parts), dtype=np.uint64)) % np.uint64(folds)).astype(int)
-    r = _normalised(total[None], m, k)[0][at]
+    r, sd = _normalised(total[None], m, k)[0][at], np.sqrt(total[:, k])
     share = parts[:, :, k] / total[:, k]
-    sd = np.sqrt(total[:, k])
-    gain, psi = np.zeros(k), np.zeros((len(parts), k))
-    for v in np.unique(fold):
-        inside = fold == v
-        rest = _normalised(parts[~inside].sum(axis=0)[None], m, k)[0]
-        if not np.isfinite(rest).all():
-            return _HeldOut(np.full(k, np.nan), np.full(2, np.nan), float("nan"))
-        w = choose(rest[at])
-        own = np.einsum("a,uaj->uj", w, parts[inside, at, :k] / sd[at, None] / sd[m:])
-        drift = np.einsum("a,aj,ua->uj", w, r, share[inside, at]) + (w @ r) * share[inside, m:]
-        gain += own.sum(axis=0)
-        psi[inside] = own - drift / 2
-    held = np.full(psi.shape, 1 / len(psi))
-    se, count = unit_errors(psi, held), worth(psi, held)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        p = 1 - stdtr(np.maximum(count - 1, 1e-9), gain / se)
-    low, high = t_bounds(gain, se, count, 0.95)[:, 0].min(), t_bounds(gain, se, count, 1 - 0.05 / k)[:, 1].min()
-    return _HeldOut(gain, np.array([low, high]), float(1 - p.max()))
+    own = np.einsum("a,uaj->uj", w, parts[:, at, :k] / sd[at, None] / sd[m:])
+    drift = np.einsum("a,aj,ua->uj", w, r, share[:, at]) + (w @ r) * share[:, m:]
+    psi, held = own - drift / 2, np.full(own.shape, 1 / len(parts))
+    return w @ r, unit_errors(psi, held), worth(psi, held) - 1
 
 
 def _best_direction(gram: Floats) -> Floats:
@@ -206,12 +214,12 @@ def _best_mixture(table: Floats) -> Floats:
     return np.asarray(ensemble(np.ascontiguousarray(table.T)).weights)
 
 
-def _result(call: Call, table: Floats, parts: Floats, folds: int, unlabelled: int) -> ParetoResult:
+def _result(call: Call, table: Floats, parts: Floats, splits: int, unlabelled: int) -> ParetoResult:
     m, k = call.n_scores, call.n_values
     cone, game = gram_cone(table[m:]), np.ascontiguousarray(table[:m].T)
     found = ensemble(game)
-    direction = _held_out(parts, slice(m, None), folds, _best_direction, k)
-    mixture = _held_out(parts, slice(0, m), folds, _best_mixture, k)
+    direction = _held_out(parts, slice(m, None), splits, _best_direction, k)
+    mixture = _held_out(parts, slice(0, m), splits, _best_mixture, k)
     best, price = np.full(k, np.nan), np.zeros((k, k))
     for i in range(k):
         others = np.delete(np.arange(k), i)
@@ -229,6 +237,6 @@ def _result(call: Call, table: Floats, parts: Floats, folds: int, unlabelled: in
         status=cone.status, margin=cone.margin, margin_ci=direction.worst, sure=direction.sure,
         direction=cone.weights, mixture_status=found.status, mixture_value=found.value,
         mixture_gain=mixture.gain, mixture_ci=mixture.worst, mixture_sure=mixture.sure, mixture=found.weights,
-        alone=alone, alone_value=float(game[:, alone].min()), best=best, price=price, folds=folds,
+        alone=alone, alone_value=float(game[:, alone].min()), best=best, price=price, splits=splits,
         n_rows=call.population.n_rows, n_prompts=call.population.n_prompts, n_unlabelled=unlabelled,
     )  # fmt: skip

@@ -115,6 +115,6 @@ def _pareto(p: ParetoResult, ax: Any, highlight: Any) -> Any:
         ax.set_ylim(m + 1.5, -0.5)
         ax.grid(False, axis="y")
         ax.set_xlabel("gain of the worst value (correlation inside prompts)")
-        note = f"ticks: single values; lines: 95 % of the worst on prompts that did not choose, {p.folds} folds"
+        note = "ticks: single values; lines: 95 % of the worst on prompts that did not choose"
         titled(ax, f"Can every value rise? {p.status}; by a mixture: {p.mixture_status}", note)
     return ax

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..inference.matched import LIMIT
+from ..inference.matched import REACH
 from .safe import visible
 from .verdict import Choice, choose
 
@@ -73,13 +73,12 @@ def _labels(report: Report, best: Choice) -> list[str]:
 
 
 def _responses(report: Report, best: Choice) -> list[str]:
-    """Responses a prompt with which the rows would have an estimate at this KL; what they lack falls as 1/n."""
+    """Responses a prompt with which the rows would have an estimate at this KL."""
     k, b = best.index
-    missing, now = float(report.policy.correction[k, b]), report.dump.responses[1]
-    if not best.past_horizon or report.dump.base == "logprob" or np.isnan(missing):
+    now = report.dump.responses[1]
+    if not best.past_horizon or report.dump.base == "logprob" or not report.tilt.kl[k, b] > 0:
         return []
-    wanted = now * missing / LIMIT if np.isfinite(missing) else math.exp(2 * float(report.kl[b]))
-    wanted = max(wanted, 8.0, now + 1)
+    wanted = max(math.exp(min(float(report.kl[b]) / REACH, 30.0)), 8.0, now + 1)
     return [f"about {_round(wanted)} responses a prompt (median {now:g} now) for any estimate at this KL"]
 
 
