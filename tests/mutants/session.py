@@ -69,7 +69,7 @@ class Session:
             if i % EVERY == 0:
                 self.out.write(f"{i} of {len(new)} tests and claims seen\n")
                 state.save()
-            state.seen[one.name] = forked(lambda one=one: self._seen(one), self.seconds / 2) or {}
+            state.seen[one.name] = forked(lambda one=one: self._seen(one), self.seconds) or {}
         state.save()
         declared = {f"{c.__name__}.{f}" for c in self.classes.values() for f in results.declared(c)}
         fields = sorted(declared | {f for s in state.seen.values() for f in s.get("fields", {})})
