@@ -69,7 +69,7 @@ class Session:
             if i % EVERY == 0:
                 self.out.write(f"{i} of {len(new)} tests and claims seen\n")
                 state.save()
-            state.seen[one.name] = forked(lambda one=one: self._seen(one), self.seconds / 2) or {}
+            state.seen[one.name] = forked(lambda one=one: self._seen(one), self.seconds) or {}
         state.save()
         declared = {f"{c.__name__}.{f}" for c in self.classes.values() for f in results.declared(c)}
         fields = sorted(declared | {f for s in state.seen.values() for f in s.get("fields", {})})
@@ -109,13 +109,14 @@ class Session:
         self.state.save()
 
     def _order(self, field: str, tries: dict[str, Try]) -> list[Try]:
-        """Tests that see a number in the field: what noticed it before, then what names it, the fastest first."""
+        """Tests that see a number in the field: what noticed it or others of its class, what names it, the fastest."""
         seen = self.state.seen
         before = [self.state.noticed.get(mutant(field, x)) for x in FACTORS]
+        alike = Counter(by for m, by in self.state.noticed.items() if m.split(".")[0] == field.split(".")[0])
         named = re.compile(rf"\b{_name(field)}\b")
 
-        def rank(t: Try) -> tuple[bool, bool, float]:
-            return t.name not in before, not named.search(t.text), seen[t.name]["seconds"]
+        def rank(t: Try) -> tuple[bool, bool, int, float]:
+            return t.name not in before, not named.search(t.text), -alike[t.name], seen[t.name]["seconds"]
 
         some = sorted((t for t in tries.values() if seen.get(t.name, {}).get("fields", {}).get(field)), key=rank)
         spent, chosen = 0.0, []
