@@ -29,8 +29,8 @@ class Judged:
 
     `gain`, `se`, `optimism` (J,) are means over the splits with their error over prompts. Splits share their prompts,
     and where one noise is the best of many on every half the mean of its gains on the other halves is far from 0 more
-    often than that error says. `gains`, `errors`, `freedom` (S, J) are of single splits, each of which is valid, and bounds
-    and chances average over these.
+    often than that error says. `gains`, `errors`, `freedom` (S, J) are of single splits, each of which is valid, and
+    bounds and chances average over these.
     """
 
     gain: Floats

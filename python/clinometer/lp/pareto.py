@@ -180,10 +180,10 @@ def _held_out(parts: Floats, at: slice, splits: int, choose: Callable[[Floats], 
     x, se, freedom = (np.array(a) for a in zip(*found, strict=True))
 
     def rises(above: float) -> Floats:  # all of them: as sure as the least sure
-        return tail(x - above, se, freedom).max(axis=1)
+        return np.asarray(tail(x - above, se, freedom).max(axis=1))
 
     def one_stays(below: float) -> Floats:
-        return np.minimum(k * tail(-x - below, se, freedom).min(axis=1), 1.0)
+        return np.asarray(np.minimum(k * tail(-x - below, se, freedom).min(axis=1), 1.0))
 
     low, high = averaged_bound(rises, x, se, 0.95), averaged_bound(one_stays, -x, se, 0.95)
     return _HeldOut(x.mean(axis=0), np.array([low, -high]), float(1 - min(2 * rises(0.0).mean(), 1.0)))
