@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import _core
+from . import _core, room
 from . import kl as roots
 from .directions import Scores
 from .dump import open_dump
@@ -162,12 +161,7 @@ def kept_beside(
     """Kept scores, and further statistics of the same read."""
     # each fold's direction has an origin of its own: only absolute scores share one across prompts
     absolute = absolute or (not call.within and call.n_folds > 1)
-    shape = (call.population.n_rows, call.n_scores)
-    if 8 * shape[0] * shape[1] <= KEPT_BYTES:
-        out = np.empty(shape)
-    else:
-        with tempfile.NamedTemporaryFile(prefix="clinometer-") as file:  # unlinked at once: gone with the map
-            out = np.memmap(file, np.float64, "w+", shape=shape)
+    out = room.empty((call.population.n_rows, call.n_scores), np.float64, KEPT_BYTES, "kept scores")
     population = call.population if call.n_folds > 1 or absolute else call.effective()
     given = None if absolute else origins
     first = _core.Scores(0, call.n_scores, out, False, True, not absolute)
@@ -176,7 +170,9 @@ def kept_beside(
         return out, done
     if given is not None:
         given[...] = given[..., call.order]
-    return np.ascontiguousarray(out[:, call.order]), done
+    for rows in room.strips(out):
+        out[rows] = out[rows][:, call.order]
+    return out, done
 
 
 def absolute_scores(call: Call, kept: Floats, origins: Floats) -> Floats:
@@ -193,10 +189,17 @@ def in_range(kept: Floats) -> tuple[Floats, NDArray[np.int64]]:
 
     The division is exact, and only t / beta matters to a tilt. Scores of common size are left as they are.
     """
-    top = np.abs(kept).max(axis=0, initial=0.0)
+    top = np.zeros(kept.shape[1])
+    for rows in room.strips(kept):
+        np.maximum(top, np.abs(kept[rows]).max(axis=0, initial=0.0), out=top)
     extreme = (top > 1e100) | ((top > 0) & (top < 1e-100))
     exponent = np.where(extreme, np.frexp(top)[1], 0)
-    return (np.ldexp(kept, -exponent) if extreme.any() else kept), exponent
+    if not extreme.any():
+        return kept, exponent
+    out = room.like(kept, kept.shape[1])
+    for rows in room.strips(kept):
+        np.ldexp(kept[rows], -exponent, out=out[rows])
+    return out, exponent
 
 
 def _ldexp(x: Floats, exponent: NDArray[np.int64]) -> Floats:
@@ -510,7 +513,7 @@ def _refined(
     value = np.ascontiguousarray(np.asarray(call.values)[:, j : j + 1])
     one = replace(call, values=value, progress=None)
     known = None if call.within else call.population.labelled(value[:, 0]).pooled()
-    scores, allowed = np.ascontiguousarray(kept[:, ks]), 1e-9 if call.in_double else 1e-7
+    scores, allowed = room.columns(kept, ks), 1e-9 if call.in_double else 1e-7
 
     def slope(lam: Floats) -> Floats:
         statistic = _core.Tilt(0, len(ks), 0, 1, 1 / lam[:, None], False, not call.in_double, False)
