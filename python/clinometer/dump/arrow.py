@@ -17,9 +17,10 @@ from .arrow_lists import Lists, matrix_of, shape_of
 from .arrow_shards import Refusal, Shard, pyarrow_for
 from .files import PlainFile, bad, entries, inside, quote
 from .manifest import Found
-from .remote import is_url, listing
+from .remote import listing
 from .streams import Stream
 from .tensors import NUMPY_CODES, TAGS, Tensor, Virtual
+from .urls import is_url, stem
 from .windows import Window
 
 __all__ = ["SUFFIXES", "find_arrow"]
@@ -45,7 +46,7 @@ def find_arrow(path: str, half_bits: str | None, tensor: str | None = None) -> F
 
 
 def _members(path: str) -> list[str]:
-    if path.endswith(SUFFIXES) and not os.path.isdir(path):
+    if stem(path).endswith(SUFFIXES) and not os.path.isdir(path):
         return [path]
     names = listing(path) if is_url(path) else entries(path)
     if "dataset_dict.json" in names:

@@ -80,7 +80,7 @@ class PlainFile:
         return object.__new__(_remote_file() if cls is PlainFile and _is_url(path) else cls)
 
     def __init__(self, path: str | os.PathLike[str], hold: bool = False) -> None:
-        self.path = os.path.abspath(os.fspath(path))
+        self.path = self.name = os.path.abspath(os.fspath(path))  # of remote files the name is without a query
         self._mapped: tuple[NDArray[np.uint8], MappedLike] | None = None
         self._seen: tuple[int, int, int, int] | None = None
         self._held, status = self._open()
@@ -201,8 +201,12 @@ def entries(folder: str) -> list[str]:
 
 def inside(folder: str, name: object, field: str, manifest: str) -> str:
     """The path of a file that a manifest names: directly in its folder, not by a link that leaves it."""
-    base = _base(folder)
-    path = base + _plain(name, field, manifest)
+    plain = _plain(name, field, manifest)
+    if _is_url(folder):
+        from .urls import beside
+
+        return beside(folder, plain)
+    path = os.path.join(folder, plain)
     if os.path.islink(path) and os.path.dirname(os.path.realpath(path)) != os.path.realpath(folder):
         raise bad(manifest, f"{quote(name)} is a link out of the dump's folder", field)
     return path
@@ -210,7 +214,9 @@ def inside(folder: str, name: object, field: str, manifest: str) -> str:
 
 def all_inside(folder: str, names: list[str], field: str) -> list[str]:
     """As `inside` for very many names of a folder: it is listed once, where asking for each would take longer."""
-    base = _base(folder)
+    if _is_url(folder):
+        return [inside(folder, n, field, folder) for n in names]
+    base = os.path.join(folder, "")
     links: set[str] = set()
     if os.path.isdir(folder):
         with os.scandir(folder) as listed:
@@ -218,15 +224,10 @@ def all_inside(folder: str, names: list[str], field: str) -> list[str]:
     return [inside(folder, n, field, folder) if n in links else base + _plain(n, field, folder) for n in names]
 
 
-def _base(folder: str) -> str:
-    """What goes before the name of a file in a folder."""
-    return f"{folder.rstrip('/')}/" if _is_url(folder) else os.path.join(folder, "")
-
-
 def _is_url(path: object) -> bool:
     if not isinstance(path, str) or ":" not in path:  # most are no URL, and there may be very many
         return False
-    from .remote import is_url
+    from .urls import is_url
 
     return is_url(path)
 

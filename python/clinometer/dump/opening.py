@@ -12,16 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DumpError
-from ..visible import visible
+from ..visible import visible, without_secrets
 from . import manifest, npy, npz
 from .arrays import as_column, as_ids, as_matrix, is_array
 from .dump import Candidate, Dump, Lazy, Segment
 from .files import PlainFile, bad, quote
-from .remote import is_url, local_path
 from .requests import POOLS
 from .selecting import choose, layer_of, layers_of
 from .sources import HALVES, How, find
 from .tensors import FLOAT_NAMES, Tensor, Virtual
+from .urls import is_url, local_path, stem
 
 __all__ = ["assemble", "open_dump", "with_arguments"]
 
@@ -210,7 +210,7 @@ def assemble(found: manifest.Found, path: str, tensor: str | None, layer: int | 
         phi.segments(), phi.n_rows, phi.dim, phi.dtype,
         columns=Lazy(columns), extras=Lazy(extras), layers=layers_of(candidates.values()),
         source=found.source, policy=found.policy, sampling=found.sampling, preprocessing=found.preprocessing,
-        path=path, name=visible(os.path.basename(path) or path),
+        path=without_secrets(path), name=visible(os.path.basename(stem(path)) or without_secrets(path)),
         pairs=found.load_pairs(), directions=found.load_directions(), texts=found.texts, tensor=phi.name,
         candidates=MappingProxyType(candidates),
     )  # fmt: skip

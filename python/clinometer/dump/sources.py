@@ -8,10 +8,11 @@ from typing import Any
 
 from . import manifest, npy, npz, safetensors
 from .files import PlainFile, bad, entries, inside, quote
-from .remote import is_url, listing
+from .remote import listing
 from .request_files import is_request
 from .requests import find_requests
 from .tensors import FLOAT_NAMES, Tensor
+from .urls import is_url, stem
 
 __all__ = ["HALVES", "PICKLES", "How", "find"]
 
@@ -40,13 +41,14 @@ def find(path: str, how: How) -> manifest.Found:
     """The tensors and facts of a file or folder; headers are read and checked, no row is."""
     if _is_folder(path):
         return _folder(path, how)
-    if path.endswith(".npy"):
+    name = stem(path)
+    if name.endswith(".npy"):
         return _npy(path)
-    if path.endswith(".npz"):
+    if name.endswith(".npz"):
         return manifest.Found(npz.open_tensors(PlainFile(path)))
-    if path.endswith(".safetensors"):
+    if name.endswith(".safetensors"):
         return _safetensors(path)
-    if path.endswith(_ARROW):
+    if name.endswith(_ARROW):
         from .arrow import find_arrow
 
         PlainFile(path)
@@ -57,18 +59,18 @@ def find(path: str, how: How) -> manifest.Found:
 
 
 def _advice(path: str) -> str:
-    if path.endswith(PICKLES):
+    if stem(path).endswith(PICKLES):
         return "; pickles are not opened here: `clinometer convert` turns one into a dump, in a process of its own"
     return ""
 
 
 def _is_folder(path: str) -> bool:
-    return not path.endswith((*_FILES, *PICKLES)) if is_url(path) else os.path.isdir(path)
+    return not stem(path).endswith((*_FILES, *PICKLES)) if is_url(path) else os.path.isdir(path)
 
 
 def _npy(path: str) -> manifest.Found:
     part = npy.read_npy(PlainFile(path))
-    name = os.path.basename(path)[:-4]
+    name = os.path.basename(stem(path))[:-4]
     if part.tag not in FLOAT_NAMES or len(part.shape) != 2:
         raise bad(path, f"has shape {part.shape} and dtype {part.tag}; {_wanted(part.shape)}", "header")
     return manifest.Found({name: Tensor(name, (part,))})
