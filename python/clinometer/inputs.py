@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -17,6 +16,7 @@ from .directions import Directions, Scores
 from .dump import Dump, open_dump
 from .dump.windows import Window, is_windowed, placeholder, resident
 from .errors import DumpError
+from .notices import tell
 from .population import Population, population
 from .visible import visible
 
@@ -24,6 +24,7 @@ Floats = NDArray[np.float64]
 LEAF = int(_core.LEAF_ROWS)
 DTYPES = {"float32": 0, "float16": 1, "bfloat16": 2, "float64": 3}
 WIDTHS = {"float32": 4, "float16": 2, "bfloat16": 2, "float64": 8}  # bytes
+MODERATE = 1e65  # the largest value, and one over the smallest, of passes that do not bring values to a common size
 PASS_OPTIONS = (
     "base", "logprobs", "counts", "proposal_logprobs", "prompt_weights", "prompt_ids", "clusters", "within",
     "precision", "n_threads", "chunk_rows", "progress", "random_state",
@@ -107,8 +108,12 @@ def prepare(
     chunk_rows: int | None = None,
     progress: Any = None,
     random_state: Any = None,
+    any_size: bool = False,
 ) -> Call:
-    """Check every argument and gather what one pass needs; raises before any row is read."""
+    """Check every argument and gather what one pass needs; raises before any row is read.
+
+    `any_size` is for passes that bring values to a common size themselves.
+    """
     if precision not in ("mixed", "double"):
         raise ValueError(f"precision is {precision!r}, wanted 'mixed' or 'double'")
     if not isinstance(within, (bool, np.bool_)):
@@ -130,6 +135,8 @@ def prepare(
     }
     projected = _resolve_directions(call, directions)
     _resolve_values(call, values)
+    if not any_size:
+        _need_moderate(call)
     ids = dump.prompt_ids if prompt_ids is None else _id_column(dump, prompt_ids)
     if isinstance(clusters, str):
         clusters = _cluster_column(dump, ids, clusters)
@@ -306,10 +313,9 @@ def _in_sample(given: Directions, dump: Dump) -> str:
     """Status of directions that say which dump they were fitted on."""
     if given.source.get("fitted_on") is None or given.source["fitted_on"] != dump.fingerprint():
         return "given"
-    warnings.warn(
+    tell(
         f"directions {', '.join(map(visible, given.names[:4]))} were fitted on these rows: gains are optimistic; "
         "pass the DirectionFit, which is applied out of fold",
-        UserWarning,
         stacklevel=6,
     )
     return "in-sample"
@@ -367,6 +373,21 @@ def _resolve_values(call: Call, given: Any) -> None:
     call.values = np.ascontiguousarray(values, np.float64)
     call.value_names = names
     call.n_unlabelled = _unlabelled(values)
+
+
+def _need_moderate(call: Call) -> None:
+    """Errors are made of fourth powers, which leave float64 where values are very large or very small."""
+    if call.values is None or not call.values.size:
+        return
+    top = np.fmax(np.fmax.reduce(call.values, axis=0), -np.fmin.reduce(call.values, axis=0))
+    extreme = (top > MODERATE) | ((top > 0) & (top < 1 / MODERATE))
+    if extreme.any():
+        j = int(np.argmax(extreme))
+        what = "large" if top[j] > 1 else "small"
+        raise ValueError(
+            f"values: {visible(call.value_names[j])!r} reaches {top[j]:.3g}, too {what} for squares in float64: "
+            f"divide it by a constant, to between {1 / MODERATE:.0e} and {MODERATE:.0e}"
+        )
 
 
 def _unlabelled(values: Floats) -> NDArray[np.int64]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _core, room
+from .notices import tell
 from .resampling import unit_covariance
 from .threads import applied, shared
 
@@ -77,10 +77,9 @@ def solve(call: Call, kept: Floats, kl: Floats, names: tuple[str, ...]) -> Float
     beyond = target >= reach[:, None] * (1 - 1e-12)
     if beyond.any():
         hit = [names[k] for k in range(K) if beyond[k].any()]
-        warnings.warn(
+        tell(
             f"kl: beyond what the rows can reach for {', '.join(hit)}; those entries are the argmax limit "
             f"(betas 0), with .kl the KL reached",
-            UserWarning,
             stacklevel=4,
         )
     return np.where(flat[:, None], np.inf, np.where(beyond, 0.0, 1 / lam))

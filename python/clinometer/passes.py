@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -15,6 +14,7 @@ from . import kl as roots
 from .directions import Scores
 from .dump import open_dump
 from .inputs import Call, prepare, run
+from .notices import listening
 from .population import Population
 from .results import CrossCovarianceResult, Moments, TiltedMeanResult, TiltResult
 
@@ -23,6 +23,7 @@ __all__ = ["covariance_projection", "cross_covariance", "moments", "score", "til
 Floats = NDArray[np.float64]
 DEFAULT_KL = (0.1, 0.25, 0.5, 1.0)
 KEPT_BYTES = 1 << 30
+LARGE = 2.0**100  # fourth powers of scores and values up to here, and down to one over it, are plain numbers
 SUMS_BYTES = 1 << 26  # of one state of a tilted mean
 
 
@@ -46,8 +47,7 @@ def score(dump: Any, directions: Any, *, out: NDArray[Any] | None = None, **opti
     >>> cm.score(np.eye(3, dtype=np.float32), [[1.0, 2.0, 3.0]], prompt_ids=[0, 0, 1]).ravel().tolist()
     [1.0, 2.0, 3.0]
     """
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="no prompt ids")
+    with listening("no prompt ids"):
         call = prepare(dump, directions, **options)
     _need_scores(call)
     dtype = np.float64 if call.in_double else np.float32
@@ -192,7 +192,7 @@ def in_range(kept: Floats) -> tuple[Floats, NDArray[np.int64]]:
     top = np.zeros(kept.shape[1])
     for rows in room.strips(kept):
         np.maximum(top, np.abs(kept[rows]).max(axis=0, initial=0.0), out=top)
-    extreme = (top > 1e100) | ((top > 0) & (top < 1e-100))
+    extreme = (top > LARGE) | ((top > 0) & (top < 1 / LARGE))
     exponent = np.where(extreme, np.frexp(top)[1], 0)
     if not extreme.any():
         return kept, exponent
@@ -202,10 +202,27 @@ def in_range(kept: Floats) -> tuple[Floats, NDArray[np.int64]]:
     return out, exponent
 
 
+def values_in_range(call: Call) -> tuple[Call, NDArray[np.int64]]:
+    """The call with its values over a power of two each, and the exponents; those of common size are left."""
+    if call.values is None or not call.values.size:
+        return call, np.zeros(call.n_values, np.int64)
+    top = np.fmax(np.fmax.reduce(call.values, axis=0), -np.fmin.reduce(call.values, axis=0))
+    exponent = np.where((top > LARGE) | ((top > 0) & (top < 1 / LARGE)), np.frexp(top)[1], 0)
+    if not exponent.any():
+        return call, exponent
+    return replace(call, values=np.ldexp(call.values, -exponent)), exponent
+
+
 def _ldexp(x: Floats, exponent: NDArray[np.int64]) -> Floats:
     """x[k, ...] 2^exponent[k]; what leaves the range becomes 0 or inf."""
     with np.errstate(over="ignore", under="ignore"):
         return np.asarray(np.ldexp(x, exponent.reshape(-1, *[1] * (x.ndim - 1))))
+
+
+def _by_values(x: Floats, exponent: NDArray[np.int64]) -> Floats:
+    """x[..., j] 2^exponent[j]; what leaves the range becomes 0 or inf."""
+    with np.errstate(over="ignore", under="ignore"):
+        return np.asarray(np.ldexp(x, exponent)) if exponent.any() else x
 
 
 def adjusted(call: Call, kept: Floats, adjust: Any) -> Floats:
@@ -250,7 +267,7 @@ def cross_covariance(
 
     Cost: one pass over the dump; kept scores of 8 N K bytes.
     """
-    call = prepare(dump, directions, values, **options)
+    call = prepare(dump, directions, values, any_size=True, **options)
     _need_scores(call)
     n_ddof = _check_ddof(
         (0 if call.population.base == "logprob" else 1) if ddof is None else ddof, call.population.base
@@ -263,6 +280,7 @@ def cross_covariance(
 def covariance_of(call: Call, kept: Floats, n_ddof: int) -> CrossCovarianceResult:
     """`cross_covariance` of kept scores (N, K)."""
     kept, scale = in_range(kept)
+    call, units = values_in_range(call)
     if call.within:
         state = run(call, [_core.CrossCovariance(0, call.n_scores, 0, call.n_values, n_ddof)], kept=kept)[0].finish()
         se, joint = state["se"], state["cov"]
@@ -271,6 +289,7 @@ def covariance_of(call: Call, kept: Floats, n_ddof: int) -> CrossCovarianceResul
         se, joint = _pooled_covariance_errors(call, kept, n_ddof)
     p = call.population
     value, se, joint = _ldexp(state["value"], scale), _ldexp(se, scale), _ldexp(joint, 2 * scale)
+    value, se, joint = _by_values(value, units), _by_values(se, units), _by_values(joint, units[:, None] + units)
     return CrossCovarianceResult(
         value, se, state["correlation"], joint, call.names, call.value_names,
         p.n_rows, p.n_prompts, p.n_dropped, call.n_unlabelled, call.fit_status,
@@ -389,12 +408,15 @@ def tilt(
     """
     if isinstance(dump, Scores):
         dump, directions = _score_dump(dump, directions)
-    call = prepare(dump, directions, values, **options)
+    call = prepare(dump, directions, values, any_size=True, **options)
     _need_scores(call)
     _check_strength(betas, kl, call.n_scores)
     origins = origin_table(call)
     kept = adjusted(call, kept_scores(call, origins), adjust)
     return tilt_of(call, kept, betas, kl, pareto_k=pareto_k, origins=origins)
+
+
+IN_UNITS = ("baseline", "gain", "gain_se", "first_order", "second_order", "first_order_unbiased", "first_order_se")
 
 
 def tilt_of(
@@ -406,12 +428,16 @@ def tilt_of(
     Without `roots_in_kl` sign flips and horizons are NaN and not computed.
     """
     kept, scale = in_range(kept)
+    call, units = values_in_range(call)
     table = _strength(call, kept, scale, betas, kl)
     reweight = call.population.base == "reweight"
     statistic = _core.Tilt(0, call.n_scores, 0, call.n_values, table, reweight, not call.in_double)
     moved = None if origins is None else np.ldexp(origins, -scale)
     state = run(call, [statistic], kept=kept, origins=moved)[0]
     scaled = _tilt_result(call, kept, table, state.finish(), pareto_k, roots_in_kl)
+    if units.any():
+        own: dict[str, Any] = {name: _by_values(getattr(scaled, name), units) for name in IN_UNITS}
+        scaled = replace(scaled, **own, _gain_cov=_by_values(scaled._gain_cov, units[:, None] + units))
     if not scale.any():
         return scaled
     true = true_betas(call, table, scale, betas)

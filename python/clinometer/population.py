@@ -7,12 +7,13 @@ where rows come grouped, an index of 8 bytes a row otherwise. With clusters thei
 from __future__ import annotations
 
 import hashlib
-import warnings
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from .notices import tell
 
 __all__ = ["BASES", "Population", "population"]
 
@@ -163,9 +164,9 @@ def population(
     names = canonical[starts] if n_rows else ids[:0]
     offsets = np.append(starts, n_rows).astype(np.int64)
     unique = np.argsort(names, kind="stable")
-    omega = _per_prompt("prompt_weights", prompt_weights, unique, positive=True)
+    omega = _in_range(_per_prompt("prompt_weights", prompt_weights, unique, positive=True))
     cluster = _per_prompt("clusters", clusters, unique)
-    p = Population(n_rows, offsets, names, order, omega=None if omega is None else np.asarray(omega, float), base=base)
+    p = Population(n_rows, offsets, names, order, omega=omega, base=base)
     if cluster is not None:
         codes = np.unique(cluster, return_inverse=True)[1].astype(np.int64)
         p = _by_cluster(replace(p, cluster_ids=cluster), codes)
@@ -177,9 +178,8 @@ def population(
 def _ids(prompt_ids: ArrayLike | None, n_rows: int) -> NDArray[Any]:
     if prompt_ids is None:
         if n_rows:
-            warnings.warn(
+            tell(
                 "no prompt ids: all rows are taken as one prompt; pass prompt_ids= for within-prompt results",
-                UserWarning,
                 stacklevel=5,
             )
         return np.zeros(n_rows, np.int64)
@@ -237,6 +237,15 @@ def _per_prompt(name: str, given: ArrayLike | None, unique: Ints, *, positive: b
     out = np.empty_like(a)
     out[unique] = a
     return out
+
+
+def _in_range(weights: NDArray[Any] | None) -> Floats | None:
+    """Weights over a power of two, where their squares may leave the range: only ratios matter, and they are kept."""
+    if weights is None:
+        return None
+    own = np.asarray(weights, float)
+    top = own.max(initial=0.0)
+    return own if 1e-6 <= top <= 1e6 else np.ldexp(own, -int(np.frexp(top)[1]))
 
 
 def _take(p: Population, prompts: Ints) -> Population:
@@ -299,12 +308,14 @@ def _normalise(p: Population, log_weight: Floats, counts: Floats | None) -> Popu
     if np.isneginf(top).any():
         bad = p.ids[int(np.argmax(np.isneginf(top)))]
         raise ValueError(f"prompt {bad!r}: every response has base weight 0; drop the prompt or mend its weights")
-    weight = np.exp(log_weight - np.repeat(top, sizes))
+    with np.errstate(over="ignore", under="ignore"):
+        weight = np.exp(log_weight - np.repeat(top, sizes))
     weight /= np.repeat(np.add.reduceat(weight, starts), sizes)
     if p.base == "logprob":
         unbias = np.zeros(p.n_prompts)
     elif p.base == "counts":
-        n = np.add.reduceat(np.asarray(counts, float)[p.rows], starts)
+        with np.errstate(over="ignore"):
+            n = np.minimum(np.add.reduceat(np.asarray(counts, float)[p.rows], starts), np.finfo(float).max)
         unbias = np.where(n > 1, n / np.where(n > 1, n - 1, 1.0), 0.0)
     else:
         square = np.add.reduceat(weight**2, starts)

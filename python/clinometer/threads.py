@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import TypeVar
 
 import numpy as np
@@ -27,8 +28,9 @@ def shared(work: Callable[[S], T], items: Iterable[S], n_threads: int) -> list[T
     workers = min(n_threads, len(held))
     if workers < 2:
         return [work(item) for item in held]
+    contexts = [copy_context() for _ in held]  # NumPy's error state and who listens to notes
     with ThreadPoolExecutor(max_workers=workers) as pool:
-        return list(pool.map(work, held))
+        return list(pool.map(lambda context, item: context.run(work, item), contexts, held))
 
 
 def applied(x: Floats, w: Floats) -> Floats:

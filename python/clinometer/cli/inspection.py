@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import warnings
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy as np
 from ..dump import Dump, open_dump
 from ..errors import DumpError
 from ..inputs import non_finite_rows
+from ..notices import listening
 from ..population import Population, population
 from ..reporting.safe import fit, visible, width
 from ..reporting.summary import spread_within
@@ -23,8 +23,7 @@ __all__ = ["look", "shown"]
 def look(args: argparse.Namespace) -> dict[str, Any]:
     """Everything `inspect` says, as plain data."""
     dump, chosen = _open(args)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # said below, in its own words
+    with listening():  # said below, in its own words
         p = population(dump.n_rows, dump.prompt_ids)
     sizes = p.sizes
     bad = non_finite_rows(dump) if dump.n_rows else np.zeros(0, np.int64)

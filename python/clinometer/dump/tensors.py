@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..notices import tell
 from .files import MappedLike, PlainFile, bad, quote
 from .windows import Window
 
@@ -93,7 +93,7 @@ class Part:
         if not (self.fortran or self.swap):
             return stored.reshape(self.shape), watch
         what = "Fortran order" if self.fortran else "big-endian data"
-        warnings.warn(
+        tell(
             f"{quote(self.file.path, 400)}: {what}: {self.nbytes} bytes are "
             "turned window by window in every pass; `clinometer convert` does it once",
             stacklevel=2,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ..notices import tell
 
 __all__ = ["Metric", "minimise", "softplus"]
 
@@ -88,10 +89,9 @@ def minimise(
     options = {"maxiter": STEPS, "maxfun": 2 * STEPS, "maxcor": 20, **slack}
     found = minimize(whole, start, jac=True, method="L-BFGS-B", options=options)
     if not np.abs(found.jac).max(initial=0.0) <= 1e-4:
-        warnings.warn(
+        tell(
             f"{what}: the fit stopped with a gradient of {np.abs(found.jac).max():.1e} of its scale; "
             "use a larger alpha, or precision='double'",
-            UserWarning,
             stacklevel=5,
         )
     x = found.x

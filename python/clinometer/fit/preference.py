@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..inputs import prepare
+from ..notices import tell
 from ..passes import _need_rows
 from .bradley_terry import BradleyTerry
 from .options import ALPHAS, check_alpha, check_folds
@@ -117,10 +117,9 @@ def _kind(prob: Floats, separated: bool) -> str:
 def _warn_separable(names: tuple[str, ...], labels: tuple[str, ...]) -> None:
     hit = [n for n, kind in zip(names, labels, strict=True) if kind == "separable"]
     if hit:
-        warnings.warn(
+        tell(
             f"pairs of {', '.join(hit[:4])}: a direction orders them all without error, so its norm is set by the "
             "penalty and beta means nothing; compare at matched KL (kl=), or give soft labels",
-            UserWarning,
             stacklevel=3,
         )
 

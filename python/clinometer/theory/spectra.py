@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -10,6 +9,8 @@ import numpy as np
 
 from clinometer.results import Axes, Result
 from clinometer.theory._arrays import Floats, as_covariance, as_rows, spectrum
+
+from ..notices import tell
 
 __all__ = ["EffectiveRank", "ValueConcentration", "effective_rank", "value_concentration"]
 
@@ -165,10 +166,9 @@ def _estimator(u: Any) -> str:
     method = str(getattr(u, "method", "given"))
     if method in ("mean_difference", "ridge"):
         reason = "are Sigma times a direction" if method == "mean_difference" else "shrink where variance is small"
-        warnings.warn(
+        tell(
             f"u: directions fitted by {method!r} {reason} and look concentrated whatever the value; "
             "test least-squares or LDA directions",
-            UserWarning,
             stacklevel=3,
         )
     return method
