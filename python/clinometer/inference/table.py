@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from .. import kl as roots
 from ..inputs import Call
 from ..resampling import bucketed, unit_errors, worth
-from ..threads import applied, shared
+from ..threads import applied, product, shared
 from .estimate import _mid_ranks
 from .gains import blocks, per_prompt, unit_sums
 from .selection import Recommendation, _halves, _objective, _ratio
@@ -174,8 +174,8 @@ class Split:
         if units < 4:
             raise ValueError(f"there are {units} prompts (or clusters), wanted at least 4 to choose on half of them")
         halves = _halves(units, splits, random_state)
-        sums = halves.astype(np.float64) @ table.units.reshape(units, -1)
-        held = halves.astype(np.float64) @ table.held
+        sums = product(halves, table.units.reshape(units, -1))
+        held = product(halves, table.held)
         return cls(table, halves, _ratio(sums.reshape(splits, -1, table.held.shape[1]), _wide(held)))
 
     def chosen(self, scale: Floats, allowed: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
@@ -188,15 +188,15 @@ class Split:
         S, J = len(best), self.table.held.shape[1]
         gain, joint = np.empty((S, J)), np.empty((S, J, J))
         rest, held = (~self.halves).astype(np.float64), self.table.held
-        mass = rest @ held
-        many = np.maximum(rest @ (held > 0), 2.0)
+        mass = product(rest, held)
+        many = np.maximum(product(rest, held > 0), 2.0)
         factor = np.sqrt(many / (many - 1)) / np.where(mass > 0, mass, np.nan)
         for cell in np.unique(best):
             at, u = best == cell, self.table.units[:, cell]
-            gain[at] = g = _ratio(rest[at] @ u, mass[at])
-            a = rest[at] @ (u[:, :, None] * u[:, None]).reshape(len(u), -1)
-            b = (rest[at] @ (u[:, :, None] * held[:, None]).reshape(len(u), -1)).reshape(-1, J, J)
-            c = (rest[at] @ (held[:, :, None] * held[:, None]).reshape(len(u), -1)).reshape(-1, J, J)
+            gain[at] = g = _ratio(product(rest[at], u), mass[at])
+            a = product(rest[at], (u[:, :, None] * u[:, None]).reshape(len(u), -1))
+            b = product(rest[at], (u[:, :, None] * held[:, None]).reshape(len(u), -1)).reshape(-1, J, J)
+            c = product(rest[at], (held[:, :, None] * held[:, None]).reshape(len(u), -1)).reshape(-1, J, J)
             # sum of (u_i - h_i g_i)(u_j - h_j g_j) over the half
             second = a.reshape(-1, J, J) - b * g[:, None] - b.transpose(0, 2, 1) * g[:, :, None]
             joint[at] = second + c * g[:, :, None] * g[:, None]

@@ -126,7 +126,7 @@ def value_concentration(
     >>> value_concentration([1.0, 0.0, 0.0], [[9.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0]], 1).share.tolist()
     [1.0]
     """
-    from scipy.special import betaincc
+    from scipy.special import betainc
 
     rows = as_rows("u", u)
     d = rows.shape[1]
@@ -142,7 +142,7 @@ def value_concentration(
     share = _share(squares[:, :m].sum(axis=1), squares.sum(axis=1))
     weighted = squares * eigenvalues
     variance_share = _share(weighted[:, :m].sum(axis=1), weighted.sum(axis=1))
-    p_value = np.ones_like(share) if m in (0, d) else np.asarray(betaincc(m / 2.0, (d - m) / 2.0, share))
+    p_value = np.ones_like(share) if m in (0, d) else np.asarray(betainc((d - m) / 2.0, m / 2.0, 1.0 - share))
     null = _variance_null(eigenvalues, m, draws, random_state)
     exceed = (null[None, :] >= variance_share[:, None] * (1.0 - 1e-12)).sum(axis=1)
     variance_p = np.where(np.isnan(variance_share), np.nan, (1.0 + exceed) / (1.0 + draws))
