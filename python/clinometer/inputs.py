@@ -18,7 +18,7 @@ from .dump.windows import Window, is_windowed, placeholder, resident
 from .errors import DumpError
 from .notices import tell
 from .population import Population, population
-from .visible import visible
+from .visible import few, visible
 
 Floats = NDArray[np.float64]
 LEAF = int(_core.LEAF_ROWS)
@@ -314,7 +314,7 @@ def _in_sample(given: Directions, dump: Dump) -> str:
     if given.source.get("fitted_on") is None or given.source["fitted_on"] != dump.fingerprint():
         return "given"
     tell(
-        f"directions {', '.join(map(visible, given.names[:4]))} were fitted on these rows: gains are optimistic; "
+        f"directions {few(given.names)} were fitted on these rows: gains are optimistic; "
         "pass the DirectionFit, which is applied out of fold",
         stacklevel=6,
     )

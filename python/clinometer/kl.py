@@ -13,6 +13,7 @@ from . import _core, room
 from .notices import tell
 from .resampling import unit_covariance
 from .threads import applied, shared
+from .visible import few
 
 if TYPE_CHECKING:
     from .inputs import Call
@@ -78,7 +79,7 @@ def solve(call: Call, kept: Floats, kl: Floats, names: tuple[str, ...]) -> Float
     if beyond.any():
         hit = [names[k] for k in range(K) if beyond[k].any()]
         tell(
-            f"kl: beyond what the rows can reach for {', '.join(hit)}; those entries are the argmax limit "
+            f"kl: beyond what the rows can reach for {few(hit)}; those entries are the argmax limit "
             f"(betas 0), with .kl the KL reached",
             stacklevel=4,
         )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
-__all__ = ["visible", "without_secrets"]
+__all__ = ["few", "visible", "without_secrets"]
 
 _USER = re.compile(r"""([A-Za-z][A-Za-z0-9+.-]*://)[^/\s'"?#]*@""")
 _QUERY = re.compile(r"""([A-Za-z][A-Za-z0-9+.-]*://[^\s'"?#]*\?)([^\s'"#]*)""")
@@ -44,6 +45,12 @@ _PARAMETER = re.compile(r"[^&]+")
 def _hidden(parameter: re.Match[str]) -> str:
     name, is_, _ = parameter[0].partition("=")
     return f"{name}=***" if is_ else "***"
+
+
+def few(names: Sequence[str], most: int = 4) -> str:
+    """The first names, shortened, and how many more there are: for messages, whatever there is."""
+    shown = [visible(n if len(n) <= 80 else n[:80] + "...") for n in names[:most]]
+    return ", ".join(shown) + (f" and {len(names) - most:,} more" if len(names) > most else "")
 
 
 def _escape(character: str) -> str:

@@ -25,6 +25,7 @@ from .urls import is_url, local_path, stem
 
 __all__ = ["assemble", "open_dump", "with_arguments"]
 
+MAPS = 2048  # shards that are mapped; those of a dump of more are read by windows
 _HINT = "; rows (n, d) of float16, bfloat16, float32 or float64 are wanted"
 _POLICIES = ("on_policy", "off_policy")
 
@@ -177,7 +178,7 @@ def _segments(tensor: Tensor) -> tuple[Segment, ...]:
     if isinstance(tensor, Virtual) and tensor.pieces is not None:
         pieces = tensor.pieces()
     else:
-        pieces = [part.matrix() for part in tensor.parts]
+        pieces = [part.matrix(len(tensor.parts) <= MAPS) for part in tensor.parts]
     for array, file in pieces:
         out.append(Segment(array, at, file))
         at += len(array)

@@ -12,7 +12,7 @@ from ..dump import Dump
 from ..notices import tell
 from ..resampling import t_bounds
 from ..results import Axes, Result
-from ..visible import visible
+from ..visible import few
 from .seen import folds_of_seen
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ class DirectionFit(Result):
         known = fold < len(self.fold_vectors)
         if dump.fingerprint() == self.fingerprint and not known.all():
             tell(
-                f"the fit of {', '.join(map(visible, self.names))} saw these rows under other prompt ids, so it cannot "
+                f"the fit of {few(self.names)} saw these rows under other prompt ids, so it cannot "
                 "be applied out of fold: gains are optimistic; fit with the prompt ids of this pass",
                 stacklevel=6,
             )

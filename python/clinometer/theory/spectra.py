@@ -142,7 +142,11 @@ def value_concentration(
     share = _share(squares[:, :m].sum(axis=1), squares.sum(axis=1))
     weighted = squares * eigenvalues
     variance_share = _share(weighted[:, :m].sum(axis=1), weighted.sum(axis=1))
-    p_value = np.ones_like(share) if m in (0, d) else np.asarray(betainc((d - m) / 2.0, m / 2.0, 1.0 - share))
+    p_value = (
+        np.ones_like(share)
+        if m in (0, d)
+        else np.asarray(betainc((d - m) / 2.0, m / 2.0, np.maximum(1.0 - share, 0.0)))
+    )
     null = _variance_null(eigenvalues, m, draws, random_state)
     exceed = (null[None, :] >= variance_share[:, None] * (1.0 - 1e-12)).sum(axis=1)
     variance_p = np.where(np.isnan(variance_share), np.nan, (1.0 + exceed) / (1.0 + draws))
