@@ -115,7 +115,7 @@ def score_variance(call: Call, kept: Floats, *, unbiased: bool = False) -> Float
     factor = np.divide(p.sizes, p.sizes - 1, where=p.sizes > 1, out=np.zeros(len(omega)))
     factor = factor if p.unbias is None else p.unbias
     mass = omega[factor > 0].sum()
-    return np.asarray((omega * factor) @ by_prompt / mass) if mass > 0 else np.full(kept.shape[1], np.nan)
+    return np.asarray(applied(by_prompt.T, omega * factor) / mass) if mass > 0 else np.full(kept.shape[1], np.nan)
 
 
 def _runs(offsets: NDArray[np.int64], width: int) -> Iterator[tuple[int, int]]:
@@ -356,7 +356,7 @@ class _PooledValue:
         f = np.where(self.seen, np.nan_to_num(values[p.rows]), 0.0)
         self.first = int(np.argmax(self.seen))
         f = np.where(self.seen, f - f[self.first], 0.0)
-        self.centred = np.where(self.seen, f - self.weight @ f, 0.0)
+        self.centred = np.where(self.seen, f - applied(f, self.weight), 0.0)
         self.present = _per_prompt(self.weight, p.offsets) > 0
 
     def influence(self, t: Floats, beta: float) -> Floats:
@@ -366,16 +366,16 @@ class _PooledValue:
             return np.full(len(self.present), np.nan)
         t = np.where(self.seen, t, t[self.seen].max())
         t = t - t[self.first]  # from a pilot: exact where scores agree
-        t = t - w @ t
+        t = t - applied(t, w)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             x = np.where(t == 0, 0.0, t / beta)
             y = np.where(t == t.max(), 0.0, (t - t.max()) / beta)
         if np.abs(x).max() < 0.5:  # q - w as w expm1(l): nothing cancels at small tilts
-            change = w * np.expm1(x - np.log1p(w @ np.expm1(x)))
+            change = w * np.expm1(x - np.log1p(applied(np.expm1(x), w)))
         else:
             q = w * np.exp(y)
             change = q / q.sum() - w
-        gain = change @ self.centred
+        gain = float(applied(change, self.centred))
         return _per_prompt(change * self.centred - (w + change) * gain, self.offsets)
 
 

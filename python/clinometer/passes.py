@@ -17,6 +17,7 @@ from .inputs import Call, prepare, run
 from .notices import listening
 from .population import Population
 from .results import CrossCovarianceResult, Moments, TiltedMeanResult, TiltResult
+from .threads import applied
 
 __all__ = ["covariance_projection", "cross_covariance", "moments", "score", "tilt", "tilted_mean"]
 
@@ -319,7 +320,7 @@ def _pooled_covariance_errors(call: Call, kept: Floats, ddof: int) -> tuple[Floa
         w, factor = one.row_weight(), one.unbias[0] if ddof and one.unbias is not None else 1.0
         f = np.where(w > 0, np.nan_to_num(v[p.rows]), 0.0)
         product = factor * _centred(kept, w) * _centred(f, w)[:, None]
-        terms = w[:, None] * (product - w @ product)
+        terms = w[:, None] * (product - applied(product.T, w))
         psi[:, :, j] = np.add.reduceat(terms, p.offsets[:-1], axis=0).T
         present[:, j] = np.add.reduceat(w, p.offsets[:-1]) > 0 if factor else False
     joint = np.stack([roots.clustered(one, present, p.cluster) for one in psi])
@@ -329,7 +330,7 @@ def _pooled_covariance_errors(call: Call, kept: Floats, ddof: int) -> tuple[Floa
 def _centred(x: Floats, w: Floats) -> Floats:
     """Less the weighted mean; from a pilot, so that a column that does not vary gives zeros."""
     x = x - x[:1]
-    return np.asarray(x - w @ x)
+    return np.asarray(x - applied(x.T, w))
 
 
 def _checked_betas(betas: ArrayLike, K: int) -> Floats:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..notices import tell
+from ..threads import product
 
 __all__ = ["Metric", "minimise", "softplus"]
 
@@ -51,7 +52,7 @@ class Metric:
     def from_u(self, u: Floats) -> Floats:
         """Coordinates of directions."""
         u = u / self.scale
-        return np.asarray(u if self.factor is None else u @ self.factor)
+        return np.asarray(u if self.factor is None else product(u, self.factor))
 
     def gradient(self, g: Floats) -> Floats:
         """Gradient in coordinates from the gradient in u."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..inputs import prepare
 from ..notices import tell
 from ..passes import _need_rows
+from ..threads import applied
 from .bradley_terry import BradleyTerry
 from .options import ALPHAS, check_alpha, check_folds
 from .pairs import Pairs, checked_pairs
@@ -140,7 +141,7 @@ def _quality(
     known = ~np.isnan(prob)
     z, p, w, unit, moved = z[known], prob[known] - 0.5, weight[known], unit[known], moved[known]
     guess = expit(z) - 0.5
-    sst = float(w @ (p * p))
+    sst = float(applied(p * p, w))
     if not sst > 0:
         return stacked([])
     sse_of, sst_of, through_fit, held = (
@@ -148,7 +149,7 @@ def _quality(
     )
     value, se, units = ratio_quality(sse_of, sst_of, through_fit, held, 0.0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        r = (w @ (p * guess)) / np.sqrt(sst * (w @ guess**2))
+        r = applied(p * guess, w) / np.sqrt(sst * applied(guess**2, w))
     decided = p != 0
-    right = w[decided] @ (0.5 + 0.5 * np.sign(z[decided] * p[decided])) / w[decided].sum()
+    right = applied(0.5 + 0.5 * np.sign(z[decided] * p[decided]), w[decided]) / w[decided].sum()
     return made(value, np.nan if separated else se, units, float(r), float(right), np.nan, np.nan, np.nan)

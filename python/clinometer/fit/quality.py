@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ..population import Population
 from ..resampling import t_bounds, unit_errors, worth
+from ..threads import applied
 from .result import EncodingQuality
 
 __all__ = [
@@ -146,9 +147,9 @@ def auc(t: Floats, s: Floats, weight: Floats) -> float:
     if len(levels) != 2:
         return float("nan")
     _, rank = np.unique(t, return_inverse=True)
-    high = np.bincount(rank, weight * (s == levels[1]))
-    low = np.bincount(rank, weight * (s == levels[0]))
-    return float(high @ (np.cumsum(low) - low / 2) / (high.sum() * low.sum()))
+    high = np.asarray(np.bincount(rank, weight * (s == levels[1])), np.float64)
+    low = np.asarray(np.bincount(rank, weight * (s == levels[0])), np.float64)
+    return float(applied(high, np.cumsum(low) - low / 2) / (high.sum() * low.sum()))
 
 
 def stacked(parts: list[EncodingQuality]) -> EncodingQuality:

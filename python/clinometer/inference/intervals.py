@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..inputs import Call, prepare
 from ..passes import _check_strength, _need_scores, _strength, adjusted, in_range, kept_scores, true_betas
 from ..resampling import bootstrap_counts, bucketed, t_bounds, unit_covariance, worth
+from ..threads import product
 from .estimate import Estimates
 from .gains import Cell, cells, slope_in_kl, unit_sums
 from .label_error import LabelError, label_errors, label_status
@@ -141,7 +142,7 @@ class _Filling:
         """Gains of resampled units: influences are linear, divided by the weight that was drawn."""
         units, held = bucketed(units), bucketed(held)
         draws = np.concatenate([
-            (counts @ units) / np.where((mass := counts @ held) > 0, mass, np.nan)
+            product(counts, units) / np.where((mass := product(counts, held)) > 0, mass, np.nan)
             for counts in bootstrap_counts(len(units), self.replicates, self.seed)
         ])  # fmt: skip
         tail = (1 - self.level) / 2
