@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SOURCES := pyproject.toml CMakeLists.txt \
            $(shell find cpp python -type f ! -name '*.pyc' ! -name '*.so' ! -path '*/.*')
 
-.PHONY: demo test bench verify coverage torture fuzz docs clean
+.PHONY: demo test bench verify coverage torture promises fuzz docs clean
 
 demo: $(VENV)/.installed
 	$(BIN)/clinometer demo -o "$(CURDIR)/clinometer-demo.html"
@@ -22,8 +22,13 @@ verify: $(VENV)/.installed
 	$(BIN)/clinometer verify -o "$(CURDIR)/benchmarks/results/verify.md"
 
 # kill -9, failing system calls, hostile manifests; goes on where an interrupted run of the same commit stopped
-torture: $(VENV)/.installed
+torture: $(VENV)/.tested
 	$(BIN)/python tests/torture/run.py --results "$(CURDIR)/benchmarks/results/torture.txt"
+	$(BIN)/python tests/torture/promises.py --results "$(CURDIR)/benchmarks/results/promises.txt"
+
+# the fifteen promises with the checks behind each, in minutes
+promises: $(VENV)/.tested
+	$(BIN)/python tests/torture/promises.py
 
 # ten minutes of every parser; goes on where an interrupted run stopped
 fuzz: $(VENV)/.tested

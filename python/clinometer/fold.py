@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -20,14 +19,16 @@ from .dump.held import BFLOAT16
 from .dump.strings import of_one_width
 from .inputs import Call, absorb
 from .nodes import Node, collapse, copied, push
+from .notices import listening
 from .plan import Share, plan, results
 from .results import Result
 from .rows import Rows
 from .stat import Scores, Statistic
 
-__all__ = ["LEAF", "Fold"]
+__all__ = ["LEAF", "WIDEST", "Fold"]
 
 LEAF = int(_core.LEAF_ROWS)
+WIDEST = 1 << 24  # numbers of a row
 
 
 class Fold:
@@ -60,8 +61,8 @@ class Fold:
             raise TypeError("statistics: wanted one or more instances of the classes in clinometer.stat")
         if any(isinstance(s, Scores) for s in statistics):
             raise ValueError("stat.Scores writes one row for each row of a dump; use clinometer.score")
-        if not isinstance(dim, (int, np.integer)) or dim < 1:
-            raise ValueError(f"dim is {dim!r}, wanted a positive integer")
+        if not isinstance(dim, (int, np.integer)) or not 1 <= dim <= WIDEST:
+            raise ValueError(f"dim is {dim!r}, wanted an integer from 1 to {WIDEST}")
         if base not in ("sampled", "counts", "logprob", "reweight"):
             raise ValueError(f"base is {base!r}, wanted sampled, counts, logprob or reweight")
         if not within:
@@ -283,7 +284,7 @@ class Fold:
 
     def load(self, path: str | os.PathLike[str]) -> Fold:
         """Take what a saved fold with the same statistics holds into this empty one."""
-        from .foldfile import read
+        from .foldread import read
 
         if self.n_rows:
             raise ValueError("load: this Fold has rows already; load into a new one")
@@ -307,8 +308,7 @@ def _checked_start(start_row: Any) -> int | None:
 
 def _copied(phi: Any) -> NDArray[Any]:
     """Rows (m, d) of any carrier in memory of our own."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that they are copied
+    with listening():  # that they are copied
         rows, dtype = as_matrix(phi, "phi")
     own = np.array(rows, order="C", copy=True)
     return own.view(BFLOAT16).reshape(rows.shape) if dtype == "bfloat16" else own

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ..population import Population
 from ..resampling import effective_units, t_bounds, unit_errors, worth
+from ..threads import applied
 from .result import EncodingQuality
 
 __all__ = [
@@ -171,8 +172,8 @@ def auc(t: Floats, s: Floats, g: Grouping) -> float:
     group_of[tie] = group
     lows, highs = np.bincount(group_of, low_of), np.bincount(group_of, high_of)
     below = np.cumsum(low_of) - low_of / 2 - (np.cumsum(lows) - lows)[group_of]
-    total = float(lows @ highs)
-    return float(high_of @ below) / total if total > 0 else float("nan")
+    total = float(applied(lows, highs))
+    return float(applied(high_of, below)) / total if total > 0 else float("nan")
 
 
 def stacked(parts: list[EncodingQuality]) -> EncodingQuality:

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
 
 __all__ = ["coverage", "diagnostics", "pareto_limit"]
 
-SINGLE = 1e37  # beyond it, and below its inverse, float32 has no numbers
 FEW = 4  # constitutions that get a line each
 
 
@@ -40,14 +39,10 @@ def _rows(r: Report) -> list[str]:
     for name, sd in zip(r.values, r.value_sd, strict=True):
         if not sd > 0:
             out.append(f"{name} does not vary inside any prompt: no tilt can move it")
-        elif not 1 / SINGLE < sd < SINGLE:
-            out.append(f"{name} has an sd of {sd:.2g}, out of the range of float32: rescale it, or its gains are lost")
     if d.n_prompts < 2:
         out.append("fewer than two prompts: there are no standard errors")
     if 1 < d.responses[1] <= 4 and d.base != "logprob":
-        out.append(
-            f"{d.responses[1]:g} responses per prompt: few, so that gains can be told only at small KL"
-        )
+        out.append(f"{d.responses[1]:g} responses per prompt: few, so that gains can be told only at small KL")
     return out
 
 
@@ -59,7 +54,9 @@ def _tilts(r: Report) -> list[str]:
     for k, name in enumerate(r.constitutions):
         if r.past_horizon[k].any() and not alike:
             past = ", ".join(f"{x:g}" for x in r.kl[r.past_horizon[k]])
-            out.append(f"{name}: past the {r.horizon[k]:.2g} nats up to which the rows say what a policy gains, at kl {past}")
+            out.append(
+                f"{name}: past the {r.horizon[k]:.2g} nats up to which the rows say what a policy gains, at kl {past}"
+            )
         bad = t.pareto_k[k] > pareto_limit(r.dump.n_rows)
         if bad.any():
             out.append(f"{name}: heavy-tailed ratios (Pareto k) at kl {', '.join(f'{x:g}' for x in r.kl[bad])}")
@@ -82,7 +79,9 @@ def _past_alike(r: Report) -> str:
     at = ", ".join(f"{x:g}" for x in r.kl[past[0]])
     low, high = (f"{x:.2g}" for x in (r.horizon.min(), r.horizon.max()))
     span = low if low == high else f"{low} to {high}"
-    return f"all {len(past)} constitutions: past the {span} nats up to which the rows say what a policy gains, at kl {at}"
+    return (
+        f"all {len(past)} constitutions: past the {span} nats up to which the rows say what a policy gains, at kl {at}"
+    )
 
 
 def coverage(r: Report) -> tuple[str, ...]:
