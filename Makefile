@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SOURCES := pyproject.toml CMakeLists.txt \
            $(shell find cpp python -type f ! -name '*.pyc' ! -name '*.so' ! -path '*/.*')
 
-.PHONY: demo test bench verify coverage torture promises fuzz docs clean
+.PHONY: demo test bench verify mutants coverage torture promises fuzz docs clean
 
 demo: $(VENV)/.installed
 	$(BIN)/clinometer demo -o "$(CURDIR)/clinometer-demo.html"
@@ -20,6 +20,10 @@ bench: $(VENV)/.peers $(VENV)/.installed
 
 verify: $(VENV)/.installed
 	$(BIN)/clinometer verify -o "$(CURDIR)/benchmarks/results/verify.md"
+
+# every float field of every result made wrong, and whether tests and claims notice: ten minutes of one core
+mutants: $(VENV)/.tested
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python tests/mutants/run.py --results "$(CURDIR)/benchmarks/results/mutants.txt"
 
 # kill -9, failing system calls, hostile manifests; goes on where an interrupted run of the same commit stopped
 torture: $(VENV)/.tested

@@ -1,9 +1,10 @@
 """What a report's page shows, held against worlds whose policy is known (part of ``make coverage``).
 
 A line is a world and a number of the page. For gains and win rates: the share of dumps whose 95 % interval holds the
-policy's, the width over that of an oracle who knows the spread of the estimate, the same over an oracle who knows all but
-the error itself (t with as many degrees of freedom as there are prompts or clusters less one), and the share of dumps
-without an interval. For claims: how often the page makes a false one, and how often it cannot tell beside the oracle.
+policy's, the width over that of an oracle who knows the spread of the estimate, the same over an oracle who knows all
+but the error itself (t with as many degrees of freedom as there are prompts or clusters less one), and the share of
+dumps without an interval. For claims: how often the page makes a false one, and how often it cannot tell beside an
+oracle.
 Dumps that are done are kept in a state file and not drawn again while the code of the inference is the same.
 """
 
@@ -117,7 +118,8 @@ def table(world: World, rows: list[dict[str, Any]]) -> Iterator[str]:
         oracle = ~(np.abs(x) > z[:, None] * np.nanstd(x, axis=0)).any(axis=1)
     silent, best = np.mean([not r["told"] for r in rows]), oracle.mean()
     verdict = "met" if silent <= 2 * best + 2 * np.sqrt(0.25 / m) else "MISSED"
-    yield f"{world.name:<28} {'cannot tell':<16} {silent:6.3f} {np.sqrt(silent * (1 - silent) / m):5.3f} oracle {best:5.3f} {m:23d}  {verdict}"
+    error = np.sqrt(silent * (1 - silent) / m)
+    yield f"{world.name:<28} {'cannot tell':<16} {silent:6.3f} {error:5.3f} oracle {best:5.3f} {m:23d}  {verdict}"
 
 
 def _covered(
@@ -156,9 +158,10 @@ def shown(done: dict[str, dict[int, Any]], code: str) -> Iterator[str]:
     yield f"{time.strftime('%Y-%m-%d')}, commit {commit()}, code {code}; a report at KL {', '.join(map(str, KL))}"
     yield "share: of dumps whose 95 % interval holds the policy's number, or that make the claim; +-: Monte Carlo error"
     yield "width: over an oracle's who knows the spread; by t: who knows all but the error; off: bias over the spread"
-    yield "met: within 2 points and 1.3 times the oracle's width; met by t: 1.3 times only by t, as few prompts are; open:"
-    yield "off by no more than 1.96 Monte Carlo errors; MISSED; none: no number is shown, past what the rows can say"
-    yield f"{'world':<28} {'number':<16} {'share':>6} {'+-':>5} {'width':>6} {'by t':>6} {'none':>5} {'off':>6} {'dumps':>6}"
+    yield "met: within 2 points and 1.3 times the oracle's width; met by t: 1.3 times only by t, as few prompts are;"
+    yield "open: off by no more than 1.96 Monte Carlo errors; MISSED; none: no number, past what the rows can say"
+    head = f"{'world':<28} {'number':<16} {'share':>6} {'+-':>5} {'width':>6} {'by t':>6} {'none':>5}"
+    yield f"{head} {'off':>6} {'dumps':>6}"
     for world in WORLDS:
         yield from table(world, list(done[world.name].values()))
 

@@ -57,7 +57,7 @@ KINDS: dict[str, Callable[[Floats, Floats], tuple[Floats, Floats]]] = {
 
 @dataclass(frozen=True)
 class World:
-    """G prompts of n responses, K judges of which the first knows the value, clusters that share an effect (0: none)."""
+    """G prompts of n responses, K judges of which the first knows the value, clusters that share an effect."""
 
     kind: str
     responses: int
@@ -73,9 +73,16 @@ class World:
 
 WORLDS = [
     *(World("gauss", n, g) for n in (4, 8, 16, 64) for g in (5, 12, 50, 400)),
-    *(World(kind, n, g) for kind in ("scale", "rare", "lognormal", "t3") for n, g in ((8, 12), (8, 100), (16, 400), (64, 50))),
+    *(
+        World(kind, n, g)
+        for kind in ("scale", "rare", "lognormal", "t3")
+        for n, g in ((8, 12), (8, 100), (16, 400), (64, 50))
+    ),
     World("gauss", 8, 120, clusters=10), World("gauss", 8, 400, clusters=40),
-    *(World("null", n, g, k) for n, g, k in ((8, 5, 1), (8, 12, 1), (8, 12, 30), (8, 100, 10), (8, 50, 100), (16, 400, 10))),
+    *(
+        World("null", n, g, k)
+        for n, g, k in ((8, 5, 1), (8, 12, 1), (8, 12, 30), (8, 100, 10), (8, 50, 100), (16, 400, 10))
+    ),
 ]  # fmt: skip
 
 

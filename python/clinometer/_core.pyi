@@ -44,6 +44,7 @@ __all__: list[str] = [
     "probe_exp_values",
     "probe_fma",
     "probe_read",
+    "prompt_tilt",
     "solve_ridge",
 ]
 
@@ -419,6 +420,20 @@ def probe_read(
 ) -> float:
     """
     Seconds to read every byte of the rows, `streams` rows side by side.
+    """
+
+def prompt_tilt(
+    score: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+    lam: typing.SupportsFloat | typing.SupportsIndex,
+    offsets: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
+    weight: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+    copies: typing.Annotated[numpy.typing.ArrayLike, numpy.float64] | None,
+    values: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+    ranked: typing.Annotated[numpy.typing.ArrayLike, numpy.int32],
+    n_threads: typing.SupportsInt | typing.SupportsIndex,
+) -> numpy.typing.NDArray[numpy.float64]:
+    """
+    One tilt prompt by prompt, with and without each response and pair, (6 + 13 J, G).
     """
 
 def solve_ridge(

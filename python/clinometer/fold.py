@@ -15,11 +15,10 @@ from .dump import open_dump
 from .dump.aligned import same_labels
 from .dump.arrays import as_column, as_ids, as_matrix
 from .dump.carriers import carried
-from .dump.held import BFLOAT16
+from .dump.held import BFLOAT16, Carried
 from .dump.strings import of_one_width
 from .inputs import Call, absorb
 from .nodes import Node, collapse, copied, push
-from .notices import listening
 from .plan import Share, plan, results
 from .results import Result
 from .rows import Rows
@@ -306,12 +305,12 @@ def _checked_start(start_row: Any) -> int | None:
     return start
 
 
-def _copied(phi: Any) -> NDArray[Any]:
+def _copied(phi: Carried) -> NDArray[Any]:
     """Rows (m, d) of any carrier in memory of our own."""
-    with listening():  # that they are copied
-        rows, dtype = as_matrix(phi, "phi")
-    own = np.array(rows, order="C", copy=True)
-    return own.view(BFLOAT16).reshape(rows.shape) if dtype == "bfloat16" else own
+    array = phi.array
+    own = np.array(array, array.dtype.newbyteorder("="), order="C", copy=True)
+    rows, dtype = as_matrix(own, "phi")
+    return rows.view(BFLOAT16) if dtype == "bfloat16" else rows
 
 
 def _same_kinds(new: Rows, old: Rows) -> None:

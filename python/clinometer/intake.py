@@ -186,4 +186,6 @@ def _ends(columns: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
 
 def ids_of(given: Any, n_rows: int) -> NDArray[Any]:
     """Prompt ids (N,), or (G, n) of G prompts' n responses."""
+    if type(given) is np.ndarray and given.dtype.kind in "iuU" and given.dtype.isnative and given.shape == (n_rows,):
+        return given  # most often: the ids of a dump, which were read when it was opened
     return as_ids(by_response(carried(given, "prompt_ids").column, n_rows), "prompt_ids", n_rows)

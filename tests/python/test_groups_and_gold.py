@@ -59,8 +59,8 @@ def test_subgroups_of_noise_are_seldom_said_to_differ() -> None:
 def test_groups_are_refused_by_name() -> None:
     dump, ids = world(prompts=20)
     for groups, words in (
-        ({"topic": np.arange(20)}, r"shape \(20,\), wanted \(240,\)"), ({"row": np.arange(240)}, "differs inside prompt"),
-        ("nothing", "nothing"), (3, "groups is int"),
+        ({"topic": np.arange(20)}, r"shape \(20,\), wanted \(240,\)"),
+        ({"row": np.arange(240)}, "differs inside prompt"), ("nothing", "nothing"), (3, "groups is int"),
     ):  # fmt: skip
         with pytest.raises((ValueError, TypeError), match=words):
             cm.report(dump, constitutions=["judge"], values=["good"], kl=[0.1], groups=groups, sections=())
@@ -93,7 +93,9 @@ def test_gold_narrows_where_the_model_is_good_and_is_ignored_where_it_is_noise()
     gold = np.where(ids < 60, good, np.nan)
     columns = dump.columns.merged({"close": good + 0.1 * np.asarray(dump.column("judge")), "noise": -good})
     made = [
-        cm.report(dump.with_options(columns=columns), constitutions=["judge"], values=[v], gold=g, kl=[0.3], sections=())
+        cm.report(
+            dump.with_options(columns=columns), constitutions=["judge"], values=[v], gold=g, kl=[0.3], sections=()
+        )
         for v, g in (("close", gold), ("noise", gold), ("good", None))
     ]  # fmt: skip
     close, noise, every = made
@@ -101,4 +103,6 @@ def test_gold_narrows_where_the_model_is_good_and_is_ignored_where_it_is_noise()
     assert close.gold.power[0, 0, 0] > 0.8 and noise.gold.power[0, 0, 0] == 0.0
     assert every.policy.gain_se[0, 0, 0] < close.policy.gain_se[0, 0, 0] < 0.7 * noise.policy.gain_se[0, 0, 0]
     with pytest.raises(ValueError, match="gold"):
-        cm.report(dump, constitutions=["judge"], values=["model"], gold=np.full(len(ids), np.nan), kl=[0.3], sections=())
+        cm.report(
+            dump, constitutions=["judge"], values=["model"], gold=np.full(len(ids), np.nan), kl=[0.3], sections=()
+        )

@@ -237,7 +237,9 @@ def test_counts_are_copies_for_the_estimate() -> None:
     rng = np.random.default_rng(5)
     ids, counts = np.repeat(np.arange(15), 5), rng.integers(1, 4, 75)
     t, f = rng.normal(size=(2, 75))
-    few = cm.gain_intervals(t[:, None], cm.Scores(t[:, None]), values=f, kl=[0.2], prompt_ids=ids, base="counts", counts=counts)
+    few = cm.gain_intervals(
+        t[:, None], cm.Scores(t[:, None]), values=f, kl=[0.2], prompt_ids=ids, base="counts", counts=counts
+    )
     written = np.repeat(np.arange(75), counts)
     many = cm.gain_intervals(
         t[written, None], cm.Scores(t[written, None]), values=f[written], kl=[0.2], prompt_ids=ids[written]

@@ -57,10 +57,13 @@ def test_price_is_what_a_raised_floor_costs() -> None:
 
 
 def test_bounds_hold_the_gain_of_what_was_chosen() -> None:
-    """The mixture (1, 1, 0)/2 is the best there is: its gain on fresh prompts lies within the bounds, and not only once."""
+    """The mixture (1, 1, 0)/2 is the best there is: its gain on fresh prompts lies within the bounds."""
     dump, judges, values = world(prompts=4000, seed=99)
     truth = lp.pareto(dump, judges, values)
-    inside = [f.mixture_ci[0] <= truth.mixture_value <= f.mixture_ci[1] for f in (lp.pareto(*world(seed=s)) for s in range(40))]
+    inside = [
+        f.mixture_ci[0] <= truth.mixture_value <= f.mixture_ci[1]
+        for f in (lp.pareto(*world(seed=s)) for s in range(40))
+    ]
     assert np.mean(inside) >= 0.85
     first, narrow = lp.pareto(*world()), lp.pareto(*world(prompts=240))
     assert first.mixture_sure > 0.999 and first.sure > 0.999
@@ -74,7 +77,9 @@ def test_a_mixture_of_noise_is_not_sure() -> None:
     for seed in range(60):
         rng = np.random.default_rng(seed)
         noise, values = rng.standard_normal((240, 10)), rng.standard_normal((240, 2))
-        found = lp.pareto(cm.open_dump(rng.standard_normal((240, 2)), prompt_ids=np.arange(240) // 8), cm.Scores(noise), values)
+        found = lp.pareto(
+            cm.open_dump(rng.standard_normal((240, 2)), prompt_ids=np.arange(240) // 8), cm.Scores(noise), values
+        )
         assert found.mixture_value > 0
         sure.append(found.mixture_sure > 0.95)
     assert np.mean(sure) <= 0.12
@@ -95,9 +100,7 @@ def test_rows_without_a_label_are_left_out() -> None:
     assert found.n_unlabelled == gone.sum()
     kept = np.flatnonzero(~gone)
     rows = dump.read(0, dump.n_rows)[kept].astype(float)
-    rest = lp.pareto(
-        cm.open_dump(rows, prompt_ids=np.asarray(dump.prompt_ids)[kept]), judges, values[kept]
-    )
+    rest = lp.pareto(cm.open_dump(rows, prompt_ids=np.asarray(dump.prompt_ids)[kept]), judges, values[kept])
     np.testing.assert_allclose(found.gains, rest.gains, atol=1e-5)
 
 

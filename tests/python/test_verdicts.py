@@ -211,4 +211,9 @@ def test_one_prompt_has_no_error() -> None:
 
 def test_within_false_leaves_out_what_is_of_prompts() -> None:
     made = report(world({"kind": good}, {"good": good}), constitutions=["kind"], values=["good"], within=False)
-    assert (made.policy.kind == "pooled").all() and np.isfinite(made.gain_interval).all() and made.chance is None and any("within=False" in n for n in made.notes)
+    assert (
+        (made.policy.kind == "pooled").all()
+        and np.isfinite(made.gain_interval).all()
+        and made.chance is None
+        and any("within=False" in n for n in made.notes)
+    )

@@ -128,7 +128,7 @@ def _next_steps(r: Any) -> list[str]:
     if r.mixture_status == "improvable" and r.mixture_sure > SURE:
         lines = [f"next: the mixture raises every value, by {worst} sd per sqrt(2 KL) on these rows"]
     elif r.mixture_status == "improvable":
-        lines = ["next: cannot tell whether a mixture raises every value: it does on these rows, which chose it; more prompts"]
+        lines = ["next: cannot tell whether a mixture raises every value: on these rows, which chose it, it does"]
     elif r.status == "improvable":
         lines = ["next: no mixture of these raises every value, but a direction does: add a constitution near it"]
     else:

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _core
-from ..errors import DumpError
 from ..inputs import Call
 from ..intake import pairs_of
 

@@ -96,7 +96,8 @@ def corrected(call: Call, kept: Floats, gold: Any, kl: Floats, start: Floats, n_
     """
     J = call.n_values
     truth = np.full((call.dump.n_rows, J), np.nan)
-    truth[:, :n_asked] = _gold(replace(call, values=np.asarray(call.values)[:, :n_asked], value_names=call.value_names[:n_asked]), gold)
+    asked = replace(call, values=np.asarray(call.values)[:, :n_asked], value_names=call.value_names[:n_asked])
+    truth[:, :n_asked] = _gold(asked, gold)
     p = policy_gains(_both(call, truth), kept, kl, start)
     f, y, on_gold = (slice(i * J, i * J + J) for i in range(3))
     known = ~np.isnan(truth[call.population.rows])
@@ -112,10 +113,11 @@ def corrected(call: Call, kept: Floats, gold: Any, kl: Floats, start: Floats, n_
     se, freedom = _of_units(influence, held)
     shared_se, shared_freedom = _of_units(psi[..., f] - influence, held)
     shared = p.gain[..., f] - gain
+    others = {name: np.where(given, getattr(p, name)[..., f], getattr(p, name)[..., y]) for name in OF_GOLD}
     made = replace(
-        p, gain=gain, gain_se=se, freedom=freedom, interval=t_bounds(gain, se, freedom + 1, 0.95), values=call.value_names,
+        p, gain=gain, gain_se=se, freedom=freedom, interval=t_bounds(gain, se, freedom + 1, 0.95),
         win_interval=np.where(given[:, None], p.win_interval[..., f, :], p.win_interval[..., y, :]),
-        _influence=influence, _held=held, **{name: np.where(given, getattr(p, name)[..., f], getattr(p, name)[..., y]) for name in OF_GOLD},
+        values=call.value_names, _influence=influence, _held=held, **others,
     )  # fmt: skip
     return GoldCorrection(
         p.kl, p.gain[..., f], shared, t_bounds(shared, shared_se, shared_freedom + 1, 0.95), lam, n_gold, p.directions,

@@ -70,7 +70,9 @@ def group_columns(call: Call, given: Any) -> dict[str, NDArray[Any]]:
 def _of_prompts(call: Call, name: str, labels: NDArray[Any]) -> NDArray[Any]:
     p = call.population
     if labels.shape != (p.n_dump,):
-        raise ValueError(f"groups: {visible(name)} has shape {labels.shape}, wanted ({p.n_dump},): a label for every row")
+        raise ValueError(
+            f"groups: {visible(name)} has shape {labels.shape}, wanted ({p.n_dump},): a label for every row"
+        )
     held = labels[p.rows]
     first = held[p.offsets[:-1]]
     other = held != np.repeat(first, p.sizes)
@@ -82,16 +84,19 @@ def _of_prompts(call: Call, name: str, labels: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(first)
 
 
-def group_gains(call: Call, kept: Floats, of_all: PolicyGains, name: str, labels: NDArray[Any], n_asked: int) -> GroupGains:
+def group_gains(
+    call: Call, kept: Floats, of_all: PolicyGains, name: str, labels: NDArray[Any], n_asked: int
+) -> GroupGains:
     """Of one column; `n_asked` values share the bounds that are paid for. Cost: as of the gains of all prompts."""
     found, code = np.unique(labels, return_inverse=True)
     if len(found) > MOST:
         raise ValueError(f"groups: {visible(name)} has {len(found)} labels, wanted at most {MOST}")
     parts = [_part(call, kept, of_all, np.flatnonzero(code == m)) for m in range(len(found))]
     level = 0.95 ** (1 / max(len(found) * n_asked, 1))
+    gain, se, interval = (np.stack([getattr(x, field) for x in parts]) for field in ("gain", "gain_se", "interval"))
     return GroupGains(
-        name, tuple(map(str, found)), of_all.kl, *(np.stack([getattr(x, f) for x in parts]) for f in ("gain", "gain_se", "interval")),
-        np.stack([x.bounds(level) for x in parts]), np.bincount(code), call.names, call.value_names,
+        name, tuple(map(str, found)), of_all.kl, gain, se, interval, np.stack([x.bounds(level) for x in parts]),
+        np.bincount(code), call.names, call.value_names,
     )  # fmt: skip
 
 

@@ -175,8 +175,9 @@ class _Filling:
             t_bounds(self.gain, se_labels, self.units_labels, self.level), self.boot, self.boot_labels,
             np.array([k in errors for k in range(len(betas))]), self.call.names, self.call.value_names,
             self.call.fit_status, p.n_prompts if p.cluster is None else len(np.unique(p.cluster)), self.replicates,
-            self.level, matched, tuple(status), self.units, self.units_labels, e.win_rate, e.win_rate_se, e.gain, e.gain_se,
-            e.bounds(self.level), self.estimate_labels, e.kind, self.ess, e.freedom + 1, self.cov, self.cov_labels,
+            self.level, matched, tuple(status), self.units, self.units_labels, e.win_rate, e.win_rate_se, e.gain,
+            e.gain_se, e.bounds(self.level), self.estimate_labels, e.kind, self.ess, e.freedom + 1, self.cov,
+            self.cov_labels,
         )  # fmt: skip
 
 

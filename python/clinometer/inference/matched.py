@@ -205,9 +205,9 @@ class MatchedRows:
         return out[0], out[1]
 
     def strengths(self, score: Floats, kl: float, start: float | None) -> tuple[list[float], float, float]:
-        """lam of each node at this KL, the policy's beta, and the share of it that the rows lack (inf: out of reach)."""
+        """lam of each node at this KL, the policy's beta, and the share of it that the rows lack (inf: unreachable)."""
         lam = 1 / start if start is not None and 0 < start < np.inf else self._first_guess(score, kl)
-        lams = []
+        lams: list[float] = []
         for node in range(len(self.responses.nodes)):
             lam = self._solved(score, kl, lam * (1 + 1 / self.responses.mean) if node else lam, node)
             if not np.isfinite(lam):
@@ -296,7 +296,7 @@ class MatchedRows:
         return out, slopes
 
     def _apart(self, f: Floats, j: int) -> Floats:
-        """Fields of value j with win rates of different responses: against itself a response wins half, which is 1/n."""
+        """Fields of value j with win rates of different responses: against itself a response wins half."""
         if self.exact:
             return f
         n, out = self.known[j], f.copy()

@@ -1,4 +1,4 @@
-"""Gain, win rate and beta of the policy behind the rows at a KL, with their bounds: the one rule of inference (theory 2).
+"""Gain, win rate and beta of the policy behind the rows at a KL, with bounds: the one rule of inference (theory 2).
 
 Table, class, verdict, checks, plots, files and `gain_intervals` ask here, so that none says what another denies.
 """
@@ -104,9 +104,7 @@ def _independent(noise: Floats, columns: Floats) -> float:
     return float(np.clip(np.log(0.95) / np.log1p(-beyond), 1.0, columns.shape[1]))
 
 
-def policy_gains(
-    call: Call, kept: Floats, kl: Floats | None, start: Floats | None = None
-) -> PolicyGains:
+def policy_gains(call: Call, kept: Floats, kl: Floats | None, start: Floats | None = None) -> PolicyGains:
     """Of kept scores (N, K) at levels kl (B,); `start` (K, B) are betas to begin at, of the rows' own tilts.
 
     With kl None the betas themselves are what the policy is at, whatever its KL.

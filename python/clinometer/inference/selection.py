@@ -69,10 +69,16 @@ class Recommendation(Result):
         )
         low, high = self.interval.T
         raises, lowers = bool((low > 0).all()), bool((high < 0).any())
-        said = "raises every value" if raises else "lowers a value" if lowers else "cannot tell whether it raises every value"
+        said = (
+            "raises every value"
+            if raises
+            else "lowers a value"
+            if lowers
+            else "cannot tell whether it raises every value"
+        )
         return (
-            f"{visible(self.constitution)} at {self.kl:g} nats, chosen by {100 * self.share[self.index]:.0f} % of halves "
-            f"of the prompts: {said}; on the other halves it gains {gains} (95 %)."
+            f"{visible(self.constitution)} at {self.kl:g} nats, chosen by {100 * self.share[self.index]:.0f} % of "
+            f"halves of the prompts: {said}; on the other halves it gains {gains} (95 %)."
         )
 
 

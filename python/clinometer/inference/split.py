@@ -69,7 +69,9 @@ class Split:
     def of(cls, units: Floats, held: Floats, splits: int, random_state: int) -> Split:
         """Random halves; at least 4 units."""
         if len(units) < 4:
-            raise ValueError(f"there are {len(units)} prompts (or clusters), wanted at least 4 to choose on half of them")
+            raise ValueError(
+                f"there are {len(units)} prompts (or clusters), wanted at least 4 to choose on half of them"
+            )
         units, held = bucketed(units), bucketed(held)
         return cls(units, held, halves(len(units), splits, random_state))
 
@@ -99,7 +101,9 @@ class Split:
             rest = ~self.flags[s]
             mass = self.held[rest].sum(axis=0)
             own = _ratio(self.units[rest, cell].sum(axis=0), mass)
-            psi[rest] += _ratio(self.units[rest, cell] - self.held[rest] * own, np.broadcast_to(mass, (rest.sum(), J))) / S
+            psi[rest] += (
+                _ratio(self.units[rest, cell] - self.held[rest] * own, np.broadcast_to(mass, (rest.sum(), J))) / S
+            )
             gain += own / S
             optimism += (self.gains(s, True)[cell] - own) / S
         joint = np.einsum("ci,cj->ij", psi, psi)

@@ -199,7 +199,7 @@ def _best_direction(gram: Floats) -> Floats:
     """Weights on unit-sd values of the best direction, whose own sd is 1."""
     w = np.asarray(gram_cone(gram).weights)
     size = np.sqrt(max(float(w @ gram @ w), 1e-300))
-    return w / size
+    return np.asarray(w / size)
 
 
 def _best_mixture(table: Floats) -> Floats:

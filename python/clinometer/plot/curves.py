@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..inference.policy import PolicyGains
 from ..reporting.result import Report
 from ..results import TiltResult
 from ..stat import TiltSums
 from ..theory.frontier import GainKLFrontier
 from ..theory.iterated import Iteration
-from ..inference.policy import PolicyGains
 from .canvas import GREY, INK, Z95, Ink, canvas, chosen, distinct, inks, label_ends, name, titled, whiskers
 
 __all__ = ["frontier", "iterate"]

@@ -7,13 +7,13 @@ Read `base` (what a row weighs), then `one_prompt` (the tilt in ten lines), then
 from __future__ import annotations
 
 from .base import BaseOptions, BaseWeights, Block, base_weights, clustered_covariance
-from .policy import policy_gain
 from .budget import jackknife_bias, kl_curve, kl_horizon, kl_horizon_sized, solve_kl
 from .fit import encoding_quality, fit_value_direction
 from .lp import ExactLP, cone_value, constrained_value, exact_lp, game_value, prompt_value
 from .moments import covariance_projection, cross_covariance, moments, score, within_residual
 from .one_prompt import PromptTilt, tilt_block
 from .pareto import pareto_k
+from .policy import policy_gain
 from .tilt import tilt, tilted_mean
 
 __all__ = [
@@ -36,9 +36,9 @@ __all__ = [
     "kl_curve",
     "kl_horizon",
     "kl_horizon_sized",
-    "policy_gain",
     "moments",
     "pareto_k",
+    "policy_gain",
     "prompt_value",
     "score",
     "solve_kl",

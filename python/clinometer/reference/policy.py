@@ -48,7 +48,7 @@ def policy_gain(
     """Gain, its error, win rate, its error, and beta of the policy at a KL (theory 2); equal prompt weights.
 
     With theta_m of m responses, each at the lam that gives it the KL, the line through theta_n and theta_{n-1} in
-    1/(m - 1/4) is taken to 0, or for 6 to 32 responses (n their harmonic mean) the parabola through theta_{n-2} as well.
+    1/(m - 1/4) is taken to 0, or for 6 to 32 responses (n their harmonic mean) the parabola through theta_{n-2} too.
     Errors leave out a prompt.
 
     >>> import numpy as np
@@ -62,14 +62,15 @@ def policy_gain(
     t, f, ids = np.asarray(scores, float), np.asarray(values, float), np.asarray(prompt_ids)
     groups = [(t[ids == x], f[ids == x]) for x in np.unique(ids)]
     groups = [g for g in groups if len(g[0]) > 1]
-    n = 1 / np.mean([1 / len(g[0]) for g in groups])
+    n = float(1 / np.mean([1 / len(g[0]) for g in groups]))
     pairs = 5.5 <= n <= 32.5
     shifts = [m / (n - 0.25 - m) for m in range(3 if pairs else 2)]
     parts, beta = [], 0.0
     for weight, s in zip(_lagrange(shifts, -1.0), shifts, strict=True):
         lam = brentq(lambda x, s=s: _by_prompt(groups, x, s, pairs)[:, 0].mean() - kl, 1e-6, 30, xtol=1e-14, rtol=1e-14)
         at, small = _by_prompt(groups, lam, s, pairs), 1e-5 * lam
-        slope = (_by_prompt(groups, lam + small, s, pairs) - _by_prompt(groups, lam - small, s, pairs)) / (2 * small)
+        high, low = (_by_prompt(groups, lam + step, s, pairs) for step in (small, -small))
+        slope = (high - low) / (2 * small)
         parts.append(weight * _without_each(at, slope, kl))
         beta += weight / lam
     every = np.sum(parts, axis=0)

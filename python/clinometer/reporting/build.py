@@ -39,7 +39,8 @@ _ERRORS = ("within", "clusters")  # options of tilts and errors, which scores ha
 
 def report(
     dump: Any, *, constitutions: Any = None, values: Any, kl: Any = None, pairs: Any = None, u_gen: Any = None,
-    texts: Any = None, clusters: Any = None, groups: Any = None, gold: Any = None, sections: str | Iterable[str] = "all", **options: Any,
+    texts: Any = None, clusters: Any = None, groups: Any = None, gold: Any = None,
+    sections: str | Iterable[str] = "all", **options: Any,
 ) -> Report:  # fmt: skip
     """Report what tilting the rows by each constitution does to each value (theory 2, 8, Details).
 
@@ -84,7 +85,8 @@ def report(
         raise TypeError(f"report has no option {unknown[0]!r}; the pass options are {', '.join(PASS_OPTIONS)}")
     given = {
         "constitutions": constitutions, "values": values, "kl": kl, "pairs": pairs, "u_gen": u_gen, "texts": texts,
-        "clusters": clusters, "groups": groups, "gold": gold, "sections": None if sections == "all" else sorted(chosen), **options,
+        "clusters": clusters, "groups": groups, "gold": gold,
+        "sections": None if sections == "all" else sorted(chosen), **options,
     }  # fmt: skip
     opened = open_dump(dump, prompt_ids=options.pop("prompt_ids", None))
     if clusters is not None:

@@ -62,14 +62,14 @@ def _size(report: Report, best: Choice) -> list[str]:
     n, kind = report.dump.responses[1], str(report.policy.kind[k, b])
     if kind == "first order":
         return [
-            f"With a median of {n:g} responses per prompt only the first order can be estimated: these gains are those of "
-            "a small tilt, taken to this KL as for a Gaussian score."
+            f"With a median of {n:g} responses per prompt only the first order can be estimated: these gains are those "
+            "of a small tilt, taken to this KL as for a Gaussian score."
         ]
     if not best.past_horizon:
         return []
     return [
-        f"This KL is past the {report.horizon[k]:.2g} nats up to which these rows (median {n:g} responses per prompt) say "
-        "what a policy gains."
+        f"This KL is past the {report.horizon[k]:.2g} nats up to which these rows (median {n:g} responses per prompt) "
+        "say what a policy gains."
     ]
 
 

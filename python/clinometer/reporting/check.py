@@ -81,8 +81,8 @@ def _subjects(report: Report, check: Check, text: str) -> list[tuple[int, float]
     if check.name is None and K > 1:
         have = ", ".join(visible(n) for n in names[:20]) + (f" and {K - 20} more" if K > 20 else "")
         raise ValueError(
-            f"check {visible(text)[:200]!r} does not say for which constitution; add `for NAME`, `for all`, `for any` or "
-            f"`for recommended`. The report has {have}"
+            f"check {visible(text)[:200]!r} does not say for which constitution; add `for NAME`, `for all`, `for any` "
+            f"or `for recommended`. The report has {have}"
         )
     if check.name == "recommended":
         best = choose(report)
@@ -133,7 +133,8 @@ def _failure(check: Check, row: dict[str, Any]) -> str | None:
         return f"cannot tell: the rows reach only kl={row['kl_reached']:.3g} for {name}"
     if row["past_horizon"]:
         return f"cannot tell: these rows say nothing of a policy at kl={row['kl']:g} for {name}"
-    gain = f"gain {row['gain']:+.4g}, {100 * row['level']:.4g} % bounds {row['lower']:+.4g} to {row['upper']:+.4g} for {name}"
+    bounds = f"{100 * row['level']:.4g} % bounds {row['lower']:+.4g} to {row['upper']:+.4g}"
+    gain = f"gain {row['gain']:+.4g}, {bounds} for {name}"
     low, high, c = row["lower"], row["upper"], check.number
     if not (np.isfinite(low) and np.isfinite(high)):
         return f"cannot tell: gain {row['gain']:+.4g} without a standard error for {name}"

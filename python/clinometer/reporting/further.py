@@ -60,7 +60,9 @@ def _groups(report: Report) -> list[str]:
 
         rows = [(f"{name} ({n})", [shown(m, j) for j in range(len(report.values))])
                 for m, (name, n) in enumerate(zip(g.groups, g.n_prompts, strict=True))]  # fmt: skip
-        title = f"by {visible(g.column)} (prompts): gains of {visible(report.constitutions[k])} at {report.kl[b]:g} nats"
+        title = (
+            f"by {visible(g.column)} (prompts): gains of {visible(report.constitutions[k])} at {report.kl[b]:g} nats"
+        )
         out += _table(fit(title, 106).rstrip(), list(report.values), rows)
     return out
 
@@ -85,8 +87,8 @@ def _mixtures(report: Report) -> list[str]:
     alone, between = visible(p.constitutions[p.alone]), f"{p.mixture_ci[0]:+.3f} to {p.mixture_ci[1]:+.3f}"
     first = (
         f"best mixture of the constitutions' unit-sd scores: {mixture}; worst value {p.mixture_value:+.3f} sd per "
-        f"sqrt(2 KL) on these rows, {between} (95 %) on prompts that did not choose it, {100 * p.mixture_sure:.0f} % sure "
-        f"that all rise; {alone} alone {p.alone_value:+.3f}; any score at all {p.margin:.3f} "
+        f"sqrt(2 KL) on these rows, {between} (95 %) on prompts that did not choose it, {100 * p.mixture_sure:.0f} % "
+        f"sure that all rise; {alone} alone {p.alone_value:+.3f}; any score at all {p.margin:.3f} "
         f"({p.margin_ci[0]:.3f} to {p.margin_ci[1]:.3f})"
     )
     out = ["", *_wrapped(first)]

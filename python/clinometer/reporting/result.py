@@ -151,7 +151,9 @@ class Report(Result):
             return "no column n_tokens in the dump: whether gains are a matter of length cannot be seen"
         if self.net is None:
             return f"length ({self.length}) is shown as a value, but gains net of it could not be computed"
-        return f"net of length: what any smooth curve of {self.length} explains of the score inside prompts is taken out"
+        return (
+            f"net of length: what any smooth curve of {self.length} explains of the score inside prompts is taken out"
+        )
 
     @property
     def gain_sd(self) -> Floats:

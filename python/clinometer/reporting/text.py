@@ -89,9 +89,7 @@ def _constitution(report: Report, k: int, levels: list[int]) -> list[str]:
     if report.label_status is not None:
         about.append("labels known" if report.label_status[k] == "ok" else f"no label error: {report.label_status[k]}")
     if not np.isnan(report.horizon[k]):
-        about.append(
-            f"the rows say what a policy gains up to {number(report.horizon[k], sign=False, digits=2)} nats"
-        )
+        about.append(f"the rows say what a policy gains up to {number(report.horizon[k], sign=False, digits=2)} nats")
     lines = _wrapped(f"{kind} {visible(report.constitutions[k])}   ({'; '.join(about)})", "", "  ")
     for b in levels:
         lines += _cell(report, k, b)

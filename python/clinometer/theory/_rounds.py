@@ -19,8 +19,8 @@ from clinometer.passes import covariance_projection
 from clinometer.population import Population
 from clinometer.resampling import unit_errors, worth
 from clinometer.theory._arrays import Floats
+from clinometer.theory._correlations import correlation_influence
 from clinometer.theory._rows import scored
-from clinometer.theory.gap import _correlation_influence
 
 __all__ = ["Round", "Turned", "checked", "fitted"]
 
@@ -124,7 +124,7 @@ class Turned:
         psi, mass = _by_label(
             (self.rounds[r].moved(second / scale - c * first / own[0]), self.rounds[r].population),
             (self.rounds[q].moved(first / scale - c * second / own[1]), self.rounds[q].population),
-            (_correlation_influence(rows, rows.centre(t[:, r]), rows.centre(t[:, q]))[0], rows.p),
+            (correlation_influence(rows, rows.centre(t[:, r]), rows.centre(t[:, q]))[0], rows.p),
         )
         error = float(np.hypot(unit_errors(psi, mass)[0], self._second_order(r, q, own)))
         return c, error, float(worth(psi, mass)[0])

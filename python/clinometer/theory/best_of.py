@@ -146,7 +146,7 @@ def _gaussian(n: Any, rho: Any, sigma_s: Any) -> BestOfN:
     nan = np.full_like(oracle, np.nan)
     return BestOfN(
         sizes, rho * oracle, nan, oracle, (1.0 - rho) * oracle, nan, rho * oracle, bound[None], bound,
-        ratio(e, np.sqrt(2.0 * bound)), None, *(np.full((*oracle.shape, 2), np.nan) for _ in range(2)),
+        ratio(e, np.sqrt(2.0 * bound)), None, np.stack([nan, nan], -1), np.stack([nan, nan], -1),
     )  # fmt: skip
 
 

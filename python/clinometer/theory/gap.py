@@ -16,8 +16,7 @@ from clinometer.options import listed
 from clinometer.resampling import t_bounds, unit_errors, worth
 from clinometer.results import Axes, Result
 from clinometer.theory._arrays import Floats, as_covariance, as_rows
-from clinometer.theory._correlations import correlation_influence as _correlation_influence
-from clinometer.theory._correlations import correlations, per_prompt_grams
+from clinometer.theory._correlations import correlation_influence, correlations, per_prompt_grams
 from clinometer.theory._rows import Scored, Weights, scored
 from clinometer.theory.geometry import score_correlation
 
@@ -116,10 +115,10 @@ def _gap_on_rows(
     r = correlations(np.tensordot(w.prompt, per_prompt_grams(parts[0], x), 1))
     gap, psi = r[J : J + K, :J] - r[J + K, :J], np.zeros((len(w.prompt), K, J))
     for j in range(J):
-        generation, slopes = _correlation_influence(w, x[:, J + K], x[:, j])
+        generation, slopes = correlation_influence(w, x[:, J + K], x[:, j])
         from_gen = _through(errors[2], 0, slopes[0]) + _through(errors[0], j, slopes[1])
         for k in range(K):
-            judgment, slopes = _correlation_influence(w, x[:, J + k], x[:, j])
+            judgment, slopes = correlation_influence(w, x[:, J + k], x[:, j])
             from_judge = _through(errors[1], k, slopes[0]) + _through(errors[0], j, slopes[1])
             psi[:, k, j] = judgment - generation + from_judge - from_gen
     held = w.prompt[:, None]

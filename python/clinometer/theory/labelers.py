@@ -16,11 +16,11 @@ from clinometer.inputs import prepare
 from clinometer.resampling import t_bounds, unit_errors, worth
 from clinometer.results import Axes, Result
 from clinometer.theory._arrays import Floats
+from clinometer.theory._correlations import correlation_influence
 from clinometer.theory._policy import check_kl, policy_gain
 from clinometer.theory._rows import scored
 from clinometer.theory._sizes import counted
 from clinometer.theory._trend import trends
-from clinometer.theory.gap import _correlation_influence
 from clinometer.visible import visible
 
 __all__ = ["LabelerScaling", "labeler_scaling"]
@@ -185,7 +185,7 @@ class _Model:
         row = w.row * w.spread(w.prompt)
         with np.errstate(divide="ignore", invalid="ignore"):
             r = float((row @ (a * b)) / np.sqrt((row @ (a * a)) * (row @ (b * b))))
-        psi = _correlation_influence(w, a, b)[0]
+        psi = correlation_influence(w, a, b)[0]
         units, held = (unit_sums(x[:, None], w.p) for x in (psi, w.prompt))
         se = unit_errors(units, held)
         z, slope = np.arctanh(np.array([r]) * (1 - 1e-12)), max(1.0 - r * r, 1e-12)

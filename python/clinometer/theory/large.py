@@ -23,9 +23,10 @@ class RandomisedSpectrum(Result):
     """The leading part of a spectrum (rank,) with what is known of the rest.
 
     `residual` (rank,) bounds the error of each value in `eigenvalues`: |Sigma v - lam v|, within which an exact
-    eigenvalue lies; `eigenvectors` (rank, d). `trace` is exact; `square` estimates |Sigma|_F^2 with `square_se`, and
-    `participation` = trace^2 / square with `participation_se` from it. `stable` = trace / lam_max is high by at most
-    residual_1 / lam_1 relative. `energy_share` (rank,) is the share of the trace reached.
+    eigenvalue lies; `eigenvectors` (rank, d), each with its largest entry positive. `trace` is exact; `square`
+    estimates |Sigma|_F^2 with `square_se`, and `participation` = trace^2 / square with `participation_se` from it.
+    `stable` = trace / lam_max is high by at most residual_1 / lam_1 relative. `energy_share` (rank,) is the share of
+    the trace reached.
     """
 
     axes: ClassVar[Axes] = {
@@ -89,7 +90,9 @@ def randomised_spectrum(
     rng = np.random.default_rng(random_state)
     values, turn, basis, mapped = subspace(image, d, columns, n_iterations, rng)
     values, turn = values[:rank], turn[:rank]
-    vectors, images = turn @ basis, turn @ mapped
+    vectors = turn @ basis
+    sign = np.where(np.take_along_axis(vectors, np.abs(vectors).argmax(axis=1)[:, None], 1) < 0, -1.0, 1.0)
+    vectors, images = sign * vectors, sign * (turn @ mapped)
     residual = np.linalg.norm(images - values[:, None] * vectors, axis=1)
     square, se = _square(image, basis, mapped, n_probes, rng)
     positive = np.maximum(values, 0.0)

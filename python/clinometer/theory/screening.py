@@ -23,10 +23,11 @@ class Screen(Result):
     """What a screen found, by value (J,), and the `keep` candidates at either end.
 
     `n_harmful`, `n_helpful`, `n_undetermined`, `n_flat` count candidates; `n_fragile` those found helpful whose
-    robustness radius is below `fragile` sd of the score. `threshold` (J,) is the largest p-value called a finding.
-    `status` (M, J) int8: -1 harmful, 1 helpful, 0 undetermined, 2 without within-prompt variance. For the extremes,
-    most harmful first: `worst` (J, keep) candidate numbers with `worst_gain`, `worst_se`, `worst_correlation`,
-    `worst_p`; and the same for `best`. Gains are Cov(s, t), beta times the first-order gain, ddof 1.
+    robustness radius is below `fragile` sd of the score. `threshold` (J,) is the level that the p-values of findings
+    do not pass. `status` (M, J) int8: -1 harmful, 1 helpful, 0 undetermined, 2 without within-prompt variance. For the
+    extremes, most harmful first (least gain over its error): `worst` (J, keep) candidate numbers with `worst_gain`,
+    `worst_se`, `worst_correlation`, `worst_p`; and the same for `best`. Gains are Cov(s, t), beta times the first-order
+    gain, ddof 1.
     """
 
     axes: ClassVar[Axes] = {

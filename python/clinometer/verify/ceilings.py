@@ -123,11 +123,11 @@ def _() -> Check:
     return same(order == [0.2, 0.5, 0.8], True)
 
 
-@claim("C7", "the ceiling of a layer is its share rho of the oracle's line (rho2 = .5)")
+@claim("C7", "the ceiling of a layer is rho sd_s sqrt(2 KL): rho2 = .5, KL .5, sd_s^2 = 2 less a tenth on 10 rows")
 def _() -> Check:
     world = cm.simulate(n_prompts=1500, n_responses=10, dim=6, rho2=0.5, random_state=6)
     found = theory.ceiling_by_layer({"only": world}, "s", kl=[0.5])
-    return near(found.ceiling.item() / found.oracle.item(), float(np.sqrt(0.5)), 0.02)
+    return near(found.ceiling.item(), float(np.sqrt(0.9)), 0.02)
 
 
 @claim("C7", "a learning curve rises with the pairs and stays below rho (8, 64, 512 pairs)")

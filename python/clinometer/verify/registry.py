@@ -81,8 +81,8 @@ class Row:
 
 _CLAIMS: list[Claim] = []
 MODULES = (
-    "setup", "tilting", "improving", "ceilings", "spectral", "adversary", "relaxing", "plural", "programs",
-    "solvers", "recovering", "estimating", "slips", "slips_later",
+    "setup", "definitions", "ways", "tilting", "improving", "ceilings", "spectral", "adversary", "relaxing", "plural",
+    "programs", "solvers", "recovering", "inferring", "estimating", "slips", "slips_later",
 )  # fmt: skip
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 import clinometer as cm
 
 from .programs import _constrained, _game, _prompt
 from .registry import Check, at_least, at_most, claim, near, same
-from .worlds import generator, prompts, random_rows
+from .worlds import Floats, demeaned, generator, prompts, random_rows
 
 
 @claim("A2", "fit_generation_direction recovers u_gen under offsets of +-50 nats (largest error)")
@@ -93,3 +94,42 @@ def _() -> Check:
     M = np.array([[1.0, -2.0, 0.5], [-2.0, 1.0, -1.0]])
     found = cm.lp.ensemble(M)
     return same(f"{found.status}, {bool((found.dual @ M).max() <= 0.0)}", "blocked, True")
+
+
+@claim("P19", "margins of cones by products of their rows alone: cos(theta/2) of two rows (largest of 50 angles)")
+def _() -> Check:
+    angle = np.linspace(0.05, 3.0, 50)
+    grams = np.array([[[1.0, np.cos(a)], [np.cos(a), 1.0]] for a in angle])
+    return near(float(np.abs(cm.lp.gram_cone(grams).margin - np.cos(angle / 2)).max()), 0.0, 1e-7)
+
+
+@claim("L1", "the front of 300 points of three values: those that no other point reaches in all (agreement)")
+def _() -> Check:
+    x = np.round(generator(199).standard_normal((300, 3)), 1)
+    beaten = [bool(((x >= p).all(axis=1) & (x > p).any(axis=1)).any()) for p in x]
+    return near(float((cm.lp.pareto_front(x) == ~np.array(beaten)).sum()), 300.0, 0.0)
+
+
+@claim("L1", "lp.pareto: best mixture of three judges by their correlations, the program solved apart (difference)")
+def _() -> Check:
+    t, s, ids = _judges()
+    r = np.array([[_correlation(a, f, ids) for a in t.T] for f in s.T])
+    return near(cm.lp.pareto(cm.open_dump(t, prompt_ids=ids), np.eye(3), s).mixture_value, _game(r)[0], 1e-5)
+
+
+@claim("P19", "... and the best direction of two values of correlation r reaches sqrt((1 + r)/2) of each (difference)")
+def _() -> Check:
+    t, s, ids = _judges()
+    found = cm.lp.pareto(cm.open_dump(t, prompt_ids=ids), np.eye(3), s).margin
+    return near(found, float(np.sqrt((1 + _correlation(s[:, 0], s[:, 1], ids)) / 2)), 1e-5)
+
+
+def _judges() -> tuple[Floats, Floats, NDArray[np.int64]]:
+    rng = generator(200)
+    s = rng.standard_normal((600, 2)) + rng.standard_normal((600, 1))
+    return np.column_stack([s + rng.standard_normal((600, 2)), rng.standard_normal(600)]), s, prompts(75, 8)
+
+
+def _correlation(a: Floats, b: Floats, ids: NDArray[np.int64]) -> float:
+    a, b = demeaned(a, ids), demeaned(b, ids)
+    return float(a @ b / np.sqrt((a @ a) * (b @ b)))

@@ -26,8 +26,8 @@ SHOWN = {
         "baseline", "fit_status", "n_unlabelled",
     },
     "policy": {
-        "gain", "gain_se", "interval", "win_rate", "win_rate_se", "win_interval", "betas", "correction", "kind", "harmed",
-        "harmed_se",
+        "gain", "gain_se", "interval", "win_rate", "win_rate_se", "win_interval", "betas", "correction", "kind",
+        "harmed", "harmed_se",
     },
     "net": {"gain", "gain_se", "interval"},
 }  # fmt: skip

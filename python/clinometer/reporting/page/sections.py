@@ -187,8 +187,8 @@ def _mixture(report: Report) -> str:
     mixed = ", ".join(f"{p.constitutions[i]} {percent(float(p.mixture[i]))}" for i in order)
     text = (
         f"Best mixture of the constitutions: {mixed or 'none'}; its worst value gains "
-        f"{number(p.mixture_value, digits=3)} sd per sqrt(2 KL) on these rows, on prompts that did not choose the mixture "
-        f"{between(*p.mixture_ci)} (95 %); that all values rise is {percent(p.mixture_sure)} sure; "
+        f"{number(p.mixture_value, digits=3)} sd per sqrt(2 KL) on these rows, on prompts that did not choose "
+        f"the mixture {between(*p.mixture_ci)} (95 %); that all values rise is {percent(p.mixture_sure)} sure; "
         f"the best alone, {p.constitutions[p.alone]}, {number(p.alone_value, digits=3)}."
     )
     head = ["value", "most it can gain", *(f"price of a floor on {v}" for v in p.values)]

@@ -1,0 +1,296 @@
+"""Inference and reports: every float field against plain twins, definitions and what fields say of one another."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+from plain import Floats, Prompts, agree, error
+from scipy import stats
+
+import clinometer as cm
+from clinometer import reference, theory
+from clinometer.reporting.export import records
+
+G, N = 20, 8
+IDS = np.repeat(np.arange(G), N)
+RNG = np.random.default_rng(20265)
+PHI = RNG.standard_normal((G * N, 3)) + RNG.standard_normal((G, 3))[IDS]
+T = PHI @ [0.8, 0.3, -0.2]
+S = np.column_stack([T + RNG.standard_normal(G * N), PHI[:, 1] - 0.5 * T + 0.5 * RNG.standard_normal(G * N)])
+TOKENS = np.rint(np.exp(4 + 0.3 * T + 0.3 * RNG.standard_normal(G * N)))
+MADE = PHI @ [0.2, 1.0, 0.1]
+LEVELS = [0.05, 0.2]
+P = Prompts(IDS)
+
+
+def bounds(x: Any, se: Any, freedom: Any, level: float = 0.95) -> Floats:
+    half = stats.t.ppf(0.5 + level / 2, freedom) * se
+    return np.stack([x - half, x + half], axis=-1)
+
+
+def dump() -> cm.Dump:
+    columns = {"t": T, "a": S[:, 0], "b": S[:, 1], "n_tokens": TOKENS, "made": MADE}
+    return cm.open_dump(PHI, prompt_ids=IDS, columns=columns)
+
+
+@cache
+def page() -> cm.Report:
+    """A column and a fit as judges of two values and the length; "b" is fitted too, so that its labels are known."""
+    fit = cm.fit_value_direction(dump(), "b", alpha=0.1, pooled=False)
+    return cm.report(
+        dump(), constitutions=["t", fit], values=["a", "b"], kl=LEVELS, u_gen="made", texts=["x"] * (G * N),
+        precision="double",
+    )  # fmt: skip
+
+
+@cache
+def judged() -> Floats:
+    """Scores of both judges, the fit out of fold."""
+    fit = cm.fit_value_direction(dump(), "b", alpha=0.1, pooled=False)
+    return np.column_stack([T, cm.score(dump(), fit, precision="double")[:, 0]])
+
+
+def values() -> Floats:
+    return np.column_stack([S, TOKENS])
+
+
+@cache
+def twin(k: int, b: int, j: int) -> tuple[float, ...]:
+    return reference.policy_gain(judged()[:, k], values()[:, j], IDS, LEVELS[b])
+
+
+def test_gains_of_the_policy() -> None:
+    p = page().policy
+    rows = np.array([[P.beta_at(t, kl) for kl in LEVELS] for t in judged().T])
+    agree(p, {
+        "kl": [LEVELS] * 2, "correction": 1 - rows / p.betas, "interval": bounds(p.gain, p.gain_se, p.freedom),
+        "win_interval": bounds(p.win_rate, p.win_rate_se, p.win_freedom),
+    }, apart="gain gain_se win_rate win_rate_se betas freedom win_freedom harmed harmed_se", rtol=1e-6)  # fmt: skip
+    np.testing.assert_allclose(p.bounds(0.8), bounds(p.gain, p.gain_se, p.freedom, 0.8), rtol=1e-9)
+    for k, b, j in ((0, 0, 0), (1, 1, 1), (0, 1, 0)):
+        gain, se, wins, win_se, beta = twin(k, b, j)
+        np.testing.assert_allclose([p.gain[k, b, j], p.win_rate[k, b, j], p.betas[k, b]], [gain, wins, beta], rtol=1e-4)
+        # the twin takes slopes by differences
+        np.testing.assert_allclose([p.gain_se[k, b, j], p.win_rate_se[k, b, j]], [se, win_se], rtol=0.005)
+
+
+def test_prompts_that_a_judge_harms() -> None:
+    # in 8 of 20 prompts the value is minus the score, in the others it is the score, and all are alike
+    t = np.tile(np.linspace(-1.0, 1.0, N), G)
+    hurt = np.arange(G) < 8
+    held = cm.open_dump(PHI, prompt_ids=IDS, columns={"t": t, "f": np.where(hurt[IDS], -t, t)})
+    p = cm.report(held, constitutions=["t"], values=["f"], kl=[0.2], sections=[]).policy
+    share = (0.4 - 0.1) / 0.9
+    np.testing.assert_allclose(p.harmed, share, rtol=1e-9)
+    np.testing.assert_allclose(p.harmed_se, error(hurt * 1.0) / 0.9, rtol=1e-9)
+
+
+def test_a_report() -> None:
+    r = page()
+    t, f = judged(), values()
+    sd = np.array([P.sd(x) for x in f.T])
+    gain = r.policy.gain
+    null = cm.tilt(dump(), np.random.default_rng(0).standard_normal((64, 3)) / [P.sd(x) for x in PHI.T],
+                   values=["a", "b", "n_tokens"], kl=LEVELS, precision="double").gain  # fmt: skip
+    fit = cm.fit_value_direction(dump(), "b", alpha=0.1, pooled=False)
+    own = cm.gain_intervals(dump(), fit, values=["a", "b", "n_tokens"], kl=LEVELS, precision="double")
+    labels = np.stack([np.full((2, 3, 2), np.nan), own.estimate_interval_labels[0]])
+    linear = [cm.fit_value_direction(dump(), c, pooled=False).encoding_quality.value[0] for c in ("t",)]
+    middle, wide = null.mean(axis=0), null.std(axis=0, ddof=1) * stats.t.ppf(0.975, 63) * np.sqrt(65 / 64)
+    agree(r, {
+        "kl": LEVELS, "value_sd": sd, "correlation": [[P.r(a, x) for x in f.T] for a in t.T],
+        "generation_correlation": [P.r(MADE, x) for x in f.T],
+        "value_correlation": [[P.r(x, y) for x in f.T] for y in f.T], "gain": gain, "gain_rows": r.tilt.gain,
+        "gain_interval": r.policy.interval, "gain_sd": gain / sd, "gain_interval_labels": labels,
+        "chosen_bounds": r.policy.bounds(0.95 ** (1 / r.compared)),
+    }, apart="null_band chance horizon compared linear_share examples layers spectrum iterated", rtol=1e-5)  # fmt: skip
+    np.testing.assert_allclose(r.null_band, np.stack([middle - wide, middle + wide], axis=-1), rtol=0.002, atol=1e-6)
+    np.testing.assert_allclose(r.linear_share[0], linear[0], rtol=1e-6)
+    assert 1 < r.compared < 8 and 0 <= r.chance <= 1
+    reached = r.horizon / np.log(N) * 128  # seven halvings of the range that prompts of N rows can reach
+    np.testing.assert_allclose(reached, np.rint(reached), atol=1e-6)
+    assert (r.horizon > 0).all()
+
+
+def test_how_many_numbers_a_choice_pays_for() -> None:
+    one = cm.report(dump(), constitutions=["t"], values=["a"], kl=[0.05], sections=["selection"])
+    assert one.compared == 1
+    sure = cm.report(dump(), constitutions=["t"], values=["t"], kl=[0.2], sections=["selection"])
+    assert sure.chance == pytest.approx(1, abs=1e-3)
+
+
+def test_rounds_and_responses_of_the_choice() -> None:
+    r, found = page(), page().best()
+    assert found is not None
+    k, b = found.index
+    cell = r.policy.bounds(0.95 ** (1 / r.compared))[k, b, :2]
+    agree(found, {"kl": LEVELS[b], "gain": r.policy.gain[k, b, :2], "lower": cell[:, 0], "upper": cell[:, 1]})
+    alone = cm.open_dump(judged()[:, [k]], prompt_ids=IDS)
+    want = theory.iterate(alone, [1.0], float(r.tilt.betas[k, b]), values(), rounds=4)
+    assert r.iterated is not None
+    for name in ("gain", "gain_se", "kl", "ess"):
+        np.testing.assert_allclose(r.iterated[name], getattr(want, name), rtol=1e-5)
+    assert r.iterated["beta"] == pytest.approx(r.tilt.betas[k, b])
+    p = P.tilt(judged()[:, k], 1 / P.beta_at(judged()[:, k], LEVELS[b]))
+    for one in r.examples:
+        row = one["row"]
+        assert one["ratio"] == pytest.approx(p[row] * N, rel=1e-5) and one["before"] == pytest.approx(1 / N)
+        assert one["after"] == pytest.approx(p[row], rel=1e-5)
+        np.testing.assert_allclose(one["values"], values()[row])
+
+
+def test_rows_of_a_report() -> None:
+    r = page()
+    p, t = r.policy, r.tilt
+    assert r.net is not None and r.gain_interval_labels is not None and r.null_band is not None
+    assert r.selection is not None and r.linear_share is not None
+    by_cell = {
+        "gain": p.gain, "gain_se": p.gain_se, "lower": p.interval[..., 0], "upper": p.interval[..., 1],
+        "gain_rows": t.gain, "gain_rows_se": t.gain_se, "lower_labels": r.gain_interval_labels[..., 0],
+        "upper_labels": r.gain_interval_labels[..., 1], "first_order": t.first_order,
+        "first_order_unbiased": t.first_order_unbiased, "first_order_se": t.first_order_se, "gain_sd": r.gain_sd,
+        "win_rate": p.win_rate, "win_rate_se": p.win_rate_se, "win_lower": p.win_interval[..., 0],
+        "win_upper": p.win_interval[..., 1], "harmed": p.harmed, "harmed_se": p.harmed_se,
+        "net_of_length": r.net.gain, "net_of_length_se": r.net.gain_se,
+    }  # fmt: skip
+    by_tilt = {
+        "kl_reached": t.kl, "beta": p.betas, "beta_rows": t.betas, "ess": t.ess, "pareto_k": t.pareto_k,
+        "correction": p.correction, "chosen_share": r.selection.share,
+    }  # fmt: skip
+    found = iter(records(r))
+    for k, b, j in np.ndindex(2, 2, 3):
+        row = next(found)
+        want = {name: x[k, b, j] for name, x in by_cell.items()} | {name: x[k, b] for name, x in by_tilt.items()}
+        want |= {
+            "null_lower": r.null_band[b, j, 0], "null_upper": r.null_band[b, j, 1], "kl": LEVELS[b],
+            "correlation": r.correlation[k, j], "linear_share": r.linear_share[k], "kl_horizon": r.horizon[k],
+        }  # fmt: skip
+        floats = {name: x for name, x in row.items() if isinstance(x, float)}
+        assert set(floats) == set(want), set(floats) ^ set(want)
+        np.testing.assert_allclose([floats[name] for name in want], list(want.values()), err_msg=str(want))
+
+
+def test_what_a_report_says_of_its_rows() -> None:
+    sizes = [1, 3, 8, 8, 5]
+    held = cm.open_dump(PHI[:25], prompt_ids=np.repeat(np.arange(5), sizes), columns={"t": T[:25], "a": S[:25, 0]})
+    found = cm.report(held, constitutions=["t"], values=["a"], kl=[0.05], sections=[]).dump
+    assert found.responses == (1.0, 5.0, 8.0)
+
+
+def test_intervals_of_gains() -> None:
+    fit = cm.fit_value_direction(dump(), "b", alpha=0.1, pooled=False)
+    found = cm.gain_intervals(dump(), fit, values=["a", "b"], kl=LEVELS, replicates=200, level=0.9, precision="double")
+    t = judged()[:, 1]
+    lam = [1 / P.beta_at(t, x) for x in LEVELS]
+    p = [P.tilt(t, x) for x in lam]
+    gains = np.array([[P.moved(q, f) for f in S.T] for q in p])
+    kl = np.array([P.kl(q) for q in p])
+    # at matched KL a prompt also moves beta: its gain less d gain/d KL times its KL
+    step = 1e-4
+    ends = [[(P.tilt(t, x * (1 + h)), x) for h in (step, -step)] for x in lam]
+    slope = [
+        [(P.moved(up, f).mean() - P.moved(down, f).mean()) / (P.kl(up).mean() - P.kl(down).mean()) for f in S.T]
+        for (up, _), (down, _) in ends
+    ]
+    psi = gains - np.array(slope)[..., None] * kl[:, None]
+    share = np.array([P.each(lambda r, q=q: 1 / (len(r) * (q[r] @ q[r]))) for q in p])
+    policy = [[twin(1, b, j) for j in range(2)] for b in range(2)]
+    agree(found, {
+        "betas": [1 / np.array(lam)], "gain": gains.mean(axis=2)[None], "kl": [LEVELS], "level": 0.9,
+        "se": error(np.moveaxis(psi, 2, 0))[None], "win_rate": [[[x[2] for x in row] for row in policy]],
+        "interval": bounds(found.gain, found.se, found.units - 1, 0.9),
+        "interval_labels": bounds(found.gain, found.se_labels, found.units_labels - 1, 0.9),
+        "estimate": [[[x[0] for x in row] for row in policy]],
+        "estimate_interval": bounds(found.estimate, found.estimate_se, found._estimate_units - 1, 0.9),
+        "ess_quantiles": [np.quantile(share, [0.05, 0.25, 0.5], axis=1).T],
+    }, apart="se_labels units units_labels bootstrap bootstrap_labels win_rate_se estimate_se estimate_interval_labels",
+       rtol=1e-4)  # fmt: skip
+    np.testing.assert_allclose(found.estimate_se, [[[x[1] for x in row] for row in policy]], rtol=0.005)
+    np.testing.assert_allclose(found.win_rate_se, [[[x[3] for x in row] for row in policy]], rtol=0.005)
+    for b in range(2):
+        np.testing.assert_allclose(found.cov(0, b), np.cov(psi[b]) / G, rtol=1e-4)
+        np.testing.assert_allclose(np.sqrt(np.diagonal(found.cov_labels(0, b))), found.se_labels[0, b], rtol=1e-9)
+    for low, high in ((found.bootstrap, found.interval), (found.bootstrap_labels, found.interval_labels)):
+        np.testing.assert_allclose(low, high, atol=0.5 * float(found.se_labels.max()))
+    middle = found.estimate_interval_labels.mean(axis=-1)
+    np.testing.assert_allclose(middle, found.estimate, rtol=1e-9)
+    assert (found.units > 1).all() and (found.units_labels > 1).all()
+
+
+def test_nulls_of_prompts_of_two() -> None:
+    # two rows: a shuffling keeps the order or turns it round, and the gain is one number with either sign
+    t = np.array([0.0, 1.0])
+    one = Prompts(np.zeros(2, int))
+    gain = [one.gain(t, 1 / one.beta_at(t, x), t) for x in (0.1, 0.3)]
+    found = cm.null_band(
+        cm.open_dump(t[:, None], prompt_ids=[0, 0]), t, judges=cm.Scores(t), kl=[0.1, 0.3], draws=40, level=0.9
+    )
+    assert found.kind == "permuted" and {1, -1} == set(np.sign(found.gain.ravel()))
+    sign = np.sign(found.gain)
+    draws = sign * np.array(gain)[:, None]
+    agree(found, {
+        "kl": [0.1, 0.3], "gain": draws, "level": 0.9,
+        "interval": np.moveaxis(np.quantile(draws, [0.05, 0.95], axis=1), 0, -1),
+    }, rtol=1e-6)  # fmt: skip
+    assert (found.interval[..., 0] < 0).all() and (found.interval[..., 1] > 0).all()
+
+
+def test_gold_labels() -> None:
+    gold = np.where(IDS < 8, S[:, 0], np.nan)
+    label = S[:, 0] + RNG.standard_normal(G * N) + 0.3 * T**2
+    found = cm.ppi_gain(dump(), "t", [1.5], label, gold=gold, level=0.9, precision="double")
+    p = P.tilt(T, 1 / 1.5)
+    c, y = P.moved(p, label), P.moved(p, S[:, 0])[:8]
+    f, rest = c[:8], c[8:]
+    spread = np.var(c, ddof=1)
+    power = np.clip(np.mean((y - y.mean()) * (f - f.mean())) / ((1 + 8 / 12) * spread), 0, 1)
+    left = y - power * f
+    gain = power * rest.mean() + left.mean()
+    se = np.sqrt(power**2 * error(rest) ** 2 + error(left) ** 2)
+    agree(found, {
+        "betas": [[1.5]], "gain": [[[gain]]], "gain_values": [[[c.mean()]]], "gain_gold": [[[y.mean()]]],
+        "gain_gold_se": [[[error(y)]]], "power": [[[power]]], "level": 0.9,
+    }, apart="se interval", rtol=1e-6)  # fmt: skip
+    assert found.se.item() == pytest.approx(se, rel=0.05)
+    half = (found.interval[..., 1] - found.interval[..., 0]) / 2
+    np.testing.assert_allclose(found.interval.mean(axis=-1), found.gain, rtol=1e-9)
+    assert stats.t.ppf(0.95, 30) < (half / found.se).item() < stats.t.ppf(0.95, 2)
+
+
+def test_a_recommendation() -> None:
+    found = cm.recommend(dump(), ["t"], ["a", "b"], kl=LEVELS, splits=20, precision="double")
+    worst = [min(twin(0, b, j)[0] / P.sd(S[:, j]) for j in range(2)) for b in range(2)]
+    want = {"levels": LEVELS, "objective": [worst], "kl": LEVELS[found.index[1]]}
+    agree(found, want, apart="share gain se optimism interval layer_share", rtol=1e-4)
+    assert found.share.sum() == pytest.approx(1, rel=1e-12)
+    np.testing.assert_allclose(found.interval.mean(axis=-1), found.gain, rtol=1e-9)
+    # one cell of many prompts: nothing is chosen, so halves gain what all prompts gain, with their error
+    t = np.random.default_rng(1).standard_normal(3200)
+    many = cm.open_dump(t[:, None], prompt_ids=np.arange(3200) // 8, columns={"t": t})
+    one = cm.recommend(many, ["t"], "t", kl=[0.2], splits=1000, precision="double")
+    whole = cm.gain_intervals(many, "t", values="t", kl=[0.2], precision="double")
+    assert one.share.tolist() == [[1.0]] and one.gain[0] == pytest.approx(whole.estimate.item(), rel=0.005)
+    assert one.se[0] == pytest.approx(whole.estimate_se.item(), rel=0.02)
+    half = (one.interval[0, 1] - one.interval[0, 0]) / 2
+    assert half == pytest.approx(1.97 * one.se[0], rel=0.005) and abs(one.optimism[0]) < 0.2 * one.se[0]
+    both = cm.recommend({"x": dump(), "y": dump()}, {"x": ["t"], "y": ["b"]}, "a", kl=[0.2], splits=20)
+    assert both.layer_share == pytest.approx({"x": both.share[0, 0], "y": both.share[1, 0]}, rel=1e-12)
+
+
+def test_baselines() -> None:
+    u = np.array([[0.8, 0.3, -0.2]])
+    found = cm.baselines(dump(), u, ["a", "b"], precision="double")
+    ridge = cm.fit_value_direction(dump(), ["a", "b"], pooled=False, precision="double").vectors
+    inside = [P.each(lambda r, f=f: np.corrcoef(T[r], f[r])[0, 1]).mean() for f in S.T]
+    agree(found, {
+        "cosine": [[u[0] @ v / np.linalg.norm(u) / np.linalg.norm(v) for v in ridge]], "correlation": [inside],
+        "pooled_correlation": [[np.corrcoef(T, f)[0, 1] for f in S.T]],
+    }, apart="projection_difference", rtol=1e-6)  # fmt: skip
+    # in one dimension the value's direction is the column itself, up to a sign
+    x = PHI[:, :1]
+    best = P.each(lambda r: x[r, 0].max() - x[r, 0].mean()).mean() / P.sd(x[:, 0])
+    plain = cm.baselines(x, [[1.0]], x[:, 0], prompt_ids=IDS)
+    np.testing.assert_allclose(plain.projection_difference, best, rtol=0.002)
