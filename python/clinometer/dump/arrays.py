@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..notices import tell
 from .dlpack import bfloat16_bits
-from .tensors import decode_bfloat16
+from .tensors import decode_bfloat16, decode_utf8
 
 __all__ = ["as_column", "as_ids", "as_matrix", "as_numpy", "is_array"]
 
@@ -124,7 +124,7 @@ def as_column(value: Any, name: str, n_rows: int) -> NDArray[Any]:
     if array.dtype == object and all(isinstance(v, str) for v in array):
         array = array.astype(str) if n_rows else np.zeros(0, "U1")
     if array.dtype.kind == "S":
-        array = np.char.decode(array, "utf-8")
+        array = decode_utf8(array)
     if array.dtype.kind not in "biufU" or (array.dtype.itemsize > 8 and array.dtype.kind == "f"):
         raise TypeError(f"{name} has dtype {array.dtype}; numbers, booleans or strings are wanted")
     out = array.astype(array.dtype.newbyteorder("="), copy=False).view()

@@ -14,7 +14,18 @@ from ..notices import tell
 from .files import MappedLike, PlainFile, bad, quote
 from .windows import Window
 
-__all__ = ["BITS", "FLOAT_NAMES", "LIMIT", "NUMPY_CODES", "TAGS", "Part", "Tensor", "Virtual", "decode_bfloat16"]
+__all__ = [
+    "BITS",
+    "FLOAT_NAMES",
+    "LIMIT",
+    "NUMPY_CODES",
+    "TAGS",
+    "Part",
+    "Tensor",
+    "Virtual",
+    "decode_bfloat16",
+    "decode_utf8",
+]
 
 LIMIT = 1 << 63
 _COLUMNS = 64
@@ -38,6 +49,11 @@ def decode_bfloat16(bits: NDArray[np.uint16]) -> NDArray[np.float32]:
     wide = bits.astype(np.uint32)
     wide <<= np.uint32(16)
     return wide.view(np.float32)
+
+
+def decode_utf8(raw: NDArray[np.bytes_]) -> NDArray[np.str_]:
+    """Strings of their bytes; NumPy 1.26 makes numbers of none."""
+    return np.char.decode(raw, "utf-8") if raw.size else np.zeros(raw.shape, "U1")
 
 
 @dataclass(frozen=True)
@@ -171,7 +187,7 @@ def _decoded(part: Part, name: str) -> NDArray[Any]:
     try:
         width = values.shape[1]
         rows = np.ascontiguousarray(values).view(f"S{width}")[:, 0] if width else np.zeros(len(values), "S1")
-        return np.char.decode(rows, "utf-8")
+        return decode_utf8(rows)
     except UnicodeDecodeError as exc:
         raise bad(part.file.path, "text is not UTF-8", f"tensor {quote(name)}", part.offset) from exc
 

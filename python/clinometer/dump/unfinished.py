@@ -14,7 +14,7 @@ from .atomic import named
 from .files import bad, quote
 from .journal import Journal, Record, boot
 from .schema import byte_view, column_tag, encode_text
-from .tensors import NUMPY_CODES
+from .tensors import NUMPY_CODES, decode_utf8
 
 __all__ = [
     "State", "check_settings", "cut_text", "load_columns", "load_pairs", "pack_columns",
@@ -134,7 +134,7 @@ def load_columns(journal: Journal, state: State, first: int) -> Iterator[dict[st
 
 
 def _strings(raw: NDArray[Any], width: int) -> NDArray[Any]:
-    return np.char.decode(raw.view(f"S{width}"), "utf-8")
+    return decode_utf8(raw.view(f"S{width}"))
 
 
 def cut_text(path: str, end: int) -> int:
