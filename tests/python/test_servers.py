@@ -296,3 +296,12 @@ def test_addresses_taken_apart() -> None:
     for url in ("https://u:p@ss@h/x", "https://token@h/x", "https://h/x?token", "https://h/x?a=token&token#f",
                 "see 's3://u:token@h/x?k=token' and https://h/y?z=token."):  # fmt: skip
         assert "token" not in without_secrets(url).replace("k=", "") and "p@ss" not in without_secrets(url)
+
+
+def test_the_command_line_tells_no_secret(capsys: Any) -> None:
+    from clinometer.cli import main
+
+    for address in ("http://user:s3cret@127.0.0.1:9/x.gif?sig=s1gn", "nosuch://user:s3cret@h/x.npy?sig=s1gn"):
+        assert main(["inspect", address]) == 2
+        said = "".join(capsys.readouterr())
+        assert said.startswith("clinometer: ") and "s3cret" not in said and "s1gn" not in said
