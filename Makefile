@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SOURCES := pyproject.toml CMakeLists.txt \
            $(shell find cpp python -type f ! -name '*.pyc' ! -name '*.so' ! -path '*/.*')
 
-.PHONY: demo test bench verify mutants coverage torture fuzz docs clean
+.PHONY: demo test bench verify mutants coverage torture promises fuzz docs clean
 
 demo: $(VENV)/.installed
 	$(BIN)/clinometer demo -o "$(CURDIR)/clinometer-demo.html"
@@ -26,8 +26,13 @@ mutants: $(VENV)/.tested
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python tests/mutants/run.py --results "$(CURDIR)/benchmarks/results/mutants.txt"
 
 # kill -9, failing system calls, hostile manifests; goes on where an interrupted run of the same commit stopped
-torture: $(VENV)/.installed
+torture: $(VENV)/.tested
 	$(BIN)/python tests/torture/run.py --results "$(CURDIR)/benchmarks/results/torture.txt"
+	$(BIN)/python tests/torture/promises.py --results "$(CURDIR)/benchmarks/results/promises.txt"
+
+# the fifteen promises with the checks behind each, in minutes
+promises: $(VENV)/.tested
+	$(BIN)/python tests/torture/promises.py
 
 # ten minutes of every parser; goes on where an interrupted run stopped
 fuzz: $(VENV)/.tested

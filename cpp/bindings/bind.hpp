@@ -28,6 +28,18 @@ inline py::dict to_python(Results results) {
   return out;
 }
 
+/// What a state was made with, by name.
+inline py::dict settings(Statistic& s) {
+  struct Named : Visitor {
+    py::dict said;
+    using Visitor::field;
+    void field(const char* name, std::vector<double>& x) override { said[name] = py::cast(x); }
+    void field(const char* name, std::vector<std::int64_t>& x) override { said[name] = py::cast(x); }
+  } visit;
+  s.settings(visit);
+  return visit.said;
+}
+
 template <class S, class... Init>
 auto bind(py::module_& m, const char* name, const char* doc, Init&&... init) {
   const std::string label = name;

@@ -43,6 +43,7 @@ void statistics(py::module_& m) {
       .def("finish", [](const Statistic& s) { return bindings::to_python(s.finish()); })
       .def("empty", [](const Statistic& s) { return std::shared_ptr<Statistic>(s.empty()); })
       .def("state", [](const Statistic& s) { return py::bytes(serialise(s)); })
+      .def("settings", &bindings::settings, "What it was made with, arrays by name; states merge where this agrees.")
       .def("__eq__", [](const Statistic& a, const Statistic& b) { return serialise(a) == serialise(b); });
 
   bind<Moments>(m, "Moments", "Mean and covariance by fold.",

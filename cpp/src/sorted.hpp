@@ -62,17 +62,22 @@ struct Keyed {
   std::int64_t row;
 };
 
-/// Any numbers but NaN, ascending, rows of equal ones in their own order.
+/// The key of a number; NaN has one too, at either end.
+inline std::uint64_t key_of(double x) {
+  const double value = x + 0.0;  // -0 is 0
+  std::uint64_t key;
+  std::memcpy(&key, &value, 8);
+  return key ^ (key >> 63 ? ~std::uint64_t{0} : std::uint64_t{1} << 63);
+}
+
+/// Any numbers, ascending, rows of equal ones in their own order.
 inline Scratch<Keyed> sorted(const double* x, std::int64_t stride, std::int64_t n) {
   using namespace detail;
   constexpr int kDigits = 6;
   Scratch<Keyed> rows(static_cast<std::size_t>(n)), other(static_cast<std::size_t>(n));
   std::array<Counts, kDigits> counts{};
   for (std::int64_t i = 0; i < n; ++i) {
-    const double value = x[i * stride] + 0.0;  // -0 is 0
-    std::uint64_t key;
-    std::memcpy(&key, &value, 8);
-    key ^= key >> 63 ? ~std::uint64_t{0} : std::uint64_t{1} << 63;
+    const std::uint64_t key = key_of(x[i * stride]);
     rows.data()[i] = {key, i};
     for (int digit = 0; digit < kDigits; ++digit) ++counts[digit][(key >> (digit * kDigitBits)) & (kDigitSize - 1)];
   }

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "kernels/table.hpp"
+#include "src/sorted.hpp"
 
 namespace clinometer {
 namespace {
@@ -11,18 +12,20 @@ namespace {
 constexpr double kInf = std::numeric_limits<double>::infinity();
 constexpr std::int64_t kLanes = 8;
 
-/// Mid-ranks of a column under w, minus 1/2: with p, sum p c is the win rate less one half.
-void mid_ranks(const double* f, std::int64_t stride, const std::vector<double>& w, double* out) {
+/// Mid-ranks of a column under w, minus 1/2: with p, sum p c is the win rate less one half. In the order of `key_of`,
+/// which is one of all numbers.
+void mid_ranks(const double* f, const std::vector<double>& w, double* out) {
   const std::int64_t n = std::int64_t(w.size());
-  std::vector<std::int64_t> order(static_cast<std::size_t>(n));
-  for (std::int64_t i = 0; i < n; ++i) order[i] = i;
-  std::sort(order.begin(), order.end(), [&](auto a, auto b) { return f[a * stride] < f[b * stride]; });
+  std::vector<Keyed> order(static_cast<std::size_t>(n));
+  for (std::int64_t i = 0; i < n; ++i) order[i] = {key_of(f[i]), i};
+  std::sort(order.begin(), order.end(), [](const Keyed& a, const Keyed& b) { return a.key < b.key; });
   double below = 0;
   for (std::int64_t i = 0; i < n;) {
     std::int64_t end = i;
     double tied = 0;
-    while (end < n && f[order[end] * stride] == f[order[i] * stride]) tied += w[order[end++]];
-    for (; i < end; ++i) out[order[i] * stride] = below + tied / 2 - 0.5;
+    do tied += w[order[end].row];
+    while (++end < n && order[end].key == order[i].key);
+    for (; i < end; ++i) out[order[i].row] = below + tied / 2 - 0.5;
     below += tied;
   }
 }
@@ -142,7 +145,7 @@ void Tilt::view(const Prompt& p, const Labelled& l, const std::vector<std::int64
     // ranked from a copy of the values, written over it
     std::vector<double> ranks(static_cast<std::size_t>(l.n)), column(static_cast<std::size_t>(l.n));
     for (std::int64_t i = 0; i < l.n; ++i) column[i] = f[i * F + a] = l.value[i * C + a];
-    mid_ranks(column.data(), 1, l.weight, ranks.data());
+    mid_ranks(column.data(), l.weight, ranks.data());
     for (std::int64_t i = 0; i < l.n; ++i) f[i * F + C + a] = ranks[i];
   }
   std::vector<double> top(std::size_t(n_scores), -kInf), widest(std::size_t(n_scores), 0);
@@ -292,24 +295,35 @@ Results Tilt::finish() const {
   return out;
 }
 
-void Tilt::fields(Visitor& visit) {
-  visit.field("score_at", score_at);
-  visit.field("n_scores", n_scores);
-  visit.field("value_at", value_at);
-  visit.field("n_values", n_values);
-  visit.field("n_betas", n_betas);
-  visit.field("betas", betas);
+void Tilt::settings(Visitor& visit) {
+  visit.size("score_at", score_at);
+  visit.size("n_scores", n_scores);
+  visit.size("value_at", value_at);
+  visit.size("n_values", n_values);
+  visit.size("n_betas", n_betas);
+  visit.array("betas", betas, product({n_scores, n_betas}));
   visit.field("share_of_n", share_of_n);
   visit.field("single", single);
   visit.field("extras", extras);
-  gains.fields(visit);
-  baseline.fields(visit);
+}
+
+void Tilt::fields(Visitor& visit) {
+  const auto cells = std::int64_t(betas.size());
+  gains.fields(visit, cells, n_values);
+  baseline.fields(visit, 1, n_values);
+  unbiased.settings(visit);
+  const CrossCovariance& u = unbiased;
+  visit.need(u.score_at == score_at && u.n_scores == n_scores && u.value_at == value_at && u.n_values == n_values &&
+                 u.ddof == 1,
+             "unbiased");
   unbiased.fields(visit);
   visit.field("mass", mass);
   visit.field("prompts", n_prompts);
-  for (auto* v :
-       {&win, &cumulants, &mean, &kl, &reverse_kl, &chi2, &ess, &log_partition_centred, &ess_min, &max_log_ratio})
-    visit.field("sums", *v);
+  visit.array("win", win, product({cells, n_values}));
+  visit.array("cumulants", cumulants, product({3, n_scores, n_values}));
+  visit.array("mean", mean, n_scores);
+  for (auto* v : {&kl, &reverse_kl, &chi2, &ess, &log_partition_centred, &ess_min, &max_log_ratio})
+    visit.array("sums", *v, cells);
 }
 
 }  // namespace clinometer

@@ -180,7 +180,8 @@ bool Tilt::Batch::values(const Prompt& p, const Tilt& t) {
   ensure(centred, std::size_t(p.n) * 16);
   table.centred_floats(f, p.n_values, p.n, J, baseline.data(), centred.data(), high, wide);
   for (std::int64_t j = 0; j < J; ++j)
-    if (std::isnan(baseline[j]) || !holds_value(wide[j])) return false;
+    if (std::isnan(baseline[j]) || !holds_value(wide[j]) || (wide[j] == 0 && !constant(f + j, p.n_values, p.n)))
+      return false;
   for (std::int64_t i = 0; i < p.n; ++i)
     for (std::int64_t j = 0; j < J; ++j) to[i * F + j] = centred[std::size_t(i * 16 + j)];
   for (std::int64_t j = 0; extras && j < J; ++j)
@@ -209,7 +210,9 @@ bool Tilt::Batch::scores(const Prompt& p, const Tilt& t) {
     spread(high, 1, Kp, &spread_top[spread_top.size() - std::size_t(tilts())]);
     spread(wide, 1, Kp, &spread_reach[spread_reach.size() - std::size_t(tilts())]);
   }
-  return std::all_of(wide, wide + K, holds_score);
+  for (std::int64_t k = 0; k < K; ++k)
+    if (!holds_score(wide[k]) || (wide[k] == 0 && !constant(from + k, p.n_scores, p.n))) return false;
+  return true;
 }
 
 }  // namespace clinometer

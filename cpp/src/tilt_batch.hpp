@@ -72,6 +72,12 @@ struct Tilt::Lanes {
   /// Whether f32 holds powers up to t^3 f of numbers of this size.
   static bool holds_score(float widest) { return within(double(widest), 1e-8, 1e8); }
   static bool holds_value(float widest) { return within(double(widest), 1e-12, 1e12); }
+  /// Whether n numbers are one. What has no reach in f32 may still have one: it is no constant, and f64's.
+  static bool constant(const double* x, std::int64_t stride, std::int64_t n) {
+    for (std::int64_t i = 1; i < n; ++i)
+      if (x[i * stride] != x[0]) return false;
+    return true;
+  }
 
  private:
   static constexpr std::int64_t kFewScores = 8;

@@ -74,7 +74,7 @@ std::vector<std::int64_t> Tilt::Groups::group(std::vector<std::int64_t> some, co
   lay_columns(t, rows, same);
   lay_scores(t, rows, same);
   std::vector<std::int64_t> good;
-  for (std::int64_t l = 0; l < used; ++l) (holds(l) ? good : rejected).push_back(some[std::size_t(l)]);
+  for (std::int64_t l = 0; l < used; ++l) (holds(t, l) ? good : rejected).push_back(some[std::size_t(l)]);
   if (good.size() < some.size()) {
     grow(-rows);
     return good;
@@ -170,14 +170,20 @@ void Tilt::Groups::lay_scores(const Tilt& t, std::int64_t rows, bool same) {
 }
 
 /// Whether f32 has room for a prompt of the group last laid out, all rows have weight and no label is missing.
-bool Tilt::Groups::holds(std::int64_t l) const {
+bool Tilt::Groups::holds(const Tilt& t, std::int64_t l) const {
   if (!positive[l]) return false;
-  for (std::int64_t j = 0; j < J; ++j)
-    if (std::isnan(baseline[baseline.size() - std::size_t((J - j) * kSide - l)]) ||
-        !Lanes::holds_value(value_reach[std::size_t(j * kSide + l)]))
+  const Prompt& p = lane[std::size_t(l)];
+  for (std::int64_t j = 0; j < J; ++j) {
+    const float wide = value_reach[std::size_t(j * kSide + l)];
+    if (std::isnan(baseline[baseline.size() - std::size_t((J - j) * kSide - l)]) || !Lanes::holds_value(wide) ||
+        (wide == 0 && !Lanes::constant(p.value + t.value_at + j, p.n_values, p.n)))
       return false;
-  for (std::int64_t k = 0; k < K; ++k)
-    if (!Lanes::holds_score(reach[reach.size() - std::size_t((K - k) * kSide - l)])) return false;
+  }
+  for (std::int64_t k = 0; k < K; ++k) {
+    const float wide = reach[reach.size() - std::size_t((K - k) * kSide - l)];
+    if (!Lanes::holds_score(wide) || (wide == 0 && !Lanes::constant(p.score + t.score_at + k, p.n_scores, p.n)))
+      return false;
+  }
   return true;
 }
 

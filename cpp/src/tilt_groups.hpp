@@ -60,7 +60,7 @@ struct Tilt::Groups {
   bool lay_weights(std::int64_t rows);
   void lay_columns(const Tilt& t, std::int64_t rows, bool same);
   void lay_scores(const Tilt& t, std::int64_t rows, bool same);
-  bool holds(std::int64_t lane) const;
+  bool holds(const Tilt& t, std::int64_t lane) const;
   kernels::SideBySide call(std::int64_t rows, bool same);
 };
 

@@ -136,11 +136,12 @@ bool Tilt::Long::settle(const Extent& scores, const Extent& values) {
     mean.push_back(score[k] + scores.sum[k]);
     top[k] = scores.top(k, mean[k]);
     reach[k] = scores.reach(k, mean[k]);
-    if (!holds_score(reach[k])) return false;
+    if (!holds_score(reach[k]) || (reach[k] == 0 && scores.low[k] != scores.high[k])) return false;
   }
   for (std::size_t j = 0; j < std::size_t(J); ++j) {
     baseline.push_back(value[j] + values.sum[j]);
-    if (std::isnan(baseline[j]) || !holds_value(values.reach(j, baseline[j]))) return false;
+    const float wide = values.reach(j, baseline[j]);
+    if (std::isnan(baseline[j]) || !holds_value(wide) || (wide == 0 && values.low[j] != values.high[j])) return false;
   }
   tilt_top = top, tilt_reach = reach;
   if (few()) {

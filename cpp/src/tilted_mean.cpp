@@ -147,25 +147,32 @@ Results TiltedMean::finish() const {
   return {r, {"mass", {1}, {mass}}};
 }
 
-void TiltedMean::Part::fields(Visitor& visit) {
+void TiltedMean::Part::fields(Visitor& visit, std::int64_t n_scores, std::int64_t cells, std::int64_t d) {
   visit.field("begins", begins);
   visit.field("ends", ends);
   visit.field("omega", omega);
   visit.field("top", top);
   visit.field("part_mass", mass);
   visit.field("part_sum", sum);
+  const bool none = mass.empty();
+  visit.need(std::int64_t(top.size()) == (none ? 0 : n_scores), "top");
+  visit.need(std::int64_t(mass.size()) == (none ? 0 : cells), "part_mass");
+  visit.need(std::int64_t(sum.size()) == (none ? 0 : product({cells, d})), "part_sum");
+}
+
+void TiltedMean::settings(Visitor& visit) {
+  visit.size("d", d);
+  visit.size("score_at", score_at);
+  visit.size("n_scores", n_scores);
+  visit.size("n_betas", n_betas);
+  visit.array("betas", betas, product({n_scores, n_betas}));
 }
 
 void TiltedMean::fields(Visitor& visit) {
-  visit.field("d", d);
-  visit.field("score_at", score_at);
-  visit.field("n_scores", n_scores);
-  visit.field("n_betas", n_betas);
-  visit.field("betas", betas);
-  visit.field("sum", sum);
+  visit.array("sum", sum, product({cells(), d}));
   visit.field("mass", mass);
-  head.fields(visit);
-  tail.fields(visit);
+  head.fields(visit, n_scores, cells(), d);
+  tail.fields(visit, n_scores, cells(), d);
 }
 
 }  // namespace clinometer

@@ -61,6 +61,10 @@ class Statistic:
         """
         Absorb the state of later rows; it is used up.
         """
+    def settings(self) -> dict:
+        """
+        What it was made with, arrays by name; states merge where this agrees.
+        """
     def state(self) -> bytes: ...
 
 class Moments(Statistic):

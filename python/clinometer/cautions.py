@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 
 from .inputs import Call
+from .notices import tell
 from .visible import visible
 
 __all__ = ["warn_of_stillness"]
@@ -21,14 +20,11 @@ def warn_of_stillness(call: Call) -> None:
         flat = flat if call.order is None else flat[call.order]
         if flat.any():
             names = ", ".join(visible(n) for n, still in zip(call.names, flat, strict=True) if still)
-            warnings.warn(
-                f"directions {names} are zero: their scores are, and no tilt moves", UserWarning, stacklevel=3
-            )
+            tell(f"directions {names} are zero: their scores are, and no tilt moves", stacklevel=3)
     single = int((p.sizes == 1).sum())
     if single and call.within and p.base != "logprob":
-        warnings.warn(
+        tell(
             f"{single} of {p.n_prompts} prompts have one response: no tilt moves anything inside them, yet they count "
             "in every mean; prompt_weights of 0 leave them out",
-            UserWarning,
             stacklevel=3,
         )

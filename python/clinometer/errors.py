@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .visible import visible
+from .visible import visible, without_secrets
 
 __all__ = ["CheckFailed", "DumpChangedError", "DumpError"]
 
@@ -10,14 +10,15 @@ __all__ = ["CheckFailed", "DumpChangedError", "DumpError"]
 class DumpError(ValueError):
     """A dump cannot be read as what it claims to be; the message names file, field and what to do.
 
-    Names from outside are in it with control and direction marks escaped: a log line stays one line.
+    Names from outside are in it with control and direction marks escaped: a log line stays one line. Passwords and
+    signatures of addresses are shown as ***.
     `.candidates` are the tensors that can be phi, where the error is that there are several.
     """
 
     candidates: tuple[str, ...] = ()
 
     def __init__(self, *args: object) -> None:
-        super().__init__(*(visible(a) if isinstance(a, str) else a for a in args))
+        super().__init__(*(visible(without_secrets(a)) if isinstance(a, str) else a for a in args))
 
 
 class DumpChangedError(DumpError):

@@ -24,9 +24,10 @@ from .results import Result
 from .rows import Rows
 from .stat import Scores, Statistic
 
-__all__ = ["LEAF", "Fold"]
+__all__ = ["LEAF", "WIDEST", "Fold"]
 
 LEAF = int(_core.LEAF_ROWS)
+WIDEST = 1 << 24  # numbers of a row
 
 
 class Fold:
@@ -59,8 +60,8 @@ class Fold:
             raise TypeError("statistics: wanted one or more instances of the classes in clinometer.stat")
         if any(isinstance(s, Scores) for s in statistics):
             raise ValueError("stat.Scores writes one row for each row of a dump; use clinometer.score")
-        if not isinstance(dim, (int, np.integer)) or dim < 1:
-            raise ValueError(f"dim is {dim!r}, wanted a positive integer")
+        if not isinstance(dim, (int, np.integer)) or not 1 <= dim <= WIDEST:
+            raise ValueError(f"dim is {dim!r}, wanted an integer from 1 to {WIDEST}")
         if base not in ("sampled", "counts", "logprob", "reweight"):
             raise ValueError(f"base is {base!r}, wanted sampled, counts, logprob or reweight")
         if not within:
@@ -282,7 +283,7 @@ class Fold:
 
     def load(self, path: str | os.PathLike[str]) -> Fold:
         """Take what a saved fold with the same statistics holds into this empty one."""
-        from .foldfile import read
+        from .foldread import read
 
         if self.n_rows:
             raise ValueError("load: this Fold has rows already; load into a new one")

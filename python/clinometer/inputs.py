@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -20,10 +19,11 @@ from .dump.carriers import carried
 from .dump.windows import Window, is_windowed, placeholder, resident
 from .errors import DumpError
 from .intake import by_row, ids_of, vectors
+from .notices import tell
 from .options import PASS_OPTIONS as PASS_OPTIONS
 from .options import check_names
 from .population import Population, population
-from .visible import visible
+from .visible import few, visible
 
 Floats = NDArray[np.float64]
 _WEIGHED_BY: dict[Any, tuple[str, ...]] = {
@@ -32,6 +32,7 @@ _WEIGHED_BY: dict[Any, tuple[str, ...]] = {
 LEAF = int(_core.LEAF_ROWS)
 DTYPES = {"float32": 0, "float16": 1, "bfloat16": 2, "float64": 3}
 WIDTHS = {"float32": 4, "float16": 2, "bfloat16": 2, "float64": 8}  # bytes
+MODERATE = 1e65  # the largest value, and one over the smallest, of passes that do not bring values to a common size
 
 
 @dataclass(frozen=True)
@@ -112,9 +113,13 @@ def prepare(
     n_threads: int | None = None,
     progress: Any = None,
     check_source: bool = True,
+    any_size: bool = False,
     **unknown: Any,
 ) -> Call:
-    """Check every argument and gather what one pass needs; raises before any row is read."""
+    """Check every argument and gather what one pass needs; raises before any row is read.
+
+    `any_size` is for passes that bring values to a common size themselves.
+    """
     check_names(unknown)
     _check_base(base, logprobs=logprobs, counts=counts, proposal_logprobs=proposal_logprobs)
     if precision not in ("mixed", "double"):
@@ -141,6 +146,8 @@ def prepare(
     }
     projected = _resolve_directions(call, directions)
     _resolve_values(call, values)
+    if not any_size:
+        _need_moderate(call)
     clusters = _prompt_column(dump, clusters, "clusters")
     prompt_weights = _prompt_column(dump, prompt_weights, "prompt_weights")
     call.population = population(
@@ -343,10 +350,9 @@ def _in_sample(given: Directions, dump: Dump) -> str:
     """Status of directions that say which dump they were fitted on."""
     if given.source.get("fitted_on") is None or given.source["fitted_on"] != dump.fingerprint():
         return "given"
-    warnings.warn(
-        f"directions {', '.join(map(visible, given.names[:4]))} were fitted on these rows: gains are optimistic; "
+    tell(
+        f"directions {few(given.names)} were fitted on these rows: gains are optimistic; "
         "pass the DirectionFit, which is applied out of fold",
-        UserWarning,
         stacklevel=6,
     )
     return "in-sample"
@@ -399,6 +405,21 @@ def _check_values(call: Call) -> None:
         j = int(np.argmax(np.isinf(values).any(axis=0)))
         raise ValueError(f"values: {call.value_names[j]!r} holds infinities; NaN means unlabelled, Inf is not a label")
     call.n_unlabelled = _unlabelled(values)
+
+
+def _need_moderate(call: Call) -> None:
+    """Errors are made of fourth powers, which leave float64 where values are very large or very small."""
+    if call.values is None or not call.values.size:
+        return
+    top = np.fmax(np.fmax.reduce(call.values, axis=0), -np.fmin.reduce(call.values, axis=0))
+    extreme = (top > MODERATE) | ((top > 0) & (top < 1 / MODERATE))
+    if extreme.any():
+        j = int(np.argmax(extreme))
+        what = "large" if top[j] > 1 else "small"
+        raise ValueError(
+            f"values: {visible(call.value_names[j])!r} reaches {top[j]:.3g}, too {what} for squares in float64: "
+            f"divide it by a constant, to between {1 / MODERATE:.0e} and {MODERATE:.0e}"
+        )
 
 
 def _unlabelled(values: Floats) -> NDArray[np.int64]:

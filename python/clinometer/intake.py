@@ -6,7 +6,6 @@ compared with the dump's, and a mapping or Series by prompt is looked up. Missin
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -21,6 +20,7 @@ from .dump.carriers import carried
 from .dump.files import quote
 from .dump.held import Carried, is_bfloat16
 from .dump.tensors import decode_bfloat16
+from .notices import tell
 
 __all__ = ["by_prompt", "by_row", "ids_of", "numbers", "pairs_of", "vectors"]
 
@@ -128,7 +128,7 @@ def _entries(name: str, array: NDArray[Any], keys: NDArray[Any], text: bool) -> 
     if text:
         return as_ids(array.astype(np.int64) if array.dtype == bool else array, name, len(array))
     out = numbers(name, array)
-    if not np.isfinite(out).all() or (out < 0).any() or not out.sum() > 0:
+    if not np.isfinite(out).all() or (out < 0).any() or not out.any():
         raise ValueError(f"{name} must be finite, not negative and not all zero")
     return out
 
@@ -149,9 +149,8 @@ def _looked_up(name: str, keys: NDArray[Any], entries: NDArray[Any], prompts: ND
         raise ValueError(f"{name} has no entry for prompt {which}, one of {int(absent.sum())} that it leaves out")
     if len(known) > len(prompts):
         extra = quote(known[~np.isin(known, prompts)][0], _SHOWN)
-        warnings.warn(
+        tell(
             f"{name} has entries for {len(known) - len(prompts)} prompts that are not among the rows, {extra} say",
-            UserWarning,
             stacklevel=7,
         )
     return entries[first[at]]

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _core
+from . import _core, room
+from .notices import tell
 from .resampling import unit_covariance
 from .threads import applied, shared
+from .visible import few
 
 if TYPE_CHECKING:
     from .inputs import Call
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 HORIZON_LEVELS = 32
 FEWEST_RATIOS = 21  # of which a fifth, rounded up, are five
+STRIP_ENTRIES = 1 << 20  # scores that are copied together
 RATIO_BYTES = 1 << 26  # of the log-ratios of one direction, up to which several are held at once
 
 
@@ -61,7 +64,7 @@ def solve(call: Call, kept: Floats, kl: Floats, names: tuple[str, ...]) -> Float
         if round_ == 1:  # what two passes have not bracketed may lie beyond what the rows can reach
             wanted = np.flatnonzero((~done & np.isinf(high)).any(axis=1))
             if len(wanted):
-                reach[wanted] = kl_at(call, np.ascontiguousarray(kept[:, wanted]), np.zeros((len(wanted), 1)))[:, 0]
+                reach[wanted] = kl_at(call, room.columns(kept, wanted), np.zeros((len(wanted), 1)))[:, 0]
                 done |= target >= reach[:, None] * (1 - 1e-12)
         if done.all():
             break
@@ -76,10 +79,9 @@ def solve(call: Call, kept: Floats, kl: Floats, names: tuple[str, ...]) -> Float
     beyond = target >= reach[:, None] * (1 - 1e-12)
     if beyond.any():
         hit = [names[k] for k in range(K) if beyond[k].any()]
-        warnings.warn(
-            f"kl: beyond what the rows can reach for {', '.join(hit)}; those entries are the argmax limit "
+        tell(
+            f"kl: beyond what the rows can reach for {few(hit)}; those entries are the argmax limit "
             f"(betas 0), with .kl the KL reached",
-            UserWarning,
             stacklevel=4,
         )
     return np.where(flat[:, None], np.inf, np.where(beyond, 0.0, 1 / lam))
@@ -108,13 +110,32 @@ def score_variance(call: Call, kept: Floats, *, unbiased: bool = False) -> Float
     if not unbiased or p.base == "logprob":
         state = run(_without_values(call), [_core.ScoreVariance(kept.shape[1])], kept=kept)[0]
         return np.asarray(state.finish()["variance"])
-    t = kept - np.repeat(kept[p.offsets[:-1]], p.sizes, axis=0)  # a pilot: scores that agree give exact zeros
-    t = t - np.repeat(_per_prompt(t * p.row_weight()[:, None], p.offsets), p.sizes, axis=0)
-    omega, by_prompt = p.prompt_weight(), _per_prompt(p.row_weight()[:, None] * t * t, p.offsets)
+    omega, by_prompt = p.prompt_weight(), np.empty((p.n_prompts, kept.shape[1]))
+    for a, b in _runs(p.offsets, kept.shape[1]):
+        by_prompt[a:b] = _spread(kept, p.row_weight(), p.offsets[a : b + 1])
     factor = np.divide(p.sizes, p.sizes - 1, where=p.sizes > 1, out=np.zeros(len(omega)))
     factor = factor if p.unbias is None else p.unbias
     mass = omega[factor > 0].sum()
-    return np.asarray((omega * factor) @ by_prompt / mass) if mass > 0 else np.full(kept.shape[1], np.nan)
+    return np.asarray(applied(by_prompt.T, omega * factor) / mass) if mass > 0 else np.full(kept.shape[1], np.nan)
+
+
+def _runs(offsets: NDArray[np.int64], width: int) -> Iterator[tuple[int, int]]:
+    """Whole prompts [a, b) of about STRIP_ENTRIES scores together."""
+    a = 0
+    while a + 1 < len(offsets):
+        far = offsets[a] + STRIP_ENTRIES // max(width, 1)
+        b = max(a + 1, int(np.searchsorted(offsets, far, side="right")) - 1)
+        yield a, b
+        a = b
+
+
+def _spread(kept: Floats, weight: Floats, offsets: NDArray[np.int64]) -> Floats:
+    """Variance of each score in each of some prompts, by the rows' weights."""
+    w, sizes, from_ = weight[offsets[0] : offsets[-1], None], np.diff(offsets), offsets - offsets[0]
+    t = np.asarray(kept[offsets[0] : offsets[-1]])
+    t = t - np.repeat(t[from_[:-1]], sizes, axis=0)  # a pilot: scores that agree give exact zeros
+    t = t - np.repeat(_per_prompt(t * w, from_), sizes, axis=0)
+    return _per_prompt(w * t * t, from_)
 
 
 def gaussian_kl(call: Call, kept: Floats, betas: Floats) -> Floats:
@@ -165,7 +186,7 @@ def horizon(call: Call, kept: Floats) -> Floats:
         if not len(open_):
             break
         lam = np.sqrt(2 * cap / variance[open_]) * step
-        tilted = jackknife(call, np.ascontiguousarray(kept[:, open_]), 1 / lam)
+        tilted = jackknife(call, room.columns(kept, open_), 1 / lam)
         holds = (np.abs(tilted["bias"]) <= tilted["se"]) & (tilted["kl"] <= cap)
         out[open_[holds]] = tilted["kl"][holds]
         open_ = open_[holds]
@@ -359,7 +380,7 @@ class _PooledValue:
         f = np.where(self.seen, np.nan_to_num(values[p.rows]), 0.0)
         self.first = int(np.argmax(self.seen))
         f = np.where(self.seen, f - f[self.first], 0.0)
-        self.centred = np.where(self.seen, f - self.weight @ f, 0.0)
+        self.centred = np.where(self.seen, f - applied(f, self.weight), 0.0)
         self.present = _per_prompt(self.weight, p.offsets) > 0
 
     def influence(self, t: Floats, beta: float) -> Floats:
@@ -369,16 +390,16 @@ class _PooledValue:
             return np.full(len(self.present), np.nan)
         t = np.where(self.seen, t, t[self.seen].max())
         t = t - t[self.first]  # from a pilot: exact where scores agree
-        t = t - w @ t
+        t = t - applied(t, w)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             x = np.where(t == 0, 0.0, t / beta)
             y = np.where(t == t.max(), 0.0, (t - t.max()) / beta)
         if np.abs(x).max() < 0.5:  # q - w as w expm1(l): nothing cancels at small tilts
-            change = w * np.expm1(x - np.log1p(w @ np.expm1(x)))
+            change = w * np.expm1(x - np.log1p(applied(np.expm1(x), w)))
         else:
             q = w * np.exp(y)
             change = q / q.sum() - w
-        gain = change @ self.centred
+        gain = float(applied(change, self.centred))
         return _per_prompt(change * self.centred - (w + change) * gain, self.offsets)
 
 

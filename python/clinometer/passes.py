@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -11,22 +9,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import _core
+from . import _core, room
 from . import kl as roots
 from .adjusting import net_of
 from .cautions import warn_of_stillness
 from .directions import Scores
 from .dump import open_dump
 from .inputs import Call, prepare, run
+from .notices import listening
 from .options import listed, used
 from .population import Population
 from .results import CrossCovarianceResult, Moments, TiltedMeanResult, TiltResult
+from .threads import applied
 
 __all__ = ["covariance_projection", "cross_covariance", "moments", "score", "tilt", "tilted_mean"]
 
 Floats = NDArray[np.float64]
 DEFAULT_KL = (0.1, 0.25, 0.5, 1.0)
 KEPT_BYTES = 1 << 30
+LARGE = 2.0**100  # fourth powers of scores and values up to here, and down to one over it, are plain numbers
 _NO_ERRORS = "has no errors and deals no folds that it could cluster"
 _ROWWISE = "scores each row alone"
 SUMS_BYTES = 1 << 26  # of one state of a tilted mean
@@ -54,8 +55,7 @@ def score(dump: Any, directions: Any, *, out: NDArray[Any] | None = None, **opti
     >>> cm.score(np.eye(3, dtype=np.float32), [[1.0, 2.0, 3.0]], prompt_ids=[0, 0, 1]).ravel().tolist()
     [1.0, 2.0, 3.0]
     """
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="no prompt ids")
+    with listening("no prompt ids"):
         call = prepare(dump, directions, **used("score", options, within=_ROWWISE, clusters=_NO_ERRORS))
     _need_scores(call)
     dtype = np.float64 if call.in_double else np.float32
@@ -172,12 +172,7 @@ def kept_beside(
     """Kept scores, and further statistics of the same read."""
     # each fold's direction has an origin of its own: only absolute scores share one across prompts
     absolute = absolute or (not call.within and call.n_folds > 1)
-    shape = (call.population.n_rows, call.n_scores)
-    if 8 * shape[0] * shape[1] <= KEPT_BYTES:
-        out = np.empty(shape)
-    else:
-        with tempfile.NamedTemporaryFile(prefix="clinometer-") as file:  # unlinked at once: gone with the map
-            out = np.memmap(file, np.float64, "w+", shape=shape)
+    out = room.empty((call.population.n_rows, call.n_scores), np.float64, KEPT_BYTES, "kept scores")
     population = call.population if call.n_folds > 1 or absolute else call.effective()
     given = None if absolute else origins
     first = _core.Scores(0, call.n_scores, out, False, True, not absolute)
@@ -186,7 +181,9 @@ def kept_beside(
         return out, done
     if given is not None:
         given[...] = given[..., call.order]
-    return np.ascontiguousarray(out[:, call.order]), done
+    for rows in room.strips(out):
+        out[rows] = out[rows][:, call.order]
+    return out, done
 
 
 def absolute_scores(call: Call, kept: Floats, origins: Floats) -> Floats:
@@ -204,25 +201,40 @@ def in_range(kept: Floats) -> tuple[Floats, NDArray[np.int64]]:
     The division is exact, and only t / beta matters to a tilt. Scores of common size are left as they are; large ones
     are left at 2^8, so that 1 / beta stays finite where t / beta does.
     """
-    top = np.abs(kept).max(axis=0, initial=0.0)
-    extreme = (top > 1e50) | ((top > 0) & (top < 1e-50))
+    top = np.zeros(kept.shape[1])
+    for rows in room.strips(kept):
+        np.maximum(top, np.abs(kept[rows]).max(axis=0, initial=0.0), out=top)
+    extreme = (top > LARGE) | ((top > 0) & (top < 1 / LARGE))
     exponent = np.where(extreme, np.frexp(top)[1] - np.where(top > 1, 8, 0), 0)
-    return (np.ldexp(kept, -exponent) if extreme.any() else kept), exponent
+    if not extreme.any():
+        return kept, exponent
+    out = room.like(kept, kept.shape[1])
+    for rows in room.strips(kept):
+        np.ldexp(kept[rows], -exponent, out=out[rows])
+    return out, exponent
 
 
-def _values_in_range(call: Call) -> tuple[Call, NDArray[np.int64]]:
-    """The call with its values over powers of two, as `in_range`, and their exponents (J,)."""
-    if call.values is None:
+def values_in_range(call: Call) -> tuple[Call, NDArray[np.int64]]:
+    """The call with its values over a power of two each, and the exponents; those of common size are left."""
+    if call.values is None or not call.values.size:
         return call, np.zeros(call.n_values, np.int64)
-    values = np.asarray(call.values)
-    exponent = in_range(np.nan_to_num(values))[1]
-    return (replace(call, values=np.ldexp(values, -exponent)) if exponent.any() else call), exponent
+    top = np.fmax(np.fmax.reduce(call.values, axis=0), -np.fmin.reduce(call.values, axis=0))
+    exponent = np.where((top > LARGE) | ((top > 0) & (top < 1 / LARGE)), np.frexp(top)[1], 0)
+    if not exponent.any():
+        return call, exponent
+    return replace(call, values=np.ldexp(call.values, -exponent)), exponent
 
 
 def _ldexp(x: Floats, exponent: NDArray[np.int64]) -> Floats:
     """x[k, ...] 2^exponent[k]; what leaves the range becomes 0 or inf."""
     with np.errstate(over="ignore", under="ignore"):
         return np.asarray(np.ldexp(x, exponent.reshape(-1, *[1] * (x.ndim - 1))))
+
+
+def _by_values(x: Floats, exponent: NDArray[np.int64]) -> Floats:
+    """x[..., j] 2^exponent[j]; what leaves the range becomes 0 or inf."""
+    with np.errstate(over="ignore", under="ignore"):
+        return np.asarray(np.ldexp(x, exponent)) if exponent.any() else x
 
 
 def adjusted(call: Call, kept: Floats, adjust: Any) -> Floats:
@@ -247,7 +259,7 @@ def cross_covariance(
 
     Cost: one pass over the dump; kept scores of 8 N K bytes.
     """
-    call = prepare(dump, directions, values, **options)
+    call = prepare(dump, directions, values, any_size=True, **options)
     _need_scores(call)
     n_ddof = _check_ddof(
         (0 if call.population.base == "logprob" else 1) if ddof is None else ddof, call.population.base
@@ -261,6 +273,7 @@ def cross_covariance(
 def covariance_of(call: Call, kept: Floats, n_ddof: int) -> CrossCovarianceResult:
     """`cross_covariance` of kept scores (N, K)."""
     kept, scale = in_range(kept)
+    call, units = values_in_range(call)
     if call.within:
         state = run(call, [_core.CrossCovariance(0, call.n_scores, 0, call.n_values, n_ddof)], kept=kept)[0].finish()
         se, joint = state["se"], state["cov"]
@@ -269,6 +282,7 @@ def covariance_of(call: Call, kept: Floats, n_ddof: int) -> CrossCovarianceResul
         se, joint = _pooled_covariance_errors(call, kept, n_ddof)
     p = call.population
     value, se, joint = _ldexp(state["value"], scale), _ldexp(se, scale), _ldexp(joint, 2 * scale)
+    value, se, joint = _by_values(value, units), _by_values(se, units), _by_values(joint, units[:, None] + units)
     return CrossCovarianceResult(
         value, se, state["correlation"], joint, call.names, call.value_names,
         p.n_rows, p.n_prompts, p.n_dropped, call.n_unlabelled, call.fit_status,
@@ -298,7 +312,7 @@ def _pooled_covariance_errors(call: Call, kept: Floats, ddof: int) -> tuple[Floa
         w, factor = one.row_weight(), one.unbias[0] if ddof and one.unbias is not None else 1.0
         f = np.where(w > 0, np.nan_to_num(v[p.rows]), 0.0)
         product = factor * _centred(kept, w) * _centred(f, w)[:, None]
-        terms = w[:, None] * (product - w @ product)
+        terms = w[:, None] * (product - applied(product.T, w))
         psi[:, :, j] = np.add.reduceat(terms, p.offsets[:-1], axis=0).T
         present[:, j] = np.add.reduceat(w, p.offsets[:-1]) > 0 if factor else False
     joint = np.stack([roots.clustered(one, present, p.cluster) for one in psi])
@@ -308,7 +322,7 @@ def _pooled_covariance_errors(call: Call, kept: Floats, ddof: int) -> tuple[Floa
 def _centred(x: Floats, w: Floats) -> Floats:
     """Less the weighted mean; from a pilot, so that a column that does not vary gives zeros."""
     x = x - x[:1]
-    return np.asarray(x - w @ x)
+    return np.asarray(x - applied(x.T, w))
 
 
 def _checked_betas(betas: ArrayLike, K: int) -> Floats:
@@ -398,7 +412,7 @@ def tilt(
     """
     if isinstance(dump, Scores):
         dump, directions = _score_dump(dump, directions)
-    call = prepare(dump, directions, values, **options)
+    call = prepare(dump, directions, values, any_size=True, **options)
     _need_scores(call)
     _check_strength(betas, kl, call.n_scores)
     warn_of_stillness(call)
@@ -421,6 +435,9 @@ def _gone(call: Call, kept: Floats, net: Floats) -> Floats:
     return np.asarray(1 - np.divide(after, before, out=np.full(before.shape, np.nan), where=before != 0))
 
 
+IN_UNITS = ("baseline", "gain", "gain_se", "first_order", "second_order", "first_order_unbiased", "first_order_se")
+
+
 def tilt_of(
     call: Call, kept: Floats, betas: Any = None, kl: Any = None, *, pareto_k: bool = True, roots_in_kl: bool = True,
     origins: Floats | None = None,
@@ -429,26 +446,22 @@ def tilt_of(
 
     Without `roots_in_kl` sign flips and horizons are NaN and not computed.
     """
-    (kept, scale), (call, sizes) = in_range(kept), _values_in_range(call)
+    kept, scale = in_range(kept)
+    call, units = values_in_range(call)
     table = _strength(call, kept, scale, betas, kl)
     reweight = call.population.base == "reweight"
     statistic = _core.Tilt(0, call.n_scores, 0, call.n_values, table, reweight, not call.in_double)
     moved = None if origins is None else np.ldexp(origins, -scale)
     state = run(call, [statistic], kept=kept, origins=moved)[0]
-    result = _tilt_result(call, kept, table, state.finish(), pareto_k, roots_in_kl)
-    if scale.any():
-        true = true_betas(call, table, scale, betas)
-        radius, flip = _ldexp(result.linear_radius, -scale), _ldexp(result.sign_flip, -scale)
-        result = replace(result, betas=true, linear_radius=radius, sign_flip=flip)
-    return _in_value_units(result, sizes) if sizes.any() else result
-
-
-def _in_value_units(result: TiltResult, exponent: NDArray[np.int64]) -> TiltResult:
-    """A tilt of values over 2^exponent (J,) as one of the values."""
-    names = ("baseline", "gain", "gain_se", "first_order", "second_order", "first_order_unbiased", "first_order_se")
-    with np.errstate(over="ignore", under="ignore"):
-        linear = {name: np.ldexp(getattr(result, name), exponent) for name in names}
-        return replace(result, **linear, _gain_cov=np.ldexp(result._gain_cov, exponent[:, None] + exponent))
+    scaled = _tilt_result(call, kept, table, state.finish(), pareto_k, roots_in_kl)
+    if units.any():
+        own: dict[str, Any] = {name: _by_values(getattr(scaled, name), units) for name in IN_UNITS}
+        scaled = replace(scaled, **own, _gain_cov=_by_values(scaled._gain_cov, units[:, None] + units))
+    if not scale.any():
+        return scaled
+    true = true_betas(call, table, scale, betas)
+    radius, flip = _ldexp(scaled.linear_radius, -scale), _ldexp(scaled.sign_flip, -scale)
+    return replace(scaled, betas=true, linear_radius=radius, sign_flip=flip)
 
 
 def _score_dump(scores: Scores, directions: Any) -> tuple[Any, Any]:
@@ -549,7 +562,7 @@ def _refined(
     value = np.ascontiguousarray(np.asarray(call.values)[:, j : j + 1])
     one = replace(call, values=value, progress=None)
     known = None if call.within else call.population.labelled(value[:, 0]).pooled()
-    scores, allowed = np.ascontiguousarray(kept[:, ks]), 1e-9 if call.in_double else 1e-7
+    scores, allowed = room.columns(kept, ks), 1e-9 if call.in_double else 1e-7
 
     def slope(lam: Floats) -> Floats:
         statistic = _core.Tilt(0, len(ks), 0, 1, 1 / lam[:, None], False, not call.in_double, False)

@@ -8,7 +8,6 @@ What has weight 0 is absent: a prompt of prompt weight 0, and a row of count or 
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .intake import by_prompt, ids_of
+from .notices import tell
 
 __all__ = ["BASES", "Population", "population"]
 
@@ -204,6 +204,8 @@ def population(
         p = replace(p, cluster=codes, cluster_ids=cluster)
     if p.omega is not None and not p.omega.all():
         p = _take(p, np.flatnonzero(p.omega))
+    if p.omega is not None:
+        p = replace(p, omega=_in_range(p.omega))
     p = _present(p, counts if base == "counts" else logprobs if base == "logprob" else None)
     if p.cluster is not None:
         p = _take(p, np.argsort(p.cluster, kind="stable"))
@@ -217,9 +219,8 @@ def _ids(prompt_ids: ArrayLike | None, n_rows: int) -> NDArray[Any]:
     if prompt_ids is not None:
         return ids_of(prompt_ids, n_rows)
     if n_rows:
-        warnings.warn(
+        tell(
             "no prompt ids: all rows are taken as one prompt; pass prompt_ids= for within-prompt results",
-            UserWarning,
             stacklevel=5,
         )
     return np.zeros(n_rows, np.int64)
@@ -249,6 +250,12 @@ def _canonical(ids: NDArray[Any]) -> tuple[Ints | None, Ints]:
 def _changes(a: NDArray[Any]) -> Ints:
     """Where a run of equal entries starts."""
     return np.flatnonzero(np.append(True, a[1:] != a[:-1]))
+
+
+def _in_range(weights: Floats) -> Floats:
+    """Weights over a power of two, where their squares may leave the range: only ratios matter, and they are kept."""
+    top = weights.max(initial=0.0)
+    return weights if 1e-6 <= top <= 1e6 else np.ldexp(weights, -int(np.frexp(top)[1]))
 
 
 def _take(p: Population, prompts: Ints) -> Population:
@@ -325,12 +332,14 @@ def _normalise(p: Population, log_weight: Floats, counts: Floats | None) -> Popu
     if np.isneginf(top).any():
         bad = p.ids[int(np.argmax(np.isneginf(top)))]
         raise ValueError(f"prompt {bad!r}: every response has base weight 0; drop the prompt or mend its weights")
-    weight = np.exp(log_weight - np.repeat(top, sizes))
+    with np.errstate(over="ignore", under="ignore"):
+        weight = np.exp(log_weight - np.repeat(top, sizes))
     weight /= np.repeat(np.add.reduceat(weight, starts), sizes)
     if p.base == "logprob":
         unbias = np.zeros(p.n_prompts)
     elif p.base == "counts":
-        n = np.add.reduceat(np.asarray(counts, float)[p.rows], starts)
+        with np.errstate(over="ignore"):
+            n = np.minimum(np.add.reduceat(np.asarray(counts, float)[p.rows], starts), np.finfo(float).max)
         unbias = np.where(n > 1, n / np.where(n > 1, n - 1, 1.0), 0.0)
     else:
         square = np.add.reduceat(weight**2, starts)

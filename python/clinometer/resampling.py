@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .threads import product
+
 __all__ = [
     "bootstrap_counts",
     "bootstrap_sums",
@@ -45,7 +47,7 @@ def bootstrap_counts(units: int, replicates: int, seed: int = 0) -> Iterator[NDA
 def bootstrap_sums(sums: Floats, replicates: int, seed: int = 0) -> Floats:
     """Totals (replicates, m) of units drawn with replacement from sums (C, m)."""
     units = bucketed(sums)
-    return np.concatenate([counts @ units for counts in bootstrap_counts(len(units), replicates, seed)])
+    return np.concatenate([product(counts, units) for counts in bootstrap_counts(len(units), replicates, seed)])
 
 
 def effective_units(held: Floats) -> Floats:
@@ -78,7 +80,7 @@ def unit_covariance(psi: Floats, held: Floats) -> Floats:
     """C/(C-1) sum psi psi' (m, m) of influences (C, m) on units of weight held (C, m) > 0; NaN below two (theory 2)."""
     count = (held > 0).sum(axis=0).astype(float)
     scale = np.sqrt(np.where(count > 1, count / np.where(count > 1, count - 1, 1.0), np.nan))
-    return np.asarray(psi.T @ psi * np.outer(scale, scale))
+    return np.asarray(product(psi.T, psi) * np.outer(scale, scale))
 
 
 def unit_errors(psi: Floats, held: Floats) -> Floats:

@@ -39,7 +39,14 @@ class Rows:
     @staticmethod
     def joined(parts: list[Rows]) -> Rows:
         """One block of all; the parts are consecutive."""
+        first = parts[0]
+        for part in parts[1:]:
+            if part.columns.keys() != first.columns.keys():
+                raise ValueError(f"columns are {sorted(part.columns)} in one part, {sorted(first.columns)} in another")
+            if part.ids.dtype.kind != first.ids.dtype.kind or part.phi.dtype != first.phi.dtype:
+                said = [f"phi {p.phi.dtype}, prompt_ids {p.ids.dtype}" for p in (part, first)]
+                raise ValueError(f"rows of one part are {said[0]}, those of another {said[1]}; wanted one kind")
         if len(parts) == 1:
-            return parts[0]
+            return first
         columns = {n: np.concatenate([p.columns[n] for p in parts]) for n in parts[0].columns}
         return Rows(np.concatenate([p.phi for p in parts]), np.concatenate([p.ids for p in parts]), columns)

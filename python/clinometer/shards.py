@@ -60,7 +60,7 @@ def merge(*states: Any) -> Any:
 
 
 def _as_fold(state: Any) -> Fold:
-    from .foldfile import read
+    from .foldread import read
 
     if isinstance(state, Fold):
         return state

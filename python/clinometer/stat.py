@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _core
+from . import _core, room
 from .results import Axes, CrossCovarianceResult, Result, TiltResult
 from .results import Moments as MomentsResult
 
@@ -53,7 +53,9 @@ class Moments(Statistic):
     covariance: bool = True
 
     def state(self, call: Call, score_at: int, n_scores: int, value_at: int, n_values: int) -> Any:
-        ddof = _checked_ddof(self.ddof, call)
+        ddof, d = _checked_ddof(self.ddof, call), call.dump.dim + call.n_values
+        if self.covariance and d > 4096:  # half a matrix where rows go and in three copies on the way, a whole one out
+            room.need_memory(24 * d * d, f"the covariance of {d:,} columns", "covariance=False gives the variances")
         return _core.Moments(call.dump.dim, call.n_values, 1, ddof, self.covariance)
 
     def result(self, call: Call, state: Any, names: tuple[str, ...], values: tuple[str, ...]) -> MomentsResult:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
+from collections.abc import Sequence
 
-__all__ = ["visible"]
+__all__ = ["few", "visible", "without_secrets"]
+
+_USER = re.compile(r"""([A-Za-z][A-Za-z0-9+.-]*://)[^/\s'"?#]*@""")
+_QUERY = re.compile(r"""([A-Za-z][A-Za-z0-9+.-]*://[^\s'"?#]*\?)([^\s'"#]*)""")
 
 # Controls, format marks (bidi, zero width, tags), surrogates, private, unassigned, line and paragraph ends.
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
@@ -19,6 +24,33 @@ def visible(text: object) -> str:
     'a\\\\x1b[31m\\\\u202e'
     """
     return "".join(_escape(c) if unicodedata.category(c) in _HIDDEN else c for c in str(text))
+
+
+def without_secrets(text: str) -> str:
+    """The text with users, passwords and the values of queries in its web addresses shown as ***.
+
+    Examples
+    --------
+    >>> without_secrets("https://me:word@host/x.npy?X-Signature=abc: gone")
+    'https://***@host/x.npy?X-Signature=***'
+    """
+    if "://" not in text:
+        return text
+    return _QUERY.sub(lambda found: found[1] + _PARAMETER.sub(_hidden, found[2]), _USER.sub(r"\1***@", text))
+
+
+_PARAMETER = re.compile(r"[^&]+")
+
+
+def _hidden(parameter: re.Match[str]) -> str:
+    name, is_, _ = parameter[0].partition("=")
+    return f"{name}=***" if is_ else "***"
+
+
+def few(names: Sequence[str], most: int = 4) -> str:
+    """The first names, shortened, and how many more there are: for messages, whatever there is."""
+    shown = [visible(n if len(n) <= 80 else n[:80] + "...") for n in names[:most]]
+    return ", ".join(shown) + (f" and {len(names) - most:,} more" if len(names) > most else "")
 
 
 def _escape(character: str) -> str:

@@ -32,6 +32,7 @@ from clinometer.errors import DumpError
 
 sys.path.insert(0, str(Path(__file__).parent))
 import mutators
+import states
 
 try:
     import arrow_files
@@ -342,6 +343,8 @@ TARGETS = {
     "gguf": Target(seeds_gguf, mutators.flip, law_gguf),
     "steering": Target(seeds_steering, mutators.as_json, law_steering),
     "requests": Target(seeds_requests, mutators.as_safetensors, law_requests),
+    "state": Target(states.seeds, states.mutate, states.law),
+    "fit": Target(states.seeds_fit, states.mutate_fit, states.law_fit),
 }
 if arrow_files is not None:
     TARGETS |= {

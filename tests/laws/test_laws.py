@@ -6,6 +6,7 @@ import functools
 import hashlib
 import itertools
 import pickle
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ import pytest
 
 import clinometer as cm
 from clinometer import _core
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "fuzz"))
+import states
 
 D, K, J = 5, 2, 2
 BETAS = np.array([[3.0, 0.4], [5.0, 0.7]])
@@ -82,6 +86,14 @@ class Rows:
             offsets=self.offsets[first : last + 1] - a, omega=self.omega[first:last], fold=self.fold[first:last],
             cluster=self.cluster[first:last], directions=self.u, values=self.values[a:b], n_threads=threads,
             in_double=True,
+        )  # fmt: skip
+
+    def absorb_leaf(self, scan: Any, leaf: int) -> None:
+        """One leaf of all rows."""
+        scan.absorb(
+            segments=[(self.phi, 0)], dtype=0, n_dump=len(self.phi), d=D, n_rows=len(self.phi), offsets=self.offsets,
+            omega=self.omega, fold=self.fold, cluster=self.cluster, directions=self.u,
+            values=np.nan_to_num(self.values), in_double=True, begin=leaf * LEAF, end=(leaf + 1) * LEAF,
         )  # fmt: skip
 
     def without_gaps(self) -> None:
@@ -204,6 +216,36 @@ def test_a_damaged_state_is_refused(name: str, small: Rows) -> None:
     for bad in (raw[:-1], raw[: len(raw) // 2], raw + b"\0", b""):
         with pytest.raises(ValueError, match="state"):
             cls.__new__(cls).__setstate__(bad)
+
+
+@pytest.mark.parametrize("name", ROWWISE)
+def test_a_state_whose_lengths_disagree_is_refused(name: str, large: Rows) -> None:
+    """Each array of a state emptied, halved and doubled; both ends of it lie inside a prompt."""
+    n = int(large.offsets[-1])
+    scan = _core.Scan([MAKERS[name](n)])
+    large.absorb_leaf(scan, 2)
+    state = scan.collapse()[0]
+    parts = states.fields(state.state())
+    for k, (tag, data) in enumerate(parts):
+        for other in (b"", data[: len(data) // 16 * 8], data + data):
+            if other == data or (name == "Pairs" and (k, other) == (3, b"")):  # no biases
+                continue
+            bad = states.joined([*parts[:k], (tag, other), *parts[k + 1 :]])
+            with pytest.raises(ValueError, match="state"):
+                type(state).__new__(type(state)).__setstate__(bad)
+
+
+@pytest.mark.parametrize("name", sorted(set(ROWWISE) - BY_ROW - {"Jackknife", "ScoreVariance"}))
+def test_states_of_different_settings_do_not_merge(name: str, small: Rows) -> None:
+    other = {
+        "Moments": lambda: _core.Moments(D, J, 2, 1, True),
+        "Tilt": lambda: _core.Tilt(0, K, 0, J, BETAS + 1, False, True),
+        "CovarianceProjection": lambda: _core.CovarianceProjection(D, 1, K, 0),
+        "CrossCovariance": lambda: _core.CrossCovariance(0, K, 0, J, 0),
+        "TiltedMean": lambda: _core.TiltedMean(D, 0, K, BETAS + 1),
+    }[name]()  # fmt: skip
+    with pytest.raises(ValueError, match="different settings"):
+        small.state(MAKERS[name]).merge(other)
 
 
 def test_states_of_different_statistics_do_not_merge(small: Rows) -> None:

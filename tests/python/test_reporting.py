@@ -589,12 +589,15 @@ def test_a_value_is_flat_by_its_own_size(scale: float) -> None:
 
 def test_mixtures_and_correlations_of_values_know_no_scale_and_the_range_is_named() -> None:
     world = cm.simulate(n_prompts=60, n_responses=8, dim=4, random_state=1)
-    tiny = world.with_options(columns=world.columns.merged({"tiny": world.column("s") * 2.0**-990}))
+    columns = {"tiny": world.column("s") * 2.0**-200, "tinier": world.column("s") * 2.0**-990}
+    tiny = world.with_options(columns=world.columns.merged(columns))
     made, want = (cm.report(tiny, constitutions=["judge/c0"], values=[name], kl=[0.1]) for name in ("tiny", "s"))
     assert made.pareto is not None and want.pareto is not None
     np.testing.assert_allclose(made.pareto.mixture_value, want.pareto.mixture_value, rtol=1e-9)
     np.testing.assert_allclose(made.value_correlation, want.value_correlation, rtol=1e-9)
-    assert any("rescale" in note for note in made.notes) and not any("rescale" in note for note in want.notes)
+    np.testing.assert_allclose(made.tilt.gain[..., 0] * 2.0**200, want.tilt.gain[..., 0], atol=1e-6 * want.value_sd[0])
+    with pytest.raises(ValueError, match=r"values: 'tinier' reaches .*too small"):
+        cm.report(tiny, constitutions=["judge/c0"], values=["tinier"], kl=[0.1])
 
 
 def test_the_spectrum_of_the_fits_is_that_of_passes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -135,20 +135,23 @@ class Clustered {
     return j == k ? std::max(scaled, 0.0) : scaled;
   }
 
-  void fields(Visitor& visit) {
-    visit.field("cells", cells);
-    visit.field("width", width);
-    visit.field("pilot", pilot);
-    visit.field("sum", sum);
-    visit.field("dd", dd);
-    visit.field("d_o", d_o);
-    visit.field("oo", oo);
-    visit.field("mass", mass);
-    visit.field("count", count);
+  /// Of so many cells of so many values.
+  void fields(Visitor& visit, std::int64_t n_cells, std::int64_t n_values) {
+    visit.size("cells", cells);
+    visit.size("width", width);
+    visit.need(cells == n_cells && width == n_values, "cells");
+    for (auto* v : {&pilot, &sum}) visit.array("sum", *v, product({cells, width}));
+    for (auto* v : {&dd, &d_o}) visit.array("squares", *v, product({cells, width, width}));
+    visit.array("oo", oo, product({width, width}));
+    visit.array("mass", mass, width);
+    visit.array("count", count, width);
     for (Open* open : {&head, &tail}) {
       visit.field("open_d", open->d);
       visit.field("open_o", open->o);
       visit.field("open_ends", open->ends);
+      const bool none = open->o.empty();
+      visit.need(std::int64_t(open->o.size()) == (none ? 0 : width), "open_o");
+      visit.need(std::int64_t(open->d.size()) == (none ? 0 : product({cells, width})), "open_d");
     }
   }
 

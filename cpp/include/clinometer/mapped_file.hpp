@@ -29,7 +29,6 @@ class MappedFile {
 
  private:
   std::string path_;
-  int fd_ = -1;
   int slot_ = -1;
   std::byte* data_ = nullptr;
   std::size_t size_ = 0;

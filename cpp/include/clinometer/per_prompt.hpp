@@ -21,6 +21,11 @@ struct Prompt {
   Lasting lasting;
 };
 
+/// How many of a row's scores and values a statistic looks at, from the first one on.
+struct Reads {
+  std::int64_t scores = 0, values = 0;
+};
+
 /// A prompt of which only a part has been seen: what each block brought, joined without a copy until it is whole.
 struct Fragment {
   std::int64_t first = -1;  // canonical index of the first row seen; -1: nothing here
@@ -55,6 +60,8 @@ struct Fragment {
       *this = std::move(later);
       return;
     }
+    if (n_scores != later.n_scores || n_values != later.n_values)
+      throw std::invalid_argument("merge: the parts of a prompt have different scores or values");
     for (Part& p : later.parts) append(std::move(p), false);
     n += later.n;
     ends = later.ends;
@@ -65,10 +72,15 @@ struct Fragment {
     return {n,      p.score.data(), n_scores,     p.value.data(), n_values, p.weight.data(), first, omega,
             unbias, cluster_begins, cluster_ends, origin.data(),  {}};
   }
+  /// Whether it is empty, or has so many scores and values a row.
+  bool holds(std::int64_t scores, std::int64_t values) const {
+    return first < 0 || (n_scores >= scores && n_values >= values);
+  }
   void fields(Visitor& visit) {
     join(true);
     visit.field("first", first);
     visit.field("n", n);
+    visit.need(first < 0 ? first == -1 && n == 0 : n > 0, "n");
     visit.field("ends", ends);
     visit.field("omega", omega);
     visit.field("unbias", unbias);
@@ -77,11 +89,13 @@ struct Fragment {
     Part& p = parts.front();
     visit.field("score", p.score.own);
     visit.field("value", p.value.own);
-    visit.field("weight", p.weight.own);
+    visit.array("weight", p.weight.own, n);
     visit.field("origin", origin);
+    visit.size("n_values", n_values);
     p.n = n;
-    n_scores = n ? std::int64_t(p.score.own.size()) / n : 0;
-    n_values = n ? std::int64_t(p.value.own.size()) / n : 0;
+    n_scores = std::int64_t(origin.size());
+    visit.need(std::int64_t(p.score.own.size()) == product({n, n_scores}) && (n || origin.empty()), "score");
+    visit.need(std::int64_t(p.value.own.size()) == product({n, n_values}), "value");
   }
 
  private:
@@ -151,7 +165,8 @@ struct Fragment {
   }
 };
 
-/// S gives prompt(const Prompt&), join(S&), cleared(), finish(), fields(); with prompts(const Prompt*, n) it gets
+/// S gives prompt(const Prompt&), join(S&), cleared(), finish(), settings(), fields(), and in reads() how many of a
+/// row's scores and values it looks at; with prompts(const Prompt*, n) it gets
 /// the whole prompts of a block at once, and with flush() it may let them wait to the end of a leaf.
 template <class S>
 class PerPrompt : public StatisticOf<PerPrompt<S>> {
@@ -202,10 +217,13 @@ class PerPrompt : public StatisticOf<PerPrompt<S>> {
     if (later.tail.first >= 0) tail = std::move(later.tail);
   }
   Results finish() const override { return inner.finish(); }
+  void settings(Visitor& visit) override { inner.settings(visit); }
   void fields(Visitor& visit) override {
     inner.fields(visit);
     head.fields(visit);
     tail.fields(visit);
+    const auto [scores, values] = inner.reads();
+    visit.need(head.holds(scores, values) && tail.holds(scores, values), "an open prompt");
   }
 
   S inner;

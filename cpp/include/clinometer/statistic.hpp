@@ -6,6 +6,7 @@
 #include <clinometer/block.hpp>
 
 #include <cstring>
+#include <initializer_list>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -22,7 +23,16 @@ struct Result {
 };
 using Results = std::vector<Result>;
 
-/// Sees every field of a statistic, configuration and state alike, in a fixed order.
+/// The product of sizes that come from a file, -1 where it is out of range: no array has that length.
+inline std::int64_t product(std::initializer_list<std::int64_t> sizes) {
+  std::int64_t out = 1;
+  for (const std::int64_t n : sizes)
+    if (n < 0 || __builtin_mul_overflow(out, n, &out)) return -1;
+  return out;
+}
+
+/// Sees every field of a statistic, settings and state alike, in a fixed order. Bytes may come from anywhere: what the
+/// code relies on (lengths above all) is stated here, beside the field, and a Reader refuses what is otherwise.
 class Visitor {
  public:
   virtual ~Visitor() = default;
@@ -30,19 +40,33 @@ class Visitor {
   virtual void field(const char* name, std::vector<std::int64_t>& x) = 0;
   void field(const char* name, double& x) {
     std::vector<double> v{x};
-    field(name, v);
-    x = v.at(0);
+    array(name, v, 1);
+    x = v.front();
   }
   void field(const char* name, std::int64_t& x) {
     std::vector<std::int64_t> v{x};
-    field(name, v);
-    x = v.at(0);
+    array(name, v, 1);
+    x = v.front();
   }
   void field(const char* name, bool& x) {
     std::int64_t v = x;
     field(name, v);
+    need(v == 0 || v == 1, name);
     x = v != 0;
   }
+  /// A count, or a place in an array.
+  void size(const char* name, std::int64_t& x) {
+    field(name, x);
+    need(x >= 0 && x <= std::int64_t(1) << 40, name);
+  }
+  /// An array of n numbers.
+  template <class T>
+  void array(const char* name, std::vector<T>& x, std::int64_t n) {
+    field(name, x);
+    need(std::int64_t(x.size()) == n, name);
+  }
+  /// What holds of every state.
+  virtual void need(bool, const char*) {}
 };
 
 /// How a pass shares work: small states get leaves of rows, a d x d state gets tiles of itself.
@@ -62,6 +86,9 @@ class Statistic {
   virtual void leaf_ends() {}
   virtual void merge(Statistic& later) = 0;
   virtual Results finish() const = 0;
+  /// What it was made with: two states merge only where this agrees.
+  virtual void settings(Visitor& visit) = 0;
+  /// Everything else it holds.
   virtual void fields(Visitor& visit) = 0;
   /// How many threads one call may use by itself, for what cannot be shared by rows.
   virtual void use_threads(std::int64_t) {}
@@ -74,20 +101,6 @@ class Statistic {
   virtual bool needs_absolute() const { return false; }
   /// One state for all leaves instead of a node of the tree for each: for states too large to hold a few of.
   virtual bool running() const { return false; }
-};
-
-/// Supplies empty() and the downcast of merge(); S gives cleared() and join(S&).
-template <class S>
-class StatisticOf : public Statistic {
- public:
-  std::unique_ptr<Statistic> empty() const override {
-    return std::make_unique<S>(static_cast<const S&>(*this).cleared());
-  }
-  void merge(Statistic& later) override {
-    auto* other = dynamic_cast<S*>(&later);
-    if (!other) throw std::invalid_argument("merge: the two states are of different statistics");
-    static_cast<S&>(*this).join(*other);
-  }
 };
 
 namespace detail {
@@ -108,12 +121,42 @@ class Writer : public Visitor {
   }
 };
 
+/// Settings as bytes; a Writer only reads.
+inline std::string settings_of(const Statistic& s) {
+  Writer writer;
+  const_cast<Statistic&>(s).settings(writer);
+  return std::move(writer.bytes);
+}
+
+}  // namespace detail
+
+/// Supplies empty() and the downcast of merge(); S gives cleared() and join(S&).
+template <class S>
+class StatisticOf : public Statistic {
+ public:
+  std::unique_ptr<Statistic> empty() const override {
+    return std::make_unique<S>(static_cast<const S&>(*this).cleared());
+  }
+  void merge(Statistic& later) override {
+    auto* other = dynamic_cast<S*>(&later);
+    if (!other) throw std::invalid_argument("merge: the two states are of different statistics");
+    if (detail::settings_of(*this) != detail::settings_of(later))
+      throw std::invalid_argument("merge: the two states were made with different settings");
+    static_cast<S&>(*this).join(*other);
+  }
+};
+
+namespace detail {
+
 class Reader : public Visitor {
  public:
   explicit Reader(std::string b) : bytes(std::move(b)) {}
   using Visitor::field;
   void field(const char* name, std::vector<double>& x) override { get(name, x, 'd'); }
   void field(const char* name, std::vector<std::int64_t>& x) override { get(name, x, 'q'); }
+  void need(bool holds, const char* name) override {
+    if (!holds) fail(name);
+  }
   bool done() const { return at == bytes.size(); }
 
  private:
@@ -139,12 +182,14 @@ class Reader : public Visitor {
 
 inline std::string serialise(const Statistic& s) {
   detail::Writer writer;
-  const_cast<Statistic&>(s).fields(writer);  // a Writer only reads
+  const_cast<Statistic&>(s).settings(writer);  // a Writer only reads
+  const_cast<Statistic&>(s).fields(writer);
   return std::move(writer.bytes);
 }
 
 inline void deserialise(Statistic& s, std::string bytes) {
   detail::Reader reader(std::move(bytes));
+  s.settings(reader);
   s.fields(reader);
   if (!reader.done()) throw std::invalid_argument("state: bytes are left over after the last field");
 }

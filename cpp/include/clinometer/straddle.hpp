@@ -31,12 +31,13 @@ struct Straddle {
     mass = total;
     ends = later.ends;
   }
-  void fields(Visitor& visit) {
+  void fields(Visitor& visit, std::int64_t width, std::int64_t n_folds) {
     visit.field("mass", mass);
     visit.field("scale", scale);
     visit.field("ends", ends);
     visit.field("fold", fold);
-    visit.field("mean", mean);
+    visit.need(fold >= 0 && fold < n_folds, "fold");
+    visit.array("mean", mean, open() ? width : 0);
   }
 };
 
@@ -62,9 +63,9 @@ struct OpenEnds {
     if (later.head.open()) part(later.head, false, rank_one);
     if (later.tail.open()) tail = std::move(later.tail);
   }
-  void fields(Visitor& visit) {
-    head.fields(visit);
-    tail.fields(visit);
+  void fields(Visitor& visit, std::int64_t width, std::int64_t n_folds) {
+    head.fields(visit, width, n_folds);
+    tail.fields(visit, width, n_folds);
   }
 };
 

@@ -69,11 +69,11 @@ def _text(error: Exception) -> str:
 
 def _say(message: str) -> None:
     from ..progress import clear
-    from ..visible import visible
+    from ..visible import visible, without_secrets
     from .wording import in_options
 
     clear()
-    print(f"clinometer: {visible(in_options(message))}", file=sys.stderr)
+    print(f"clinometer: {visible(without_secrets(in_options(message)))}", file=sys.stderr)
 
 
 def _warn(message: Any, category: type[Warning], *_: Any, **__: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import warnings
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from ..dump import Dump, open_dump
 from ..errors import DumpError
 from ..inputs import non_finite_rows
+from ..notices import listening
 from ..population import Population, population
 from ..reporting.safe import fit, visible, width
 from ..reporting.summary import spread_within
@@ -19,26 +20,30 @@ from .sources import located, reading
 
 __all__ = ["look", "shown"]
 
+MOST = 200  # of sites, columns and other tensors: nobody reads more, and there may be a hundred thousand
+LONGEST = 100  # characters of a name
+
 
 def look(args: argparse.Namespace) -> dict[str, Any]:
     """Everything `inspect` says, as plain data."""
     dump, chosen = _open(args)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # said below, in its own words
+    with listening():  # said below, in its own words
         p = population(dump.n_rows, dump.prompt_ids)
     sizes = p.sizes
     bad = non_finite_rows(dump) if dump.n_rows else np.zeros(0, np.int64)
+    extras = {n: list(a.shape) for n, a in islice(dump.extras.items(), MOST) if n not in dump.candidates}
     out: dict[str, Any] = {
         "name": dump.name, "n_rows": dump.n_rows, "dim": dump.dim, "dtype": dump.dtype, "tensor": dump.tensor,
         "sites": [
             {"name": c.name, "layer": c.layer, "rows": c.n_rows, "dim": c.dim, "dtype": c.dtype}
-            for c in dump.candidates.values()
+            for c in islice(dump.candidates.values(), MOST)
         ],
+        "n_sites": len(dump.candidates), "n_columns": len(dump.columns), "n_extras": len(dump.extras),
         "n_prompts": dump.n_prompts, "has_prompt_ids": dump.prompt_ids is not None,
         "responses": [float(f(sizes)) if len(sizes) else 0.0 for f in (np.min, np.median, np.max)],
         "n_singletons": int((sizes == 1).sum()), "policy": dump.policy, "source": dict(dump.source or {}),
-        "n_nonfinite_rows": len(bad), "columns": [_column(n, dump.columns[n], p) for n in dump.columns],
-        "extras": {n: list(a.shape) for n, a in dump.extras.items() if n not in dump.candidates},
+        "n_nonfinite_rows": len(bad),
+        "columns": [_column(n, dump.columns[n], p) for n in islice(dump.columns, MOST)], "extras": extras,
     }  # fmt: skip
     out["warnings"] = _warnings(dump, out, chosen)
     return out
@@ -108,16 +113,27 @@ def shown(found: dict[str, Any]) -> str:
         lines.append("source " + visible(", ".join(f"{k}: {v}" for k, v in found["source"].items()))[:300])
     if found["sites"]:
         lines += ["", "sites"]
-        lines += [f"  {visible(s['name'])}  {s['rows']} x {s['dim']} {s['dtype']}" for s in found["sites"]]
-    room = min(48, max([width(visible(c["name"])) for c in found["columns"]] + [6]))
+        lines += [f"  {_cut(s['name'])}  {s['rows']} x {s['dim']} {s['dtype']}" for s in found["sites"]]
+        lines += _more(found["n_sites"])
+    room = min(48, max([width(_cut(c["name"])) for c in found["columns"]] + [6]))
     if found["columns"]:
         lines += ["", "  " + fit("column", room) + f"  {'dtype':<9}{'mean':>12}{'within sd':>12}{'NaN':>9}"]
-    lines += ["  " + fit(c["name"], room) + "  " + _line(c) for c in found["columns"]]
+    lines += ["  " + fit(_cut(c["name"]), room) + "  " + _line(c) for c in found["columns"]]
+    lines += _more(found["n_columns"])
     if found["extras"]:
         lines += ["", "other tensors"]
-        lines += [f"  {visible(n)}  {' x '.join(map(str, s))}" for n, s in found["extras"].items()]
+        lines += [f"  {_cut(n)}  {' x '.join(map(str, s))}" for n, s in found["extras"].items()]
+        lines += _more(found["n_extras"])
     lines += ["", *[f"warning: {visible(w)}" for w in found["warnings"]]]
     return "\n".join(line.rstrip() for line in lines).rstrip()
+
+
+def _cut(name: str) -> str:
+    return visible(name if len(name) <= LONGEST else name[:LONGEST] + "...")
+
+
+def _more(count: int) -> list[str]:
+    return [f"  ... and {count - MOST:,} more"] if count > MOST else []
 
 
 def _line(c: dict[str, Any]) -> str:

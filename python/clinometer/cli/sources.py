@@ -57,7 +57,7 @@ def check_folders(args: argparse.Namespace) -> None:
 def located(given: str) -> str:
     """The path of a dump: as given, or the packaged one for "demo" where nothing else has that name."""
     from ..dump.folders import entries
-    from ..dump.remote import is_url
+    from ..dump.urls import is_url
 
     if is_url(given) or os.path.exists(given):
         return given

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..notices import tell
 from .carriers import carried, is_array
 from .held import is_bfloat16
 from .tensors import decode_bfloat16
@@ -62,7 +62,7 @@ def as_matrix(value: Any, name: str, *, bits: bool = False) -> tuple[NDArray[Any
         array = np.zeros(array.shape, array.dtype.newbyteorder("="))
     elif swapped or (array.shape[1] > 1 and array.strides[1] != array.itemsize):
         why = "big-endian" if swapped else "its rows are not contiguous"
-        warnings.warn(f"{name}: {why}, {array.nbytes} bytes are copied", stacklevel=3)
+        tell(f"{name}: {why}, {array.nbytes} bytes are copied", stacklevel=3)
         array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
     elif array.shape[1] == 1 and array.strides[1] != array.itemsize:
         array = np.lib.stride_tricks.as_strided(array, array.shape, (array.strides[0], array.itemsize))

@@ -9,8 +9,8 @@ from typing import Any
 from . import strictjson
 from .files import PlainFile, bad, quote
 from .folders import entries, inside
-from .remote import is_url
 from .selecting import are_layers
+from .urls import is_url, stem
 
 __all__ = ["SUFFIXES", "members"]
 
@@ -30,7 +30,7 @@ _HIGHEST = 4  # folders above a file of a partitioned table
 
 def members(path: str) -> tuple[list[str], dict[str, str]]:
     """The files whose rows count, in order, and those beside them that are left out, with the reason."""
-    if path.endswith(SUFFIXES) and not os.path.isdir(path):
+    if stem(path).endswith(SUFFIXES) and not os.path.isdir(path):
         return [path], {}
     names = entries(path)
     _refuse_tables(path, names)

@@ -46,7 +46,7 @@ class Shard:
 
     def __init__(self, pa: Any, file: PlainFile) -> None:
         self.pa, self.file = pa, file
-        self.parquet = file.path.endswith(".parquet")
+        self.parquet = file.name.endswith(".parquet")
         self.batches: list[Any] = []
         self.mapped = not self.parquet and not file.remote
         if self.parquet:

@@ -6,11 +6,12 @@ import contextlib
 import ctypes
 import errno
 import os
-import secrets
 import shutil
 import sys
 from collections.abc import Iterator
 from typing import Any
+
+from .leftovers import beside, held, sweep
 
 __all__ = ["begin_writing", "named", "new_file", "new_folder", "save_text", "sync_folder"]
 
@@ -42,18 +43,13 @@ def sync_folder(path: str) -> None:
             os.close(fd)
 
 
-def _beside(target: str) -> str:
-    """A name in the same folder that nobody uses."""
-    parent, name = os.path.split(target)
-    return os.path.join(parent, f".{name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
-
-
 @contextlib.contextmanager
 def new_file(path: str | os.PathLike[str]) -> Iterator[Any]:
     """Yield a binary file that takes the place of `path` when the block ends, and leaves no trace if it fails.
 
     The bytes are forced to the disk before the rename and the folder after it: after a kill or a power cut
-    there is the old file or the new one. A link is followed; a device or pipe is written to directly.
+    there is the old file or the new one. A link is followed; a device or pipe is written to directly. Halves that
+    killed processes left in the folder are removed.
 
     Examples
     --------
@@ -70,10 +66,11 @@ def new_file(path: str | os.PathLike[str]) -> Iterator[Any]:
             yield out
         return
     target = os.path.realpath(given)
-    temporary = _beside(target)
+    sweep(os.path.dirname(target))
+    temporary = beside(target)
     try:
         with named(given):
-            with open(temporary, "xb") as out:
+            with open(temporary, "xb") as out, held(temporary):
                 yield out
                 out.flush()
                 os.fsync(out.fileno())
@@ -124,11 +121,13 @@ def _exchange(a: str, b: str) -> bool:
 def new_folder(target: str) -> Iterator[str]:
     """Yield an empty sibling folder; on success it takes the place of `target`, on failure it is removed."""
     parent = os.path.dirname(target)
-    temporary = _beside(target)
+    temporary = beside(target)
     os.makedirs(parent, exist_ok=True)
+    sweep(parent)
     os.mkdir(temporary)
     try:
-        yield temporary
+        with held(temporary):
+            yield temporary
         sync_folder(temporary)
         if not os.path.isdir(target):
             os.rename(temporary, target)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from ..notices import tell
 from .aligned import same_ids
 from .dump import Dump
 from .files import quote
@@ -48,10 +48,9 @@ def brought(phi: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     written = {as_site(key, 1, "float32").name for key in phi} if isinstance(phi, Mapping) else set()
     left = sorted({n for d in dumps for n in (*d.extras, *d.left_out)} - written)
     if left:
-        warnings.warn(
+        tell(
             f"phi: {', '.join(map(quote, left[:8]))}{' and others' if len(left) > 8 else ''} of the dump are not rows "
             "or columns and are left out; clinometer convert keeps every tensor that can be rows",
-            UserWarning,
             stacklevel=3,
         )
     return out

@@ -6,21 +6,22 @@ import contextlib
 import hashlib
 import json
 import os
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ..errors import DumpError
+from ..notices import listening
 from . import manifest
 from .atomic import save_text, sync_folder
 from .dump import Candidate, Dump, Segment
 from .files import PlainFile, bad, quote
 from .opening import assemble, open_dump, with_arguments
 from .pickled import Pickled
-from .remote import RemoteFile, is_url
+from .remote import RemoteFile
 from .sources import PICKLES
 from .streaming import DumpWriter
+from .urls import is_url, stem
 from .windows import sub
 
 __all__ = ["Converted", "convert_dump"]
@@ -103,8 +104,7 @@ def _opened(source: Any, options: dict[str, Any]) -> Iterator[tuple[Dump, list[s
     """The source with one of its tensors as phi, and the names of all that are to be written."""
     chosen = options.get("tensor") is not None or options.get("layer") is not None
     with contextlib.ExitStack() as stack:
-        stack.enter_context(warnings.catch_warnings())
-        warnings.filterwarnings("ignore", message=".*clinometer convert", category=UserWarning)  # it is being done
+        stack.enter_context(listening("clinometer convert"))  # it is being done
         if isinstance(source, (str, os.PathLike)) and os.fspath(source).endswith(PICKLES):
             found = stack.enter_context(Pickled(os.fspath(source))).found()
 
@@ -159,7 +159,7 @@ def _identity(source: Any, dump: Dump) -> Any:
     path = os.fspath(source)
     if is_url(path):
         far = [s.file for s in dump.segments if isinstance(s.file, RemoteFile)]
-        return [path, sorted({(f.path, f.size, f.version) for f in far})]
+        return [stem(path), sorted({(f.path, f.size, f.version) for f in far})]
     path = os.path.realpath(path)
     if not os.path.isdir(path):
         status = os.stat(path)

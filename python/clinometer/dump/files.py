@@ -78,7 +78,7 @@ class PlainFile:
         return object.__new__(_remote_file() if cls is PlainFile and _is_url(path) else cls)
 
     def __init__(self, path: str | os.PathLike[str], hold: bool = False) -> None:
-        self.path = os.path.abspath(os.fspath(path))
+        self.path = self.name = os.path.abspath(os.fspath(path))  # of remote files the name is without a query
         self._mapped: tuple[NDArray[np.uint8], MappedLike] | None = None
         self._seen: tuple[int, int, int, int] | None = None
         self._held, status = self._open()
@@ -190,7 +190,7 @@ def map_file(path: str) -> tuple[NDArray[np.uint8], MappedLike]:
 def _is_url(path: object) -> bool:
     if not isinstance(path, str) or ":" not in path:  # most are no URL, and there may be very many
         return False
-    from .remote import is_url
+    from .urls import is_url
 
     return is_url(path)
 

@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterable
 
 from .files import REFUSED, bad, quote
-from .remote import is_url, listing
+from .remote import listing
+from .urls import beside, is_url
 
 __all__ = ["all_inside", "entries", "inside", "natural", "numbered"]
 
@@ -56,7 +57,10 @@ def inside(folder: str, name: object, field: str, manifest: str) -> str:
     Links into the store of the repository that the folder belongs to are followed: snapshots of the Hugging Face hub,
     git-annex and DVC consist of them.
     """
-    path = _base(folder) + _plain(name, field, manifest)
+    plain = _plain(name, field, manifest)
+    if is_url(folder):
+        return beside(folder, plain)
+    path = os.path.join(folder, plain)
     if os.path.islink(path) and not _stays(os.path.realpath(folder), os.path.realpath(path)):
         raise bad(
             manifest,
@@ -82,17 +86,14 @@ def _stays(folder: str, target: str) -> bool:
 
 def all_inside(folder: str, names: list[str], field: str) -> list[str]:
     """As `inside` for very many names of a folder: it is listed once, where asking for each would take longer."""
-    base = _base(folder)
+    if is_url(folder):
+        return [inside(folder, n, field, folder) for n in names]
+    base = os.path.join(folder, "")
     links: set[str] = set()
     if os.path.isdir(folder):
         with os.scandir(folder) as listed:
             links = {entry.name for entry in listed if entry.is_symlink()}
     return [inside(folder, n, field, folder) if n in links else base + _plain(n, field, folder) for n in names]
-
-
-def _base(folder: str) -> str:
-    """What goes before the name of a file in a folder."""
-    return f"{folder.rstrip('/')}/" if is_url(folder) else os.path.join(folder, "")
 
 
 def _plain(name: object, field: str, manifest: str) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .objects import from_objects, with_missing
-from .strings import narrowed
+from .strings import decode_utf8, narrowed
 from .tensors import decode_bfloat16
 
 __all__ = ["BFLOAT16", "Carried", "from_numpy", "is_bfloat16"]
@@ -81,4 +81,4 @@ def from_numpy(value: NDArray[Any], name: str) -> Carried:
     if held.dtype == object:
         flat = from_objects(held.reshape(-1), name)
         return Carried(flat if flat.ndim > 1 else flat.reshape(held.shape))
-    return Carried(np.char.decode(held, "utf-8") if held.dtype.kind == "S" else held)
+    return Carried(decode_utf8(held) if held.dtype.kind == "S" else held)

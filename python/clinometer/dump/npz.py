@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import struct
-import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DumpError
+from ..notices import tell
 from .arrays import as_column
 from .dump import Lazy
 from .files import PlainFile, bad, quote
@@ -98,7 +98,7 @@ def _packed(file: PlainFile, member: _Member) -> Tensor:
         if part.fortran or part.swap:
             what = "in Fortran order" if part.fortran else "big-endian"
             raise bad(file.path, f"is compressed and {what}: save it anew", f"member {quote(member.info.filename)}")
-        warnings.warn(
+        tell(
             f"{quote(file.path, 400)}: {quote(member.name)} is compressed and cannot be mapped: every pass unpacks it "
             "again; `clinometer convert` does it once",
             stacklevel=2,

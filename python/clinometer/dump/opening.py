@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DumpError
-from ..visible import visible
+from ..visible import visible, without_secrets
 from . import manifest, npy, npz
 from .aligned import by_response, check_labels, flat, same_ids
 from .arrays import as_column, as_ids, as_matrix, is_array
@@ -21,16 +21,17 @@ from .carriers import carried
 from .dump import Candidate, Dump, Lazy, Segment
 from .files import PlainFile, bad, quote
 from .held import Carried
-from .remote import is_url, local_path
 from .requests import POOLS
 from .schema import role
 from .selecting import choose, layer_of, layers_of
 from .sources import HALVES, How, find
 from .stacked import stacked
 from .tensors import FLOAT_NAMES, Tensor, Virtual
+from .urls import is_url, local_path, stem
 
 __all__ = ["assemble", "open_dump", "with_arguments"]
 
+MAPS = 2048  # shards that are mapped; those of a dump of more are read by windows
 _HINT = "; rows (n, d) of float16, bfloat16, float32 or float64 are wanted"
 _POLICIES = ("on_policy", "off_policy")
 _ROLES = ("prompt_id", "response_id", "logprob", "logp", "count", "proposal_logprob", "n_tokens")  # columns by name
@@ -260,7 +261,7 @@ def _segments(tensor: Tensor) -> tuple[Segment, ...]:
     if isinstance(tensor, Virtual) and tensor.pieces is not None:
         pieces = tensor.pieces()
     else:
-        pieces = [part.matrix() for part in tensor.parts]
+        pieces = [part.matrix(len(tensor.parts) <= MAPS) for part in tensor.parts]
     for array, file in pieces:
         out.append(Segment(array, at, file))
         at += len(array)
@@ -296,7 +297,7 @@ def assemble(found: manifest.Found, path: str, tensor: str | None, layer: int | 
         phi.segments(), phi.n_rows, phi.dim, phi.dtype,
         columns=Lazy(columns), extras=Lazy(extras), layers=layers_of(candidates.values()),
         source=found.source, policy=found.policy, sampling=found.sampling, preprocessing=found.preprocessing,
-        path=path, name=visible(os.path.basename(path) or path),
+        path=without_secrets(path), name=visible(os.path.basename(stem(path)) or without_secrets(path)),
         pairs=found.load_pairs(), directions=found.load_directions(), texts=found.texts, tensor=phi.name,
         left_out=left_out, candidates=MappingProxyType(candidates),
     )  # fmt: skip

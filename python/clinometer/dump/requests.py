@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import warnings
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..notices import tell
 from . import strictjson
 from .files import PlainFile, bad, quote
 from .folders import all_inside, natural
@@ -63,9 +63,7 @@ def find_requests(folder: str, files: list[str], pool: str | None, prompt_tokens
     source: dict[str, Any] = {"position": f"{pool} of response", "files": len(held)}
     if missing:
         shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
-        warnings.warn(
-            f"{folder}: {len(missing)} of {len(missing) + len(held)} requests have no file: {shown}", stacklevel=2
-        )
+        tell(f"{folder}: {len(missing)} of {len(missing) + len(held)} requests have no file: {shown}", stacklevel=2)
         source["missing_requests"] = missing
     return Found(_tensors(requests, pool), source, takes=("pool", "prompt_tokens"))
 

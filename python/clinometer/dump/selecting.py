@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..errors import DumpError
 from ..nearest import did_you_mean
+from ..notices import tell
 from .arrays import as_ids
 from .dump import Candidate, Dump, Segment
 from .files import quote
@@ -178,7 +178,7 @@ def _take_rows(segments: tuple[Segment, ...], rows: NDArray[Any], dim: int) -> t
     nbytes = len(rows) * dim * itemsize
     copy = runs > 1 and (nbytes <= _COPY_AT_MOST or runs > _SEGMENTS_AT_MOST)
     if copy and nbytes > _COPY_AT_MOST:
-        warnings.warn(f"the selected rows lie in {runs} runs: {nbytes} bytes are copied", stacklevel=4)
+        tell(f"the selected rows lie in {runs} runs: {nbytes} bytes are copied", stacklevel=4)
     for segment, pieces in slices:
         if copy:
             chunk = segment.array[np.concatenate(pieces)]

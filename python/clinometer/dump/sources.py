@@ -10,10 +10,10 @@ from . import manifest, npy, npz, safetensors
 from .files import PlainFile, bad, quote
 from .folders import entries, inside
 from .joining import is_shards, joined_arrays, joined_safetensors
-from .remote import is_url
 from .request_files import is_request
 from .requests import find_requests
 from .tensors import Tensor
+from .urls import is_url, stem
 
 __all__ = ["HALVES", "PICKLES", "How", "find"]
 
@@ -61,14 +61,15 @@ def find(path: str, how: How) -> manifest.Found:
 
 
 def _file(path: str, how: How) -> manifest.Found:
-    if path.endswith(".npy"):
+    name = stem(path)
+    if name.endswith(".npy"):
         return _npy(path)
-    if path.endswith(".npz"):
+    if name.endswith(".npz"):
         left_out: dict[str, str] = {}
         return manifest.Found(npz.open_tensors(PlainFile(path), left_out), left_out=left_out)
-    if path.endswith(".safetensors"):
+    if name.endswith(".safetensors"):
         return _safetensors(path)
-    if path.endswith(_ARROW):
+    if name.endswith(_ARROW):
         from .arrow import find_arrow
 
         PlainFile(path)
@@ -79,18 +80,18 @@ def _file(path: str, how: How) -> manifest.Found:
 
 
 def _advice(path: str) -> str:
-    if path.endswith(PICKLES):
+    if stem(path).endswith(PICKLES):
         return "; pickles are not opened here: `clinometer convert` turns one into a dump, in a process of its own"
-    how = next((say for ends, say in _ARRAYS_OF.items() if path.endswith(ends)), None)
+    how = next((say for ends, say in _ARRAYS_OF.items() if stem(path).endswith(ends)), None)
     return f"; read it with {how} and pass the array" if how else ""
 
 
 def _is_folder(path: str) -> bool:
-    return not path.endswith((*_FILES, *PICKLES)) if is_url(path) else os.path.isdir(path)
+    return not stem(path).endswith((*_FILES, *PICKLES)) if is_url(path) else os.path.isdir(path)
 
 
 def _npy(path: str) -> manifest.Found:
-    name = os.path.basename(path)[:-4]
+    name = os.path.basename(stem(path))[:-4]
     return manifest.Found({name: Tensor(name, (npy.read_npy(PlainFile(path)),))})
 
 

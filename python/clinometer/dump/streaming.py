@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import threading
 from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any
@@ -81,9 +82,9 @@ class DumpWriter:
     - `manifest.json` appears last and at once: a folder is an unfinished dump or a whole one.
 
     The finished bytes depend on the rows and settings alone, not on batches, kills or flushes. A writer that a
-    full disk or another OSError stopped is closed; opening it again goes on. One thread at a time; a second writer
-    of the same path or part is refused while one is open. Leaving a ``with`` block by an exception keeps the
-    rows for the next writer; leaving it normally finishes the dump.
+    full disk or another OSError stopped is closed; opening it again goes on. Threads may share a writer: their calls
+    wait for each other. A second writer of the same path or part is refused while one is open. Leaving a ``with``
+    block by an exception keeps the rows for the next writer; leaving it normally finishes the dump.
 
     Errors: other settings than the folder's, damaged or lost files and a second writer are a `DumpError`; a wrong
     setting or batch is a ValueError or TypeError that leaves the writer as it was; an OSError has its path.
@@ -143,6 +144,7 @@ class DumpWriter:
         }  # fmt: skip
         self._settings: dict[str, Any] = json.loads(json.dumps(settings))  # lists for tuples, as a file has them
         self._sync = bool(sync)
+        self._lock = threading.RLock()
         self.path = os.path.realpath(os.fspath(path))
         self._names = Names(self.path, self._part[0] if self._part else None)
         self._growing: Growing | None = None
@@ -194,6 +196,10 @@ class DumpWriter:
         int
             Rows that are in now.
         """
+        with self._lock:
+            return self._append(phi, prompt_ids, texts, columns)
+
+    def _append(self, phi: Any, prompt_ids: Any, texts: Any, columns: dict[str, Any]) -> int:
         growing = self._writable()
         check_said(phi, self._said)
         prompt_ids, texts, columns = with_batch(phi, prompt_ids, texts, columns)
@@ -225,24 +231,29 @@ class DumpWriter:
 
         Row numbers are this writer's own; `merge` shifts those of parts.
         """
-        growing = self._writable()
-        tensors = pair_tensors(pairs, self.n_rows)
-        kinds, before = {n: [a.dtype.str, list(a.shape[1:])] for n, a in tensors.items()}, growing.state.pair_kinds
-        if before not in (None, kinds):
-            raise ValueError(f"pairs holds {quote(kinds)}; {quote(before)} is wanted, as before")
-        with self._guarded(growing):
-            growing.add_pairs(tensors)
+        with self._lock:
+            growing = self._writable()
+            tensors = pair_tensors(pairs, self.n_rows)
+            kinds, before = {n: [a.dtype.str, list(a.shape[1:])] for n, a in tensors.items()}, growing.state.pair_kinds
+            if before not in (None, kinds):
+                raise ValueError(f"pairs holds {quote(kinds)}; {quote(before)} is wanted, as before")
+            with self._guarded(growing):
+                growing.add_pairs(tensors)
 
     def flush(self) -> None:
         """Force all that is in to the disk: it then survives a power cut and a restart."""
-        growing = self._writable()
-        with self._guarded(growing):
-            growing.flush()
+        with self._lock:
+            growing = self._writable()
+            with self._guarded(growing):
+                growing.flush()
 
     def close(self) -> None:
         """Finish the dump: the last shard, texts, pairs, directions, and the manifest at last."""
-        if self.finished:
-            return
+        with self._lock:
+            if not self.finished:
+                self._finish()
+
+    def _finish(self) -> None:
         growing = self._writable()
         with self._guarded(growing):
             shards, files = growing.finish(self._directions)
@@ -257,9 +268,12 @@ class DumpWriter:
 
     def release(self) -> None:
         """Let go of files and lock without finishing; what is in stays in, for the next writer."""
-        growing, self._growing = getattr(self, "_growing", None), None
-        if growing is not None:
-            growing.release()
+        if not hasattr(self, "_growing"):
+            return  # of a writer that could not be made
+        with self._lock:
+            growing, self._growing = self._growing, None
+            if growing is not None:
+                growing.release()
 
     __del__ = release
 

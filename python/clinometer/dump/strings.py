@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 __all__ = [
     "check_whole",
     "check_width",
+    "decode_utf8",
     "is_text",
     "joined",
     "narrowed",
@@ -83,12 +84,17 @@ def text_bytes(column: NDArray[Any]) -> NDArray[np.uint8]:
     return out
 
 
+def decode_utf8(raw: NDArray[np.bytes_]) -> NDArray[np.str_]:
+    """Strings of their bytes; NumPy 1.26 makes numbers of none."""
+    return np.char.decode(raw, "utf-8") if raw.size else np.zeros(raw.shape, "U1")
+
+
 def text_of(padded: NDArray[np.uint8]) -> NDArray[Any]:
     """The strings that `text_bytes` made; a UnicodeDecodeError where bytes are no UTF-8."""
     count, width = padded.shape
     if 4 * count * width <= _WIDE:
         rows = np.ascontiguousarray(padded).view(f"S{width}")[:, 0] if width else np.zeros(count, "S1")
-        return np.char.decode(rows, "utf-8")
+        return decode_utf8(rows)
     known: dict[bytes, str] = {}  # equal ones, such as the ids of one prompt, are one object
     texts = []
     for row in padded:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..notices import tell
 from .files import MappedLike, PlainFile, bad, quote
 from .strings import joined, text_of
 from .windows import Window
@@ -85,16 +85,19 @@ class Part:
             raise bad(self.file.path, "a byte of a boolean tensor is neither 0 nor 1", offset=self.offset)
         return shaped.astype(shaped.dtype.newbyteorder("="), copy=False)
 
-    def matrix(self) -> tuple[NDArray[Any] | Window, MappedLike | None]:
-        """The rows as a 2-D view of the map; a Window where they are remote, big-endian or in Fortran order."""
-        if self.file.remote:
+    def matrix(self, mapped: bool = True) -> tuple[NDArray[Any] | Window, MappedLike | None]:
+        """The rows as a 2-D view of the map; a Window where they are remote, big-endian or in Fortran order.
+
+        Not `mapped`: a Window of the file, which then takes neither one of the few maps nor a descriptor.
+        """
+        if self.file.remote or not (mapped or self.fortran or self.swap):
             return Window(self._rows_shape(), self._native(), self._fetch, self.file.path), self.file
-        mapped, watch = self.file.map()
-        stored = mapped[self.offset : self.offset + self.nbytes].view(self.dtype)
+        held, watch = self.file.map()
+        stored = held[self.offset : self.offset + self.nbytes].view(self.dtype)
         if not (self.fortran or self.swap):
             return stored.reshape(self.shape), watch
         what = "Fortran order" if self.fortran else "big-endian data"
-        warnings.warn(
+        tell(
             f"{quote(self.file.path, 400)}: {what}: {self.nbytes} bytes are "
             "turned window by window in every pass; `clinometer convert` does it once",
             stacklevel=2,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..inputs import Call
+from ..notices import listening
 from .columns import column_scale, null_space, without_null
 from .descent import Metric, minimise, softplus
 from .differences import (
@@ -168,8 +168,7 @@ class BradleyTerry:
         """Whether a fit almost without a penalty, which goes to where the labels are in order, has them so, (K,)."""
         total = weight.sum(axis=0)
         weight = weight / np.where(total > 0, total, 1.0)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)
+        with listening():
             u, b = self._fit(WITNESS, u, b, prob, weight, differences)
         return np.asarray(_separates(margins(differences, u, b), prob, weight) | (total == 0))
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ..notices import tell
+from ..threads import product
 
 __all__ = ["Metric", "minimise", "softplus"]
 
@@ -50,7 +52,7 @@ class Metric:
     def from_u(self, u: Floats) -> Floats:
         """Coordinates of directions."""
         u = u / self.scale
-        return np.asarray(u if self.factor is None else u @ self.factor)
+        return np.asarray(u if self.factor is None else product(u, self.factor))
 
     def gradient(self, g: Floats) -> Floats:
         """Gradient in coordinates from the gradient in u."""
@@ -88,10 +90,9 @@ def minimise(
     options = {"maxiter": STEPS, "maxfun": 2 * STEPS, "maxcor": 20, **slack}
     found = minimize(whole, start, jac=True, method="L-BFGS-B", options=options)
     if not np.abs(found.jac).max(initial=0.0) <= 1e-4:
-        warnings.warn(
+        tell(
             f"{what}: the fit stopped with a gradient of {np.abs(found.jac).max():.1e} of its scale; "
             "use a larger alpha, or precision='double'",
-            UserWarning,
             stacklevel=5,
         )
     x = found.x

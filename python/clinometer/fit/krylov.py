@@ -7,7 +7,6 @@ random projections because it is exact: the residual is known at every step and 
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 from functools import cached_property
 
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from .. import _core
 from ..inputs import Call, run
+from ..notices import tell
 from ..population import Population
 from .columns import column_scale
 from .out_of_fold import out_of_fold, scores_of
@@ -151,10 +151,9 @@ class Krylov:
             return not self.size.any()
         worst = float(self.coordinates(ridge)[1].max(initial=0.0))
         if worst > RESIDUAL and len(self.diagonal) >= STEPS:
-            warnings.warn(
+            tell(
                 f"ridge without a d x d matrix: residual {worst:.1e} after {STEPS} steps; use a larger alpha or "
                 "memory_limit",
-                UserWarning,
                 stacklevel=6,
             )
             return True

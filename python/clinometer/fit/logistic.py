@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from .. import _core
 from ..inputs import Call, run
 from ..population import Population
+from ..threads import applied
 from .columns import column_scale, null_space, without_null
 from .descent import Metric, minimise, softplus
 from .out_of_fold import scores_of
@@ -93,7 +94,7 @@ class _Problem:
         for i in range(len(u)):
             w, y = self._weight(i % (self.F + 1)), self.y[:, i // (self.F + 1)]
             t = self._centred(z[:, i]) + b[i]
-            value[i] += w @ (softplus(t) - y * t)
+            value[i] += applied(softplus(t) - y * t, w)
             if self.alpha == 0 and ((2 * y - 1) * t)[w > 0].min() > 0:
                 raise ValueError(
                     "alpha=0: the labels are separable by a direction, so the fit has no finite norm; "
@@ -121,7 +122,7 @@ class _Problem:
                 i = j * (self.F + 1) + f
                 t = self._centred(z[:, i]) + b[i]
                 w = np.where(self.at == f, self.base, 0.0)
-                out[j] += w @ (softplus(t) - self.y[:, j] * t)
+                out[j] += applied(softplus(t) - self.y[:, j] * t, w)
         return out
 
 

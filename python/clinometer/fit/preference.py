@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..inputs import prepare
+from ..notices import tell
 from ..passes import _need_rows
+from ..threads import applied
 from .bradley_terry import BradleyTerry
 from .options import ALPHAS, check_alpha, check_folds
 from .pairs import Pairs, checked_pairs
@@ -125,10 +126,9 @@ def _kind(prob: Floats, separated: bool) -> str:
 def _warn_separable(names: tuple[str, ...], labels: tuple[str, ...]) -> None:
     hit = [n for n, kind in zip(names, labels, strict=True) if kind == "separable"]
     if hit:
-        warnings.warn(
+        tell(
             f"pairs of {', '.join(hit[:4])}: a direction orders them all without error, so its norm is set by the "
             "penalty and beta means nothing; compare at matched KL (kl=), or give soft labels",
-            UserWarning,
             stacklevel=3,
         )
 
@@ -149,7 +149,7 @@ def _quality(
     known = ~np.isnan(prob)
     z, p, w, unit, moved = z[known], prob[known] - 0.5, weight[known], unit[known], moved[known]
     guess = expit(z) - 0.5
-    sst = float(w @ (p * p))
+    sst = float(applied(p * p, w))
     if not sst > 0:
         return stacked([])
     sse_of, sst_of, through_fit, held = (
@@ -157,7 +157,7 @@ def _quality(
     )
     value, se, units = ratio_quality(sse_of, sst_of, through_fit, held, 0.0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        r = (w @ (p * guess)) / np.sqrt(sst * (w @ guess**2))
+        r = applied(p * guess, w) / np.sqrt(sst * applied(guess**2, w))
     decided = p != 0
-    right = w[decided] @ (0.5 + 0.5 * np.sign(z[decided] * p[decided])) / w[decided].sum()
+    right = applied(0.5 + 0.5 * np.sign(z[decided] * p[decided]), w[decided]) / w[decided].sum()
     return made(value, np.nan if separated else se, units, float(r), float(right), np.nan, np.nan, np.nan)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ..population import Population
 from ..resampling import effective_units, t_bounds, unit_errors, worth
+from ..threads import applied
 from .result import EncodingQuality
 
 __all__ = [
@@ -167,12 +168,13 @@ def auc(t: Floats, s: Floats, g: Grouping) -> float:
     mass = np.bincount(group, weight)
     low, high = (np.where(side, weight, 0.0) / np.sqrt(mass[group]) for side in (~top, top))
     tie = np.cumsum(np.append(False, (np.diff(t) != 0) | (np.diff(group) != 0)))  # rows of one group and score
-    low_of, high_of, group_of = np.bincount(tie, low), np.bincount(tie, high), np.zeros(tie[-1] + 1, np.int64)
+    low_of, high_of = (np.asarray(np.bincount(tie, x), np.float64) for x in (low, high))
+    group_of = np.zeros(tie[-1] + 1, np.int64)
     group_of[tie] = group
-    lows, highs = np.bincount(group_of, low_of), np.bincount(group_of, high_of)
+    lows, highs = (np.asarray(np.bincount(group_of, x), np.float64) for x in (low_of, high_of))
     below = np.cumsum(low_of) - low_of / 2 - (np.cumsum(lows) - lows)[group_of]
-    total = float(lows @ highs)
-    return float(high_of @ below) / total if total > 0 else float("nan")
+    total = float(applied(lows, highs))
+    return float(applied(high_of, below)) / total if total > 0 else float("nan")
 
 
 def stacked(parts: list[EncodingQuality]) -> EncodingQuality:

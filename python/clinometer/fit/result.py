@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -10,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..dump import Dump
+from ..notices import tell
 from ..resampling import t_bounds
 from ..results import Axes, Result
-from ..visible import visible
+from ..visible import few
 from .seen import folds_of_seen
 
 if TYPE_CHECKING:
@@ -176,10 +176,9 @@ class DirectionFit(Result):
         fold = folds_of_seen(dump, p, self._seen, self._folds, len(self.fold_vectors))
         known = fold < len(self.fold_vectors)
         if dump.fingerprint() == self.fingerprint and not known.all():
-            warnings.warn(
-                f"the fit of {', '.join(map(visible, self.names))} saw these rows under other prompt ids, so it cannot "
+            tell(
+                f"the fit of {few(self.names)} saw these rows under other prompt ids, so it cannot "
                 "be applied out of fold: gains are optimistic; fit with the prompt ids of this pass",
-                UserWarning,
                 stacklevel=6,
             )
             return "in-sample", None

@@ -20,6 +20,8 @@ __all__ = ["load", "load_any", "save"]
 
 FORMAT = "clinometer-fit"
 PLAIN = ("method", "n_rows", "n_prompts", "n_dropped", "n_pairs", "fingerprint", "within")
+TEXTS = ("method", "fingerprint")
+LISTS = ("names", "labels")
 ARRAYS = ("vectors", "fold_vectors", "alpha", "intercepts")
 QUALITIES = ("encoding_quality", "pooled_quality")
 PARTS = tuple(f.name for f in fields(EncodingQuality))
@@ -69,8 +71,9 @@ def load(path: str | os.PathLike[str]) -> DirectionFit:
     said = strictjson.loads(metadata.get("fit", "null").encode("utf-8"), file.path, 8, "__metadata__.fit")
     try:
         held = {name: np.asarray(part.read()) for name, part in parts.items()}
+        _check_said(said)
+        _check_held(held, len(said["names"]))
         made = _made(said, held)
-        _check(made)
     except (KeyError, TypeError, ValueError) as exc:
         raise bad(file.path, f"is not a whole saved fit ({exc})", "__metadata__.fit", 8) from exc
     return made
@@ -81,25 +84,55 @@ def _made(said: dict[str, Any], held: dict[str, NDArray[Any]]) -> DirectionFit:
     for name in QUALITIES:
         whole = f"{name}.value" in held
         qualities[name] = EncodingQuality(*(held[f"{name}.{p}"] for p in PARTS)) if whole else None
-    if qualities["encoding_quality"] is None:
-        raise KeyError("encoding_quality.value")
-    lists = {"names": tuple(said["names"]), "labels": tuple(said["labels"]), "source": dict(said["source"])}
-    said.setdefault("within", True)  # fits over all rows are newer than the format
+    lists = {"names": tuple(said["names"]), "labels": tuple(said["labels"]), "source": said["source"]}
     plain = {name: said[name] for name in PLAIN} | {name: held[name] for name in ARRAYS} | lists
-    seen = held["seen"].astype(np.int64).view(np.uint64)
-    return DirectionFit(**plain, **qualities, _seen=seen, _folds=held["folds"])  # type: ignore[arg-type]
+    return DirectionFit(**plain, **qualities, _seen=held["seen"].view(np.uint64), _folds=held["folds"])  # type: ignore[arg-type]
 
 
-def _check(fit: DirectionFit) -> None:
-    J, F = len(fit.names), len(fit.fold_vectors)
-    shapes = {
-        "vectors": fit.vectors.shape == (J, fit.vectors.shape[-1]),
-        "fold_vectors": fit.fold_vectors.shape == (F, *fit.vectors.shape),
-        "alpha": fit.alpha.shape == (J,) and fit.intercepts.shape == (J,) and len(fit.labels) == J,
-        "folds": fit._folds.shape == fit._seen.shape and bool(((fit._folds >= 0) & (fit._folds < F)).all()),
-        "within": isinstance(fit.within, bool),
-        "seen": bool((fit._seen[1:] >= fit._seen[:-1]).all()),
-    }
-    for name, good in shapes.items():
-        if not good:
-            raise ValueError(f"{name!r} does not fit the others")
+def _need(truth: bool, what: str) -> None:
+    if not truth:
+        raise ValueError(what)
+
+
+def _check_said(said: Any) -> None:
+    _need(isinstance(said, dict), "no fields of a fit")
+    said.setdefault("within", True)  # fits over all rows are newer than the format
+    _need(said.keys() == {*PLAIN, *LISTS, "source"}, "other fields than a fit has")
+    kinds = dict.fromkeys(TEXTS, str) | {"within": bool}
+    for name in PLAIN:
+        kind = kinds.get(name, int)
+        good = type(said[name]) is kind and (kind is not int or 0 <= said[name] < 1 << 62)
+        _need(good, f"{name} is {said[name]!r}")
+    for name in LISTS:
+        _need(
+            isinstance(said[name], list) and all(isinstance(x, str) for x in said[name]), f"{name} is no list of texts"
+        )
+    _need(isinstance(said["source"], dict), "source is no mapping")
+    J = len(said["names"])
+    _need(J > 0 and len(said["labels"]) in (0, J), f"{J} names and {len(said['labels'])} labels")
+
+
+def _check_held(held: dict[str, NDArray[Any]], J: int) -> None:
+    """Every tensor is there, of its type, and as long as the names and `fold_vectors` say."""
+    F, _, d = held["fold_vectors"].shape
+    prompts = held["seen"].shape
+    shapes: dict[str, tuple[int, ...]] = {
+        "vectors": (J, d), "fold_vectors": (F, J, d), "alpha": (J,), "intercepts": (J,), "folds": prompts[:1],
+        "seen": prompts[:1],
+    }  # fmt: skip
+    for name in QUALITIES:
+        if name == QUALITIES[0] or any(n.startswith(f"{name}.") for n in held):
+            shapes |= {f"{name}.{part}": (J, 2) if part.endswith("ci") else (J,) for part in PARTS}
+    _need(held.keys() == shapes.keys(), f"other tensors than a fit has: {sorted(held.keys() ^ shapes.keys())[:3]}")
+    for name, shape in shapes.items():
+        kind = np.int64 if name in ("seen", "folds") else np.float64
+        a = held[name]
+        _need(
+            a.shape == shape and a.dtype == kind,
+            f"tensor {name!r} is {a.dtype} {a.shape}, wanted {kind.__name__} {shape}",
+        )
+    for name in ("vectors", "fold_vectors"):
+        _need(d > 0 and bool(np.isfinite(held[name]).all()), f"tensor {name!r} has no columns, or NaN or Inf")
+    folds, seen = held["folds"], held["seen"].view(np.uint64)
+    _need(bool(((folds >= 0) & (folds < F)).all()), "tensor 'folds' names a fold that is not there")
+    _need(bool((seen[1:] >= seen[:-1]).all()), "tensor 'seen' is not in order")

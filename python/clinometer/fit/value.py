@@ -93,7 +93,7 @@ def fit_and_curvature(
         raise TypeError(f"pooled is {pooled!r}, wanted True or False")
     if isinstance(memory_limit, bool) or not isinstance(memory_limit, (int, float, np.number)) or not memory_limit >= 0:
         raise ValueError(f"memory_limit is {memory_limit!r}, wanted bytes, a number >= 0")
-    call = prepare(dump, None, values, **options)
+    call = prepare(dump, None, values, any_size=True, **options)
     if call.n_values == 0:
         raise ValueError("values is empty, wanted at least one value")
     within, call, p = call.within, replace(call, within=True), call.population

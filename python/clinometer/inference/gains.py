@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from .. import kl as roots
 from ..inputs import Call
 from ..population import Population
+from ..threads import applied
 
 __all__ = ["Cell", "blocks", "cells", "labelled_tilt", "per_prompt", "slope_in_kl", "tilted_centred", "unit_sums"]
 
@@ -103,13 +104,13 @@ def slope_in_kl(cell: Cell, t: Floats, call: Call) -> Floats:
     p = call.population
     tilted, tc = tilted_centred(cell, t, p)
     omega = np.repeat(p.prompt_weight(), p.sizes)
-    variance = float((omega * tilted) @ tc**2)
+    variance = float(applied(omega * tilted, tc**2))
     if not variance > 0 or not 0 < cell.beta < np.inf:
         return np.zeros(call.n_values)
     out = []
     for j in range(call.n_values):
         weight, f = labelled_tilt(cell, np.asarray(call.values)[p.rows, j], j, p)
-        out.append(cell.beta * float(weight @ (f * tc)) / variance)
+        out.append(cell.beta * float(applied(weight, f * tc)) / variance)
     return np.array(out)
 
 

@@ -13,6 +13,7 @@ from ..passes import _check_strength, _need_scores, _strength, adjusted, in_rang
 from ..population import Population
 from ..resampling import t_bounds, unit_errors, worth
 from ..results import Axes, Result
+from ..threads import applied
 from .gains import cells, unit_sums
 from .policy import PolicyGains, policy_gains
 from .result import check_level
@@ -186,7 +187,7 @@ def ppi_gain(
             own = _Value(cell.gain[:, j], cell.gain[:, J + j], cell.gain[:, 2 * J + j], call.population)
             at = (cell.k, cell.b, j)
             n_gold[j] = int(own.gold.sum())
-            arrays["values"][at] = cell.share[:, j] @ np.nan_to_num(own.f)
+            arrays["values"][at] = applied(np.nan_to_num(own.f), cell.share[:, j])
             arrays["power"][at] = lam = own.best_power() if power is None else float(power)
             arrays["gain"][at], arrays["se"][at], arrays["units"][at] = own.corrected(lam)
             arrays["gold"][at], arrays["gold_se"][at], _ = own.corrected(0.0)
@@ -234,10 +235,10 @@ class _Value:
         if not self.rest.any() or self.gold.sum() < 2:
             return 0.0
         n, N = self.gold.sum(), self.rest.sum()
-        y, f = (x - self.in_gold @ x for x in (self.y, self.hat))
+        y, f = (x - applied(x, self.in_gold) for x in (self.y, self.hat))
         every = _share(self.gold | self.rest, self.p)
-        spread = every @ (self.hat - every @ self.hat) ** 2 * (n + N) / (n + N - 1)
-        best = (self.in_gold @ (y * f)) / ((1 + n / N) * spread) if spread > 0 else 0.0
+        spread = applied((self.hat - applied(self.hat, every)) ** 2, every) * (n + N) / (n + N - 1)
+        best = applied(y * f, self.in_gold) / ((1 + n / N) * spread) if spread > 0 else 0.0
         return float(np.clip(best, 0.0, 1.0))
 
     def corrected(self, lam: float) -> tuple[float, float, float]:
@@ -245,7 +246,7 @@ class _Value:
         if not self.rest.any():
             lam = 0.0
         error = np.where(self.gold, self.y - lam * self.hat, 0.0)
-        first, second = lam * (self.in_rest @ self.hat), self.in_gold @ error
+        first, second = lam * applied(self.hat, self.in_rest), applied(error, self.in_gold)
         psi = np.stack([self.in_rest * lam * self.hat - self.in_rest * first, self.in_gold * (error - second)], axis=1)
         factors = []
         for present in (self.rest, self.gold):

@@ -22,6 +22,7 @@ from ..passes import (
 )
 from ..population import Population
 from ..resampling import bootstrap_counts, bucketed, t_bounds, unit_covariance, unit_errors, worth
+from ..threads import applied, product
 from .gains import Cell, cells, per_prompt, slope_in_kl, unit_sums
 from .label_error import LabelError, label_errors, label_status
 from .policy import PolicyGains, policy_gains
@@ -137,11 +138,11 @@ class _Filling:
         p, at = self.call.population, (cell.k, cell.b)
         gain = cell.total()
         omega = p.prompt_weight()
-        self.gain[at], self.kl[at] = gain, omega @ cell.kl
+        self.gain[at], self.kl[at] = gain, applied(cell.kl, omega)
         self.ess[at] = _ess_quantiles(cell, p)
         psi = cell.share * np.nan_to_num(cell.gain - gain)
         slope = slope_in_kl(cell, t, self.call) if matched else np.zeros(len(gain))
-        psi = psi - np.outer(omega * (cell.kl - omega @ cell.kl), slope)
+        psi = psi - np.outer(omega * (cell.kl - self.kl[at]), slope)
         held = unit_sums(cell.share, p)
         self.cov[at], self.boot[at], self.units[at] = self._errors(psi, held, gain, np.inf)
         return psi, slope
@@ -159,7 +160,7 @@ class _Filling:
         """Gains of resampled units: influences are linear, divided by the weight that was drawn."""
         units, held = bucketed(units), bucketed(held)
         draws = np.concatenate([
-            (counts @ units) / np.where((mass := counts @ held) > 0, mass, np.nan)
+            product(counts, units) / np.where((mass := product(counts, held)) > 0, mass, np.nan)
             for counts in bootstrap_counts(len(units), self.replicates, self.seed)
         ])  # fmt: skip
         tail = (1 - self.level) / 2

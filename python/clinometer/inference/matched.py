@@ -22,6 +22,7 @@ from .. import _core
 from ..inputs import Call
 from ..population import Population
 from ..resampling import bucketed, unit_errors, worth
+from ..threads import applied
 from .gains import unit_sums
 
 __all__ = ["FIRST_KL", "LIMIT", "REACH", "MatchedCell", "MatchedRows"]
@@ -64,7 +65,7 @@ class Responses:
 
     def __init__(self, n: Floats, omega: Floats, exact: bool) -> None:
         some = omega > 0
-        self.mean = 1 / float(omega[some] @ (1 / n[some])) if some.any() else 0.0
+        self.mean = 1 / float(applied(1 / n[some], omega[some])) if some.any() else 0.0
         self.few = not exact and self.mean < FEW
         self.pairs = PAIRS[0] <= self.mean <= PAIRS[1]
         left_out = 0 if exact or self.few else 2 if self.pairs else 1
@@ -206,7 +207,7 @@ class MatchedRows:
             with np.errstate(divide="ignore", invalid="ignore"):
                 p = stdtr(np.maximum(n - 1, 1), gain / np.sqrt(variance))
             hit = np.where((variance > 0) & (p < HARMED), 1.0, 0.0)
-            mean = float(share @ hit)
+            mean = float(applied(hit, share))
             psi, held = (unit_sums((share * x)[:, None], self.p) for x in (hit - mean, np.ones_like(hit)))
             out[:, j] = max((mean - HARMED) / (1 - HARMED), 0.0), unit_errors(psi, held)[0] / (1 - HARMED)
         return out[0], out[1]
@@ -249,7 +250,7 @@ class MatchedRows:
 
     def _first_guess(self, score: Floats, kl: float) -> float:
         t = score - np.repeat(self._prompts(self.weight * score), self.p.sizes)
-        variance = float(self.omega @ self._prompts(self.weight * t * t))
+        variance = float(applied(self._prompts(self.weight * t * t), self.omega))
         return float(np.sqrt(2 * kl / variance)) if variance > 0 else np.nan
 
     def _solved(self, score: Floats, kl: float, lam: float, node: int) -> float:
@@ -275,7 +276,7 @@ class MatchedRows:
         """Mean KL and its slope in lam at a node."""
         a, b, c = self.blend[node]
         kl, slope = (a * table[i] + b * table[i + 2] + c * table[i + 4] for i in (0, 1))
-        return float(self.omega @ kl), float(self.omega @ slope)
+        return float(applied(kl, self.omega)), float(applied(slope, self.omega))
 
     def _matched(self, score: Floats, lam: float, kl: float, node: int) -> tuple[Floats, Floats]:
         """Gains, win rates and beta at this KL without each unit in turn and with all, (C + 1, 2 J + 1); slopes in KL.

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _core
+from .. import _core, room
 from ..options import listed, used
 from ..theory._gauge import Gauge, gauge_of
 from ..theory.screening import blocks_of
@@ -139,10 +139,9 @@ def _measured(gauge: Gauge, directions: Any, dim: int, rows: Floats, by_sd: bool
             if size <= MEMORY:
                 parts.append(block)
             else:
-                for held in parts:
-                    held.tofile(file)
+                for held in [*parts, block]:
+                    room.append(file, held, "a game's table")
                 parts = []
-                block.tofile(file)
         if not factors:
             raise ValueError("directions is empty, wanted at least one candidate")
         columns = np.concatenate(factors)
@@ -153,8 +152,7 @@ def _measured(gauge: Gauge, directions: Any, dim: int, rows: Floats, by_sd: bool
 
 def _by_rows(file: Any, k: int, lengths: list[int]) -> NDArray[np.float32]:
     """Blocks (k, b) one after another in a file, as one table (k, m) in another."""
-    with tempfile.NamedTemporaryFile(prefix="clinometer-") as to:  # unlinked at once: gone with the map
-        table = np.memmap(to, np.float32, "w+", shape=(k, sum(lengths)))
+    table = room.empty((k, sum(lengths)), np.float32, -1, "a game's table")
     file.seek(0)
     at = 0
     for length in lengths:

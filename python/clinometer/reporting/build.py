@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
@@ -15,6 +14,7 @@ from ..directions import Directions
 from ..dump import Dump, open_dump
 from ..fit import DirectionFit, fit_preference_direction
 from ..inputs import PASS_OPTIONS, prepare
+from ..notices import listening
 from ..passes import DEFAULT_KL, _checked_kl, cross_covariance, score
 from . import encoded, inferred
 from .command import command
@@ -92,8 +92,7 @@ def report(
     if clusters is not None:
         options["clusters"] = clusters
     levels = _checked_kl(DEFAULT_KL if kl is None else kl)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with listening() as said:
         opened, names = _values_as_columns(opened, values, options)
         length = _length(opened, names)
         shown = (*names, length) if length is not None and _listed(names, length) is None else names
@@ -108,7 +107,6 @@ def report(
         shown_texts = opened.texts if texts is None else texts
         if shown_texts is not None:
             made = replace(made, examples=moved_rows(made, s.call, s.kept, shown_texts))
-    said = [str(w.message) for w in caught if issubclass(w.category, UserWarning)]
     made = replace(made, needs=needs(made), command=command(opened, given))
     notes = diagnostics(made, [*skipped, *s.notes, *said])
     return replace(made, notes=notes, not_covered=coverage(made))

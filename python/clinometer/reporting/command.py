@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..dump import Dump
+from ..visible import without_secrets
 
 __all__ = ["command"]
 
@@ -24,7 +25,7 @@ def command(dump: Dump, arguments: dict[str, Any]) -> str:
         site = "" if dump.tensor is None else f", tensor={dump.tensor!r}"
         source = f"cm.open_dump({dump.path!r}{site})"
     parts = [source, *(f"{k}={_written(k, v)}" for k, v in arguments.items() if v is not None)]
-    return f"import clinometer as cm\nr = cm.report({', '.join(parts)})"
+    return without_secrets(f"import clinometer as cm\nr = cm.report({', '.join(parts)})")
 
 
 def _written(name: str, x: Any) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import fields, replace
 from typing import Any
 
@@ -17,6 +16,7 @@ from ..fit.curvature import DenseCurvature
 from ..fit.out_of_fold import scores_of
 from ..fit.value import fit_and_curvature
 from ..inference.simpler import Baselines, baselines_of
+from ..notices import listening
 from ..passes import moments, tilt
 from ..population import Population
 from ..theory import effective_rank
@@ -195,6 +195,5 @@ def _leading(s: Scene, sigma: Floats | None) -> Spectrum:
 def baselines(s: Scene, fit: DirectionFit | None) -> Baselines:
     """`clinometer.baselines` with the scores and the fit that are there already."""
     ridge = None if fit is None else fit.vectors[: s.n_requested]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with listening():
         return baselines_of(replace(s.call, progress=None), s.kept, s.origins, ridge, FOLDS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +15,7 @@ from ..inference.label_error import label_status
 from ..inference.null import _gains
 from ..inference.selection import recommended
 from ..lp.pareto import pareto
+from ..notices import listening
 from ..passes import kept_scores
 from ..theory import iterate
 from ..threads import applied
@@ -59,8 +59,7 @@ def null(s: Scene) -> dict[str, Any]:
     few = np.unique(s.levels)
     if len(few) > NULL_LEVELS:
         few = np.linspace(np.sqrt(few[0]), np.sqrt(few[-1]), NULL_LEVELS) ** 2
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # past the reach of the rows: so are the judges, and they are noted
+    with listening():  # past the reach of the rows: so are the judges, and they are noted
         gain = _gains(bare, kept, few) / np.sqrt(few)[:, None]
     wide = _student(NULLS - 1) * np.sqrt(1 + 1 / NULLS)
     middle, spread = (_between(x, few, s.levels) for x in (gain.mean(axis=0), gain.std(axis=0, ddof=1)))
@@ -105,8 +104,7 @@ def rounds(s: Scene, best: tuple[int, int]) -> dict[str, Any]:
     beta = float(s.tilt.betas[k, b])
     if not 0 < beta < np.inf:
         raise ValueError("the recommended tilt has no finite strength")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # `stop` says the same
+    with listening():  # `stop` says the same
         found = iterate(s.dump, s.scores([k]), beta, list(s.values), rounds=ROUNDS, **s.quiet)
     return {"iterated": {
         "constitution": s.call.names[k], "rounds": list(range(1, ROUNDS + 1)), "beta": beta, "gain": found.gain,

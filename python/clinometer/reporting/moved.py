@@ -15,6 +15,13 @@ if TYPE_CHECKING:
 
 __all__ = ["moved_rows"]
 
+LONGEST = 20_000  # characters of a prompt or response
+
+
+def _shortened(text: str) -> str:
+    """A page holds what is read; a text may have a hundred million characters."""
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}... ({len(text) - LONGEST:,} more characters)"
+
 
 def moved_rows(
     report: Report, call: Call, kept: NDArray[np.float64], texts: Any, n: int = 3
@@ -39,7 +46,7 @@ def moved_rows(
     ids, table = np.repeat(call.population.ids, call.population.sizes), np.asarray(call.values, np.float64)
     out = []
     for i in ends:
-        prompt, response = _text(texts, int(rows[i]))
+        prompt, response = map(_shortened, _text(texts, int(rows[i])))
         out.append({
             "row": int(rows[i]), "prompt_id": str(ids[i]), "ratio": float(np.exp(ratio[i])),
             "before": float(weight[i]), "after": float(weight[i] * np.exp(ratio[i])),

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
 
 __all__ = ["coverage", "diagnostics", "pareto_limit"]
 
-SINGLE = 1e37  # beyond it, and below its inverse, float32 has no numbers
 FEW = 4  # constitutions that get a line each
 
 
@@ -40,8 +39,6 @@ def _rows(r: Report) -> list[str]:
     for name, sd in zip(r.values, r.value_sd, strict=True):
         if not sd > 0:
             out.append(f"{name} does not vary inside any prompt: no tilt can move it")
-        elif not 1 / SINGLE < sd < SINGLE:
-            out.append(f"{name} has an sd of {sd:.2g}, out of the range of float32: rescale it, or its gains are lost")
     if d.n_prompts < 2:
         out.append("fewer than two prompts: there are no standard errors")
     if 1 < d.responses[1] <= 4 and d.base != "logprob":

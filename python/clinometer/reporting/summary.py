@@ -11,6 +11,7 @@ from ..inputs import Call
 from ..population import Population
 from ..results import Result
 from ..theory import classify
+from ..threads import applied
 
 Floats = NDArray[np.float64]
 FLAT = 1e-12
@@ -91,7 +92,7 @@ def spread_within(column: Floats, p: Population) -> float:
         return 0.0
     f, w = f / scale, labelled.row_weight()  # scaled, so that squares neither overflow nor vanish
     centred = f - np.repeat(np.add.reduceat(w * f, starts), p.sizes)
-    return scale * float(np.sqrt(labelled.prompt_weight() @ np.add.reduceat(w * centred**2, starts)))
+    return scale * float(np.sqrt(applied(np.add.reduceat(w * centred**2, starts), labelled.prompt_weight())))
 
 
 def classes(gain: Floats, se: Floats, z: float = 1.96) -> NDArray[np.str_]:

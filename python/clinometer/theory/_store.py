@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from clinometer import room
 from clinometer.theory._arrays import Floats
 from clinometer.theory._gauge import Gauge
 
@@ -22,6 +23,7 @@ class Store:
     def __init__(self, J: int, keep: int) -> None:
         self.J, self.keep, self.n, self.bytes = J, keep, 0, 0
         self.parts: list[Floats] = []
+        self.lengths: list[int] = []  # of the parts in the file
         self.file: Any = None
         # number, gain, se, sd of score: rows for each value and end
         self.ends = [[np.zeros((0, 4)) for _ in range(2)] for _ in range(J)]
@@ -56,22 +58,25 @@ class Store:
         if self.file is None and self.bytes > MEMORY:
             self.file = tempfile.TemporaryFile(prefix="clinometer-")  # noqa: SIM115 closed by __exit__
             for held in self.parts:
-                np.save(self.file, held)
+                self._write(held)
             self.parts = []
         if self.file is None:
             self.parts.append(part)
         else:
-            np.save(self.file, part)
+            self._write(part)
+
+    def _write(self, part: Floats) -> None:
+        self.lengths.append(part.shape[1])
+        room.append(self.file, part, "a screen's statistics")
 
     def stored(self) -> Iterator[Floats]:
         """Blocks (2, m, J): z, and gain over score sd."""
         if self.file is None:
             yield from self.parts
             return
-        end = self.file.tell()
         self.file.seek(0)
-        while self.file.tell() < end:
-            yield np.load(self.file)
+        for m in self.lengths:
+            yield np.fromfile(self.file, np.float64, 2 * m * self.J).reshape(2, m, self.J)
 
     def finish(self, gauge: Gauge, fdr: float, method: str, fragile: float) -> dict[str, Any]:
         """The fields of a Screen that depend on the candidates."""

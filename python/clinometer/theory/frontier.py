@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -14,6 +13,8 @@ from clinometer.options import listed
 from clinometer.results import Axes, Result
 from clinometer.theory._arrays import Floats
 from clinometer.theory._rows import Scored, Weights, kl_terms, levels, ratio, scored, tilts
+
+from ..notices import listening
 
 __all__ = ["GainKLFrontier", "gain_kl_frontier"]
 
@@ -193,8 +194,7 @@ def _regret(s: Scored, betas: Floats, oracle_betas: Floats) -> tuple[Floats, Flo
 def _oracle(s: Scored, j: int, asked: Floats) -> tuple[Floats, Floats, Floats, float, float, Floats]:
     """Gain, error and KL of the tilt by value j itself, both ends of its curve, and the betas."""
     call, score = s.restricted(j)
-    with warnings.catch_warnings():  # past the rows' reach the oracle is the mean of maxima, which is what is wanted
-        warnings.filterwarnings("ignore", message="kl: beyond")
+    with listening("kl: beyond"):  # past the rows' reach the oracle is the mean of maxima, which is what is wanted
         betas = roots.solve(call, score, asked, (s.call.value_names[j],))
     every = np.append(betas, [[0.0]], axis=1)
     out = tilts(call, score, every)

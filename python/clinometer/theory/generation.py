@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,6 +12,7 @@ from clinometer.fit import fit_generation_direction, fit_value_direction
 from clinometer.fit.options import check_folds
 from clinometer.inference.result import check_level
 from clinometer.inputs import Call, column, prepare
+from clinometer.notices import tell
 from clinometer.population import Population
 from clinometer.results import Axes, Result
 from clinometer.theory._arrays import Floats
@@ -144,10 +144,9 @@ def generation_share(
 def _warn(names: tuple[str, ...], resolved: NDArray[np.bool_]) -> None:
     hidden = [visible(name) for name, seen in zip(names, resolved, strict=True) if not seen]
     if hidden:
-        warnings.warn(
+        tell(
             f"generation_share: these rows do not show well that {', '.join(hidden)} is encoded: the share is a lower "
             "bound",
-            UserWarning,
             stacklevel=3,
         )
 

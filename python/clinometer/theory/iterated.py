@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -13,6 +12,8 @@ from clinometer.options import listed
 from clinometer.results import Axes, Result
 from clinometer.theory._arrays import Floats
 from clinometer.theory._rows import Scored, Weights, kl_terms, scored, tilts
+
+from ..notices import tell
 
 __all__ = ["Iteration", "drifting_projection", "iterate"]
 
@@ -116,10 +117,9 @@ def iterate(
     found = _rounds(s, lam, bool(rebase))
     beyond = np.flatnonzero(found["kl"] > stop_kl)
     if beyond.size and s.population.base != "logprob":  # a fixed set of candidates has no draws to run out of
-        warnings.warn(
+        tell(
             f"iterate: the KL of round {beyond[0] + 1} exceeds {stop_kl:.3g}, half the log of the median number of "
             "responses; from there on these rows cannot tell the policy",
-            UserWarning,
             stacklevel=2,
         )
     return Iteration(

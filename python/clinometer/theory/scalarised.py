@@ -179,7 +179,8 @@ def _orthant(mean: Floats, covariance: Floats) -> float:
     if not some.any():
         return 1.0
     unit = covariance[np.ix_(some, some)] / np.outer(sd[some], sd[some])
-    law = multivariate_normal(np.zeros(int(some.sum())), unit, allow_singular=True, seed=0, maxpts=200_000, abseps=1e-6)
+    law = multivariate_normal(np.zeros(int(some.sum())), unit, allow_singular=True, seed=0)
+    law.maxpts, law.abseps = 200_000, 1e-6  # arguments since SciPy 1.12
     return float(np.clip(law.cdf(mean[some] / sd[some]), 0.0, 1.0))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -10,6 +9,8 @@ import numpy as np
 
 from clinometer.results import Axes, Result
 from clinometer.theory._arrays import Floats, as_covariance, as_rows, spectrum
+
+from ..notices import tell
 
 __all__ = ["EffectiveRank", "ValueConcentration", "effective_rank", "value_concentration"]
 
@@ -125,7 +126,7 @@ def value_concentration(
     >>> value_concentration([1.0, 0.0, 0.0], [[9.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0]], 1).share.tolist()
     [1.0]
     """
-    from scipy.special import betaincc
+    from scipy.special import betainc
 
     rows = as_rows("u", u)
     d = rows.shape[1]
@@ -141,7 +142,11 @@ def value_concentration(
     share = _share(squares[:, :m].sum(axis=1), squares.sum(axis=1))
     weighted = squares * eigenvalues
     variance_share = _share(weighted[:, :m].sum(axis=1), weighted.sum(axis=1))
-    p_value = np.ones_like(share) if m in (0, d) else np.asarray(betaincc(m / 2.0, (d - m) / 2.0, share))
+    p_value = (
+        np.ones_like(share)
+        if m in (0, d)
+        else np.asarray(betainc((d - m) / 2.0, m / 2.0, np.maximum(1.0 - share, 0.0)))
+    )
     null = _variance_null(eigenvalues, m, draws, random_state)
     exceed = (null[None, :] >= variance_share[:, None] * (1.0 - 1e-12)).sum(axis=1)
     variance_p = np.where(np.isnan(variance_share), np.nan, (1.0 + exceed) / (1.0 + draws))
@@ -165,10 +170,9 @@ def _estimator(u: Any) -> str:
     method = str(getattr(u, "method", "given"))
     if method in ("mean_difference", "ridge"):
         reason = "are Sigma times a direction" if method == "mean_difference" else "shrink where variance is small"
-        warnings.warn(
+        tell(
             f"u: directions fitted by {method!r} {reason} and look concentrated whatever the value; "
             "test least-squares or LDA directions",
-            UserWarning,
             stacklevel=3,
         )
     return method

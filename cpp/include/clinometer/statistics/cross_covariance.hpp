@@ -77,15 +77,18 @@ class CrossCovariance {
     return {value, se, r, joint, prompts, t, f};
   }
 
+  Reads reads() const { return {score_at + n_scores, value_at + n_values}; }
+  void settings(Visitor& visit) {
+    visit.size("score_at", score_at);
+    visit.size("n_scores", n_scores);
+    visit.size("value_at", value_at);
+    visit.size("n_values", n_values);
+    visit.size("ddof", ddof);
+  }
   void fields(Visitor& visit) {
-    visit.field("score_at", score_at);
-    visit.field("n_scores", n_scores);
-    visit.field("value_at", value_at);
-    visit.field("n_values", n_values);
-    visit.field("ddof", ddof);
-    covariance.fields(visit);
-    variance.fields(visit);
-    value_variance.fields(visit);
+    covariance.fields(visit, n_scores, n_values);
+    variance.fields(visit, n_scores, n_values);
+    value_variance.fields(visit, 1, n_values);
   }
 
   std::int64_t score_at = 0, n_scores = 0, value_at = 0, n_values = 0, ddof = 0;

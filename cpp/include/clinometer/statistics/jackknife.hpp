@@ -44,12 +44,13 @@ class Jackknife {
     }
     return {b, s, d};
   }
+  Reads reads() const { return {std::int64_t(betas.size()), 0}; }
+  void settings(Visitor& visit) { visit.field("betas", betas); }
   void fields(Visitor& visit) {
-    visit.field("betas", betas);
     visit.field("mass", mass);
     visit.field("mass2", mass2);
     visit.field("n_prompts", n_prompts);
-    for (auto* v : {&bias, &gain, &gain_o, &square, &kl}) visit.field("sums", *v);
+    for (auto* v : {&bias, &gain, &gain_o, &square, &kl}) visit.array("sums", *v, reads().scores);
   }
 
  private:

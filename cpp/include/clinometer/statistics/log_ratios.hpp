@@ -22,6 +22,8 @@ class LogRatios {
   static void one(const Prompt& p, std::int64_t k, double beta, double* to);
   void join(LogRatios&) {}
   Results finish() const { return {}; }
+  Reads reads() const { return {score_at + n_scores, 0}; }
+  void settings(Visitor&) {}
   void fields(Visitor&) {}
 
  private:

@@ -83,22 +83,27 @@ class Moments : public StatisticOf<Moments> {
     return out;
   }
 
-  void fields(Visitor& visit) override {
-    visit.field("width", width);
-    visit.field("d", d);
-    visit.field("n_folds", n_folds);
-    visit.field("ddof", ddof);
+  void settings(Visitor& visit) override {
+    visit.size("width", width);
+    visit.size("d", d);
+    visit.size("n_folds", n_folds);
+    visit.size("ddof", ddof);
     visit.field("full", full);
-    visit.field("ld", ld);
-    visit.field("scatter", scatter);
-    visit.field("mean", mean);
-    visit.field("mass", mass);
+    visit.size("ld", ld);
+    visit.need(d >= 1 && d <= width && ld == (width + 15) / 16 * 16 && (!full || ld <= kWidest), "width");
+    visit.need(n_folds >= 1, "n_folds");
+  }
+  void fields(Visitor& visit) override {
+    visit.array("scatter", scatter, product({n_folds, size()}));
+    visit.array("mean", mean, width);
+    visit.array("mass", mass, n_folds);
     visit.field("total", total);
-    ends.fields(visit);
+    ends.fields(visit, width, n_folds);
   }
 
  private:
   static constexpr std::int64_t kWide = 2048;
+  static constexpr std::int64_t kWidest = 1 << 24;  // of a matrix: more could be counted but not held
   std::int64_t width = 0, d = 0, n_folds = 1, ddof = 0;
   bool full = true;
   std::int64_t ld = 0;

@@ -54,6 +54,7 @@ class Pairs : public StatisticOf<Pairs> {
 
   using Statistic::absorb;
   void absorb(const Block& b) override {
+    if (!list) throw std::logic_error("Pairs: a saved state has sums and no pairs for further rows");
     std::vector<double> weights(std::size_t(b.n * n_scores), 0);
     bool used = false;
     each(list->by_later, &PairList::later, b, [&](std::int64_t p) {
@@ -87,33 +88,40 @@ class Pairs : public StatisticOf<Pairs> {
             {"bias_gradient", {n_scores}, bias_gradient},
             {"mass", {n_scores}, mass}};
   }
+  void settings(Visitor& visit) override {
+    visit.size("d", d);
+    visit.size("score_at", score_at);
+    visit.size("n_scores", n_scores);
+    visit.field("bias", bias);
+    visit.need(bias.empty() || std::int64_t(bias.size()) == n_scores, "bias");
+  }
   void fields(Visitor& visit) override {
-    visit.field("d", d);
-    visit.field("score_at", score_at);
-    visit.field("n_scores", n_scores);
-    for (auto* v : {&bias, &gradient, &loss, &bias_gradient, &mass}) visit.field("sums", *v);
+    visit.array("gradient", gradient, product({n_scores, d}));
+    for (auto* v : {&loss, &bias_gradient, &mass}) visit.array("sums", *v, n_scores);
     std::int64_t rows = std::int64_t(held.size()), pairs = std::int64_t(open.size());
-    visit.field("held", rows);
-    visit.field("open", pairs);
-    std::vector<std::int64_t> index;
-    std::vector<Row> row;
-    for (auto& [i, r] : held) index.push_back(i), row.push_back(std::move(r));
-    index.resize(std::size_t(rows));
-    row.resize(std::size_t(rows));
+    visit.size("held", rows);
+    visit.size("open", pairs);
+    std::vector<std::pair<std::int64_t, Row>> kept;
+    for (auto& [i, r] : held) kept.emplace_back(i, std::move(r));
     held.clear();
+    // one by one: a count from a file is no reason to ask for memory
     for (std::int64_t i = 0; i < rows; ++i) {
-      visit.field("row", index[i]);
-      visit.field("waits", row[i].waits);
-      visit.field("score", row[i].score);
-      visit.field("x", row[i].x);
-      held.emplace(index[i], std::move(row[i]));
+      if (i == std::int64_t(kept.size())) kept.emplace_back();
+      auto& [index, row] = kept[i];
+      visit.field("row", index);
+      visit.field("waits", row.waits);
+      visit.array("score", row.score, n_scores);
+      visit.array("x", row.x, d);
+      visit.need(row.waits > 0 && !held.contains(index), "row");
+      held.emplace(index, std::move(row));
     }
-    open.resize(std::size_t(pairs));
-    for (Open& p : open) {
+    for (std::int64_t i = 0; i < pairs; ++i) {
+      if (i == std::int64_t(open.size())) open.emplace_back();
+      Open& p = open[i];
       visit.field("first", p.first);
       visit.field("second", p.second);
-      visit.field("label", p.label);
-      visit.field("weight", p.weight);
+      visit.array("label", p.label, n_scores);
+      visit.array("weight", p.weight, n_scores);
     }
   }
 

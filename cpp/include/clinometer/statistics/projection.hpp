@@ -34,14 +34,16 @@ class CovarianceProjection : public StatisticOf<CovarianceProjection> {
     for (double& x : r.data) x /= mass;
     return {r, {"mass", {1}, {mass}}};
   }
+  void settings(Visitor& visit) override {
+    visit.size("d", d);
+    visit.size("score_at", score_at);
+    visit.size("n_scores", n_scores);
+    visit.size("ddof", ddof);
+  }
   void fields(Visitor& visit) override {
-    visit.field("d", d);
-    visit.field("score_at", score_at);
-    visit.field("n_scores", n_scores);
-    visit.field("ddof", ddof);
-    visit.field("sum", sum);
+    visit.array("sum", sum, product({n_scores, d}));
     visit.field("mass", mass);
-    ends.fields(visit);
+    ends.fields(visit, d + n_scores, 1);
   }
 
  private:

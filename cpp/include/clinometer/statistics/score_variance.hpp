@@ -35,9 +35,10 @@ class ScoreVariance {
     for (double& x : r.data) x /= mass;
     return {r};
   }
+  Reads reads() const { return {n_scores, 0}; }
+  void settings(Visitor& visit) { visit.size("n_scores", n_scores); }
   void fields(Visitor& visit) {
-    visit.field("n_scores", n_scores);
-    visit.field("sum", sum);
+    visit.array("sum", sum, n_scores);
     visit.field("mass", mass);
   }
 

@@ -31,6 +31,7 @@ class Scores : public StatisticOf<Scores> {
   }
   void join(Scores&) {}
   Results finish() const override { return {}; }
+  void settings(Visitor&) override {}
   void fields(Visitor&) override {}
 
  private:

@@ -27,6 +27,8 @@ class Tilt {
   void flush();
   void join(Tilt& later);
   Results finish() const;
+  Reads reads() const { return {score_at + n_scores, value_at + n_values}; }
+  void settings(Visitor& visit);
   void fields(Visitor& visit);
   std::int64_t n_threads = 1;  // for prompts longer than a leaf; changes no bit
 

@@ -19,6 +19,7 @@ class TiltedMean : public StatisticOf<TiltedMean> {
   void leaf_ends() override;
   void join(TiltedMean& later);
   Results finish() const override;
+  void settings(Visitor& visit) override;
   void fields(Visitor& visit) override;
 
  private:
@@ -27,7 +28,7 @@ class TiltedMean : public StatisticOf<TiltedMean> {
     bool begins = false, ends = false;
     double omega = 1;
     std::vector<double> top, mass, sum;  // (K,), (K B,), (K B, d); empty: nothing here
-    void fields(Visitor& visit);
+    void fields(Visitor& visit, std::int64_t n_scores, std::int64_t cells, std::int64_t d);
   };
   std::int64_t d = 0, score_at = 0, n_scores = 0, n_betas = 0;
   std::vector<double> betas, sum;

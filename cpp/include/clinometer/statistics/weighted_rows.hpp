@@ -16,6 +16,7 @@ class WeightedRows : public StatisticOf<WeightedRows> {
 
   using Statistic::absorb;
   void absorb(const Block& b) override {
+    if (!weights) throw std::logic_error("WeightedRows: a saved state has sums and no weights for further rows");
     const double* w = weights + b.first * m;
     std::vector<double> mass(std::size_t(m), 0);
     b.tile->accumulate(w, m, sum.data());
@@ -26,11 +27,11 @@ class WeightedRows : public StatisticOf<WeightedRows> {
   }
   void join(WeightedRows& later) { add(sum, later.sum); }
   Results finish() const override { return {{"sum", {m, d}, sum}}; }
-  void fields(Visitor& visit) override {
-    visit.field("d", d);
-    visit.field("m", m);
-    visit.field("sum", sum);
+  void settings(Visitor& visit) override {
+    visit.size("d", d);
+    visit.size("m", m);
   }
+  void fields(Visitor& visit) override { visit.array("sum", sum, product({m, d})); }
 
  private:
   std::int64_t d = 0, m = 0;

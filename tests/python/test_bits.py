@@ -1,0 +1,56 @@
+"""A report is the same byte for byte whatever BLAS, the hash seed, the locale and the time zone are."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import clinometer as cm
+from clinometer.threads import product
+
+CODE = """
+import hashlib, sys, warnings
+import clinometer as cm
+warnings.simplefilter("ignore")
+dump = cm.open_dump(sys.argv[1])
+kw = dict(constitutions=["judge/kind", "judge/honest"], values=["helpful", "-harm"], kl=[0.25, 0.5])
+said = [cm.report(dump, **kw).to_json()]
+said.append(cm.gain_intervals(dump, "judge/kind", None, ["helpful"], kl=[0.2], replicates=20).interval.tobytes().hex())
+said.append(cm.fit_value_direction(dump, "helpful", method="logistic", alpha=1.0).vectors.tobytes().hex())
+print(hashlib.sha256("".join(said).encode()).hexdigest())
+"""
+
+
+def test_reports_do_not_know_the_environment(tmp_path: Path) -> None:
+    G, n, d = 1700, 8, 24
+    rng = np.random.default_rng(3)
+    x, u = rng.normal(size=(G * n, d)), rng.normal(size=(4, d))
+    names = ("value_harm", "judge/kind", "judge/honest")
+    columns = {name: (x @ u[k] + rng.normal(size=G * n)).astype(np.float32) for k, name in enumerate(names)}
+    columns["value_helpful"] = (x @ u[3] > 0).astype(np.float32)
+    cm.write_dump(tmp_path / "d", x.astype(np.float16), prompt_ids=np.repeat(np.arange(G), n), columns=columns)
+    odd = {
+        "OPENBLAS_NUM_THREADS": "2",
+        "OMP_NUM_THREADS": "3",
+        "PYTHONHASHSEED": "7",
+        "LC_ALL": "C",
+        "TZ": "Asia/Tokyo",
+    }
+    said = set()
+    for more in ({"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}, odd):
+        command = [sys.executable, "-c", CODE, str(tmp_path / "d")]
+        said.add(subprocess.run(command, env={**os.environ, **more}, capture_output=True, text=True, check=True).stdout)
+    assert len(said) == 1
+
+
+def test_a_product_of_its_own_order() -> None:
+    rng = np.random.default_rng(0)
+    for n, k, m in ((1, 1, 1), (3, 0, 2), (7, 33, 5), (200, 1500, 17)):
+        a, b = rng.normal(size=(n, k)), rng.normal(size=(k, m))
+        np.testing.assert_allclose(product(a, b), a @ b, atol=1e-11)
+    counts = rng.integers(0, 3, (4, 9))
+    assert (product(counts, counts.T > 1) == counts @ (counts.T > 1)).all()

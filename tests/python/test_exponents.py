@@ -1,0 +1,164 @@
+"""Units are units: whatever power of ten a value, a score or a weight is given in, the answer is the same one in those
+units, or a ValueError names what is too large or too small."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import clinometer as cm
+from clinometer import lp
+
+EXPONENTS = (-307, -200, -150, -100, -66, -60, -46, -45, -38, -30, -13, 13, 30, 38, 60, 66, 100, 150, 200, 306)
+N, n, d = 40, 6, 3
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(N * n, d)).astype(np.float32)
+IDS = np.repeat(np.arange(N), n)
+U = np.array([[1.0, 0.2, 0.0], [0.0, 1.0, -0.5]])
+V = np.column_stack([X[:, 0], X[:, 1] - X[:, 0]]) + RNG.normal(size=(N * n, 2))
+V[5, 1] = np.nan
+KW: dict[str, Any] = {"prompt_ids": IDS}
+
+# what a function gives for values, as (power of the unit, numbers)
+Found = list[tuple[int, Any]]
+VALUES: dict[str, Callable[[np.ndarray], Found]] = {
+    "tilt": lambda v: _tilt(cm.tilt(X, U, None, v, kl=[0.1, 0.5], **KW)),
+    "tilt pooled": lambda v: _tilt(cm.tilt(X, U, [1.0], v, within=False, **KW)),
+    "tilt in double": lambda v: _tilt(cm.tilt(X, U, [0.7], v, precision="double", **KW)),
+    "cross_covariance": lambda v: _covariance(cm.cross_covariance(X, U, v, **KW)),
+    "stat.Tilt": lambda v: [(1, cm.scan(_dump(v), cm.stat.Tilt(U, ["a", "b"], betas=[1.0]))[0].gain)],
+    "stat.CrossCovariance": lambda v: [(1, cm.scan(_dump(v), cm.stat.CrossCovariance(U, ["a", "b"]))[0].value)],
+    "gain_intervals": lambda v: _intervals(cm.gain_intervals(X, U, None, v, kl=[0.2], **KW)),
+    "null_band": lambda v: [(1, cm.null_band(X, v, kl=[0.2], draws=8, **KW).interval)],
+    "fit_value_direction": lambda v: _fit(cm.fit_value_direction(X, v, **KW)),
+    "pareto": lambda v: _pareto(lp.pareto(X, U, np.nan_to_num(v), folds=4, **KW)),
+    "ppi_gain": lambda v: [(1, cm.ppi_gain(X, U[:1], None, v[:, 0], gold=_gold(v), kl=[0.2], **KW).gain)],
+    "screen": lambda v: [(0, cm.theory.screen(X, U, v[:, :1], **KW).worst_correlation)],
+    "gain_kl_frontier": lambda v: [(1, cm.theory.gain_kl_frontier(X, U, v[:, 0], **KW).gain)],
+    "report": lambda v: _report(v),
+}
+SCORES: dict[str, Callable[[np.ndarray, float], Found]] = {
+    "tilt": lambda s, c: _tilt(cm.tilt(cm.Scores(s, IDS), None, None, V, kl=[0.1, 0.5])),
+    "tilt at betas": lambda s, c: _tilt(cm.tilt(cm.Scores(s, IDS), None, [0.7 * c], V)),
+    "cross_covariance": lambda s, c: [(0, cm.cross_covariance(X, cm.Scores(s), V, **KW).correlation)],
+    "gain_intervals": lambda s, c: _intervals(cm.gain_intervals(X, cm.Scores(s), None, V, kl=[0.2], **KW)),
+    "null_band": lambda s, c: [(0, cm.null_band(X, V, judges=cm.Scores(s), kl=[0.2], draws=8, **KW).interval)],
+}
+
+
+def _tilt(t: Any) -> Found:
+    plain = (t.win_rate, t.kl, t.ess, t.linear_radius * 0)
+    return [(1, a) for a in (t.gain, t.gain_se, t.baseline, t.first_order_unbiased)] + [(0, a) for a in plain]
+
+
+def _covariance(c: Any) -> Found:
+    return [(1, c.value), (1, c.se), (0, c.correlation)]
+
+
+def _intervals(g: Any) -> Found:
+    return [(1, g.interval)]
+
+
+def _fit(f: Any) -> Found:
+    return [(1, f.vectors), (0, f.encoding_quality.value)]
+
+
+def _gold(v: np.ndarray) -> np.ndarray:
+    """The same labels in every third prompt."""
+    return np.where(IDS % 3 == 0, v[:, 0], np.nan)
+
+
+def _dump(v: np.ndarray) -> cm.Dump:
+    return cm.open_dump(X, prompt_ids=IDS, columns={"a": v[:, 0], "b": v[:, 1]})
+
+
+def _pareto(p: Any) -> Found:
+    return [(0, p.best), (0, p.direction), (0, p.mixture)]
+
+
+def _report(v: np.ndarray) -> Found:
+    dump = cm.open_dump(X, prompt_ids=IDS, columns={"value_a": v[:, 0], "judge/x": X[:, 0] + X[:, 1]})
+    r = cm.report(dump, constitutions=["judge/x"], values=["value_a"], kl=[0.2])
+    return [(1, r.tilt.gain), (1, r.tilt.gain_se), (1, r.gain_interval), (1, r.value_sd), (0, r.correlation)]
+
+
+def agree(found: Found, want: Found, c: float) -> None:
+    for (power, a), (_, b) in zip(found, want, strict=True):
+        scale = np.nanmax(np.abs(b), initial=1e-12)
+        np.testing.assert_allclose(np.asarray(a) / (c if power else 1.0) / scale, np.asarray(b) / scale, atol=3e-5)
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_values_in_any_unit(name: str) -> None:
+    call, kept = VALUES[name], 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        want = call(V)
+        for e in EXPONENTS:
+            try:
+                found = call(V * 10.0**e)
+            except ValueError as error:
+                assert not -61 < e < 61 and "values" in str(error), f"1e{e}: {error}"
+                continue
+            kept += 1
+            agree(found, want, 10.0**e)
+    assert kept >= 10
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_scores_in_any_unit(name: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        scores = (X @ U.T).astype(np.float64)
+        want = SCORES[name](scores, 1.0)
+        for e in EXPONENTS:
+            agree(SCORES[name](scores * 10.0**e, 10.0**e), want, 1.0)
+
+
+@pytest.mark.parametrize("e", [-307, -200, -150, -40, 40, 150, 200, 306])
+def test_weights_in_any_unit(e: int) -> None:
+    omega = np.linspace(0.5, 2, N)
+    counts = 1.0 + np.arange(N * n) % 4
+    for kw in ({"prompt_weights": omega}, {"base": "counts", "counts": counts}):
+        scaled = {k: v if k == "base" else v * 10.0**e for k, v in kw.items()}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            want, got = (cm.tilt(X, U, None, V, kl=[0.2], **KW, **k) for k in (kw, scaled))
+            moments = [cm.moments(X, **KW, **k).covariance for k in (kw, scaled)]
+        for name in ("gain", "gain_se", "kl", "win_rate"):
+            np.testing.assert_allclose(getattr(got, name), getattr(want, name), rtol=1e-6, atol=1e-6, err_msg=name)
+        np.testing.assert_allclose(*moments, rtol=1e-6)
+
+
+def test_weights_of_very_different_sizes() -> None:
+    """Prompts of no weight beside the others are as good as left out, and no warning is due."""
+    omega = np.where(np.arange(N) < N // 2, 1e300, 1e-300)
+    some = {"prompt_ids": IDS[: N // 2 * n]}
+    got = cm.tilt(X, U, [1.0], V, prompt_weights=omega, **KW)
+    want = cm.tilt(X[: N // 2 * n], U, [1.0], V[: N // 2 * n], **some)
+    np.testing.assert_allclose(got.gain, want.gain, atol=1e-6)
+    logs = np.where(np.arange(N * n) % n < n // 2, 1e308, -1e308)
+    half = np.arange(N * n) % n < n // 2
+    got = cm.tilt(X, U, [1.0], V, base="logprob", logprobs=logs, **KW)
+    want = cm.tilt(X[half], U, [1.0], V[half], base="logprob", logprobs=logs[half], prompt_ids=IDS[half])
+    np.testing.assert_allclose(got.gain, want.gain, atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1e308, 1e-308, 5e-324])
+def test_the_last_numbers_end(scale: float) -> None:
+    """Differences that leave float64 are no endless loop, in any of the ways of a tilt."""
+    for size in (6, 100, 9000):
+        v = np.where(np.arange(2 * size) % 2, scale, -scale)
+        x = np.linspace(-1, 1, 2 * size)[:, None]
+        for precision in ("mixed", "double"):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                t = cm.tilt(x, [[1.0]], [1.0], v, prompt_ids=np.arange(2 * size) // size, precision=precision)
+            assert np.isfinite(t.gain).all() and np.isfinite(t.win_rate).all()
+        scanned = cm.open_dump(x, prompt_ids=np.arange(2 * size) // size, columns={"v": v})
+        with pytest.raises(ValueError, match="values: 'v' reaches"):
+            cm.scan(scanned, cm.stat.Tilt([[1.0]], "v", betas=[1.0]))
