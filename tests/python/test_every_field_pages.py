@@ -71,6 +71,7 @@ def test_gains_of_the_policy() -> None:
         "win_interval": bounds(p.win_rate, p.win_rate_se, p.win_freedom),
     }, apart="gain gain_se win_rate win_rate_se betas freedom win_freedom harmed harmed_se", rtol=1e-6)  # fmt: skip
     np.testing.assert_allclose(p.bounds(0.8), bounds(p.gain, p.gain_se, p.freedom, 0.8), rtol=1e-9)
+    assert (p.freedom > 1).all() and (p.win_freedom > 1).all()
     for k, b, j in ((0, 0, 0), (1, 1, 1)):
         gain, se, wins, win_se, beta = twin(k, b, j)
         np.testing.assert_allclose([p.gain[k, b, j], p.win_rate[k, b, j], p.betas[k, b]], [gain, wins, beta], rtol=1e-4)
