@@ -29,14 +29,14 @@ PASSES: dict[str, Callable[..., Any]] = {
     "tilted_mean": lambda d, **o: cm.tilted_mean(d, U, [1.0], **o),
     "scan": lambda d, **o: cm.scan(d, cm.stat.Tilt(U, "y", betas=[1.0]), **o),
     "prompt": lambda d, **o: lp.prompt(d, ["w", "z"], **o),
-    "pareto": lambda d, **o: lp.pareto(d, ["w", "z"], ["y", "z"], n_bootstrap=10, **o),
+    "pareto": lambda d, **o: lp.pareto(d, ["w", "z"], ["y", "z"], splits=10, **o),
     "game": lambda d, **o: lp.game(d, U, ["w", "z"], **o),
     "cumulants": lambda d, **o: theory.cumulants(d, U, "y", **o),
     "gain_kl_frontier": lambda d, **o: theory.gain_kl_frontier(d, U, "y", kl=[0.1], **o),
     "judge_ceiling": lambda d, **o: theory.judge_ceiling(d, ["z"], ["y"], **o),
     "best_of_n": lambda d, **o: theory.best_of_n(d, "z", "w", [2], **o),
     "iterate": lambda d, **o: theory.iterate(d, U[:1], 1.0, "y", **o),
-    "complementarity": lambda d, **o: theory.complementarity("w", "z", "y", dump=d, draws=10, **o),
+    "complementarity": lambda d, **o: theory.complementarity("w", "z", "y", dump=d, **o),
     "screen": lambda d, **o: theory.screen(d, U, "y", **o),
 }
 

@@ -35,7 +35,7 @@ VALUES: dict[str, Callable[[np.ndarray], Found]] = {
     "gain_intervals": lambda v: _intervals(cm.gain_intervals(X, U, None, v, kl=[0.2], **KW)),
     "null_band": lambda v: [(1, cm.null_band(X, v, kl=[0.2], draws=8, **KW).interval)],
     "fit_value_direction": lambda v: _fit(cm.fit_value_direction(X, v, **KW)),
-    "pareto": lambda v: _pareto(lp.pareto(X, U, np.nan_to_num(v), folds=4, **KW)),
+    "pareto": lambda v: _pareto(lp.pareto(X, U, np.nan_to_num(v), splits=10, **KW)),
     "ppi_gain": lambda v: [(1, cm.ppi_gain(X, U[:1], None, v[:, 0], gold=_gold(v), kl=[0.2], **KW).gain)],
     "screen": lambda v: [(0, cm.theory.screen(X, U, v[:, :1], **KW).worst_correlation)],
     "gain_kl_frontier": lambda v: [(1, cm.theory.gain_kl_frontier(X, U, v[:, 0], **KW).gain)],

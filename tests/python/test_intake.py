@@ -391,7 +391,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "examples": lambda **o: cm.examples(DUMP, "y", n=2, **o).after,
     "scan": lambda **o: cm.scan(DUMP, cm.stat.Tilt(U, Y, betas=[1.0]), **o)[0].gain_se,
     "lp.prompt": lambda **o: lp.prompt(DUMP, NUMBERS[:, 3:5], **o).margin,
-    "lp.pareto": lambda **o: lp.pareto(DUMP, U, NUMBERS[:, 3:5], n_bootstrap=9, **o).margin_ci,
+    "lp.pareto": lambda **o: lp.pareto(DUMP, U, NUMBERS[:, 3:5], splits=9, **o).margin_ci,
     "lp.game": lambda **o: lp.game(DUMP, U, NUMBERS[:, 3:5], **o).scale_rows,
     "cumulants": lambda **o: theory.cumulants(DUMP, U, Y, **o).gain_se,
     "best_of_n": lambda **o: theory.best_of_n(DUMP, "y", NUMBERS[:, 4], [2], **o).gain_se,
