@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -70,6 +71,7 @@ def test_gains_of_the_policy() -> None:
         "win_interval": bounds(p.win_rate, p.win_rate_se, p.win_freedom),
     }, apart="gain gain_se win_rate win_rate_se betas freedom win_freedom harmed harmed_se", rtol=1e-6)  # fmt: skip
     np.testing.assert_allclose(p.bounds(0.8), bounds(p.gain, p.gain_se, p.freedom, 0.8), rtol=1e-9)
+    assert (p.freedom > 1).all() and (p.win_freedom > 1).all()
     for k, b, j in ((0, 0, 0), (1, 1, 1)):
         gain, se, wins, win_se, beta = twin(k, b, j)
         np.testing.assert_allclose([p.gain[k, b, j], p.win_rate[k, b, j], p.betas[k, b]], [gain, wins, beta], rtol=1e-4)
@@ -110,9 +112,7 @@ def test_a_report() -> None:
     np.testing.assert_allclose(r.null_band, np.stack([middle - wide, middle + wide], axis=-1), rtol=0.002, atol=1e-6)
     np.testing.assert_allclose(r.linear_share[0], linear[0], rtol=1e-6)
     assert 1 < r.compared < 8 and 0 <= r.chance <= 1
-    reached = r.horizon / np.log(N) * 128  # seven halvings of the range that prompts of N rows can reach
-    np.testing.assert_allclose(reached, np.rint(reached), atol=1e-6)
-    assert (r.horizon > 0).all()
+    np.testing.assert_allclose(r.horizon, 0.35 * np.log(N), rtol=1e-9)  # of what prompts of N rows can reach
 
 
 def test_how_many_numbers_a_choice_pays_for() -> None:
@@ -220,22 +220,20 @@ def test_intervals_of_gains() -> None:
     assert (found.units > 1).all() and (found.units_labels > 1).all()
 
 
-def test_nulls_of_prompts_of_two() -> None:
-    # two rows: a shuffling keeps the order or turns it round, and the gain is one number with either sign
-    t = np.array([0.0, 1.0])
-    one = Prompts(np.zeros(2, int))
-    gain = [one.gain(t, 1 / one.beta_at(t, x), t) for x in (0.1, 0.3)]
-    found = cm.null_band(
-        cm.open_dump(t[:, None], prompt_ids=[0, 0]), t, judges=cm.Scores(t), kl=[0.1, 0.3], draws=40, level=0.9
-    )
-    assert found.kind == "permuted" and {1, -1} == set(np.sign(found.gain.ravel()))
-    sign = np.sign(found.gain)
-    draws = sign * np.array(gain)[:, None]
+def test_nulls_of_one_prompt() -> None:
+    # three rows: a shuffling is one of six orders, and the gain is that of the tilt by them
+    t, one = np.array([0.0, 1.0, 3.0]), Prompts(np.zeros(3, int))
+    orders = [t[list(o)] for o in permutations(range(3))]
+    gain = np.array([[one.gain(o, 1 / one.beta_at(o, x), t) for x in (0.1, 0.3)] for o in orders])
+    held = cm.open_dump(t[:, None], prompt_ids=[0, 0, 0])
+    found = cm.null_band(held, t, judges=cm.Scores(t), kl=[0.1, 0.3], draws=40, level=0.9)
+    drawn = found.gain[0, :, :, 0]
+    order = np.abs(drawn[:, None, 0] - gain[None, :, 0]).argmin(axis=1)
+    assert found.kind == "permuted" and len(set(order)) > 3
     agree(found, {
-        "kl": [0.1, 0.3], "gain": draws, "level": 0.9,
-        "interval": np.moveaxis(np.quantile(draws, [0.05, 0.95], axis=1), 0, -1),
+        "kl": [0.1, 0.3], "gain": gain[order][None, ..., None], "level": 0.9,
+        "interval": np.moveaxis(np.quantile(gain[order][None, ..., None], [0.05, 0.95], axis=1), 0, -1),
     }, rtol=1e-6)  # fmt: skip
-    assert (found.interval[..., 0] < 0).all() and (found.interval[..., 1] > 0).all()
 
 
 def test_gold_labels() -> None:
@@ -254,7 +252,7 @@ def test_gold_labels() -> None:
         "betas": [[1.5]], "gain": [[[gain]]], "gain_values": [[[c.mean()]]], "gain_gold": [[[y.mean()]]],
         "gain_gold_se": [[[error(y)]]], "power": [[[power]]], "level": 0.9,
     }, apart="se interval", rtol=1e-6)  # fmt: skip
-    assert found.se.item() == pytest.approx(se, rel=0.05)
+    assert found.se.item() == pytest.approx(se, rel=1e-6)
     half = (found.interval[..., 1] - found.interval[..., 0]) / 2
     np.testing.assert_allclose(found.interval.mean(axis=-1), found.gain, rtol=1e-9)
     assert stats.t.ppf(0.95, 30) < (half / found.se).item() < stats.t.ppf(0.95, 2)
@@ -266,16 +264,15 @@ def test_a_recommendation() -> None:
     want = {"levels": LEVELS, "objective": [worst], "kl": LEVELS[found.index[1]]}
     agree(found, want, apart="share gain se optimism interval layer_share", rtol=1e-4)
     assert found.share.sum() == pytest.approx(1, rel=1e-12)
-    np.testing.assert_allclose(found.interval.mean(axis=-1), found.gain, rtol=1e-9)
+    assert (found.interval[:, 0] < found.gain).all() and (found.gain < found.interval[:, 1]).all()
     # one cell of many prompts: nothing is chosen, so halves gain what all prompts gain, with their error
     t = np.random.default_rng(1).standard_normal(3200)
     many = cm.open_dump(t[:, None], prompt_ids=np.arange(3200) // 8, columns={"t": t})
     one = cm.recommend(many, ["t"], "t", kl=[0.2], splits=1000, precision="double")
     whole = cm.gain_intervals(many, "t", values="t", kl=[0.2], precision="double")
     assert one.share.tolist() == [[1.0]] and one.gain[0] == pytest.approx(whole.estimate.item(), rel=0.005)
-    assert one.se[0] == pytest.approx(whole.estimate_se.item(), rel=0.02)
-    half = (one.interval[0, 1] - one.interval[0, 0]) / 2
-    assert half == pytest.approx(1.97 * one.se[0], rel=0.005) and abs(one.optimism[0]) < 0.2 * one.se[0]
+    assert one.se[0] == pytest.approx(whole.estimate_se.item(), rel=0.05)
+    assert one.interval[0, 0] < one.gain[0] < one.interval[0, 1] and abs(one.optimism[0]) < 0.2 * one.se[0]
     both = cm.recommend({"x": dump(), "y": dump()}, {"x": ["t"], "y": ["b"]}, "a", kl=[0.2], splits=20)
     assert both.layer_share == pytest.approx({"x": both.share[0, 0], "y": both.share[1, 0]}, rel=1e-12)
 

@@ -163,6 +163,12 @@ def test_pareto_of_constitutions() -> None:
         "price": [[0, best[0][2][0]], [best[1][2][0], 0]],
     }, apart="margin_ci sure mixture_ci mixture_sure mixture_gain", rtol=1e-6, atol=1e-9)  # fmt: skip
     assert found.price.any()
+    one = lp.pareto(cm.open_dump(t, prompt_ids=ids), np.eye(3)[:1], values, precision="double")  # nothing to mix
+    np.testing.assert_allclose(one.mixture_gain, gains[0], rtol=0.05)
+    for low, high in (one.mixture_ci, one.margin_ci):
+        assert low < high
+    assert one.mixture_ci[0] < gains[0].min() < one.mixture_ci[1] and one.margin_ci[0] > 0
+    assert 0 <= one.mixture_sure <= 1 and 0.99 < one.sure <= 1
 
 
 def test_a_general_program() -> None:
