@@ -37,9 +37,10 @@ def _short(x: float) -> str:
 
 
 def shown_levels(report: Report, every_kl: bool) -> list[int]:
-    """Indices of the KL levels to show, ascending in KL."""
+    """Indices of the KL levels to show, ascending in KL: every one, or the two largest that have an estimate."""
     order = np.argsort(report.kl, kind="stable")
-    return [int(b) for b in (order if every_kl else order[-2:])]
+    told = order[~report.past_horizon[:, order].all(axis=0)]
+    return [int(b) for b in (order if every_kl else (told if len(told) else order)[-2:])]
 
 
 def text(report: Report, *, every_kl: bool = False) -> str:
@@ -109,7 +110,7 @@ def _cell(report: Report, k: int, b: int) -> list[str]:
         f" {mark}", "    ",
     )  # fmt: skip
     known = _with_labels(report, k)
-    middle = f"{'with labels':<20}" if known else f"{'on rows':>11}{'in sd':>8} "
+    middle = f"{'with labels':<20}" if known else f"{'on rows':>10}{'in sd':>10}"
     lines.append(
         "    " + fit("value", NAME) + f"{'gain':>10}{'+-se':>9}    {'95 %':<20}" + middle + f"{'win':>6}"
         f"{'net of length':>15}"
@@ -138,7 +139,7 @@ def _row(report: Report, k: int, b: int, j: int, known: bool) -> str:
     if known and report.gain_interval_labels is not None:
         middle = f"{_pair(report.gain_interval_labels[k, b, j]):<20}"
     else:
-        middle = f"{number(report.gain_rows[k, b, j]):>11}{number(report.gain_sd[k, b, j], digits=2):>8} "
+        middle = f"{number(report.gain_rows[k, b, j]):>10}{number(report.gain_sd[k, b, j], digits=2):>10}"
     return (
         "    " + fit(name, NAME) + f"{number(gain):>10}{number(se, sign=False):>9}{clear:<2}{chance} {_pair(own):<20}"
         + middle + f"{number(p.win_rate[k, b, j], sign=False, digits=3):>6}{net:>15}"
