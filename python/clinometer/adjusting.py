@@ -116,10 +116,11 @@ class Adjustment:
         if still.any():
             name = columns[int(np.argmax(still))][0]
             raise ValueError(f"{name} does not vary inside any prompt; wanted columns that do")
-        free = int((p.sizes - 1).sum()) // len(columns)
+        copies = p.copies()  # whole counts are draws, and knots lie at quantiles of draws
+        free = ((p.n_rows if copies is None else int(copies.sum())) - p.n_prompts) // len(columns)
         curves = np.zeros((len(weight), 0))
         if given.method == "spline" and free >= FEWEST_FREE:
-            both = np.column_stack([straight, *(spline(z, free) for _, z in columns)])
+            both = np.column_stack([straight, *(spline(z, free, copies) for _, z in columns)])
             curves = orthonormal(_centred(both, inside, p.offsets), weight)
         rows = _folds(call)
         others, own = (np.stack(part) for part in zip(*(_solving(curves, weight, f) for f in rows), strict=True))

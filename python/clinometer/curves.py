@@ -53,17 +53,24 @@ def to_one(z: Floats) -> Floats:
     return np.asarray(z / (np.abs(z).max(initial=0.0) or 1.0))
 
 
-def spline(z: Floats, free: int) -> Floats:
-    """Natural cubic spline of log z, (N, p), where all are positive; else of asinh of standardised z."""
+def spline(z: Floats, free: int, copies: NDArray[np.int64] | None = None) -> Floats:
+    """Natural cubic spline of log z, (N, p), where all are positive; else of asinh of standardised z.
+
+    `copies` (N,) are the draws that rows stand for: quantiles are theirs.
+    """
+
+    def drawn(x: Floats) -> Floats:
+        return x if copies is None else np.repeat(x, copies)
+
     z = to_one(z)
     if z.min(initial=1.0) > 0:
         y = np.log(z)
     else:
-        middle = np.median(z)
-        spread = np.quantile(np.abs(z - middle), [0.5, 1.0])
+        middle = np.median(drawn(z))
+        spread = np.quantile(drawn(np.abs(z - middle)), [0.5, 1.0])
         y = np.arcsinh((z - middle) / (spread[0] or spread[1] or 1.0))
     count = next((knots for below, knots in KNOTS if free < below), MOST_KNOTS)
-    return _natural(y, np.unique(np.quantile(y, np.linspace(EDGE, 1 - EDGE, count))))
+    return _natural(y, np.unique(np.quantile(drawn(y), np.linspace(EDGE, 1 - EDGE, count))))
 
 
 def _natural(y: Floats, knots: Floats) -> Floats:

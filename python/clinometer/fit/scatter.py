@@ -68,7 +68,9 @@ class FoldScatter:
         if fold is None:
             return np.ascontiguousarray(self.total[rows, columns])
         out = self.total[rows, columns] - self.by_fold[fold, rows, columns]
-        left = max(1 - self.mass[fold], 1e-300)
+        left = float(np.delete(self.mass, fold).sum())
+        if not left > 0:  # all prompts are in this fold, and nothing is left without it
+            return np.zeros_like(out)
         if self.between is not None:  # the mean of the others is -m/(1 - m) times as far from that of all
             out -= self.mass[fold] / left * np.outer(self.between[fold, rows], self.between[fold, columns])
         out /= left
