@@ -412,7 +412,7 @@ def _need_moderate(call: Call) -> None:
     if call.values is None or not call.values.size:
         return
     top = np.fmax(np.fmax.reduce(call.values, axis=0), -np.fmin.reduce(call.values, axis=0))
-    extreme = (top > MODERATE) | ((top > 0) & (top < 1 / MODERATE))
+    extreme = np.isfinite(top) & ((top > MODERATE) | ((top > 0) & (top < 1 / MODERATE)))
     if extreme.any():
         j = int(np.argmax(extreme))
         what = "large" if top[j] > 1 else "small"

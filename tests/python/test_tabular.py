@@ -51,6 +51,12 @@ def _fit() -> cm.DirectionFit:
     return cm.fit_value_direction(WORLD, V, alpha=1.0, folds=3)
 
 
+def _page() -> cm.Report:
+    groups = {"half": np.repeat(np.arange(G) % 2, N)}
+    gold = np.tile(GOLD[:, None], (1, len(V)))
+    return cm.report(WORLD, constitutions=J, values=V, kl=[0.02, 0.05], groups=groups, gold=gold, sections=())
+
+
 MAKERS: dict[str, Callable[[], Result]] = {
     "Baselines": lambda: cm.baselines(WORLD, J, V, folds=3),
     "BestOfN": lambda: T.best_of_n(WORLD, J, V, [2, 4]),
@@ -77,7 +83,9 @@ MAKERS: dict[str, Callable[[], Result]] = {
     "GaussianTilt": lambda: T.gaussian_tilt(np.eye(3), None, np.eye(3)[:2], [1.0, 2.0]),
     "GenerationShare": lambda: T.generation_share(WORLD, [EVIL]),
     "GenerationJudgmentGap": lambda: T.generation_judgment_gap(np.eye(3), np.eye(3)[:2], [0.1, 0.9, 0.0]),
+    "GoldCorrection": lambda: _page().gold,
     "GramConeResult": lambda: cm.lp.gram_cone([np.eye(3), np.eye(3)]),
+    "GroupGains": lambda: _page().groups[0],
     "Iteration": lambda: T.iterate(WORLD, J[0], 3.0, V, rounds=3),
     "JudgeDrift": lambda: T.judge_drift({EVIL: WORLD, "2": _world(1)}, J[0], V, folds=3),
     "JudgeCeiling": lambda: T.judge_ceiling(WORLD, J, V),
@@ -90,6 +98,7 @@ MAKERS: dict[str, Callable[[], Result]] = {
     "PPIResult": lambda: cm.ppi_gain(WORLD, J, values="length", gold=GOLD, kl=[0.05]),
     "PairLoss": lambda: cm.scan(WORLD, cm.stat.Pairs(np.eye(D)[:2], pairs=PAIRS, prob=PROB))[0],
     "ParetoResult": lambda: cm.lp.pareto(WORLD, J, V),
+    "PolicyGains": lambda: _page().policy,
     "PooledVersusWithin": T.pooled_versus_within,
     "PromptResult": lambda: cm.lp.prompt(WORLD, V),
     "QuadraticTilt": lambda: T.quadratic_tilt([1.0], 1.0, 0.0, None, [1.0], [1.0, 0.4]),
