@@ -90,7 +90,7 @@ def test_csv_cells_are_no_formulas_and_round_trip(
     path = tmp_path / "hostile.html"
     poisoned(report).to_html(path)
     rows = read_csv(downloaded(browser, show(path), tmp_path, "CSV").decode())
-    texts = [rows[0].index(name) for name in ("constitution", "value", "class", "label_status")]
+    texts = [rows[0].index(name) for name in ("constitution", "value", "class", "label_status", "kind")]
     per = (len(rows) - 1) // len(PAYLOADS)
     for k, payload in enumerate(PAYLOADS):
         cell = rows[1 + k * per][0]

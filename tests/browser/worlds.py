@@ -59,7 +59,7 @@ def full() -> Any:
 
 @cache
 def few() -> Any:
-    """Three responses a prompt: only the first order is an estimate."""
+    """Three responses a prompt: the larger of the levels is past what they can say."""
     return _report(dump(n_prompts=200, n=3), kl=[0.1, 0.5])
 
 
@@ -87,5 +87,5 @@ def grown(report: Any, K: int, B: int) -> Any:
         return made * rng.normal(1.0, 0.2, made.shape) if made.dtype.kind == "f" else made
 
     made = wide(report)
-    tilts = {n: replace(getattr(made, n), kl=np.tile(levels, (K, 1))) for n in ("tilt", "net")}
+    tilts = {n: replace(getattr(made, n), kl=np.tile(levels, (K, 1))) for n in ("tilt", "policy", "net")}
     return replace(made, kl=levels, examples=report.examples, layers=report.layers, **tilts)

@@ -243,7 +243,7 @@ def test_check_grammar() -> None:
 def test_a_kl_out_of_reach_is_noted_and_never_passes() -> None:
     r = report(world(n=3), constitutions=["judge/both"], values=["good"], kl=[0.1, 5.0])
     assert not r.reached[0, 1] and any("beyond what the rows can reach" in n for n in r.notes)
-    assert "rows reach" in str(r) and np.isnan(r.gain[0, 1]).all()
+    assert "rows reach" in r.to_text(every_kl=True) and np.isnan(r.gain[0, 1]).all()
     with pytest.raises(CheckFailed, match="rows reach only"):
         r.check("good >= 0 at kl=5")
 

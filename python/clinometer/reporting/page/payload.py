@@ -22,14 +22,13 @@ MANY = 60_000  # numbers beyond which the page keeps those it shows, to DIGITS d
 DIGITS = 6
 SHOWN = {
     "tilt": {
-        "betas", "kl", "reverse_kl", "ess", "ess_min", "pareto_k", "first_order", "gain", "gain_se", "win_rate",
-        "baseline", "fit_status", "n_unlabelled",
+        "kl", "reverse_kl", "ess", "ess_min", "pareto_k", "first_order", "gain", "baseline", "fit_status",
+        "n_unlabelled",
     },
     "policy": {
-        "gain", "gain_se", "interval", "win_rate", "win_rate_se", "win_interval", "betas", "correction", "kind",
-        "harmed", "harmed_se",
+        "gain", "gain_se", "interval", "win_rate", "win_rate_se", "betas", "correction", "kind", "harmed",
     },
-    "net": {"gain", "gain_se", "interval"},
+    "net": {"gain", "gain_se"},
 }  # fmt: skip
 _UNSAFE = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\x7f\u2028\u2029"}
 

@@ -28,7 +28,7 @@ function csvRow(k, b, j) {
     null_lower: at(data.null_band, b, j, 0), null_upper: at(data.null_band, b, j, 1),
     first_order: at(t.first_order, k, b, j), first_order_unbiased: at(t.first_order_unbiased, k, b, j),
     first_order_se: at(t.first_order_se, k, b, j),
-    gain_sd: sd > 0 ? num(p.gain[k][b][j]) / sd : null, win_rate: at(p.win_rate, k, b, j),
+    gain_sd: sd > 0 && p.gain[k][b][j] !== null ? num(p.gain[k][b][j]) / sd : null, win_rate: at(p.win_rate, k, b, j),
     win_rate_se: at(p.win_rate_se, k, b, j), win_lower: at(p.win_interval, k, b, j, 0),
     win_upper: at(p.win_interval, k, b, j, 1), harmed: at(p.harmed, k, b, j), harmed_se: at(p.harmed_se, k, b, j),
     net_of_length: at(data.net?.gain, k, b, j),
