@@ -126,8 +126,8 @@ def test_one_value_shows_every_number(show: Show, report: Any) -> None:
     head = tab.run(
         "[...document.querySelectorAll('#main-table thead th')].map(t => t.innerText.replace(/\\s+/g, ' ').trim())"
     )
-    for name in ("95 %, given the judge", "95 %, with its labels", "Win rate", "First order", "Net of length",
-                 "Null band", "Tilt of the rows", "Prompts that lose", "Projection shift", "Linear share", "Chosen"):  # fmt: skip
+    names = "95 %, given the judge|95 %, with its labels|Win rate|First order|Net of length|Null band|Tilt of the rows"
+    for name in (*names.split("|"), "Prompts that lose", "Projection shift", "Linear share", "Chosen"):
         assert any(h.startswith(name) for h in head), (name, head)
     rows = dict(zip(tab.run(ROWS), tab.run(CELLS), strict=True))
 
