@@ -297,22 +297,11 @@ class MatchedRows:
         out, slopes = np.empty((len(k), 2 * J + 1)), np.empty(2 * J + 1)
         out[:, -1], slopes[-1] = 1 / lam - along / lam**2, -1 / (lam**2 * k[-1, 1])
         for j in range(J):
-            f, (a, b, c) = self._apart(t[PROMPT + VALUE * j :], j), self.blend_of[j][node]
+            f, (a, b, c) = t[PROMPT + VALUE * j :], self.blend_of[j][node]
             own = others(np.stack([a * f[i] + b * f[i + 2] + c * f[i + 4] for i in (0, 1, 6, 7)]), self.share[j])
             out[:, j], out[:, J + j] = own[:, 0] + own[:, 1] * along, own[:, 2] + own[:, 3] * along
             slopes[j], slopes[J + j] = own[-1, 1] / k[-1, 1], own[-1, 3] / k[-1, 1]
         return out, slopes
-
-    def _apart(self, f: Floats, j: int) -> Floats:
-        """Fields of value j with win rates of different responses: against itself a response wins half."""
-        if self.exact:
-            return f
-        n, out = self.known[j], f.copy()
-        for left_out in range(3):
-            m, rate = n - left_out, 6 + 2 * left_out
-            factor = np.where(m > 1, m / np.where(m > 1, m - 1, 1.0), 0.0)
-            out[rate], out[rate + 1] = 0.5 + (f[rate] - 0.5) * factor, f[rate + 1] * factor
-        return out
 
 
 def _copies(p: Population) -> Floats | None:

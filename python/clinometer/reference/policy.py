@@ -18,9 +18,8 @@ def _one(t: Floats, f: Floats, lam: float) -> Floats:
     ratio = p / p.mean()
     p /= p.sum()
     beats = (f[:, None] > f[None, :]) + (f[:, None] == f[None, :]) / 2
-    against = (beats.sum(axis=1) - 0.5) / (len(f) - 1) if len(f) > 1 else np.array([0.5])  # another response
     kl = float((p * np.log(np.where(p > 0, ratio, 1.0))).sum())
-    return np.array([kl, p @ f - f.mean(), p @ against])
+    return np.array([kl, p @ f - f.mean(), p @ beats.mean(axis=1)])
 
 
 def _by_prompt(groups: list[tuple[Floats, Floats]], lam: float, s: float, pairs: bool) -> Floats:
