@@ -32,7 +32,7 @@ def without_secrets(text: str) -> str:
     Examples
     --------
     >>> without_secrets("https://me:word@host/x.npy?X-Signature=abc: gone")
-    'https://***@host/x.npy?X-Signature=***'
+    'https://***@host/x.npy?X-Signature=*** gone'
     """
     if "://" not in text:
         return text
