@@ -147,7 +147,7 @@ void small_solves(py::module_& m) {
       "rhs (sigma + ridge I)^-1, or None if not positive definite.");
 }
 
-Array prompt_table(const Array& score, double lam, const Ints& offsets, const Array& weight,
+Array prompt_table(const Array& score, double lam, int orders, const Ints& offsets, const Array& weight,
                    const std::optional<Array>& copies, const Array& values,
                    const py::array_t<std::int32_t, py::array::c_style>& ranked, std::int64_t n_threads) {
   const std::int64_t n = score.size(), prompts = offsets.size() - 1;
@@ -168,7 +168,7 @@ Array prompt_table(const Array& score, double lam, const Ints& offsets, const Ar
   double* const to = out.mutable_data();
   const double* const t = score.data();
   py::gil_scoped_release free;
-  prompt_tilt(rows, t, lam, n_threads, to);
+  prompt_tilt(rows, t, lam, orders, n_threads, to);
   return out;
 }
 
@@ -186,8 +186,8 @@ void tails(py::module_& m) {
         return out;
       },
       py::arg("log_ratios"), py::arg("base"), py::arg("n_threads"), "Tail index of each row of log-ratios.");
-  m.def("prompt_tilt", prompt_table, py::arg("score"), py::arg("lam"), py::arg("offsets"), py::arg("weight"),
-        py::arg("copies"), py::arg("values"), py::arg("ranked"), py::arg("n_threads"),
+  m.def("prompt_tilt", prompt_table, py::arg("score"), py::arg("lam"), py::arg("orders"), py::arg("offsets"),
+        py::arg("weight"), py::arg("copies"), py::arg("values"), py::arg("ranked"), py::arg("n_threads"),
         "One tilt prompt by prompt, with and without each response and pair, (6 + 13 J, G).");
 }
 

@@ -10,9 +10,8 @@
 namespace clinometer {
 namespace {
 
-constexpr double kMostPairs =
-    32;                         // responses up to which two are left out: n^2/2 ways, and no bias that matters beyond
-constexpr double kHeavy = 0.9;  // tilted mass beyond which what is left is summed anew, not by subtraction
+constexpr double kMostPairs = 16;  // responses up to which two are left out: n^2/2 ways, and little bias beyond
+constexpr double kHeavy = 0.9;     // tilted mass beyond which what is left is summed anew, not by subtraction
 
 /// A prompt's responses; `tilted` and `base` sum to 1 over those that count.
 struct Sample {
@@ -113,9 +112,9 @@ void each(const Sample& s, int how_many, const F& f) {
   }
 }
 
-/// Whether there is anything to compare without that many, and few enough ways to leave them out.
-bool can_leave_out(const Sample& s, int how_many) {
-  return s.responses >= how_many + 1 && (how_many == 1 || s.responses <= kMostPairs);
+/// Whether that many are to be left out, anything is left to compare, and the ways are few enough.
+bool can_leave_out(const Sample& s, int orders, int how_many) {
+  return (orders >> how_many & 1) && s.responses >= how_many + 1 && (how_many == 1 || s.responses <= kMostPairs);
 }
 
 TiltMoments moments(const Sample& s, const double* f) {
@@ -128,19 +127,27 @@ TiltMoments moments(const Sample& s, const double* f) {
 }
 
 /// out: KL and its slope, of all responses, without one, and without two.
-void of_prompt(const Sample& s, double lam, double log_z, double* out, std::int64_t step) {
-  const std::vector<double> none(std::size_t(s.n), 0.0);
-  const TiltMoments all = moments(s, none.data());
+void of_prompt(const Sample& s, double lam, double log_z, int orders, const double* none, double* out,
+               std::int64_t step) {
+  const TiltMoments all = moments(s, none);
   out[0] = std::max(lam * all.t - log_z, 0.0);
   out[step] = lam * std::max(all.tt - all.t * all.t, 0.0);
   for (int m = 1; m <= 2; ++m) {
     double kl = 0, slope = 0;
-    if (can_leave_out(s, m))
+    if (can_leave_out(s, orders, m)) {
+      // logarithms of products: one for eight ways that weigh the same
+      double product = 1, weighs = 0;
+      int many = 0;
+      const auto settle = [&] { kl -= weighs * std::log(product), product = 1, many = 0; };
       each(s, m, [&](const LeftOut& o, double weight) {
-        const TiltMoments w = without(all, s, none.data(), o);
-        if (w.mass > 0) kl += weight * std::max(lam * w.t - log_z - std::log(w.mass / (1 - o.base())), 0.0);
+        const TiltMoments w = without(all, s, none, o);
+        if (weight != weighs || many == 8) settle(), weighs = weight;
+        if (w.mass > 1e-30) product *= w.mass / (1 - o.base()), ++many, kl += weight * (lam * w.t - log_z);
         slope += weight * lam * std::max(w.tt - w.t * w.t, 0.0);
       });
+      settle();
+      kl = std::max(kl, 0.0);
+    }
     out[2 * m * step] = kl;
     out[(2 * m + 1) * step] = slope;
   }
@@ -203,7 +210,7 @@ void wins_without(const Sample& s, const double* f, const Ranks& r, const LeftOu
 }
 
 /// Gain and win rate of one value on its labelled rows, which carry all of base and tilted mass in `s`.
-void of_value(const Sample& s, const double* f, const Ranks& r, double* out, std::int64_t step) {
+void of_value(const Sample& s, const double* f, const Ranks& r, int orders, double* out, std::int64_t step) {
   const TiltMoments all = moments(s, f);
   double win = 0, win_t = 0, square = 0;
   for (std::int64_t i = 0; i < s.n; ++i)
@@ -211,7 +218,7 @@ void of_value(const Sample& s, const double* f, const Ranks& r, double* out, std
   const double gain = all.f - all.base_f, n = s.responses;
   double found[kValueFields] = {gain, all.covariance(), 0, 0, 0, 0, win, win_t - win * all.t};
   for (int m = 1; m <= 2; ++m)
-    if (can_leave_out(s, m))
+    if (can_leave_out(s, orders, m))
       each(s, m, [&](const LeftOut& o, double weight) {
         const TiltMoments w = without(all, s, f, o);
         double rate, slope;
@@ -222,7 +229,7 @@ void of_value(const Sample& s, const double* f, const Ranks& r, double* out, std
         if (m == 1) square += weight * (one - gain) * (one - gain);
       });
   const double shift = found[2] - gain;
-  found[12] = n >= 2 ? (n - 1) * (square - shift * shift) : 0;
+  found[12] = can_leave_out(s, orders, 1) ? (n - 1) * (square - shift * shift) : 0;
   for (std::int64_t a = 0; a < kValueFields; ++a) out[a * step] = found[a];
 }
 
@@ -249,17 +256,19 @@ std::int64_t labelled(const Sample& s, const double* value, Sample& own, std::ve
 
 }  // namespace
 
-void prompt_tilt(const PromptRows& rows, const double* score, double lam, std::int64_t n_threads, double* out) {
+void prompt_tilt(const PromptRows& rows, const double* score, double lam, int orders, std::int64_t n_threads,
+                 double* out) {
   const std::int64_t G = rows.n_prompts, N = G ? rows.offset[G] : 0;
   constexpr std::int64_t kBlock = 64;  // prompts that share their scratch memory
   share((G + kBlock - 1) / kBlock, n_threads, [&](std::int64_t block) {
     Sample s, own;
     Ranks ranks;
-    std::vector<double> f;
+    std::vector<double> f, none;
     for (std::int64_t g = block * kBlock; g < std::min(G, (block + 1) * kBlock); ++g) {
       double log_z;
       take(rows, g, score, lam, s, log_z);
-      of_prompt(s, lam, log_z, out + g, G);
+      none.assign(std::size_t(s.n), 0.0);
+      of_prompt(s, lam, log_z, orders, none.data(), out + g, G);
       for (std::int64_t j = 0; j < rows.n_values; ++j) {
         double* const to = out + (kPromptFields + kValueFields * j) * G + g;
         const std::int64_t at = j * N + rows.offset[g], known = labelled(s, rows.value + at, own, f);
@@ -268,7 +277,7 @@ void prompt_tilt(const PromptRows& rows, const double* score, double lam, std::i
           continue;
         }
         rank(own, rows.value + at, rows.ranked + at, known, ranks);
-        of_value(own, f.data(), ranks, to, G);
+        of_value(own, f.data(), ranks, orders, to, G);
       }
     }
   });

@@ -425,6 +425,7 @@ def probe_read(
 def prompt_tilt(
     score: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
     lam: typing.SupportsFloat | typing.SupportsIndex,
+    orders: typing.SupportsInt | typing.SupportsIndex,
     offsets: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
     weight: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
     copies: typing.Annotated[numpy.typing.ArrayLike, numpy.float64] | None,

@@ -21,8 +21,10 @@ constexpr std::int64_t kPromptFields = 6, kValueFields = 13;
 /// Tilt by exp(lam score). out[(field * G) + g]: of the prompt its KL and dKL/dlam, then the means of both over the
 /// ways to leave out one response, and to leave out two; of each value six such fields of the gain, six of the win
 /// rate, and last the gain's delete-one variance inside the prompt. Fields are 0 where no response is left to compare,
-/// and without two where a prompt has more than 32. Cost: n exponentials and about 40 n_values n operations a prompt,
+/// and without two where a prompt has more than 16. Cost: n exponentials and about 40 n_values n operations a prompt,
 /// n^2/2 times 50 n_values for pairs.
-void prompt_tilt(const PromptRows& rows, const double* score, double lam, std::int64_t n_threads, double* out);
+/// Bit m of `orders` asks for the fields without m responses; those that are not asked for are 0.
+void prompt_tilt(const PromptRows& rows, const double* score, double lam, int orders, std::int64_t n_threads,
+                 double* out);
 
 }  // namespace clinometer

@@ -5,7 +5,7 @@ number of prompts removes. Let theta_m be the mean over prompts of a gain with m
 that gives it the KL asked for. At small tilts theta_m is theta sqrt(1 - 1/m) whatever the distribution, so that
 theta_m as a polynomial in 1/(m - 1/4) has no term but the first; at larger ones a second is needed where a value
 depends on the tail of the score. theta_n, theta_{n-1} and theta_{n-2}, means over the ways to leave out one response
-or two, are taken to 1/m = 0: by a parabola for 6 to 32 responses, where the second term matters and pairs are few,
+or two, are taken to 1/m = 0: by a parabola for 6 to 16 responses, where the second term matters and pairs are few,
 else by a line. Win rates and beta follow the same law. Errors leave out a prompt (or cluster) at a time, its part in
 solving for lam included.
 """
@@ -31,7 +31,7 @@ Floats = NDArray[np.float64]
 REACH = 0.35  # of log n, up to which n responses say what a policy gains: values in the tail of the score bend early
 LIMIT = 0.5  # share of beta that the rows may lack, where ties or few prompts bring that end forward
 FEW = 3.0  # responses below which leaving one out leaves no tilt, and only the first order is an estimate
-PAIRS = (5.5, 32.5)  # responses for which two are left out, 6 to 32
+PAIRS = (5.5, 16.5)  # responses for which two are left out, 6 to 16
 FIRST_KL = 0.1  # up to which the first order is taken for the gain there
 TINY = 1e-6  # KL at which it is read off
 HARMED = 0.1  # level at which a single prompt's gain counts as negative
@@ -75,7 +75,7 @@ class Responses:
             np.prod([(-1 - other) / (s - other) for other in self.nodes if other != s]) for s in self.nodes
         ])  # fmt: skip
 
-    def blends(self, n: Floats) -> list[tuple[Floats, Floats, Floats]]:
+    def blends(self, n: Floats) -> list[tuple[Floats, ...]]:
         """At each node the weights (G,) of a prompt's numbers with all responses, without one and without two."""
         middle = np.maximum(n, 1.0) - 0.25
         with np.errstate(divide="ignore"):
@@ -87,7 +87,9 @@ class Responses:
             a = np.where(bent, (s - one) * (s - two) / (one * two), 1 - line)
             b = np.where(bent, s * (s - two) / (one * (one - two)), line)
             c = np.where(bent, s * (s - one) / (two * (two - one)), 0.0)
-            out.append((a, b, c))
+            out.append(
+                tuple(np.where(np.abs(x) < 1e-9, 0.0, x) for x in (a, b, c))
+            )  # rounding of the mean is no weight
         return out
 
 
@@ -131,11 +133,15 @@ class MatchedRows:
     def _prompts(self, x: Floats) -> Floats:
         return np.asarray(np.add.reduceat(x, self.p.offsets[:-1]))
 
-    def table(self, score: Floats, lam: float, values: bool) -> Floats:
-        """Every prompt's numbers at one lam, (6 + 13 J, G)."""
+    def table(self, score: Floats, lam: float, node: int, values: bool) -> Floats:
+        """Every prompt's numbers at one lam, (6 + 13 J, G), as far as the node needs them."""
         some = slice(None) if values else slice(0, 0)
+        blends = [self.blend[node], *(blend[node] for blend in self.blend_of if values)]
+        used = [any((blend[m] != 0).any() for blend in blends) for m in range(3)]
+        used[1] |= values and node == 0  # the variance inside prompts
+        orders = sum(1 << m for m in range(3) if used[m])
         return np.asarray(_core.prompt_tilt(
-            score, lam, self.p.offsets, self.weight, self.copies, self.values[some], self.ranked[some], 1
+            score, lam, orders, self.p.offsets, self.weight, self.copies, self.values[some], self.ranked[some], 1
         ))  # fmt: skip
 
     def cell(self, score: Floats, kl: float, start: float | None = None, *, given_beta: bool = False) -> MatchedCell:
@@ -151,7 +157,8 @@ class MatchedRows:
         lams, beta, missing = self.strengths(score, level, None if self.few else start)
         if not missing <= LIMIT or kl > self.reach * (1 + 1e-9):
             return self._unknown(missing)
-        parts = [self._matched(score, lam, level, node) for node, lam in enumerate(lams)]
+        tables = [self.table(score, lam, node, True) for node, lam in enumerate(lams)]
+        parts = [self._matched(t, lam, level, node) for node, (t, lam) in enumerate(zip(tables, lams, strict=True))]
         # the first order is a covariance over a standard deviation, low by sqrt(1 - 1/n)
         weights = np.array([1 / np.sqrt(1 - 1 / self.responses.mean)]) if self.few else self.responses.weights
         without = np.einsum("p,puq->uq", weights, np.array([part for part, _ in parts]))
@@ -159,7 +166,7 @@ class MatchedRows:
             slopes = np.einsum("p,pq->q", weights, np.array([slope for _, slope in parts]))
             without -= (without[:, -1:] - without[-1, -1]) * (slopes / slopes[-1])
         kind = "exact" if self.exact else "first order" if self.few else "jackknife"
-        harmed = self._harmed(score, lams[0])
+        harmed = self._harmed(tables[0])
         return self._estimated(without[:, :-1], weights.sum() - 1, scale, harmed, beta / scale, missing, kind)
 
     def _unknown(self, missing: float) -> MatchedCell:
@@ -193,7 +200,7 @@ class MatchedRows:
             bucketed(psi[:, :J]),
         )  # fmt: skip
 
-    def _harmed(self, score: Floats, lam: float) -> tuple[Floats, Floats]:
+    def _harmed(self, t: Floats) -> tuple[Floats, Floats]:
         """Least share of prompts whose own gain is negative, and its error, (J,) each.
 
         Of prompts that lose nothing at most a tenth have a gain that is negative at that level by the t of their own
@@ -201,7 +208,7 @@ class MatchedRows:
         """
         from scipy.special import stdtr
 
-        t, out = self.table(score, lam, True), np.zeros((2, len(self.values)))
+        out = np.zeros((2, len(self.values)))
         for j, (share, n) in enumerate(zip(self.share, self.known, strict=True)):
             gain, variance = t[PROMPT + VALUE * j], t[PROMPT + VALUE * j + VALUE - 1]
             with np.errstate(divide="ignore", invalid="ignore"):
@@ -259,7 +266,7 @@ class MatchedRows:
         for _ in range(60):
             if not np.isfinite(lam):
                 return np.nan
-            at, slope = self._curve(self.table(score, lam, False), node)
+            at, slope = self._curve(self.table(score, lam, node, False), node)
             if abs(at - kl) <= 1e-10 * kl:
                 return lam
             low, high = (lam, high) if at < kl else (low, lam)
@@ -278,12 +285,12 @@ class MatchedRows:
         kl, slope = (a * table[i] + b * table[i + 2] + c * table[i + 4] for i in (0, 1))
         return float(applied(kl, self.omega)), float(applied(slope, self.omega))
 
-    def _matched(self, score: Floats, lam: float, kl: float, node: int) -> tuple[Floats, Floats]:
+    def _matched(self, t: Floats, lam: float, kl: float, node: int) -> tuple[Floats, Floats]:
         """Gains, win rates and beta at this KL without each unit in turn and with all, (C + 1, 2 J + 1); slopes in KL.
 
         Without unit u: C_u + s_u (kl - K_u), with C_u, K_u the means and s_u the slope of all other units.
         """
-        t, J = self.table(score, lam, True), len(self.values)
+        J = len(self.values)
 
         def others(x: Floats, share: Floats) -> Floats:
             sums, held = (unit_sums(y.T, self.p) for y in (x * share, np.broadcast_to(share, x.shape)))

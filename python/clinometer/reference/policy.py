@@ -28,7 +28,7 @@ def _by_prompt(groups: list[tuple[Floats, Floats]], lam: float, s: float, pairs:
     for t, f in groups:
         n = len(t)
         points, held = [0.0], [_one(t, f, lam)]
-        for left_out in (1, 2) if pairs and 4 <= n <= 32 else (1,):
+        for left_out in (1, 2) if pairs and 4 <= n <= 16 else (1,):
             ways = list(combinations(range(n), left_out))
             points.append(left_out / (n - 0.25 - left_out))
             held.append(np.mean([_one(np.delete(t, w), np.delete(f, w), lam) for w in ways], axis=0))
@@ -47,7 +47,7 @@ def policy_gain(
     """Gain, its error, win rate, its error, and beta of the policy at a KL (theory 2); equal prompt weights.
 
     With theta_m of m responses, each at the lam that gives it the KL, the line through theta_n and theta_{n-1} in
-    1/(m - 1/4) is taken to 0, or for 6 to 32 responses (n their harmonic mean) the parabola through theta_{n-2} too.
+    1/(m - 1/4) is taken to 0, or for 6 to 16 responses (n their harmonic mean) the parabola through theta_{n-2} too.
     Errors leave out a prompt.
 
     >>> import numpy as np
@@ -62,7 +62,7 @@ def policy_gain(
     groups = [(t[ids == x], f[ids == x]) for x in np.unique(ids)]
     groups = [g for g in groups if len(g[0]) > 1]
     n = float(1 / np.mean([1 / len(g[0]) for g in groups]))
-    pairs = 5.5 <= n <= 32.5
+    pairs = 5.5 <= n <= 16.5
     shifts = [m / (n - 0.25 - m) for m in range(3 if pairs else 2)]
     parts, beta = [], 0.0
     for weight, s in zip(_lagrange(shifts, -1.0), shifts, strict=True):
