@@ -31,7 +31,8 @@ def test_every_item_of_the_theory_has_a_claim_that_passes() -> None:
     rows = [registry.judged(c, check) for c, check in measured()]
     assert [(r.item, r.claim, r.measured, r.expected) for r in rows if r.verdict != "pass"] == []
     assert len(rows) >= 83 and {r.item for r in rows} >= ITEMS
-    assert len({r.claim for r in rows if not r.claim.startswith("...")}) >= len(rows) - 12
+    named = [r.claim for r in rows if not r.claim.startswith("...")]  # the others go on with the claim above
+    assert len(set(named)) == len(named) > 0.9 * len(rows)
 
 
 def wrong(check: registry.Check) -> registry.Check:
