@@ -14,9 +14,6 @@ Dumps that are done are kept in a state file and not drawn again while the code 
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
-import subprocess
 import time
 import warnings
 from collections.abc import Iterator
@@ -26,6 +23,7 @@ from typing import Any
 import numpy as np
 from coverage_worlds import ALIGNMENT, GENERATION, WORLDS, Draw, draw
 from numpy.typing import NDArray
+from resumable import Draws, commit, fingerprint
 
 import clinometer as cm
 from clinometer.fit.options import ALPHAS
@@ -122,43 +120,18 @@ def _path(d: Draw) -> list[float]:
     return [float(fit.encoding_quality.value[0]) for fit in fits]
 
 
-def fingerprint() -> str:
-    """Of the code whose intervals these are."""
+def files() -> list[Path]:
+    """The code whose intervals these are."""
     package = Path(cm.__file__).parent
-    files = [*package.glob("fit/*.py"), *package.glob("inference/*.py"), package / "resampling.py",
-             package / "theory/gap.py", package / "simulation.py", HERE / "coverage_worlds.py"]  # fmt: skip
-    return hashlib.sha256(b"".join(p.read_bytes() for p in sorted(files))).hexdigest()[:16]
-
-
-def kept(state: Path, code: str) -> dict[str, dict[int, Any]]:
-    """Dumps that are done, by world and seed."""
-    done: dict[str, dict[int, Any]] = {world: {} for world in WORLDS}
-    for line in state.read_text().splitlines() if state.exists() else []:
-        try:
-            one = json.loads(line)
-        except json.JSONDecodeError:  # cut off while it was written
-            continue
-        if one["code"] == code and one["world"] in done:
-            done[one["world"]][one["seed"]] = one["of"]
-    return done
+    return [
+        *package.glob("fit/*.py"), *package.glob("inference/*.py"), package / "resampling.py",
+        package / "theory/gap.py", package / "simulation.py", HERE / "coverage_worlds.py",
+    ]  # fmt: skip
 
 
 def run(worlds: list[str], dumps: int, minutes: float, state: Path) -> dict[str, dict[int, Any]]:
-    """Draw what is missing, world by world in batches, until all is done or time is up."""
-    code, end = fingerprint(), time.monotonic() + 60 * minutes
-    done = kept(state, code)
-    with state.open("a") as file:
-        for start in range(0, dumps, BATCH):
-            for world in worlds:
-                for seed in range(start, min(start + BATCH, dumps)):
-                    if seed in done[world]:
-                        continue
-                    if time.monotonic() > end:
-                        return done
-                    done[world][seed] = one = measured(world, seed)
-                    file.write(json.dumps({"code": code, "world": world, "seed": seed, "of": one}) + "\n")
-                file.flush()
-    return done
+    """Measures of each world, by seed: what is missing is drawn until time is up."""
+    return Draws(state, fingerprint(files()), list(WORLDS)).run(measured, worlds, dumps, minutes, BATCH)
 
 
 def table(world: str, done: dict[int, Any]) -> Iterator[str]:
@@ -212,11 +185,6 @@ def shown(worlds: list[str], done: dict[str, dict[int, Any]], code: str) -> Iter
         yield from table(world, done[world])
 
 
-def commit() -> str:
-    out = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=HERE, capture_output=True, text=True)
-    return out.stdout.strip() or "unknown"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dumps", type=int, default=2000)
@@ -225,8 +193,8 @@ def main() -> None:
     parser.add_argument("--state", type=Path, default=HERE / "results/.coverage.jsonl")
     parser.add_argument("--output", type=Path, help="also write the table to this file")
     args = parser.parse_args()
-    code = fingerprint()
-    lines = list(shown(args.worlds, run(args.worlds, args.dumps, args.minutes, args.state), code))
+    done = run(args.worlds, args.dumps, args.minutes, args.state)
+    lines = list(shown(args.worlds, done, fingerprint(files())))
     print("\n".join(lines))
     if args.output:
         args.output.write_text("\n".join(lines) + "\n")

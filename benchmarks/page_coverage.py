@@ -11,8 +11,6 @@ Dumps that are done are kept in a state file and not drawn again while the code 
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 import time
 import warnings
 from collections.abc import Iterator
@@ -20,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from interval_coverage import commit
 from page_worlds import WORLDS, World, draw, truth
+from resumable import Draws, commit, fingerprint
 from scipy.special import ndtri, stdtrit
 
 import clinometer as cm
@@ -30,6 +28,7 @@ HERE = Path(__file__).parent
 KL = (0.1, 0.5, 1.0)
 SECTIONS = ("selection", "pareto")
 POINTS = {"95 %": 0.02}
+BATCH = 25
 
 
 def measured(world: World, seed: int) -> dict[str, Any]:
@@ -53,43 +52,20 @@ def measured(world: World, seed: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def fingerprint() -> str:
-    """Of the code whose numbers these are."""
+def files() -> list[Path]:
+    """The code whose numbers these are."""
     package = Path(cm.__file__).parent
-    files = [*package.glob("inference/*.py"), *package.glob("reporting/*.py"), package / "lp/pareto.py",
-             package / "resampling.py", HERE / "page_worlds.py"]  # fmt: skip
-    return hashlib.sha256(b"".join(p.read_bytes() for p in sorted(files))).hexdigest()[:16]
+    return [
+        *package.glob("inference/*.py"), *package.glob("reporting/*.py"), package / "lp/pareto.py",
+        package / "resampling.py", HERE / "page_worlds.py",
+    ]  # fmt: skip
 
 
-def kept(state: Path, code: str) -> dict[str, dict[int, Any]]:
-    """Dumps that are done, by world and seed."""
-    done: dict[str, dict[int, Any]] = {w.name: {} for w in WORLDS}
-    for line in state.read_text().splitlines() if state.exists() else []:
-        try:
-            one = json.loads(line)
-        except json.JSONDecodeError:  # cut off while it was written
-            continue
-        if one["code"] == code and one["world"] in done:
-            done[one["world"]][one["seed"]] = one["of"]
-    return done
-
-
-def run(dumps: int, minutes: float, state: Path, batch: int = 25) -> dict[str, dict[int, Any]]:
-    """Draw what is missing, a batch of each world in turn, until all is done or time is up."""
-    code, end = fingerprint(), time.monotonic() + 60 * minutes
-    done = kept(state, code)
-    with state.open("a") as file:
-        for start in range(0, dumps, batch):
-            for world in WORLDS:
-                for seed in range(start, min(start + batch, dumps)):
-                    if seed in done[world.name]:
-                        continue
-                    if time.monotonic() > end:
-                        return done
-                    done[world.name][seed] = one = measured(world, seed)
-                    file.write(json.dumps({"code": code, "world": world.name, "seed": seed, "of": one}) + "\n")
-                file.flush()
-    return done
+def run(dumps: int, minutes: float, state: Path) -> dict[str, dict[int, Any]]:
+    """Pages of each world, by seed: what is missing is drawn until time is up."""
+    worlds = {world.name: world for world in WORLDS}
+    draws = Draws(state, fingerprint(files()), list(worlds))
+    return draws.run(lambda name, seed: measured(worlds[name], seed), worlds, dumps, minutes, BATCH)
 
 
 def table(world: World, rows: list[dict[str, Any]]) -> Iterator[str]:
@@ -174,7 +150,7 @@ def main() -> None:
     parser.add_argument("--state", type=Path, default=HERE / "results/.page.jsonl")
     parser.add_argument("--output", type=Path, help="also write the table to this file")
     args = parser.parse_args()
-    lines = list(shown(run(args.dumps, args.minutes, args.state), fingerprint()))
+    lines = list(shown(run(args.dumps, args.minutes, args.state), fingerprint(files())))
     print("\n".join(lines))
     if args.output:
         args.output.write_text("\n".join(lines) + "\n")
