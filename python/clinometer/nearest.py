@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from .visible import quote
+
 __all__ = ["did_you_mean", "nearest"]
 
 
@@ -21,7 +23,5 @@ def nearest(given: str, known: Iterable[str]) -> str | None:
 
 def did_you_mean(given: str, known: Iterable[str]) -> str:
     """An end for an error message: "; did you mean 'helpful'?", or nothing."""
-    from .dump.files import quote
-
     found = nearest(given, known)
     return "" if found is None else f"; did you mean {quote(found)}?"

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-__all__ = ["few", "visible", "without_secrets"]
+__all__ = ["few", "quote", "visible", "without_secrets"]
 
 _USER = re.compile(r"""([A-Za-z][A-Za-z0-9+.-]*://)[^/\s'"?#]*@""")
 _QUERY = re.compile(r"""([A-Za-z][A-Za-z0-9+.-]*://[^\s'"?#]*\?)([^\s'"#]*)""")
@@ -58,3 +58,9 @@ def _escape(character: str) -> str:
     if code < 0x100:
         return f"\\x{code:02x}"
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def quote(text: object, limit: int = 80) -> str:
+    """Show a name or path from outside: control and direction marks escaped, long ones cut."""
+    shown = str(text)
+    return repr(shown if len(shown) <= limit else shown[:limit] + "...")

@@ -22,7 +22,7 @@ import safetensors.numpy
 
 import clinometer as cm
 from clinometer.dump import Dump, open_dump
-from clinometer.dump import windows as windows_module
+from clinometer.dump import window as window_module
 from clinometer.dump.ahead import ahead
 from clinometer.dump.arrow_ends import _blocks
 from clinometer.dump.dump import Segment
@@ -47,7 +47,7 @@ def stored(dump: Dump) -> bytes:
 
 @pytest.fixture
 def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(windows_module, "_WINDOW_BYTES", 9000 * 5 * 4)
+    monkeypatch.setattr(window_module, "WINDOW_BYTES", 9000 * 5 * 4)
 
 
 @pytest.mark.parametrize("order", ["grouped", "scattered"])

@@ -20,7 +20,7 @@ import safetensors.numpy
 
 import clinometer as cm
 from clinometer.dump import open_dump, write_dump
-from clinometer.dump import windows as windows_module
+from clinometer.dump import window as window_module
 from clinometer.dump.files import PlainFile
 from clinometer.errors import DumpChangedError, DumpError
 
@@ -103,7 +103,7 @@ def test_a_folder_in_memory_passes_like_an_array(tmp_path: Path, memory: Any, mo
         texts=[(f"p{k}", "r") for k in range(N)], pairs=[[0, 1]], policy="on_policy",
     )  # fmt: skip
     upload(memory, tmp_path / "d", "/d")
-    monkeypatch.setattr(windows_module, "_WINDOW_BYTES", 8192 * D * 4)
+    monkeypatch.setattr(window_module, "WINDOW_BYTES", 8192 * D * 4)
     dump = open_dump("memory://d", layer=3)
     assert dump.policy == "on_policy" and dump.n_prompts == IDS[-1] + 1 and dump.texts is not None
     assert (
@@ -182,7 +182,7 @@ def test_memory_is_bounded_by_windows(tmp_path: Path, memory: Any, monkeypatch: 
     phi[:, 0] = np.arange(n)
     np.save(tmp_path / "x.npy", phi)
     upload(memory, tmp_path, "/m")
-    monkeypatch.setattr(windows_module, "_WINDOW_BYTES", 8192 * d * 4)
+    monkeypatch.setattr(window_module, "WINDOW_BYTES", 8192 * d * 4)
     dump = open_dump("memory://m/x.npy", prompt_ids=np.arange(n) // 8)
     tracemalloc.start()
     cm.covariance_projection(dump, np.ones((1, d)))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import operator
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -14,15 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..nearest import did_you_mean
+from .bfloat16 import decode_bfloat16
 from .files import MappedLike, quote
-from .tensors import decode_bfloat16
+from .found import Lazy
 
 if TYPE_CHECKING:
     from ..directions import Directions
     from .texts import Texts
     from .windows import Window
 
-__all__ = ["Candidate", "Dump", "Lazy", "Segment"]
+__all__ = ["Candidate", "Dump", "Segment"]
 
 _SEPARATORS = "_:/"
 _FINGERPRINT_ROWS = 64
@@ -37,48 +38,6 @@ class Segment:
     file: MappedLike | None = None
 
 
-class Lazy(Mapping[str, NDArray[Any]]):
-    """Arrays by name, each read when first asked for and then kept."""
-
-    def __init__(self, loaders: Mapping[str, Callable[[], NDArray[Any]]]) -> None:
-        self._loaders = dict(loaders)
-        self._kept: dict[str, NDArray[Any]] = {}
-
-    def __getitem__(self, name: str) -> NDArray[Any]:
-        if name not in self._kept:
-            array = self._loaders[name]().view()
-            array.flags.writeable = False
-            self._kept[name] = array
-        return self._kept[name]
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._loaders
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._loaders)
-
-    def __len__(self) -> int:
-        return len(self._loaders)
-
-    def __repr__(self) -> str:
-        return f"{{{', '.join(quote(k) for k in self._loaders)}}}"
-
-    def map(self, function: Callable[[NDArray[Any]], NDArray[Any]]) -> Lazy:
-        """The same names, each array passed through `function` when it is read."""
-
-        def load(name: str) -> NDArray[Any]:
-            return function(self[name])
-
-        return Lazy({name: partial(load, name) for name in self})
-
-    def only(self, names: Iterable[str]) -> Lazy:
-        """These names alone."""
-        return Lazy({name: partial(self.__getitem__, name) for name in names})
-
-    def merged(self, other: Mapping[str, NDArray[Any]]) -> Lazy:
-        """These arrays and those of `other`, which win; nothing is read yet."""
-        mine = {name: partial(self.__getitem__, name) for name in self}
-        return Lazy(mine | {name: partial(other.__getitem__, name) for name in other})
 
 
 @dataclass(frozen=True)

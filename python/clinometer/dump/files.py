@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DumpChangedError, DumpError
+from ..visible import quote
 
-__all__ = ["REFUSED", "MappedLike", "PlainFile", "bad", "map_file", "quote"]
+__all__ = ["REFUSED", "MappedLike", "PlainFile", "bad", "map_file"]
 
 REFUSED = {
     errno.ENOENT, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EISDIR,
@@ -30,12 +31,6 @@ class MappedLike(Protocol):
     """A mapped file: `check` raises DumpChangedError when the file is no longer the one mapped."""
 
     def check(self) -> None: ...
-
-
-def quote(text: object, limit: int = 80) -> str:
-    """Show a name or path from outside: control and direction marks escaped, long ones cut."""
-    shown = str(text)
-    return repr(shown if len(shown) <= limit else shown[:limit] + "...")
 
 
 def bad(path: str, what: str, field: str | None = None, offset: int | None = None) -> DumpError:

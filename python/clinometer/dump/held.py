@@ -8,15 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .bfloat16 import decode_bfloat16, is_bfloat16
 from .objects import from_objects, with_missing
 from .strings import decode_utf8, narrowed
-from .tensors import decode_bfloat16
 
-__all__ = ["BFLOAT16", "Carried", "from_numpy", "is_bfloat16"]
-
-# NumPy has no bfloat16: a one-field record named so carries the fact until `arrays` reads it
-BFLOAT16 = np.dtype([("bfloat16", "<u2")])
-
+__all__ = ["Carried", "from_numpy"]
 
 @dataclass(frozen=True)
 class Carried:
@@ -53,11 +49,6 @@ class Carried:
     def column(self) -> NDArray[Any]:
         """The array, or the only column of a frame."""
         return next(iter(self.columns.values())) if self.columns and len(self.columns) == 1 else self.array
-
-
-def is_bfloat16(dtype: np.dtype[Any]) -> bool:
-    """Whether entries are bfloat16, under ml_dtypes' name or our marker."""
-    return dtype.itemsize == 2 and (dtype.name == "bfloat16" or dtype.names == ("bfloat16",))
 
 
 def _plain(array: NDArray[Any]) -> NDArray[Any]:

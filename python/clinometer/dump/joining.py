@@ -9,6 +9,7 @@ from itertools import groupby
 from . import manifest, npy
 from .files import PlainFile, bad, quote
 from .folders import all_inside, natural, numbered
+from .found import Found
 from .safetensors import read_header
 from .selecting import are_layers
 from .tensors import Part, Tensor
@@ -55,7 +56,7 @@ def _alike(parts: list[Part]) -> tuple[Part, ...]:
     return tuple(parts)
 
 
-def joined_safetensors(folder: str, names: list[str]) -> manifest.Found:
+def joined_safetensors(folder: str, names: list[str]) -> Found:
     """Safetensors files that are shards: every tensor has their rows one behind the other."""
     pieces: dict[str, list[Part]] = {}
     source: dict[str, str] = {}
@@ -67,4 +68,4 @@ def joined_safetensors(folder: str, names: list[str]) -> manifest.Found:
             raise bad(path, f"is one of several shards, whose tensors have one entry a row; it holds {shown}", "header")
         manifest.add_shard(pieces, parts, rows.pop(), set() if k else None, path)
         source = said if not k else {key: value for key, value in source.items() if said.get(key) == value}
-    return manifest.Found({name: Tensor(name, tuple(parts)) for name, parts in pieces.items()}, dict(source))
+    return Found({name: Tensor(name, tuple(parts)) for name, parts in pieces.items()}, dict(source))

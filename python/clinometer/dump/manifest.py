@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import strictjson
-from .dump import Lazy
 from .files import PlainFile, bad, quote
 from .folders import inside
+from .found import Found
 from .safetensors import read_header
 from .tensors import FLOAT_NAMES, LIMIT, NUMPY_CODES, Part, Tensor
 from .texts import Texts
 
 if TYPE_CHECKING:
-    from ..directions import Directions
+    pass
 
 __all__ = [
     "FORMAT",
     "NAME",
     "VERSION",
-    "Found",
     "add_shard",
     "is_manifest",
     "load",
@@ -43,43 +40,6 @@ _KNOWN = {
 }  # fmt: skip
 
 
-@dataclass
-class Found:
-    """What a path holds before phi is chosen."""
-
-    tensors: dict[str, Tensor]
-    source: dict[str, Any] = field(default_factory=dict)
-    policy: str | None = None
-    sampling: dict[str, Any] = field(default_factory=dict)
-    preprocessing: dict[str, Any] = field(default_factory=dict)
-    phi: set[str] | None = None
-    layers: dict[str, int] = field(default_factory=dict)
-    files: dict[str, str] = field(default_factory=dict)
-    texts: Texts | None = None
-    left_out: dict[str, str] = field(default_factory=dict)  # what is there and is not read, and why
-    takes: tuple[str, ...] = ()  # arguments of open_dump that say how this kind is read
-
-    def layer_of(self, name: str) -> int | None:
-        """The layer that the manifest or the metadata gives for a tensor whose name has none."""
-        layer = self.layers.get(name, self.source.get("layer"))
-        if isinstance(layer, str) and layer.isdecimal() and len(layer) < 10:
-            return int(layer)
-        return layer if type(layer) is int else None
-
-    def load_pairs(self) -> Mapping[str, Any] | None:
-        """The tensors of the pairs file, read when used."""
-        if "pairs" not in self.files:
-            return None
-        parts, _ = read_header(PlainFile(self.files["pairs"]))
-        return Lazy({name: part.read for name, part in parts.items()})
-
-    def load_directions(self) -> Directions | None:
-        """The directions saved with the dump."""
-        if "directions" not in self.files:
-            return None
-        from ..directions import Directions
-
-        return Directions.load(self.files["directions"])
 
 
 def load(path: str) -> dict[str, Any]:

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from ..errors import DumpError
 from ..notices import tell
 from .arrays import as_column
-from .dump import Lazy
 from .files import PlainFile, bad, quote
+from .found import Lazy
 from .npy import UnreadDtype, parse_preamble
 from .streams import Stream
 from .tensors import Part, Tensor, Virtual

@@ -12,14 +12,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..directions import Directions
 from ..errors import DumpError
 from ..visible import visible, without_secrets
-from . import manifest, npy, npz
+from . import npy, npz
 from .aligned import by_response, check_labels, flat, same_ids
 from .arrays import as_column, as_ids, as_matrix, is_array
 from .carriers import carried
 from .dump import Candidate, Dump, Lazy, Segment
 from .files import PlainFile, bad, quote
+from .found import Found
 from .held import Carried
 from .requests import POOLS
 from .schema import role
@@ -268,7 +270,7 @@ def _segments(tensor: Tensor) -> tuple[Segment, ...]:
     return tuple(out)
 
 
-def assemble(found: manifest.Found, path: str, tensor: str | None, layer: int | None) -> Dump:
+def assemble(found: Found, path: str, tensor: str | None, layer: int | None) -> Dump:
     """A Dump of what a path holds: phi is chosen, 1-D tensors of its length are columns, the others extras."""
     where = quote(path, 400)
     candidates = {}
@@ -298,12 +300,17 @@ def assemble(found: manifest.Found, path: str, tensor: str | None, layer: int | 
         columns=Lazy(columns), extras=Lazy(extras), layers=layers_of(candidates.values()),
         source=found.source, policy=found.policy, sampling=found.sampling, preprocessing=found.preprocessing,
         path=without_secrets(path), name=visible(os.path.basename(stem(path)) or without_secrets(path)),
-        pairs=found.load_pairs(), directions=found.load_directions(), texts=found.texts, tensor=phi.name,
+        pairs=found.load_pairs(), directions=_directions(found), texts=found.texts, tensor=phi.name,
         left_out=left_out, candidates=MappingProxyType(candidates),
     )  # fmt: skip
 
 
-def _shown(found: manifest.Found) -> str:
+def _directions(found: Found) -> Directions | None:
+    """The directions saved with the dump."""
+    return Directions.load(found.files["directions"]) if "directions" in found.files else None
+
+
+def _shown(found: Found) -> str:
     """The tensors there are, and what to do about those of three axes."""
     held = list(found.tensors.items())
     shown = [f"{quote(n)} {t.shape} {t.tag}" for n, t in held[:20]]

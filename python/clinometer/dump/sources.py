@@ -9,6 +9,7 @@ from typing import Any
 from . import manifest, npy, npz, safetensors
 from .files import PlainFile, bad, quote
 from .folders import entries, inside
+from .found import Found
 from .joining import is_shards, joined_arrays, joined_safetensors
 from .request_files import is_request
 from .requests import find_requests
@@ -46,7 +47,7 @@ class How:
     prompt_tokens: Any = None
 
 
-def find(path: str, how: How) -> manifest.Found:
+def find(path: str, how: How) -> Found:
     """The tensors and facts of a file or folder; headers are read and checked, no row is."""
     found = _folder(path, how) if _is_folder(path) else _file(path, how)
     given = {"pool": how.pool, "prompt_tokens": how.prompt_tokens, "half_bits": how.half_bits}
@@ -60,13 +61,13 @@ def find(path: str, how: How) -> manifest.Found:
     return found
 
 
-def _file(path: str, how: How) -> manifest.Found:
+def _file(path: str, how: How) -> Found:
     name = stem(path)
     if name.endswith(".npy"):
         return _npy(path)
     if name.endswith(".npz"):
         left_out: dict[str, str] = {}
-        return manifest.Found(npz.open_tensors(PlainFile(path), left_out), left_out=left_out)
+        return Found(npz.open_tensors(PlainFile(path), left_out), left_out=left_out)
     if name.endswith(".safetensors"):
         return _safetensors(path)
     if name.endswith(_ARROW):
@@ -90,27 +91,27 @@ def _is_folder(path: str) -> bool:
     return not stem(path).endswith((*_FILES, *PICKLES)) if is_url(path) else os.path.isdir(path)
 
 
-def _npy(path: str) -> manifest.Found:
+def _npy(path: str) -> Found:
     name = os.path.basename(stem(path))[:-4]
-    return manifest.Found({name: Tensor(name, (npy.read_npy(PlainFile(path)),))})
+    return Found({name: Tensor(name, (npy.read_npy(PlainFile(path)),))})
 
 
-def _safetensors(path: str) -> manifest.Found:
+def _safetensors(path: str) -> Found:
     left_out: dict[str, str] = {}
     parts, metadata = safetensors.read_header(PlainFile(path), left_out)
     if left_out and not parts:
         safetensors.read_header(PlainFile(path))  # nothing is known: the error says where
-    return _stated(manifest.Found({n: Tensor(n, (p,)) for n, p in parts.items()}, dict(metadata), left_out=left_out))
+    return _stated(Found({n: Tensor(n, (p,)) for n, p in parts.items()}, dict(metadata), left_out=left_out))
 
 
-def _stated(found: manifest.Found) -> manifest.Found:
+def _stated(found: Found) -> Found:
     """With the policy that the metadata of safetensors may state."""
     said = found.source.get("policy")
     found.policy = said if said in _POLICIES else None
     return found
 
 
-def _folder(path: str, how: How) -> manifest.Found:
+def _folder(path: str, how: How) -> Found:
     if is_url(path) and _has(path, manifest.NAME):  # before asking for a list, which web servers do not have
         return manifest.read_manifest(path)
     names = entries(path)
@@ -121,7 +122,7 @@ def _folder(path: str, how: How) -> manifest.Found:
         return manifest.read_index(path, index[0])
     arrays = [n for n in names if n.endswith(".npy")]
     if arrays:
-        return manifest.Found(joined_arrays(path, arrays))
+        return Found(joined_arrays(path, arrays))
     stored = [n for n in names if n.endswith(".safetensors")]
     if stored and not index:
         return _loose(path, stored, how)
@@ -152,7 +153,7 @@ def _has(folder: str, name: str) -> bool:
     return True
 
 
-def _loose(path: str, stored: list[str], how: How) -> manifest.Found:
+def _loose(path: str, stored: list[str], how: How) -> Found:
     """Safetensors files that nothing ties together: one alone, the requests of a server, or numbered shards."""
     first = inside(path, stored[0], "folder", path)
     parts, _ = safetensors.read_header(PlainFile(first))

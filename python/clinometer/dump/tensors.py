@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..notices import tell
+from .bfloat16 import decode_bfloat16
 from .files import MappedLike, PlainFile, bad, quote
 from .strings import joined, text_of
 from .windows import Window
 
-__all__ = ["BITS", "FLOAT_NAMES", "LIMIT", "NUMPY_CODES", "TAGS", "Part", "Tensor", "Virtual", "decode_bfloat16"]
+__all__ = ["BITS", "FLOAT_NAMES", "LIMIT", "NUMPY_CODES", "TAGS", "Part", "Tensor", "Virtual"]
 
 LIMIT = 1 << 63
 _COLUMNS = 64
@@ -34,11 +35,6 @@ TAGS = {"b1": "BOOL"} | {
 FLOAT_NAMES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
 
 
-def decode_bfloat16(bits: NDArray[np.uint16]) -> NDArray[np.float32]:
-    """The exact float32 values of bfloat16 bit patterns."""
-    wide = bits.astype(np.uint32)
-    wide <<= np.uint32(16)
-    return wide.view(np.float32)
 
 
 @dataclass(frozen=True)

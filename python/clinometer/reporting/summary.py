@@ -8,15 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..inputs import Call
-from ..population import Population
 from ..results import Result
 from ..theory import classify
-from ..threads import applied
 
 Floats = NDArray[np.float64]
-FLAT = 1e-12
 
-__all__ = ["DumpSummary", "classes", "spread_within", "summarise", "within_sd", "without_flat"]
+__all__ = ["DumpSummary", "classes", "summarise", "without_flat"]
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -68,31 +65,8 @@ def summarise(call: Call) -> DumpSummary:
     )  # fmt: skip
 
 
-def within_sd(call: Call) -> Floats:
-    """Within-prompt sd of each value, sqrt(E_x Var_{y|x} f) under the base policy, (J,); NaN rows left out."""
-    table = np.asarray(call.values, np.float64)
-    return np.array([spread_within(table[:, j], call.effective()) for j in range(call.n_values)])
 
 
-def spread_within(column: Floats, p: Population) -> float:
-    """Within-prompt sd of one column (N,), NaN rows left out; exactly 0 where it is constant inside every prompt.
-
-    Constant is what differs by FLAT of the column's own size: rounding, at any scale.
-    """
-    f, seen = column[p.rows], ~np.isnan(column[p.rows])
-    if not seen.any():
-        return float("nan")
-    labelled, starts = p.labelled(column), p.offsets[:-1]
-    # shifted by a value of the prompt itself, so that a constant leaves no rounding behind
-    top = np.maximum.reduceat(np.where(seen, f, -np.inf), starts)
-    size = float(np.abs(f[seen]).max())
-    f = np.where(seen, f, 0.0) - np.where(seen, np.repeat(top, p.sizes), 0.0)
-    scale = float(np.abs(f).max())
-    if scale <= FLAT * size:
-        return 0.0
-    f, w = f / scale, labelled.row_weight()  # scaled, so that squares neither overflow nor vanish
-    centred = f - np.repeat(np.add.reduceat(w * f, starts), p.sizes)
-    return scale * float(np.sqrt(applied(np.add.reduceat(w * centred**2, starts), labelled.prompt_weight())))
 
 
 def classes(gain: Floats, se: Floats, z: float = 1.96) -> NDArray[np.str_]:
