@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 from resumable import Draws, commit, fingerprint
 
 import clinometer as cm
+from clinometer.common.resampling import t_bounds
 from clinometer.fit.options import ALPHAS
-from clinometer.resampling import t_bounds
 from clinometer.theory import generation_judgment_gap
 
 Floats = NDArray[np.float64]

@@ -20,7 +20,7 @@ import ml_dtypes
 import numpy as np
 
 import clinometer as cm
-from clinometer.inputs import thread_count
+from clinometer.engine.inputs import thread_count
 
 # everything but the fits: encoding, layers, spectrum, and the simpler measures beside them
 CHEAP = ("length", "cone", "intervals", "null", "selection", "pareto", "iterate")

@@ -6,17 +6,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from . import errors
-from .directions import Directions, Scores
 from .dump import Dump, DumpWriter, open_dump, write_dump
+from .dump.directions import Directions, Scores
+from .engine.passes import covariance_projection, cross_covariance, moments, score, tilt, tilted_mean
 from .errors import CheckFailed, DumpChangedError, DumpError
-from .passes import covariance_projection, cross_covariance, moments, score, tilt, tilted_mean
 
 if TYPE_CHECKING:
-    from . import lp, plot, reference, stat, theory
-    from .comparing import compare
-    from .cone import ConeResult, pareto_cone
+    from . import lp, plot, reference, theory
+    from .engine import stat
+    from .engine.scan import scan
     from .fit import DirectionFit, fit_generation_direction, fit_preference_direction, fit_value_direction
-    from .fold import Fold
     from .inference import (
         Baselines,
         GainIntervals,
@@ -31,47 +30,49 @@ if TYPE_CHECKING:
         ppi_gain,
         recommend,
     )
-    from .plan import scan
-    from .reporting import Report, report
-    from .responses import examples
-    from .shards import merge
-    from .simulation import simulate
+    from .lp.pareto_cone import ConeResult, pareto_cone
+    from .report import Report, report
+    from .report.responses import examples
+    from .stream.fold import Fold
+    from .stream.shards import merge
+    from .theory.comparing import compare
+    from .theory.simulation import simulate
 
 __version__ = "0.1.0"
 
 # loaded at first use, so that importing the package costs little beyond NumPy
 _LAZY = {
-    "Adjust": "adjusting",
+    "Adjust": "engine.adjusting",
     "Baselines": "inference",
     "baselines": "inference",
     "benjamini_hochberg": "inference",
-    "compare": "comparing",
-    "ConeResult": "cone",
+    "compare": "theory.comparing",
+    "ConeResult": "lp.pareto_cone",
     "DirectionFit": "fit",
-    "examples": "responses",
+    "examples": "report.responses",
     "fit_generation_direction": "fit",
     "fit_preference_direction": "fit",
     "fit_value_direction": "fit",
-    "Fold": "fold",
+    "Fold": "stream.fold",
     "gain_intervals": "inference",
     "GainIntervals": "inference",
     "holm": "inference",
     "lp": "",
-    "merge": "shards",
+    "merge": "stream.shards",
     "null_band": "inference",
     "NullBand": "inference",
-    "pareto_cone": "cone",
+    "pareto_cone": "lp.pareto_cone",
     "plot": "",
     "ppi_gain": "inference",
     "PPIResult": "inference",
     "recommend": "inference",
     "Recommendation": "inference",
     "reference": "",
-    "Report": "reporting",
-    "report": "reporting",
-    "scan": "plan",
-    "simulate": "simulation",
-    "stat": "",
+    "Report": "report",
+    "report": "report",
+    "scan": "engine.scan",
+    "simulate": "theory.simulation",
+    "stat": "engine.stat",
     "theory": "",
 }
 
@@ -131,7 +132,7 @@ def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module 'clinometer' has no attribute {name!r}")
     module = import_module(f".{_LAZY[name] or name}", __name__)
-    found = getattr(module, name) if _LAZY[name] else module
+    found = getattr(module, name, module)
     globals()[name] = found
     return found
 

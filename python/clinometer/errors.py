@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .visible import visible, without_secrets
+from .common.visible import visible, without_secrets
 
 __all__ = ["CheckFailed", "DumpChangedError", "DumpError"]
 

@@ -14,7 +14,7 @@ try:
 except ImportError as error:
     raise ImportError("clinometer.sklearn needs scikit-learn: pip install 'clinometer[sklearn]'") from error
 
-from .population import fold_of
+from .engine.population import fold_of
 
 __all__ = ["ValueProbe"]
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import clinometer as cm
-from clinometer.results import Result
+from clinometer.common.results import Result
 
 __all__ = ["dump", "few", "full", "grown"]
 

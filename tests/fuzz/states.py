@@ -15,10 +15,10 @@ import mutators
 import numpy as np
 
 import clinometer as cm
-from clinometer.fit.saving import load_any
-from clinometer.foldfile import encode
-from clinometer.foldread import read
-from clinometer.shards import shard
+from clinometer.engine.fitted_file import load_any
+from clinometer.stream.fold_file import encode
+from clinometer.stream.fold_read import read
+from clinometer.stream.shards import shard
 
 N, D = 8192 + 40, 2
 NUMBERS = (0.0, -1.0, float("nan"), float("inf"), 1e308, 5e-324)

@@ -21,14 +21,14 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from clinometer.directions import Directions
 from clinometer.dump import open_dump, write_dump
-from clinometer.dump.files import PlainFile
-from clinometer.dump.gguf import read_gguf
-from clinometer.dump.npy import read_npy
-from clinometer.dump.npz import open_tensors
-from clinometer.dump.safetensors import read_header
+from clinometer.dump.directions import Directions
 from clinometer.errors import DumpError
+from clinometer.files.plain import PlainFile
+from clinometer.sources.gguf import read_gguf
+from clinometer.sources.npy import read_npy
+from clinometer.sources.npz import open_tensors
+from clinometer.sources.safetensors import read_header
 
 sys.path.insert(0, str(Path(__file__).parent))
 import mutators

@@ -42,7 +42,7 @@ dataclasses.replace = _remembering
 def results() -> list[type]:
     """Every class of results, all modules of the package imported."""
     import clinometer
-    from clinometer.results import Result
+    from clinometer.common.results import Result
 
     for found in pkgutil.walk_packages(clinometer.__path__, "clinometer."):
         if found.name.split(".")[1] not in UNTOUCHED:
@@ -166,7 +166,7 @@ def _after_get(cls: type, name: str, get: Callable[[Any], Any], then: Callable[[
 
 
 def _after_records(then: Callable[[Any], Any]) -> None:
-    from clinometer.reporting import export
+    from clinometer.report import export
 
     before = export.records
     export.records = lambda report: then(before(report))

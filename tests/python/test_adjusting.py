@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import clinometer as cm
-from clinometer.adjusting import Adjustment, net_of
-from clinometer.inputs import prepare
+from clinometer.engine.adjusting import Adjustment, net_of
+from clinometer.engine.inputs import prepare
 
 Curve = Callable[[Any], Any]
 CURVES: dict[str, Curve] = {

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 import clinometer as cm
-from clinometer.threads import product
+from clinometer.common.threads import product
 
 CODE = """
 import hashlib, sys, warnings

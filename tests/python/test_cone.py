@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clinometer.cone import ConeResult, pareto_cone
+from clinometer.lp.pareto_cone import ConeResult, pareto_cone
 from clinometer.theory import hull, tradeoff_profile
 
 SEED = 20240518

@@ -84,7 +84,7 @@ def test_there_are_four_places() -> None:
     names = list(blocks())
     assert len(names) == 4
     assert names[0].startswith("cpp/include/clinometer/statistics/")
-    assert names[1:3] == ["cpp/bindings/module.cpp", "python/clinometer/passes.py"]
+    assert names[1:3] == ["cpp/bindings/module.cpp", "python/clinometer/engine/passes.py"]
     assert names[3].startswith("tests/python/test_")
     assert all((ROOT / name).exists() for name in names[1:3])
 
@@ -133,7 +133,7 @@ def test_the_example_builds_and_passes(tmp_path: Path) -> None:
         **python_path,
     )
     doctest = (
-        "import doctest, clinometer.passes as p; assert 'tree' in p.__file__; "
+        "import doctest, clinometer.engine.passes as p; assert 'tree' in p.__file__; "
         "f = p.score_range; run = doctest.DocTestRunner(); "
         "[run.run(t) for t in doctest.DocTestFinder().find(f, globs={})]; "
         "assert run.tries and not run.failures"

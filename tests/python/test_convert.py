@@ -17,14 +17,15 @@ import pytest
 import safetensors.numpy
 
 from clinometer import cli
-from clinometer.directions import Directions
 from clinometer.dump import converting as module
-from clinometer.dump import open_dump, torch_child, write_dump
+from clinometer.dump import open_dump, write_dump
 from clinometer.dump.converting import convert_dump
-from clinometer.dump.pickled import Pickled
-from clinometer.dump.tensors import Virtual
-from clinometer.dump.windows import Window
+from clinometer.dump.directions import Directions
 from clinometer.errors import DumpError
+from clinometer.sources import torch_child
+from clinometer.sources.pickled import Pickled
+from clinometer.sources.tensors import Virtual
+from clinometer.sources.window import Window
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "torture"))
 import convert_kills
@@ -302,7 +303,7 @@ def test_progress_on_a_terminal_only(tmp_path: Path) -> None:
 
     np.save(tmp_path / "x.npy", rows())
     code = (
-        "import clinometer.dump.converting as c, clinometer.progress as p, sys\n"
+        "import clinometer.dump.converting as c, clinometer.common.progress as p, sys\n"
         "import time; c._BATCH_BYTES = 2000; p.time.monotonic = iter(range(10**6)).__next__\n"
         "from clinometer.cli import main; sys.exit(main(sys.argv[1:]))"
     )

@@ -13,7 +13,7 @@ import pytest
 import safetensors.numpy
 
 import clinometer as cm
-from clinometer.directions import Directions, Scores
+from clinometer.dump.directions import Directions, Scores
 from clinometer.errors import DumpError
 
 pytestmark = pytest.mark.filterwarnings("error")

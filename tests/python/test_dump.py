@@ -18,13 +18,13 @@ import safetensors.numpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clinometer.directions import Directions
 from clinometer.dump import Dump, open_dump, write_dump
-from clinometer.dump.convert import to_bfloat16
-from clinometer.dump.files import PlainFile
-from clinometer.dump.npy import read_npy
-from clinometer.dump.safetensors import read_header
+from clinometer.dump.directions import Directions
+from clinometer.dump.rounding import to_bfloat16
 from clinometer.errors import DumpChangedError, DumpError
+from clinometer.files.plain import PlainFile
+from clinometer.sources.npy import read_npy
+from clinometer.sources.safetensors import read_header
 
 pytestmark = pytest.mark.filterwarnings("error")
 BF16 = ml_dtypes.bfloat16

@@ -7,7 +7,8 @@ import pytest
 from plain import Floats, Prompts, agree, error
 
 import clinometer as cm
-from clinometer import reference, stat
+from clinometer import reference
+from clinometer.engine import stat
 
 SIZES = (5, 6, 7, 8, 5, 9)
 IDS = np.repeat(np.arange(len(SIZES)), SIZES)

@@ -118,8 +118,8 @@ def test_tilt_scan_fold_and_shards_give_the_same_bits(precision: str) -> None:
 @pytest.mark.parametrize("within", [True, False])
 def test_kept_scores_and_their_origins_are_the_absolute_ones(fitted: bool, within: bool) -> None:
     """Prompts inside a leaf, over a border and over several leaves, rows out of order, a judge column in between."""
-    from clinometer.inputs import prepare
-    from clinometer.passes import absolute_scores, kept_scores, origin_table
+    from clinometer.engine.inputs import prepare
+    from clinometer.engine.passes import absolute_scores, kept_scores, origin_table
 
     rng = np.random.default_rng(0)
     sizes = np.array([LEAF - 3, 7, 40, 2 * LEAF + 5, *rng.integers(1, 30, 60)])

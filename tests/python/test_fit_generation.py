@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 import clinometer as cm
-from clinometer.population import population
+from clinometer.engine.population import population
 
 Floats = NDArray[np.float64]
 

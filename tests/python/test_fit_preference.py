@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 import clinometer as cm
+from clinometer.engine.inputs import prepare
+from clinometer.engine.population import population
 from clinometer.fit import bradley_terry, differences
 from clinometer.fit.differences import Dense, Streamed, pair_loss_gradient
-from clinometer.inputs import prepare
-from clinometer.population import population
 
 Floats = NDArray[np.float64]
 

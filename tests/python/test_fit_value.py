@@ -16,8 +16,8 @@ from sklearn.metrics import r2_score
 
 import clinometer as cm
 from clinometer import reference as ref
+from clinometer.engine.population import population
 from clinometer.fit.quality import curvature_error
-from clinometer.population import population
 
 Floats = NDArray[np.float64]
 

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from scipy import stats
 
 import clinometer as cm
+from clinometer.engine.inputs import prepare
+from clinometer.engine.passes import kept_scores
 from clinometer.inference.gains import cells, slope_in_kl
 from clinometer.inference.label_error import label_errors
-from clinometer.inputs import prepare
-from clinometer.passes import kept_scores
 
 Floats = NDArray[np.float64]
 
@@ -118,7 +118,7 @@ def test_gradient_is_the_slope_of_the_gain_in_the_direction(
         moved = np.einsum("nd,nd->n", world.phi, (fit.fold_vectors[:, 0] + shift)[call.fold[world.ids]])
         return cm.tilt(world.dump, cm.Scores(moved), **strength, **options).gain[0, 0]
 
-    from clinometer.passes import _strength, adjusted
+    from clinometer.engine.passes import _strength, adjusted
 
     kept = adjusted(call, kept_scores(call), adjust)
     table = _strength(call, kept, np.zeros(1, np.int64), strength.get("betas"), strength.get("kl"))

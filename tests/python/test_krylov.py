@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import clinometer as cm
+from clinometer.engine.inputs import prepare
 from clinometer.fit.krylov import Krylov, Operator
-from clinometer.inputs import prepare
 
 
 def _world(prompts: int, d: int, dtype: str = "float32") -> cm.Dump:

@@ -10,8 +10,8 @@ from scipy import stats
 
 import clinometer as cm
 from clinometer import theory
-from clinometer.theory._sizes import parameters
-from clinometer.theory._trend import slope
+from clinometer.theory.sizes import parameters
+from clinometer.theory.trend import slope
 
 LINE = {"m-1B": 0.6, "m-10M": 0.2, "m-100M": 0.4, "m-10B": 0.8}
 

@@ -19,13 +19,13 @@ import pytest
 import safetensors.numpy
 
 import clinometer
-from clinometer.directions import Directions
 from clinometer.dump import open_dump, write_dump
-from clinometer.dump.files import PlainFile
-from clinometer.dump.gguf import read_gguf
-from clinometer.dump.npz import open_tensors
-from clinometer.dump.safetensors import read_header
+from clinometer.dump.directions import Directions
 from clinometer.errors import DumpError
+from clinometer.files.plain import PlainFile
+from clinometer.sources.gguf import read_gguf
+from clinometer.sources.npz import open_tensors
+from clinometer.sources.safetensors import read_header
 
 SECONDS = 0.05
 BYTES = 16 << 20

@@ -11,11 +11,11 @@ from scipy import stats
 
 import clinometer as cm
 from clinometer import theory
-from clinometer.inputs import prepare
-from clinometer.theory import _gauge
-from clinometer.theory._kernel import feature_maker
-from clinometer.theory._nested import out_of_fold
-from clinometer.theory._rows import Weights
+from clinometer.engine.inputs import prepare
+from clinometer.theory import gauge as _gauge
+from clinometer.theory.kernel import feature_maker
+from clinometer.theory.nested import out_of_fold
+from clinometer.theory.rows import Weights
 
 pytest.importorskip("sklearn")
 

@@ -9,10 +9,10 @@ import pytest
 from scipy import stats
 
 import clinometer as cm
+from clinometer.engine.inputs import prepare
+from clinometer.engine.passes import kept_scores
 from clinometer.inference.policy import PolicyGains, policy_gains, policy_horizon
 from clinometer.inference.split import Split
-from clinometer.inputs import prepare
-from clinometer.passes import kept_scores
 
 KL = np.array([0.05, 0.2, 0.5])
 

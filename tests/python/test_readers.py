@@ -22,14 +22,14 @@ import safetensors.numpy
 
 import clinometer as cm
 from clinometer.dump import Dump, open_dump
-from clinometer.dump import window as window_module
-from clinometer.dump.ahead import ahead
-from clinometer.dump.arrow_ends import _blocks
 from clinometer.dump.dump import Segment
-from clinometer.dump.thrift import read_struct
-from clinometer.dump.windows import Window
 from clinometer.errors import DumpChangedError, DumpError
-from clinometer.shards import shard
+from clinometer.files.prefetch import ahead
+from clinometer.sources import window as window_module
+from clinometer.sources.arrow_ends import _blocks
+from clinometer.sources.thrift import read_struct
+from clinometer.sources.window import Window
+from clinometer.stream.shards import shard
 
 HALVES = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
 
@@ -119,7 +119,7 @@ class Exporter:
     """An object that knows DLPack and nothing else, made by hand: bfloat16 as no NumPy array can say it."""
 
     def __init__(self, bits: np.ndarray, device: int = 1, code: int = 4) -> None:
-        from clinometer.dump.dlpack import _DLTensor, _Managed
+        from clinometer.arrays.dlpack import _DLTensor, _Managed
 
         self.bits, self.device, self.freed = bits, device, 0
         shape = (ctypes.c_int64 * bits.ndim)(*bits.shape)

@@ -20,9 +20,9 @@ import safetensors.numpy
 
 import clinometer as cm
 from clinometer.dump import open_dump, write_dump
-from clinometer.dump import window as window_module
-from clinometer.dump.files import PlainFile
 from clinometer.errors import DumpChangedError, DumpError
+from clinometer.files.plain import PlainFile
+from clinometer.sources import window as window_module
 
 N, D = 20011, 5
 IDS = np.arange(N) // 7

@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 
 import clinometer as cm
+from clinometer.common.escaping import fit, markup, visible, width
 from clinometer.dump import open_dump
+from clinometer.engine.passes import tilt
+from clinometer.engine.population import population
+from clinometer.engine.spread import spread_within
 from clinometer.errors import CheckFailed
-from clinometer.passes import tilt
-from clinometer.population import population
-from clinometer.reporting import Report, report
-from clinometer.reporting.check import parse
-from clinometer.reporting.export import records
-from clinometer.reporting.safe import fit, markup, visible, width
-from clinometer.reporting.summary import spread_within
+from clinometer.report import Report, report
+from clinometer.report.check import parse
+from clinometer.report.export import records
 
 PAYLOADS = (
     "<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "\x1b[2J\x1b]0;owned\x07", "a\u202egnirts\u2066",
@@ -393,7 +393,7 @@ def test_page_without_javascript_has_the_numbers(made: Report) -> None:
 
 
 def test_json_in_a_page_is_never_markup() -> None:
-    from clinometer.reporting.page.payload import embedded
+    from clinometer.report.page.payload import embedded
 
     for text in (*PAYLOADS, "</script>", "<!--", "]]>", "\u2028\u2029", "\x7f\x00", "&amp;"):
         made = embedded({text: [text]})
@@ -534,7 +534,7 @@ def test_the_command_makes_the_report_again(tmp_path: Any) -> None:
 
 
 def test_a_report_reads_the_dump_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    from clinometer import inputs
+    from clinometer.engine import inputs
 
     reads, plain = [], inputs.absorb
 
@@ -575,7 +575,7 @@ def test_a_fit_among_the_judges_moves_nothing_beside_it() -> None:
 
 @pytest.mark.parametrize("scale", [1.0, 1e-300, 1e200])
 def test_a_value_is_flat_by_its_own_size(scale: float) -> None:
-    from clinometer.reporting.summary import spread_within
+    from clinometer.engine.spread import spread_within
 
     rng = np.random.default_rng(0)
     population = cm.inputs.prepare(rng.normal(size=(40, 2)), prompt_ids=np.arange(40) // 4).population
@@ -602,7 +602,7 @@ def test_mixtures_and_correlations_of_values_know_no_scale_and_the_range_is_name
 
 def test_the_spectrum_of_the_fits_is_that_of_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     """A value without gaps gives Sigma; with gaps alone the rows are read, and the participation ratio is probed."""
-    from clinometer.reporting import encoded
+    from clinometer.report import encoding_sections as encoded
 
     monkeypatch.setattr(encoded, "EXACT_DIM", 8)
     rng = np.random.default_rng(2)

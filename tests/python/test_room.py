@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 
 import clinometer as cm
-from clinometer import passes, room
-from clinometer.dump import leftovers
-from clinometer.dump.atomic import new_file
+from clinometer.common import memory as room
+from clinometer.engine import passes
+from clinometer.files import leftovers
+from clinometer.files.atomic import new_file
 
 N, K = 4003, 5
 
@@ -83,7 +84,7 @@ def test_tables_keep_their_place() -> None:
 def test_a_screen_and_a_game_in_files(monkeypatch: pytest.MonkeyPatch) -> None:
     from clinometer import lp
     from clinometer.lp import candidates
-    from clinometer.theory import _store
+    from clinometer.theory import store as _store
 
     world = cm.simulate(n_prompts=60, n_responses=6, dim=4, random_state=0)
     u = np.random.default_rng(1).normal(size=(500, 4))
@@ -116,7 +117,7 @@ def test_what_the_machine_says_of_its_memory() -> None:
 
 WRITER = """
 import sys, time
-from clinometer.dump.atomic import new_file, new_folder
+from clinometer.files.atomic import new_file, new_folder
 kind = new_file if sys.argv[1] == "file" else new_folder
 with kind(sys.argv[2]) as out:
     print("half", flush=True)

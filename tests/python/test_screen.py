@@ -9,7 +9,8 @@ from scipy.stats import false_discovery_control
 
 import clinometer as cm
 from clinometer import theory
-from clinometer.theory import _gauge, _store
+from clinometer.theory import gauge as _gauge
+from clinometer.theory import store as _store
 
 
 def world(unequal: bool = True) -> tuple[cm.Dump, np.ndarray, np.ndarray]:

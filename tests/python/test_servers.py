@@ -20,10 +20,10 @@ import pytest
 pytest.importorskip("aiohttp")
 
 import clinometer as cm
-from clinometer.dump import web
-from clinometer.dump.urls import beside, stem
+from clinometer.common.visible import without_secrets
 from clinometer.errors import DumpChangedError, DumpError
-from clinometer.visible import without_secrets
+from clinometer.files import http as web
+from clinometer.files.urls import beside, stem
 
 N = 4000
 X = np.random.default_rng(0).normal(size=(N, 3)).astype(np.float32)

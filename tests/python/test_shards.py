@@ -14,7 +14,7 @@ import pytest
 
 import clinometer as cm
 from clinometer import _core, cli
-from clinometer.shards import shard
+from clinometer.stream.shards import shard
 
 RNG = np.random.default_rng(8)
 LEAF = _core.LEAF_ROWS

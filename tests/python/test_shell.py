@@ -19,10 +19,11 @@ import numpy as np
 import pytest
 
 import clinometer as cm
-from clinometer import cli, progress
+from clinometer import cli
 from clinometer.cli.arguments import _parser
-from clinometer.cli.examples import EXAMPLES
 from clinometer.cli.sources import DEMO
+from clinometer.common import progress
+from clinometer.common.command_lines import EXAMPLES
 from clinometer.dump import write_dump
 
 ALL = {line: command for command, lines in EXAMPLES.items() for line in lines}  # those at the top are of commands too

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from clinometer.simulation import simulate
 from clinometer.theory import score_correlation
+from clinometer.theory.simulation import simulate
 
 
 def rows_of(dump: object) -> np.ndarray:

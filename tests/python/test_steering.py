@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 import clinometer as cm
-from clinometer.dump.files import PlainFile
-from clinometer.dump.gguf import read_gguf
+from clinometer.engine.fitted_file import load_any
 from clinometer.errors import DumpError
-from clinometer.fit.saving import load_any
+from clinometer.files.plain import PlainFile
+from clinometer.sources.gguf import read_gguf
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "fuzz"))
 from targets import gguf_bytes

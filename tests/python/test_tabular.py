@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 import clinometer as cm
-from clinometer import tabular
-from clinometer.results import Result
-from clinometer.stat import Tilt
+from clinometer.common import tabular
+from clinometer.common.results import Result
+from clinometer.engine.stat import Tilt
 
 T = cm.theory
 EVIL = "<script>alert('x')</script>\x1b[31m&\u202e"

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 import clinometer as cm
+from clinometer.common.notices import listening, tell
+from clinometer.common.threads import shared
 from clinometer.dump import DumpWriter
-from clinometer.notices import listening, tell
-from clinometer.threads import shared
 
 
 def at_once(calls: list[Callable[[], Any]]) -> list[Any]:

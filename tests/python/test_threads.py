@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 
-from clinometer.threads import applied, images, shared
+from clinometer.common.threads import applied, images, shared
 
 
 @pytest.mark.parametrize("n_threads", [1, 2, 3])

@@ -9,7 +9,7 @@ import pytest
 
 import clinometer as cm
 from clinometer import _core
-from clinometer import kl as roots
+from clinometer.engine import kl as roots
 
 SIZES = (1, 2, 3, 7, 15, 16, 17, 33, 64, 65, 300)
 BETAS = np.array([1e8, 40.0, 3.0, 1.0, 0.3, 0.05, 1e-6, np.inf])

@@ -8,7 +8,7 @@ from scipy import stats
 
 import clinometer as cm
 from clinometer import theory
-from clinometer.resampling import effective_units, worth
+from clinometer.common.resampling import effective_units, worth
 
 
 @pytest.mark.parametrize("n", [3, 7, 15, 33, 200])

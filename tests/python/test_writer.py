@@ -20,9 +20,11 @@ import safetensors.numpy
 
 import clinometer as cm
 from clinometer import _core
-from clinometer.dump import atomic, check_digests, open_dump, unfinished, write_dump
+from clinometer.dump import check_digests, open_dump, write_dump
+from clinometer.dump import journal_state as unfinished
 from clinometer.dump import shard as shards
-from clinometer.dump.streaming import DumpWriter
+from clinometer.dump.dump_writer import DumpWriter
+from clinometer.files import atomic
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "torture"))

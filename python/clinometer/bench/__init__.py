@@ -9,7 +9,8 @@ import tempfile
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
-from ..nearest import did_you_mean
+from clinometer.common.nearest import did_you_mean
+
 from .cells import GROUPS, LEAF, Cell, Sizes, cells
 from .peers import LIGHT, MODULES, installed
 
@@ -55,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from ..cli.examples import epilog
+    from clinometer.common.command_lines import epilog
 
     p = argparse.ArgumentParser(
         "clinometer bench", allow_abbrev=False,
@@ -126,7 +127,8 @@ def _run(args: argparse.Namespace, wanted: list[Cell], names: list[str]) -> int:
     if args.list:
         print("\n".join(c.name for c in wanted))
         return 0
-    from ..inputs import thread_count
+    from clinometer.engine.inputs import thread_count
+
     from .limits import Limits
     from .measure import Bench
     from .rows import Files

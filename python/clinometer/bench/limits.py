@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from .. import _core
+from clinometer import _core
+
 from .problem import Work
 from .rows import SHORT, Rows
 

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _core, lp
-from ..inputs import thread_count
+from clinometer import _core, lp
+from clinometer.engine.inputs import thread_count
+
 from .lp_peers import Highs, daqp_cone, quadprog_margin, scipy_game
 from .lp_peers_qp import clarabel_game, clarabel_margin, glop_game, proxqp_margin, torchjd_margin
 from .pairs import interval, median

@@ -8,7 +8,8 @@ import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 
-from ..inputs import thread_count
+from clinometer.engine.inputs import thread_count
+
 from .lp import lp_cases, render_lp, time_lp
 from .lp_peers_qp import MODULES
 from .store import about

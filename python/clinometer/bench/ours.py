@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from .. import _core
-from ..directions import Directions, Scores
-from ..dump import open_dump
-from ..inputs import prepare, run
-from ..passes import _score_dump, covariance_projection, moments, score, tilted_mean
-from ..reporting import report
+from clinometer import _core
+from clinometer.dump import open_dump
+from clinometer.dump.directions import Directions, Scores
+from clinometer.engine.inputs import prepare, run
+from clinometer.engine.passes import _score_dump, covariance_projection, moments, score, tilted_mean
+from clinometer.report import report
+
 from .problem import Problem
 
 __all__ = ["NotBuilt", "call", "report_call", "score_into"]

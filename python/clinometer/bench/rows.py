@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..dump import Dump, open_dump
-from ..dump.convert import to_bfloat16
-from ..dump.safetensors import Payload, write_safetensors
-from ..dump.tensors import decode_bfloat16
-from ..inputs import segments_of
+from clinometer.arrays.bfloat16 import decode_bfloat16
+from clinometer.dump import Dump, open_dump
+from clinometer.dump.rounding import to_bfloat16
+from clinometer.engine.inputs import segments_of
+from clinometer.sources.safetensors import Payload, write_safetensors
 
 __all__ = ["GROUP", "SHORT", "Files", "Rows", "directions"]
 

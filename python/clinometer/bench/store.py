@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from .. import _core
+from clinometer import _core
+
 from .peers import Peer
 
 __all__ = ["Store", "about", "read", "slug"]

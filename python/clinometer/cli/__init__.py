@@ -34,7 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _guarded(argv: list[str]) -> int:
-    from ..errors import CheckFailed
+    from clinometer.errors import CheckFailed
+
     from .arguments import BadArguments, parse
 
     try:
@@ -68,8 +69,9 @@ def _text(error: Exception) -> str:
 
 
 def _say(message: str) -> None:
-    from ..progress import clear
-    from ..visible import visible, without_secrets
+    from clinometer.common.progress import clear
+    from clinometer.common.visible import visible, without_secrets
+
     from .wording import in_options
 
     clear()

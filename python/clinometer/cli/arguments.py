@@ -6,9 +6,10 @@ import argparse
 import os
 from typing import Any, NoReturn
 
-from ..nearest import did_you_mean, nearest
+from clinometer.common.command_lines import epilog
+from clinometer.common.nearest import did_you_mean, nearest
+
 from . import commands, fitting, sharding
-from .examples import epilog
 
 __all__ = ["BadArguments", "expand", "parse"]
 
@@ -93,7 +94,7 @@ def _extra(extra: list[str], sub: argparse.ArgumentParser) -> str:
 
 def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
     """The parser, and those of the commands."""
-    from .. import __version__
+    from clinometer import __version__
 
     parser = Parser(
         "clinometer", description="What each constitution does to each value, before any training run.",

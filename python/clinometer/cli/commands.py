@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..dump.atomic import new_file, save_text
+from clinometer.files.atomic import new_file, save_text
+
 from . import sharding
 from .output import emit, written
 from .sources import (
@@ -33,8 +34,8 @@ DEMO_LAYER = 24
 
 def demo(args: argparse.Namespace) -> int:
     """Report on the packaged dump."""
-    from ..dump import open_dump
-    from ..reporting import report as make
+    from clinometer.dump import open_dump
+    from clinometer.report import report as make
 
     check_folders(args)
     made = make(open_dump(DEMO, layer=DEMO_LAYER), constitutions=list(DEMO_JUDGES), values=list(DEMO_VALUES))
@@ -43,8 +44,8 @@ def demo(args: argparse.Namespace) -> int:
 
 def report(args: argparse.Namespace) -> int:
     """Report on a dump; checks decide the exit code after everything is printed and written."""
-    from ..reporting import report as make
-    from ..reporting.check import parse
+    from clinometer.report import report as make
+    from clinometer.report.check import parse
 
     for text in args.check:
         parse(text)
@@ -62,7 +63,7 @@ def report(args: argparse.Namespace) -> int:
 
 
 def _finish(args: argparse.Namespace, made: Any, *, checks: list[str] | None = None) -> int:
-    from ..errors import CheckFailed
+    from clinometer.errors import CheckFailed
 
     if args.output is not None:
         _save(made, args.output)  # before anything is printed: a full disk is then the only thing said
@@ -107,8 +108,8 @@ def convert(args: argparse.Namespace) -> int:
     """Any source as a dump of our own format."""
     from dataclasses import asdict
 
-    from ..dump.converting import convert_dump
-    from ..progress import bar
+    from clinometer.common.progress import bar
+    from clinometer.dump.converting import convert_dump
 
     check_folders(args)
     made = convert_dump(
@@ -127,9 +128,9 @@ def convert(args: argparse.Namespace) -> int:
 
 def score(args: argparse.Namespace) -> int:
     """Scores of every row, summarised or written as (N, K)."""
-    from ..inputs import prepare
-    from ..passes import score as score_rows
-    from ..reporting.safe import fit
+    from clinometer.common.escaping import fit
+    from clinometer.engine.inputs import prepare
+    from clinometer.engine.passes import score as score_rows
 
     dump = opened(args)
     judges = args.constitutions or complete_judges(dump)
@@ -168,7 +169,8 @@ def score(args: argparse.Namespace) -> int:
 
 def tilt(args: argparse.Namespace) -> int:
     """Gains, KL and diagnostics of each tilt."""
-    from ..passes import tilt as tilt_rows
+    from clinometer.engine.passes import tilt as tilt_rows
+
     from .output import tilt_table
 
     values = args.value or None
@@ -195,8 +197,8 @@ def verify(args: argparse.Namespace) -> int:
     """The theory's claims with what was measured; 1 if one fails."""
     from dataclasses import asdict
 
-    from .. import verify as checks
-    from ..progress import bar
+    from clinometer import verify as checks
+    from clinometer.common.progress import bar
 
     check_folders(args)
     rows = checks.verify(args.only, progress=bar(unit="claims") if sys.stderr.isatty() else None)
@@ -211,7 +213,8 @@ def verify(args: argparse.Namespace) -> int:
 
 def pareto(args: argparse.Namespace) -> int:
     """Best direction, best mixture, prices of floors."""
-    from ..lp import pareto as weigh
+    from clinometer.lp import pareto as weigh
+
     from .output import pareto_table
 
     dump = opened(args)

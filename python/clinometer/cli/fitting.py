@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..nearest import did_you_mean
-from ..reporting.safe import fit as padded
-from ..reporting.safe import visible
-from ..reporting.text import number
+from clinometer.common.escaping import fit as padded
+from clinometer.common.escaping import visible
+from clinometer.common.nearest import did_you_mean
+from clinometer.report.text import number
+
 from .output import emit, written
 
 if TYPE_CHECKING:
-    from ..dump import Dump
-    from ..fit import DirectionFit
+    from clinometer.dump import Dump
+    from clinometer.fit import DirectionFit
 
 __all__ = ["fit", "fit_table"]
 
@@ -47,7 +48,7 @@ def fit(args: argparse.Namespace) -> int:
 
 
 def _fitted(args: argparse.Namespace, dump: Dump, alpha: Any, options: dict[str, Any]) -> DirectionFit:
-    from ..fit import fit_generation_direction, fit_preference_direction, fit_value_direction
+    from clinometer.fit import fit_generation_direction, fit_preference_direction, fit_value_direction
 
     if args.pairs:
         pairs, prob, names = _pairs(dump, args.pairs)

@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from ..dump import Dump, open_dump
-from ..errors import DumpError
-from ..inputs import non_finite_rows
-from ..notices import listening
-from ..population import Population, population
-from ..reporting.safe import fit, visible, width
-from ..reporting.summary import spread_within
-from ..reporting.text import number
+from clinometer.common.escaping import fit, visible, width
+from clinometer.common.notices import listening
+from clinometer.dump import Dump, open_dump
+from clinometer.engine.inputs import non_finite_rows
+from clinometer.engine.population import Population, population
+from clinometer.engine.spread import spread_within
+from clinometer.errors import DumpError
+from clinometer.report.text import number
+
 from .sources import located, reading
 
 __all__ = ["look", "shown"]

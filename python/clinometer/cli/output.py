@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from ..dump.atomic import save_text
-from ..reporting.export import dumps
-from ..reporting.safe import fit, visible
-from ..reporting.text import number
+from clinometer.common.escaping import fit, visible
+from clinometer.files.atomic import save_text
+from clinometer.report.export import dumps
+from clinometer.report.text import number
 
 __all__ = ["emit", "pareto_table", "tilt_table", "written"]
 

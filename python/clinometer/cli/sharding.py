@@ -34,8 +34,8 @@ def checked(args: argparse.Namespace) -> tuple[int, int] | None:
 
 def tilt(args: argparse.Namespace, dump: Any, judges: list[str], share: tuple[int, int], options: Any) -> int:
     """Fold this share and write its state."""
-    from ..shards import shard
-    from ..stat import Tilt
+    from clinometer.engine.stat import Tilt
+    from clinometer.stream.shards import shard
 
     fold = shard(dump, *share, Tilt(judges, args.value or None, betas=args.betas), **options)
     fold.save(args.state)
@@ -48,8 +48,8 @@ def tilt(args: argparse.Namespace, dump: Any, judges: list[str], share: tuple[in
 
 def merge(args: argparse.Namespace) -> int:
     """Merge states and print what they hold; a table for tilts, the result's repr for other statistics."""
-    from ..shards import merge as merge_states
-    from ..stat import TiltSums
+    from clinometer.engine.stat import TiltSums
+    from clinometer.stream.shards import merge as merge_states
 
     result = merge_states(*args.states)
     results = result if isinstance(result, list) else [result]

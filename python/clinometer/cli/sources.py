@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..nearest import did_you_mean
+from clinometer.common.nearest import did_you_mean
 
 if TYPE_CHECKING:
-    from ..dump import Dump
+    from clinometer.dump import Dump
 
 __all__ = [
     "DEMO", "check_folders", "complete_judges", "located", "no_constitutions", "no_values", "opened",
@@ -56,8 +56,8 @@ def check_folders(args: argparse.Namespace) -> None:
 
 def located(given: str) -> str:
     """The path of a dump: as given, or the packaged one for "demo" where nothing else has that name."""
-    from ..dump.folders import entries
-    from ..dump.urls import is_url
+    from clinometer.files.folders import entries
+    from clinometer.files.urls import is_url
 
     if is_url(given) or os.path.exists(given):
         return given
@@ -74,7 +74,7 @@ def located(given: str) -> str:
 
 def opened(args: argparse.Namespace) -> Dump:
     """The dump of a command line."""
-    from ..dump import open_dump
+    from clinometer.dump import open_dump
 
     check_folders(args)
     return open_dump(located(args.dump), nonfinite=args.nonfinite, **reading(args))

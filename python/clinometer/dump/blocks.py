@@ -9,13 +9,15 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from .ahead import ahead
-from .arrays import as_matrix
-from .convert import convert
+from clinometer.arrays.coerce import as_matrix
+from clinometer.common.visible import quote
+from clinometer.files.plain import MappedLike
+from clinometer.files.prefetch import ahead
+from clinometer.sources.window import Window
+
 from .dump import Dump
-from .files import MappedLike, quote
+from .rounding import convert
 from .schema import Site, as_site, byte_view
-from .windows import Window
 
 __all__ = ["Block", "as_blocks"]
 

@@ -10,19 +10,21 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import DumpError
-from ..notices import listening
-from . import manifest
-from .atomic import save_text, sync_folder
+from clinometer.common.notices import listening
+from clinometer.common.visible import quote
+from clinometer.errors import DumpError
+from clinometer.files.atomic import save_text, sync_folder
+from clinometer.files.plain import PlainFile, bad
+from clinometer.files.remote import RemoteFile
+from clinometer.files.urls import is_url, stem
+from clinometer.sources import manifest
+from clinometer.sources.pickled import Pickled
+from clinometer.sources.registry import PICKLES
+from clinometer.sources.window import sub
+
 from .dump import Candidate, Dump, Segment
-from .files import PlainFile, bad, quote
+from .dump_writer import DumpWriter
 from .opening import assemble, open_dump, with_arguments
-from .pickled import Pickled
-from .remote import RemoteFile
-from .sources import PICKLES
-from .streaming import DumpWriter
-from .urls import is_url, stem
-from .windows import sub
 
 __all__ = ["Converted", "convert_dump"]
 

@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .atomic import save_text
-from .files import PlainFile
-from .manifest import FORMAT, VERSION
-from .provenance import as_json
-from .safetensors import read_header
+from clinometer.files.atomic import save_text
+from clinometer.files.plain import PlainFile
+from clinometer.sources.manifest import FORMAT, VERSION
+from clinometer.sources.provenance import as_json
+from clinometer.sources.safetensors import read_header
+from clinometer.sources.tensors import Tensor
+
 from .schema import Site, role
 from .shard import digest_of
-from .tensors import Tensor
 
 __all__ = ["describe", "read_column", "save_manifest", "shard_entry"]
 

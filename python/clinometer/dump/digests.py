@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 
-from . import manifest
-from .files import bad, quote
-from .folders import inside
+from clinometer.common.visible import quote
+from clinometer.files.folders import inside
+from clinometer.files.plain import bad
+from clinometer.sources import manifest
+
 from .shard import digest_of
 
 __all__ = ["check_digests"]

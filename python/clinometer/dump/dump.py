@@ -13,15 +13,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..nearest import did_you_mean
-from .bfloat16 import decode_bfloat16
-from .files import MappedLike, quote
-from .found import Lazy
+from clinometer.arrays.bfloat16 import decode_bfloat16
+from clinometer.common.nearest import did_you_mean
+from clinometer.common.visible import quote
+from clinometer.files.plain import MappedLike
+from clinometer.sources.found import Lazy
 
 if TYPE_CHECKING:
-    from ..directions import Directions
-    from .texts import Texts
-    from .windows import Window
+    from clinometer.sources.texts import Texts
+    from clinometer.sources.window import Window
+
+    from .directions import Directions
 
 __all__ = ["Candidate", "Dump", "Segment"]
 
@@ -36,8 +38,6 @@ class Segment:
     array: NDArray[Any] | Window
     row_start: int
     file: MappedLike | None = None
-
-
 
 
 @dataclass(frozen=True)

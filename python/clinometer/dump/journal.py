@@ -11,8 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from .atomic import named
-from .files import bad, quote
+from clinometer.common.visible import quote
+from clinometer.files.atomic import named
+from clinometer.files.plain import bad
+
 from .shard import pwrite_all
 
 try:

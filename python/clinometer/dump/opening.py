@@ -12,24 +12,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..directions import Directions
-from ..errors import DumpError
-from ..visible import visible, without_secrets
-from . import npy, npz
+from clinometer.arrays.carriers import carried
+from clinometer.arrays.coerce import as_column, as_ids, as_matrix, is_array
+from clinometer.arrays.held import Carried
+from clinometer.common.visible import quote, visible, without_secrets
+from clinometer.errors import DumpError
+from clinometer.files.plain import PlainFile, bad
+from clinometer.files.urls import is_url, local_path, stem
+from clinometer.sources import npy, npz
+from clinometer.sources.found import Found, Lazy
+from clinometer.sources.layers import layer_of
+from clinometer.sources.registry import HALVES, How, find
+from clinometer.sources.requests import POOLS
+from clinometer.sources.tensors import FLOAT_NAMES, Tensor, Virtual
+
 from .aligned import by_response, check_labels, flat, same_ids
-from .arrays import as_column, as_ids, as_matrix, is_array
-from .carriers import carried
-from .dump import Candidate, Dump, Lazy, Segment
-from .files import PlainFile, bad, quote
-from .found import Found
-from .held import Carried
-from .requests import POOLS
+from .directions import Directions
+from .dump import Candidate, Dump, Segment
 from .schema import role
-from .selecting import choose, layer_of, layers_of
-from .sources import HALVES, How, find
+from .selecting import choose, layers_of
 from .stacked import stacked
-from .tensors import FLOAT_NAMES, Tensor, Virtual
-from .urls import is_url, local_path, stem
 
 __all__ = ["assemble", "open_dump", "with_arguments"]
 

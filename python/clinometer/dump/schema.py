@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .arrays import as_column, as_ids
-from .files import quote
-from .selecting import layer_of
-from .strings import check_whole, check_width, is_text
-from .tensors import FLOAT_NAMES, TAGS
+from clinometer.arrays.coerce import as_column, as_ids
+from clinometer.arrays.strings import check_whole, check_width, is_text
+from clinometer.common.visible import quote
+from clinometer.sources.layers import layer_of
+from clinometer.sources.tensors import FLOAT_NAMES, TAGS
 
 __all__ = ["ROW_TAGS", "Site", "as_columns", "as_site", "byte_view", "column_kind", "column_tag", "role"]
 

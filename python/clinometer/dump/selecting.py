@@ -10,24 +10,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DumpError
-from ..nearest import did_you_mean
-from ..notices import tell
-from .arrays import as_ids
+from clinometer.arrays.coerce import as_ids
+from clinometer.arrays.strings import is_text
+from clinometer.common.nearest import did_you_mean
+from clinometer.common.notices import tell
+from clinometer.common.visible import quote
+from clinometer.errors import DumpError
+from clinometer.files.folders import numbered
+from clinometer.sources.window import sub
+
 from .dump import Candidate, Dump, Segment
-from .files import quote
-from .folders import numbered
-from .strings import is_text
-from .windows import sub
 
 __all__ = ["choose", "layers_of", "take_candidate", "take_prompts"]
 
 _COPY_AT_MOST = 64 << 20
 _SEGMENTS_AT_MOST = 65536
-
-
-
-
 
 
 def layers_of(candidates: Iterable[Candidate]) -> list[int]:

@@ -10,10 +10,11 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from .atomic import begin_writing, named, sync_folder
-from .safetensors import header_of, room_of
+from clinometer.arrays.strings import text_bytes
+from clinometer.files.atomic import begin_writing, named, sync_folder
+from clinometer.sources.safetensors import header_of, room_of
+
 from .schema import ROW_TAGS, Site, byte_view, column_tag
-from .strings import text_bytes
 
 __all__ = ["PART", "Shard", "digest_of", "pwrite_all", "shard_name"]
 

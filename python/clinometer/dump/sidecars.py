@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .arrays import as_numpy, is_array
-from .atomic import new_file
-from .carriers import carried
-from .files import quote
-from .safetensors import Payload, write_safetensors
+from clinometer.arrays.carriers import carried
+from clinometer.arrays.coerce import as_numpy, is_array
+from clinometer.common.visible import quote
+from clinometer.files.atomic import new_file
+from clinometer.sources.safetensors import Payload, write_safetensors
+from clinometer.sources.tensors import TAGS
+
 from .schema import byte_view
-from .tensors import TAGS
 
 __all__ = [
     "DIRECTIONS", "PAIRS", "TEXT", "pair_tensors", "save_pairs", "text_lines", "write_directions", "write_pairs",
@@ -79,7 +80,7 @@ def save_pairs(folder: str, file: str, tensors: Mapping[str, NDArray[Any]]) -> s
 
 def write_directions(folder: str, directions: Any, n_rows: int) -> str:
     """Write directions.safetensors."""
-    from ..directions import Directions
+    from .directions import Directions
 
     if not isinstance(directions, Directions):
         raise TypeError(f"directions is a {type(directions).__name__}; Directions are wanted")

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clinometer.files.plain import MappedLike
+from clinometer.sources.tensors import FLOAT_NAMES, Part, Tensor, Virtual
+from clinometer.sources.window import Window
+
 from .dump import Candidate, Segment
-from .files import MappedLike
-from .tensors import FLOAT_NAMES, Part, Tensor, Virtual
-from .windows import Window
 
 __all__ = ["stacked"]
 

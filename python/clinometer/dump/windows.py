@@ -9,26 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import window
-from .ahead import ahead
+from clinometer.files.prefetch import ahead
+from clinometer.sources import window
+from clinometer.sources.window import Window, filler
+
 from .dump import Dump
-from .window import Window, filler
 
 __all__ = ["is_windowed", "placeholder", "resident"]
-
-
-
-
-
 
 
 def is_windowed(dump: Dump) -> bool:
     """Whether any of its rows have to be fetched."""
     return any(isinstance(s.array, Window) for s in dump.segments)
-
-
-
-
 
 
 def _present(dump: Dump, rows: NDArray[np.int64] | tuple[int, int]) -> list[tuple[NDArray[Any], int]]:
@@ -41,11 +33,11 @@ def _present(dump: Dump, rows: NDArray[np.int64] | tuple[int, int]) -> list[tupl
         start, n, at = s.row_start, len(s.array), 0
         if isinstance(rows, tuple):
             low, high = max(rows[0], start) - start, min(rows[1], start + n) - start
-            runs = [(low, high)] if low < high else []
+            spans = [(low, high)] if low < high else []
         else:
             cut = np.searchsorted(rows, [start, start + n])
-            runs = [(a, b) for a, b, _, _ in runs(rows[cut[0] : cut[1]] - start, s.array.row_bytes, n)]
-        for first, last in runs:
+            spans = [(a, b) for a, b, _, _ in runs(rows[cut[0] : cut[1]] - start, s.array.row_bytes, n)]
+        for first, last in spans:
             if first > at:
                 out.append((filler(s.array, first - at), start + at))
             out.append((np.ascontiguousarray(s.array.fetch(first, last)), start + first))

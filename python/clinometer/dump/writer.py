@@ -6,13 +6,14 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from . import manifest
-from .atomic import new_folder
+from clinometer.common.visible import quote
+from clinometer.files.atomic import new_folder
+from clinometer.sources import manifest
+from clinometer.sources.provenance import as_policy, as_preprocessing, as_sampling, as_source
+
 from .blocks import as_blocks
-from .brought import brought, rows_of
+from .carried_over import brought, rows_of
 from .describe import describe, save_manifest, shard_entry
-from .files import quote
-from .provenance import as_policy, as_preprocessing, as_sampling, as_source
 from .schema import ROW_TAGS, Site, as_columns, column_kind
 from .shard import Shard, shard_name
 from .sidecars import write_directions, write_pairs, write_text

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from clinometer.engine.fitted import DirectionFit, EncodingQuality
+
 from .generation import fit_generation_direction
 from .preference import fit_preference_direction
-from .result import DirectionFit, EncodingQuality
 from .value import fit_value_direction
 
 __all__ = [

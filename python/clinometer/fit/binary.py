@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..population import Population
+from clinometer.engine.population import Population
+
 from .scatter import FoldScatter
 
 __all__ = ["binary_labels", "lda_scale", "mean_gap", "shares"]

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..inputs import Call
-from ..notices import listening
+from clinometer.common.notices import listening
+from clinometer.engine.inputs import Call
+from clinometer.engine.pairs import Pairs
+
 from .columns import column_scale, null_space, without_null
 from .descent import Metric, minimise, softplus
-from .differences import (
+from .differences import (  # fmt: skip
     Dense,
     Differences,
     Streamed,
@@ -22,8 +24,7 @@ from .differences import (
     sampled,
     second_moment,
     weighted_mean,
-)  # fmt: skip
-from .pairs import Pairs
+)
 from .scatter import NULL_IN_DOUBLE
 from .solve import penalty_unit
 

@@ -7,17 +7,18 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _core
-from ..inputs import Call, run
-from ..population import Population
-from ..threads import shared
+from clinometer import _core
+from clinometer.common.threads import shared
+from clinometer.engine.fitted import EncodingQuality
+from clinometer.engine.inputs import Call, run
+from clinometer.engine.population import Population
+
 from .binary import lda_scale, mean_gap
 from .curvature import Curvature, DenseCurvature, StreamedCurvature
 from .krylov import Operator, ridge_by_passes
 from .logistic import fit_logistic
 from .out_of_fold import out_of_fold, scores_of
 from .quality import Grouping, curvature_error, grouping, quality_of, stacked
-from .result import EncodingQuality
 from .scatter import FoldScatter, fold_scatter, label_groups
 
 __all__ = ["Fit", "fit_values", "quality_of_fits"]

@@ -8,7 +8,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..threads import images
+from clinometer.common.threads import images
+
 from .krylov import Krylov, Operator
 from .out_of_fold import scores_of
 from .solve import ridge_path

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from ..notices import tell
-from ..threads import product
+from clinometer.common.notices import tell
+from clinometer.common.threads import product
 
 __all__ = ["Metric", "minimise", "softplus"]
 

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _core
-from ..errors import DumpError
-from ..inputs import Call, run
+from clinometer import _core
+from clinometer.engine.inputs import Call, run
+from clinometer.engine.pairs import pair_list
+from clinometer.engine.seen_prompts import gather
+from clinometer.errors import DumpError
+
 from .columns import column_scale
 from .descent import softplus
-from .pairs import pair_list
-from .seen import gather
 
 __all__ = [
     "Dense", "Differences", "Streamed", "margins", "mean_squares", "pair_loss_gradient", "reduced", "sampled",

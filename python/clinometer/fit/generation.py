@@ -7,17 +7,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..inputs import Call, column, prepare
-from ..intake import by_row
-from ..passes import _need_rows
-from ..population import Population
+from clinometer.engine.fitted import DirectionFit, EncodingQuality
+from clinometer.engine.inputs import Call, column, prepare
+from clinometer.engine.intake import by_row
+from clinometer.engine.passes import _need_rows
+from clinometer.engine.population import Population
+from clinometer.engine.seen_prompts import prompt_keys
+
 from .options import check_alpha, check_folds
 from .out_of_fold import out_of_fold
 from .quality import grouping, quality_of
-from .result import DirectionFit, EncodingQuality
 from .scale import in_range, in_units
 from .scatter import FoldScatter, fold_scatter
-from .seen import prompt_keys
 from .solve import ridge_path
 
 __all__ = ["fit_generation_direction", "net_covariance"]

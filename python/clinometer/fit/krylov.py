@@ -13,10 +13,11 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _core
-from ..inputs import Call, run
-from ..notices import tell
-from ..population import Population
+from clinometer import _core
+from clinometer.common.notices import tell
+from clinometer.engine.inputs import Call, run
+from clinometer.engine.population import Population
+
 from .columns import column_scale
 from .out_of_fold import out_of_fold, scores_of
 from .solve import penalty_unit

@@ -7,10 +7,11 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _core
-from ..inputs import Call, run
-from ..population import Population
-from ..threads import applied
+from clinometer import _core
+from clinometer.common.threads import applied
+from clinometer.engine.inputs import Call, run
+from clinometer.engine.population import Population
+
 from .columns import column_scale, null_space, without_null
 from .descent import Metric, minimise, softplus
 from .out_of_fold import scores_of

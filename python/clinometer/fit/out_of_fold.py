@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ..inputs import Call
+from clinometer.engine.inputs import Call
 
 __all__ = ["out_of_fold", "scores_of"]
 
@@ -27,7 +27,7 @@ def scores_of(call: Call, vectors: Floats) -> Floats:
 
 
 def _scores(call: Call, stacked: Floats, K: int, n_folds: int, fold: NDArray[np.int64] | None) -> Floats:
-    from ..passes import kept_scores
+    from clinometer.engine.passes import kept_scores
 
     names = tuple(map(str, range(K)))
     alone = replace(call, directions=stacked, n_folds=n_folds, fold=fold, columns=None, order=None, names=names)

@@ -8,16 +8,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..inputs import prepare
-from ..notices import tell
-from ..passes import _need_rows
-from ..threads import applied
+from clinometer.common.notices import tell
+from clinometer.common.threads import applied
+from clinometer.engine.fitted import DirectionFit, EncodingQuality
+from clinometer.engine.inputs import prepare
+from clinometer.engine.pairs import Pairs, checked_pairs
+from clinometer.engine.passes import _need_rows
+from clinometer.engine.seen_prompts import prompt_keys
+
 from .bradley_terry import BradleyTerry
 from .options import ALPHAS, check_alpha, check_folds
-from .pairs import Pairs, checked_pairs
 from .quality import made, of_units, ratio_quality, stacked
-from .result import DirectionFit, EncodingQuality
-from .seen import prompt_keys
 
 __all__ = ["fit_preference_direction"]
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from ..population import Population
-from ..resampling import effective_units, t_bounds, unit_errors, worth
-from ..threads import applied
-from .result import EncodingQuality
+from clinometer.common.resampling import effective_units, t_bounds, unit_errors, worth
+from clinometer.common.threads import applied
+from clinometer.engine.fitted import EncodingQuality
+from clinometer.engine.population import Population
 
 __all__ = [
     "Grouping", "auc", "curvature_error", "grouping", "made", "of_units", "quality_of", "ratio_error",

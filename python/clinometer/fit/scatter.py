@@ -9,10 +9,11 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _core
-from ..inputs import Call, run
-from ..population import Population
-from ..threads import images, shared
+from clinometer import _core
+from clinometer.common.threads import images, shared
+from clinometer.engine.inputs import Call, run
+from clinometer.engine.population import Population
+
 from .solve import ridge_path, ridge_path_and_plain
 
 __all__ = ["FoldScatter", "fold_scatter", "label_groups"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..threads import images
+from clinometer.common.threads import images
 
 __all__ = ["STEPS", "ridge_shifted"]
 

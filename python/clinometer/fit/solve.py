@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _core
+from clinometer import _core
+
 from .columns import column_scale, null_space, without_null
 from .shifted import STEPS, ridge_shifted
 

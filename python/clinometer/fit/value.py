@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..inputs import prepare
+from clinometer.engine.fitted import DirectionFit
+from clinometer.engine.inputs import prepare
+from clinometer.engine.seen_prompts import prompt_keys
+
 from .binary import binary_labels
 from .by_method import fit_values, quality_of_fits
 from .curvature import Curvature
 from .options import ALPHAS, check_alpha, check_folds
-from .result import DirectionFit
 from .scale import in_range, in_units
-from .seen import prompt_keys
 
 __all__ = ["fit_and_curvature", "fit_value_direction"]
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import kl as roots
-from ..inputs import Call
-from ..population import Population
-from ..threads import applied
+from clinometer.common.threads import applied
+from clinometer.engine import kl as roots
+from clinometer.engine.inputs import Call
+from clinometer.engine.population import Population
 
 __all__ = ["Cell", "blocks", "cells", "labelled_tilt", "per_prompt", "slope_in_kl", "tilted_centred", "unit_sums"]
 

@@ -8,12 +8,21 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..inputs import Call, prepare
-from ..passes import _check_strength, _need_scores, _strength, adjusted, in_range, kept_scores, true_betas
-from ..population import Population
-from ..resampling import t_bounds, unit_errors, worth
-from ..results import Axes, Result
-from ..threads import applied
+from clinometer.common.resampling import t_bounds, unit_errors, worth
+from clinometer.common.results import Axes, Result
+from clinometer.common.threads import applied
+from clinometer.engine.inputs import Call, prepare
+from clinometer.engine.passes import (
+    _check_strength,
+    _need_scores,
+    _strength,
+    adjusted,
+    in_range,
+    kept_scores,
+    true_betas,
+)
+from clinometer.engine.population import Population
+
 from .gains import cells, unit_sums
 from .policy import PolicyGains, policy_gains
 from .result import check_level

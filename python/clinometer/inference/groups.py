@@ -9,10 +9,11 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..inputs import Call
-from ..population import _rows_of, _take
-from ..results import Axes, Result
-from ..visible import visible
+from clinometer.common.results import Axes, Result
+from clinometer.common.visible import visible
+from clinometer.engine.inputs import Call
+from clinometer.engine.population import _rows_of, _take
+
 from .policy import PolicyGains, policy_gains
 
 __all__ = ["GroupGains", "group_columns", "group_gains"]

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..inputs import Call, prepare
-from ..passes import (
+from clinometer.common.resampling import bootstrap_counts, bucketed, t_bounds, unit_covariance, unit_errors, worth
+from clinometer.common.threads import applied, product
+from clinometer.engine.inputs import Call, prepare
+from clinometer.engine.passes import (
     DEFAULT_KL,
     _check_strength,
     _checked_kl,
@@ -20,9 +22,8 @@ from ..passes import (
     kept_scores,
     true_betas,
 )
-from ..population import Population
-from ..resampling import bootstrap_counts, bucketed, t_bounds, unit_covariance, unit_errors, worth
-from ..threads import applied, product
+from clinometer.engine.population import Population
+
 from .gains import Cell, cells, per_prompt, slope_in_kl, unit_sums
 from .label_error import LabelError, label_errors, label_status
 from .policy import PolicyGains, policy_gains
@@ -51,7 +52,7 @@ def gain_intervals(
     What the intervals hold is the mean of the estimate over repeated dumps of this size: given the direction, over
     other prompts and rows; with labels, over fits to other labels as well. Bounds are by Student's t, with one
     degree of freedom less than the prompts or clusters are worth: (sum h)^2 / sum h^2 of their weights h, and fewer
-    where the kurtosis of their influences is above 3 (`clinometer.resampling.worth`). The gain of the rows is low for
+    where the kurtosis of their influences is above 3 (`common.resampling.worth`). The gain of the rows is low for
     prompts of few responses: `estimate` is of the policy behind them, at the KL or the beta asked for, which is what
     a report prints; NaN past what the rows can say.
 

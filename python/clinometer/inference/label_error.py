@@ -8,17 +8,18 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _core
-from ..adjusting import Adjustment
-from ..fit.curvature import Curvature, DenseCurvature, StreamedCurvature
-from ..fit.differences import Streamed
-from ..fit.generation import net_covariance
-from ..fit.krylov import Operator
-from ..fit.out_of_fold import out_of_fold, scores_of
-from ..fit.pairs import Pairs
-from ..fit.scatter import NULL_IN_DOUBLE, FoldScatter, fold_scatter
-from ..fit.solve import least_norm
-from ..inputs import Call, Fitted, run
+from clinometer import _core
+from clinometer.engine.adjusting import Adjustment
+from clinometer.engine.inputs import Call, Fitted, run
+from clinometer.engine.pairs import Pairs
+from clinometer.fit.curvature import Curvature, DenseCurvature, StreamedCurvature
+from clinometer.fit.differences import Streamed
+from clinometer.fit.generation import net_covariance
+from clinometer.fit.krylov import Operator
+from clinometer.fit.out_of_fold import out_of_fold, scores_of
+from clinometer.fit.scatter import NULL_IN_DOUBLE, FoldScatter, fold_scatter
+from clinometer.fit.solve import least_norm
+
 from .gains import Cell, labelled_tilt, per_prompt, tilted_centred
 
 __all__ = ["LabelError", "label_errors", "label_status"]

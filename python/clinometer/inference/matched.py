@@ -18,11 +18,12 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _core
-from ..inputs import Call
-from ..population import Population
-from ..resampling import bucketed, unit_errors, worth
-from ..threads import applied
+from clinometer import _core
+from clinometer.common.resampling import bucketed, unit_errors, worth
+from clinometer.common.threads import applied
+from clinometer.engine.inputs import Call
+from clinometer.engine.population import Population
+
 from .gains import unit_sums
 
 __all__ = ["FIRST_KL", "LIMIT", "REACH", "MatchedCell", "MatchedRows"]

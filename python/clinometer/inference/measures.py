@@ -8,11 +8,12 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _core
-from ..fit.out_of_fold import out_of_fold
-from ..inputs import Call, run
-from ..population import Population
-from ..threads import shared
+from clinometer import _core
+from clinometer.common.threads import shared
+from clinometer.engine.inputs import Call, run
+from clinometer.engine.population import Population
+from clinometer.fit.out_of_fold import out_of_fold
+
 from .gains import blocks, per_prompt
 
 __all__ = ["cosines", "mean_correlation", "pooled_correlation", "projection_shift"]

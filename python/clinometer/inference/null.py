@@ -8,12 +8,13 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _core
-from .. import kl as roots
-from ..inputs import Call, prepare, run
-from ..passes import DEFAULT_KL, _checked_kl, in_range, kept_scores
-from ..population import Population
-from ..results import Axes, Result
+from clinometer import _core
+from clinometer.common.results import Axes, Result
+from clinometer.engine import kl as roots
+from clinometer.engine.inputs import Call, prepare, run
+from clinometer.engine.passes import DEFAULT_KL, _checked_kl, in_range, kept_scores
+from clinometer.engine.population import Population
+
 from .result import check_level
 
 __all__ = ["NullBand", "null_band"]

@@ -11,12 +11,13 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..inputs import Call
-from ..passes import in_range
-from ..population import Population
-from ..resampling import t_bounds
-from ..results import Axes, Result, TiltResult
-from ..threads import shared
+from clinometer.common.resampling import t_bounds
+from clinometer.common.results import Axes, Result, TiltResult
+from clinometer.common.threads import shared
+from clinometer.engine.inputs import Call
+from clinometer.engine.passes import in_range
+from clinometer.engine.population import Population
+
 from .matched import FIRST_KL, LIMIT, MatchedCell, MatchedRows
 
 __all__ = ["PolicyGains", "policy_gains", "policy_horizon", "pooled_gains"]

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..resampling import t_bounds
-from ..results import Axes, Result
+from clinometer.common.resampling import t_bounds
+from clinometer.common.results import Axes, Result
 
 __all__ = ["GainIntervals", "check_level"]
 

@@ -9,10 +9,11 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..inputs import Call, prepare
-from ..passes import DEFAULT_KL, _checked_kl, _need_scores, adjusted, kept_scores
-from ..results import Axes, Result
-from ..visible import visible
+from clinometer.common.results import Axes, Result
+from clinometer.common.visible import visible
+from clinometer.engine.inputs import Call, prepare
+from clinometer.engine.passes import DEFAULT_KL, _checked_kl, _need_scores, adjusted, kept_scores
+
 from .policy import PolicyGains, policy_gains
 from .split import Judged, Split, objective
 
@@ -192,7 +193,7 @@ def _weights(given: ArrayLike | None, J: int) -> Floats | None:
 
 
 def _scales(call: Call) -> Floats:
-    from ..reporting.summary import within_sd
+    from clinometer.engine.spread import within_sd
 
     sd = within_sd(call)
     if not (sd > 0).any():

@@ -8,10 +8,12 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..fit import fit_value_direction
-from ..inputs import PASS_OPTIONS, Call, prepare
-from ..passes import _need_scores, absolute_scores, kept_scores, origin_table
-from ..results import Axes, Result
+from clinometer.common.options import PASS_OPTIONS
+from clinometer.common.results import Axes, Result
+from clinometer.engine.inputs import Call, prepare
+from clinometer.engine.passes import _need_scores, absolute_scores, kept_scores, origin_table
+from clinometer.fit import fit_value_direction
+
 from .measures import cosines, mean_correlation, pooled_correlation, projection_shift
 
 __all__ = ["Baselines", "baselines", "baselines_of"]

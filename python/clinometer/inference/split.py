@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..resampling import bucketed, unit_errors, worth
-from ..threads import shared
+from clinometer.common.resampling import bucketed, unit_errors, worth
+from clinometer.common.threads import shared
 
 __all__ = ["Judged", "Split", "averaged_bound", "averaged_bounds", "halves", "objective", "tail"]
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..intake import numbers
+from clinometer.engine.intake import numbers
 
 __all__ = ["batch", "factors", "finite", "number_or_array", "real_array", "table"]
 

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _core, room
-from ..options import listed, used
-from ..theory._gauge import Gauge, gauge_of
-from ..theory.screening import blocks_of
+from clinometer import _core
+from clinometer.common import memory
+from clinometer.common.options import listed, used
+from clinometer.theory.gauge import Gauge, gauge_of
+from clinometer.theory.screening import blocks_of
 
 __all__ = ["Game", "game", "play"]
 
@@ -140,7 +141,7 @@ def _measured(gauge: Gauge, directions: Any, dim: int, rows: Floats, by_sd: bool
                 parts.append(block)
             else:
                 for held in [*parts, block]:
-                    room.append(file, held, "a game's table")
+                    memory.append(file, held, "a game's table")
                 parts = []
         if not factors:
             raise ValueError("directions is empty, wanted at least one candidate")
@@ -152,7 +153,7 @@ def _measured(gauge: Gauge, directions: Any, dim: int, rows: Floats, by_sd: bool
 
 def _by_rows(file: Any, k: int, lengths: list[int]) -> NDArray[np.float32]:
     """Blocks (k, b) one after another in a file, as one table (k, m) in another."""
-    table = room.empty((k, sum(lengths)), np.float32, -1, "a game's table")
+    table = memory.empty((k, sum(lengths)), np.float32, -1, "a game's table")
     file.seek(0)
     at = 0
     for length in lengths:

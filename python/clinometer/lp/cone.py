@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import _core
-from ..inputs import thread_count
+from clinometer import _core
+from clinometer.engine.inputs import thread_count
+
 from .arrays import batch, number_or_array
 from .result import LPResult, named
 

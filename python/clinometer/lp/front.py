@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _core
-from ..inputs import thread_count
+from clinometer import _core
+from clinometer.engine.inputs import thread_count
+
 from .arrays import finite, real_array
 
 __all__ = ["pareto_front"]

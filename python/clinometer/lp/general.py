@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..results import Axes, Result
+from clinometer.common.results import Axes, Result
+
 from .arrays import finite, real_array
 from .attempt import CLOSE, SURE, Attempt, attempt, proof
 from .scaling import Program, Units

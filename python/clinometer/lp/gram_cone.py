@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import _core
-from ..inputs import thread_count
+from clinometer import _core
+from clinometer.engine.inputs import thread_count
+
 from .arrays import batch, number_or_array
 from .result import GramConeResult, named
 

@@ -13,12 +13,13 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..inference.split import averaged_bound, halves, tail
-from ..inputs import Call, prepare
-from ..options import listed, used
-from ..passes import kept_scores
-from ..resampling import bucketed, unit_errors, worth
-from ..results import Axes, Result
+from clinometer.common.options import listed, used
+from clinometer.common.resampling import bucketed, unit_errors, worth
+from clinometer.common.results import Axes, Result
+from clinometer.engine.inputs import Call, prepare
+from clinometer.engine.passes import kept_scores
+from clinometer.inference.split import averaged_bound, halves, tail
+
 from .constrained import constrained
 from .ensemble import ensemble
 from .front import pareto_front

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _core
-from ..directions import Scores
-from ..dump import Dump
-from ..inputs import Call, prepare
-from ..options import listed, used
-from ..passes import _score_dump
+from clinometer import _core
+from clinometer.common.options import listed, used
+from clinometer.dump import Dump
+from clinometer.dump.directions import Scores
+from clinometer.engine.inputs import Call, prepare
+from clinometer.engine.passes import _score_dump
+
 from .arrays import real_array
 from .result import STATUS, PromptResult
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..results import Axes, Result
+from clinometer.common.results import Axes, Result
 
 __all__ = ["STATUS", "GramConeResult", "LPResult", "PromptResult", "named"]
 

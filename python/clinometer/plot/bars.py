@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from ..cone import ConeResult
-from ..lp.pareto import ParetoResult
-from ..reporting.result import Report
+from clinometer.lp.pareto import ParetoResult
+from clinometer.lp.pareto_cone import ConeResult
+from clinometer.report.result import Report
+
 from .canvas import GREY, INK, PALETTE, canvas, distinct, inks, titled
 
 __all__ = ["cone"]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..reporting.safe import visible
+from clinometer.common.escaping import visible
 
 __all__ = [
     "GREY",

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..inference.policy import PolicyGains
-from ..reporting.result import Report
-from ..results import TiltResult
-from ..stat import TiltSums
-from ..theory.frontier import GainKLFrontier
-from ..theory.iterated import Iteration
+from clinometer.common.results import TiltResult
+from clinometer.engine.stat import TiltSums
+from clinometer.inference.policy import PolicyGains
+from clinometer.report.result import Report
+from clinometer.theory.frontier import GainKLFrontier
+from clinometer.theory.iterated import Iteration
+
 from .canvas import GREY, INK, Z95, Ink, canvas, chosen, distinct, inks, label_ends, name, titled, whiskers
 
 __all__ = ["frontier", "iterate"]

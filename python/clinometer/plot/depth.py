@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..comparing import Comparison
-from ..fit import DirectionFit, EncodingQuality
-from ..theory.layers import CeilingByLayer
+from clinometer.fit import DirectionFit, EncodingQuality
+from clinometer.theory.comparing import Comparison
+from clinometer.theory.layers import CeilingByLayer
+
 from .canvas import GREY, canvas, distinct, inks, label_ends, name, titled
 
 __all__ = ["layers"]

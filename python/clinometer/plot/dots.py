@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..reporting.result import Report
-from ..results import CrossCovarianceResult, TiltResult
-from ..stat import TiltSums
-from ..theory.judging import JudgeCeiling
+from clinometer.common.results import CrossCovarianceResult, TiltResult
+from clinometer.engine.stat import TiltSums
+from clinometer.report.result import Report
+from clinometer.theory.judging import JudgeCeiling
+
 from .canvas import GREY, Z95, canvas, chosen, distinct, inks, name, show_key, titled, whiskers
 
 __all__ = ["tradeoffs"]

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from ..theory.large import RandomisedSpectrum
-from ..theory.shift import ShiftRank
-from ..theory.spectra import EffectiveRank, _eigenvalues, effective_rank
+from clinometer.theory.large import RandomisedSpectrum
+from clinometer.theory.shift import ShiftRank
+from clinometer.theory.spectra import EffectiveRank, _eigenvalues, effective_rank
+
 from .canvas import INK, PALETTE, canvas, label_ends, titled
 
 __all__ = ["spectrum"]

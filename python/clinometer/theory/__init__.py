@@ -5,37 +5,31 @@ Functions of directions and covariances read nothing; those that take a dump say
 
 from __future__ import annotations
 
-from clinometer.theory.best_of import BestOfN, best_of_n
-from clinometer.theory.closed import GaussianTilt, QuadraticTilt, gaussian_tilt, quadratic_tilt, wendel_probability
-from clinometer.theory.complementary import Complementarity, complementarity
-from clinometer.theory.drift import JudgeDrift, judge_drift
-from clinometer.theory.ensembles import Ensembles, ensembles
-from clinometer.theory.expansion import Cumulants, cumulants
-from clinometer.theory.fraction import pareto_fraction
-from clinometer.theory.frontier import GainKLFrontier, gain_kl_frontier
-from clinometer.theory.gap import GenerationJudgmentGap, generation_judgment_gap
-from clinometer.theory.generation import GenerationShare, generation_share, orthonormal_alpha
-from clinometer.theory.geometry import (
-    WorstDirection,
-    policy_direction,
-    robustness_radius,
-    score_correlation,
-    worst_direction,
-)
-from clinometer.theory.iterated import Iteration, drifting_projection, iterate
-from clinometer.theory.judging import JudgeCeiling, judge_ceiling
-from clinometer.theory.labelers import LabelerScaling, labeler_scaling
-from clinometer.theory.large import RandomisedSpectrum, randomised_spectrum
-from clinometer.theory.layers import CeilingByLayer, ceiling_by_layer
-from clinometer.theory.learning import LearningCurve, learning_curve
-from clinometer.theory.nonlinear import NonlinearEncoding, nonlinear_encoding
-from clinometer.theory.order import expected_max_normal
-from clinometer.theory.scalarised import ClassProbabilities, Scalarised, class_probabilities, scalarise, value_angles
-from clinometer.theory.screening import Screen, screen
-from clinometer.theory.shift import ShiftRank, shift_rank
-from clinometer.theory.spectra import EffectiveRank, ValueConcentration, effective_rank, value_concentration
-from clinometer.theory.tradeoffs import classify, optimal_direction, tradeoff_profile
-from clinometer.theory.worked import PooledVersusWithin, ToyExample, pooled_versus_within, toy_example
+from .best_of import BestOfN, best_of_n
+from .closed import GaussianTilt, QuadraticTilt, gaussian_tilt, quadratic_tilt, wendel_probability
+from .complementary import Complementarity, complementarity
+from .drift import JudgeDrift, judge_drift
+from .ensembles import Ensembles, ensembles
+from .expansion import Cumulants, cumulants
+from .fraction import pareto_fraction
+from .frontier import GainKLFrontier, gain_kl_frontier
+from .gap import GenerationJudgmentGap, generation_judgment_gap
+from .generation import GenerationShare, generation_share, orthonormal_alpha
+from .geometry import WorstDirection, policy_direction, robustness_radius, score_correlation, worst_direction
+from .iterated import Iteration, drifting_projection, iterate
+from .judging import JudgeCeiling, judge_ceiling
+from .labelers import LabelerScaling, labeler_scaling
+from .large import RandomisedSpectrum, randomised_spectrum
+from .layers import CeilingByLayer, ceiling_by_layer
+from .learning import LearningCurve, learning_curve
+from .nonlinear import NonlinearEncoding, nonlinear_encoding
+from .order import expected_max_normal
+from .scalarised import ClassProbabilities, Scalarised, class_probabilities, scalarise, value_angles
+from .screening import Screen, screen
+from .shift import ShiftRank, shift_rank
+from .spectra import EffectiveRank, ValueConcentration, effective_rank, value_concentration
+from .tradeoffs import classify, optimal_direction, tradeoff_profile
+from .worked import PooledVersusWithin, ToyExample, pooled_versus_within, toy_example
 
 __all__ = [
     "BestOfN", "CeilingByLayer", "ClassProbabilities", "Complementarity", "Cumulants", "EffectiveRank",

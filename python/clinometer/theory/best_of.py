@@ -8,11 +8,12 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from clinometer.options import listed
-from clinometer.results import Axes, Result
-from clinometer.theory._arrays import Floats
-from clinometer.theory._rows import Scored, Weights, ratio, scored
-from clinometer.theory.order import expected_max_normal
+from clinometer.common.options import listed
+from clinometer.common.results import Axes, Result
+
+from .arrays import Floats
+from .order import expected_max_normal
+from .rows import Scored, Weights, ratio, scored
 
 __all__ = ["BestOfN", "best_of_n"]
 

@@ -8,9 +8,10 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from clinometer.results import Axes, Result
-from clinometer.theory._arrays import Floats, as_covariance, as_rows, as_vector, times_sigma
-from clinometer.theory.geometry import _sigma_sd
+from clinometer.common.results import Axes, Result
+
+from .arrays import Floats, as_covariance, as_rows, as_vector, times_sigma
+from .geometry import _sigma_sd
 
 __all__ = ["GaussianTilt", "QuadraticTilt", "gaussian_tilt", "quadratic_tilt", "wendel_probability"]
 

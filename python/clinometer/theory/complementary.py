@@ -7,16 +7,17 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from clinometer.directions import Scores
+from clinometer.common.options import listed
+from clinometer.common.resampling import t_bounds
+from clinometer.common.results import Axes, Result
 from clinometer.dump import open_dump
+from clinometer.dump.directions import Scores
 from clinometer.fit.quality import ratio_error
 from clinometer.inference.gains import unit_sums
-from clinometer.options import listed
-from clinometer.resampling import t_bounds
-from clinometer.results import Axes, Result
-from clinometer.theory._arrays import Floats
-from clinometer.theory._correlations import correlation_influence, correlations, per_prompt_grams
-from clinometer.theory._rows import Weights, ratio, scored
+
+from .arrays import Floats
+from .correlations import correlation_influence, correlations, per_prompt_grams
+from .rows import Weights, ratio, scored
 
 __all__ = ["Complementarity", "complementarity"]
 

@@ -8,16 +8,17 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from clinometer.common.resampling import t_bounds
+from clinometer.common.results import Axes, Result
+from clinometer.common.visible import visible
 from clinometer.dump import Dump, open_dump
+from clinometer.engine.inputs import prepare
 from clinometer.fit.options import check_folds
 from clinometer.inference.result import check_level
-from clinometer.inputs import prepare
-from clinometer.resampling import t_bounds
-from clinometer.results import Axes, Result
-from clinometer.theory._arrays import Floats
-from clinometer.theory._policy import PolicyGain, check_kl, policy_gain
-from clinometer.theory._rounds import Turned, checked, fitted
-from clinometer.visible import visible
+
+from .arrays import Floats
+from .policy import PolicyGain, check_kl, policy_gain
+from .rounds import Turned, checked, fitted
 
 __all__ = ["JudgeDrift", "judge_drift"]
 

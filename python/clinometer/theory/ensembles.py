@@ -8,11 +8,12 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from clinometer import kl as roots
-from clinometer.options import listed
-from clinometer.results import Axes, Result
-from clinometer.theory._arrays import Floats
-from clinometer.theory._rows import Scored, Weights, betas_of, kl_terms, levels, scored
+from clinometer.common.options import listed
+from clinometer.common.results import Axes, Result
+from clinometer.engine import kl as roots
+
+from .arrays import Floats
+from .rows import Scored, Weights, betas_of, kl_terms, levels, scored
 
 __all__ = ["Ensembles", "ensembles"]
 

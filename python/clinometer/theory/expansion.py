@@ -8,10 +8,11 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from clinometer.options import listed
-from clinometer.results import Axes, Result
-from clinometer.theory._arrays import Floats
-from clinometer.theory._rows import Weights, ratio, scored
+from clinometer.common.options import listed
+from clinometer.common.results import Axes, Result
+
+from .arrays import Floats
+from .rows import Weights, ratio, scored
 
 __all__ = ["Cumulants", "cumulants"]
 
@@ -132,7 +133,7 @@ def _orders(w: Weights, t: Floats, f: Floats) -> tuple[Floats, Floats]:
 
 
 def _series_radius(gain: Floats, q: float) -> Floats:
-    from clinometer.passes import _linear_radius
+    from clinometer.engine.passes import _linear_radius
 
     return _linear_radius(gain[:, 0], gain[:, 1], gain[:, 2], q)
 

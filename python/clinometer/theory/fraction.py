@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from clinometer.theory._arrays import Floats, as_gram
-from clinometer.theory.hull import smallest_point
+from .arrays import Floats, as_gram
+from .hull import smallest_point
 
 __all__ = ["pareto_fraction"]
 

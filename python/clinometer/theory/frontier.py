@@ -8,13 +8,13 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from clinometer import kl as roots
-from clinometer.options import listed
-from clinometer.results import Axes, Result
-from clinometer.theory._arrays import Floats
-from clinometer.theory._rows import Scored, Weights, kl_terms, levels, ratio, scored, tilts
+from clinometer.common.notices import listening
+from clinometer.common.options import listed
+from clinometer.common.results import Axes, Result
+from clinometer.engine import kl as roots
 
-from ..notices import listening
+from .arrays import Floats
+from .rows import Scored, Weights, kl_terms, levels, ratio, scored, tilts
 
 __all__ = ["GainKLFrontier", "gain_kl_frontier"]
 

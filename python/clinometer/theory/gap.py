@@ -7,18 +7,19 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from clinometer.common.options import listed
+from clinometer.common.resampling import t_bounds, unit_errors, worth
+from clinometer.common.results import Axes, Result
 from clinometer.fit.out_of_fold import scores_of
 from clinometer.fit.quality import curvature_error
 from clinometer.inference.gains import unit_sums
 from clinometer.inference.label_error import LabelError, label_errors, label_status
 from clinometer.inference.result import check_level
-from clinometer.options import listed
-from clinometer.resampling import t_bounds, unit_errors, worth
-from clinometer.results import Axes, Result
-from clinometer.theory._arrays import Floats, as_covariance, as_rows
-from clinometer.theory._correlations import correlation_influence, correlations, per_prompt_grams
-from clinometer.theory._rows import Scored, Weights, scored
-from clinometer.theory.geometry import score_correlation
+
+from .arrays import Floats, as_covariance, as_rows
+from .correlations import correlation_influence, correlations, per_prompt_grams
+from .geometry import score_correlation
+from .rows import Scored, Weights, scored
 
 __all__ = ["GenerationJudgmentGap", "generation_judgment_gap"]
 

@@ -8,17 +8,18 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from clinometer.common.notices import tell
+from clinometer.common.results import Axes, Result
+from clinometer.common.visible import visible
+from clinometer.engine.inputs import Call, column, prepare
+from clinometer.engine.population import Population
 from clinometer.fit import fit_generation_direction, fit_value_direction
 from clinometer.fit.options import check_folds
 from clinometer.inference.result import check_level
-from clinometer.inputs import Call, column, prepare
-from clinometer.notices import tell
-from clinometer.population import Population
-from clinometer.results import Axes, Result
-from clinometer.theory._arrays import Floats
-from clinometer.theory._explained import UNSURE, explained_share, share_interval
-from clinometer.theory._rows import Weights, scored
-from clinometer.visible import visible
+
+from .arrays import Floats
+from .explained import UNSURE, explained_share, share_interval
+from .rows import Weights, scored
 
 __all__ = ["GenerationShare", "generation_share", "orthonormal_alpha"]
 

@@ -8,16 +8,9 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from clinometer.results import Axes, Result
-from clinometer.theory._arrays import (
-    Floats,
-    as_covariance,
-    as_rows,
-    as_vector,
-    check_metric,
-    spectrum,
-    times_sigma,
-)
+from clinometer.common.results import Axes, Result
+
+from .arrays import Floats, as_covariance, as_rows, as_vector, check_metric, spectrum, times_sigma
 
 __all__ = ["WorstDirection", "policy_direction", "robustness_radius", "score_correlation", "worst_direction"]
 

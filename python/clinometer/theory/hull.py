@@ -13,7 +13,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from clinometer.theory._arrays import Floats
+from .arrays import Floats
 
 __all__ = [
     "Hull",

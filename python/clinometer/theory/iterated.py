@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from clinometer.options import listed
-from clinometer.results import Axes, Result
-from clinometer.theory._arrays import Floats
-from clinometer.theory._rows import Scored, Weights, kl_terms, scored, tilts
+from clinometer.common.notices import tell
+from clinometer.common.options import listed
+from clinometer.common.results import Axes, Result
 
-from ..notices import tell
+from .arrays import Floats
+from .rows import Scored, Weights, kl_terms, scored, tilts
 
 __all__ = ["Iteration", "drifting_projection", "iterate"]
 

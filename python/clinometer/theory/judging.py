@@ -8,11 +8,12 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from clinometer import passes
-from clinometer.options import listed
-from clinometer.results import Axes, Result
-from clinometer.theory._arrays import Floats
-from clinometer.theory._rows import Scored, scored
+from clinometer.common.options import listed
+from clinometer.common.results import Axes, Result
+from clinometer.engine import passes
+
+from .arrays import Floats
+from .rows import Scored, scored
 
 __all__ = ["JudgeCeiling", "judge_ceiling"]
 

@@ -9,19 +9,20 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
+from clinometer.common.resampling import t_bounds, unit_errors, worth
+from clinometer.common.results import Axes, Result
+from clinometer.common.visible import visible
 from clinometer.dump import Dump, open_dump
+from clinometer.engine.inputs import prepare
 from clinometer.inference.gains import unit_sums
 from clinometer.inference.result import check_level
-from clinometer.inputs import prepare
-from clinometer.resampling import t_bounds, unit_errors, worth
-from clinometer.results import Axes, Result
-from clinometer.theory._arrays import Floats
-from clinometer.theory._correlations import correlation_influence
-from clinometer.theory._policy import check_kl, policy_gain
-from clinometer.theory._rows import scored
-from clinometer.theory._sizes import counted
-from clinometer.theory._trend import trends
-from clinometer.visible import visible
+
+from .arrays import Floats
+from .correlations import correlation_influence
+from .policy import check_kl, policy_gain
+from .rows import scored
+from .sizes import counted
+from .trend import trends
 
 __all__ = ["LabelerScaling", "labeler_scaling"]
 

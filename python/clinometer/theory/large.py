@@ -8,10 +8,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from clinometer import passes
-from clinometer.results import Axes, Result
-from clinometer.theory._arrays import Floats
-from clinometer.threads import applied
+from clinometer.common.results import Axes, Result
+from clinometer.common.threads import applied
+from clinometer.engine import passes
+
+from .arrays import Floats
 
 __all__ = ["RandomisedSpectrum", "randomised_spectrum"]
 

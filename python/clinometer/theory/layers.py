@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clinometer import fit
+from clinometer.common.options import listed
+from clinometer.common.results import Axes, Result
 from clinometer.dump import Dump, open_dump
-from clinometer.options import listed
-from clinometer.results import Axes, Result
-from clinometer.theory._arrays import Floats
-from clinometer.theory._rows import levels, scored
-from clinometer.theory.order import expected_max_normal
+
+from .arrays import Floats
+from .order import expected_max_normal
+from .rows import levels, scored
 
 __all__ = ["CeilingByLayer", "ceiling_by_layer"]
 

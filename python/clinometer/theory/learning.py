@@ -8,12 +8,13 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from clinometer.common.options import listed
+from clinometer.common.results import Axes, Result
 from clinometer.dump import Dump, open_dump
-from clinometer.options import listed
-from clinometer.results import Axes, Result
-from clinometer.theory._arrays import Floats
-from clinometer.theory._pairs import bradley_terry
-from clinometer.theory._rows import ratio, rows_at, scored
+
+from .arrays import Floats
+from .pairs import bradley_terry
+from .rows import ratio, rows_at, scored
 
 __all__ = ["LearningCurve", "learning_curve"]
 

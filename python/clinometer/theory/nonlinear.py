@@ -8,18 +8,19 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from clinometer.common.resampling import t_bounds
+from clinometer.common.results import Axes, Result
+from clinometer.engine.inputs import prepare
 from clinometer.fit.options import ALPHAS, check_folds
 from clinometer.fit.quality import ratio_quality
 from clinometer.fit.scale import in_range
 from clinometer.inference.gains import unit_sums
 from clinometer.inference.result import check_level
-from clinometer.inputs import prepare
-from clinometer.resampling import t_bounds
-from clinometer.results import Axes, Result
-from clinometer.theory._arrays import Floats
-from clinometer.theory._kernel import feature_maker
-from clinometer.theory._nested import out_of_fold
-from clinometer.theory._rows import Weights, ratio
+
+from .arrays import Floats
+from .kernel import feature_maker
+from .nested import out_of_fold
+from .rows import Weights, ratio
 
 __all__ = ["NonlinearEncoding", "nonlinear_encoding"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from clinometer.theory._arrays import Floats
+from .arrays import Floats
 
 __all__ = ["expected_max_normal"]
 

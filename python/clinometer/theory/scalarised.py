@@ -8,9 +8,10 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from clinometer.results import Axes, Result
-from clinometer.theory._arrays import Floats, as_rows
-from clinometer.theory.geometry import score_correlation
+from clinometer.common.results import Axes, Result
+
+from .arrays import Floats, as_rows
+from .geometry import score_correlation
 
 __all__ = ["ClassProbabilities", "Scalarised", "class_probabilities", "scalarise", "value_angles"]
 

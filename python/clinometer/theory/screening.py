@@ -9,11 +9,12 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from clinometer.options import listed
-from clinometer.results import Axes, Result
-from clinometer.theory._arrays import Floats
-from clinometer.theory._gauge import BLOCK, gauge_of
-from clinometer.theory._store import Store
+from clinometer.common.options import listed
+from clinometer.common.results import Axes, Result
+
+from .arrays import Floats
+from .gauge import BLOCK, gauge_of
+from .store import Store
 
 __all__ = ["Screen", "screen"]
 

@@ -8,12 +8,13 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from clinometer import kl as roots
+from clinometer.arrays.coerce import as_ids
+from clinometer.common.results import Axes, Result
 from clinometer.dump import Dump, open_dump
-from clinometer.dump.arrays import as_ids
-from clinometer.results import Axes, Result
-from clinometer.theory._arrays import Floats
-from clinometer.theory.spectra import EffectiveRank, effective_rank
+from clinometer.engine import kl as roots
+
+from .arrays import Floats
+from .spectra import EffectiveRank, effective_rank
 
 __all__ = ["ShiftRank", "shift_rank"]
 

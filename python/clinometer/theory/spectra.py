@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from clinometer.results import Axes, Result
-from clinometer.theory._arrays import Floats, as_covariance, as_rows, spectrum
+from clinometer.common.notices import tell
+from clinometer.common.results import Axes, Result
 
-from ..notices import tell
+from .arrays import Floats, as_covariance, as_rows, spectrum
 
 __all__ = ["EffectiveRank", "ValueConcentration", "effective_rank", "value_concentration"]
 

@@ -7,8 +7,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from clinometer.theory._arrays import Floats, as_covariance, as_rows, as_vector, check_metric, times_sigma
-from clinometer.theory.geometry import _sigma_sd
+from .arrays import Floats, as_covariance, as_rows, as_vector, check_metric, times_sigma
+from .geometry import _sigma_sd
 
 __all__ = ["classify", "optimal_direction", "tradeoff_profile"]
 

@@ -7,9 +7,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from clinometer.results import Axes, Result
-from clinometer.theory._arrays import Floats
-from clinometer.theory.geometry import policy_direction, score_correlation
+from clinometer.common.results import Axes, Result
+
+from .arrays import Floats
+from .geometry import policy_direction, score_correlation
 
 __all__ = ["PooledVersusWithin", "ToyExample", "pooled_versus_within", "toy_example"]
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from ..nearest import did_you_mean
+from clinometer.common.nearest import did_you_mean
+
 from .registry import Row, claims, judged
 
 __all__ = ["Row", "heading", "markdown", "table", "verify"]

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import clinometer as cm
-from clinometer.results import TiltResult
+from clinometer.common.results import TiltResult
 
 from .plain import Prompts, error, furthest
 from .registry import Check, claim, near

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 import clinometer as cm
-from clinometer import stat, theory
+from clinometer import theory
+from clinometer.engine import stat
 
 from .definitions import BETAS, U, gains_of, ids_of, rows_of
 from .plain import furthest

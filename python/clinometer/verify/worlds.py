@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clinometer.dump import Dump, open_dump
-from clinometer.passes import moments
+from clinometer.engine.passes import moments
 
 __all__ = [
     "Floats",

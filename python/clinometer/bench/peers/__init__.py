@@ -14,7 +14,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-from ..problem import Problem
+from clinometer.bench.problem import Problem
 
 __all__ = ["LIGHT", "MODULES", "Peer", "Settings", "installed"]
 

@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..problem import Problem
-from ..rows import Rows
+from clinometer.bench.problem import Problem
+from clinometer.bench.rows import Rows
+
 from . import Settings
 
 __all__ = ["KERNELS", "VERSION", "set_threads"]

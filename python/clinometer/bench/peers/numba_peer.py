@@ -7,7 +7,8 @@ from typing import Any
 import numba
 import numpy as np
 
-from ..problem import Problem
+from clinometer.bench.problem import Problem
+
 from . import Settings
 
 __all__ = ["KERNELS", "VERSION", "set_threads"]

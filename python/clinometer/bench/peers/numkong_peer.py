@@ -13,10 +13,11 @@ from typing import Any
 import numkong
 import numpy as np
 
-from ...dump.convert import to_bfloat16
-from ...dump.tensors import decode_bfloat16
-from ..problem import Problem
-from ..rows import SHORT, Singles
+from clinometer.arrays.bfloat16 import decode_bfloat16
+from clinometer.bench.problem import Problem
+from clinometer.bench.rows import SHORT, Singles
+from clinometer.dump.rounding import to_bfloat16
+
 from . import Settings
 
 __all__ = ["KERNELS", "VERSION", "set_threads"]

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from ..blas import Blas
-from ..problem import Problem
-from ..rows import Floats, Rows, Singles
+from clinometer.bench.blas import Blas
+from clinometer.bench.problem import Problem
+from clinometer.bench.rows import Floats, Rows, Singles
+
 from . import Settings
 
 __all__ = ["KERNELS", "VERSION", "set_threads"]

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import scipy
 
-from ..problem import Problem
-from ..rows import Floats
+from clinometer.bench.problem import Problem
+from clinometer.bench.rows import Floats
+
 from . import Settings
 
 __all__ = ["KERNELS", "VERSION", "set_threads"]

@@ -6,7 +6,8 @@ from typing import Any
 
 import sklearn
 
-from ..problem import Problem
+from clinometer.bench.problem import Problem
+
 from . import Settings
 
 __all__ = ["KERNELS", "VERSION", "set_threads"]

@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from ..problem import Problem
+from clinometer.bench.problem import Problem
+
 from . import Settings
 from .torch_peer import VERSION, set_threads, tensor
 

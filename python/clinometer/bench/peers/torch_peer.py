@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..problem import Problem
-from ..rows import Rows
+from clinometer.bench.problem import Problem
+from clinometer.bench.rows import Rows
+
 from . import Settings
 
 __all__ = ["KERNELS", "VERSION", "set_threads", "tensor"]

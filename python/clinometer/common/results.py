@@ -1,0 +1,212 @@
+"""Results: frozen dataclasses of arrays with their diagnostics beside the answer."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Axes", "CrossCovarianceResult", "Moments", "Result", "TiltResult", "TiltedMeanResult"]
+
+Floats = NDArray[np.float64]
+Axes = dict[str, str]  # axes -> the fields that have them
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Result:
+    """Base of all results: export and display.
+
+    `axes` names the axes of every array field, "direction beta value" -> "gain gain_se"; those of its first entry
+    make the rows of `to_frame`. An axis "name?" in front may be missing, "..." stands for any number of axes.
+    """
+
+    axes: ClassVar[Axes] = {}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every public field by name, arrays as they are."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if not f.name.startswith("_")}
+
+    @property
+    def state(self) -> bytes | None:
+        """Bytes of the `Fold` this result comes from, for `clinometer.merge`; None of other results."""
+        make = self.__dict__.get("_make_state")
+        return None if make is None else make()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A pickle takes the bytes of the fold, and not the function that makes them."""
+        held = dict(self.__dict__)
+        if (make := held.pop("_make_state", None)) is not None:
+            held["_make_state"] = _Kept(make())
+        return held
+
+    def to_frame(self) -> Any:
+        """A pandas DataFrame in long form, a row for every cell of the main arrays (extra ``frame``).
+
+        Axes are columns of their labels (names, betas, KLs), and arrays over some of the axes are repeated along
+        the others. What is not an array is in ``.attrs``.
+        """
+        from .tabular import frame
+
+        return frame(self)
+
+    def to_xarray(self) -> Any:
+        """An xarray Dataset of all arrays with labelled axes, units and attributes (extra ``frame``)."""
+        from .tabular import xarray
+
+        return xarray(self)
+
+    def __repr__(self) -> str:
+        from .display import summary
+
+        return summary(self)
+
+    def _repr_html_(self) -> str:
+        from .display import page
+
+        return page(self)
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """Bytes of a fold that was pickled with its result."""
+
+    held: bytes
+
+    def __call__(self) -> bytes:
+        return self.held
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Moments(Result):
+    """Mean and covariance of the rows; within prompts unless said otherwise."""
+
+    axes: ClassVar[Axes] = {
+        "feature": "mean variances",
+        "feature feature_2": "covariance",
+    }
+
+    mean: Floats
+    covariance: Floats | None
+    variances: Floats
+    n_rows: int
+    n_prompts: int
+    n_dropped: int
+    within: bool
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class CrossCovarianceResult(Result):
+    """Covariances of K scores and J values; `value`, `se`, `correlation` are (K, J)."""
+
+    axes: ClassVar[Axes] = {
+        "direction value": "value se correlation",
+        "direction value value_2": "covariance",
+        "value": "n_unlabelled",
+        "direction": "fit_status",
+    }
+
+    value: Floats
+    se: Floats
+    correlation: Floats
+    covariance: Floats
+    directions: tuple[str, ...]
+    values: tuple[str, ...]
+    n_rows: int
+    n_prompts: int
+    n_dropped: int
+    n_unlabelled: NDArray[np.int64]
+    fit_status: tuple[str, ...]
+
+    def cov(self, k: int) -> Floats:
+        """Joint (J, J) covariance over values of the estimates for direction k."""
+        return np.asarray(self.covariance[k])
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class TiltResult(Result):
+    """Exact tilts of the rows beside their expansions; axes are direction, beta, value.
+
+    The fields are those of theory 2: `gain` exact on rows with `gain_se` clustered by prompt (or by the
+    clusters given), `first_order` and `second_order` the predictions on these rows (ddof 0),
+    `first_order_unbiased` with `first_order_se` the estimate of the population's first order (ddof 1). `kl` is that of
+    the rows, which cannot exceed log n; `gaussian_kl` (K, B) is lam^2 Var/2 with the variance of the policy behind them
+    (ddof 1): where it is much the larger of the two, the rows are too few for the tilt.
+    `pareto_k` (K, B) is NaN where the ratios have no tail to fit, which is no good sign: `pareto_status` says why.
+    `kl_horizon` is the KL up to which the bias of the rows stays below their error, which vanishes with many prompts;
+    `kl_horizon_sized` that up to which gains are good to a tenth, or to their error.
+    With `adjust`, `adjusted_r2` (K,) is the share of each score's within-prompt variance that the columns explain, and
+    `adjusted_gone` (K, J) the share of each gain, to first order and at equal KL, that goes with them.
+    """
+
+    axes: ClassVar[Axes] = {
+        "direction beta value": ("gain gain_se win_rate first_order second_order first_order_unbiased first_order_se"),
+        "direction beta": (
+            "betas kl reverse_kl chi2 ess ess_min max_ratio pareto_k pareto_status log_partition log_partition_centred "
+            "gaussian_kl"
+        ),
+        "direction value": "linear_radius sign_flip adjusted_gone",
+        "direction": "kl_horizon kl_horizon_sized fit_status adjusted_r2",
+        "value": "baseline n_unlabelled",
+    }
+
+    betas: Floats
+    baseline: Floats
+    gain: Floats
+    gain_se: Floats
+    win_rate: Floats
+    kl: Floats
+    reverse_kl: Floats
+    chi2: Floats
+    ess: Floats
+    ess_min: Floats
+    max_ratio: Floats
+    pareto_k: Floats
+    log_partition: Floats
+    log_partition_centred: Floats
+    first_order: Floats
+    second_order: Floats
+    first_order_unbiased: Floats
+    first_order_se: Floats
+    linear_radius: Floats
+    sign_flip: Floats
+    kl_horizon: Floats
+    gaussian_kl: Floats
+    directions: tuple[str, ...]
+    values: tuple[str, ...]
+    n_rows: int
+    n_prompts: int
+    n_prompts_unbiased: int
+    n_dropped: int
+    n_unlabelled: NDArray[np.int64]
+    fit_status: tuple[str, ...]
+    policy: str | None = None
+    pareto_status: NDArray[np.str_] = field(default_factory=lambda: np.zeros((0, 0), np.str_))
+    kl_horizon_sized: Floats = field(default_factory=lambda: np.zeros(0))
+    adjusted_r2: Floats | None = None
+    adjusted_gone: Floats | None = None
+    _gain_cov: Floats = field(default_factory=lambda: np.zeros((0, 0, 0, 0)))
+
+    @property
+    def signs_differ(self) -> NDArray[np.bool_]:
+        """Where a gain moves against its first order, [K, B, J]."""
+        return np.asarray(np.sign(self.first_order) * np.sign(self.gain) < 0)  # their product may overflow
+
+    def gain_cov(self, k: int, b: int) -> Floats:
+        """Joint (J, J) covariance over values of the gains at direction k and beta b."""
+        return np.asarray(self._gain_cov[k, b])
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class TiltedMeanResult(Result):
+    """Mean representation under each tilt, (K, B, d)."""
+
+    axes: ClassVar[Axes] = {
+        "direction beta feature": "mean",
+        "direction beta": "betas",
+    }
+
+    mean: Floats
+    betas: Floats

@@ -1,0 +1,89 @@
+"""What an open dump brings with its rows when it is written again: all it holds, or a word on what is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from clinometer.common.notices import tell
+from clinometer.common.visible import quote
+
+from .aligned import same_ids
+from .dump import Dump
+from .schema import as_site
+
+__all__ = ["brought", "check_said", "rows_of", "with_batch"]
+
+_KEPT = ("sampling", "preprocessing", "pairs", "directions", "texts", "policy")
+
+
+def brought(phi: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of `write_dump` with those of the dumps among `phi` where none are given; dumps must agree."""
+    dumps = [d for d in (phi.values() if isinstance(phi, Mapping) else [phi]) if isinstance(d, Dump)]
+    out = dict(given)
+    if not dumps:
+        return out
+    ids = [d.prompt_ids for d in dumps if d.prompt_ids is not None]
+    for other in ids[1:]:
+        same_ids("phi", other, ids[0])
+    if out["prompt_ids"] is None and ids:
+        out["prompt_ids"] = ids[0]
+    columns: dict[str, Any] = {}
+    for dump in dumps:
+        for name in dump.columns:
+            if name in columns and not _equal(columns[name], dump.columns[name]):
+                raise ValueError(f"phi holds dumps with different columns {quote(name)}; columns= says which is meant")
+            columns[name] = dump.columns[name]
+    own = dict(out["columns"] or {})
+    out["columns"] = own | {n: c for n, c in columns.items() if n != "prompt_id" and n not in own}
+    for name in _KEPT:
+        held = [v for v in (getattr(d, name) for d in dumps) if v is not None]
+        if out[name] is None and held:
+            out[name] = {k: v for k, v in held[0].items() if k != "policy"} if name == "sampling" else held[0]
+    if out["source"] is None:
+        origins = [dict(d.source or {}) for d in dumps]  # the layer is told by the name of the tensor
+        alike = {k: v for k, v in origins[0].items() if all(o.get(k) == v for o in origins)}
+        out["source"] = alike or None
+    written = {as_site(key, 1, "float32").name for key in phi} if isinstance(phi, Mapping) else set()
+    left = sorted({n for d in dumps for n in (*d.extras, *d.left_out)} - written)
+    if left:
+        tell(
+            f"phi: {', '.join(map(quote, left[:8]))}{' and others' if len(left) > 8 else ''} of the dump are not rows "
+            "or columns and are left out; clinometer convert keeps every tensor that can be rows",
+            stacklevel=3,
+        )
+    return out
+
+
+def rows_of(phi: Any) -> Any:
+    """Rows to be written, under the name of their tensor where it tells the layer."""
+    told = isinstance(phi, Dump) and phi.tensor is not None and phi.candidates[phi.tensor].layer is not None
+    return {phi.tensor: phi} if told else phi
+
+
+def with_batch(phi: Any, prompt_ids: Any, texts: Any, columns: dict[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
+    """Ids, texts and columns of a batch, with those of a dump given as its rows."""
+    given = {"prompt_ids": prompt_ids, "columns": columns, "texts": texts, "source": {}}
+    out = brought(phi, given | {name: False for name in _KEPT if name != "texts"})
+    return out["prompt_ids"], out["texts"], out["columns"]
+
+
+def check_said(phi: Any, said: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse a dump whose model, position or policy the writer, whose word is kept, does not say too."""
+    if not isinstance(phi, Dump):
+        return
+    theirs = {**said["source"], "policy": said["sampling"].get("policy")}
+    for key, own in {**phi.origin, "policy": phi.policy}.items():
+        if own is None or key not in ("model", "position", "policy"):
+            continue
+        if theirs.get(key) is None:
+            raise ValueError(f"phi is a dump of {key} {quote(own)}, which the writer would lose: say it to DumpWriter")
+        if str(theirs[key]) != str(own):
+            raise ValueError(f"phi is a dump of {key} {quote(own)} but the writer's is {quote(theirs[key])}")
+
+
+def _equal(a: Any, b: Any) -> bool:
+    floats = a.dtype.kind == "f" and b.dtype.kind == "f"
+    return bool(np.array_equal(a, b, equal_nan=True) if floats else np.array_equal(a, b))

@@ -1,0 +1,125 @@
+"""Directions that other tools trained: control vectors of repeng and steering vectors of activation-steering."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clinometer.common.visible import quote
+from clinometer.errors import DumpError
+from clinometer.files import strictjson
+from clinometer.files.plain import PlainFile, bad
+from clinometer.sources.gguf import read_gguf
+from clinometer.sources.layers import layer_of
+from clinometer.sources.npy import read_npy
+from clinometer.sources.npz import open_tensors
+from clinometer.sources.registry import PICKLES
+from clinometer.sources.safetensors import read_header
+from clinometer.sources.tensors import FLOAT_NAMES, Part
+
+from .directions import Directions
+
+__all__ = ["SUFFIXES", "load_arrays", "load_steering"]
+
+SUFFIXES = (".gguf", ".svec", ".json", ".npz")
+_LARGEST = 512 << 20
+_LAYER = re.compile(r"(?:direction\.|.*_L)?([0-9]{1,9})\Z")
+
+
+def load_steering(path: str | os.PathLike[str], *, layer_offset: int = 0) -> Directions:
+    """One direction per layer from .gguf (repeng), .svec (activation-steering), .json or .npz by layer.
+
+    A .json holds {"directions": {layer: [numbers]}, "model_type": ...} or the inner object alone, an .npz one array
+    (d,) per layer under its number, `direction.<layer>` or `<name>_L<layer>`. Both tools number the blocks of a model
+    from 0; dumps that call the embeddings layer 0 want layer_offset=1.
+    """
+    file = PlainFile(path)
+    stem, suffix = os.path.splitext(os.path.basename(file.path))
+    read = {".gguf": _gguf, ".npz": _npz}.get(suffix.lower(), _json)
+    vectors, source = read(file)
+    named: dict[int, Any] = {}
+    for key, vector in vectors.items():
+        match = _LAYER.match(key)
+        layer = int(match[1]) if match is not None else layer_of(key)
+        if layer is None or layer + layer_offset in named or layer + layer_offset < 0:
+            raise bad(file.path, "is not the number of one layer", f"direction {quote(key)}")
+        named[layer + layer_offset] = vector
+    try:
+        return Directions.from_layers(named, stem or "direction", source=source)
+    except DumpError:
+        raise
+    except (TypeError, ValueError) as exc:
+        raise bad(file.path, str(exc), "directions") from exc
+
+
+def load_arrays(file: PlainFile) -> Directions | None:
+    """Rows of an .npy file, or of the tensors of a safetensors file, as directions; None for saved `Directions`."""
+    stem, suffix = os.path.splitext(os.path.basename(file.path))
+    head = file.read(0, min(file.size, 8))
+    if head[:6] == b"\x93NUMPY":
+        held: dict[str, Part] = {stem: read_npy(file)}
+        source: dict[str, str] = {}
+    elif head[:2] in (b"PK", b"\x80\x02", b"\x80\x04", b"\x80\x05") or suffix in PICKLES:
+        how = "numpy.save(new, torch.load(path, weights_only=True).float().numpy())"
+        raise bad(file.path, f"is a pickle, which is not opened here: save the direction as .npy, {how}", "magic", 0)
+    else:
+        held, source = read_header(file)
+        if "clinometer" in source.get("format", ""):
+            return None
+    names: list[str] = []
+    rows: list[NDArray[Any]] = []
+    for name, part in held.items():
+        if part.tag not in FLOAT_NAMES or len(part.shape) not in (1, 2) or 0 in part.shape:
+            what = f"has shape {part.shape} and dtype {part.tag}; directions are floats (d,) or (K, d)"
+            raise bad(file.path, what, f"tensor {quote(name)}", part.offset)
+        array = np.atleast_2d(part.read())
+        names += [name] if len(array) == 1 else [f"{name}_{k}" for k in range(len(array))]
+        rows.append(array)
+    if len({r.shape[1] for r in rows}) != 1:
+        shown = ", ".join(f"{quote(n)} {p.shape}" for n, p in list(held.items())[:8]) or "nothing"
+        raise bad(file.path, f"holds {shown}; directions of one width are wanted", "header")
+    try:
+        return Directions(names, np.concatenate(rows), source=source)
+    except (TypeError, ValueError) as exc:
+        raise bad(file.path, str(exc), "directions") from exc
+
+
+def _gguf(file: PlainFile) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    parts, keys = read_gguf(file)
+    if keys.get("general.architecture") != "controlvector":
+        raise bad(file.path, f"holds {quote(keys.get('general.architecture'))}, not a controlvector", "architecture")
+    odd = next((n for n in parts if not n.startswith("direction.")), None)
+    if odd is not None:
+        raise bad(file.path, "is not a direction", f"tensor {quote(odd)}", parts[odd].offset)
+    count = keys.get("controlvector.layer_count")
+    if count is not None and count != len(parts):
+        raise bad(file.path, f"says {quote(count)} layers and holds {len(parts)}", "controlvector.layer_count")
+    hint = keys.get("controlvector.model_hint")
+    return {n: p.read() for n, p in parts.items()}, {"model_type": hint} if isinstance(hint, str) else {}
+
+
+def _npz(file: PlainFile) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    return {name: tensor.read() for name, tensor in open_tensors(file).items()}, {}
+
+
+def _json(file: PlainFile) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    if file.size > _LARGEST:
+        raise bad(file.path, f"{file.size} bytes are over the limit of {_LARGEST}")
+    table = strictjson.loads(file.read(0, file.size), file.path, 0, "directions")
+    if not isinstance(table, dict):
+        raise bad(file.path, "an object is wanted", "directions", 0)
+    vectors = table.get("directions", table)
+    if not isinstance(vectors, Mapping):
+        raise bad(file.path, "an object of layers is wanted", "directions", 0)
+    for layer, vector in vectors.items():
+        if not isinstance(vector, list) or not all(type(x) in (int, float) for x in vector):
+            raise bad(file.path, "a list of numbers is wanted", f"direction {quote(layer)}", 0)
+    source = {}
+    if vectors is not table:
+        source = {k: table[k] for k in ("model_type", "explained_variances") if k in table}
+    return {str(k): np.array(v, np.float64) for k, v in vectors.items()}, source

@@ -1,0 +1,1 @@
+"""From arguments to a population, a pass over the rows, and a result."""

@@ -1,0 +1,187 @@
+"""What a fit returns: directions, their fold fits, and how well they do out of fold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clinometer.common.notices import tell
+from clinometer.common.resampling import t_bounds
+from clinometer.common.results import Axes, Result
+from clinometer.common.visible import few
+from clinometer.dump import Dump
+
+from .seen_prompts import folds_of_seen
+
+if TYPE_CHECKING:
+    import os
+
+    from clinometer.dump.directions import Directions
+
+    from .population import Population
+
+__all__ = ["DirectionFit", "EncodingQuality"]
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class EncodingQuality(Result):
+    """Out-of-fold quality of J fits (theory 1, Def 1).
+
+    Attributes
+    ----------
+    value : (J,) R^2 = 1 - SSE/SST of the fold fits on the prompts they did not see; negative is legitimate
+    ci : (J, 2) 95 % interval of what `value` is on average over dumps of this size, fits at this penalty: prompts,
+        rows and labels vary, the penalty does not (of binary methods the directions do not either): one that was
+        chosen by cross-validation on 10 prompts varies enough to be missed. By Student's t on the delete-one
+        influence of each prompt or cluster, through the fit too: its slope, and the spread of its curvature; with no
+        more degrees of freedom than units that share out the label's variance
+    r, auc : (J,) correlation; chance that of two rows of a prompt with different labels, where there are two, the
+        higher label's scores higher, ties half; NaN for other labels, or where no prompt has both. A `pooled_quality`
+        takes pairs of rows of a fold
+    rho2_debiased : (J,) share of the label's variance that is linear in phi at all, free of the noise of the fit:
+        covariance of label and out-of-fold least squares over the label's variance. NaN unless N - G > 2 d in
+        the rows of every fit
+    rho2_ci : (J, 2) its 95 % interval, of the true share, by the influence of each prompt or cluster
+    se, rho2_se : (J,) their errors; units, rho2_units (J,) what the prompts or clusters are worth for these, less 1 the
+        degrees of freedom (`common.resampling.worth`)
+    """
+
+    axes: ClassVar[Axes] = {
+        "direction": "value r auc rho2_debiased se rho2_se units rho2_units",
+        "direction bound": "ci rho2_ci",
+    }
+
+    value: Floats
+    ci: Floats
+    r: Floats
+    auc: Floats
+    rho2_debiased: Floats
+    rho2_ci: Floats
+    se: Floats
+    rho2_se: Floats
+    units: Floats
+    rho2_units: Floats
+
+    def interval(self, level: float = 0.95) -> Floats:
+        """`ci` at another level, (J, 2)."""
+        return t_bounds(self.value, self.se, self.units, level)
+
+    def rho2_interval(self, level: float = 0.95) -> Floats:
+        """`rho2_ci` at another level, (J, 2)."""
+        return t_bounds(self.rho2_debiased, self.rho2_se, self.rho2_units, level)
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class DirectionFit(Result):
+    """Directions fitted on a dump, with the fold fits that score it out of fold.
+
+    A pass over prompts that the fit has seen scores each by the fold that did not see it ("cross-fitted"), and
+    other prompts by `vectors` ("given"). Prompts are recognised by id and first row, also in a selection.
+
+    Attributes
+    ----------
+    vectors, fold_vectors : (J, d) and (F, J, d); fold f never saw the prompts dealt to f
+    intercepts : (J,) of logistic fits, the position bias of pairs; otherwise 0
+    alpha : (J,) penalty in units of tr(Sigma)/d, massive columns in their own unit
+    encoding_quality, pooled_quality : inside prompts; over all rows, of directions fitted to all rows, where topic
+        alone can make it large (None where not asked for)
+    within : False: fitted to all rows about their one mean, and its quality is over all rows too
+    labels : for each direction "scores", "binary", "soft", "hard", or "separable": hard labels that the direction
+        separates without error, so that its norm is the penalty's and beta means nothing (theory 1, Assumption 3)
+    """
+
+    axes: ClassVar[Axes] = {
+        "direction": "alpha intercepts labels",
+        "direction feature": "vectors",
+        "fold direction feature": "fold_vectors",
+    }
+
+    vectors: Floats
+    fold_vectors: Floats
+    names: tuple[str, ...]
+    method: str
+    alpha: Floats
+    encoding_quality: EncodingQuality
+    n_rows: int
+    n_prompts: int
+    n_dropped: int
+    fingerprint: str = field(repr=False)
+    source: dict[str, Any] = field(default_factory=dict, repr=False)
+    pooled_quality: EncodingQuality | None = None
+    intercepts: Floats = field(default_factory=lambda: np.zeros(0))
+    labels: tuple[str, ...] = ()
+    n_pairs: int = 0
+    _seen: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, np.uint64))  # keys of prompts, sorted
+    _folds: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))  # and their folds
+    _training: Any = None  # labels, kept for errors that include them; not saved
+    within: bool = True
+
+    @property
+    def vector(self) -> Floats:
+        """The direction of a single value, (d,)."""
+        if len(self.vectors) != 1:
+            raise ValueError(f"this fit holds {len(self.vectors)} directions; use .vectors")
+        return np.asarray(self.vectors[0])
+
+    @property
+    def linear_share(self) -> Floats:
+        """Share of a judge's within-prompt variance that is linear in phi, out of fold, (J,).
+
+        NaN for pairs, and for fits over all rows.
+
+        What a direction keeps of the judge it was fitted to (theory, "Direction or score").
+        """
+        known = self.within and not self.n_pairs
+        return self.encoding_quality.value if known else np.full(len(self.vectors), np.nan)
+
+    @property
+    def quality_status(self) -> tuple[str, ...]:
+        """Of each direction "ok", or why its quality has no interval."""
+        out = []
+        for j, se in enumerate(self.encoding_quality.se):
+            if self.labels and self.labels[j] == "separable":
+                out.append("the labels are separable: how sure the predictions are is set by the penalty alone")
+            elif np.isnan(se):
+                out.append("the labels do not vary, or come from fewer than two prompts or clusters")
+            else:
+                out.append("ok")
+        return tuple(out)
+
+    def directions(self) -> Directions:
+        """The full fits as `Directions`: for other dumps. On the dump of the fit a pass calls them "in-sample"."""
+        from clinometer.dump.directions import Directions
+
+        return Directions(self.names, self.vectors, source={**self.source, "fitted_on": self.fingerprint})
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a safetensors file atomically; a pass takes its path like the fit itself."""
+        from .fitted_file import save
+
+        save(self, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> DirectionFit:
+        """Read what `save` wrote, bit for bit; a malformed file is a DumpError."""
+        from .fitted_file import load
+
+        return load(path)
+
+    def _for_dump(self, dump: Dump, p: Population) -> tuple[str, NDArray[np.int64] | None]:
+        """Fit status in a pass, and for each prompt the fold that did not see it: F where none did."""
+        if self.vectors.shape[1] != dump.dim:
+            raise ValueError(f"the fit has {self.vectors.shape[1]} columns but rows of the dump have {dump.dim}")
+        fold = folds_of_seen(dump, p, self._seen, self._folds, len(self.fold_vectors))
+        known = fold < len(self.fold_vectors)
+        if dump.fingerprint() == self.fingerprint and not known.all():
+            tell(
+                f"the fit of {few(self.names)} saw these rows under other prompt ids, so it cannot "
+                "be applied out of fold: gains are optimistic; fit with the prompt ids of this pass",
+                stacklevel=6,
+            )
+            return "in-sample", None
+        return ("cross-fitted", fold) if known.any() else ("given", None)

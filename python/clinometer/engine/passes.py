@@ -1,0 +1,629 @@
+"""The passes over the rows, each said in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from clinometer import _core
+from clinometer.common import memory
+from clinometer.common.notices import listening
+from clinometer.common.options import listed, used
+from clinometer.common.results import CrossCovarianceResult, Moments, TiltedMeanResult, TiltResult
+from clinometer.common.threads import applied
+from clinometer.dump import open_dump
+from clinometer.dump.directions import Scores
+
+from . import kl as roots
+from .adjusting import net_of
+from .cautions import warn_of_stillness
+from .inputs import Call, prepare, run
+from .population import Population
+
+__all__ = ["covariance_projection", "cross_covariance", "moments", "score", "tilt", "tilted_mean"]
+
+Floats = NDArray[np.float64]
+DEFAULT_KL = (0.1, 0.25, 0.5, 1.0)
+KEPT_BYTES = 1 << 30
+LARGE = 2.0**100  # fourth powers of scores and values up to here, and down to one over it, are plain numbers
+_NO_ERRORS = "has no errors and deals no folds that it could cluster"
+_ROWWISE = "scores each row alone"
+SUMS_BYTES = 1 << 26  # of one state of a tilted mean
+
+
+@listed("within", "clusters")
+def score(dump: Any, directions: Any, *, out: NDArray[Any] | None = None, **options: Any) -> NDArray[Any]:
+    """Scores <u_k, phi_i> of every row, in dump order.
+
+    Parameters
+    ----------
+    dump : Dump, path or (N, d) array
+    directions : (K, d) array, Directions, DirectionFit, column names or Scores
+    out : (N, K) float32 (float64 in double), optional
+    **options : the base policy and pass options of every function (`precision`, `n_threads`, ...)
+
+    Returns
+    -------
+    (N, K) float32, float64 with ``precision="double"``. Rows of dropped prompts, and rows that weigh nothing
+    (prompt weight 0, count 0, probability 0), are NaN.
+
+    Cost: one pass over the dump. See theory 0.
+
+    >>> import numpy as np, clinometer as cm
+    >>> cm.score(np.eye(3, dtype=np.float32), [[1.0, 2.0, 3.0]], prompt_ids=[0, 0, 1]).ravel().tolist()
+    [1.0, 2.0, 3.0]
+    """
+    with listening("no prompt ids"):
+        call = prepare(dump, directions, **used("score", options, within=_ROWWISE, clusters=_NO_ERRORS))
+    _need_scores(call)
+    dtype = np.float64 if call.in_double else np.float32
+    shape = (call.dump.n_rows, call.n_scores)
+    if out is None:
+        out = _blank(call, shape, dtype)
+    elif not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != dtype or not out.flags.c_contiguous:
+        raise ValueError(f"out must be a C-contiguous {np.dtype(dtype).name} array of shape {shape}")
+    table = out if call.order is None else _blank(call, shape, dtype)
+    run(call, [_core.Scores(0, call.n_scores, table, not call.in_double, False, False)], population=call.population)
+    if call.order is not None:
+        out[...] = table[:, call.order]
+    return out
+
+
+def _blank(call: Call, shape: tuple[int, int], dtype: Any) -> NDArray[Any]:
+    """NaN for the rows that a pass leaves out; where it leaves out none, its threads touch the memory first."""
+    whole = call.population.n_rows == call.dump.n_rows
+    return np.empty(shape, dtype) if whole else np.full(shape, np.nan, dtype)
+
+
+def _need_scores(call: Call) -> None:
+    if call.n_scores == 0:
+        raise ValueError("directions is empty, wanted at least one direction, column name or score")
+    _need_rows(call)
+
+
+def _need_rows(call: Call) -> None:
+    if call.population.n_rows == 0:
+        raise ValueError(f"{call.dump.name} has no rows to pass over ({call.population.n_dropped} prompts dropped)")
+
+
+def _check_ddof(ddof: Any, base: str) -> int:
+    if ddof not in (0, 1) or isinstance(ddof, bool):
+        raise ValueError(f"ddof is {ddof!r}, wanted 0 or 1")
+    if ddof == 1 and base == "logprob":
+        raise ValueError("ddof=1 has no meaning for base='logprob': the candidates are the whole support; use ddof=0")
+    return int(ddof)
+
+
+@listed("clusters", "check_source")
+def moments(dump: Any, *, within: bool = True, ddof: int = 0, covariance: bool = True, **options: Any) -> Moments:
+    """Mean and covariance Sigma = E_x Cov_{y|x}(phi) of the rows (theory 0 R1, 3).
+
+    Parameters
+    ----------
+    within : covariances inside prompts; False gives the covariance over all rows with weights omega_x w_i
+    ddof : 1 scales each prompt by n/(n-1) and leaves out singletons
+    covariance : False for variances alone, without a d x d matrix
+
+    Returns
+    -------
+    Moments with .mean (d,), .covariance (d, d) float64 or None, .variances (d,)
+
+    Cost: one pass, N d^2 multiply-adds with the covariance; d^2 / 2 float64 for each node of the tree of leaves that
+    waits for its sibling, at most log2(N / 8192) + 2 of them, and the result.
+
+    >>> import numpy as np, clinometer as cm
+    >>> cm.moments(np.array([[0.0], [2.0], [0.0], [2.0], [5.0]]), prompt_ids=[0, 0, 0, 0, 1]).covariance.tolist()
+    [[0.5]]
+    """
+    call = prepare(dump, within=within, **used("moments", options, clusters=_NO_ERRORS))
+    _need_rows(call)
+    from . import stat
+
+    statistic = stat.Moments(ddof=ddof, covariance=bool(covariance))
+    return statistic.result(call, run(call, [statistic.state(call, 0, 0, 0, 0)])[0], (), ())
+
+
+@listed("clusters")
+def covariance_projection(dump: Any, directions: Any, *, within: bool = True, ddof: int = 0, **options: Any) -> Floats:
+    """Rows Sigma u_k, with Sigma the within-prompt covariance, which is never formed (theory 3, Thm 3).
+
+    Returns
+    -------
+    (K, d) float64. Cost: one pass, 4 N d K flops.
+
+    >>> import numpy as np, clinometer as cm
+    >>> cm.covariance_projection(np.array([[0.0, 0.0], [2.0, 1.0]]), [[1.0, 0.0]], prompt_ids=[0, 0]).tolist()
+    [[1.0, 0.5]]
+    """
+    options = used("covariance_projection", options, clusters=_NO_ERRORS)
+    call = prepare(dump, directions, within=within, **options)
+    _need_scores(call)
+    n_ddof = _check_ddof(ddof, call.population.base)
+    if not within and call.n_folds > 1:
+        raise ValueError("within=False cannot apply a direction out of fold; pass its .vectors")
+    state = run(call, [_core.CovarianceProjection(call.dump.dim, 0, call.n_scores, n_ddof)])[0].finish()
+    return _as_given(call, np.asarray(state["projection"]))
+
+
+def _as_given(call: Call, rows: Floats) -> Floats:
+    """Rows of scores in the caller's order."""
+    return rows if call.order is None else rows[call.order]
+
+
+def origin_table(call: Call) -> Floats:
+    """Room for what kept scores are relative to, by leaf: of its own prompts, and of one that goes on behind it."""
+    return np.zeros((-(-call.population.n_rows // _core.LEAF_ROWS), 2, call.n_folds, call.n_scores))
+
+
+def kept_scores(call: Call, origins: Floats | None = None, *, absolute: bool = False) -> Floats:
+    """Scores of the counted rows in canonical order, in memory to 1 GiB and in a temporary file beyond.
+
+    They are relative to an origin of each prompt (the one prompt of within=False), which `origins` takes: whatever
+    the means of the columns, no digit of a difference inside a prompt is lost. `absolute` gives them with it.
+    """
+    return kept_beside(call, [], origins, absolute=absolute)[0]
+
+
+def kept_beside(
+    call: Call, states: list[Any], origins: Floats | None = None, *, absolute: bool = False
+) -> tuple[Floats, list[Any]]:
+    """Kept scores, and further statistics of the same read."""
+    # each fold's direction has an origin of its own: only absolute scores share one across prompts
+    absolute = absolute or (not call.within and call.n_folds > 1)
+    out = memory.empty((call.population.n_rows, call.n_scores), np.float64, KEPT_BYTES, "kept scores")
+    population = call.population if call.n_folds > 1 or absolute else call.effective()
+    given = None if absolute else origins
+    first = _core.Scores(0, call.n_scores, out, False, True, not absolute)
+    done = run(call, [first, *states], population=population, origins=given)[1:]
+    if call.order is None:
+        return out, done
+    if given is not None:
+        given[...] = given[..., call.order]
+    for rows in memory.strips(out):
+        out[rows] = out[rows][:, call.order]
+    return out, done
+
+
+def absolute_scores(call: Call, kept: Floats, origins: Floats) -> Floats:
+    """Kept scores (N, K) with what they are relative to, which is that of the leaf in which their prompt begins."""
+    p = call.effective() if call.n_folds == 1 else call.population
+    leaf, last = p.offsets[:-1] // _core.LEAF_ROWS, (p.offsets[1:] - 1) // _core.LEAF_ROWS
+    fold = np.zeros(p.n_prompts, np.int64) if call.fold is None else call.fold
+    own = origins[leaf, (last > leaf).astype(np.int64), np.minimum(fold, call.n_folds - 1)]
+    return np.asarray(kept + np.repeat(own, p.sizes, axis=0))
+
+
+def in_range(kept: Floats) -> tuple[Floats, NDArray[np.int64]]:
+    """Scores over a power of two of each direction, and its exponents: powers of them neither overflow nor vanish.
+
+    The division is exact, and only t / beta matters to a tilt. Scores of common size are left as they are; large ones
+    are left at 2^8, so that 1 / beta stays finite where t / beta does.
+    """
+    top = np.zeros(kept.shape[1])
+    for rows in memory.strips(kept):
+        np.maximum(top, np.abs(kept[rows]).max(axis=0, initial=0.0), out=top)
+    extreme = (top > LARGE) | ((top > 0) & (top < 1 / LARGE))
+    exponent = np.where(extreme, np.frexp(top)[1] - np.where(top > 1, 8, 0), 0)
+    if not extreme.any():
+        return kept, exponent
+    out = memory.like(kept, kept.shape[1])
+    for rows in memory.strips(kept):
+        np.ldexp(kept[rows], -exponent, out=out[rows])
+    return out, exponent
+
+
+def values_in_range(call: Call) -> tuple[Call, NDArray[np.int64]]:
+    """The call with its values over a power of two each, and the exponents; those of common size are left."""
+    if call.values is None or not call.values.size:
+        return call, np.zeros(call.n_values, np.int64)
+    top = np.fmax(np.fmax.reduce(call.values, axis=0), -np.fmin.reduce(call.values, axis=0))
+    exponent = np.where((top > LARGE) | ((top > 0) & (top < 1 / LARGE)), np.frexp(top)[1], 0)
+    if not exponent.any():
+        return call, exponent
+    return replace(call, values=np.ldexp(call.values, -exponent)), exponent
+
+
+def _ldexp(x: Floats, exponent: NDArray[np.int64]) -> Floats:
+    """x[k, ...] 2^exponent[k]; what leaves the range becomes 0 or inf."""
+    with np.errstate(over="ignore", under="ignore"):
+        return np.asarray(np.ldexp(x, exponent.reshape(-1, *[1] * (x.ndim - 1))))
+
+
+def _by_values(x: Floats, exponent: NDArray[np.int64]) -> Floats:
+    """x[..., j] 2^exponent[j]; what leaves the range becomes 0 or inf."""
+    with np.errstate(over="ignore", under="ignore"):
+        return np.asarray(np.ldexp(x, exponent)) if exponent.any() else x
+
+
+def adjusted(call: Call, kept: Floats, adjust: Any) -> Floats:
+    """Scores net of the columns of `adjust`, as they are without any."""
+    return kept if adjust is None else net_of(call, kept, adjust).kept
+
+
+@listed()
+def cross_covariance(
+    dump: Any, directions: Any, values: Any, *, ddof: int | None = None, adjust: Any = None, **options: Any
+) -> CrossCovarianceResult:
+    """E_x Cov_{y|x}(value, score) with errors clustered by prompt (theory 2, Thm 13; 8, (47)).
+
+    Parameters
+    ----------
+    ddof : None means 1, and 0 for base="logprob"
+    adjust : columns taken out of the scores inside prompts, as in `tilt`
+
+    Returns
+    -------
+    CrossCovarianceResult with .value .se .correlation (K, J) and .cov(k) (J, J)
+
+    Cost: one pass over the dump; kept scores of 8 N K bytes.
+    """
+    call = prepare(dump, directions, values, any_size=True, **options)
+    _need_scores(call)
+    n_ddof = _check_ddof(
+        (0 if call.population.base == "logprob" else 1) if ddof is None else ddof, call.population.base
+    )
+    if call.n_values == 0:
+        raise ValueError("values is empty, wanted at least one value")
+    warn_of_stillness(call)
+    return covariance_of(call, adjusted(call, kept_scores(call), adjust), n_ddof)
+
+
+def covariance_of(call: Call, kept: Floats, n_ddof: int) -> CrossCovarianceResult:
+    """`cross_covariance` of kept scores (N, K)."""
+    kept, scale = in_range(kept)
+    call, units = values_in_range(call)
+    if call.within:
+        state = run(call, [_core.CrossCovariance(0, call.n_scores, 0, call.n_values, n_ddof)], kept=kept)[0].finish()
+        se, joint = state["se"], state["cov"]
+    else:
+        state = _by_value(call, kept, lambda: _core.CrossCovariance(0, call.n_scores, 0, 1, n_ddof))
+        se, joint = _pooled_covariance_errors(call, kept, n_ddof)
+    p = call.population
+    value, se, joint = _ldexp(state["value"], scale), _ldexp(se, scale), _ldexp(joint, 2 * scale)
+    value, se, joint = _by_values(value, units), _by_values(se, units), _by_values(joint, units[:, None] + units)
+    return CrossCovarianceResult(
+        value, se, state["correlation"], joint, call.names, call.value_names,
+        p.n_rows, p.n_prompts, p.n_dropped, call.n_unlabelled, call.fit_status,
+    )  # fmt: skip
+
+
+def _by_value(call: Call, kept: Floats, statistic: Callable[[], Any]) -> dict[str, Floats]:
+    """Under one normaliser each value has the population of its own labels: a fold for each, values last."""
+    parts = []
+    for v in np.asarray(call.values).T:
+        one = replace(call, values=np.ascontiguousarray(v[:, None]), progress=None)
+        p = call.population.labelled(v) if not np.isnan(v).all() else call.population
+        parts.append(run(one, [statistic()], kept=kept, population=p.pooled())[0].finish())
+    names = ("value", "correlation", "baseline", "gain", "win_rate", "first_order", "second_order",
+             "first_order_unbiased", "cumulants")  # fmt: skip
+    return {n: np.concatenate([s[n] for s in parts], axis=-1) for n in names if n in parts[0]}
+
+
+def _pooled_covariance_errors(call: Call, kept: Floats, ddof: int) -> tuple[Floats, Floats]:
+    """Errors (K, J) and joint covariance (K, J, J) of within=False covariances, by influence of each prompt."""
+    K, J, p = kept.shape[1], call.n_values, call.population
+    psi, present = np.zeros((K, p.n_prompts, J)), np.zeros((p.n_prompts, J), bool)
+    for j, v in enumerate(np.asarray(call.values).T):
+        if np.isnan(v).all():
+            continue
+        one = p.labelled(v).pooled()
+        w, factor = one.row_weight(), one.unbias[0] if ddof and one.unbias is not None else 1.0
+        f = np.where(w > 0, np.nan_to_num(v[p.rows]), 0.0)
+        product = factor * _centred(kept, w) * _centred(f, w)[:, None]
+        terms = w[:, None] * (product - applied(product.T, w))
+        psi[:, :, j] = np.add.reduceat(terms, p.offsets[:-1], axis=0).T
+        present[:, j] = np.add.reduceat(w, p.offsets[:-1]) > 0 if factor else False
+    joint = np.stack([roots.clustered(one, present, p.cluster) for one in psi])
+    return np.sqrt(np.einsum("kjj->kj", joint)), joint
+
+
+def _centred(x: Floats, w: Floats) -> Floats:
+    """Less the weighted mean; from a pilot, so that a column that does not vary gives zeros."""
+    x = x - x[:1]
+    return np.asarray(x - applied(x.T, w))
+
+
+def _checked_betas(betas: ArrayLike, K: int) -> Floats:
+    try:
+        a = np.asarray(betas, np.float64) + 0.0  # -0.0 is 0
+    except (TypeError, ValueError):
+        raise TypeError(f"betas is {betas!r}, wanted numbers") from None
+    if a.ndim == 0:
+        a = a[None]
+    if a.ndim == 1:
+        a = np.broadcast_to(a, (K, len(a)))
+    if a.ndim != 2 or a.shape[0] != K or a.shape[1] == 0:
+        raise ValueError(f"betas has shape {np.shape(betas)}, wanted (B,) or ({K}, B)")
+    if not (a >= 0).all():
+        wanted = "every beta >= 0 (inf is the base policy, 0 the argmax limit)"
+        raise ValueError(f"betas holds {float(a[~(a >= 0)][0])!r}, wanted {wanted}")
+    return np.ascontiguousarray(a)
+
+
+def _checked_kl(kl: ArrayLike) -> Floats:
+    try:
+        a = np.atleast_1d(np.asarray(kl, np.float64))
+    except (TypeError, ValueError):
+        raise TypeError(f"kl is {kl!r}, wanted numbers in nats") from None
+    if a.ndim != 1 or len(a) == 0 or not np.isfinite(a).all() or not (a > 0).all():
+        raise ValueError(f"kl is {kl!r}, wanted a 1-D list of finite numbers > 0 (nats)")
+    return a
+
+
+def _strength(call: Call, kept: Floats, scale: NDArray[np.int64], betas: Any, kl: Any) -> Floats:
+    """betas (K, B) in units of the kept scores."""
+    if betas is not None:
+        return _ldexp(_checked_betas(betas, call.n_scores), -scale)
+    return roots.solve(call, kept, _checked_kl(DEFAULT_KL if kl is None else kl), call.names)
+
+
+def _check_strength(betas: Any, kl: Any, K: int) -> None:
+    if betas is not None and kl is not None:
+        raise ValueError("give betas or kl, not both")
+    if betas is not None:
+        _checked_betas(betas, K)
+    elif kl is not None:
+        _checked_kl(kl)
+
+
+def true_betas(call: Call, table: Floats, scale: NDArray[np.int64], betas: Any) -> Floats:
+    """betas (K, B) in the caller's units: those given, bit for bit, or those solved on scaled scores."""
+    if betas is not None:
+        return _checked_betas(betas, call.n_scores)
+    true = _ldexp(table, scale)
+    lost = ((np.isinf(true) & np.isfinite(table)) | ((true == 0) & (table > 0))).any(axis=1)
+    if lost.any():
+        name = call.names[int(np.argmax(lost))]
+        raise ValueError(f"kl: its beta for the scores of {name!r} is beyond float64; rescale these scores")
+    return true
+
+
+@listed()
+def tilt(
+    dump: Any, directions: Any, betas: Any = None, values: Any = None, *, kl: Any = None, adjust: Any = None,
+    pareto_k: bool = True, **options: Any,
+) -> TiltResult:  # fmt: skip
+    """What pi(y|x) proportional to pi0(y|x) exp(t/beta) does to each value: exact on rows and first order (theory 2).
+
+    Parameters
+    ----------
+    dump : Dump, path, array; or ``cm.Scores`` with ``directions=None``
+    directions : (K, d) array, Directions, DirectionFit, names of judge columns, or Scores
+    betas : (B,) or (K, B), each >= 0; inf is the base policy, 0 the argmax limit. Exactly one of betas and kl
+    values : names of columns ("-harm": smaller is better), (N,) or (N, J); NaN means unlabelled
+    kl : nats, solved per direction; default 0.1, 0.25, 0.5, 1 when betas is not given either
+    adjust : columns taken out of the score inside prompts: names such as "n_tokens", arrays (N,) or (N, m), lists of
+        them; by smooth curves fitted on other prompts, or as `Adjust` says. `.adjusted_r2` is what they explain of the
+        score and `.adjusted_gone` the share of each gain that goes with them
+    pareto_k : False skips the tail index
+
+    Returns
+    -------
+    TiltResult, axes direction, beta, value.
+
+    Cost: one pass over the dump, kept scores of 8 N K bytes, then passes over the scores alone.
+
+    >>> import numpy as np, clinometer as cm
+    >>> scores = cm.Scores(np.array([[0.0], [1.0]]), prompt_ids=[0, 0])
+    >>> round(float(cm.tilt(scores, None, [1.0], np.array([0.0, 1.0])).gain[0, 0, 0]), 4)
+    0.2311
+    """
+    if isinstance(dump, Scores):
+        dump, directions = _score_dump(dump, directions)
+    call = prepare(dump, directions, values, any_size=True, **options)
+    _need_scores(call)
+    _check_strength(betas, kl, call.n_scores)
+    warn_of_stillness(call)
+    origins = origin_table(call)
+    kept = kept_scores(call, origins)
+    if adjust is None:
+        return tilt_of(call, kept, betas, kl, pareto_k=pareto_k, origins=origins)
+    net = net_of(call, kept, adjust)
+    result = tilt_of(call, net.kept, betas, kl, pareto_k=pareto_k, origins=origins)
+    return replace(result, adjusted_r2=net.r2, adjusted_gone=_gone(call, kept, net.kept))
+
+
+def _gone(call: Call, kept: Floats, net: Floats) -> Floats:
+    """1 less the ratio of the correlations with each value, of net scores to scores, (K, J)."""
+    quiet = replace(call, progress=None)
+    if not call.n_values:
+        return np.zeros((call.n_scores, 0))
+    before, after = (covariance_of(quiet, t, 0).correlation for t in (kept, net))
+    after = np.where(np.abs(net).max(axis=0, initial=0.0)[:, None] > 0, after, 0.0)  # nothing is left
+    return np.asarray(1 - np.divide(after, before, out=np.full(before.shape, np.nan), where=before != 0))
+
+
+IN_UNITS = ("baseline", "gain", "gain_se", "first_order", "second_order", "first_order_unbiased", "first_order_se")
+
+
+def tilt_of(
+    call: Call, kept: Floats, betas: Any = None, kl: Any = None, *, pareto_k: bool = True, roots_in_kl: bool = True,
+    origins: Floats | None = None,
+) -> TiltResult:  # fmt: skip
+    """`tilt` of kept scores (N, K), which are relative to `origins` if given.
+
+    Without `roots_in_kl` sign flips and horizons are NaN and not computed.
+    """
+    kept, scale = in_range(kept)
+    call, units = values_in_range(call)
+    table = _strength(call, kept, scale, betas, kl)
+    reweight = call.population.base == "reweight"
+    statistic = _core.Tilt(0, call.n_scores, 0, call.n_values, table, reweight, not call.in_double)
+    moved = None if origins is None else np.ldexp(origins, -scale)
+    state = run(call, [statistic], kept=kept, origins=moved)[0]
+    scaled = _tilt_result(call, kept, table, state.finish(), pareto_k, roots_in_kl)
+    if units.any():
+        own: dict[str, Any] = {name: _by_values(getattr(scaled, name), units) for name in IN_UNITS}
+        scaled = replace(scaled, **own, _gain_cov=_by_values(scaled._gain_cov, units[:, None] + units))
+    if not scale.any():
+        return scaled
+    true = true_betas(call, table, scale, betas)
+    radius, flip = _ldexp(scaled.linear_radius, -scale), _ldexp(scaled.sign_flip, -scale)
+    return replace(scaled, betas=true, linear_radius=radius, sign_flip=flip)
+
+
+def _score_dump(scores: Scores, directions: Any) -> tuple[Any, Any]:
+    if directions is not None:
+        raise ValueError("directions must be None when scores are passed in place of a dump")
+    n = len(scores.array)
+    carrier = np.broadcast_to(np.zeros((1, 1), np.float32), (n, 1))  # no rows are read: only prompts and N matter
+    dump = open_dump(carrier, prompt_ids=scores.own_ids())
+    return dump.with_options(labels=None if scores.labels is None else scores.labels.labels), scores
+
+
+def _tilt_result(
+    call: Call, kept: Floats, betas: Floats, s: dict[str, Floats], pareto: bool, roots_in_kl: bool = True
+) -> TiltResult:
+    p, (K, B), J = call.population, betas.shape, call.n_values
+    se, joint = s["gain_se"], s["gain_cov"]
+    unbiased_se = s["first_order_se"]
+    if not call.within and J:
+        joint = roots.pooled_errors(call, kept, betas, np.asarray(call.values))
+        se = np.sqrt(np.einsum("kbjj->kbj", joint))
+        s = s | _by_value(call, kept, lambda: _core.Tilt(0, K, 0, 1, betas, False, not call.in_double))
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            unbiased_se = _pooled_covariance_errors(call, kept, 1)[0][:, None, :] / betas[..., None]
+    unbiased = s["first_order_unbiased"]
+    if p.base == "logprob":
+        unbiased, unbiased_se = np.full_like(unbiased, np.nan), np.full_like(unbiased_se, np.nan)
+    k2, k3, k4 = np.moveaxis(s["cumulants"], 1, 0) if J else (np.zeros((K, 0)),) * 3
+    strict, sized, flips = np.full(K, np.nan), np.full(K, np.nan), np.full((K, J), np.nan)
+    if roots_in_kl:
+        strict, flips = roots.horizon(call, kept), _sign_flip(call, kept, betas, s["gain"], k2)
+        sized = roots.sized_horizon(call, kept)
+        sized = np.where(sized > 0, np.maximum(strict, sized), sized)
+    tails, why = np.full((K, B), np.nan), np.full((K, B), "not asked for")
+    if pareto:
+        tails, why = roots.pareto_table(call, kept, betas)
+    return TiltResult(
+        betas=betas, baseline=s["baseline"], gain=s["gain"], gain_se=se, win_rate=s["win_rate"],
+        kl=s["kl"], reverse_kl=s["reverse_kl"], chi2=s["chi2"], ess=s["ess"], ess_min=s["ess_min"],
+        max_ratio=s["max_ratio"],
+        pareto_k=tails, pareto_status=why,
+        log_partition=s["log_partition"], log_partition_centred=s["log_partition_centred"],
+        first_order=s["first_order"], second_order=s["second_order"],
+        first_order_unbiased=unbiased, first_order_se=unbiased_se,
+        linear_radius=_linear_radius(k2, k3, k4), sign_flip=flips,
+        kl_horizon=strict, kl_horizon_sized=sized, gaussian_kl=roots.gaussian_kl(call, kept, betas),
+        directions=call.names, values=call.value_names, n_rows=p.n_rows, n_prompts=p.n_prompts,
+        n_prompts_unbiased=_n_unbiased(p), n_dropped=p.n_dropped, n_unlabelled=call.n_unlabelled,
+        fit_status=call.fit_status, policy=call.dump.policy, _gain_cov=joint,
+    )  # fmt: skip
+
+
+def _n_unbiased(p: Population) -> int:
+    """Prompts with a ddof-1 factor: two draws or more, none for "logprob"."""
+    known = p.sizes > 1 if p.unbias is None else p.unbias > 0
+    return int((known & (p.prompt_weight() > 0)).sum())
+
+
+def _linear_radius(k2: Floats, k3: Floats, k4: Floats, q: float = 0.1) -> Floats:
+    """Tilt up to which first order is within a fraction q, by the cumulant series (theory 2)."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        cubic = np.where(k3 == 0, np.inf, 2 * q * np.abs(k2 / k3))
+        quartic = np.where(k4 == 0, np.inf, np.sqrt(6 * q * np.abs(k2 / k4)))
+    radius = np.where(k2 == 0, 0.0, np.minimum(cubic, quartic))
+    return np.where((k3 == 0) & (k4 == 0), np.inf, radius)
+
+
+def _sign_flip(call: Call, kept: Floats, betas: Floats, gain: Floats, k2: Floats) -> Floats:
+    """Smallest 1/beta at which a gain crosses zero, (K, J): bracketed on the betas, refined on kept scores."""
+    K, _, J = gain.shape
+    out = np.full((K, J), np.inf)
+    with np.errstate(divide="ignore", over="ignore"):  # 1 / 5e-324 is inf, as 1 / 0 is
+        lam = 1 / betas
+    order = np.argsort(lam, axis=1, kind="stable")
+    for j in range(J):
+        low, high = np.zeros(K), np.full(K, np.inf)
+        found = np.zeros(K, bool)
+        for k in np.flatnonzero(k2[:, j]):
+            signs = gain[k, order[k], j] * np.sign(k2[k, j]) < 0
+            crossed = np.flatnonzero(signs & (lam[k, order[k]] > 0))
+            if len(crossed):
+                at, found[k] = int(crossed[0]), True
+                high[k] = lam[k, order[k, at]]
+                low[k] = lam[k, order[k, at - 1]] if at else 0.0
+        out[found, j] = high[found]
+        some = np.flatnonzero(found & np.isfinite(high))
+        if len(some):
+            out[some, j] = _refined(call, kept, some, j, np.sign(k2[some, j]), low[some], high[some])
+    return out
+
+
+def _refined(
+    call: Call, kept: Floats, ks: NDArray[np.int64], j: int, sign: Floats, low: Floats, high: Floats
+) -> Floats:
+    """Where gain / lam of value j crosses zero between low and high, for several directions at once.
+
+    Bisection and inverse quadratic steps by Chandrupatla's rule; a pass over the kept scores a step.
+    """
+    value = np.ascontiguousarray(np.asarray(call.values)[:, j : j + 1])
+    one = replace(call, values=value, progress=None)
+    known = None if call.within else call.population.labelled(value[:, 0]).pooled()
+    scores, allowed = memory.columns(kept, ks), 1e-9 if call.in_double else 1e-7
+
+    def slope(lam: Floats) -> Floats:
+        statistic = _core.Tilt(0, len(ks), 0, 1, 1 / lam[:, None], False, not call.in_double, False)
+        gain = run(one, [statistic], kept=scores, population=known)[0].finish()["gain"][:, 0, 0]
+        return np.asarray(gain * sign / lam)
+
+    a, b = high, np.where(low > 0, low, high * 2.0**-20)
+    fa, fb = slope(a), slope(b)
+    c, fc, t = a, fa, np.full(len(ks), 0.5)
+    for _ in range(40):
+        x = a + t * (b - a)
+        fx = slope(x)
+        same = np.sign(fx) == np.sign(fa)
+        c, fc, b, fb = np.where(same, a, b), np.where(same, fa, fb), np.where(same, b, a), np.where(same, fb, fa)
+        a, fa = x, fx
+        best = np.where(np.abs(fa) < np.abs(fb), a, b)
+        tolerance = allowed * np.abs(best) / np.maximum(np.abs(b - a), 1e-300)
+        done = (tolerance > 0.5) | (fa == 0) | (fb == 0)
+        if done.all():
+            break
+        with np.errstate(divide="ignore", invalid="ignore"):
+            xi, phi = (a - b) / (c - b), (fa - fb) / (fc - fb)
+            quadratic = (phi**2 < xi) & ((1 - phi) ** 2 < 1 - xi)
+            inverse = fa / (fb - fa) * fc / (fb - fc) + (c - a) / (b - a) * fa / (fc - fa) * fb / (fc - fb)
+        t = np.where(quadratic & np.isfinite(inverse), inverse, 0.5)
+        t = np.where(done, 0.0, np.clip(t, tolerance, 1 - tolerance))
+    return np.asarray(best)
+
+
+@listed("clusters")
+def tilted_mean(dump: Any, directions: Any, betas: Any = None, *, kl: Any = None, **options: Any) -> TiltedMeanResult:
+    """Mean representation E_x E_{pi_C}[phi] under each tilt (theory 2).
+
+    Returns
+    -------
+    TiltedMeanResult with .mean (K, B, d) float64 and .betas (K, B).
+
+    Cost: one pass, 2 N d K (1 + B) flops; with kl= one more for kept scores. States of 8 K B d bytes, in strips
+    of at most 64 MiB.
+
+    >>> import numpy as np, clinometer as cm
+    >>> cm.tilted_mean(np.array([[0.0], [4.0]]), [[1.0]], [np.inf], prompt_ids=[0, 0]).mean.tolist()
+    [[[2.0]]]
+    """
+    call = prepare(dump, directions, **used("tilted_mean", options, clusters=_NO_ERRORS))
+    _need_scores(call)
+    _check_strength(betas, kl, call.n_scores)
+    warn_of_stillness(call)
+    if betas is not None:
+        table = _checked_betas(betas, call.n_scores)
+    else:
+        kept, scale = in_range(kept_scores(call))
+        table = _ldexp(_strength(call, kept, scale, None, kl), scale)
+    own = table if call.order is None else table[np.argsort(call.order)]  # the fold takes projected scores first
+    (K, B), d = table.shape, call.dump.dim
+    out = np.empty((K, B, d))
+    step = max(1, SUMS_BYTES // (8 * K * d))
+    for b in range(0, B, step):
+        state = _core.TiltedMean(d, 0, K, np.ascontiguousarray(own[:, b : b + step]))
+        mean = run(call, [state], population=None)[0].finish()["mean"]
+        out[:, b : b + step] = mean if call.order is None else mean[call.order]
+    return TiltedMeanResult(out, table)

@@ -1,0 +1,106 @@
+"""What lies in a folder: the files that are data, their order, and where a link among them may lead."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+
+from clinometer.common.visible import quote
+
+from .plain import REFUSED, bad
+from .remote import listing
+from .urls import beside, is_url
+
+__all__ = ["all_inside", "entries", "inside", "natural", "numbered"]
+
+_PLAIN = re.compile(r"[^/\\:]+\Z").match
+_NUMBER = re.compile(r"([0-9]+)")
+# where caches of one repository keep the files that its folders link to, from the folder that holds both
+_STORES = ("blobs", ".git/annex/objects", ".dvc/cache")
+
+
+def natural(name: str) -> tuple[list[tuple[int, str]], str]:
+    """A sort key by which part.2 comes before part.10; names without numbers keep their alphabetical order.
+
+    >>> sorted(["part.10", "part.2", "part.1"], key=natural)
+    ['part.1', 'part.2', 'part.10']
+    """
+    pieces = _NUMBER.split(name)
+    return [(int(piece), "") if k % 2 else (-1, piece) for k, piece in enumerate(pieces)], name
+
+
+def numbered(names: Iterable[str]) -> bool:
+    """Whether names differ in one number alone, as those of the shards of one table do."""
+    split = [_NUMBER.split(name) for name in names]
+    if len(split) < 2 or len({len(pieces) for pieces in split}) > 1:
+        return False
+    changing = [k for k, column in enumerate(zip(*split, strict=True)) if len(set(column)) > 1]
+    return len(changing) == 1 and changing[0] % 2 == 1
+
+
+def entries(folder: str) -> list[str]:
+    """Names in a folder or behind a URL, hidden ones left out, numbers in their order; a DumpError if it is closed.
+
+    Names that begin with a dot belong to file systems and tools (macOS puts a ._name beside every file).
+    """
+    try:
+        held = listing(folder) if is_url(folder) else os.listdir(folder)
+    except OSError as exc:
+        if exc.errno in REFUSED:
+            raise bad(folder, f"is a folder that cannot be opened ({exc.strerror})") from exc
+        raise
+    return sorted((name for name in held if not name.startswith(".")), key=natural)
+
+
+def inside(folder: str, name: object, field: str, manifest: str) -> str:
+    """The path of a file that a manifest names: directly in its folder, not by a link that leaves it.
+
+    Links into the store of the repository that the folder belongs to are followed: snapshots of the Hugging Face hub,
+    git-annex and DVC consist of them.
+    """
+    plain = _plain(name, field, manifest)
+    if is_url(folder):
+        return beside(folder, plain)
+    path = os.path.join(folder, plain)
+    if os.path.islink(path) and not _stays(os.path.realpath(folder), os.path.realpath(path)):
+        raise bad(
+            manifest,
+            f"{quote(name)} is a link out of the dump's folder, which is followed only into the cache that a hub's "
+            "snapshot, git-annex or DVC belongs to; cp -rL makes a folder of plain files, and so does "
+            "snapshot_download(local_dir=...)",
+            field,
+        )
+    return path
+
+
+def _stays(folder: str, target: str) -> bool:
+    """Whether a file lies in a folder, or in a store beside or above it that is one repository with it."""
+    if os.path.dirname(target) == folder:
+        return True
+    for store in _STORES:
+        root, _, _ = target.rpartition(f"{os.sep}{store.replace('/', os.sep)}{os.sep}")
+        home = os.path.join(root, "snapshots") if store == "blobs" else root
+        if root and os.path.commonpath([home, folder]) == home:
+            return True
+    return False
+
+
+def all_inside(folder: str, names: list[str], field: str) -> list[str]:
+    """As `inside` for very many names of a folder: it is listed once, where asking for each would take longer."""
+    if is_url(folder):
+        return [inside(folder, n, field, folder) for n in names]
+    base = os.path.join(folder, "")
+    links: set[str] = set()
+    if os.path.isdir(folder):
+        with os.scandir(folder) as listed:
+            links = {entry.name for entry in listed if entry.is_symlink()}
+    return [inside(folder, n, field, folder) if n in links else base + _plain(n, field, folder) for n in names]
+
+
+def _plain(name: object, field: str, manifest: str) -> str:
+    if not isinstance(name, str) or not name:
+        raise bad(manifest, f"a file name is wanted, not {quote(name)}", field)
+    if not _PLAIN(name) or name in (".", "..") or not name.isprintable():
+        raise bad(manifest, f"{quote(name)} must be a plain file name in the dump's own folder", field)
+    return name

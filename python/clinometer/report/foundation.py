@@ -1,0 +1,150 @@
+"""What every section of a report rests on, taken once: one read for the scores, one tilt, gains by prompt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clinometer import _core
+from clinometer.common.results import TiltResult
+from clinometer.dump import Dump
+from clinometer.dump.directions import Scores
+from clinometer.engine.inputs import Call, prepare
+from clinometer.engine.passes import adjusted, covariance_of, kept_beside, origin_table, tilt_of
+from clinometer.engine.spread import spread_within, within_sd
+from clinometer.inference.gold import GoldCorrection, corrected
+from clinometer.inference.groups import GroupGains, group_columns, group_gains
+from clinometer.inference.policy import PolicyGains, policy_gains, policy_horizon, pooled_gains
+
+__all__ = ["Scene", "gather"]
+
+Floats = NDArray[np.float64]
+
+
+@dataclass
+class Scene:
+    """K constitutions at B levels on J values, the first `n_requested` of them asked for.
+
+    `kept` (N, K) are scores in canonical order, relative to `origins` as every pass keeps them; `variances` (d,) within
+    prompts where a section wants them; `notes` are what sections say when they cannot be had.
+    """
+
+    call: Call
+    judges: list[Any]
+    levels: Floats
+    n_requested: int
+    length: str | None
+    options: dict[str, Any]
+    kept: Floats
+    origins: Floats
+    variances: Floats | None
+    tilt: TiltResult
+    gold_labels: Any = None
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def dump(self) -> Dump:
+        return self.call.dump
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """Names of all values shown."""
+        return self.call.value_names
+
+    @property
+    def quiet(self) -> dict[str, Any]:
+        """The pass options of further passes, inside prompts and without a progress bar."""
+        return {**self.options, "progress": None, "within": True}
+
+    @cached_property
+    def sd(self) -> Floats:
+        """Within-prompt sd of each value."""
+        return within_sd(self.call)
+
+    @cached_property
+    def scale(self) -> Floats:
+        """The sd of values that vote when a cell is chosen: those asked for that vary; NaN for the others."""
+        asked = np.arange(len(self.sd)) < self.n_requested
+        return np.where(asked & (self.sd > 0), self.sd, np.nan)
+
+    @cached_property
+    def policy(self) -> PolicyGains:
+        """Gains of the policy behind the rows, which every claim of the report rests on."""
+        if not self.call.within:
+            return pooled_gains(self.tilt, self.call.population, self.levels)
+        if self.gold is not None:
+            return self.gold.policy
+        return policy_gains(self.call, self.kept, self.levels, self.tilt.betas)
+
+    @cached_property
+    def gold(self) -> GoldCorrection | None:
+        """What gold labels make of the gains; None without any."""
+        if self.gold_labels is None:
+            return None
+        if not self.call.within:
+            raise ValueError("gold: within=False has no gains of prompts that gold labels could correct")
+        return corrected(self.call, self.kept, self.gold_labels, self.levels, self.tilt.betas, self.n_requested)
+
+    def groups(self, given: Any) -> tuple[GroupGains, ...]:
+        """Gains of subgroups, a result for each column."""
+        if given is None:
+            return ()
+        if not self.call.within:
+            raise ValueError("groups: within=False has one normaliser for all prompts, and no gains of some of them")
+        columns = group_columns(self.call, given)
+        return tuple(
+            group_gains(self.call, self.kept, self.policy, name, labels, self.n_requested)
+            for name, labels in columns.items()
+        )
+
+    @cached_property
+    def horizon(self) -> Floats:
+        """Largest KL at which the rows give an estimate, (K,); NaN where no horizon applies."""
+        return policy_horizon(self.call, self.kept) if self.call.within else np.full(len(self.call.names), np.nan)
+
+    def scores(self, ks: Any = slice(None)) -> Scores:
+        """Constitutions `ks` as scores of the dump's rows: passes over them read nothing."""
+        table = np.full((self.dump.n_rows, self.kept.shape[1]), np.nan)
+        table[self.call.population.rows] = self.kept
+        names = tuple(np.array(self.call.names, object)[ks])
+        return Scores(table[:, ks], names=names)
+
+    def net(self) -> PolicyGains | None:
+        """Gains with length partialled out of the scores; None without a finite length."""
+        if self.length is None or not np.isfinite(self.dump.column(self.length).astype(np.float64)).all():
+            return None
+        if not spread_within(self.dump.column(self.length).astype(np.float64), self.call.population) > 0:
+            return None
+        kept, call = adjusted(self.call, self.kept, self.length), replace(self.call, progress=None)
+        if self.call.within:
+            return policy_gains(call, kept, self.levels)
+        found = tilt_of(call, kept, kl=self.levels, pareto_k=False, roots_in_kl=False, origins=self.origins)
+        return pooled_gains(found, call.population, self.levels)
+
+    def correlation(self) -> Floats:
+        """Correlation of score and value inside prompts, (K, J)."""
+        ddof = 0 if self.call.population.base == "logprob" else 1
+        return covariance_of(replace(self.call, progress=None), self.kept, ddof).correlation
+
+
+def gather(
+    dump: Dump, judges: list[Any], shown: tuple[str, ...], n_requested: int, levels: Floats, length: str | None,
+    options: dict[str, Any], *, variances: bool, gold: Any = None,
+) -> Scene:  # fmt: skip
+    """Read the dump once and tilt."""
+    call = prepare(dump, judges, list(shown), **options)
+    if not call.population.n_rows:
+        raise ValueError(f"{dump.name} has no rows to pass over ({call.population.n_dropped} prompts dropped)")
+    states = [_core.Moments(dump.dim, 0, 1, 0, False)] if variances else []
+    origins = origin_table(call)
+    kept, done = kept_beside(replace(call, values=None) if states else call, states, origins)
+    spread = None
+    if done:
+        moments = done[0].finish()
+        spread = moments["scatter"][0, : dump.dim, 0] / moments["mass"][0]
+    found = tilt_of(call, kept, kl=levels, origins=origins)
+    return Scene(call, judges, levels, n_requested, length, options, kept, origins, spread, found, gold)

@@ -1,0 +1,164 @@
+"""Which constitution to take, and one honest sentence about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clinometer.common.escaping import visible
+from clinometer.common.results import Axes, Result
+
+from .summary import classes, without_flat
+
+if TYPE_CHECKING:
+    from .result import Report
+
+__all__ = ["Choice", "choose", "trusted", "verdict"]
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Choice(Result):
+    """The recommended cell: a constitution at a KL; `gain`, `lower`, `upper` are (J,), of the values asked for.
+
+    The bounds hold together at 95 % for every cell that could have been picked (`PolicyGains.comparisons`), so having
+    picked the best is paid for. `kind` is the class under those bounds.
+    """
+
+    axes: ClassVar[Axes] = {"value": "gain lower upper"}
+
+    constitution: str
+    kl: float
+    index: tuple[int, int]
+    values: tuple[str, ...]
+    gain: Floats
+    lower: Floats
+    upper: Floats
+    kind: str
+    n_cells: int
+    past_horizon: bool
+
+
+def trusted(report: Report) -> NDArray[np.bool_]:
+    """Cells (K, B) with an estimate, from which a choice is made; all where no cell has one."""
+    inside = ~report.past_horizon
+    return inside if inside.any() else np.ones_like(inside)
+
+
+def choose(report: Report, floor: float | Mapping[str, float] | None = None) -> Choice | None:
+    """The trusted cell whose worst value has the largest lower bound in sd; None if a floor rules out all."""
+    n = report.n_requested
+    cells, sd = trusted(report), report.value_sd[:n]
+    bounds = report.chosen_bounds[..., :n, :]
+    gain, half = without_flat(report.gain[..., :n], (bounds[..., 1] - bounds[..., 0]) / 2, sd)
+    lower = gain - half
+    with np.errstate(divide="ignore", invalid="ignore"):
+        worst = np.where(sd > 0, lower / sd, np.where(np.isnan(lower), np.nan, 0.0)).min(axis=-1)
+        plain = np.where(sd > 0, gain / sd, 0.0)
+    if floor is not None:
+        cells = cells & (lower >= _floors(floor, report.values[:n])).all(axis=-1)
+        if not cells.any():
+            return None
+        rank = plain.mean(axis=-1)
+    else:
+        # without errors (one prompt) the gains themselves rank, and the class says undetermined
+        rank = worst if np.isfinite(worst[cells]).any() else plain.min(axis=-1)
+    rank = np.where(cells & ~np.isnan(rank), rank, -np.inf)
+    k, b = (int(i) for i in np.unravel_index(int(np.argmax(rank)), rank.shape))
+    kind = str(classes(gain[k, b], half[k, b], z=1.0)[0])
+    return Choice(
+        report.constitutions[k], float(report.kl[b]), (k, b), report.values[:n], gain[k, b], lower[k, b],
+        gain[k, b] + half[k, b], kind, int(cells.sum()), bool(report.past_horizon[k, b]),
+    )  # fmt: skip
+
+
+def _floors(floor: float | Mapping[str, float], values: tuple[str, ...]) -> Floats:
+    if isinstance(floor, Mapping):
+        unknown = [v for v in floor if v not in values]
+        if unknown:
+            raise ValueError(f"floor names {visible(unknown[0])!r}, which is not among the values asked for")
+        out = np.array([float(floor.get(v, -np.inf)) for v in values])
+    elif isinstance(floor, bool) or not isinstance(floor, (int, float, np.number)):
+        raise TypeError(f"floor is {floor!r}, wanted a number or a mapping from value to number")
+    else:
+        out = np.full(len(values), float(floor))
+    if np.isnan(out).any():
+        raise ValueError("floor is NaN, wanted a number or a mapping from value to number")
+    return out
+
+
+def verdict(report: Report) -> str:
+    """A few plain sentences about the recommended cell; "Cannot tell" is one of the answers, with its reason."""
+    from .caveats import caveats, open_by_labels
+
+    best = choose(report)
+    assert best is not None  # None only under a floor
+    judge = f"{visible(best.constitution)} at {best.kl:g} nats"
+    if report.self_judged:
+        judge = f"the value {visible(best.constitution)} used as a judge at {best.kl:g} nats"
+    gains = ", ".join(f"{visible(v)} {g:+.3g}" for v, g in zip(best.values, best.gain, strict=True))
+    paid = f"95 % bounds, corrected for {best.n_cells} cells" if best.n_cells > 1 else "95 % bounds"
+    shaky = open_by_labels(report, best)
+    return " ".join([_claim(best, judge, gains, paid, shaky), *caveats(report, best), *_chance(report), *_asks(report)])
+
+
+def _chance(report: Report) -> list[str]:
+    if report.chance is None or np.isnan(report.chance):
+        return []
+    x = 100 * report.chance
+    said = "above 99 %" if x > 99 else "below 1 %" if x < 1 else f"{x:.0f} %"
+    return [f"Chance that a choice made like this raises every value: {said}."]
+
+
+def _asks(report: Report) -> list[str]:
+    return [f"To decide: {'; '.join(report.needs)}."] if report.needs else []
+
+
+def _claim(best: Choice, judge: str, gains: str, paid: str, shaky: tuple[str, ...]) -> str:
+    def up_or_down(up: bool) -> str:
+        hit = best.lower > 0 if up else best.upper < 0
+        return ", ".join(visible(v) for v, h in zip(best.values, hit, strict=True) if h and v not in shaky)
+
+    match "undetermined" if shaky else best.kind:
+        case "pareto_improving":
+            return f"{_start(judge)} raises every value: {gains} ({paid})."
+        case "pareto_degrading":
+            return f"Even the best choice, {judge}, lowers every value: {gains} ({paid})."
+        case "tradeoff":
+            return (
+                f"Even the best choice, {judge}, is a trade-off: it raises {up_or_down(True)} and lowers "
+                f"{up_or_down(False)} ({gains}; {paid})."
+            )
+        case "weakly_improving" | "weakly_degrading" | "neutral":
+            words = {"weakly_improving": "raises some values and moves no other", "neutral": "moves no value"}
+            did = words.get(best.kind, "lowers some values and moves no other")
+            return f"{_start(judge)} {did}: {gains} ({paid})."
+    both = ((True, "raises"), (False, "lowers"))
+    settled = [f"{word} {up_or_down(up)}" for up, word in both if up_or_down(up)]
+    known = f"; what is settled: it {' and '.join(settled)}" if settled else ""
+    return (
+        f"Cannot tell whether any choice improves every value: the best, {judge}, gives {gains} ({paid}), but "
+        f"{_reason(best, shaky)}{known}."
+    )
+
+
+def _reason(best: Choice, shaky: tuple[str, ...]) -> str:
+    if best.past_horizon:
+        return "the rows cannot say what a policy gains at any KL asked for"
+    if not np.isfinite(best.lower).all():
+        return "there is no standard error"
+    wide = [visible(v) for v, a, b in zip(best.values, best.lower, best.upper, strict=True) if a <= 0 <= b]
+    parts = [f"the bounds of {', '.join(wide)} include 0"] if wide else []
+    if shaky:
+        names = ", ".join(map(visible, shaky))
+        parts.append(f"with the error of the labels behind the judge's direction those of {names} include 0")
+    return " and ".join(parts) if parts else "not every value rises"
+
+
+def _start(text: str) -> str:
+    return text if not text.startswith("the value ") else "T" + text[1:]

@@ -1,0 +1,1 @@
+"""Formats of dumps, one file each, and the registry that tells them apart."""

@@ -1,0 +1,176 @@
+"""From a path or URL to what it holds: the container is told by its name, a folder by its files."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from clinometer.common.visible import quote
+from clinometer.files.folders import entries, inside
+from clinometer.files.plain import PlainFile, bad
+from clinometer.files.urls import is_url, stem
+
+from . import manifest, npy, npz, safetensors
+from .found import Found
+from .joining import is_shards, joined_arrays, joined_safetensors
+from .request_files import is_request
+from .requests import find_requests
+from .tensors import Tensor
+
+__all__ = ["HALVES", "PICKLES", "How", "find"]
+
+HALVES = ("float16", "bfloat16")
+_POLICIES = ("on_policy", "off_policy")
+_INDEX = ".safetensors.index.json"
+_ARROW = (".arrow", ".parquet", ".feather", ".ipc")
+_FILES = (".npy", ".npz", ".safetensors", ".txt", ".gguf", ".json", *_ARROW)
+_UNFINISHED = (
+    "an unfinished dump has none: DumpWriter goes on with it, DumpWriter.merge joins the parts of several writers"
+)
+_ARRAYS_OF = {
+    (".h5", ".hdf5", ".he5"): "h5py.File(path)[name][:]",
+    (".zarr", ".zarr.zip"): "zarr.open(path)[name][:]",
+    (".mat",): "scipy.io.loadmat(path)[name]",
+    (".csv", ".tsv"): "pandas.read_csv(path).to_numpy()",
+    (".jsonl", ".ndjson"): "pandas.read_json(path, lines=True)",
+    (".lance",): "lance.dataset(path).to_table()",
+}
+PICKLES = (".pt", ".pth", ".bin", ".pkl", ".ckpt")
+
+
+@dataclass(frozen=True)
+class How:
+    """What a container does not say of itself."""
+
+    tensor: str | None = None
+    half_bits: str | None = None
+    pool: str | None = None
+    prompt_tokens: Any = None
+
+
+def find(path: str, how: How) -> Found:
+    """The tensors and facts of a file or folder; headers are read and checked, no row is."""
+    found = _folder(path, how) if _is_folder(path) else _file(path, how)
+    given = {"pool": how.pool, "prompt_tokens": how.prompt_tokens, "half_bits": how.half_bits}
+    for name in (n for n, value in given.items() if value is not None and n not in found.takes):
+        of = (
+            "16-bit lists of Arrow and Parquet"
+            if name == "half_bits"
+            else "folders of hidden states of single requests"
+        )
+        raise bad(path, f"is for {of}, which this is not: leave it out", name)
+    return found
+
+
+def _file(path: str, how: How) -> Found:
+    name = stem(path)
+    if name.endswith(".npy"):
+        return _npy(path)
+    if name.endswith(".npz"):
+        left_out: dict[str, str] = {}
+        return Found(npz.open_tensors(PlainFile(path), left_out), left_out=left_out)
+    if name.endswith(".safetensors"):
+        return _safetensors(path)
+    if name.endswith(_ARROW):
+        from .arrow import find_arrow
+
+        PlainFile(path)
+        return find_arrow(path, how.half_bits, how.tensor)
+    PlainFile(path)
+    known = ".safetensors, .npy, .npz, .arrow or .parquet file"
+    raise bad(path, f"is not a {known} or a dump's folder" + _advice(path))
+
+
+def _advice(path: str) -> str:
+    if stem(path).endswith(PICKLES):
+        return "; pickles are not opened here: `clinometer convert` turns one into a dump, in a process of its own"
+    how = next((say for ends, say in _ARRAYS_OF.items() if stem(path).endswith(ends)), None)
+    return f"; read it with {how} and pass the array" if how else ""
+
+
+def _is_folder(path: str) -> bool:
+    return not stem(path).endswith((*_FILES, *PICKLES)) if is_url(path) else os.path.isdir(path)
+
+
+def _npy(path: str) -> Found:
+    name = os.path.basename(stem(path))[:-4]
+    return Found({name: Tensor(name, (npy.read_npy(PlainFile(path)),))})
+
+
+def _safetensors(path: str) -> Found:
+    left_out: dict[str, str] = {}
+    parts, metadata = safetensors.read_header(PlainFile(path), left_out)
+    if left_out and not parts:
+        safetensors.read_header(PlainFile(path))  # nothing is known: the error says where
+    return _stated(Found({n: Tensor(n, (p,)) for n, p in parts.items()}, dict(metadata), left_out=left_out))
+
+
+def _stated(found: Found) -> Found:
+    """With the policy that the metadata of safetensors may state."""
+    said = found.source.get("policy")
+    found.policy = said if said in _POLICIES else None
+    return found
+
+
+def _folder(path: str, how: How) -> Found:
+    if is_url(path) and _has(path, manifest.NAME):  # before asking for a list, which web servers do not have
+        return manifest.read_manifest(path)
+    names = entries(path)
+    if manifest.NAME in names:
+        return manifest.read_manifest(path)
+    index = [n for n in names if n.endswith(_INDEX)]
+    if len(index) == 1:
+        return manifest.read_index(path, index[0])
+    arrays = [n for n in names if n.endswith(".npy")]
+    if arrays:
+        return Found(joined_arrays(path, arrays))
+    stored = [n for n in names if n.endswith(".safetensors")]
+    if stored and not index:
+        return _loose(path, stored, how)
+    if "dataset_dict.json" in names or any(n.endswith(_ARROW) for n in names):
+        from .arrow import find_arrow
+
+        return find_arrow(path, how.half_bits, how.tensor)
+    several = f"has {len(index)} indices; open one file or keep one index" if index else ""
+    raise bad(
+        path,
+        several
+        or f"has no {manifest.NAME} ({_UNFINISHED}), no safetensors index and no .npy, .safetensors, .arrow or "
+        f".parquet files{_below(path, names)}",
+    )
+
+
+def _below(path: str, names: list[str]) -> str:
+    """Where the data of a folder of folders may lie."""
+    inner = [] if is_url(path) else [n for n in names if os.path.isdir(os.path.join(path, n))]
+    return f"; it holds the folders {', '.join(map(quote, inner[:6]))}: open one of them" if inner else ""
+
+
+def _has(folder: str, name: str) -> bool:
+    try:
+        PlainFile(inside(folder, name, "folder", folder))
+    except ValueError:
+        return False
+    return True
+
+
+def _loose(path: str, stored: list[str], how: How) -> Found:
+    """Safetensors files that nothing ties together: one alone, the requests of a server, or numbered shards."""
+    first = inside(path, stored[0], "folder", path)
+    parts, _ = safetensors.read_header(PlainFile(first))
+    if is_request(set(parts)):
+        return find_requests(path, stored, how.pool, how.prompt_tokens)
+    if any(n.startswith("phi-") for n in stored):
+        raise bad(path, f"has no {manifest.NAME}: {_UNFINISHED}", "folder")
+    if len(stored) == 1:
+        return _safetensors(first)
+    if is_shards(stored):
+        return _stated(joined_safetensors(path, stored))
+    raise bad(
+        path,
+        f"has {len(stored)} safetensors files and nothing that orders their rows (no {manifest.NAME}, no index, and "
+        f"{quote(stored[0])} does not hold hidden_states and token_ids); open one of them, or name shards of one "
+        "table part-0, part-1, ...",
+        "folder",
+    )

@@ -1,0 +1,166 @@
+"""Folders of hidden states, one safetensors file per request, as vLLM and speculators write them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clinometer.common.notices import tell
+from clinometer.common.visible import quote
+from clinometer.files import strictjson
+from clinometer.files.folders import all_inside, natural
+from clinometer.files.plain import PlainFile, bad
+
+from .found import Found
+from .npz import open_tensors
+from .request_files import Layouts, Request, last_state, mean_state, pooled_tag, read_request
+from .tensors import NUMPY_CODES, Tensor, Virtual
+from .window import Window
+
+__all__ = ["POOLS", "find_requests"]
+
+POOLS = ("last", "mean")
+_INDEXED = re.compile(r"hs_([0-9]{1,15})\Z")
+
+
+def find_requests(folder: str, files: list[str], pool: str | None, prompt_tokens: Any) -> Found:
+    """One row per request: the state of the last token, or the mean over the response's tokens.
+
+    Parameters
+    ----------
+    pool : "last" | "mean"
+    prompt_tokens : mapping of request to its prompt's length in tokens, or a path: .json with such an object, .npz
+        with arrays `request` (names, or the numbers of hs_<number>) and `prompt_tokens`.
+
+    Prompts are recognised by their tokens: requests that begin with the same ones get the same `prompt_id`. Layers are
+    numbered by their place in the file. Requests that `prompt_tokens` or the numbering names but the folder lacks are
+    reported and listed in source["missing_requests"].
+    """
+    held = sorted((n.removesuffix(".safetensors") for n in files), key=_order)
+    if pool not in POOLS:
+        raise bad(
+            folder,
+            "holds hidden states of every token: say with pool='last' or pool='mean' how a response becomes one row",
+            "pool",
+        )
+    if prompt_tokens is None:
+        raise bad(
+            folder,
+            "does not say where prompts end and responses begin: give prompt_tokens=, the length of each request's "
+            "prompt (a mapping, .json, or .npz with request and prompt_tokens)",
+            "prompt_tokens",
+        )
+    lengths = _lengths(prompt_tokens)
+    layouts: Layouts = {}
+    paths = all_inside(folder, [f"{name}.safetensors" for name in held], "folder")
+    requests = [read_request(path, name, lengths, layouts) for path, name in zip(paths, held, strict=True)]
+    _check_alike(requests)
+    missing = _missing(held, lengths)
+    source: dict[str, Any] = {"position": f"{pool} of response", "files": len(held)}
+    if missing:
+        shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+        tell(f"{folder}: {len(missing)} of {len(missing) + len(held)} requests have no file: {shown}", stacklevel=2)
+        source["missing_requests"] = missing
+    return Found(_tensors(requests, pool), source, takes=("pool", "prompt_tokens"))
+
+
+def _order(name: str) -> tuple[Any, ...]:
+    match = _INDEXED.match(name)
+    return (0, int(match[1]), name) if match else (1, *natural(name))
+
+
+def _lengths(given: Any) -> dict[str, int]:
+    if isinstance(given, (str, os.PathLike)):
+        given = _saved_lengths(os.fspath(given))
+    if not isinstance(given, Mapping):
+        raise TypeError(f"prompt_tokens is a {type(given).__name__}; a mapping or a path to .json or .npz is wanted")
+    out: dict[str, int] = {}
+    for key, value in given.items():
+        name = f"hs_{int(key)}" if isinstance(key, (int, np.integer)) else str(key)
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
+            raise ValueError(f"prompt_tokens[{quote(key)}] is {quote(value)}; a length in tokens is wanted")
+        if name in out:
+            raise ValueError(f"prompt_tokens names {quote(name)} twice")
+        out[name] = int(value)
+    return out
+
+
+def _saved_lengths(path: str) -> Any:
+    file = PlainFile(path)
+    if path.endswith(".npz"):
+        arrays = open_tensors(file)
+        if not {"request", "prompt_tokens"} <= set(arrays):
+            raise bad(path, f"holds {sorted(arrays)}; the arrays request and prompt_tokens are wanted")
+        names, lengths = arrays["request"].read(), arrays["prompt_tokens"].read()
+        if names.ndim != 1 or names.shape != lengths.shape or lengths.dtype.kind not in "iu":
+            raise bad(path, f"has shapes {names.shape} and {lengths.shape}; one integer for each request is wanted")
+        if len(np.unique(names)) != len(names):
+            raise bad(path, "names a request twice", "request")
+        return dict(zip(names.tolist(), lengths.tolist(), strict=True))
+    return strictjson.loads(file.read(0, file.size), path, 0, "prompt_tokens")
+
+
+def _check_alike(requests: list[Request]) -> None:
+    first = requests[0].layout
+    for layout, r in {r.layout: r for r in reversed(requests)}.items():  # by layout, the first file that has it
+        if (layout.shape[1:], layout.tag) != (first.shape[1:], first.tag):
+            raise bad(
+                r.file.path,
+                f"has layers and width {layout.shape[1:]} {layout.tag}, the first request {first.shape[1:]} "
+                f"{first.tag}",
+                "tensor 'hidden_states'",
+                layout.states,
+            )
+
+
+def _missing(held: list[str], lengths: Mapping[str, int]) -> list[str]:
+    """Requests that were expected: named by the lengths, or below the largest number."""
+    wanted = set(lengths)
+    numbers = [int(m[1]) for m in map(_INDEXED.match, held) if m]
+    if len(numbers) == len(held) and max(numbers) < 8 * len(held):  # else the numbers are names, not places
+        wanted |= {f"hs_{k}" for k in range(max(numbers))}
+    return sorted(wanted - set(held), key=_order)
+
+
+def _tensors(requests: list[Request], pool: str) -> dict[str, Tensor]:
+    n, (_, layers, d), tag = len(requests), requests[0].layout.shape, pooled_tag(requests[0].layout, pool)
+    out: dict[str, Tensor] = {}
+    for layer in range(layers):
+        fetch = partial(_rows, requests, layer, pool)
+        window = Window((n, d), NUMPY_CODES[tag], fetch, os.path.dirname(requests[0].file.path))
+        out[f"phi_{pool}_L{layer}"] = Virtual(
+            f"phi_{pool}_L{layer}", (), stated=(tag, (n, d)), pieces=partial(_alone, window)
+        )
+    columns = {
+        "prompt_id": ("I64", lambda: _prompt_ids(requests)),
+        "n_tokens": ("I64", lambda: np.array([r.layout.shape[0] - r.prompt for r in requests], np.int64)),
+        "request": ("U1", lambda: np.array([r.name for r in requests], str)),
+    }
+    for name, (kind, values) in columns.items():
+        out[name] = Virtual(name, (), stated=(kind, (n,)), values=values)
+    return out
+
+
+def _alone(window: Window) -> list[tuple[NDArray[Any] | Window, Any]]:
+    return [(window, None)]  # no file to watch: each is compared with what was opened whenever it is read
+
+
+def _prompt_ids(requests: list[Request]) -> NDArray[np.int64]:
+    """The same number for the same prompt tokens, by first appearance."""
+    known: dict[bytes, int] = {}
+    return np.array([known.setdefault(r.asked, len(known)) for r in requests], np.int64)
+
+
+def _rows(requests: list[Request], layer: int, pool: str, first: int, last: int) -> NDArray[Any]:
+    layout = requests[first].layout
+    pooled = last_state if pool == "last" else mean_state
+    out = np.empty((last - first, layout.shape[2]), NUMPY_CODES[pooled_tag(layout, pool)])
+    for k, r in enumerate(requests[first:last]):
+        out[k] = pooled(r, layer)
+    return out

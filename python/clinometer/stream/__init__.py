@@ -1,0 +1,1 @@
+"""The same fold elsewhere: rows pushed batch by batch, shards, states as files."""

@@ -1,0 +1,197 @@
+"""A saved Fold, read. The file comes from elsewhere and its checksum is no signature: every type, length and count is
+compared with the others before it is used, and what does not fit is a DumpError."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clinometer.common.visible import quote
+from clinometer.dump import open_dump
+from clinometer.dump.directions import Directions
+from clinometer.engine import stat
+from clinometer.engine.scan import plan
+from clinometer.errors import DumpError
+
+from .fold import LEAF, WIDEST, Fold
+from .fold_file import spec
+from .fold_parse import Blobs, count, listed, need, parse
+from .pending_rows import Rows
+
+__all__ = ["read"]
+
+FACTS: dict[str, Any] = {
+    "n_rows": int,
+    "n_dropped": int,
+    "prompts": int,
+    "policy": (str, type(None)),
+    "population": str,
+}
+_DAMAGE = (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, RecursionError)
+
+
+def read(source: str | os.PathLike[str] | bytes, *, into: Fold | None = None) -> Fold:
+    """A saved fold; `into` is an empty one with the same statistics, else they are made from the file."""
+    if isinstance(source, bytes):
+        name, data = "state", source
+    else:
+        name = quote(os.fspath(source), 400)
+        with open(source, "rb") as file:
+            data = file.read()
+    try:
+        fold = _restored(*parse(data))
+    except _DAMAGE as exc:
+        why = f"the field {exc} is missing" if isinstance(exc, KeyError) else str(exc) or type(exc).__name__
+        raise DumpError(f"{name}: not a saved fold of this version, or damaged: {quote(why, 300)[1:-1]}") from None
+    if into is None:
+        return fold
+    _need_same(into, fold)
+    own = {n: getattr(into, n) for n in ("statistics", "options")}
+    vars(into).update(vars(fold), **own)
+    return into
+
+
+def _need_same(mine: Fold, saved: Fold) -> None:
+    kinds = [spec(s) for s in mine.statistics], [spec(s) for s in saved.statistics]
+    if mine.dim != saved.dim or kinds[0] != kinds[1]:
+        shown = [s["kind"] for s in kinds[1]]
+        raise ValueError(f"load: the saved fold has dim {saved.dim} and statistics {shown}, or other settings of them")
+    if mine.start_row is not None and mine.start_row != saved.start_row:
+        raise ValueError(f"load: the saved fold begins at row {saved.start_row}, this one at {mine.start_row}")
+    for option in ("base", "precision"):
+        if mine.options[option] != saved.options[option]:
+            raise ValueError(
+                f"load: the saved fold has {option} {saved.options[option]!r}, not {mine.options[option]!r}"
+            )
+
+
+def _restored(header: dict[str, Any], blobs: Blobs) -> Fold:
+    dim = count(header["dim"], "dim", WIDEST)
+    vectors = None if header["vectors"] is None else blobs.take(header["vectors"], np.ndarray, "vectors")
+    fold = Fold(*_statistics(header, vectors, dim), dim=dim, start_row=header["start_row"], base=header["base"],
+                precision=header["precision"])  # fmt: skip
+    _take_counts(fold, header)
+    if header["waiting"] is not None:
+        fold.waiting = [blobs.rows(header["waiting"], dim, "waiting")]
+    if header["head"] is not None:
+        rows, end = header["head"]
+        fold.head = blobs.rows(rows, dim, "head"), count(end, "head")
+    for leaf, level, states in listed(header["nodes"], list, "nodes"):
+        fold.nodes.append((count(leaf, "nodes"), count(level, "nodes", 62), blobs.states(states, "nodes")))
+    fold.before = blobs.states(header["before"], "before")
+    need(all(b is None for b in blobs.held), "blobs", "one of them is used by nothing")
+    _check_places(fold)
+    _check_rows(fold)
+    _check_states(fold, header)
+    return fold
+
+
+def _statistics(header: dict[str, Any], vectors: Any, dim: int) -> list[stat.Statistic]:
+    names, values = (listed(header[n], str, n) for n in ("directions", "values"))
+    for name in ("columns", "fit_status"):
+        listed(header[name], str, name)
+    if vectors is not None:
+        good = vectors.shape == (len(names), dim) and vectors.dtype.kind == "f"
+        need(good, "vectors", f"{vectors.dtype} of shape {vectors.shape}, wanted ({len(names)}, {dim})")
+    out = []
+    for said, share in zip(listed(header["statistics"], dict, "statistics"), header["shares"], strict=True):
+        score, k, value, j = (count(n, "shares") for n in share)
+        need(score + k <= len(names) and value + j <= len(values), "shares", "reach over the names")
+        given = names[score : score + k]
+        chosen = None if not k else given if vectors is None else _named(given, vectors[score : score + k])
+        out.append(_statistic(said, chosen, values[value : value + j] or None))
+    return out
+
+
+def _statistic(said: dict[str, Any], directions: Any, values: Any) -> stat.Statistic:
+    kinds: dict[str, Any] = {n: getattr(stat, n) for n in stat.__all__ if n not in ("Statistic", "Scores")}
+    return kinds[said["kind"]](directions, values, **{n: v for n, v in said.items() if n != "kind"})  # type: ignore[no-any-return]
+
+
+def _named(names: list[str], vectors: NDArray[Any]) -> Any:
+    return Directions(names, vectors) if len(set(names)) == len(names) else vectors
+
+
+def _take_counts(fold: Fold, header: dict[str, Any]) -> None:
+    fold.n_rows, fold.begin, fold.folded_to = (count(header[n], n) for n in ("n_rows", "begin", "folded_to"))
+    fold.open_left = header["open_left"]
+    need(type(fold.open_left) is bool, "open_left", "is neither true nor false")
+    seen = listed(header["seen"], (int, float, str), "seen")
+    fold.seen = dict.fromkeys(seen)
+    need(len(fold.seen) == len(seen), "seen", "a prompt is there twice")
+    unlabelled = header["unlabelled"]
+    need(isinstance(unlabelled, dict), "unlabelled", "is no mapping")
+    fold.unlabelled = {name: count(n, "unlabelled") for name, n in unlabelled.items()}
+    facts = header["dump_facts"]
+    if facts is not None:
+        good = isinstance(facts, dict) and facts.keys() == FACTS.keys()
+        need(good and all(isinstance(facts[n], k) for n, k in FACTS.items()), "dump_facts", "are not those of a dump")
+        for name in ("n_rows", "n_dropped", "prompts"):
+            count(facts[name], "dump_facts")
+    fold.dump_facts = facts
+
+
+def _check_places(fold: Fold) -> None:
+    """Rows are counted once: in the head, in the nodes one after another, in what waits, in what was before."""
+    waiting, start = sum(map(len, fold.waiting)), fold.start_row or 0
+    need(fold.begin <= waiting and fold.folded_to >= start, "begin", "lies outside the rows")
+    counted = fold.folded_to - start + waiting - fold.begin
+    need(fold.n_rows == counted or (bool(fold.before) and fold.n_rows > counted), "n_rows", "differs from the rows")
+    at = start // LEAF
+    if fold.head is not None:
+        rows, end = fold.head
+        need(0 < end <= len(rows) and end % LEAF == 0 and not fold.open_left, "head", "has no whole leaves")
+        at += end // LEAF
+    for leaf, level, _ in fold.nodes:
+        need(leaf == at and leaf % (1 << level) == 0, "nodes", f"one lies at leaf {leaf}, wanted {at}")
+        at += 1 << level
+    whole = fold.folded_to % LEAF == 0 or (fold.dump_facts is not None and not waiting)
+    need(whole and at == -(-fold.folded_to // LEAF), "nodes", f"end at leaf {at}, the rows at {fold.folded_to}")
+
+
+def _check_rows(fold: Fold) -> None:
+    """What waits can be folded, and together."""
+    held = fold.waiting + ([] if fold.head is None else [fold.head[0]])
+    for rows in held:
+        ids = rows.ids.tolist()
+        need(all(i in fold.seen for i in ids), "seen", "a prompt of the waiting rows is not among them")
+        fold._plan(rows)
+    if held:
+        Rows.joined([rows.take(0, 1) for rows in held])
+
+
+def _check_states(fold: Fold, header: dict[str, Any]) -> None:
+    """States are of the statistics, made with their settings."""
+    many = [("nodes", states) for _, _, states in fold.nodes] + [("before", fold.before)] * bool(fold.before)
+    for field, states in many:  # first, since the states to compare with are as large as these say they are
+        width = all(s.settings().get("d", [fold.dim]) == [fold.dim] for s in states)
+        need(width and len(states) == len(fold.statistics), field, "hold states of other rows")
+    call = _plan_of(fold, header)
+    need(fold.shares == [tuple(s) for s in header["shares"]], "shares", "differ from those of the statistics")
+    base: Any = SimpleNamespace(base=fold.options["base"])
+    dump: Any = SimpleNamespace(
+        dim=fold.dim if many else 1
+    )  # without states the file may be much smaller than they are
+    made_for = replace(call, population=base, dump=dump)
+    wanted = [s.state(made_for, *share) for s, share in zip(fold.statistics, fold.shares, strict=True)]
+    for field, states in many:
+        for state, want in zip(states, wanted, strict=True):
+            alike = type(state) is type(want) and state.settings() == want.settings()
+            need(alike, field, f"a state of {type(state).__name__} is not of its statistic")
+
+
+def _plan_of(fold: Fold, header: dict[str, Any]) -> Any:
+    """The plan of a fold is made from rows; one row of zeros stands for those that are folded already."""
+    columns = {n: np.zeros(1) for n in header["columns"]}
+    for name in header["values"] + (header["directions"] if header["vectors"] is None else []):
+        if name not in columns and name.removeprefix("-") not in columns:
+            columns[name] = np.zeros(1)  # given as an array
+    carrier = open_dump(np.zeros((1, fold.dim), np.float32), prompt_ids=[0], columns=columns)
+    call, fold.shares = plan(carrier, fold.statistics, {**fold.options, "base": "sampled"})
+    fold.call = replace(call, names=tuple(header["directions"]), fit_status=tuple(header["fit_status"]))
+    return fold.call
