@@ -6,13 +6,17 @@ BIN := $(VENV)/bin
 SOURCES := pyproject.toml CMakeLists.txt \
            $(shell find cpp python -type f ! -name '*.pyc' ! -name '*.so' ! -path '*/.*')
 
-.PHONY: demo test bench verify mutants coverage torture promises fuzz docs clean
+.PHONY: demo test house bench verify mutants coverage torture promises fuzz docs clean
 
 demo: $(VENV)/.installed
 	$(BIN)/clinometer demo -o "$(CURDIR)/clinometer-demo.html"
 
 test: $(VENV)/.tested
 	$(BIN)/python -m pytest
+
+# lines, files, rooms and arrows between them, counted from the tree
+house: $(VENV)/.tested
+	$(BIN)/python tests/python/house.py
 
 # goes on where an interrupted run of the same code stopped
 bench: $(VENV)/.peers $(VENV)/.installed

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .common.visible import visible, without_secrets
+from .common.visible import quote, visible, without_secrets
 
-__all__ = ["CheckFailed", "DumpChangedError", "DumpError"]
+__all__ = ["CheckFailed", "DumpChangedError", "DumpError", "bad"]
 
 
 class DumpError(ValueError):
@@ -31,3 +31,13 @@ class CheckFailed(AssertionError):
     def __init__(self, message: str, row: dict[str, object] | None = None) -> None:
         super().__init__(message)
         self.row = row
+
+
+def bad(path: str, what: str, field: str | None = None, offset: int | None = None) -> DumpError:
+    """The DumpError that names file, field and byte offset."""
+    where = quote(path, 400)
+    if field is not None:
+        where += f", {field}"
+    if offset is not None:
+        where += f", byte {offset}"
+    return DumpError(f"{where}: {what}")

@@ -118,10 +118,10 @@ def test_gradient_is_the_slope_of_the_gain_in_the_direction(
         moved = np.einsum("nd,nd->n", world.phi, (fit.fold_vectors[:, 0] + shift)[call.fold[world.ids]])
         return cm.tilt(world.dump, cm.Scores(moved), **strength, **options).gain[0, 0]
 
-    from clinometer.engine.passes import _strength, adjusted
+    from clinometer.engine import passes
 
-    kept = adjusted(call, kept_scores(call), adjust)
-    table = _strength(call, kept, np.zeros(1, np.int64), strength.get("betas"), strength.get("kl"))
+    kept = passes.adjusted(call, kept_scores(call), adjust)
+    table = passes.strength(call, kept, np.zeros(1, np.int64), strength.get("betas"), strength.get("kl"))
     cell = next(cells(call, kept, table))
     slope = slope_in_kl(cell, kept[:, 0], call) if matched else np.zeros(2)
     got = error.sum_of_rows(error.slopes(cell, kept[:, 0], slope))

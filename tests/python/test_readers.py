@@ -22,7 +22,7 @@ import safetensors.numpy
 
 import clinometer as cm
 from clinometer.dump import Dump, open_dump
-from clinometer.dump.dump import Segment
+from clinometer.dump.segments import Segment
 from clinometer.errors import DumpChangedError, DumpError
 from clinometer.files.prefetch import ahead
 from clinometer.sources import window as window_module

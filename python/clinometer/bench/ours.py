@@ -12,7 +12,7 @@ from clinometer import _core
 from clinometer.dump import open_dump
 from clinometer.dump.directions import Directions, Scores
 from clinometer.engine.inputs import prepare, run
-from clinometer.engine.passes import _score_dump, covariance_projection, moments, score, tilted_mean
+from clinometer.engine.passes import covariance_projection, moments, score, score_dump, tilted_mean
 from clinometer.report import report
 
 from .problem import Problem
@@ -64,7 +64,7 @@ def _table(p: Problem) -> Any:
 
 def _tilt_stage(p: Problem, n_threads: int | None, within: bool = True, extras: bool = True) -> Result:
     kept = p.scores.astype(np.float64)
-    dump, given = _score_dump(Scores(kept, prompt_ids=p.rows.dump.prompt_ids), None)
+    dump, given = score_dump(Scores(kept, prompt_ids=p.rows.dump.prompt_ids), None)
     prepared = prepare(dump, given, p.values, within=within, n_threads=n_threads)
     table = _table(p)
 

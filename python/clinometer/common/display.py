@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .escaping import markup, visible
-from .results import Result
 from .tabular import Dims, cells, labels_of, scalars, sizes_of, variables
+
+if TYPE_CHECKING:
+    from .results import Result
 
 __all__ = ["page", "summary"]
 

@@ -7,12 +7,13 @@ labels are plain NumPy, so that notebooks show tables without pandas.
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .results import Result
+if TYPE_CHECKING:
+    from .results import Result
 
 __all__ = ["cells", "frame", "labels_of", "scalars", "sizes_of", "variables", "xarray"]
 
@@ -47,7 +48,7 @@ def variables(result: Result) -> Variables:
                 if found or isinstance(value, np.ndarray):
                     out[name] = found, array
     for name, value in held.items():
-        if isinstance(value, Result):
+        if hasattr(type(value), "axes"):
             out |= {f"{name}.{inner}": one for inner, one in variables(value).items()}
     return out
 
@@ -70,7 +71,7 @@ def scalars(result: Result) -> dict[str, Any]:
     out: dict[str, Any] = {}
     used = {field for _, field in labels_of(result, arrays).values()}
     for name, value in result.to_dict().items():
-        if isinstance(value, Result):
+        if hasattr(type(value), "axes"):
             out |= {f"{name}.{inner}": held for inner, held in scalars(value).items()}
         elif name not in arrays and name not in used and value is not None:
             out[name] = _plain(value)

@@ -12,19 +12,19 @@ from typing import Any
 
 from clinometer.common.notices import listening
 from clinometer.common.visible import quote
-from clinometer.errors import DumpError
+from clinometer.errors import DumpError, bad
 from clinometer.files.atomic import save_text, sync_folder
-from clinometer.files.plain import PlainFile, bad
-from clinometer.files.remote import RemoteFile
+from clinometer.files.plain import PlainFile, RemoteFile
 from clinometer.files.urls import is_url, stem
 from clinometer.sources import manifest
 from clinometer.sources.pickled import Pickled
 from clinometer.sources.registry import PICKLES
 from clinometer.sources.window import sub
 
-from .dump import Candidate, Dump, Segment
+from .dump import Dump
 from .dump_writer import DumpWriter
 from .opening import assemble, open_dump, with_arguments
+from .segments import Candidate, Segment
 
 __all__ = ["Converted", "convert_dump"]
 

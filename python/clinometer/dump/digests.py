@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 from clinometer.common.visible import quote
+from clinometer.errors import bad
 from clinometer.files.folders import inside
-from clinometer.files.plain import bad
 from clinometer.sources import manifest
 
 from .shard import digest_of

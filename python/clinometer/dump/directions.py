@@ -16,10 +16,13 @@ from clinometer.arrays.carriers import carried
 from clinometer.arrays.coerce import as_ids, as_matrix, as_numpy
 from clinometer.arrays.held import Carried
 from clinometer.common.visible import quote
+from clinometer.errors import DumpError, bad
 from clinometer.files import strictjson
-from clinometer.files.plain import PlainFile, bad
+from clinometer.files.plain import PlainFile
 from clinometer.sources.layers import layer_of
 from clinometer.sources.safetensors import Payload, read_header, write_safetensors
+
+from . import steering
 
 __all__ = ["Directions", "Scores", "check_origin"]
 
@@ -198,15 +201,25 @@ class Directions:
         are the blocks of a model from 0; `layer_offset` is added (1 for dumps that call the embeddings layer 0).
         Arrays (d,) or (K, d): .npy, and the tensors of any safetensors file; every row is a direction.
         """
-        from .steering import SUFFIXES, load_arrays, load_steering
-
-        if os.fspath(path).lower().endswith(SUFFIXES):
-            return load_steering(path, layer_offset=layer_offset)
-        if layer_offset:
+        layered = os.fspath(path).lower().endswith(steering.SUFFIXES)
+        if layer_offset and not layered:
             raise ValueError("layer_offset is for directions of other tools; saved Directions state their layers")
         file = PlainFile(path)
-        if (made := load_arrays(file)) is not None:
-            return made
+        named = steering.read_layers(file, layer_offset) if layered else None
+        rows = None if layered else steering.read_rows(file)
+        try:
+            if named is not None:
+                return cls.from_layers(named[0], named[1], source=named[2])
+            if rows is not None:
+                return cls(rows[0], rows[1], source=rows[2])
+        except DumpError:
+            raise
+        except (TypeError, ValueError) as exc:
+            raise bad(file.path, str(exc), "directions") from exc
+        return cls._saved(file)
+
+    @classmethod
+    def _saved(cls, file: PlainFile) -> Directions:
         parts, metadata = read_header(file)
         if set(parts) != {"vectors"}:
             raise bad(file.path, "does not hold saved directions", "__metadata__", 8)

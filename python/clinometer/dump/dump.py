@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
@@ -16,40 +16,20 @@ from numpy.typing import NDArray
 from clinometer.arrays.bfloat16 import decode_bfloat16
 from clinometer.common.nearest import did_you_mean
 from clinometer.common.visible import quote
-from clinometer.files.plain import MappedLike
 from clinometer.sources.found import Lazy
+
+from . import selecting
+from .segments import Candidate, Segment
 
 if TYPE_CHECKING:
     from clinometer.sources.texts import Texts
-    from clinometer.sources.window import Window
 
     from .directions import Directions
 
-__all__ = ["Candidate", "Dump", "Segment"]
+__all__ = ["Dump"]
 
 _SEPARATORS = "_:/"
 _FINGERPRINT_ROWS = 64
-
-
-@dataclass(frozen=True)
-class Segment:
-    """Consecutive rows: `array` (m, d) with contiguous rows in memory, or a Window; bfloat16 as uint16."""
-
-    array: NDArray[Any] | Window
-    row_start: int
-    file: MappedLike | None = None
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A tensor that can serve as phi; its segments are mapped when it is chosen."""
-
-    name: str
-    n_rows: int
-    dim: int
-    dtype: str
-    layer: int | None
-    segments: Callable[[], tuple[Segment, ...]]
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -226,8 +206,6 @@ class Dump:
             Columns and per-row extras follow the rows; extras of another length are left out of a selection
             of prompts, since they may hold row numbers. Small selections are copied, large ones are views.
         """
-        from . import selecting
-
         out = self
         if layer is not None or tensor is not None:
             out = selecting.take_candidate(out, tensor, layer)

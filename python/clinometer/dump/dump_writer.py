@@ -164,7 +164,7 @@ class DumpWriter:
         for path in (self._names.done, os.path.join(self.path, manifest.NAME)):
             if os.path.lexists(path):
                 table = manifest.load(path)
-                if table.get("format") == parts.FORMAT:
+                if table.get("format") == merged_parts.FORMAT:
                     table["format"] = manifest.FORMAT
                 manifest.read_table(self.path, path, table)  # a whole dump, not only one that says so
                 held = shown_settings(table)
@@ -262,7 +262,7 @@ class DumpWriter:
             ids = read_column(self.path, shards, "prompt_id", growing.kinds)
             table = describe(self._sites, growing.kinds, shards, ids, **self._said, files=files)
             if self._part is not None:
-                table |= {"format": parts.FORMAT, "part": list(self._part)}
+                table |= {"format": merged_parts.FORMAT, "part": list(self._part)}
             save_manifest(self._names.done, table)
             self.finished = True
             self._names.clean()

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from clinometer.common.visible import quote
+from clinometer.errors import bad
 from clinometer.files.atomic import named
-from clinometer.files.plain import bad
 
 from .shard import pwrite_all
 

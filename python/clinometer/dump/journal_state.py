@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from clinometer.arrays.strings import text_bytes, text_of
 from clinometer.common.visible import quote
+from clinometer.errors import bad
 from clinometer.files.atomic import named
-from clinometer.files.plain import bad
 from clinometer.sources.tensors import NUMPY_CODES
 
 from .journal import Journal, Record, boot

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clinometer.common.visible import quote
+from clinometer.errors import bad
 from clinometer.files.atomic import new_file, sync_folder
 from clinometer.files.folders import inside
-from clinometer.files.plain import PlainFile, bad
+from clinometer.files.plain import PlainFile
 from clinometer.sources import manifest
 from clinometer.sources.safetensors import read_header
 

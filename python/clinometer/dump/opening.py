@@ -16,8 +16,8 @@ from clinometer.arrays.carriers import carried
 from clinometer.arrays.coerce import as_column, as_ids, as_matrix, is_array
 from clinometer.arrays.held import Carried
 from clinometer.common.visible import quote, visible, without_secrets
-from clinometer.errors import DumpError
-from clinometer.files.plain import PlainFile, bad
+from clinometer.errors import DumpError, bad
+from clinometer.files.plain import PlainFile
 from clinometer.files.urls import is_url, local_path, stem
 from clinometer.sources import npy, npz
 from clinometer.sources.found import Found, Lazy
@@ -28,8 +28,9 @@ from clinometer.sources.tensors import FLOAT_NAMES, Tensor, Virtual
 
 from .aligned import by_response, check_labels, flat, same_ids
 from .directions import Directions
-from .dump import Candidate, Dump, Segment
+from .dump import Dump
 from .schema import role
+from .segments import Candidate, Segment
 from .selecting import choose, layers_of
 from .stacked import stacked
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,9 @@ from clinometer.errors import DumpError
 from clinometer.files.folders import numbered
 from clinometer.sources.window import sub
 
-from .dump import Candidate, Dump, Segment
+if TYPE_CHECKING:
+    from .dump import Dump
+from .segments import Candidate, Segment
 
 __all__ = ["choose", "layers_of", "take_candidate", "take_prompts"]
 

@@ -13,7 +13,7 @@ from clinometer.files.plain import MappedLike
 from clinometer.sources.tensors import FLOAT_NAMES, Part, Tensor, Virtual
 from clinometer.sources.window import Window
 
-from .dump import Candidate, Segment
+from .segments import Candidate, Segment
 
 __all__ = ["stacked"]
 

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clinometer.common.visible import quote
-from clinometer.errors import DumpError
+from clinometer.errors import bad
 from clinometer.files import strictjson
-from clinometer.files.plain import PlainFile, bad
+from clinometer.files.plain import PlainFile
 from clinometer.sources.gguf import read_gguf
 from clinometer.sources.layers import layer_of
 from clinometer.sources.npy import read_npy
@@ -22,23 +22,22 @@ from clinometer.sources.registry import PICKLES
 from clinometer.sources.safetensors import read_header
 from clinometer.sources.tensors import FLOAT_NAMES, Part
 
-from .directions import Directions
-
-__all__ = ["SUFFIXES", "load_arrays", "load_steering"]
+__all__ = ["SUFFIXES", "read_layers", "read_rows"]
 
 SUFFIXES = (".gguf", ".svec", ".json", ".npz")
 _LARGEST = 512 << 20
 _LAYER = re.compile(r"(?:direction\.|.*_L)?([0-9]{1,9})\Z")
 
 
-def load_steering(path: str | os.PathLike[str], *, layer_offset: int = 0) -> Directions:
+def read_layers(file: PlainFile, layer_offset: int) -> tuple[dict[int, Any], str, dict[str, Any]]:
     """One direction per layer from .gguf (repeng), .svec (activation-steering), .json or .npz by layer.
+
+    Beside them the name of the file, and what it says of its source.
 
     A .json holds {"directions": {layer: [numbers]}, "model_type": ...} or the inner object alone, an .npz one array
     (d,) per layer under its number, `direction.<layer>` or `<name>_L<layer>`. Both tools number the blocks of a model
     from 0; dumps that call the embeddings layer 0 want layer_offset=1.
     """
-    file = PlainFile(path)
     stem, suffix = os.path.splitext(os.path.basename(file.path))
     read = {".gguf": _gguf, ".npz": _npz}.get(suffix.lower(), _json)
     vectors, source = read(file)
@@ -49,16 +48,11 @@ def load_steering(path: str | os.PathLike[str], *, layer_offset: int = 0) -> Dir
         if layer is None or layer + layer_offset in named or layer + layer_offset < 0:
             raise bad(file.path, "is not the number of one layer", f"direction {quote(key)}")
         named[layer + layer_offset] = vector
-    try:
-        return Directions.from_layers(named, stem or "direction", source=source)
-    except DumpError:
-        raise
-    except (TypeError, ValueError) as exc:
-        raise bad(file.path, str(exc), "directions") from exc
+    return named, stem or "direction", source
 
 
-def load_arrays(file: PlainFile) -> Directions | None:
-    """Rows of an .npy file, or of the tensors of a safetensors file, as directions; None for saved `Directions`."""
+def read_rows(file: PlainFile) -> tuple[list[str], NDArray[Any], dict[str, str]] | None:
+    """Names, rows and source of an .npy file or of the tensors of a safetensors file; None for saved `Directions`."""
     stem, suffix = os.path.splitext(os.path.basename(file.path))
     head = file.read(0, min(file.size, 8))
     if head[:6] == b"\x93NUMPY":
@@ -83,10 +77,7 @@ def load_arrays(file: PlainFile) -> Directions | None:
     if len({r.shape[1] for r in rows}) != 1:
         shown = ", ".join(f"{quote(n)} {p.shape}" for n, p in list(held.items())[:8]) or "nothing"
         raise bad(file.path, f"holds {shown}; directions of one width are wanted", "header")
-    try:
-        return Directions(names, np.concatenate(rows), source=source)
-    except (TypeError, ValueError) as exc:
-        raise bad(file.path, str(exc), "directions") from exc
+    return names, np.concatenate(rows), source
 
 
 def _gguf(file: PlainFile) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:

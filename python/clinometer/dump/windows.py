@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from clinometer.files.prefetch import ahead
 from clinometer.sources import window
-from clinometer.sources.window import Window, filler
+from clinometer.sources.window import Window, filler, runs
 
 from .dump import Dump
 

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clinometer.arrays.strings import joined
+from clinometer.errors import bad
 from clinometer.files.atomic import named, sync_folder
-from clinometer.files.plain import PlainFile, bad
+from clinometer.files.plain import PlainFile
 from clinometer.sources.safetensors import read_header
 
 from .blocks import Block

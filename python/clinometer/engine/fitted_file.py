@@ -5,19 +5,23 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clinometer.dump.directions import Directions
+from clinometer.dump.steering import SUFFIXES
+from clinometer.errors import bad
 from clinometer.files import strictjson
-from clinometer.files.plain import PlainFile, bad
+from clinometer.files.plain import PlainFile
 from clinometer.sources.safetensors import Payload, read_header, write_safetensors
 
-from .fitted import DirectionFit, EncodingQuality
+from .encoding_quality import EncodingQuality
 
-__all__ = ["load", "load_any", "save"]
+if TYPE_CHECKING:
+    from .fitted import DirectionFit
+
+__all__ = ["holds_fit", "load", "save"]
 
 FORMAT = "clinometer-fit"
 PLAIN = ("method", "n_rows", "n_prompts", "n_dropped", "n_pairs", "fingerprint", "within")
@@ -51,20 +55,18 @@ def _payload(a: NDArray[Any]) -> Payload:
     return Payload(kind, little.shape, lambda: [little.tobytes()])
 
 
-def load_any(path: str | os.PathLike[str]) -> DirectionFit | Directions:
-    """What a file of ours holds: a fit, or directions."""
-    from clinometer.dump.steering import SUFFIXES
-
+def holds_fit(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is a fit that `save` wrote, rather than directions."""
     if os.fspath(path).lower().endswith(SUFFIXES):
-        return Directions.load(path)
+        return False
     file = PlainFile(path)
     if file.read(0, min(file.size, 9))[8:] != b"{":  # no safetensors
-        return Directions.load(path)
-    return load(path) if read_header(file)[1].get("format") == FORMAT else Directions.load(path)
+        return False
+    return read_header(file)[1].get("format") == FORMAT
 
 
-def load(path: str | os.PathLike[str]) -> DirectionFit:
-    """Read what `save` wrote."""
+def load(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The fields of the fit that `save` wrote."""
     file = PlainFile(path)
     parts, metadata = read_header(file)
     if metadata.get("format") != FORMAT:
@@ -80,14 +82,14 @@ def load(path: str | os.PathLike[str]) -> DirectionFit:
     return made
 
 
-def _made(said: dict[str, Any], held: dict[str, NDArray[Any]]) -> DirectionFit:
+def _made(said: dict[str, Any], held: dict[str, NDArray[Any]]) -> dict[str, Any]:
     qualities: dict[str, EncodingQuality | None] = {}
     for name in QUALITIES:
         whole = f"{name}.value" in held
         qualities[name] = EncodingQuality(*(held[f"{name}.{p}"] for p in PARTS)) if whole else None
     lists = {"names": tuple(said["names"]), "labels": tuple(said["labels"]), "source": said["source"]}
     plain = {name: said[name] for name in PLAIN} | {name: held[name] for name in ARRAYS} | lists
-    return DirectionFit(**plain, **qualities, _seen=held["seen"].view(np.uint64), _folds=held["folds"])  # type: ignore[arg-type]
+    return {**plain, **qualities, "_seen": held["seen"].view(np.uint64), "_folds": held["folds"]}
 
 
 def _need(truth: bool, what: str) -> None:

@@ -23,6 +23,8 @@ from clinometer.dump.windows import is_windowed, placeholder, resident
 from clinometer.errors import DumpError
 from clinometer.sources.window import Window
 
+from .fitted import DirectionFit
+from .fitted_file import holds_fit
 from .intake import by_row, ids_of, vectors
 from .population import Population, population
 
@@ -342,9 +344,7 @@ def _resolve_one(call: Call, item: Any, projected: list[_Projected], columns: li
 
 def _saved(path: Any) -> Any:
     """The fit or the directions that a file holds."""
-    from .fitted_file import load_any
-
-    return load_any(path)
+    return DirectionFit.load(path) if holds_fit(path) else Directions.load(path)
 
 
 def _in_sample(given: Directions, dump: Dump) -> str:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from clinometer import _core
 from clinometer.common import memory
@@ -21,13 +21,13 @@ from clinometer.dump.directions import Scores
 from . import kl as roots
 from .adjusting import net_of
 from .cautions import warn_of_stillness
+from .checks import DEFAULT_KL, check_ddof, check_strength, checked_betas, checked_kl, need_rows, need_scores
 from .inputs import Call, prepare, run
 from .population import Population
 
 __all__ = ["covariance_projection", "cross_covariance", "moments", "score", "tilt", "tilted_mean"]
 
 Floats = NDArray[np.float64]
-DEFAULT_KL = (0.1, 0.25, 0.5, 1.0)
 KEPT_BYTES = 1 << 30
 LARGE = 2.0**100  # fourth powers of scores and values up to here, and down to one over it, are plain numbers
 _NO_ERRORS = "has no errors and deals no folds that it could cluster"
@@ -59,7 +59,7 @@ def score(dump: Any, directions: Any, *, out: NDArray[Any] | None = None, **opti
     """
     with listening("no prompt ids"):
         call = prepare(dump, directions, **used("score", options, within=_ROWWISE, clusters=_NO_ERRORS))
-    _need_scores(call)
+    need_scores(call)
     dtype = np.float64 if call.in_double else np.float32
     shape = (call.dump.n_rows, call.n_scores)
     if out is None:
@@ -77,25 +77,6 @@ def _blank(call: Call, shape: tuple[int, int], dtype: Any) -> NDArray[Any]:
     """NaN for the rows that a pass leaves out; where it leaves out none, its threads touch the memory first."""
     whole = call.population.n_rows == call.dump.n_rows
     return np.empty(shape, dtype) if whole else np.full(shape, np.nan, dtype)
-
-
-def _need_scores(call: Call) -> None:
-    if call.n_scores == 0:
-        raise ValueError("directions is empty, wanted at least one direction, column name or score")
-    _need_rows(call)
-
-
-def _need_rows(call: Call) -> None:
-    if call.population.n_rows == 0:
-        raise ValueError(f"{call.dump.name} has no rows to pass over ({call.population.n_dropped} prompts dropped)")
-
-
-def _check_ddof(ddof: Any, base: str) -> int:
-    if ddof not in (0, 1) or isinstance(ddof, bool):
-        raise ValueError(f"ddof is {ddof!r}, wanted 0 or 1")
-    if ddof == 1 and base == "logprob":
-        raise ValueError("ddof=1 has no meaning for base='logprob': the candidates are the whole support; use ddof=0")
-    return int(ddof)
 
 
 @listed("clusters", "check_source")
@@ -120,7 +101,7 @@ def moments(dump: Any, *, within: bool = True, ddof: int = 0, covariance: bool =
     [[0.5]]
     """
     call = prepare(dump, within=within, **used("moments", options, clusters=_NO_ERRORS))
-    _need_rows(call)
+    need_rows(call)
     from . import stat
 
     statistic = stat.Moments(ddof=ddof, covariance=bool(covariance))
@@ -141,8 +122,8 @@ def covariance_projection(dump: Any, directions: Any, *, within: bool = True, dd
     """
     options = used("covariance_projection", options, clusters=_NO_ERRORS)
     call = prepare(dump, directions, within=within, **options)
-    _need_scores(call)
-    n_ddof = _check_ddof(ddof, call.population.base)
+    need_scores(call)
+    n_ddof = check_ddof(ddof, call.population.base)
     if not within and call.n_folds > 1:
         raise ValueError("within=False cannot apply a direction out of fold; pass its .vectors")
     state = run(call, [_core.CovarianceProjection(call.dump.dim, 0, call.n_scores, n_ddof)])[0].finish()
@@ -262,10 +243,8 @@ def cross_covariance(
     Cost: one pass over the dump; kept scores of 8 N K bytes.
     """
     call = prepare(dump, directions, values, any_size=True, **options)
-    _need_scores(call)
-    n_ddof = _check_ddof(
-        (0 if call.population.base == "logprob" else 1) if ddof is None else ddof, call.population.base
-    )
+    need_scores(call)
+    n_ddof = check_ddof((0 if call.population.base == "logprob" else 1) if ddof is None else ddof, call.population.base)
     if call.n_values == 0:
         raise ValueError("values is empty, wanted at least one value")
     warn_of_stillness(call)
@@ -327,53 +306,17 @@ def _centred(x: Floats, w: Floats) -> Floats:
     return np.asarray(x - applied(x.T, w))
 
 
-def _checked_betas(betas: ArrayLike, K: int) -> Floats:
-    try:
-        a = np.asarray(betas, np.float64) + 0.0  # -0.0 is 0
-    except (TypeError, ValueError):
-        raise TypeError(f"betas is {betas!r}, wanted numbers") from None
-    if a.ndim == 0:
-        a = a[None]
-    if a.ndim == 1:
-        a = np.broadcast_to(a, (K, len(a)))
-    if a.ndim != 2 or a.shape[0] != K or a.shape[1] == 0:
-        raise ValueError(f"betas has shape {np.shape(betas)}, wanted (B,) or ({K}, B)")
-    if not (a >= 0).all():
-        wanted = "every beta >= 0 (inf is the base policy, 0 the argmax limit)"
-        raise ValueError(f"betas holds {float(a[~(a >= 0)][0])!r}, wanted {wanted}")
-    return np.ascontiguousarray(a)
-
-
-def _checked_kl(kl: ArrayLike) -> Floats:
-    try:
-        a = np.atleast_1d(np.asarray(kl, np.float64))
-    except (TypeError, ValueError):
-        raise TypeError(f"kl is {kl!r}, wanted numbers in nats") from None
-    if a.ndim != 1 or len(a) == 0 or not np.isfinite(a).all() or not (a > 0).all():
-        raise ValueError(f"kl is {kl!r}, wanted a 1-D list of finite numbers > 0 (nats)")
-    return a
-
-
-def _strength(call: Call, kept: Floats, scale: NDArray[np.int64], betas: Any, kl: Any) -> Floats:
+def strength(call: Call, kept: Floats, scale: NDArray[np.int64], betas: Any, kl: Any) -> Floats:
     """betas (K, B) in units of the kept scores."""
     if betas is not None:
-        return _ldexp(_checked_betas(betas, call.n_scores), -scale)
-    return roots.solve(call, kept, _checked_kl(DEFAULT_KL if kl is None else kl), call.names)
-
-
-def _check_strength(betas: Any, kl: Any, K: int) -> None:
-    if betas is not None and kl is not None:
-        raise ValueError("give betas or kl, not both")
-    if betas is not None:
-        _checked_betas(betas, K)
-    elif kl is not None:
-        _checked_kl(kl)
+        return _ldexp(checked_betas(betas, call.n_scores), -scale)
+    return roots.solve(call, kept, checked_kl(DEFAULT_KL if kl is None else kl), call.names)
 
 
 def true_betas(call: Call, table: Floats, scale: NDArray[np.int64], betas: Any) -> Floats:
     """betas (K, B) in the caller's units: those given, bit for bit, or those solved on scaled scores."""
     if betas is not None:
-        return _checked_betas(betas, call.n_scores)
+        return checked_betas(betas, call.n_scores)
     true = _ldexp(table, scale)
     lost = ((np.isinf(true) & np.isfinite(table)) | ((true == 0) & (table > 0))).any(axis=1)
     if lost.any():
@@ -413,10 +356,10 @@ def tilt(
     0.2311
     """
     if isinstance(dump, Scores):
-        dump, directions = _score_dump(dump, directions)
+        dump, directions = score_dump(dump, directions)
     call = prepare(dump, directions, values, any_size=True, **options)
-    _need_scores(call)
-    _check_strength(betas, kl, call.n_scores)
+    need_scores(call)
+    check_strength(betas, kl, call.n_scores)
     warn_of_stillness(call)
     origins = origin_table(call)
     kept = kept_scores(call, origins)
@@ -450,7 +393,7 @@ def tilt_of(
     """
     kept, scale = in_range(kept)
     call, units = values_in_range(call)
-    table = _strength(call, kept, scale, betas, kl)
+    table = strength(call, kept, scale, betas, kl)
     reweight = call.population.base == "reweight"
     statistic = _core.Tilt(0, call.n_scores, 0, call.n_values, table, reweight, not call.in_double)
     moved = None if origins is None else np.ldexp(origins, -scale)
@@ -466,7 +409,7 @@ def tilt_of(
     return replace(scaled, betas=true, linear_radius=radius, sign_flip=flip)
 
 
-def _score_dump(scores: Scores, directions: Any) -> tuple[Any, Any]:
+def score_dump(scores: Scores, directions: Any) -> tuple[Any, Any]:
     if directions is not None:
         raise ValueError("directions must be None when scores are passed in place of a dump")
     n = len(scores.array)
@@ -507,7 +450,7 @@ def _tilt_result(
         log_partition=s["log_partition"], log_partition_centred=s["log_partition_centred"],
         first_order=s["first_order"], second_order=s["second_order"],
         first_order_unbiased=unbiased, first_order_se=unbiased_se,
-        linear_radius=_linear_radius(k2, k3, k4), sign_flip=flips,
+        linear_radius=linear_radius(k2, k3, k4), sign_flip=flips,
         kl_horizon=strict, kl_horizon_sized=sized, gaussian_kl=roots.gaussian_kl(call, kept, betas),
         directions=call.names, values=call.value_names, n_rows=p.n_rows, n_prompts=p.n_prompts,
         n_prompts_unbiased=_n_unbiased(p), n_dropped=p.n_dropped, n_unlabelled=call.n_unlabelled,
@@ -521,7 +464,7 @@ def _n_unbiased(p: Population) -> int:
     return int((known & (p.prompt_weight() > 0)).sum())
 
 
-def _linear_radius(k2: Floats, k3: Floats, k4: Floats, q: float = 0.1) -> Floats:
+def linear_radius(k2: Floats, k3: Floats, k4: Floats, q: float = 0.1) -> Floats:
     """Tilt up to which first order is within a fraction q, by the cumulant series (theory 2)."""
     with np.errstate(divide="ignore", invalid="ignore"):
         cubic = np.where(k3 == 0, np.inf, 2 * q * np.abs(k2 / k3))
@@ -610,14 +553,14 @@ def tilted_mean(dump: Any, directions: Any, betas: Any = None, *, kl: Any = None
     [[[2.0]]]
     """
     call = prepare(dump, directions, **used("tilted_mean", options, clusters=_NO_ERRORS))
-    _need_scores(call)
-    _check_strength(betas, kl, call.n_scores)
+    need_scores(call)
+    check_strength(betas, kl, call.n_scores)
     warn_of_stillness(call)
     if betas is not None:
-        table = _checked_betas(betas, call.n_scores)
+        table = checked_betas(betas, call.n_scores)
     else:
         kept, scale = in_range(kept_scores(call))
-        table = _ldexp(_strength(call, kept, scale, None, kl), scale)
+        table = _ldexp(strength(call, kept, scale, None, kl), scale)
     own = table if call.order is None else table[np.argsort(call.order)]  # the fold takes projected scores first
     (K, B), d = table.shape, call.dump.dim
     out = np.empty((K, B, d))

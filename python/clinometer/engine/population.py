@@ -130,7 +130,7 @@ class Population:
     def regrouped(self, group: Ints) -> Population:
         """The rows of each group of prompts as one prompt, whose id is the group and whose weight is its mass."""
         prompts = np.argsort(group, kind="stable")
-        index = _rows_of(self, prompts)
+        index = rows_of(self, prompts)
         ends = np.append(np.flatnonzero(np.diff(group[prompts])) + 1, len(prompts)) if len(prompts) else prompts
         offsets = np.append(0, np.cumsum(self.sizes[prompts])[ends - 1]).astype(np.int64)
         weight = (self.row_weight() * np.repeat(self.prompt_weight(), self.sizes))[index]
@@ -204,12 +204,12 @@ def population(
         codes = np.unique(cluster, return_inverse=True)[1].astype(np.int64)
         p = replace(p, cluster=codes, cluster_ids=cluster)
     if p.omega is not None and not p.omega.all():
-        p = _take(p, np.flatnonzero(p.omega))
+        p = take(p, np.flatnonzero(p.omega))
     if p.omega is not None:
         p = replace(p, omega=_in_range(p.omega))
     p = _present(p, counts if base == "counts" else logprobs if base == "logprob" else None)
     if p.cluster is not None:
-        p = _take(p, np.argsort(p.cluster, kind="stable"))
+        p = take(p, np.argsort(p.cluster, kind="stable"))
     bad = drop(p.rows) if drop is not None else None
     if bad is not None and len(bad):
         p = _dropped(p, bad)
@@ -259,13 +259,13 @@ def _in_range(weights: Floats) -> Floats:
     return weights if 1e-6 <= top <= 1e6 else np.ldexp(weights, -int(np.frexp(top)[1]))
 
 
-def _take(p: Population, prompts: Ints) -> Population:
+def take(p: Population, prompts: Ints) -> Population:
     """The prompts given, in that order."""
     return replace(
         p,
         offsets=np.append(0, np.cumsum(p.sizes[prompts])).astype(np.int64),
         ids=p.ids[prompts],
-        order=p.rows[_rows_of(p, prompts)],
+        order=p.rows[rows_of(p, prompts)],
         omega=None if p.omega is None else p.omega[prompts],
         cluster=None if p.cluster is None else p.cluster[prompts],
         cluster_ids=None if p.cluster_ids is None else p.cluster_ids[prompts],
@@ -287,10 +287,10 @@ def _present(p: Population, weight: Floats | None) -> Population:
     held = replace(p, order=p.rows[keep], offsets=ends)
     if not sizes.any():
         raise ValueError("counts are 0 in every row; at least one positive count is wanted")
-    return _take(held, np.flatnonzero(sizes))
+    return take(held, np.flatnonzero(sizes))
 
 
-def _rows_of(p: Population, prompts: Ints) -> Ints:
+def rows_of(p: Population, prompts: Ints) -> Ints:
     """Canonical rows of the prompts given, in that order."""
     sizes = p.sizes[prompts]
     ends = np.cumsum(sizes)
@@ -301,7 +301,7 @@ def _dropped(p: Population, bad: Ints) -> Population:
     mark = np.zeros(p.n_dump, bool)
     mark[bad] = True
     hit = np.add.reduceat(mark[p.rows].astype(np.int64), p.offsets[:-1]) > 0
-    return replace(_take(p, np.flatnonzero(~hit)), n_dropped=int(hit.sum()))
+    return replace(take(p, np.flatnonzero(~hit)), n_dropped=int(hit.sum()))
 
 
 def _weighted(p: Population, logprobs: Floats | None, counts: Floats | None, proposal: Floats | None) -> Population:

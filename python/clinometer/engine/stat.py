@@ -41,9 +41,9 @@ class Statistic:
 
 
 def _checked_ddof(ddof: Any, call: Call) -> int:
-    from .passes import _check_ddof
+    from .checks import check_ddof
 
-    return _check_ddof(ddof, call.population.base)
+    return check_ddof(ddof, call.population.base)
 
 
 @dataclass(frozen=True)
@@ -145,11 +145,11 @@ class Tilt(Statistic):
     extras: bool = True
 
     def state(self, call: Call, score_at: int, n_scores: int, value_at: int, n_values: int) -> Any:
-        from .passes import _checked_betas
+        from .checks import checked_betas
 
         if self.betas is None:
             raise ValueError("stat.Tilt needs betas; kl= is solved from kept scores by clinometer.tilt")
-        betas = _checked_betas(self.betas, n_scores)
+        betas = checked_betas(self.betas, n_scores)
         reweight = call.population.base == "reweight"
         return _core.Tilt(score_at, n_scores, value_at, n_values, betas, reweight, not call.in_double, self.extras)
 

@@ -7,8 +7,9 @@ import re
 from collections.abc import Iterable
 
 from clinometer.common.visible import quote
+from clinometer.errors import bad
 
-from .plain import REFUSED, bad
+from .plain import REFUSED
 from .remote import listing
 from .urls import beside, is_url
 

@@ -11,9 +11,7 @@ import re
 from typing import Any
 
 from clinometer.common.visible import quote
-from clinometer.errors import DumpChangedError, DumpError
-
-from .plain import bad
+from clinometer.errors import DumpChangedError, DumpError, bad
 
 __all__ = ["Web"]
 

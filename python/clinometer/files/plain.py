@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import io
 import os
 import stat
 from collections.abc import Callable
@@ -12,10 +13,14 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from clinometer.common.visible import quote
-from clinometer.errors import DumpChangedError, DumpError
+from clinometer.common.visible import quote, without_secrets
+from clinometer.errors import DumpChangedError, DumpError, bad
 
-__all__ = ["REFUSED", "MappedLike", "PlainFile", "bad", "map_file"]
+from . import remote
+from .http import Web
+from .urls import is_url, stem
+
+__all__ = ["REFUSED", "MappedLike", "PlainFile", "RemoteFile", "map_file"]
 
 REFUSED = {
     errno.ENOENT, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EISDIR,
@@ -31,16 +36,6 @@ class MappedLike(Protocol):
     """A mapped file: `check` raises DumpChangedError when the file is no longer the one mapped."""
 
     def check(self) -> None: ...
-
-
-def bad(path: str, what: str, field: str | None = None, offset: int | None = None) -> DumpError:
-    """The DumpError that names file, field and byte offset."""
-    where = quote(path, 400)
-    if field is not None:
-        where += f", {field}"
-    if offset is not None:
-        where += f", byte {offset}"
-    return DumpError(f"{where}: {what}")
 
 
 def _identity(status: os.stat_result) -> tuple[int, int, int, int]:
@@ -70,7 +65,7 @@ class PlainFile:
 
     def __new__(cls, path: str | os.PathLike[str], hold: bool = False) -> PlainFile:
         """A URL gives the subclass that reads ranges of bytes; nothing else has to know."""
-        return object.__new__(_remote_file() if cls is PlainFile and _is_url(path) else cls)
+        return object.__new__(RemoteFile if cls is PlainFile and _is_url(path) else cls)
 
     def __init__(self, path: str | os.PathLike[str], hold: bool = False) -> None:
         self.path = self.name = os.path.abspath(os.fspath(path))  # of remote files the name is without a query
@@ -185,12 +180,122 @@ def map_file(path: str) -> tuple[NDArray[np.uint8], MappedLike]:
 def _is_url(path: object) -> bool:
     if not isinstance(path, str) or ":" not in path:  # most are no URL, and there may be very many
         return False
-    from .urls import is_url
-
     return is_url(path)
 
 
-def _remote_file() -> type[PlainFile]:
-    from .remote import RemoteFile
+class _Seekable(io.RawIOBase):
+    """A remote file for libraries that read by themselves: each read is a checked range."""
 
-    return RemoteFile
+    def __init__(self, file: RemoteFile) -> None:
+        self._file, self._at = file, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = max(0, offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._file.size}[whence])
+        return self._at
+
+    def readinto(self, into: Any) -> int:
+        count = max(0, min(len(into), self._file.size - self._at))
+        into[:count] = self._file.read(self._at, count)
+        self._at += count
+        return count
+
+
+class RemoteFile(PlainFile):
+    """A remote file seen once: size and version; every read is a range of bytes, checked for its length.
+
+    `path` shows the address without passwords and signatures.
+    """
+
+    remote = True
+    _web: Web | None = None
+
+    def __init__(self, url: str | os.PathLike[str], hold: bool = False) -> None:
+        given = os.fspath(url)
+        self.path, self.name = without_secrets(given), stem(given)
+        self._fs, self._key = remote.filesystem(given)
+        if remote.is_web(self._fs):
+            self._web = remote.ask(self.path, lambda: Web(self._fs, self._key, self.path))
+            self.size: int = self._web.size
+            self.version: tuple[str, ...] = self._web.stamps
+            return
+        info = self._info()
+        if info.get("type", "file") != "file":
+            raise bad(self.path, f"is a {quote(info.get('type'))}; a file is wanted")
+        size = info.get("size")
+        if type(size) is not int or size < 0:
+            raise bad(self.path, "does not say its size, so its claims cannot be checked")
+        self.size = size
+        self.version = _version(info)
+
+    def _info(self) -> dict[str, Any]:
+        self._fs.invalidate_cache(self._fs._parent(self._key))
+        return dict(remote.ask(self.path, lambda: self._fs.info(self._key)))
+
+    def read(self, offset: int, count: int) -> bytes:
+        """Exactly `count` bytes from `offset`; the claim is compared with the size before anything is fetched."""
+        if offset < 0 or count < 0 or offset + count > self.size:
+            raise bad(self.path, f"{count} bytes wanted but the file ends at byte {self.size}", offset=offset)
+        if count == 0:
+            return b""
+        end = offset + count
+        starts = list(range(offset, end, remote.RANGE))
+        ends = [*starts[1:], end]
+        pieces = remote.ask(self.path, lambda: self._ranges(starts, ends))
+        if [len(p) for p in pieces] != [b - a for a, b in zip(starts, ends, strict=True)]:
+            raise DumpChangedError(f"{quote(self.path, 400)}: gave another number of bytes than asked for")
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _ranges(self, starts: list[int], ends: list[int]) -> list[bytes]:
+        if self._web is not None:
+            return self._web.ranges(starts, ends)
+        if len(starts) == 1:
+            return [bytes(self._fs.cat_file(self._key, start=starts[0], end=ends[0]))]
+        return [bytes(p) for p in self._fs.cat_ranges([self._key] * len(starts), starts, ends, on_error="raise")]
+
+    def open(self) -> Any:
+        """A seekable binary file object for libraries that read by themselves."""
+        return io.BufferedReader(_Seekable(self), 1 << 20)
+
+    def map(self) -> Any:
+        """There is no map of a remote file."""
+        raise bad(self.path, "is remote and cannot be mapped; `clinometer convert` makes a local dump")
+
+    def check(self) -> None:
+        """Raise DumpChangedError unless size and version are those first seen."""
+        try:
+            if self._web is not None:
+                now: tuple[Any, Any] = remote.ask(self.path, self._web.again)
+            else:
+                info = self._info()
+                now = info.get("size"), _version(info)
+        except DumpError:
+            now = None, None
+        if now != (self.size, self.version):
+            raise DumpChangedError(f"{quote(self.path, 400)}: changed since it was opened; open the dump again")
+
+
+def _version(info: dict[str, Any]) -> tuple[str, ...]:
+    """Whatever the backend tells about a version: entity tag, generation, times."""
+    keys = (
+        "ETag",
+        "etag",
+        "e_tag",
+        "generation",
+        "VersionId",
+        "LastModified",
+        "Last-Modified",
+        "last_modified",
+        "Content-MD5",
+        "mtime",
+        "created",
+    )
+    return tuple(f"{key}={info[key]}" for key in keys if info.get(key) is not None)

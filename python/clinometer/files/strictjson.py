@@ -7,9 +7,7 @@ import re
 from typing import Any
 
 from clinometer.common.visible import quote
-from clinometer.errors import DumpError
-
-from .plain import bad
+from clinometer.errors import DumpError, bad
 
 __all__ = ["loads"]
 

@@ -9,8 +9,9 @@ from typing import Any
 from zipfile import ZIP_STORED, ZipInfo
 
 from clinometer.common.visible import quote
+from clinometer.errors import bad
 
-from .plain import PlainFile, bad
+from .plain import PlainFile
 from .prefetch import ahead
 
 __all__ = ["unpacked"]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from clinometer import _core
 from clinometer.common.threads import shared
-from clinometer.engine.fitted import EncodingQuality
+from clinometer.engine.encoding_quality import EncodingQuality
 from clinometer.engine.inputs import Call, run
 from clinometer.engine.population import Population
 

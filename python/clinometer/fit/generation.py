@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clinometer.engine.fitted import DirectionFit, EncodingQuality
+from clinometer.engine.checks import need_rows
+from clinometer.engine.encoding_quality import EncodingQuality
+from clinometer.engine.fitted import DirectionFit
 from clinometer.engine.inputs import Call, column, prepare
 from clinometer.engine.intake import by_row
-from clinometer.engine.passes import _need_rows
 from clinometer.engine.population import Population
 from clinometer.engine.seen_prompts import prompt_keys
 
@@ -70,7 +71,7 @@ def fit_generation_direction(
             "within is False; wanted True: log-probabilities are known up to a number for each prompt, c(x). For a fit "
             "over all rows, give them to fit_value_direction"
         )
-    _need_rows(call)
+    need_rows(call)
     label = column(call.dump, logprobs, None, "logprobs", call.ids)
     assert label is not None
     table = np.concatenate([_checked(call, label)[:, None], _covariates(call, covariates)], axis=1)

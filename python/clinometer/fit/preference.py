@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from clinometer.common.notices import tell
 from clinometer.common.threads import applied
-from clinometer.engine.fitted import DirectionFit, EncodingQuality
+from clinometer.engine.checks import need_rows
+from clinometer.engine.encoding_quality import EncodingQuality
+from clinometer.engine.fitted import DirectionFit
 from clinometer.engine.inputs import prepare
 from clinometer.engine.pairs import Pairs, checked_pairs
-from clinometer.engine.passes import _need_rows
 from clinometer.engine.seen_prompts import prompt_keys
 
 from .bradley_terry import BradleyTerry
@@ -72,7 +73,7 @@ def fit_preference_direction(
     call = prepare(dump, **options)
     if not call.within:
         raise ValueError("within is False; wanted True: both rows of a pair answer one prompt")
-    _need_rows(call)
+    need_rows(call)
     held = checked_pairs(call, pairs, prob)
     called = _names(names, held.prob.shape[1])
     p = call.population

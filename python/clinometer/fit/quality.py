@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from clinometer.common.resampling import effective_units, t_bounds, unit_errors, worth
 from clinometer.common.threads import applied
-from clinometer.engine.fitted import EncodingQuality
+from clinometer.engine.encoding_quality import EncodingQuality
 from clinometer.engine.population import Population
 
 __all__ = [

@@ -11,16 +11,9 @@ from numpy.typing import NDArray
 from clinometer.common.resampling import t_bounds, unit_errors, worth
 from clinometer.common.results import Axes, Result
 from clinometer.common.threads import applied
+from clinometer.engine.checks import check_strength, need_scores
 from clinometer.engine.inputs import Call, prepare
-from clinometer.engine.passes import (
-    _check_strength,
-    _need_scores,
-    _strength,
-    adjusted,
-    in_range,
-    kept_scores,
-    true_betas,
-)
+from clinometer.engine.passes import adjusted, in_range, kept_scores, strength, true_betas
 from clinometer.engine.population import Population
 
 from .gains import cells, unit_sums
@@ -179,13 +172,13 @@ def ppi_gain(
     if power is not None and (isinstance(power, bool) or not isinstance(power, (int, float)) or not 0 <= power <= 1):
         raise ValueError(f"power is {power!r}, wanted None or a number from 0 to 1")
     call = prepare(dump, directions, values, **options)
-    _need_scores(call)
-    _check_strength(betas, kl, call.n_scores)
+    need_scores(call)
+    check_strength(betas, kl, call.n_scores)
     if call.n_values == 0:
         raise ValueError("values is empty, wanted at least one value")
     truth = _gold(call, gold)
     kept, exponent = in_range(adjusted(call, kept_scores(call), adjust))
-    table = _strength(call, kept, exponent, betas, kl)
+    table = strength(call, kept, exponent, betas, kl)
     both = _both(call, truth)
     J = call.n_values
     shape = (*table.shape, J)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from clinometer.common.results import Axes, Result
 from clinometer.common.visible import visible
 from clinometer.engine.inputs import Call
-from clinometer.engine.population import _rows_of, _take
+from clinometer.engine.population import rows_of, take
 
 from .policy import PolicyGains, policy_gains
 
@@ -102,7 +102,7 @@ def group_gains(
 
 
 def _part(call: Call, kept: Floats, of_all: PolicyGains, prompts: NDArray[np.int64]) -> PolicyGains:
-    rows = np.ascontiguousarray(kept[_rows_of(call.population, prompts)])
+    rows = np.ascontiguousarray(kept[rows_of(call.population, prompts)])
     small = _weights_of(call, prompts)
     return policy_gains(replace(call, population=small, progress=None), rows, None, of_all.betas)
 
@@ -110,7 +110,7 @@ def _part(call: Call, kept: Floats, of_all: PolicyGains, prompts: NDArray[np.int
 def _weights_of(call: Call, prompts: NDArray[np.int64]) -> Any:
     """The population of some prompts, with the weights of their rows."""
     p = call.population
-    part, rows = _take(p, prompts), _rows_of(p, prompts)
+    part, rows = take(p, prompts), rows_of(p, prompts)
     return replace(
         part, weight=None if p.weight is None else p.weight[rows], draws=None if p.draws is None else p.draws[rows],
         unbias=None if p.unbias is None else p.unbias[prompts],

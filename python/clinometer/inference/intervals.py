@@ -10,18 +10,9 @@ from numpy.typing import NDArray
 
 from clinometer.common.resampling import bootstrap_counts, bucketed, t_bounds, unit_covariance, unit_errors, worth
 from clinometer.common.threads import applied, product
+from clinometer.engine.checks import DEFAULT_KL, check_strength, checked_kl, need_scores
 from clinometer.engine.inputs import Call, prepare
-from clinometer.engine.passes import (
-    DEFAULT_KL,
-    _check_strength,
-    _checked_kl,
-    _need_scores,
-    _strength,
-    adjusted,
-    in_range,
-    kept_scores,
-    true_betas,
-)
+from clinometer.engine.passes import adjusted, in_range, kept_scores, strength, true_betas
 from clinometer.engine.population import Population
 
 from .gains import Cell, cells, per_prompt, slope_in_kl, unit_sums
@@ -84,13 +75,13 @@ def gain_intervals(
     if not options.get("within", True):
         raise ValueError("within=False: intervals that include labels are of gains inside prompts")
     call = prepare(dump, directions, values, **options)
-    _need_scores(call)
+    need_scores(call)
     if call.n_values == 0:
         raise ValueError("values is empty, wanted at least one value")
-    _check_strength(betas, kl, call.n_scores)
+    check_strength(betas, kl, call.n_scores)
     kept, exponent = in_range(adjusted(call, kept_scores(call), adjust))
-    table = _strength(call, kept, exponent, betas, kl)
-    levels = _checked_kl(DEFAULT_KL if kl is None else kl) if betas is None else None
+    table = strength(call, kept, exponent, betas, kl)
+    levels = checked_kl(DEFAULT_KL if kl is None else kl) if betas is None else None
     policy = policy_gains(call, kept, levels, table)
     errors, status = label_errors(call, adjust), label_status(call)
     out = _Filling(call, table.shape, exponent, float(level), int(replicates), int(seed), policy)

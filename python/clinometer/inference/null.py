@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from clinometer import _core
 from clinometer.common.results import Axes, Result
 from clinometer.engine import kl as roots
+from clinometer.engine.checks import DEFAULT_KL, checked_kl
 from clinometer.engine.inputs import Call, prepare, run
-from clinometer.engine.passes import DEFAULT_KL, _checked_kl, in_range, kept_scores
+from clinometer.engine.passes import in_range, kept_scores
 from clinometer.engine.population import Population
 
 from .result import check_level
@@ -96,7 +97,7 @@ def null_band(
         raise ValueError(f"draws is {draws!r}, wanted a whole number >= 1")
     if not options.get("within", True):
         raise ValueError("within=False: nulls are of tilts inside prompts")
-    levels = _checked_kl(DEFAULT_KL if kl is None else kl)
+    levels = checked_kl(DEFAULT_KL if kl is None else kl)
     call = prepare(dump, judges, values, **options)
     if call.n_values == 0:
         raise ValueError("values is empty, wanted at least one value")
@@ -129,7 +130,7 @@ def _random(call: Call, levels: Floats, draws: int, rng: np.random.Generator) ->
     for m in _strips(call, draws):
         u = rng.standard_normal((m, call.dump.dim)) * scale
         names = tuple(map(str, range(m)))
-        out.append(_gains(call, kept_scores(replace(call, directions=u, columns=None, names=names)), levels))
+        out.append(null_gains(call, kept_scores(replace(call, directions=u, columns=None, names=names)), levels))
     return np.concatenate(out)
 
 
@@ -141,7 +142,7 @@ def _permuted(call: Call, t: Floats, levels: Floats, draws: int, rng: np.random.
         kept = np.empty((len(t), m))
         for i in range(m):
             kept[:, i] = t[_shuffle(prompt, call.population, rng)]
-        out.append(_gains(call, kept, levels))
+        out.append(null_gains(call, kept, levels))
     return np.concatenate(out)
 
 
@@ -150,7 +151,7 @@ def _shuffle(prompt: NDArray[np.int64], p: Population, rng: np.random.Generator)
     return np.lexsort((rng.random(p.n_rows), prompt))
 
 
-def _gains(call: Call, kept: Floats, levels: Floats) -> Floats:
+def null_gains(call: Call, kept: Floats, levels: Floats) -> Floats:
     """Gains (M, B, J) at each KL of many kept scores."""
     names = tuple(map(str, range(kept.shape[1])))
     quiet = replace(call, names=names, progress=None)

@@ -11,8 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from clinometer.common.results import Axes, Result
 from clinometer.common.visible import visible
+from clinometer.engine.checks import DEFAULT_KL, checked_kl, need_scores
 from clinometer.engine.inputs import Call, prepare
-from clinometer.engine.passes import DEFAULT_KL, _checked_kl, _need_scores, adjusted, kept_scores
+from clinometer.engine.passes import adjusted, kept_scores
 
 from .policy import PolicyGains, policy_gains
 from .split import Judged, Split, objective
@@ -112,13 +113,13 @@ def recommend(
     """
     if isinstance(splits, bool) or not isinstance(splits, (int, np.integer)) or splits < 1:
         raise ValueError(f"splits is {splits!r}, wanted a whole number >= 1")
-    levels = _checked_kl(DEFAULT_KL if kl is None else kl)
+    levels = checked_kl(DEFAULT_KL if kl is None else kl)
     if not options.get("within", True):
         raise ValueError("within=False: recommendations are of tilts inside prompts")
     parts = _layers(dump, constitutions)
     calls = [prepare(one, given, values, **options) for _, one, given in parts]
     for call in calls:
-        _need_scores(call)
+        need_scores(call)
     first = calls[0]
     if first.n_values == 0:
         raise ValueError("values is empty, wanted at least one value")

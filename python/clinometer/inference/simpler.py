@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from clinometer.common.options import PASS_OPTIONS
 from clinometer.common.results import Axes, Result
+from clinometer.engine.checks import need_scores
 from clinometer.engine.inputs import Call, prepare
-from clinometer.engine.passes import _need_scores, absolute_scores, kept_scores, origin_table
+from clinometer.engine.passes import absolute_scores, kept_scores, origin_table
 from clinometer.fit import fit_value_direction
 
 from .measures import cosines, mean_correlation, pooled_correlation, projection_shift
@@ -80,7 +81,7 @@ def baselines(dump: Any, directions: Any, values: Any, *, folds: int = 5, **opti
     if not options.get("within", True):
         raise ValueError("within=False: baselines are taken inside prompts")
     call = prepare(dump, directions, values, **options)
-    _need_scores(call)
+    need_scores(call)
     if call.n_values == 0:
         raise ValueError("values is empty, wanted at least one value")
     origins = origin_table(call)

@@ -13,7 +13,7 @@ from clinometer.common.options import listed, used
 from clinometer.dump import Dump
 from clinometer.dump.directions import Scores
 from clinometer.engine.inputs import Call, prepare
-from clinometer.engine.passes import _score_dump
+from clinometer.engine.passes import score_dump
 
 from .arrays import real_array
 from .result import STATUS, PromptResult
@@ -112,7 +112,7 @@ def _prepared(source: Any, values: Any, options: dict[str, Any]) -> Call:
             raise ValueError(f"source has shape {values.shape}; wanted values (N, k)")
         values = np.where(np.isinf(values), np.nan, values)
         ids = options.pop("prompt_ids", None)
-        source, _ = _score_dump(Scores(np.zeros((len(values), 1)), prompt_ids=ids), None)
+        source, _ = score_dump(Scores(np.zeros((len(values), 1)), prompt_ids=ids), None)
     why = "solves one game for each prompt, without errors"
     call = prepare(source, None, values, **used("prompt", options, within=why, clusters=why))
     if not 1 <= call.n_values <= MOST_VALUES:

@@ -8,7 +8,7 @@ import numpy as np
 
 from clinometer.theory.large import RandomisedSpectrum
 from clinometer.theory.shift import ShiftRank
-from clinometer.theory.spectra import EffectiveRank, _eigenvalues, effective_rank
+from clinometer.theory.spectra import EffectiveRank, effective_rank, eigenvalues_of
 
 from .canvas import INK, PALETTE, canvas, label_ends, titled
 
@@ -50,7 +50,7 @@ def spectrum(result: Any, ax: Any = None) -> Any:
                 f"result is {result!r}; wanted Moments, a covariance, eigenvalues, RandomisedSpectrum, ShiftRank or "
                 "EffectiveRank"
             )
-        values = result.singular_values**2 if isinstance(result, ShiftRank) else _eigenvalues(result)
+        values = result.singular_values**2 if isinstance(result, ShiftRank) else eigenvalues_of(result)
         values = np.sort(np.asarray(values, np.float64))[::-1]
         total = float(values.sum())
         rank = effective_rank(values)

@@ -13,8 +13,9 @@ from clinometer.common.notices import listening
 from clinometer.common.options import PASS_OPTIONS
 from clinometer.dump import Dump, open_dump
 from clinometer.dump.directions import Directions
+from clinometer.engine.checks import DEFAULT_KL, checked_kl
 from clinometer.engine.inputs import prepare
-from clinometer.engine.passes import DEFAULT_KL, _checked_kl, cross_covariance, score
+from clinometer.engine.passes import cross_covariance, score
 from clinometer.fit import DirectionFit, fit_preference_direction
 from clinometer.lp.pareto_cone import ConeResult
 
@@ -93,7 +94,7 @@ def report(
     opened = open_dump(dump, prompt_ids=options.pop("prompt_ids", None))
     if clusters is not None:
         options["clusters"] = clusters
-    levels = _checked_kl(DEFAULT_KL if kl is None else kl)
+    levels = checked_kl(DEFAULT_KL if kl is None else kl)
     with listening() as said:
         opened, names = _values_as_columns(opened, values, options)
         length = _length(opened, names)

@@ -8,10 +8,9 @@ import numpy as np
 
 from clinometer.common.escaping import visible
 
-from .verdict import Choice
-
 if TYPE_CHECKING:
     from .result import Report
+    from .verdict import Choice
 
 __all__ = ["caveats", "open_by_labels"]
 

@@ -15,7 +15,7 @@ from clinometer.engine.passes import kept_scores
 from clinometer.fit.scale import in_range
 from clinometer.inference import gain_intervals
 from clinometer.inference.label_error import label_status
-from clinometer.inference.null import _gains
+from clinometer.inference.null import null_gains
 from clinometer.inference.selection import recommended
 from clinometer.lp.pareto import pareto
 from clinometer.theory import iterate
@@ -61,7 +61,7 @@ def null(s: Scene) -> dict[str, Any]:
     if len(few) > NULL_LEVELS:
         few = np.linspace(np.sqrt(few[0]), np.sqrt(few[-1]), NULL_LEVELS) ** 2
     with listening():  # past the reach of the rows: so are the judges, and they are noted
-        gain = _gains(bare, kept, few) / np.sqrt(few)[:, None]
+        gain = null_gains(bare, kept, few) / np.sqrt(few)[:, None]
     wide = _student(NULLS - 1) * np.sqrt(1 + 1 / NULLS)
     middle, spread = (_between(x, few, s.levels) for x in (gain.mean(axis=0), gain.std(axis=0, ddof=1)))
     return {"null_band": np.stack([middle - wide * spread, middle + wide * spread], axis=-1)}

@@ -14,8 +14,9 @@ from clinometer.common.results import Axes, Result
 from clinometer.common.visible import visible
 from clinometer.dump.aligned import check_labels
 from clinometer.engine import kl as roots
+from clinometer.engine.checks import checked_kl, need_scores
 from clinometer.engine.inputs import Call, prepare
-from clinometer.engine.passes import _checked_kl, _need_scores, kept_scores
+from clinometer.engine.passes import kept_scores
 from clinometer.theory.arrays import Floats
 
 __all__ = ["Examples", "examples"]
@@ -101,13 +102,13 @@ def examples(
     """
     if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
         raise ValueError(f"n is {n!r}; wanted a whole number >= 1")
-    level = _checked_kl(kl)
+    level = checked_kl(kl)
     if len(level) != 1:
         raise ValueError(f"kl is {kl!r}; wanted one level")
     if not options.get("within", True):
         raise ValueError("within is False; wanted True: ratios are those of a prompt's own policy")
     call = prepare(dump, constitution, values, **used("examples", options, clusters="has no errors to cluster"))
-    _need_scores(call)
+    need_scores(call)
     if call.n_scores != 1:
         raise ValueError(f"constitution holds {call.n_scores} directions; wanted one")
     if texts is None:

@@ -8,6 +8,8 @@ import numpy as np
 
 from clinometer.common.escaping import fit, visible
 
+from .wrapping import wrapped
+
 if TYPE_CHECKING:
     from .result import Report
 
@@ -23,9 +25,7 @@ def further(report: Report) -> list[str]:
     return [line for part in parts for line in part(report)]
 
 
-def _wrapped(sentence: str) -> list[str]:
-    from .text import _wrapped as wrapped
-
+def _lines(sentence: str) -> list[str]:
     return wrapped(sentence, "", "  ")
 
 
@@ -91,7 +91,7 @@ def _mixtures(report: Report) -> list[str]:
         f"sure that all rise; {alone} alone {p.alone_value:+.3f}; any score at all {p.margin:.3f} "
         f"({p.margin_ci[0]:.3f} to {p.margin_ci[1]:.3f})"
     )
-    out = ["", *_wrapped(first)]
+    out = ["", *_lines(first)]
     for i, name in enumerate(p.values):
         prices = [
             f"{visible(p.values[j])} {p.price[i, j]:.2g}"
@@ -100,9 +100,9 @@ def _mixtures(report: Report) -> list[str]:
         ]
         if len(p.values) > 1 and np.isfinite(p.best[i]):
             cost = f"; a unit more of a floor costs it: {', '.join(prices)}" if prices else ""
-            out += _wrapped(f"  most of {visible(name)} while no other value falls: {p.best[i]:+.3f}{cost}")
+            out += _lines(f"  most of {visible(name)} while no other value falls: {p.best[i]:+.3f}{cost}")
         elif len(p.values) > 1:
-            out += _wrapped(f"  no mixture raises {visible(name)} while no other value falls")
+            out += _lines(f"  no mixture raises {visible(name)} while no other value falls")
     return out
 
 
@@ -121,7 +121,7 @@ def _halves(report: Report) -> list[str]:
         f"{visible(v)} {g:+.3g} ({low:+.3g} to {high:+.3g}; optimism {o:+.2g})"
         for v, g, (low, high), o in zip(r.values[: report.n_requested], r.gain, r.interval, r.optimism, strict=False)
     )
-    return ["", *_wrapped(f"chosen on half of the prompts: {chosen}; on the other half it gains {held}")]
+    return ["", *_lines(f"chosen on half of the prompts: {chosen}; on the other half it gains {held}")]
 
 
 def _simpler(report: Report) -> list[str]:
@@ -161,7 +161,7 @@ def _spectrum(report: Report) -> list[str]:
     within = (
         f"; share of each value's direction in the first {s['m']} (chance {s['null']:.2g}): {shares}" if shares else ""
     )
-    return ["", *_wrapped(
+    return ["", *_lines(
         f"within-prompt spectrum: eigenvalues {top}, participation {s['participation']:.3g} of {report.dump.dim}, "
         f"stable rank {s['stable']:.3g}{within}"
     )]  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,13 +10,13 @@ from numpy.typing import NDArray
 from clinometer.common.escaping import fit, visible
 
 from .sections_text import further
+from .wrapping import COLUMNS, wrapped
 
 if TYPE_CHECKING:
     from .result import Report
 
 __all__ = ["number", "shown_levels", "text"]
 
-COLUMNS = 110
 NAME = 21
 Floats = NDArray[np.float64]
 
@@ -61,13 +60,9 @@ def text(report: Report, *, every_kl: bool = False) -> str:
     for title, sentences in (("notes", report.notes), ("not covered", report.not_covered)):
         lines += ["", title]
         for sentence in sentences:
-            lines += _wrapped(sentence, "  - ", "    ")
-    lines += ["", *_wrapped(report.verdict(), "verdict: ", "  ")]
+            lines += wrapped(sentence, "  - ", "    ")
+    lines += ["", *wrapped(report.verdict(), "verdict: ", "  ")]
     return "\n".join(line.rstrip() for line in lines)
-
-
-def _wrapped(sentence: str, first: str, rest: str) -> list[str]:
-    return textwrap.wrap(visible(sentence), COLUMNS, initial_indent=first, subsequent_indent=rest) or [first]
 
 
 def _head(report: Report) -> list[str]:
@@ -75,7 +70,7 @@ def _head(report: Report) -> list[str]:
     site = "" if d.site is None else f", site {visible(d.site)}"
     low, middle, high = d.responses
     return [
-        *_wrapped(f"clinometer report: {visible(d.name)}{site}, {d.dim} dimensions, {d.dtype}", "", "  "),
+        *wrapped(f"clinometer report: {visible(d.name)}{site}, {d.dim} dimensions, {d.dtype}", "", "  "),
         f"{d.n_rows} rows, {d.n_prompts} prompts, responses per prompt {low:g} / {middle:g} / {high:g} "
         f"(min / median / max), base {d.base}",
         d.kind,
@@ -92,7 +87,7 @@ def _constitution(report: Report, k: int, levels: list[int]) -> list[str]:
         about.append("labels known" if report.label_status[k] == "ok" else f"no label error: {report.label_status[k]}")
     if not np.isnan(report.horizon[k]):
         about.append(f"the rows say what a policy gains up to {number(report.horizon[k], sign=False, digits=2)} nats")
-    lines = _wrapped(f"{kind} {visible(report.constitutions[k])}   ({'; '.join(about)})", "", "  ")
+    lines = wrapped(f"{kind} {visible(report.constitutions[k])}   ({'; '.join(about)})", "", "  ")
     for b in levels:
         lines += _cell(report, k, b)
     return lines
@@ -103,7 +98,7 @@ def _cell(report: Report, k: int, b: int) -> list[str]:
     mark = ">" if report.past_horizon[k, b] else " "
     reached = "" if report.reached[k, b] else f" (rows reach {t.kl[k, b]:.3g})"
     p = report.policy
-    lines = _wrapped(
+    lines = wrapped(
         f"kl {report.kl[b]:g}{reached}   {report.classes[k, b]}   beta {_short(p.betas[k, b])}   "
         f"ESS {_short(t.ess[k, b])} (min {_short(t.ess_min[k, b])})   "
         f"Pareto k {number(t.pareto_k[k, b], sign=False, digits=2)}   "
@@ -154,7 +149,7 @@ def _reading(report: Report) -> list[str]:
         marks.append("~ within 95 % of random directions at this KL")
     if report.past_horizon.any():
         marks.append("> past the horizon: the rows cannot say what a policy gains there")
-    return ["", *_wrapped("; ".join(marks), "", "  ")]
+    return ["", *wrapped("; ".join(marks), "", "  ")]
 
 
 def _values(report: Report) -> list[str]:
@@ -202,13 +197,13 @@ def _cone(report: Report) -> list[str]:
         f"of the worst value, half-angle {np.degrees(c.half_angle):.1f} degrees"
     )
     best = f"best direction weighs the values' unit directions {weights}" if c.direction is not None else ""
-    return ["", *_wrapped(first, "", "  "), *(_wrapped(best, "  ", "  ") if best else [])]
+    return ["", *wrapped(first, "", "  "), *(wrapped(best, "  ", "  ") if best else [])]
 
 
 def _examples(report: Report) -> list[str]:
     lines: list[str] = []
     for e in report.examples:
         head = f"x{e['ratio']:.2f}  prompt {visible(e['prompt_id'])} row {e['row']}: "
-        lines += _wrapped(head + visible(e["text"])[:200], "    ", "      ")
+        lines += wrapped(head + visible(e["text"])[:200], "    ", "      ")
     title = "responses that gain and lose most probability under the recommended tilt"
     return ["", title, *lines] if lines else []

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clinometer.common.visible import quote
-from clinometer.files.plain import PlainFile, bad
+from clinometer.errors import bad
+from clinometer.files.plain import PlainFile
 from clinometer.files.streams import Stream
 
 from .arrow_columns import plain_columns, unread

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from clinometer.arrays.strings import joined, text_array
 from clinometer.common.visible import quote
-from clinometer.files.plain import bad
+from clinometer.errors import bad
 
 from .arrow_shards import Refusal, Shard
 from .tensors import NUMPY_CODES, TAGS, Tensor, Virtual

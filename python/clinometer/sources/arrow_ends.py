@@ -5,7 +5,8 @@ from __future__ import annotations
 import struct
 from typing import Any
 
-from clinometer.files.plain import PlainFile, bad
+from clinometer.errors import bad
+from clinometer.files.plain import PlainFile
 
 from .thrift import read_struct
 

@@ -7,9 +7,10 @@ import re
 from typing import Any
 
 from clinometer.common.visible import quote
+from clinometer.errors import bad
 from clinometer.files import strictjson
 from clinometer.files.folders import entries, inside
-from clinometer.files.plain import PlainFile, bad
+from clinometer.files.plain import PlainFile
 from clinometer.files.urls import is_url, stem
 
 from .layers import are_layers

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clinometer.common.visible import quote
-from clinometer.files.plain import bad
+from clinometer.errors import bad
 
 __all__ = ["Lists", "matrix_of", "shape_of"]
 

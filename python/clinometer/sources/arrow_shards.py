@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from clinometer.common.visible import quote
-from clinometer.errors import DumpError
-from clinometer.files.plain import PlainFile, bad
+from clinometer.errors import DumpError, bad
+from clinometer.files.plain import PlainFile
 
 from .arrow_ends import check_end, check_footer, check_parquet
 

@@ -6,7 +6,8 @@ import struct
 from typing import Any
 
 from clinometer.common.visible import quote
-from clinometer.files.plain import PlainFile, bad
+from clinometer.errors import bad
+from clinometer.files.plain import PlainFile
 
 from .tensors import BITS, LIMIT, Part
 

@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from itertools import groupby
 
 from clinometer.common.visible import quote
+from clinometer.errors import bad
 from clinometer.files.folders import all_inside, natural, numbered
-from clinometer.files.plain import PlainFile, bad
+from clinometer.files.plain import PlainFile
 
 from . import manifest, npy
 from .found import Found

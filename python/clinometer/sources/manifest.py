@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clinometer.common.visible import quote
+from clinometer.errors import bad
 from clinometer.files import strictjson
 from clinometer.files.folders import inside
-from clinometer.files.plain import PlainFile, bad
+from clinometer.files.plain import PlainFile
 
 from .found import Found
 from .safetensors import read_header

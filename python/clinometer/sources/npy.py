@@ -7,7 +7,8 @@ import sys
 from typing import Any
 
 from clinometer.common.visible import quote
-from clinometer.files.plain import PlainFile, bad
+from clinometer.errors import bad
+from clinometer.files.plain import PlainFile
 
 from .tensors import LIMIT, TAGS, Part
 

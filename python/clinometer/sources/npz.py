@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from clinometer.arrays.coerce import as_column
 from clinometer.common.notices import tell
 from clinometer.common.visible import quote
-from clinometer.errors import DumpError
-from clinometer.files.plain import PlainFile, bad
+from clinometer.errors import DumpError, bad
+from clinometer.files.plain import PlainFile
 from clinometer.files.streams import Stream
 from clinometer.files.zip_member import unpacked
 

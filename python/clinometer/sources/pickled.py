@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from clinometer.arrays.bfloat16 import decode_bfloat16
 from clinometer.arrays.strings import text_array
 from clinometer.common.visible import quote
-from clinometer.errors import DumpError
-from clinometer.files.plain import PlainFile, bad
+from clinometer.errors import DumpError, bad
+from clinometer.files.plain import PlainFile
 
 from .found import Found
 from .provenance import as_source

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from clinometer.common.visible import quote
+from clinometer.errors import bad
 from clinometer.files.folders import entries, inside
-from clinometer.files.plain import PlainFile, bad
+from clinometer.files.plain import PlainFile
 from clinometer.files.urls import is_url, stem
 
 from . import manifest, npy, npz, safetensors

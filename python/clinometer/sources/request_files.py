@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clinometer.arrays.bfloat16 import decode_bfloat16
-from clinometer.files.plain import PlainFile, bad
+from clinometer.errors import bad
+from clinometer.files.plain import PlainFile
 
 from .safetensors import parse_header, read_head
 from .tensors import FLOAT_NAMES, NUMPY_CODES

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from clinometer.common.notices import tell
 from clinometer.common.visible import quote
+from clinometer.errors import bad
 from clinometer.files import strictjson
 from clinometer.files.folders import all_inside, natural
-from clinometer.files.plain import PlainFile, bad
+from clinometer.files.plain import PlainFile
 
 from .found import Found
 from .npz import open_tensors

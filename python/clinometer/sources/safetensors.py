@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from clinometer.common.visible import quote
+from clinometer.errors import bad
 from clinometer.files import strictjson
 from clinometer.files.atomic import new_file
-from clinometer.files.plain import PlainFile, bad
+from clinometer.files.plain import PlainFile
 
 from .tensors import BITS, LIMIT, Part
 

@@ -14,7 +14,8 @@ from clinometer.arrays.bfloat16 import decode_bfloat16
 from clinometer.arrays.strings import joined, text_of
 from clinometer.common.notices import tell
 from clinometer.common.visible import quote
-from clinometer.files.plain import MappedLike, PlainFile, bad
+from clinometer.errors import bad
+from clinometer.files.plain import MappedLike, PlainFile
 
 from .window import Window
 

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clinometer.errors import bad
 from clinometer.files import strictjson
-from clinometer.files.plain import PlainFile, bad
+from clinometer.files.plain import PlainFile
 
 __all__ = ["Texts"]
 

@@ -19,17 +19,18 @@ from clinometer.arrays.strings import of_one_width
 from clinometer.common.results import Result
 from clinometer.dump import open_dump
 from clinometer.dump.aligned import same_labels
-from clinometer.engine.inputs import Call, absorb
+from clinometer.engine.inputs import LEAF, Call, absorb
 from clinometer.engine.scan import Share, plan, results
 from clinometer.engine.stat import Scores, Statistic
 
+from .fold_file import Snapshot, write
+from .fold_parse import WIDEST
+from .fold_read import read
+from .neighbours import adjoin, append
 from .nodes import Node, collapse, copied, push
 from .pending_rows import Rows
 
 __all__ = ["LEAF", "WIDEST", "Fold"]
-
-LEAF = int(_core.LEAF_ROWS)
-WIDEST = 1 << 24  # numbers of a row
 
 
 class Fold:
@@ -217,8 +218,6 @@ class Fold:
         Placed folds (`start_row`) must be neighbours, and give one fold's bits. Unplaced ones must share no prompt,
         and give its numbers up to rounding.
         """
-        from .shards import adjoin, append
-
         if not isinstance(other, Fold):
             raise TypeError(f"other is {type(other).__name__}, wanted a Fold")
         (append if self.start_row is None else adjoin)(self, other)
@@ -257,8 +256,6 @@ class Fold:
 
     def finish(self) -> list[Any]:
         """Results in the order of the statistics; rows may still be absorbed and merged afterwards."""
-        from .fold_file import Snapshot
-
         states = self.total()
         if not states or self.call is None:
             raise ValueError("Fold has no rows to finish")
@@ -279,17 +276,13 @@ class Fold:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write states and waiting rows; a sibling file is renamed over `path`. The fold goes on as before."""
-        from .fold_file import write
-
         write(self, path)
 
     def load(self, path: str | os.PathLike[str]) -> Fold:
         """Take what a saved fold with the same statistics holds into this empty one."""
-        from .fold_read import read
-
         if self.n_rows:
             raise ValueError("load: this Fold has rows already; load into a new one")
-        read(path, into=self)
+        read(path, type(self), into=self)
         return self
 
 

@@ -10,7 +10,7 @@ import os
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +19,10 @@ from clinometer.arrays.bfloat16 import is_bfloat16
 from clinometer.engine import stat
 from clinometer.files.atomic import new_file
 
-from .fold import Fold
 from .pending_rows import Rows
+
+if TYPE_CHECKING:
+    from .fold import Fold
 
 __all__ = ["FORMAT", "VERSION", "Snapshot", "described", "encode", "spec", "write"]
 

@@ -20,6 +20,8 @@ __all__ = ["Blobs", "count", "listed", "need", "parse"]
 
 MOST = 1 << 62  # of rows
 
+WIDEST = 1 << 24  # numbers of a row
+
 
 def need(truth: bool, field: str, what: str) -> None:
     """A ValueError that names the field, unless it holds."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,13 +15,16 @@ from clinometer.common.visible import quote
 from clinometer.dump import open_dump
 from clinometer.dump.directions import Directions
 from clinometer.engine import stat
+from clinometer.engine.inputs import LEAF
 from clinometer.engine.scan import plan
 from clinometer.errors import DumpError
 
-from .fold import LEAF, WIDEST, Fold
 from .fold_file import spec
-from .fold_parse import Blobs, count, listed, need, parse
+from .fold_parse import WIDEST, Blobs, count, listed, need, parse
 from .pending_rows import Rows
+
+if TYPE_CHECKING:
+    from .fold import Fold
 
 __all__ = ["read"]
 
@@ -35,7 +38,7 @@ FACTS: dict[str, Any] = {
 _DAMAGE = (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, RecursionError)
 
 
-def read(source: str | os.PathLike[str] | bytes, *, into: Fold | None = None) -> Fold:
+def read(source: str | os.PathLike[str] | bytes, kind: type[Fold], *, into: Fold | None = None) -> Fold:
     """A saved fold; `into` is an empty one with the same statistics, else they are made from the file."""
     if isinstance(source, bytes):
         name, data = "state", source
@@ -44,7 +47,7 @@ def read(source: str | os.PathLike[str] | bytes, *, into: Fold | None = None) ->
         with open(source, "rb") as file:
             data = file.read()
     try:
-        fold = _restored(*parse(data))
+        fold = _restored(kind, *parse(data))
     except _DAMAGE as exc:
         why = f"the field {exc} is missing" if isinstance(exc, KeyError) else str(exc) or type(exc).__name__
         raise DumpError(f"{name}: not a saved fold of this version, or damaged: {quote(why, 300)[1:-1]}") from None
@@ -70,10 +73,10 @@ def _need_same(mine: Fold, saved: Fold) -> None:
             )
 
 
-def _restored(header: dict[str, Any], blobs: Blobs) -> Fold:
+def _restored(kind: type[Fold], header: dict[str, Any], blobs: Blobs) -> Fold:
     dim = count(header["dim"], "dim", WIDEST)
     vectors = None if header["vectors"] is None else blobs.take(header["vectors"], np.ndarray, "vectors")
-    fold = Fold(*_statistics(header, vectors, dim), dim=dim, start_row=header["start_row"], base=header["base"],
+    fold = kind(*_statistics(header, vectors, dim), dim=dim, start_row=header["start_row"], base=header["base"],
                 precision=header["precision"])  # fmt: skip
     _take_counts(fold, header)
     if header["waiting"] is not None:

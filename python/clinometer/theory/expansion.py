@@ -133,9 +133,9 @@ def _orders(w: Weights, t: Floats, f: Floats) -> tuple[Floats, Floats]:
 
 
 def _series_radius(gain: Floats, q: float) -> Floats:
-    from clinometer.engine.passes import _linear_radius
+    from clinometer.engine.passes import linear_radius
 
-    return _linear_radius(gain[:, 0], gain[:, 1], gain[:, 2], q)
+    return linear_radius(gain[:, 0], gain[:, 1], gain[:, 2], q)
 
 
 def _radius_and_flip(w: Weights, t: Floats, f: Floats, k2: float, q: float) -> tuple[float, float]:

@@ -176,7 +176,7 @@ def scored(dump: Any, directions: Any, values: Any, *, adjust: Any = None, **opt
     if not options.get("within", True):
         raise ValueError("within is False; wanted True: a policy is renormalised inside every prompt")
     call = prepare(dump, directions, values, **options)
-    passes._need_scores(call)
+    passes.need_scores(call)
     if values is not None and call.n_values == 0:
         raise ValueError("values is empty, wanted at least one value")
     call, kept = roots.written_out(call, np.asarray(passes.adjusted(call, passes.kept_scores(call), adjust)))
@@ -208,16 +208,16 @@ def levels(kl: Any) -> Floats:
     """KL levels in nats, checked; None takes the defaults of `tilt`."""
     from clinometer.engine import passes
 
-    return passes._checked_kl(passes.DEFAULT_KL if kl is None else kl)
+    return passes.checked_kl(passes.DEFAULT_KL if kl is None else kl)
 
 
 def betas_of(call: Call, kept: Floats, betas: Any, kl: Any) -> Floats:
     """beta (K, B) from the one of betas and kl that is given."""
     from clinometer.engine import passes
 
-    passes._check_strength(betas, kl, call.n_scores)
+    passes.check_strength(betas, kl, call.n_scores)
     if betas is not None:
-        return passes._checked_betas(betas, call.n_scores)
+        return passes.checked_betas(betas, call.n_scores)
     return roots.solve(call, kept, levels(kl), call.names)
 
 

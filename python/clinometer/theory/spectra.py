@@ -50,7 +50,7 @@ def effective_rank(eigenvalues_or_moments: Any, *, threshold: float = 0.9) -> Ef
     """
     if not 0.0 < threshold <= 1.0:
         raise ValueError(f"threshold is {threshold!r}; wanted a share in (0, 1]")
-    eigenvalues = _eigenvalues(eigenvalues_or_moments)
+    eigenvalues = eigenvalues_of(eigenvalues_or_moments)
     largest = float(eigenvalues.max(initial=0.0))
     if largest == 0.0:
         return EffectiveRank(0.0, 0.0, 0.0, 0, threshold)
@@ -64,7 +64,7 @@ def effective_rank(eigenvalues_or_moments: Any, *, threshold: float = 0.9) -> Ef
     return EffectiveRank(total**2 / float(scaled @ scaled), entropy, total, int(np.argmax(reached)) + 1, threshold)
 
 
-def _eigenvalues(source: Any) -> Floats:
+def eigenvalues_of(source: Any) -> Floats:
     if not hasattr(source, "covariance") and np.ndim(source) == 1:
         eigenvalues = np.asarray(source, dtype=np.float64)
         if not np.isfinite(eigenvalues).all():
