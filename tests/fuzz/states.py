@@ -15,7 +15,7 @@ import mutators
 import numpy as np
 
 import clinometer as cm
-from clinometer.engine.fitted_file import load_any
+from clinometer.engine.fitted import load_any
 from clinometer.stream.fold_file import encode
 from clinometer.stream.fold_read import read
 from clinometer.stream.shards import shard
@@ -168,14 +168,14 @@ def seeds(_: Path) -> list[bytes]:
 
 def law(data: bytes, folder: Path) -> None:
     """A fold that is read can be saved again with the same bytes of states, finished and merged."""
-    fold = read(data)
-    again = read(encode(fold))
+    fold = read(data, cm.Fold)
+    again = read(encode(fold), cm.Fold)
     assert [s.state() for _, _, n in again.nodes for s in n] == [s.state() for _, _, n in fold.nodes for s in n]
     kinds = [type(s) for s in fold.statistics]
     fold.finish()
     for pair in _shards().values():
         half = 0 if fold.start_row else 1
-        other = read(pair[half])
+        other = read(pair[half], cm.Fold)
         if [type(s) for s in other.statistics] == kinds and fold.dump_facts is not None:
             try:
                 cm.merge(*((other, fold) if half == 0 else (fold, other)))

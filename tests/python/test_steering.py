@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import clinometer as cm
-from clinometer.engine.fitted_file import load_any
+from clinometer.engine.fitted import load_any
 from clinometer.errors import DumpError
 from clinometer.files.plain import PlainFile
 from clinometer.sources.gguf import read_gguf

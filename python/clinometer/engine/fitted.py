@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -12,19 +13,16 @@ from clinometer.common.notices import tell
 from clinometer.common.results import Axes, Result
 from clinometer.common.visible import few
 from clinometer.dump import Dump
+from clinometer.dump.directions import Directions
 
 from . import fitted_file
 from .encoding_quality import EncodingQuality
 from .seen_prompts import folds_of_seen
 
 if TYPE_CHECKING:
-    import os
-
-    from clinometer.dump.directions import Directions
-
     from .population import Population
 
-__all__ = ["DirectionFit", "EncodingQuality"]
+__all__ = ["DirectionFit", "load_any"]
 
 Floats = NDArray[np.float64]
 
@@ -107,8 +105,6 @@ class DirectionFit(Result):
 
     def directions(self) -> Directions:
         """The full fits as `Directions`: for other dumps. On the dump of the fit a pass calls them "in-sample"."""
-        from clinometer.dump.directions import Directions
-
         return Directions(self.names, self.vectors, source={**self.source, "fitted_on": self.fingerprint})
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -134,3 +130,8 @@ class DirectionFit(Result):
             )
             return "in-sample", None
         return ("cross-fitted", fold) if known.any() else ("given", None)
+
+
+def load_any(path: str | os.PathLike[str]) -> DirectionFit | Directions:
+    """What a file of ours or of another tool holds: a fit, or directions."""
+    return DirectionFit.load(path) if fitted_file.holds_fit(path) else Directions.load(path)

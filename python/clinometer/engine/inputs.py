@@ -23,8 +23,7 @@ from clinometer.dump.windows import is_windowed, placeholder, resident
 from clinometer.errors import DumpError
 from clinometer.sources.window import Window
 
-from .fitted import DirectionFit
-from .fitted_file import holds_fit
+from .fitted import load_any
 from .intake import by_row, ids_of, vectors
 from .population import Population, population
 
@@ -304,9 +303,9 @@ def _is_fit(item: Any) -> bool:
 def _resolve_one(call: Call, item: Any, projected: list[_Projected], columns: list[tuple[str, Floats]]) -> None:
     dump = call.dump
     if isinstance(item, str) and not dump.has_column(item) and os.path.exists(item):
-        item = _saved(item)
+        item = load_any(item)
     if isinstance(item, os.PathLike):
-        item = _saved(item)
+        item = load_any(item)
     if isinstance(item, str):
         sign, name = (-1.0, item[1:]) if item.startswith("-") and not dump.has_column(item) else (1.0, item)
         columns.append((item, sign * _required(dump, name, "constitutions")))
@@ -340,11 +339,6 @@ def _resolve_one(call: Call, item: Any, projected: list[_Projected], columns: li
             names = given or tuple(f"direction{len(projected) + k}" for k in range(len(rows)))
         _check_width(dump, rows, "directions")
         projected.extend(_Projected(n, v[None], status=status) for n, v in zip(names, rows, strict=True))
-
-
-def _saved(path: Any) -> Any:
-    """The fit or the directions that a file holds."""
-    return DirectionFit.load(path) if holds_fit(path) else Directions.load(path)
 
 
 def _in_sample(given: Directions, dump: Dump) -> str:

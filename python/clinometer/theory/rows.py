@@ -14,7 +14,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from clinometer.common.resampling import t_bounds, unit_errors, worth
 from clinometer.engine import kl as roots
+from clinometer.engine import stat
+from clinometer.engine.checks import DEFAULT_KL, check_strength, checked_betas, checked_kl, need_scores
 from clinometer.engine.inputs import Call, prepare, run
+from clinometer.engine.passes import adjusted, kept_scores
 from clinometer.engine.population import Population
 from clinometer.inference.gains import unit_sums
 
@@ -171,15 +174,13 @@ class Scored:
 
 def scored(dump: Any, directions: Any, values: Any, *, adjust: Any = None, **options: Any) -> Scored:
     """Check the arguments, read the dump once and gather scores and values in canonical order."""
-    from clinometer.engine import passes
-
     if not options.get("within", True):
         raise ValueError("within is False; wanted True: a policy is renormalised inside every prompt")
     call = prepare(dump, directions, values, **options)
-    passes.need_scores(call)
+    need_scores(call)
     if values is not None and call.n_values == 0:
         raise ValueError("values is empty, wanted at least one value")
-    call, kept = roots.written_out(call, np.asarray(passes.adjusted(call, passes.kept_scores(call), adjust)))
+    call, kept = roots.written_out(call, np.asarray(adjusted(call, kept_scores(call), adjust)))
     rows = call.population.rows
     table = np.zeros((len(rows), 0)) if call.values is None else np.asarray(call.values)[rows]
     return Scored(call, kept, table)
@@ -206,25 +207,19 @@ def ratio(top: ArrayLike, bottom: ArrayLike) -> Floats:
 
 def levels(kl: Any) -> Floats:
     """KL levels in nats, checked; None takes the defaults of `tilt`."""
-    from clinometer.engine import passes
-
-    return passes.checked_kl(passes.DEFAULT_KL if kl is None else kl)
+    return checked_kl(DEFAULT_KL if kl is None else kl)
 
 
 def betas_of(call: Call, kept: Floats, betas: Any, kl: Any) -> Floats:
     """beta (K, B) from the one of betas and kl that is given."""
-    from clinometer.engine import passes
-
-    passes.check_strength(betas, kl, call.n_scores)
+    check_strength(betas, kl, call.n_scores)
     if betas is not None:
-        return passes.checked_betas(betas, call.n_scores)
+        return checked_betas(betas, call.n_scores)
     return roots.solve(call, kept, levels(kl), call.names)
 
 
 def tilts(call: Call, kept: Floats, betas: Floats) -> dict[str, Floats]:
     """What the compiled tilt gives of kept scores (N, K) at betas (K, B); beta 0 is the argmax limit."""
-    from clinometer.engine import stat
-
     statistic = stat.Tilt(betas=np.maximum(betas, np.nextafter(0.0, 1.0)))
     state = statistic.state(call, 0, kept.shape[1], 0, call.n_values)
     return dict(run(call, [state], kept=np.ascontiguousarray(kept))[0].finish())
