@@ -124,8 +124,8 @@ def files() -> list[Path]:
     """The code whose intervals these are."""
     package = Path(cm.__file__).parent
     return [
-        *package.glob("fit/*.py"), *package.glob("inference/*.py"), package / "resampling.py",
-        package / "theory/gap.py", package / "simulation.py", HERE / "coverage_worlds.py",
+        *package.glob("fit/*.py"), *package.glob("inference/*.py"), package / "common/resampling.py",
+        package / "theory/gap.py", package / "theory/simulation.py", HERE / "coverage_worlds.py",
     ]  # fmt: skip
 
 
