@@ -1,4 +1,4 @@
-"""The example statistic of CONTRIBUTING.md: its four blocks applied to a copy of the tree, built and tested."""
+"""The examples of CONTRIBUTING.md: their blocks applied to a copy of the tree, built and tested."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ ROOT = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r"^```(?:cpp|python)\n(?://|#) (\S+/\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-def blocks() -> dict[str, str]:
-    """Fenced blocks by the file their first line names."""
-    return dict(BLOCK.findall((ROOT / "CONTRIBUTING.md").read_text()))
+def blocks(section: str = "Add a statistic") -> dict[str, str]:
+    """Fenced blocks of a section by the file their first line names."""
+    sections = (ROOT / "CONTRIBUTING.md").read_text().split("\n## ")
+    return dict(BLOCK.findall(next(text for text in sections if text.startswith(section))))
 
 
 def tool(name: str) -> str:
@@ -139,3 +140,28 @@ def test_the_example_builds_and_passes(tmp_path: Path) -> None:
         "assert run.tries and not run.failures"
     )
     run(sys.executable, "-c", doctest, **python_path)
+
+
+def test_the_reader_has_two_places() -> None:
+    folder, test = blocks("Add a reader")
+    assert folder.startswith("python/clinometer/sources/readers/") and test.startswith("tests/python/test_")
+    assert not (ROOT / folder).exists()
+
+
+def test_the_reader_is_found_and_passes(tmp_path: Path) -> None:
+    from clinometer import _core
+
+    tree = tmp_path / "tree"
+    shutil.copytree(ROOT / "python", tree / "python", ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+    shutil.copy(_core.__file__, tree / "python/clinometer")
+    shutil.copytree(ROOT / "tests/python", tree / "tests/python", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tree / "pyproject.toml")
+    for name, text in blocks("Add a reader").items():
+        apply(tree, name, text)
+    tests = [tree / name for name in blocks("Add a reader") if name.startswith("tests/")]
+    tests.append(tree / "tests/python/test_readers.py")
+    # without site, whose .pth files may put an editable install first
+    found = os.pathsep.join([str(tree / "python"), *(p for p in sys.path if p.endswith("site-packages"))])
+    python_path = {"PYTHONPATH": found, "PYTHONDONTWRITEBYTECODE": "1"}
+    run(sys.executable, "-S", "-c", "import clinometer; assert 'tree' in clinometer.__file__", **python_path)
+    run(sys.executable, "-S", "-m", "pytest", f"--rootdir={tree}", "-c", tree / "pyproject.toml", *tests, **python_path)

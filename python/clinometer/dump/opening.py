@@ -20,9 +20,9 @@ from clinometer.errors import DumpError, bad
 from clinometer.files.plain import PlainFile
 from clinometer.files.urls import is_url, local_path, stem
 from clinometer.sources import npy, npz
-from clinometer.sources.found import Found, Lazy
+from clinometer.sources.found import Found, How, Lazy
 from clinometer.sources.layers import layer_of
-from clinometer.sources.registry import HALVES, How, find
+from clinometer.sources.registry import HALVES, find
 from clinometer.sources.requests import POOLS
 from clinometer.sources.tensors import FLOAT_NAMES, Tensor, Virtual
 

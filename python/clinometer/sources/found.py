@@ -16,7 +16,7 @@ from .safetensors import read_header
 from .tensors import Tensor
 from .texts import Texts
 
-__all__ = ["Found", "Lazy"]
+__all__ = ["Found", "How", "Lazy"]
 
 
 class Lazy(Mapping[str, NDArray[Any]]):
@@ -63,6 +63,16 @@ class Lazy(Mapping[str, NDArray[Any]]):
         return Lazy(mine | {name: partial(other.__getitem__, name) for name in other})
 
 
+@dataclass(frozen=True)
+class How:
+    """What a container does not say of itself."""
+
+    tensor: str | None = None
+    half_bits: str | None = None
+    pool: str | None = None
+    prompt_tokens: Any = None
+
+
 @dataclass
 class Found:
     """What a path holds before phi is chosen."""
@@ -78,6 +88,12 @@ class Found:
     texts: Texts | None = None
     left_out: dict[str, str] = field(default_factory=dict)  # what is there and is not read, and why
     takes: tuple[str, ...] = ()  # arguments of open_dump that say how this kind is read
+
+    def with_policy(self) -> Found:
+        """With the policy that the metadata of safetensors may state."""
+        said = self.source.get("policy")
+        self.policy = said if said in ("on_policy", "off_policy") else None
+        return self
 
     def layer_of(self, name: str) -> int | None:
         """The layer that the manifest or the metadata gives for a tensor whose name has none."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from typing import Any
 
 from clinometer.common.visible import quote
 from clinometer.errors import bad
@@ -12,20 +10,20 @@ from clinometer.files.folders import entries, inside
 from clinometer.files.plain import PlainFile
 from clinometer.files.urls import is_url, stem
 
-from . import manifest, npy, npz, safetensors
-from .found import Found
+from . import manifest, safetensors
+from .arrow import find_arrow
+from .arrow_folder import SUFFIXES as ARROW
+from .found import Found, How
 from .joining import is_shards, joined_arrays, joined_safetensors
+from .readers import by_suffix
 from .request_files import is_request
 from .requests import find_requests
-from .tensors import Tensor
 
-__all__ = ["HALVES", "PICKLES", "How", "find"]
+__all__ = ["HALVES", "PICKLES", "find"]
 
 HALVES = ("float16", "bfloat16")
-_POLICIES = ("on_policy", "off_policy")
 _INDEX = ".safetensors.index.json"
-_ARROW = (".arrow", ".parquet", ".feather", ".ipc")
-_FILES = (".npy", ".npz", ".safetensors", ".txt", ".gguf", ".json", *_ARROW)
+_OTHER_FILES = (".txt", ".gguf", ".json")  # that are no dumps, and no folders either
 _UNFINISHED = (
     "an unfinished dump has none: DumpWriter goes on with it, DumpWriter.merge joins the parts of several writers"
 )
@@ -38,16 +36,6 @@ _ARRAYS_OF = {
     (".lance",): "lance.dataset(path).to_table()",
 }
 PICKLES = (".pt", ".pth", ".bin", ".pkl", ".ckpt")
-
-
-@dataclass(frozen=True)
-class How:
-    """What a container does not say of itself."""
-
-    tensor: str | None = None
-    half_bits: str | None = None
-    pool: str | None = None
-    prompt_tokens: Any = None
 
 
 def find(path: str, how: How) -> Found:
@@ -65,22 +53,11 @@ def find(path: str, how: How) -> Found:
 
 
 def _file(path: str, how: How) -> Found:
-    name = stem(path)
-    if name.endswith(".npy"):
-        return _npy(path)
-    if name.endswith(".npz"):
-        left_out: dict[str, str] = {}
-        return Found(npz.open_tensors(PlainFile(path), left_out), left_out=left_out)
-    if name.endswith(".safetensors"):
-        return _safetensors(path)
-    if name.endswith(_ARROW):
-        from .arrow import find_arrow
-
-        PlainFile(path)
-        return find_arrow(path, how.half_bits, how.tensor)
+    suffix = next((x for x in by_suffix() if stem(path).endswith(x)), None)
+    if suffix is not None:
+        return by_suffix()[suffix](path, how)
     PlainFile(path)
-    known = ".safetensors, .npy, .npz, .arrow or .parquet file"
-    raise bad(path, f"is not a {known} or a dump's folder" + _advice(path))
+    raise bad(path, f"is not a {', '.join(sorted(by_suffix()))} file or a dump's folder" + _advice(path))
 
 
 def _advice(path: str) -> str:
@@ -91,27 +68,7 @@ def _advice(path: str) -> str:
 
 
 def _is_folder(path: str) -> bool:
-    return not stem(path).endswith((*_FILES, *PICKLES)) if is_url(path) else os.path.isdir(path)
-
-
-def _npy(path: str) -> Found:
-    name = os.path.basename(stem(path))[:-4]
-    return Found({name: Tensor(name, (npy.read_npy(PlainFile(path)),))})
-
-
-def _safetensors(path: str) -> Found:
-    left_out: dict[str, str] = {}
-    parts, metadata = safetensors.read_header(PlainFile(path), left_out)
-    if left_out and not parts:
-        safetensors.read_header(PlainFile(path))  # nothing is known: the error says where
-    return _stated(Found({n: Tensor(n, (p,)) for n, p in parts.items()}, dict(metadata), left_out=left_out))
-
-
-def _stated(found: Found) -> Found:
-    """With the policy that the metadata of safetensors may state."""
-    said = found.source.get("policy")
-    found.policy = said if said in _POLICIES else None
-    return found
+    return not stem(path).endswith((*by_suffix(), *_OTHER_FILES, *PICKLES)) if is_url(path) else os.path.isdir(path)
 
 
 def _folder(path: str, how: How) -> Found:
@@ -129,9 +86,7 @@ def _folder(path: str, how: How) -> Found:
     stored = [n for n in names if n.endswith(".safetensors")]
     if stored and not index:
         return _loose(path, stored, how)
-    if "dataset_dict.json" in names or any(n.endswith(_ARROW) for n in names):
-        from .arrow import find_arrow
-
+    if "dataset_dict.json" in names or any(n.endswith(ARROW) for n in names):
         return find_arrow(path, how.half_bits, how.tensor)
     several = f"has {len(index)} indices; open one file or keep one index" if index else ""
     raise bad(
@@ -165,9 +120,9 @@ def _loose(path: str, stored: list[str], how: How) -> Found:
     if any(n.startswith("phi-") for n in stored):
         raise bad(path, f"has no {manifest.NAME}: {_UNFINISHED}", "folder")
     if len(stored) == 1:
-        return _safetensors(first)
+        return _file(first, how)
     if is_shards(stored):
-        return _stated(joined_safetensors(path, stored))
+        return joined_safetensors(path, stored).with_policy()
     raise bad(
         path,
         f"has {len(stored)} safetensors files and nothing that orders their rows (no {manifest.NAME}, no index, and "
