@@ -69,7 +69,7 @@ struct LaneTable {
                std::int64_t b1, double* out, std::int64_t ldo);
 };
 
-/// Sums over one prompt for M tilts side by side (theory 2). Lanes run over m.
+/// Sums over one prompt for M tilts side by side (theory 2.2). Lanes run over m.
 struct TiltSums {
   double* log_partition;  // (M,) L = log sum_i w_i exp(x_im), x = lam * centred score, minus lam * reference
   double* max_ratio;      // (M,) largest l_im

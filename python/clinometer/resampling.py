@@ -77,7 +77,7 @@ def worth(psi: Floats, held: Floats, most: Any = np.inf) -> Floats:
 
 
 def unit_covariance(psi: Floats, held: Floats) -> Floats:
-    """C/(C-1) sum psi psi' (m, m) of influences (C, m) on units of weight held (C, m) > 0; NaN below two (theory 2)."""
+    """C/(C-1) sum psi psi' (m, m) of influences (C, m) on units of weight held (C, m) > 0 (theory 2.6); NaN for one."""
     count = (held > 0).sum(axis=0).astype(float)
     scale = np.sqrt(np.where(count > 1, count / np.where(count > 1, count - 1, 1.0), np.nan))
     return np.asarray(product(psi.T, psi) * np.outer(scale, scale))

@@ -1,6 +1,6 @@
 // A prompt seen through the labels of its values. Zero-weight rows are left out here, once, so they can
 // never win a tilt; a value with NaN in some rows is treated on its labelled rows alone, with their base
-// weights renormalised (api "values": unlabelled rows are left out of that value only).
+// weights renormalised (theory 0.4: unlabelled rows are left out of that value only).
 #pragma once
 #include <clinometer/per_prompt.hpp>
 

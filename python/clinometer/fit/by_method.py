@@ -1,4 +1,4 @@
-"""Fits of every method by group of values labelled on the same rows, and their out-of-fold quality (theory 10)."""
+"""Fits of every method by group of values labelled on the same rows, and their out-of-fold quality (theory 10.1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Logistic regression of two-valued labels on prompt-centred rows (theory 10), streamed over the dump."""
+"""Logistic regression of two-valued labels on prompt-centred rows (theory 10.1), streamed over the dump."""
 
 from __future__ import annotations
 

@@ -139,7 +139,7 @@ def ppi_gain(
     dump: Any, directions: Any, betas: Any = None, values: Any = None, *, gold: Any, kl: Any = None,
     adjust: Any = None, power: float | None = None, level: float = 0.95, **options: Any,
 ) -> PPIResult:  # fmt: skip
-    """Gains of the gold labels, from many model labels and a few gold ones (theory, "Gold labels").
+    """Gains of the gold labels, from many model labels and a few gold ones (theory 10.5).
 
     With c_x(f) the gain of f in prompt x, over prompts without (u) and with gold labels (g):
     gain = lambda mean_u c(f) + mean_g (c(y) - lambda c(f)), unbiased for any fixed lambda and however wrong the

@@ -1,4 +1,4 @@
-"""Two intervals of a gain: given the judge's direction, and including the labels it was fitted to (theory 10)."""
+"""Two intervals of a gain: given the judge's direction, and including the labels it was fitted to (theory 10.3)."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def gain_intervals(
     dump: Any, directions: Any, betas: Any = None, values: Any = None, *, kl: Any = None, adjust: Any = None,
     level: float = 0.95, replicates: int = 0, **options: Any,
 ) -> GainIntervals:  # fmt: skip
-    """Gains with an interval given the direction and one that includes its labels (theory 2 "SE", 10, Details).
+    """Gains with an interval given the direction and one that includes its labels (theory 2.6, 2.9 and 10.3).
 
     Given the direction, prompt x adds c_x - gain. A direction fitted on this dump moves with its labels by
     H^-1 psi_x, psi_x the gradient of prompt x's part of the fit's loss and H its curvature, so it adds
@@ -182,7 +182,7 @@ class _Filling:
 
 
 def _ess_quantiles(cell: Cell, p: Population) -> Floats:
-    """Quantiles over prompts that count of 1/(1 + chi^2) = 1 / sum p^2/w; for "reweight" 1/(n sum p^2) (theory 2)."""
+    """Quantiles over prompts that count of 1/(1 + chi^2) = 1 / sum p^2/w; for "reweight" 1/(n sum p^2) (theory 2.2)."""
     w = p.row_weight()
     tilted = np.where(w > 0, w * np.exp(cell.log_ratio), 0.0)
     base = 1 / np.repeat(p.sizes, p.sizes) if p.base == "reweight" else np.where(w > 0, w, 1.0)

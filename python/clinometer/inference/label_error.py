@@ -1,4 +1,4 @@
-"""How a gain moves with the labels that its direction was fitted to: g'H^-1 psi_x of each prompt (theory 10)."""
+"""How a gain moves with the labels that its direction was fitted to: g'H^-1 psi_x of each prompt (theory 10.3)."""
 
 from __future__ import annotations
 

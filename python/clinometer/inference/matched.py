@@ -1,4 +1,4 @@
-"""The tilt at matched KL with and without each response: what the estimates of `policy` are made of (theory 2).
+"""The tilt at matched KL with and without each response: what the estimates of `policy` are made of (theory 2.9).
 
 With n responses a prompt the tilt of the rows falls short of the policy's in gain and in KL, by terms in 1/n that no
 number of prompts removes. Let theta_m be the mean over prompts of a gain with m responses, each m tilted by the lam

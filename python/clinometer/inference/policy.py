@@ -1,4 +1,4 @@
-"""Gain, win rate and beta of the policy behind the rows at a KL, with bounds: the one rule of inference (theory 2).
+"""Gain, win rate and beta of the policy behind the rows at a KL, with bounds: the one rule of inference (theory 2.9).
 
 Table, class, verdict, checks, plots, files and `gain_intervals` ask here, so that none says what another denies.
 """

@@ -1,4 +1,4 @@
-"""One game a prompt: how far its worst value can rise by reweighting its responses (theory 9, L3)."""
+"""One game a prompt: how far its worst value can rise by reweighting its responses (theory 9.3)."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def tilt(
     within: bool = True,
     **policy: Unpack[BaseOptions],
 ) -> dict[str, Any]:
-    """Exact tilt pi ~ pi0 exp(t / beta) of the rows, per direction k, beta b and value j (theory 2).
+    """Exact tilt pi ~ pi0 exp(t / beta) of the rows, per direction k, beta b and value j (theory 2.2).
 
     Parameters
     ----------

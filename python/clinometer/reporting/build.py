@@ -42,7 +42,7 @@ def report(
     texts: Any = None, clusters: Any = None, groups: Any = None, gold: Any = None,
     sections: str | Iterable[str] = "all", **options: Any,
 ) -> Report:  # fmt: skip
-    """Report what tilting the rows by each constitution does to each value (theory 2, 8, Details).
+    """Report what tilting the rows by each constitution does to each value (theory 2.9, 8.4 and 10.4).
 
     Gains are E_x E_{pi_C}[f] - E_x E_{pi0}[f] with pi_C proportional to pi0 exp(score / beta), beta solved for
     each KL. Warnings of the passes become the report's notes, and so does why a section cannot be had.

@@ -1,4 +1,4 @@
-"""The share of one direction's score variance that others explain, free of the noise of the fits (theory 3, Prop 5)."""
+"""The share of one direction's score variance that others explain, free of the noise of the fits (theory 3.3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random features of scaled rows, and their moments fold by fold (theory 4, Thm 6)."""
+"""Random features of scaled rows, and their moments fold by fold (theory 4.3)."""
 
 from __future__ import annotations
 

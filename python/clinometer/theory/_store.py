@@ -1,4 +1,4 @@
-"""What a screen remembers: test statistics of every candidate, and the extremes (theory 6, Rem 2)."""
+"""What a screen remembers: test statistics of every candidate, and the extremes (theory 6.2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Leading eigenvalues and effective ranks of a covariance that is never formed, with their errors (theory 5)."""
+"""Leading eigenvalues and effective ranks of a covariance that is never formed, with their errors (theory 5.1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The share of a value that any function of phi could hold, beside the linear share (theory 4, Thm 6; 7, Def 11)."""
+"""The share of a value that any function of phi could hold, beside the linear share (theory 4.3)."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def nonlinear_encoding(
     dump: Any, values: Any, *, n_features: int = 300, features: str = "fourier", gammas: ArrayLike = (0.25, 1.0, 4.0),
     alphas: ArrayLike | None = None, folds: int = 5, level: float = 0.95, **options: Any,
 ) -> NonlinearEncoding:  # fmt: skip
-    """Correlation ratio of values given phi, inside prompts, by kernel ridge on random features (theory 4, Thm 6).
+    """Correlation ratio of values given phi, inside prompts, by kernel ridge on random features (theory 4.3).
 
     The best judge that reads phi alone correlates with a value as eta, eta^2 = Var E[s | phi] / Var s, and rho^2, its
     linear share, is the ceiling only where E[s | phi] is linear. Here E[s | phi] is a linear function plus a
