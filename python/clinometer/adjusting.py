@@ -1,4 +1,4 @@
-"""Scores net of columns: what a score says inside prompts beyond what length, or any other column, says."""
+"""Adjusted scores: the residual of a score inside prompts on length or any other columns."""
 
 from __future__ import annotations
 

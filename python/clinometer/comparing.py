@@ -1,4 +1,4 @@
-"""The same prompts seen twice: layers, positions, checkpoints or models, and what changed between them (theory 5.3)."""
+"""Two dumps of the same prompts: layers, positions, checkpoints or models, and what changed (theory 5.3)."""
 
 from __future__ import annotations
 

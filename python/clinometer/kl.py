@@ -162,7 +162,7 @@ def log_ratios(call: Call, kept: Floats, betas: Floats) -> Floats:
 
 
 def written_out(call: Call, kept: Floats) -> tuple[Call, Floats]:
-    """Whole counts as copies of their rows: a statistic of single draws, or of leaving one out, sees draws."""
+    """Whole counts as copies of their rows: for statistics of single draws, or of leaving one out."""
     copies = call.population.copies()
     if copies is None:
         return call, kept
@@ -197,7 +197,7 @@ def sized_horizon(call: Call, kept: Floats) -> Floats:
     """Largest KL (K,) at which the size of a gain is good to a tenth, or to its error where that is more.
 
     What counts is the bias at matched KL: rows whose prompts are small tilt less far at a given beta, but their KL is
-    short as well, and the gain at that KL is short by much less (in a Gaussian world by sqrt((n - 1)/n) at small KL,
+    low as well, and the gain at that KL is low by much less (in a Gaussian world by sqrt((n - 1)/n) at small KL,
     not (n - 1)/n). The delete-one jackknife gives both biases of the judge's own score, whose slope in KL is beta. Cap
     as in `horizon`, and 0 where prompts have a median of 4 responses or fewer (theory 2.8: only first order is an
     estimate). Crossings lie between seven levels by interpolation; beyond SIZED_ROWS rows from evenly spread prompts.
@@ -324,7 +324,7 @@ def pareto_table(call: Call, kept: Floats, betas: Floats, limit: int = 10_000_00
     if call.population.base == "logprob":
         return np.full(betas.shape, np.nan), np.full(betas.shape, "nothing was drawn: the candidates are all there is")
     rows, base = _tail_rows(call, limit)
-    # directions side by side where their ratios are small, else one after the other with all threads each
+    # directions in parallel where their ratios are small, else one after the other with all threads each
     at_once = call.n_threads if 8 * betas.shape[1] * len(kept) <= RATIO_BYTES else 1
     own_call = replace(call, n_threads=call.n_threads // at_once)
 

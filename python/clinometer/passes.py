@@ -1,4 +1,4 @@
-"""The passes over the rows, each said in one call."""
+"""The passes over the rows, one function each."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def score(dump: Any, directions: Any, *, out: NDArray[Any] | None = None, **opti
 
     Returns
     -------
-    (N, K) float32, float64 with ``precision="double"``. Rows of dropped prompts, and rows that weigh nothing
+    (N, K) float32, float64 with ``precision="double"``. Rows of dropped prompts, and rows of weight 0
     (prompt weight 0, count 0, probability 0), are NaN.
 
     Cost: one pass over the dump. See theory 0.1.

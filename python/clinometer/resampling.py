@@ -57,7 +57,7 @@ def effective_units(held: Floats) -> Floats:
 
 
 def worth(psi: Floats, held: Floats, most: Any = np.inf) -> Floats:
-    """What units of influence psi (C, m) and weight held (C, m) are worth for an error: 1 + degrees of freedom, (m,).
+    """Effective number of units of influence psi (C, m) and weight held (C, m): 1 + degrees of freedom, (m,).
 
     A variance of n numbers of kurtosis 3 + e has itself the variance s^4 (2/(n - 1) + e/n), that of a chi^2 of
     2/(2/(n - 1) + e/n) degrees of freedom (Satterthwaite 1946; Box 1953). n is `effective_units`, no more than

@@ -1,4 +1,4 @@
-"""Statistics for `scan` and `Fold`: what to compute, said once, before any row is read.
+"""Statistics for `scan` and `Fold`: what to compute, declared once, before any row is read.
 
 A new statistic subclasses `Statistic` and gives its compiled state and how to wrap its finished arrays.
 """

@@ -88,7 +88,7 @@ class _Seekable(io.RawIOBase):
 
 
 class RemoteFile(PlainFile):
-    """A remote file seen once: size and version; every read is a range of bytes, checked for its length.
+    """A remote file as it was opened: size and version; every read is a range of bytes, checked for its length.
 
     `path` shows the address without passwords and signatures.
     """
@@ -148,7 +148,7 @@ class RemoteFile(PlainFile):
         raise bad(self.path, "is remote and cannot be mapped; `clinometer convert` makes a local dump")
 
     def check(self) -> None:
-        """Raise DumpChangedError unless size and version are those first seen."""
+        """Raise DumpChangedError unless size and version are those at opening."""
         try:
             if self._web is not None:
                 now: tuple[Any, Any] = _ask(self.path, self._web.again)

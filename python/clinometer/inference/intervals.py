@@ -50,7 +50,7 @@ def gain_intervals(
 
     What the intervals hold is the mean of the estimate over repeated dumps of this size: given the direction, over
     other prompts and rows; with labels, over fits to other labels as well. Bounds are by Student's t, with one
-    degree of freedom less than the prompts or clusters are worth: (sum h)^2 / sum h^2 of their weights h, and fewer
+    degree of freedom less than effective prompts or clusters, (sum h)^2 / sum h^2 of their weights h, and fewer
     where the kurtosis of their influences is above 3 (`clinometer.resampling.worth`). The gain of the rows is low for
     prompts of few responses: `estimate` is of the policy behind them, at the KL or the beta asked for, which is what
     a report prints; NaN past what the rows can say.
@@ -148,7 +148,7 @@ class _Filling:
         return psi, slope
 
     def _errors(self, psi: Floats, held: Floats, gain: Floats, most: float) -> tuple[Floats, Floats, Floats]:
-        """Clustered covariance (J, J) of influences (G, J), the percentile interval (J, 2), the worth of units."""
+        """Clustered covariance (J, J) of influences (G, J), the percentile interval (J, 2), effective units."""
         units = unit_sums(psi, self.call.population)
         cov = unit_covariance(units, held)
         count = worth(units, held, most)

@@ -62,7 +62,7 @@ class Recommendation(Result):
     layer_share: dict[Any, float] = field(default_factory=dict)
 
     def verdict(self) -> str:
-        """Say what the choice is worth on prompts that did not make it; "cannot tell" is an answer."""
+        """Say what the choice gains on prompts that did not make it; "cannot tell" is an answer."""
         gains = ", ".join(
             f"{visible(v)} {g:+.3g} ({low:+.3g} to {high:+.3g})"
             for v, g, (low, high) in zip(self.values, self.gain, self.interval, strict=True)

@@ -56,7 +56,7 @@ def report(
     kl : nats, default 0.1, 0.25, 0.5, 1
     pairs : (rows (P, 2), prob (P,)) of within-prompt preferences, fitted to one more constitution
     u_gen : generation direction, fit or column, whose correlation with each value stands beside the judges'
-    texts : sequence of texts by row, default the dump's own, shown with the rows the recommended tilt moves most
+    texts : sequence of texts by row, default the dump's own, shown with the rows the recommended tilt changes most
     clusters : (G,) or a per-prompt column for errors
     groups : per-prompt columns (or a mapping of name to labels by row) that split the table into subgroups
     gold : gold labels of the values on some prompts, as `ppi_gain` takes them; they correct every gain of the page

@@ -31,7 +31,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Report(Result):
-    """Tilts of a dump by constitutions, seen by values (theory 2.9 and 8.4); made by `report`.
+    """Tilts of a dump by constitutions, with the gain of every value (theory 2.9 and 8.4); made by `report`.
 
     K constitutions, B KL levels, J values: the first `n_requested` are those asked for, a length follows
     where the dump has one and it was not asked for.

@@ -75,7 +75,7 @@ class Weights:
         return np.asarray(np.sqrt(np.array(columns).reshape(shape)))
 
     def bounds(self, per_prompt: Floats, level: float = 0.95) -> Floats:
-        """Bounds (2,) of the mean of (G,), by Student's t with as many degrees of freedom as the prompts are worth."""
+        """Bounds (2,) of the mean of (G,), by Student's t with as many degrees of freedom as effective prompts."""
         share = np.where(self.seen, self.prompt, 0.0)
         share = share / max(share.sum(), 1e-300)
         c = np.where(share > 0, per_prompt, 0.0)
@@ -102,7 +102,7 @@ class Weights:
         return np.where(np.abs(r) < 0.5, self.row * np.expm1(np.minimum(r, 1.0)), p - self.row), r
 
     def factor(self) -> Floats:
-        """n/(n-1) of each prompt, 0 where a single response leaves no variance to see (theory 2.5)."""
+        """n/(n-1) of each prompt, 0 where a single response has no variance (theory 2.5)."""
         if self.p.unbias is not None:
             return np.where(self.seen, self.p.unbias, 0.0)
         n = self.p.sizes.astype(np.float64)

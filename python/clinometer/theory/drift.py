@@ -171,7 +171,7 @@ def _judges(judge: Any, T: int) -> list[Any]:
 
 
 def _angles(turned: Turned, others: list[int]) -> Floats:
-    """Cosine, error and worth (T, 3) of every round against another."""
+    """Cosine, error and effective units (T, 3) of every round against another."""
     return np.array([turned.cosine(q, r) for r, q in enumerate(others)])
 
 

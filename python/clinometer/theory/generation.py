@@ -33,7 +33,7 @@ class GenerationShare(Result):
         the prompts or clusters are worth for it; free of the noise of the fits, so that it may fall below 0
     share_ci : (2,) by Student's t on the share's own scale and on Fisher's of its root, the wider, within [0, 1]
     alpha, alpha_ci : Proposition 5's alpha of that share: u_gen = alpha u + (1 - alpha) n with orthonormal u, n
-    cosine : (J,) Sigma-cosine of u_gen with each value's direction, NaN where the value is not seen to be encoded
+    cosine : (J,) Sigma-cosine of u_gen with each value's direction, NaN where the value is not detectably encoded
     resolved : (J,) whether the rows show well, by 6 errors, that the value is encoded; where one is not, share and
         alpha are lower bounds, mostly of the others, and a warning says so
     rho2, rho2_ci : (J,) and (J, 2) encoded share of each value, as `EncodingQuality.rho2_debiased`

@@ -98,9 +98,9 @@ def labeler_scaling(
 
     The gain at matched KL is r sd(s) sqrt(2 KL) in the Gaussian world, r the judge's correlation with the value: each
     model's r and gain come with their errors from its own dump. The trend is a meta-regression on log10 size with
-    weights 1/(se^2 + tau^2), tau^2 the models' own scatter (Paule and Mandel 1982), and the error of the scatter
-    that is seen (Hartung and Knapp 2001; Sidik and Jonkman 2002). That stays right where models share prompts: what
-    moves all of them alike moves no slope.
+    weights 1/(se^2 + tau^2), tau^2 the models' own scatter (Paule and Mandel 1982), and the error from the observed
+    scatter (Hartung and Knapp 2001; Sidik and Jonkman 2002). That stays right where models share prompts: what
+    shifts all of them alike changes no slope.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""How a value's encoding, and with it the gain it allows, moves with the layer (theory 4.4)."""
+"""How a value's encoding, and with it the gain it allows, depends on the layer (theory 4.4)."""
 
 from __future__ import annotations
 

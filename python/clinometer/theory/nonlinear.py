@@ -32,14 +32,14 @@ class NonlinearEncoding(Result):
 
     Attributes
     ----------
-    linear, nonlinear : (J,) R^2 = 1 - SSE/SST of predictions for prompts that the fits did not see; negative is
+    linear, nonlinear : (J,) R^2 = 1 - SSE/SST of out-of-fold predictions, whole prompts held out; negative is
         legitimate. Their limits with many prompts are rho^2, and eta^2 = Var E[s | phi] / Var s as far as a sum of a
         linear function and the features reaches it
     difference : (J,) nonlinear - linear, paired on the same prompts
     linear_ci, nonlinear_ci, difference_ci : (J, 2) by Student's t over prompts or clusters; of the R^2 on new
         prompts, on average, of fits to as many
     linear_se, nonlinear_se, difference_se : (J,)
-    units : (J, 3) what the prompts or clusters are worth for these three, less 1 the degrees of freedom
+    units : (J, 3) effective number of prompts or clusters for these three, less 1 the degrees of freedom
     linear_r, nonlinear_r : (J,) correlations of the predictions with the value: what Theorem 6 calls rho, and eta
     gamma, alpha, linear_alpha : (F, J) bandwidth and penalties that each fold's training prompts chose; an alpha of
         inf takes no feature

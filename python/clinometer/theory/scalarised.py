@@ -133,7 +133,7 @@ class ClassProbabilities(Result):
 def class_probabilities(profile: ArrayLike, covariance: ArrayLike) -> ClassProbabilities:
     """How sure the class of a direction is when its errors are correlated (theory 8.4).
 
-    P(all p > 0), P(all p < 0) and the rest for p ~ N(profile, covariance): with errors that move together, a
+    P(all p > 0), P(all p < 0) and the rest for p ~ N(profile, covariance): with correlated errors, a
     direction can be settled that looks undetermined one value at a time. Use `CrossCovarianceResult.covariance` or
     `TiltResult.gain_cov`. A posterior under a flat prior, not a test.
 

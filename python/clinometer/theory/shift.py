@@ -1,4 +1,4 @@
-"""How many dimensions training moved: effective ranks of the difference of two aligned dumps (theory 5.3)."""
+"""How many dimensions training changed: effective ranks of the difference of two aligned dumps (theory 5.3)."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ class TiltedMean : public StatisticOf<TiltedMean> {
   void fields(Visitor& visit) override;
 
  private:
-  /// Of one prompt, what was seen so far: per cell sum w e and sum w e phi, e = exp((t - top) / beta).
+  /// Of one prompt, the rows absorbed so far: per cell sum w e and sum w e phi, e = exp((t - top) / beta).
   struct Part {
     bool begins = false, ends = false;
     double omega = 1;
