@@ -1,5 +1,5 @@
 // The same table at baseline flags: products by Eigen, the rest as plain loops. It runs everywhere, and it
-// is the readable twin that every wide level is compared with.
+// is the readable reference that every wide level is compared with.
 #include <Eigen/Core>
 #include <algorithm>
 #include <cmath>
@@ -18,7 +18,7 @@ template <class L>
 using View = Eigen::Map<const Matrix<L>, Eigen::Unaligned, Stride>;
 using Sums = Eigen::Map<Matrix<double>, Eigen::Unaligned, Stride>;
 
-/// Rows by columns with a row length: how panels, directions and results are seen by Eigen.
+/// Rows by columns with a row length: how Eigen maps panels, directions and results.
 template <class L>
 View<L> view(const L* from, std::int64_t rows, std::int64_t columns, std::int64_t ld) {
   return View<L>(from, rows, columns, Stride(ld));

@@ -1,4 +1,4 @@
-// Sums of the exact tilt of one prompt (theory 2), f64 lanes over tilts. Pass 1 finds L for every tilt,
+// Sums of the exact tilt of one prompt (theory 2.2), f64 lanes over tilts. Pass 1 finds L for every tilt,
 // pass 2 forms l = x - L and its sums. Every term of kl and reverse_kl is non-negative and formed without
 // cancellation, so nothing is lost at tilts of 1e-8.
 #pragma once

@@ -33,7 +33,7 @@ double mean_log(const std::vector<double>& x, double theta) {
   return sum / double(n);
 }
 
-/// Posterior-mean shape of Zhang and Stephens (2009), x ascending; prior as in theory 2. Their grid is scaled by the
+/// Posterior-mean shape of Zhang and Stephens (2009), x ascending; prior as in theory 2.7. Their grid is scaled by the
 /// first quartile; where that ties with the cutoff, by the least excess above it, its value with a tie fewer.
 double shape(const std::vector<double>& x, std::size_t ties) {
   const double n = double(x.size());

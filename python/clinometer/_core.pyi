@@ -419,7 +419,7 @@ def probe_read(
     threads: typing.SupportsInt | typing.SupportsIndex,
 ) -> float:
     """
-    Seconds to read every byte of the rows, `streams` rows side by side.
+    Seconds to read every byte of the rows, `streams` rows at a time.
     """
 
 def prompt_tilt(

@@ -24,7 +24,7 @@ METHODS = ("ridge", "least_squares")
 class ValueProbe(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     """Linear probe of a value inside prompts: `clinometer.fit_value_direction` behind fit and predict.
 
-    s ~ <u, phi> with rows centred prompt by prompt (theory 1, A1); quality is out of fold by prompt.
+    s ~ <u, phi> with rows centred prompt by prompt (theory 1.1); quality is out of fold by prompt.
 
     Parameters
     ----------

@@ -27,7 +27,7 @@ r.to_html("report.html"); r.check("-harm >= 0 at kl=0.5 for recommended")
 pytestmark = pytest.mark.skipif(not DEMO.exists(), reason="the packaged dump is not in this tree")
 
 
-def test_the_script_of_the_contract(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+def test_the_script_that_users_start_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.chdir(tmp_path)
     held: dict[str, Any] = {}
     with pytest.raises(cm.CheckFailed, match=r"-harm >= 0 at kl=0\.5") as stopped:  # this model's judges cannot tell
@@ -48,6 +48,6 @@ def test_the_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: An
     runpy.run_path(str(EXAMPLE), run_name="__main__")
     out = capsys.readouterr().out
     assert "check failed: -harm >= 0" in out and (tmp_path / "report.html").stat().st_size > 5000
-    # the same calls as the script of the contract, whatever stands beside them
+    # the same calls as that script, whatever else stands in the table
     for call in ("open_dump(", "report(", "verdict()", "examples(dump, ", 'to_html("report.html")', "check("):
         assert call in EXAMPLE.read_text(encoding="utf-8") and call in SCRIPT

@@ -96,7 +96,7 @@ def test_gaussian_world_is_exact_at_every_strength() -> None:
     truth = dump.truth
     values = dump.read(0, dump.n_rows).astype(float) @ truth.u_values.T
     got = cm.tilt(dump, truth.u_c, betas, values, pareto_k=False)
-    # plug-in values are low by about lam^2 / n (theory 2); the rest is sampling
+    # plug-in values are low by about lam^2 / n (theory 2.5); the rest is sampling
     want = truth.gain(betas)
     slack = 4 * got.gain_se + 2 / betas[None, :, None] ** 2 / 400 * np.abs(want) + 0.01 * np.abs(want)
     assert (np.abs(got.gain - want) < slack).all()

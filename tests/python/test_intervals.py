@@ -264,7 +264,7 @@ def test_small_prompts_have_only_a_first_order_and_logprob_is_exact(world: World
 
 
 def test_the_jackknife_takes_out_most_of_the_plug_in_bias() -> None:
-    """Gaussian world: the gain of the policy is lam u*'Sigma u_C exactly (theory 3)."""
+    """Gaussian world: the gain of the policy is lam u*'Sigma u_C exactly (theory 3.1)."""
     world = cm.simulate(6000, 6, 3, n_constitutions=1, random_state=2)
     got = cm.gain_intervals(world, world.truth.u_c, [2.0], "s")
     truth = world.truth.gain(2.0).item()

@@ -1,4 +1,4 @@
-// Tail index of importance ratios, by the Zhang-Stephens fit (theory 2, "Pareto k-hat").
+// Tail index of importance ratios, by the Zhang-Stephens fit (theory 2.7).
 #pragma once
 #include <cstdint>
 

@@ -24,7 +24,7 @@ VALUES = 'value columns; "-harm" if smaller is better; repeatable'
 
 
 class BadArguments(Exception):
-    """A command line that cannot be read, said in one line."""
+    """A command line that cannot be parsed, reported in one line."""
 
 
 class Parser(argparse.ArgumentParser):

@@ -11,7 +11,7 @@ from .nearest import did_you_mean
 __all__ = ["PASS_OPTIONS", "check_names", "listed", "used"]
 
 F = TypeVar("F", bound=Callable[..., Any])
-# name: (type, default), as in the contract; columns go by name or as arrays
+# name: (type, default), as every pass takes them; columns go by name or as arrays
 _OPTIONS: dict[str, tuple[str, Any]] = {
     "base": ("Literal['sampled', 'counts', 'logprob', 'reweight']", "sampled"),
     "logprobs": ("str | ArrayLike | None", None),

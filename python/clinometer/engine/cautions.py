@@ -1,4 +1,4 @@
-"""What a tilt cannot move, said before its numbers are read as findings."""
+"""Warnings about what a tilt cannot change, given before its numbers are read as findings."""
 
 from __future__ import annotations
 

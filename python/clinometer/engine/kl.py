@@ -43,7 +43,7 @@ def _without_values(call: Call) -> Call:
 def solve(call: Call, kept: Floats, kl: Floats, names: tuple[str, ...]) -> Floats:
     """beta (K, B) with KL(beta_kb) = kl_b: interpolated in log lam; 0 past the rows' reach, inf without variance.
 
-    KL is non-decreasing in lam = 1/beta and behaves as lam^2 Var/2 near 0 (theory 2). All levels of a direction lie
+    KL is non-decreasing in lam = 1/beta and behaves as lam^2 Var/2 near 0 (theory 2.2). All levels of a direction lie
     on one curve, so each pass over the scores serves every level: from the Gaussian roots, three or four passes.
     """
     K, B = kept.shape[1], len(kl)
@@ -140,7 +140,7 @@ def _spread(kept: Floats, weight: Floats, offsets: NDArray[np.int64]) -> Floats:
 
 
 def gaussian_kl(call: Call, kept: Floats, betas: Floats) -> Floats:
-    """lam^2 Var/2 of each tilt with the unbiased variance, (K, B): the KL of a Gaussian policy (theory 2)."""
+    """lam^2 Var/2 of each tilt with the unbiased variance, (K, B): the KL of a Gaussian policy (theory 2.4)."""
     variance = score_variance(call, kept, unbiased=True)[:, None]
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         root = np.sqrt(variance) / betas
@@ -163,7 +163,7 @@ def log_ratios(call: Call, kept: Floats, betas: Floats) -> Floats:
 
 
 def written_out(call: Call, kept: Floats) -> tuple[Call, Floats]:
-    """Whole counts as copies of their rows: a statistic of single draws, or of leaving one out, sees draws."""
+    """Whole counts as copies of their rows: for statistics of single draws, or of leaving one out."""
     copies = call.population.copies()
     if copies is None:
         return call, kept
@@ -171,7 +171,7 @@ def written_out(call: Call, kept: Floats) -> tuple[Call, Floats]:
 
 
 def horizon(call: Call, kept: Floats) -> Floats:
-    """KL horizon (theory 2): largest KL where the jackknifed bias of the judge's own gain is below its error.
+    """KL horizon (theory 2.8): largest KL where the jackknifed bias of the judge's own gain is below its error.
 
     Never above log(m)/2, m the median size of prompts with two or more responses, times their share of
     the prompt weight. Found on a grid of levels geometric in lam.
@@ -198,9 +198,9 @@ def sized_horizon(call: Call, kept: Floats) -> Floats:
     """Largest KL (K,) at which the size of a gain is good to a tenth, or to its error where that is more.
 
     What counts is the bias at matched KL: rows whose prompts are small tilt less far at a given beta, but their KL is
-    short as well, and the gain at that KL is short by much less (in a Gaussian world by sqrt((n - 1)/n) at small KL,
+    low as well, and the gain at that KL is low by much less (in a Gaussian world by sqrt((n - 1)/n) at small KL,
     not (n - 1)/n). The delete-one jackknife gives both biases of the judge's own score, whose slope in KL is beta. Cap
-    as in `horizon`, and 0 where prompts have a median of 4 responses or fewer (theory 2: only first order is an
+    as in `horizon`, and 0 where prompts have a median of 4 responses or fewer (theory 2.8: only first order is an
     estimate). Crossings lie between seven levels by interpolation; beyond SIZED_ROWS rows from evenly spread prompts.
     """
     call, kept = written_out(call, kept)
@@ -239,7 +239,7 @@ class Thinned:
         return cls(rows, offsets, p.row_weight()[rows], omega / omega.sum())
 
 
-FEW_RESPONSES = 4  # up to which only the first order is an estimate (theory 2)
+FEW_RESPONSES = 4  # up to which only the first order is an estimate (theory 2.8)
 SIZED_SHARE, SIZED_ROWS = 0.1, 1 << 13
 SIZED_STEPS = np.array([0.05, 0.2, 0.4, 0.7, 1.0, 1.4, 2.0])
 
@@ -325,7 +325,7 @@ def pareto_table(call: Call, kept: Floats, betas: Floats, limit: int = 10_000_00
     if call.population.base == "logprob":
         return np.full(betas.shape, np.nan), np.full(betas.shape, "nothing was drawn: the candidates are all there is")
     rows, base = _tail_rows(call, limit)
-    # directions side by side where their ratios are small, else one after the other with all threads each
+    # directions in parallel where their ratios are small, else one after the other with all threads each
     at_once = call.n_threads if 8 * betas.shape[1] * len(kept) <= RATIO_BYTES else 1
     own_call = replace(call, n_threads=call.n_threads // at_once)
 
@@ -405,7 +405,7 @@ class _PooledValue:
 
 
 def clustered(psi: Floats, present: NDArray[np.bool_], cluster: NDArray[np.int64] | None) -> Floats:
-    """C/(C-1) sum_c psi_c psi_c' over clusters of prompts (theory 2, "SE"); NaN below two clusters. psi (G, J)."""
+    """C/(C-1) sum_c psi_c psi_c' over clusters of prompts (theory 2.6); NaN below two clusters. psi (G, J)."""
     psi = np.where(present, psi, 0.0)
     if cluster is not None:
         psi = np.stack([np.bincount(cluster, weights=c) for c in psi.T], axis=1)

@@ -1,4 +1,4 @@
-"""The passes over the rows, each said in one call."""
+"""The passes over the rows, one function each."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ def score(dump: Any, directions: Any, *, out: NDArray[Any] | None = None, **opti
 
     Returns
     -------
-    (N, K) float32, float64 with ``precision="double"``. Rows of dropped prompts, and rows that weigh nothing
+    (N, K) float32, float64 with ``precision="double"``. Rows of dropped prompts, and rows of weight 0
     (prompt weight 0, count 0, probability 0), are NaN.
 
-    Cost: one pass over the dump. See theory 0.
+    Cost: one pass over the dump. See theory 0.1.
 
     >>> import numpy as np, clinometer as cm
     >>> cm.score(np.eye(3, dtype=np.float32), [[1.0, 2.0, 3.0]], prompt_ids=[0, 0, 1]).ravel().tolist()
@@ -81,7 +81,7 @@ def _blank(call: Call, shape: tuple[int, int], dtype: Any) -> NDArray[Any]:
 
 @listed("clusters", "check_source")
 def moments(dump: Any, *, within: bool = True, ddof: int = 0, covariance: bool = True, **options: Any) -> Moments:
-    """Mean and covariance Sigma = E_x Cov_{y|x}(phi) of the rows (theory 0 R1, 3).
+    """Mean and covariance Sigma = E_x Cov_{y|x}(phi) of the rows (theory 0.3).
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def moments(dump: Any, *, within: bool = True, ddof: int = 0, covariance: bool =
 
 @listed("clusters")
 def covariance_projection(dump: Any, directions: Any, *, within: bool = True, ddof: int = 0, **options: Any) -> Floats:
-    """Rows Sigma u_k, with Sigma the within-prompt covariance, which is never formed (theory 3, Thm 3).
+    """Rows Sigma u_k, with Sigma the within-prompt covariance, which is never formed (theory 3.1).
 
     Returns
     -------
@@ -229,7 +229,7 @@ def adjusted(call: Call, kept: Floats, adjust: Any) -> Floats:
 def cross_covariance(
     dump: Any, directions: Any, values: Any, *, ddof: int | None = None, adjust: Any = None, **options: Any
 ) -> CrossCovarianceResult:
-    """E_x Cov_{y|x}(value, score) with errors clustered by prompt (theory 2, Thm 13; 8, (47)).
+    """E_x Cov_{y|x}(value, score) with errors clustered by prompt (theory 2.3 and 8.1).
 
     Parameters
     ----------
@@ -464,8 +464,13 @@ def _n_unbiased(p: Population) -> int:
     return int((known & (p.prompt_weight() > 0)).sum())
 
 
+<<<<<<< HEAD:python/clinometer/engine/passes.py
 def linear_radius(k2: Floats, k3: Floats, k4: Floats, q: float = 0.1) -> Floats:
     """Tilt up to which first order is within a fraction q, by the cumulant series (theory 2)."""
+=======
+def _linear_radius(k2: Floats, k3: Floats, k4: Floats, q: float = 0.1) -> Floats:
+    """Tilt up to which first order is within a fraction q, by the cumulant series (theory 2.4)."""
+>>>>>>> theorydoc:python/clinometer/passes.py
     with np.errstate(divide="ignore", invalid="ignore"):
         cubic = np.where(k3 == 0, np.inf, 2 * q * np.abs(k2 / k3))
         quartic = np.where(k4 == 0, np.inf, np.sqrt(6 * q * np.abs(k2 / k4)))
@@ -539,7 +544,7 @@ def _refined(
 
 @listed("clusters")
 def tilted_mean(dump: Any, directions: Any, betas: Any = None, *, kl: Any = None, **options: Any) -> TiltedMeanResult:
-    """Mean representation E_x E_{pi_C}[phi] under each tilt (theory 2).
+    """Mean representation E_x E_{pi_C}[phi] under each tilt (theory 2.2).
 
     Returns
     -------

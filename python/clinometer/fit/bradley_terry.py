@@ -193,7 +193,7 @@ class BradleyTerry:
         )  # fmt: skip
 
     def moved_error(self, fit: PairFit, k: int) -> Floats:
-        """How each pair's label moves the squared error of column k through the fit, h'H^-1 psi_p, (P,).
+        """How each pair's label changes the squared error of column k through the fit, h'H^-1 psi_p, (P,).
 
         h is the slope in u of sum w (p - p^)^2 out of fold, H the curvature of the loss and psi_p = w (p - p^) D_p
         the label's pull on the fit. Zeros where the differences are too many to keep or too wide for a matrix.

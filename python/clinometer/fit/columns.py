@@ -1,4 +1,4 @@
-"""Columns of another scale than the rest, massive activations: what a fit measures them in (theory 10).
+"""Columns of another scale than the rest, massive activations: what a fit measures them in (theory 10.2).
 
 Whole dimensions of a model's states deviate hundreds of times as much as the median one. Multiplying a column by a
 power of two changes nothing about what the rows know, so it must not change which directions count as null and what a

@@ -82,7 +82,7 @@ def pair_loss_gradient(
     """Bradley-Terry losses of M directions with their gradients, one sweep over the pairs.
 
     loss_m = sum_p weight_pm (log(1 + exp(z)) - prob_pm z), z = <u_m, phi_a - phi_b> + bias_m: the cross-entropy
-    -p log sig(z) - (1 - p) log sig(-z) of theory 1, (5).
+    -p log sig(z) - (1 - p) log sig(-z) of theory 1.3.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The generation direction: log-probabilities on rows with prompt fixed effects (theory 1, Assumption 2)."""
+"""The generation direction: log-probabilities on rows with prompt fixed effects (theory 1.2)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Ints = NDArray[np.int64]
 def fit_generation_direction(
     dump: Any, logprobs: Any = "logprob", *, covariates: Any = None, alpha: float = 0.0, folds: int = 5, **options: Any
 ) -> DirectionFit:
-    """Fit u_gen with log pi0(y|x) = <u_gen, phi> - c(x): least squares with prompt fixed effects (theory 1, A2).
+    """Fit u_gen with log pi0(y|x) = <u_gen, phi> - c(x): least squares with prompt fixed effects (theory 1.2).
 
     c(x) is centred out prompt by prompt, whatever its size. A sequence's log-probability grows with its length
     while phi is a mean over positions, so length confounds: name it, and other such columns, as covariates,

@@ -94,7 +94,7 @@ class Operator:
         return np.stack([column_scale(v) for v in self.variances])
 
     def units(self) -> Floats:
-        """tr(Sigma)/d of each system: what a penalty is measured in (theory 10)."""
+        """tr(Sigma)/d of each system: what a penalty is measured in (theory 10.2)."""
         return np.array([penalty_unit(v) for v in self.variances])
 
 

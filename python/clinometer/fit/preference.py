@@ -1,4 +1,4 @@
-"""Constitution directions from pairwise preferences (theory 1, Assumption 3)."""
+"""Constitution directions from pairwise preferences (theory 1.3)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def fit_preference_direction(
     dump: Any, pairs: Any, prob: Any, *, alpha: Any = "cv", folds: int = 5, position_bias: bool = False,
     names: Sequence[str] | None = None, **options: Any,
 ) -> DirectionFit:  # fmt: skip
-    """Fit u with P(a > b) = sigmoid(<u, phi_a - phi_b>) to preferences, soft or hard (theory 1, Assumption 3).
+    """Fit u with P(a > b) = sigmoid(<u, phi_a - phi_b>) to preferences, soft or hard (theory 1.3).
 
     Minimises the mean over pairs of -p log sig(z) - (1 - p) log sig(-z), plus ridge/2 |u|^2. With soft labels
     from a calibrated judge 1 unit of <u, phi> is 1 nat. Hard labels have no scale of their own: few pairs are

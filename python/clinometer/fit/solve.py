@@ -19,7 +19,7 @@ FEW_ROWS, FEW_STEPS = 8, 48  # of one or two penalties: where a space costs no m
 
 
 def penalty_unit(variance: Floats) -> float:
-    """tr(Sigma)/d from the diagonal (d,), the unit of alpha (theory 10); massive columns are in their own unit."""
+    """tr(Sigma)/d from the diagonal (d,), the unit of alpha (theory 10.2); massive columns are in their own unit."""
     return float((variance * column_scale(variance) ** 2).mean())
 
 

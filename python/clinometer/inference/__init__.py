@@ -1,4 +1,4 @@
-"""What a gain may be taken for: intervals, corrections, null bands, selection and baselines (theory 2, 10)."""
+"""What a gain may be taken for: intervals, corrections, null bands, selection and baselines (theory 2 and 10)."""
 
 from __future__ import annotations
 

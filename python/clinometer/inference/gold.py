@@ -141,7 +141,7 @@ def ppi_gain(
     dump: Any, directions: Any, betas: Any = None, values: Any = None, *, gold: Any, kl: Any = None,
     adjust: Any = None, power: float | None = None, level: float = 0.95, **options: Any,
 ) -> PPIResult:  # fmt: skip
-    """Gains of the gold labels, from many model labels and a few gold ones (theory, "Gold labels").
+    """Gains of the gold labels, from many model labels and a few gold ones (theory 10.5).
 
     With c_x(f) the gain of f in prompt x, over prompts without (u) and with gold labels (g):
     gain = lambda mean_u c(f) + mean_g (c(y) - lambda c(f)), unbiased for any fixed lambda and however wrong the
@@ -154,8 +154,8 @@ def ppi_gain(
     gold : gold labels of the values in the same order and sign: column names, (N,) or (N, J), NaN where there are
         none. Label whole prompts: in one labelled in part, the tilt is among its labelled rows
     power : lambda, or None for the best
-    level : coverage of the interval, by Student's t over the prompts or clusters with gold labels (as many as their
-        weights are worth), at the betas given or solved
+    level : coverage of the interval, by Student's t over the prompts or clusters with gold labels (their
+        effective number), at the betas given or solved
 
     Returns
     -------
@@ -244,7 +244,7 @@ class _Value:
         return float(np.clip(best, 0.0, 1.0))
 
     def corrected(self, lam: float) -> tuple[float, float, float]:
-        """(gain, error, what the units with gold labels are worth): two means, the influence of each unit in both."""
+        """(gain, error, effective units with gold labels): two means, the influence of each unit in both."""
         if not self.rest.any():
             lam = 0.0
         error = np.where(self.gold, self.y - lam * self.hat, 0.0)

@@ -1,4 +1,4 @@
-"""Two intervals of a gain: given the judge's direction, and including the labels it was fitted to (theory 10)."""
+"""Two intervals of a gain: given the judge's direction, and including the labels it was fitted to (theory 10.3)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def gain_intervals(
     dump: Any, directions: Any, betas: Any = None, values: Any = None, *, kl: Any = None, adjust: Any = None,
     level: float = 0.95, replicates: int = 0, **options: Any,
 ) -> GainIntervals:  # fmt: skip
-    """Gains with an interval given the direction and one that includes its labels (theory 2 "SE", 10, Details).
+    """Gains with an interval given the direction and one that includes its labels (theory 2.6, 2.9 and 10.3).
 
     Given the direction, prompt x adds c_x - gain. A direction fitted on this dump moves with its labels by
     H^-1 psi_x, psi_x the gradient of prompt x's part of the fit's loss and H its curvature, so it adds
@@ -42,8 +42,13 @@ def gain_intervals(
 
     What the intervals hold is the mean of the estimate over repeated dumps of this size: given the direction, over
     other prompts and rows; with labels, over fits to other labels as well. Bounds are by Student's t, with one
+<<<<<<< HEAD
     degree of freedom less than the prompts or clusters are worth: (sum h)^2 / sum h^2 of their weights h, and fewer
     where the kurtosis of their influences is above 3 (`common.resampling.worth`). The gain of the rows is low for
+=======
+    degree of freedom less than effective prompts or clusters, (sum h)^2 / sum h^2 of their weights h, and fewer
+    where the kurtosis of their influences is above 3 (`clinometer.resampling.worth`). The gain of the rows is low for
+>>>>>>> theorydoc
     prompts of few responses: `estimate` is of the policy behind them, at the KL or the beta asked for, which is what
     a report prints; NaN past what the rows can say.
 
@@ -140,7 +145,7 @@ class _Filling:
         return psi, slope
 
     def _errors(self, psi: Floats, held: Floats, gain: Floats, most: float) -> tuple[Floats, Floats, Floats]:
-        """Clustered covariance (J, J) of influences (G, J), the percentile interval (J, 2), the worth of units."""
+        """Clustered covariance (J, J) of influences (G, J), the percentile interval (J, 2), effective units."""
         units = unit_sums(psi, self.call.population)
         cov = unit_covariance(units, held)
         count = worth(units, held, most)
@@ -174,7 +179,7 @@ class _Filling:
 
 
 def _ess_quantiles(cell: Cell, p: Population) -> Floats:
-    """Quantiles over prompts that count of 1/(1 + chi^2) = 1 / sum p^2/w; for "reweight" 1/(n sum p^2) (theory 2)."""
+    """Quantiles over prompts that count of 1/(1 + chi^2) = 1 / sum p^2/w; for "reweight" 1/(n sum p^2) (theory 2.2)."""
     w = p.row_weight()
     tilted = np.where(w > 0, w * np.exp(cell.log_ratio), 0.0)
     base = 1 / np.repeat(p.sizes, p.sizes) if p.base == "reweight" else np.where(w > 0, w, 1.0)

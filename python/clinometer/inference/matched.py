@@ -1,4 +1,4 @@
-"""The tilt at matched KL with and without each response: what the estimates of `policy` are made of (theory 2).
+"""The tilt at matched KL with and without each response: what the estimates of `policy` are made of (theory 2.9).
 
 With n responses a prompt the tilt of the rows falls short of the policy's in gain and in KL, by terms in 1/n that no
 number of prompts removes. Let theta_m be the mean over prompts of a gain with m responses, each m tilted by the lam
@@ -194,7 +194,7 @@ class MatchedRows:
         psi = (held.sum(axis=0) - held) * (estimate - without[:-1]) * scale
         estimate[:J], estimate[J:] = estimate[:J] * scale, 0.5 + (estimate[J:] - 0.5) * scale
         se, freedom = unit_errors(psi, held), worth(psi, held) - 1
-        silent = ~(np.abs(psi).max(axis=0, initial=0.0) > 0)  # nothing varies: no error can be seen
+        silent = ~(np.abs(psi).max(axis=0, initial=0.0) > 0)  # nothing varies: the error is unknown
         se, freedom = np.where(silent, np.nan, se), np.where(silent, np.nan, freedom)
         return MatchedCell(
             beta, estimate[:J], se[:J], freedom[:J], estimate[J:], se[J:], freedom[J:], *harmed, missing, kind,

@@ -63,7 +63,7 @@ def null_band(
     dump: Any, values: Any, *, judges: Any = None, kl: Any = None, draws: int = 200, level: float = 0.95,
     random_state: int = 0, **options: Any,
 ) -> NullBand:  # fmt: skip
-    """Gains at each KL of judges that know nothing of the values (theory, "Null band").
+    """Gains at each KL of judges that know nothing of the values (theory 10.4).
 
     Without judges: directions with independent normal entries in the units of each column's within-prompt sd,
     as every direction at a KL has the same score sd in nats. With judges (columns, scores, directions, fits):

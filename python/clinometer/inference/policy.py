@@ -1,4 +1,4 @@
-"""Gain, win rate and beta of the policy behind the rows at a KL, with bounds: the one rule of inference (theory 2).
+"""Gain, win rate and beta of the policy behind the rows at a KL, with bounds: the one rule of inference (theory 2.9).
 
 Table, class, verdict, checks, plots, files and `gain_intervals` ask here, so that none says what another denies.
 """
@@ -80,7 +80,7 @@ class PolicyGains(Result):
     def comparisons(self, cells: Flags, n_values: int) -> float:
         """How many independent comparisons the cells (K, B) and first values amount to.
 
-        Levels and values of one judge move together, so sixteen numbers are worth three or four. Of each judge it is
+        Levels and values of one judge are correlated, so sixteen numbers count as three or four. Of each judge it is
         the m at which m independent normal numbers have the 95 % quantile of the largest |z| among its own, drawn
         with the correlation of their influences; judges are added up as if they were independent.
         """

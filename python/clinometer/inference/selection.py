@@ -64,7 +64,7 @@ class Recommendation(Result):
     layer_share: dict[Any, float] = field(default_factory=dict)
 
     def verdict(self) -> str:
-        """Say what the choice is worth on prompts that did not make it; "cannot tell" is an answer."""
+        """Say what the choice gains on prompts that did not make it; "cannot tell" is an answer."""
         gains = ", ".join(
             f"{visible(v)} {g:+.3g} ({low:+.3g} to {high:+.3g})"
             for v, g, (low, high) in zip(self.values, self.gain, self.interval, strict=True)
@@ -88,7 +88,7 @@ def recommend(
     dump: Any, constitutions: Any, values: Any, *, kl: Any = None, adjust: Any = None, weights: ArrayLike | None = None,
     splits: int = 200, random_state: int = 0, **options: Any,
 ) -> Recommendation:  # fmt: skip
-    """Choose a constitution and KL on half of the prompts and measure it on the other, many times (theory, Details).
+    """Choose a constitution and KL on half of the prompts and measure it on the other, many times (theory 10.4).
 
     The cell chosen is the one of largest objective: the gain of the worst value in units of its within-prompt sd,
     or with weights the weighted mean of gains in those units. Halves are of prompts, or of clusters.

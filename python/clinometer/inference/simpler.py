@@ -1,4 +1,4 @@
-"""What simpler measures say of the same judges and values: to stand beside every gain."""
+"""Simpler measures of the same judges and values, as baselines for every gain."""
 
 from __future__ import annotations
 

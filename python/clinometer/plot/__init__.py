@@ -2,7 +2,7 @@
 
 Nothing is shown and no global setting of matplotlib changes; without ``ax`` a figure is made. Colours are told apart
 by colour-blind readers, bands are 95 % intervals, and lines are dashed where the rows no longer support the size of a
-gain (theory 2, KL horizon).
+gain (theory 2.8).
 """
 
 from __future__ import annotations

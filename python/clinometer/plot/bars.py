@@ -16,7 +16,7 @@ __all__ = ["cone"]
 
 
 def cone(result: Any, ax: Any = None, *, values: Any = None, highlight: Any = None) -> Any:
-    """Draw a cone's proof, or how near a cone's best direction constitutions come (theory 8, Prop 19; L1, L2).
+    """Draw a cone's proof, or how near a cone's best direction constitutions come (theory 8.3, 9.1 and 9.2).
 
     Parameters
     ----------

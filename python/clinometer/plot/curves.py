@@ -36,7 +36,7 @@ class _Line:
 
 
 def frontier(result: Any, ax: Any = None, *, value: Any = None, highlight: Any = None, oracle: bool = True) -> Any:
-    """Draw the gain of one value against KL, a line for each constitution (theory 2, 4).
+    """Draw the gain of one value against KL, a line for each constitution (theory 2.2 and 4.2).
 
     Parameters
     ----------
@@ -126,7 +126,7 @@ def _horizon(kl: float) -> float:
 def iterate(
     result: Iteration, ax: Any = None, *, values: Any = None, highlight: Any = None, promise: bool = True
 ) -> Any:
-    """Draw the gain of every value after each round of `clinometer.theory.iterate` (theory 7).
+    """Draw the gain of every value after each round of `clinometer.theory.iterate` (theory 6.4).
 
     Parameters
     ----------

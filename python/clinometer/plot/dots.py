@@ -35,7 +35,7 @@ def tradeoffs(
     result: Any, ax: Any = None, *, kl: float | None = None, se: Any = None, constitutions: Any = None,
     values: Any = None, highlight: Any = None,
 ) -> Any:  # fmt: skip
-    """Draw the profile of every constitution over the values (theory 8, Def 20).
+    """Draw the profile of every constitution over the values (theory 8.1).
 
     Parameters
     ----------

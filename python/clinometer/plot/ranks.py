@@ -18,7 +18,7 @@ RANKS = ("participation", "entropy", "stable", "energy")
 
 
 def spectrum(result: Any, ax: Any = None) -> Any:
-    """Draw eigenvalues from the largest down, and where four effective ranks lie (theory 5, Def 8).
+    """Draw eigenvalues from the largest down, and where four effective ranks lie (theory 5.1).
 
     Parameters
     ----------

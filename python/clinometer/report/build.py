@@ -45,7 +45,7 @@ def report(
     texts: Any = None, clusters: Any = None, groups: Any = None, gold: Any = None,
     sections: str | Iterable[str] = "all", **options: Any,
 ) -> Report:  # fmt: skip
-    """Report what tilting the rows by each constitution does to each value (theory 2, 8, Details).
+    """Report what tilting the rows by each constitution does to each value (theory 2.9, 8.4 and 10.4).
 
     Gains are E_x E_{pi_C}[f] - E_x E_{pi0}[f] with pi_C proportional to pi0 exp(score / beta), beta solved for
     each KL. Warnings of the passes become the report's notes, and so does why a section cannot be had.
@@ -59,7 +59,7 @@ def report(
     kl : nats, default 0.1, 0.25, 0.5, 1
     pairs : (rows (P, 2), prob (P,)) of within-prompt preferences, fitted to one more constitution
     u_gen : generation direction, fit or column, whose correlation with each value stands beside the judges'
-    texts : sequence of texts by row, default the dump's own, shown with the rows the recommended tilt moves most
+    texts : sequence of texts by row, default the dump's own, shown with the rows the recommended tilt changes most
     clusters : (G,) or a per-prompt column for errors
     groups : per-prompt columns (or a mapping of name to labels by row) that split the table into subgroups
     gold : gold labels of the values on some prompts, as `ppi_gain` takes them; they correct every gain of the page

@@ -15,7 +15,7 @@ FEW = 4  # constitutions that get a line each
 
 
 def pareto_limit(n_rows: int) -> float:
-    """Largest tail index at which the ratios are reliable (theory 2): min(1 - 1 / log10 S, 0.7)."""
+    """Largest tail index at which the ratios are reliable (theory 2.7): min(1 - 1 / log10 S, 0.7)."""
     return min(1 - 1 / np.log10(n_rows), 0.7) if n_rows > 10 else 0.0
 
 

@@ -1,4 +1,4 @@
-"""Sections beside the table of gains as text: mixtures, halves, simpler measures, layers, spectrum, rounds."""
+"""Sections below the table of gains, as text: mixtures, halves, simpler measures, layers, spectrum, rounds."""
 
 from __future__ import annotations
 

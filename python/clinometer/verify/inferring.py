@@ -1,4 +1,4 @@
-"""What is said of gains: intervals, nulls, gold labels, choices and verdicts in worlds where the answer is known."""
+"""Inference on gains: intervals, nulls, gold labels, choices and verdicts in worlds where the answer is known."""
 
 from __future__ import annotations
 

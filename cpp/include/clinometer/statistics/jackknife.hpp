@@ -1,5 +1,5 @@
 // Delete-one bias of each judge's own gain under one tilt, its error over prompts and the KL: what the KL horizon
-// compares (theory 2, "Finite-sample bias").
+// compares (theory 2.8).
 #pragma once
 #include <clinometer/statistics/log_ratios.hpp>
 

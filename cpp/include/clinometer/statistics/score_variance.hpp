@@ -1,4 +1,4 @@
-// E_x Var_{y|x}(t) of each score: where a tilt to a given KL begins to look for its beta (theory 2).
+// E_x Var_{y|x}(t) of each score: where a tilt to a given KL begins to look for its beta (theory 2.2).
 #pragma once
 #include <clinometer/per_prompt.hpp>
 

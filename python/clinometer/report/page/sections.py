@@ -92,7 +92,7 @@ def gains(report: Report) -> str:
 
 
 def responses(report: Report) -> str:
-    """What the recommended tilt moves most."""
+    """What the recommended tilt changes most."""
     if not report.examples:
         return ""
     best = report.best()
