@@ -56,7 +56,7 @@ def files() -> list[Path]:
     """The code whose numbers these are."""
     package = Path(cm.__file__).parent
     return [
-        *package.glob("inference/*.py"), *package.glob("report/*.py"), package / "lp/pareto.py",
+        *package.glob("inference/*.py"), *package.glob("reporting/*.py"), package / "lp/pareto.py",
         package / "common/resampling.py", HERE / "page_worlds.py",
     ]  # fmt: skip
 

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
         recommend,
     )
     from .lp.pareto_cone import ConeResult, pareto_cone
-    from .report import Report, report
-    from .report.responses import examples
+    from .reporting import Report, report
+    from .reporting.responses import examples
     from .stream.fold import Fold
     from .stream.shards import merge
     from .theory.comparing import compare
@@ -49,7 +49,7 @@ _LAZY = {
     "compare": "theory.comparing",
     "ConeResult": "lp.pareto_cone",
     "DirectionFit": "fit",
-    "examples": "report.responses",
+    "examples": "reporting.responses",
     "fit_generation_direction": "fit",
     "fit_preference_direction": "fit",
     "fit_value_direction": "fit",
@@ -68,8 +68,8 @@ _LAZY = {
     "recommend": "inference",
     "Recommendation": "inference",
     "reference": "",
-    "Report": "report",
-    "report": "report",
+    "Report": "reporting",
+    "report": "reporting",
     "scan": "engine.scan",
     "simulate": "theory.simulation",
     "stat": "engine.stat",

@@ -166,7 +166,7 @@ def _after_get(cls: type, name: str, get: Callable[[Any], Any], then: Callable[[
 
 
 def _after_records(then: Callable[[Any], Any]) -> None:
-    from clinometer.report import export
+    from clinometer.reporting import export
 
     before = export.records
     export.records = lambda report: then(before(report))

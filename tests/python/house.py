@@ -32,7 +32,7 @@ FLOORS = (
     ("inference",),
     ("theory",),
     ("lp",),
-    ("report",),
+    ("reporting",),
     ("plot",),
     ("sklearn", ""),  # the door: names of the rooms below
     ("verify", "bench"),

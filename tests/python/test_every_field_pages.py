@@ -13,7 +13,7 @@ from scipy import stats
 
 import clinometer as cm
 from clinometer import reference, theory
-from clinometer.report.export import records
+from clinometer.reporting.export import records
 
 G, N = 20, 8
 IDS = np.repeat(np.arange(G), N)

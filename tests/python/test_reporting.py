@@ -19,9 +19,9 @@ from clinometer.engine.passes import tilt
 from clinometer.engine.population import population
 from clinometer.engine.spread import spread_within
 from clinometer.errors import CheckFailed
-from clinometer.report import Report, report
-from clinometer.report.check import parse
-from clinometer.report.export import records
+from clinometer.reporting import Report, report
+from clinometer.reporting.check import parse
+from clinometer.reporting.export import records
 
 PAYLOADS = (
     "<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "\x1b[2J\x1b]0;owned\x07", "a\u202egnirts\u2066",
@@ -393,7 +393,7 @@ def test_page_without_javascript_has_the_numbers(made: Report) -> None:
 
 
 def test_json_in_a_page_is_never_markup() -> None:
-    from clinometer.report.page.payload import embedded
+    from clinometer.reporting.page.payload import embedded
 
     for text in (*PAYLOADS, "</script>", "<!--", "]]>", "\u2028\u2029", "\x7f\x00", "&amp;"):
         made = embedded({text: [text]})
@@ -602,7 +602,7 @@ def test_mixtures_and_correlations_of_values_know_no_scale_and_the_range_is_name
 
 def test_the_spectrum_of_the_fits_is_that_of_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     """A value without gaps gives Sigma; with gaps alone the rows are read, and the participation ratio is probed."""
-    from clinometer.report import encoding_sections as encoded
+    from clinometer.reporting import encoding_sections as encoded
 
     monkeypatch.setattr(encoded, "EXACT_DIM", 8)
     rng = np.random.default_rng(2)

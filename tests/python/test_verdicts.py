@@ -10,7 +10,7 @@ import pytest
 
 from clinometer.dump import open_dump
 from clinometer.fit import fit_value_direction
-from clinometer.report import Report, report
+from clinometer.reporting import Report, report
 
 Floats = Any
 FAST = ("length", "intervals", "null", "selection")

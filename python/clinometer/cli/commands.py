@@ -35,7 +35,7 @@ DEMO_LAYER = 24
 def demo(args: argparse.Namespace) -> int:
     """Report on the packaged dump."""
     from clinometer.dump import open_dump
-    from clinometer.report import report as make
+    from clinometer.reporting import report as make
 
     check_folders(args)
     made = make(open_dump(DEMO, layer=DEMO_LAYER), constitutions=list(DEMO_JUDGES), values=list(DEMO_VALUES))
@@ -44,8 +44,8 @@ def demo(args: argparse.Namespace) -> int:
 
 def report(args: argparse.Namespace) -> int:
     """Report on a dump; checks decide the exit code after everything is printed and written."""
-    from clinometer.report import report as make
-    from clinometer.report.check import parse
+    from clinometer.reporting import report as make
+    from clinometer.reporting.check import parse
 
     for text in args.check:
         parse(text)

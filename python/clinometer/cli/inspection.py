@@ -15,7 +15,7 @@ from clinometer.engine.inputs import non_finite_rows
 from clinometer.engine.population import Population, population
 from clinometer.engine.spread import spread_within
 from clinometer.errors import DumpError
-from clinometer.report.text import number
+from clinometer.reporting.text import number
 
 from .sources import located, reading
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from clinometer.common.escaping import fit, visible
 from clinometer.files.atomic import save_text
-from clinometer.report.export import dumps
-from clinometer.report.text import number
+from clinometer.reporting.export import dumps
+from clinometer.reporting.text import number
 
 __all__ = ["emit", "pareto_table", "tilt_table", "written"]
 

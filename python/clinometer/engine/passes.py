@@ -464,13 +464,8 @@ def _n_unbiased(p: Population) -> int:
     return int((known & (p.prompt_weight() > 0)).sum())
 
 
-<<<<<<< HEAD:python/clinometer/engine/passes.py
 def linear_radius(k2: Floats, k3: Floats, k4: Floats, q: float = 0.1) -> Floats:
-    """Tilt up to which first order is within a fraction q, by the cumulant series (theory 2)."""
-=======
-def _linear_radius(k2: Floats, k3: Floats, k4: Floats, q: float = 0.1) -> Floats:
     """Tilt up to which first order is within a fraction q, by the cumulant series (theory 2.4)."""
->>>>>>> theorydoc:python/clinometer/passes.py
     with np.errstate(divide="ignore", invalid="ignore"):
         cubic = np.where(k3 == 0, np.inf, 2 * q * np.abs(k2 / k3))
         quartic = np.where(k4 == 0, np.inf, np.sqrt(6 * q * np.abs(k2 / k4)))

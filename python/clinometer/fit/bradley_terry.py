@@ -13,7 +13,7 @@ from clinometer.engine.pairs import Pairs
 
 from .columns import column_scale, null_space, without_null
 from .descent import Metric, minimise, softplus
-from .differences import (  # fmt: skip
+from .differences import (
     Dense,
     Differences,
     Streamed,

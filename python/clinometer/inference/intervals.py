@@ -42,13 +42,8 @@ def gain_intervals(
 
     What the intervals hold is the mean of the estimate over repeated dumps of this size: given the direction, over
     other prompts and rows; with labels, over fits to other labels as well. Bounds are by Student's t, with one
-<<<<<<< HEAD
     degree of freedom less than the prompts or clusters are worth: (sum h)^2 / sum h^2 of their weights h, and fewer
     where the kurtosis of their influences is above 3 (`common.resampling.worth`). The gain of the rows is low for
-=======
-    degree of freedom less than effective prompts or clusters, (sum h)^2 / sum h^2 of their weights h, and fewer
-    where the kurtosis of their influences is above 3 (`clinometer.resampling.worth`). The gain of the rows is low for
->>>>>>> theorydoc
     prompts of few responses: `estimate` is of the policy behind them, at the KL or the beta asked for, which is what
     a report prints; NaN past what the rows can say.
 

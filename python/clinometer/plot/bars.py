@@ -8,7 +8,7 @@ import numpy as np
 
 from clinometer.lp.pareto import ParetoResult
 from clinometer.lp.pareto_cone import ConeResult
-from clinometer.report.result import Report
+from clinometer.reporting.result import Report
 
 from .canvas import GREY, INK, PALETTE, canvas, distinct, inks, titled
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from clinometer.common.results import TiltResult
 from clinometer.engine.stat import TiltSums
 from clinometer.inference.policy import PolicyGains
-from clinometer.report.result import Report
+from clinometer.reporting.result import Report
 from clinometer.theory.frontier import GainKLFrontier
 from clinometer.theory.iterated import Iteration
 

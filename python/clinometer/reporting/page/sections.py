@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clinometer.common.escaping import markup, markup_lines
-from clinometer.report.caveats import caveats
-from clinometer.report.text import number
-from clinometer.report.verdict import _asks, _chance
+from clinometer.reporting.caveats import caveats
+from clinometer.reporting.text import number
+from clinometer.reporting.verdict import _asks, _chance
 
 from .tables import between, fixed, frontier_tables, gain_table, percent, table, value_label
 
 if TYPE_CHECKING:
-    from clinometer.report.result import Report
+    from clinometer.reporting.result import Report
 
 __all__ = ["conflicts", "frontiers", "gains", "responses", "verdict"]
 

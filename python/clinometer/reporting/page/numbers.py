@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clinometer.common.escaping import markup, markup_lines
-from clinometer.report.text import number
+from clinometer.reporting.text import number
 
 from .sections import chart
 from .tables import between, sized, table, value_label
 
 if TYPE_CHECKING:
-    from clinometer.report.result import Report
+    from clinometer.reporting.result import Report
 
 __all__ = ["diagnostics", "layers", "listed", "reproduce", "rounds", "spectrum"]
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clinometer.common.escaping import markup
-from clinometer.report.text import number
+from clinometer.reporting.text import number
 
 if TYPE_CHECKING:
-    from clinometer.report.result import Report
+    from clinometer.reporting.result import Report
 
 __all__ = ["between", "fixed", "frontier_tables", "gain_table", "percent", "sized", "table", "value_label"]
 
