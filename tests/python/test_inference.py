@@ -11,6 +11,7 @@ from scipy import stats
 from scipy.stats import false_discovery_control, pearsonr
 
 import clinometer as cm
+from clinometer.engine.inputs import prepare
 
 Floats = NDArray[np.float64]
 N, G = 6, 80
@@ -274,7 +275,7 @@ def test_baselines_are_their_definitions(world: World) -> None:
 
 def test_projection_difference_is_of_the_favourite_response(world: World) -> None:
     got = cm.baselines(world.dump, "judge", world.true, folds=2, precision="double").projection_difference[0, 0]
-    p = cm.inputs.prepare(world.dump).population
+    p = prepare(world.dump).population
     fold = p.folds(2)[IDS]
     dev = world.true - np.array([world.true[x == IDS].mean() for x in range(G)])[IDS]
     centred = world.phi - np.stack([world.phi[x == IDS].mean(axis=0) for x in range(G)])[IDS]

@@ -15,6 +15,7 @@ import pytest
 import clinometer as cm
 from clinometer.common.escaping import fit, markup, visible, width
 from clinometer.dump import open_dump
+from clinometer.engine.inputs import prepare
 from clinometer.engine.passes import tilt
 from clinometer.engine.population import population
 from clinometer.engine.spread import spread_within
@@ -578,7 +579,7 @@ def test_a_value_is_flat_by_its_own_size(scale: float) -> None:
     from clinometer.engine.spread import spread_within
 
     rng = np.random.default_rng(0)
-    population = cm.inputs.prepare(rng.normal(size=(40, 2)), prompt_ids=np.arange(40) // 4).population
+    population = prepare(rng.normal(size=(40, 2)), prompt_ids=np.arange(40) // 4).population
     column = rng.normal(size=40)
     scaled, plain = (spread_within(x, population) for x in (column * scale, column))
     assert scaled / scale == pytest.approx(plain, rel=1e-9)

@@ -10,6 +10,7 @@ import pytest
 import clinometer as cm
 from clinometer import _core
 from clinometer.engine import kl as roots
+from clinometer.engine.inputs import prepare
 
 SIZES = (1, 2, 3, 7, 15, 16, 17, 33, 64, 65, 300)
 BETAS = np.array([1e8, 40.0, 3.0, 1.0, 0.3, 0.05, 1e-6, np.inf])
@@ -149,7 +150,7 @@ def test_jackknife_and_tail_index_are_those_of_the_twin() -> None:
     rng = np.random.default_rng(1)
     ids = np.repeat(np.arange(40), rng.integers(1, 9, 40))
     t = rng.normal(size=(len(ids), 2))
-    call = cm.inputs.prepare(np.zeros((len(ids), 1), np.float32), cm.Scores(t), prompt_ids=ids)
+    call = prepare(np.zeros((len(ids), 1), np.float32), cm.Scores(t), prompt_ids=ids)
     got = roots.jackknife(call, t, np.array([2.0, 0.7]))
     for k, beta in enumerate((2.0, 0.7)):
         gain, without = cm.reference.tilt(t[:, k], [beta], t[:, k], ids)["gain"].item(), []

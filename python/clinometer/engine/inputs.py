@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -23,7 +22,7 @@ from clinometer.dump.windows import is_windowed, placeholder, resident
 from clinometer.errors import DumpError
 from clinometer.sources.window import Window
 
-from .fitted import load_any
+from .fitted import DirectionFit, load_any
 from .intake import by_row, ids_of, vectors
 from .population import Population, population
 
@@ -294,12 +293,6 @@ def _numeric(x: Sequence[Any]) -> bool:
     )
 
 
-def _is_fit(item: Any) -> bool:
-    """A DirectionFit; without its module, which a first score need not wait for, there is none."""
-    module = sys.modules.get(f"{__package__}.fit.result")
-    return module is not None and isinstance(item, module.DirectionFit)
-
-
 def _resolve_one(call: Call, item: Any, projected: list[_Projected], columns: list[tuple[str, Floats]]) -> None:
     dump = call.dump
     if isinstance(item, str) and not dump.has_column(item) and os.path.exists(item):
@@ -320,7 +313,7 @@ def _resolve_one(call: Call, item: Any, projected: list[_Projected], columns: li
         if item.labels is not None:
             check_labels("scores", item.labels, dump, call.ids)
         columns.extend((str(n), np.ascontiguousarray(a[:, k])) for k, n in enumerate(item.names or []))
-    elif _is_fit(item):
+    elif isinstance(item, DirectionFit):
         if item.vectors.shape[1] != dump.dim:
             raise ValueError(f"the fit has {item.vectors.shape[1]} columns but rows of the dump have {dump.dim}")
         if call.check_source:
