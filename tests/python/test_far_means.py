@@ -27,7 +27,7 @@ def far_case(i: int) -> Case:
 
 
 def excess(case: Case, want: dict[str, Any]) -> tuple[float, float]:
-    """Largest error of KL and of gains in units of what docs/design/numerics.md allows."""
+    """Largest error of KL and of gains in units of what the README allows."""
     got = cm.tilt(case.phi, case.u, BETAS, case.values, pareto_k=False, **case.mine)
     with np.errstate(divide="ignore", invalid="ignore"):
         kl = np.abs(got.kl - want["kl"]) / (KL["double"] * want["kl"])

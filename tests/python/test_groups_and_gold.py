@@ -32,7 +32,7 @@ def test_a_subgroup_that_loses_is_named_in_the_verdict() -> None:
     dump, _ = world()
     r = cm.report(dump, constitutions=["judge"], values=["good"], kl=KL, groups=["topic"], sections=())
     assert "judge at 0.5 nats raises every value" in r.verdict()
-    assert "By topic, it lowers good in medicine" in r.verdict() and "A mean hides some" in r.verdict()
+    assert "By topic, it lowers good in medicine" in r.verdict() and "The mean hides losses" in r.verdict()
     (g,) = r.groups
     assert g.groups == ("art", "code", "law", "medicine", "sport") and g.n_prompts.tolist() == [48] * 5
     assert (g.gain[[0, 1, 2, 4], 0, :, 0] > 0.3).all() and (g.gain[3, 0, :, 0] < -0.3).all()

@@ -1,7 +1,7 @@
-"""The passes against their plain twin, within the accuracy that docs/design/numerics.md promises for each precision.
+"""The passes against their plain twin, within the accuracy that the README promises for each precision.
 
 The twin works on scores made in extended precision and brought near zero, so that a bound has no share of its own
-rounding in it. Bounds are those of that page, or follow from them where the comment says how.
+rounding in it. Bounds are those of its table, or follow from them where the comment says how.
 """
 
 from __future__ import annotations

@@ -262,7 +262,7 @@ def test_value_without_spread(flat: Any) -> None:
     r = report(world(flat=flat), constitutions=["judge/both"], values=["good", "flat"], kl=[0.1])
     assert r.value_sd[1] == 0
     assert r.cone is None and r.classes[0, 0] == "weakly_improving" and np.isnan(r.gain_sd[0, 0, 1])
-    assert any("flat does not vary" in n for n in r.notes) and "moves no other" in r.verdict()
+    assert any("flat does not vary" in n for n in r.notes) and "changes no other" in r.verdict()
 
 
 def test_json_is_strict_and_round_trips(made: Report, tmp_path: Any) -> None:

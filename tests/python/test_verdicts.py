@@ -67,12 +67,12 @@ def test_a_judge_of_length() -> None:
 
     dump = world({"kind": long}, {"good": lambda phi, noise: phi[:, 3] + noise()}, length=long)
     text = said(dump, ["kind"], ["good"])[1]
-    assert "Length may be all of it" in text and "no longer settled for good" in text
+    assert "Length may explain all of it" in text and "no longer settled for good" in text
     partly = world(
         {"kind": lambda phi, noise: phi[:, 3] + 0.4 * phi[:, 0]},
         {"good": lambda phi, noise: phi[:, 3] + 0.3 * phi[:, 0] + 0.1 * noise()}, length=long,
     )  # fmt: skip
-    assert "Length is most of it" in said(partly, ["kind"], ["good"])[1]
+    assert "Length explains most of it" in said(partly, ["kind"], ["good"])[1]
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_a_value_constant_within_prompts() -> None:
     topic = np.repeat(np.random.default_rng(5).standard_normal(120), 16)
     dump = world({"kind": good}, {"good": good, "topic": lambda phi, noise: topic})
     text = said(dump, ["kind"], ["good", "topic"])[1]
-    assert "topic does not vary inside any prompt: no constitution can move it" in text
+    assert "topic does not vary inside any prompt: no constitution can change it" in text
 
 
 def test_a_judge_that_is_mostly_nonlinear() -> None:
@@ -161,15 +161,15 @@ def test_a_gain_that_random_directions_reach() -> None:
     columns["kind"] = 0.3 * core + rng.standard_normal(len(ids))
     dump = open_dump(phi.astype(np.float32), prompt_ids=ids, columns=columns, policy="on_policy")
     made, text = said(dump, ["kind"], ["good"])
-    assert text.startswith("kind") and "Random directions at this KL do as much for good" in text
+    assert text.startswith("kind") and "Random directions at this KL gain as much for good" in text
     assert made.null_band is not None and made.null_band.shape == (2, 2, 2)
 
 
 def test_a_kl_that_the_rows_cannot_size() -> None:
     dump = world({"kind": good}, {"good": good}, n=5, n_prompts=300)
     made, text = said(dump, ["kind"], ["good"], kl=[1.3])
-    assert made.past_horizon.all() and text.startswith("Cannot tell") and "past the" in text
-    assert "the rows cannot say what a policy gains" in text and any("responses a prompt" in x for x in made.needs)
+    assert made.past_horizon.all() and text.startswith("Cannot tell") and "beyond the KL horizon" in text
+    assert "every KL asked for is beyond" in text and any("responses a prompt" in x for x in made.needs)
     assert np.isnan(made.gain).all() and made.classes.tolist() == [["undetermined"]]
 
 

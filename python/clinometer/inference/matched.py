@@ -30,7 +30,7 @@ __all__ = ["FIRST_KL", "LIMIT", "REACH", "MatchedCell", "MatchedRows"]
 
 Floats = NDArray[np.float64]
 REACH = 0.35  # of log n, up to which n responses say what a policy gains: values in the tail of the score bend early
-LIMIT = 0.5  # share of beta that the rows may lack, where ties or few prompts bring that end forward
+LIMIT = 0.5  # share by which the rows' beta may be low, where ties or few prompts bring that end forward
 FEW = 3.0  # responses below which leaving one out leaves no tilt, and only the first order is an estimate
 PAIRS = (5.5, 16.5)  # responses for which two are left out, 6 to 16
 FIRST_KL = 0.1  # up to which the first order is taken for the gain there
@@ -221,7 +221,7 @@ class MatchedRows:
         return out[0], out[1]
 
     def strengths(self, score: Floats, kl: float, start: float | None) -> tuple[list[float], float, float]:
-        """lam of each node at this KL, the policy's beta, and the share of it that the rows lack (inf: unreachable)."""
+        """lam of each node at this KL, the policy's beta, and by what share the rows are low (inf: unreachable)."""
         lam = 1 / start if start is not None and 0 < start < np.inf else self._first_guess(score, kl)
         lams: list[float] = []
         for node in range(len(self.responses.nodes)):

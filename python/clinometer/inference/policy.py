@@ -38,7 +38,7 @@ class PolicyGains(Result):
     freedom, win_freedom : (K, B, J) degrees of freedom of their bounds, by Student's t
     interval, win_interval : (K, B, J, 2) 95 % bounds of each number by itself
     harmed, harmed_se : (K, B, J) share of prompts whose own gain is negative beyond their noise, at the least
-    correction : (K, B) share of beta that the rows lack at this KL, which is put right; there is no estimate where it
+    correction : (K, B) share by which the rows' beta is low at this KL, corrected for; there is no estimate where it
         is above 0.5 or the KL above 0.35 log n, n the harmonic mean of the responses
     kind : (K, B) "jackknife", "first order" (fewer than 3 responses a prompt, and only to 0.1 nats), "exact" (base
         "logprob": the rows are the policy), "pooled" (within=False: gains of the rows as they are), or "none"

@@ -150,12 +150,10 @@ class Report(Result):
     def length_note(self) -> str:
         """How length entered the report, or why it could not."""
         if self.length is None:
-            return "no column n_tokens in the dump: whether gains are a matter of length cannot be seen"
+            return "no column n_tokens in the dump: whether length explains the gains cannot be checked"
         if self.net is None:
             return f"length ({self.length}) is shown as a value, but gains net of it could not be computed"
-        return (
-            f"net of length: what any smooth curve of {self.length} explains of the score inside prompts is taken out"
-        )
+        return f"net of length: the share of the score that a smooth curve of {self.length} explains is removed"
 
     @property
     def gain_sd(self) -> Floats:

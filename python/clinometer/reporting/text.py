@@ -86,7 +86,7 @@ def _constitution(report: Report, k: int, levels: list[int]) -> list[str]:
     if report.label_status is not None:
         about.append("labels known" if report.label_status[k] == "ok" else f"no label error: {report.label_status[k]}")
     if not np.isnan(report.horizon[k]):
-        about.append(f"the rows say what a policy gains up to {number(report.horizon[k], sign=False, digits=2)} nats")
+        about.append(f"KL horizon {number(report.horizon[k], sign=False, digits=2)} nats")
     lines = wrapped(f"{kind} {visible(report.constitutions[k])}   ({'; '.join(about)})", "", "  ")
     for b in levels:
         lines += _cell(report, k, b)
@@ -148,7 +148,7 @@ def _reading(report: Report) -> list[str]:
     if report.null_band is not None:
         marks.append("~ within 95 % of random directions at this KL")
     if report.past_horizon.any():
-        marks.append("> past the horizon: the rows cannot say what a policy gains there")
+        marks.append("> beyond the KL horizon: these rows give no estimate of the policy's gain")
     return ["", *wrapped("; ".join(marks), "", "  ")]
 
 
@@ -196,7 +196,7 @@ def _cone(report: Report) -> list[str]:
         f"cone of {kind} that improve every value: {state}, margin {c.margin:.3f} sd per sqrt(2 KL) "
         f"of the worst value, half-angle {np.degrees(c.half_angle):.1f} degrees"
     )
-    best = f"best direction weighs the values' unit directions {weights}" if c.direction is not None else ""
+    best = f"best direction weights the values' unit directions {weights}" if c.direction is not None else ""
     return ["", *wrapped(first, "", "  "), *(wrapped(best, "  ", "  ") if best else [])]
 
 

@@ -135,8 +135,8 @@ def _claim(best: Choice, judge: str, gains: str, paid: str, shaky: tuple[str, ..
                 f"{up_or_down(False)} ({gains}; {paid})."
             )
         case "weakly_improving" | "weakly_degrading" | "neutral":
-            words = {"weakly_improving": "raises some values and moves no other", "neutral": "moves no value"}
-            did = words.get(best.kind, "lowers some values and moves no other")
+            words = {"weakly_improving": "raises some values and changes no other", "neutral": "changes no value"}
+            did = words.get(best.kind, "lowers some values and changes no other")
             return f"{_start(judge)} {did}: {gains} ({paid})."
     both = ((True, "raises"), (False, "lowers"))
     settled = [f"{word} {up_or_down(up)}" for up, word in both if up_or_down(up)]
@@ -149,7 +149,7 @@ def _claim(best: Choice, judge: str, gains: str, paid: str, shaky: tuple[str, ..
 
 def _reason(best: Choice, shaky: tuple[str, ...]) -> str:
     if best.past_horizon:
-        return "the rows cannot say what a policy gains at any KL asked for"
+        return "every KL asked for is beyond the KL horizon of these rows"
     if not np.isfinite(best.lower).all():
         return "there is no standard error"
     wide = [visible(v) for v, a, b in zip(best.values, best.lower, best.upper, strict=True) if a <= 0 <= b]

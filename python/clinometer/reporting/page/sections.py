@@ -21,11 +21,11 @@ __all__ = ["conflicts", "frontiers", "gains", "responses", "verdict"]
 
 HEADLINES = {
     "pareto_improving": ("good", "raises every value"),
-    "weakly_improving": ("good", "raises some values and moves no other"),
+    "weakly_improving": ("good", "raises some values and changes no other"),
     "pareto_degrading": ("bad", "lowers every value"),
     "weakly_degrading": ("bad", "lowers some values"),
     "tradeoff": ("mixed", "is a trade-off"),
-    "neutral": ("open", "moves nothing"),
+    "neutral": ("open", "changes nothing"),
 }
 
 
@@ -76,7 +76,7 @@ def _selection(report: Report) -> str:
     k = int(np.argmax(by_name))
     return (
         f"Of {s.splits} random halves of the prompts {percent(float(by_name[k]))} choose {markup(s.constitutions[k])} "
-        f"at some KL; the half that chose saw at most {worst:.3f} sd more than the other."
+        f"at some KL; the half that chose overstates gains by at most {worst:.3f} sd."
     )
 
 
