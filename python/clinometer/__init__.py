@@ -1,38 +1,40 @@
-"""clinometer: what each constitution's tilt does to each value, before any training run."""
+"""clinometer: what each constitution's tilt does to each value, before any training run.
+
+At the top level is what most work needs: `open_dump` and `write_dump`, the passes (`score`, `moments`, `tilt`, ...),
+the fits of directions, `report`, `compare`, `examples`. The rest has a module of its own:
+
+theory       frontiers, best-of-n, ceilings, spectra, screens
+lp           small linear programs with certificates, mixtures of constitutions, prices
+inference    intervals of gains, gold labels, null bands, recommendations, simpler measures; `Adjust` for `adjust=`
+fit          what the fits return
+stat         statistics of `scan` and `Fold`
+plot         figures of results
+reference    every definition again in plain NumPy
+errors       `DumpError`, `DumpChangedError`, `CheckFailed`
+"""
 
 from __future__ import annotations
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from . import errors
+from . import errors as errors
 from .directions import Directions, Scores
 from .dump import Dump, DumpWriter, open_dump, write_dump
 from .errors import CheckFailed, DumpChangedError, DumpError
-from .passes import covariance_projection, cross_covariance, moments, score, tilt, tilted_mean
+from .passes import covariance_projection as covariance_projection
+from .passes import cross_covariance as cross_covariance
+from .passes import moments, score, tilt, tilted_mean
 
 if TYPE_CHECKING:
-    from . import lp, plot, reference, stat, theory
+    from . import fit as fit
+    from . import inference, lp, plot, reference, stat, theory
     from .comparing import compare
-    from .cone import ConeResult, pareto_cone
-    from .fit import DirectionFit, fit_generation_direction, fit_preference_direction, fit_value_direction
+    from .cone import pareto_cone
+    from .fit import fit_generation_direction, fit_preference_direction, fit_value_direction
     from .fold import Fold
-    from .inference import (
-        Baselines,
-        GainIntervals,
-        NullBand,
-        PPIResult,
-        Recommendation,
-        baselines,
-        benjamini_hochberg,
-        gain_intervals,
-        holm,
-        null_band,
-        ppi_gain,
-        recommend,
-    )
     from .plan import scan
-    from .reporting import Report, report
+    from .reporting import report
     from .responses import examples
     from .shards import merge
     from .simulation import simulate
@@ -41,79 +43,60 @@ __version__ = "0.1.0"
 
 # loaded at first use, so that importing the package costs little beyond NumPy
 _LAZY = {
-    "Adjust": "adjusting",
-    "Baselines": "inference",
-    "baselines": "inference",
-    "benjamini_hochberg": "inference",
     "compare": "comparing",
-    "ConeResult": "cone",
-    "DirectionFit": "fit",
     "examples": "responses",
+    "fit": "",
     "fit_generation_direction": "fit",
     "fit_preference_direction": "fit",
     "fit_value_direction": "fit",
     "Fold": "fold",
-    "gain_intervals": "inference",
-    "GainIntervals": "inference",
-    "holm": "inference",
+    "inference": "",
     "lp": "",
     "merge": "shards",
-    "null_band": "inference",
-    "NullBand": "inference",
     "pareto_cone": "cone",
     "plot": "",
-    "ppi_gain": "inference",
-    "PPIResult": "inference",
-    "recommend": "inference",
-    "Recommendation": "inference",
     "reference": "",
-    "Report": "reporting",
     "report": "reporting",
     "scan": "plan",
     "simulate": "simulation",
     "stat": "",
     "theory": "",
 }
+# stood here in 0.1.0's previews; each still resolves, with a DeprecationWarning, for one version
+_MOVED = {
+    "ConeResult": "cone",
+    "DirectionFit": "fit",
+    "Report": "reporting",
+    **dict.fromkeys(
+        (
+            "Adjust", "Baselines", "GainIntervals", "NullBand", "PPIResult", "Recommendation", "baselines",
+            "benjamini_hochberg", "gain_intervals", "holm", "null_band", "ppi_gain", "recommend",
+        ),
+        "inference",
+    ),
+}  # fmt: skip
 
 __all__ = [
-    "Adjust",
-    "Baselines",
     "CheckFailed",
-    "ConeResult",
-    "DirectionFit",
     "Directions",
     "Dump",
     "DumpChangedError",
     "DumpError",
     "DumpWriter",
     "Fold",
-    "GainIntervals",
-    "NullBand",
-    "PPIResult",
-    "Recommendation",
-    "Report",
     "Scores",
-    "baselines",
-    "benjamini_hochberg",
     "compare",
-    "covariance_projection",
-    "cross_covariance",
-    "errors",
     "examples",
     "fit_generation_direction",
     "fit_preference_direction",
     "fit_value_direction",
-    "gain_intervals",
-    "holm",
+    "inference",
     "lp",
     "merge",
     "moments",
-    "null_band",
     "open_dump",
     "pareto_cone",
     "plot",
-    "ppi_gain",
-    "recommend",
     "reference",
     "report",
     "scan",
@@ -128,12 +111,25 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MOVED:
+        return _moved(name)
     if name not in _LAZY:
         raise AttributeError(f"module 'clinometer' has no attribute {name!r}")
     module = import_module(f".{_LAZY[name] or name}", __name__)
     found = getattr(module, name) if _LAZY[name] else module
     globals()[name] = found
     return found
+
+
+def _moved(name: str) -> Any:
+    import warnings
+
+    where = f"{__name__}.{_MOVED[name]}"
+    warnings.warn(
+        f"clinometer.{name} has moved to {where}.{name}; the next version has it there alone", DeprecationWarning,
+        stacklevel=3,
+    )  # fmt: skip
+    return getattr(import_module(where), name)
 
 
 def __dir__() -> list[str]:

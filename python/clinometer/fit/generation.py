@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ..inputs import Call, column, prepare
 from ..intake import by_row
+from ..options import listed, used
 from ..passes import _need_rows
 from ..population import Population
 from .options import check_alpha, check_folds
@@ -26,6 +27,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
+@listed("logprobs", "within", "check_source")
 def fit_generation_direction(
     dump: Any, logprobs: Any = "logprob", *, covariates: Any = None, alpha: float = 0.0, folds: int = 5, **options: Any
 ) -> DirectionFit:
@@ -63,12 +65,9 @@ def fit_generation_direction(
     check_alpha(alpha)
     if logprobs is None:
         raise ValueError("logprobs is None, wanted a column name or an array (N,)")
+    why = "is blind to a number for each prompt, c(x); for a fit over all rows give them to fit_value_direction"
+    options = used("fit_generation_direction", options, within=why, check_source="takes no directions")
     call = prepare(dump, **options)
-    if not call.within:
-        raise ValueError(
-            "within is False; wanted True: log-probabilities are known up to a number for each prompt, c(x). For a fit "
-            "over all rows, give them to fit_value_direction"
-        )
     _need_rows(call)
     label = column(call.dump, logprobs, None, "logprobs", call.ids)
     assert label is not None

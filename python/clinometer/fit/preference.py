@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..inputs import prepare
 from ..notices import tell
+from ..options import listed, used
 from ..passes import _need_rows
 from ..threads import applied
 from .bradley_terry import BradleyTerry
@@ -25,9 +26,10 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
+@listed("within", "check_source")
 def fit_preference_direction(
-    dump: Any, pairs: Any, prob: Any, *, alpha: Any = "cv", folds: int = 5, position_bias: bool = False,
-    names: Sequence[str] | None = None, **options: Any,
+    dump: Any, pairs: Any, prob: Any, *, alpha: float | Literal["cv"] = "cv", folds: int = 5,
+    position_bias: bool = False, names: Sequence[str] | None = None, **options: Any,
 ) -> DirectionFit:  # fmt: skip
     """Fit u with P(a > b) = sigmoid(<u, phi_a - phi_b>) to preferences, soft or hard (theory 1, Assumption 3).
 
@@ -68,9 +70,8 @@ def fit_preference_direction(
     check_alpha(alpha)
     if not isinstance(position_bias, (bool, np.bool_)):
         raise TypeError(f"position_bias is {position_bias!r}, wanted True or False")
-    call = prepare(dump, **options)
-    if not call.within:
-        raise ValueError("within is False; wanted True: both rows of a pair answer one prompt")
+    why = "fits pairs, and both rows of a pair answer one prompt"
+    call = prepare(dump, **used("fit_preference_direction", options, within=why, check_source="takes no directions"))
     _need_rows(call)
     held = checked_pairs(call, pairs, prob)
     called = _names(names, held.prob.shape[1])

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..inputs import prepare
+from ..options import listed
 from .binary import binary_labels
 from .by_method import fit_values, quality_of_fits
 from .curvature import Curvature
@@ -27,9 +28,12 @@ PENALISED = ("ridge", "logistic", "lda")
 MEMORY = 16 * 2**30
 
 
+@listed()
 def fit_value_direction(
-    dump: Any, values: Any, *, method: str = "ridge", alpha: Any = "cv", folds: int = 5, pooled: bool = True,
-    memory_limit: float = MEMORY, **options: Any,
+    dump: Any, values: Any, *,
+    method: Literal["ridge", "least_squares", "logistic", "lda", "mean_difference"] = "ridge",
+    alpha: float | Literal["cv"] = "cv", folds: int = 5, pooled: bool = True, memory_limit: float = MEMORY,
+    **options: Any,
 ) -> DirectionFit:  # fmt: skip
     """Fit u with s ~ <u, phi> inside prompts; quality and later scores are out of fold by prompt (theory 1, A1).
 

@@ -24,7 +24,7 @@ def further(report: Report) -> list[str]:
 
 
 def _wrapped(sentence: str) -> list[str]:
-    from .text import _wrapped as wrapped
+    from .text import wrapped
 
     return wrapped(sentence, "", "  ")
 
