@@ -71,10 +71,11 @@ def test_help_lists_the_options_and_those_without_use_are_refused() -> None:
 
 def test_names_of_the_contract_are_there_and_names_that_moved_warn() -> None:
     contract = [
-        "open_dump", "write_dump", "Dump", "DumpWriter", "Directions", "Scores", "score", "moments", "tilt", "tilted_mean",
-        "scan", "Fold", "merge", "fit_value_direction", "fit_preference_direction", "fit_generation_direction", "report",
-        "compare", "examples", "pareto_cone", "simulate", "DumpError", "DumpChangedError", "CheckFailed", "theory", "lp",
-        "inference", "stat", "plot", "reference", "covariance_projection", "cross_covariance",
+        "open_dump", "write_dump", "Dump", "DumpWriter", "Directions", "Scores", "score", "moments", "tilt",
+        "tilted_mean", "scan", "Fold", "merge", "fit_value_direction", "fit_preference_direction",
+        "fit_generation_direction", "report", "compare", "examples", "pareto_cone", "simulate", "DumpError",
+        "DumpChangedError", "CheckFailed", "theory", "lp", "inference", "stat", "plot", "reference",
+        "covariance_projection", "cross_covariance",
     ]  # fmt: skip
     with warnings.catch_warnings():
         warnings.simplefilter("error")

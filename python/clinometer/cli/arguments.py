@@ -16,10 +16,10 @@ __all__ = ["BadArguments", "expand", "parse"]
 NAMES = {"--value": True, "--constitutions": True, "--adjust": True, "--check": False, "--prompt-ids": False,
          "--logprobs": False, "--covariates": True}  # fmt: skip
 SHORT = ("-o", "-h")
-CHECK = '"VALUE >= NUMBER at kl=K [for NAME]"; exit 1 if it fails; repeatable'
-JUDGES = "judge columns or saved directions; default: complete judge columns, else the values"
-TILTS = "judge columns or saved directions; default, as in cm.report: the values themselves"
-VALUES = 'value columns; "-harm" if smaller is better; repeatable'
+CHECK = '"VALUE >= NUMBER at kl=K [for NAME|all|any|recommended]"; exit 1 if it fails; repeatable'
+JUDGES = "judge columns or saved directions, one or several; default: complete judge columns, else the values"
+TILTS = "judge columns or saved directions, one or several; default, as in cm.report: the values themselves"
+VALUES = 'value columns, one or several; "-harm" if smaller is better'
 
 
 class BadArguments(Exception):
