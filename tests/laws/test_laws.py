@@ -272,7 +272,9 @@ PASSES: dict[str, Callable[..., Any]] = {
     "fit generation": lambda dump, r, **o: vars(
         cm.fit_generation_direction(dump, r.values[:, 0], covariates=np.nan_to_num(r.values[:, 1]), folds=2, **o)
     ),
-    "gain_intervals": lambda dump, r, **o: vars(cm.gain_intervals(dump, r.u, BETAS, r.values, replicates=20, **o)),
+    "gain_intervals": lambda dump, r, **o: vars(
+        cm.inference.gain_intervals(dump, r.u, BETAS, r.values, replicates=20, **o)
+    ),
 }
 
 

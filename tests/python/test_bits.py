@@ -19,7 +19,8 @@ warnings.simplefilter("ignore")
 dump = cm.open_dump(sys.argv[1])
 kw = dict(constitutions=["judge/kind", "judge/honest"], values=["helpful", "-harm"], kl=[0.25, 0.5])
 said = [cm.report(dump, **kw).to_json()]
-said.append(cm.gain_intervals(dump, "judge/kind", None, ["helpful"], kl=[0.2], replicates=20).interval.tobytes().hex())
+found = cm.inference.gain_intervals(dump, "judge/kind", None, ["helpful"], kl=[0.2], replicates=20)
+said.append(found.interval.tobytes().hex())
 said.append(cm.fit_value_direction(dump, "helpful", method="logistic", alpha=1.0).vectors.tobytes().hex())
 print(hashlib.sha256("".join(said).encode()).hexdigest())
 """

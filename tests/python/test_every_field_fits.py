@@ -37,7 +37,7 @@ def ridge(rows: np.ndarray, alpha: float) -> Floats:
     return np.linalg.solve(sigma + alpha * np.trace(sigma) / 3 * np.eye(3), x.T @ (w[:, None] * centred(S)[rows])).T
 
 
-def folds_of(fit: cm.DirectionFit, scores: Floats) -> np.ndarray:
+def folds_of(fit: cm.fit.DirectionFit, scores: Floats) -> np.ndarray:
     """The fold of every row: whose fit its out-of-fold score is."""
     every = np.einsum("fjd,nd->nfj", fit.fold_vectors, PHI)
     return np.abs(every - scores[:, None]).max(axis=2).argmin(axis=1)

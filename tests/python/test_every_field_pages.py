@@ -13,6 +13,7 @@ from scipy import stats
 
 import clinometer as cm
 from clinometer import reference, theory
+from clinometer.reporting import Report
 from clinometer.reporting.export import records
 
 G, N = 20, 8
@@ -38,7 +39,7 @@ def dump() -> cm.Dump:
 
 
 @cache
-def page() -> cm.Report:
+def page() -> Report:
     """A column and a fit as judges of two values and the length; "b" is fitted too, so that its labels are known."""
     fit = cm.fit_value_direction(dump(), "b", alpha=0.1, pooled=False)
     return cm.report(
@@ -98,7 +99,7 @@ def test_a_report() -> None:
     null = cm.tilt(dump(), np.random.default_rng(0).standard_normal((64, 3)) / [P.sd(x) for x in PHI.T],
                    values=["a", "b", "n_tokens"], kl=LEVELS, precision="double").gain  # fmt: skip
     fit = cm.fit_value_direction(dump(), "b", alpha=0.1, pooled=False)
-    own = cm.gain_intervals(dump(), fit, values=["a", "b", "n_tokens"], kl=LEVELS, precision="double")
+    own = cm.inference.gain_intervals(dump(), fit, values=["a", "b", "n_tokens"], kl=LEVELS, precision="double")
     labels = np.stack([np.full((2, 3, 2), np.nan), own.estimate_interval_labels[0]])
     linear = [cm.fit_value_direction(dump(), c, pooled=False).encoding_quality.value[0] for c in ("t",)]
     middle, wide = null.mean(axis=0), null.std(axis=0, ddof=1) * stats.t.ppf(0.975, 63) * np.sqrt(65 / 64)
@@ -182,7 +183,9 @@ def test_what_a_report_says_of_its_rows() -> None:
 
 def test_intervals_of_gains() -> None:
     fit = cm.fit_value_direction(dump(), "b", alpha=0.1, pooled=False)
-    found = cm.gain_intervals(dump(), fit, values=["a", "b"], kl=LEVELS, replicates=200, level=0.9, precision="double")
+    found = cm.inference.gain_intervals(
+        dump(), fit, values=["a", "b"], kl=LEVELS, replicates=200, level=0.9, precision="double"
+    )
     t = judged()[:, 1]
     lam = [1 / P.beta_at(t, x) for x in LEVELS]
     p = [P.tilt(t, x) for x in lam]
@@ -226,7 +229,7 @@ def test_nulls_of_one_prompt() -> None:
     orders = [t[list(o)] for o in permutations(range(3))]
     gain = np.array([[one.gain(o, 1 / one.beta_at(o, x), t) for x in (0.1, 0.3)] for o in orders])
     held = cm.open_dump(t[:, None], prompt_ids=[0, 0, 0])
-    found = cm.null_band(held, t, judges=cm.Scores(t), kl=[0.1, 0.3], draws=40, level=0.9)
+    found = cm.inference.null_band(held, t, judges=cm.Scores(t), kl=[0.1, 0.3], draws=40, level=0.9)
     drawn = found.gain[0, :, :, 0]
     order = np.abs(drawn[:, None, 0] - gain[None, :, 0]).argmin(axis=1)
     assert found.kind == "permuted" and len(set(order)) > 3
@@ -239,7 +242,7 @@ def test_nulls_of_one_prompt() -> None:
 def test_gold_labels() -> None:
     gold = np.where(IDS < 8, S[:, 0], np.nan)
     label = S[:, 0] + RNG.standard_normal(G * N) + 0.3 * T**2
-    found = cm.ppi_gain(dump(), "t", [1.5], label, gold=gold, level=0.9, precision="double")
+    found = cm.inference.ppi_gain(dump(), "t", [1.5], label, gold=gold, level=0.9, precision="double")
     p = P.tilt(T, 1 / 1.5)
     c, y = P.moved(p, label), P.moved(p, S[:, 0])[:8]
     f, rest = c[:8], c[8:]
@@ -259,7 +262,7 @@ def test_gold_labels() -> None:
 
 
 def test_a_recommendation() -> None:
-    found = cm.recommend(dump(), ["t"], ["a", "b"], kl=LEVELS, splits=20, precision="double")
+    found = cm.inference.recommend(dump(), ["t"], ["a", "b"], kl=LEVELS, splits=20, precision="double")
     worst = [min(twin(0, b, j)[0] / P.sd(S[:, j]) for j in range(2)) for b in range(2)]
     want = {"levels": LEVELS, "objective": [worst], "kl": LEVELS[found.index[1]]}
     agree(found, want, apart="share gain se optimism interval layer_share", rtol=1e-4)
@@ -268,18 +271,18 @@ def test_a_recommendation() -> None:
     # one cell of many prompts: nothing is chosen, so halves gain what all prompts gain, with their error
     t = np.random.default_rng(1).standard_normal(3200)
     many = cm.open_dump(t[:, None], prompt_ids=np.arange(3200) // 8, columns={"t": t})
-    one = cm.recommend(many, ["t"], "t", kl=[0.2], splits=1000, precision="double")
-    whole = cm.gain_intervals(many, "t", values="t", kl=[0.2], precision="double")
+    one = cm.inference.recommend(many, ["t"], "t", kl=[0.2], splits=1000, precision="double")
+    whole = cm.inference.gain_intervals(many, "t", values="t", kl=[0.2], precision="double")
     assert one.share.tolist() == [[1.0]] and one.gain[0] == pytest.approx(whole.estimate.item(), rel=0.005)
     assert one.se[0] == pytest.approx(whole.estimate_se.item(), rel=0.05)
     assert one.interval[0, 0] < one.gain[0] < one.interval[0, 1] and abs(one.optimism[0]) < 0.2 * one.se[0]
-    both = cm.recommend({"x": dump(), "y": dump()}, {"x": ["t"], "y": ["b"]}, "a", kl=[0.2], splits=20)
+    both = cm.inference.recommend({"x": dump(), "y": dump()}, {"x": ["t"], "y": ["b"]}, "a", kl=[0.2], splits=20)
     assert both.layer_share == pytest.approx({"x": both.share[0, 0], "y": both.share[1, 0]}, rel=1e-12)
 
 
 def test_baselines() -> None:
     u = np.array([[0.8, 0.3, -0.2]])
-    found = cm.baselines(dump(), u, ["a", "b"], precision="double")
+    found = cm.inference.baselines(dump(), u, ["a", "b"], precision="double")
     ridge = cm.fit_value_direction(dump(), ["a", "b"], pooled=False, precision="double").vectors
     inside = [P.each(lambda r, f=f: np.corrcoef(T[r], f[r])[0, 1]).mean() for f in S.T]
     agree(found, {
@@ -289,5 +292,5 @@ def test_baselines() -> None:
     # in one dimension the value's direction is the column itself, up to a sign
     x = PHI[:, :1]
     best = P.each(lambda r: x[r, 0].max() - x[r, 0].mean()).mean() / P.sd(x[:, 0])
-    plain = cm.baselines(x, [[1.0]], x[:, 0], prompt_ids=IDS)
+    plain = cm.inference.baselines(x, [[1.0]], x[:, 0], prompt_ids=IDS)
     np.testing.assert_allclose(plain.projection_difference, best, rtol=0.002)

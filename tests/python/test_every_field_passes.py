@@ -95,7 +95,7 @@ def test_tilt() -> None:
 def test_what_a_column_explains_of_a_score() -> None:
     # a line fitted to all rows: the score less its regression on the column inside prompts
     z = np.round(T[:, 0] + RNG.standard_normal(len(IDS)), 1)
-    found = cm.tilt(PHI, U, BETAS, VALUES, adjust=cm.Adjust(z, method="linear"), **EXACT)
+    found = cm.tilt(PHI, U, BETAS, VALUES, adjust=cm.inference.Adjust(z, method="linear"), **EXACT)
     slope = [P.cov(t, z).mean() / P.cov(z, z).mean() for t in T.T]
     left = np.stack([t - b * z for t, b in zip(T.T, slope, strict=True)], axis=1)
     per_kl = [[[P.cov(t, f).mean() / P.sd(t) for f in VALUES.T] for t in x.T] for x in (T, left)]

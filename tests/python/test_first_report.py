@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import runpy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import clinometer as cm
@@ -39,6 +41,19 @@ def test_the_script_that_users_start_from(tmp_path: Path, monkeypatch: pytest.Mo
     assert r.values == ("helpful", "-harm", "n_tokens")
     row = stopped.value.row
     assert row["value"] == "-harm" and row["kl"] == 0.5 and row["lower"] < 0
+
+
+@pytest.mark.skipif(not EXAMPLE.exists(), reason="needs a source tree")
+def test_the_readme_shows_what_the_demo_prints(tmp_path: Path, capsys: Any) -> None:
+    from clinometer.cli import main
+
+    assert main(["demo", "-o", str(tmp_path / "page.html")]) == 0
+    printed = capsys.readouterr().out.rsplit("wrote ", 1)[0].rstrip()
+    shown = (ROOT / "README.md").read_text(encoding="utf-8").split("```text\n", 1)[1].split("\n```", 1)[0]
+    number = re.compile(r"[-+]?\d+(?:\.\d+)?(?:e[-+]\d+)?")  # kernels of other machines may differ in the last digit
+    assert number.sub("#", printed) == number.sub("#", shown)
+    printed_, shown_ = ([float(x) for x in number.findall(text)] for text in (printed, shown))
+    np.testing.assert_allclose(printed_, shown_, rtol=0.01, atol=1e-4)
 
 
 @pytest.mark.skipif(not EXAMPLE.exists(), reason="needs a source tree")

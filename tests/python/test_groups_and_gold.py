@@ -39,7 +39,9 @@ def test_a_subgroup_that_loses_is_named_in_the_verdict() -> None:
     assert (g.paid[..., 0] < g.interval[..., 0]).all()
     # one beta for all, so that prompts add up to the whole
     np.testing.assert_allclose(g.gain[..., 0].mean(axis=0), r.gain[..., 0], rtol=0.02)
-    assert "by topic (prompts): gains of judge at 0.5 nats" in str(r) and "medicine (48)" in str(r)
+    assert "by topic (prompts): gains of judge at 0.5 nats" in r.to_text(full=True) and "medicine (48)" in r.to_text(
+        full=True
+    )
     frame = g.to_frame()
     assert len(frame) == 5 * 2 * 2
 

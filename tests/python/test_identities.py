@@ -205,7 +205,9 @@ def test_adjusted_scores_are_uncorrelated_with_the_column() -> None:
         np.testing.assert_allclose(first.first_order, 0, atol=1e-6)
     residual = cm.reference.within_residual(phi @ u.T, length, IDS)
     want = cm.reference.tilt(residual, [1.0], values[:, 0], IDS)["gain"]
-    linear = cm.Adjust("n_tokens", method="linear")  # the spline takes out more than the twin's one coefficient
+    linear = cm.inference.Adjust(
+        "n_tokens", method="linear"
+    )  # the spline takes out more than the twin's one coefficient
     np.testing.assert_allclose(cm.tilt(dump, u, [1.0], "v", adjust=linear).gain, want, rtol=1e-4, atol=1e-6)
 
 

@@ -78,7 +78,7 @@ def _finish(args: argparse.Namespace, made: Any, *, checks: list[str] | None = N
         payload = {**made.to_dict(), "best": made.best(), "verdict": made.verdict(), "checks": results}
         emit(args, payload)
     if not args.json:
-        print(made.to_text(every_kl=args.every_kl).replace("to_text(every_kl=True)", "--every-kl"))
+        print(made.to_text(full=args.full).replace("to_text(full=True)", "--full"))
     if args.output is not None:
         written(args, args.output)
     for r in results:
@@ -89,7 +89,7 @@ def _finish(args: argparse.Namespace, made: Any, *, checks: list[str] | None = N
 
 def _save(made: Any, path: str) -> None:
     """A report in the format that the file's name says; a page without one."""
-    write = {".json": made.to_json, ".csv": made.to_csv, ".txt": lambda p: save_text(p, made.to_text() + "\n")}
+    write = {".json": made.to_json, ".csv": made.to_csv, ".txt": lambda p: save_text(p, made.to_text(full=True) + "\n")}
     write.get(os.path.splitext(path)[1].lower(), made.to_html)(path)
 
 

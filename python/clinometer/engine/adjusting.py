@@ -34,7 +34,7 @@ class Adjust:
     >>> import numpy as np, clinometer as cm
     >>> length = np.array([1.0, 2.0, 4.0, 2.0, 3.0, 9.0])
     >>> scores = cm.Scores(3 * length, prompt_ids=[0, 0, 0, 1, 1, 1])
-    >>> cm.tilt(scores, None, [1.0], length, adjust=cm.Adjust(length, method="linear")).adjusted_r2.tolist()
+    >>> cm.tilt(scores, None, [1.0], length, adjust=cm.inference.Adjust(length, method="linear")).adjusted_r2.tolist()
     [1.0]
     """
 

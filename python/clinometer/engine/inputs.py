@@ -296,9 +296,9 @@ def _numeric(x: Sequence[Any]) -> bool:
 def _resolve_one(call: Call, item: Any, projected: list[_Projected], columns: list[tuple[str, Floats]]) -> None:
     dump = call.dump
     if isinstance(item, str) and not dump.has_column(item) and os.path.exists(item):
-        item = load_any(item)
+        item = _saved(item, call)
     if isinstance(item, os.PathLike):
-        item = load_any(item)
+        item = _saved(item, call)
     if isinstance(item, str):
         sign, name = (-1.0, item[1:]) if item.startswith("-") and not dump.has_column(item) else (1.0, item)
         columns.append((item, sign * _required(dump, name, "constitutions")))
@@ -332,6 +332,19 @@ def _resolve_one(call: Call, item: Any, projected: list[_Projected], columns: li
             names = given or tuple(f"direction{len(projected) + k}" for k in range(len(rows)))
         _check_width(dump, rows, "directions")
         projected.extend(_Projected(n, v[None], status=status) for n, v in zip(names, rows, strict=True))
+
+
+def _saved(path: Any, call: Call) -> Any:
+    """The fit or the directions that a file holds; of several layers those of the dump's own, and it says so."""
+    found, here = load_any(path), call.dump.origin.get("layer")
+    if here is None or not call.check_source or not isinstance(found, Directions):
+        return found
+    held = sorted({x for x in (found.layer(k) for k in range(len(found))) if x is not None})
+    if len(held) < 2 or str(here) not in map(str, held):
+        return found
+    others = ", ".join(str(x) for x in held if str(x) != str(here))
+    tell(f"{visible(path)}: directions of layer {here}, the dump's, are taken, not those of {others}", stacklevel=6)
+    return found.for_layer(int(here))
 
 
 def _in_sample(given: Directions, dump: Dump) -> str:

@@ -100,7 +100,8 @@ def moments(dump: Any, *, within: bool = True, ddof: int = 0, covariance: bool =
     >>> cm.moments(np.array([[0.0], [2.0], [0.0], [2.0], [5.0]]), prompt_ids=[0, 0, 0, 0, 1]).covariance.tolist()
     [[0.5]]
     """
-    call = prepare(dump, within=within, **used("moments", options, clusters=_NO_ERRORS))
+    why = {"clusters": _NO_ERRORS, "check_source": "takes no directions"}
+    call = prepare(dump, within=within, **used("moments", options, **why))
     need_rows(call)
     from . import stat
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clinometer.common.options import listed, used
 from clinometer.engine.checks import need_rows
 from clinometer.engine.encoding_quality import EncodingQuality
 from clinometer.engine.fitted import DirectionFit
@@ -28,6 +29,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
+@listed("logprobs", "within", "check_source")
 def fit_generation_direction(
     dump: Any, logprobs: Any = "logprob", *, covariates: Any = None, alpha: float = 0.0, folds: int = 5, **options: Any
 ) -> DirectionFit:
@@ -65,12 +67,9 @@ def fit_generation_direction(
     check_alpha(alpha)
     if logprobs is None:
         raise ValueError("logprobs is None, wanted a column name or an array (N,)")
+    why = "is blind to a number for each prompt, c(x); for a fit over all rows give them to fit_value_direction"
+    options = used("fit_generation_direction", options, within=why, check_source="takes no directions")
     call = prepare(dump, **options)
-    if not call.within:
-        raise ValueError(
-            "within is False; wanted True: log-probabilities are known up to a number for each prompt, c(x). For a fit "
-            "over all rows, give them to fit_value_direction"
-        )
     need_rows(call)
     label = column(call.dump, logprobs, None, "logprobs", call.ids)
     assert label is not None

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from clinometer.common.options import listed
 from clinometer.engine.fitted import DirectionFit
 from clinometer.engine.inputs import prepare
 from clinometer.engine.seen_prompts import prompt_keys
@@ -28,9 +29,12 @@ PENALISED = ("ridge", "logistic", "lda")
 MEMORY = 16 * 2**30
 
 
+@listed()
 def fit_value_direction(
-    dump: Any, values: Any, *, method: str = "ridge", alpha: Any = "cv", folds: int = 5, pooled: bool = True,
-    memory_limit: float = MEMORY, **options: Any,
+    dump: Any, values: Any, *,
+    method: Literal["ridge", "least_squares", "logistic", "lda", "mean_difference"] = "ridge",
+    alpha: float | Literal["cv"] = "cv", folds: int = 5, pooled: bool = True, memory_limit: float = MEMORY,
+    **options: Any,
 ) -> DirectionFit:  # fmt: skip
     """Fit u with s ~ <u, phi> inside prompts; quality and later scores are out of fold by prompt (theory 1.1).
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from clinometer.engine.adjusting import Adjust
+
 from .gold import PPIResult, ppi_gain
 from .intervals import gain_intervals
 from .null import NullBand, null_band
@@ -10,6 +12,6 @@ from .selection import Recommendation, benjamini_hochberg, holm, recommend
 from .simpler import Baselines, baselines
 
 __all__ = [
-    "Baselines", "GainIntervals", "NullBand", "PPIResult", "Recommendation", "baselines", "benjamini_hochberg",
-    "gain_intervals", "holm", "null_band", "ppi_gain", "recommend",
+    "Adjust", "Baselines", "GainIntervals", "NullBand", "PPIResult", "Recommendation", "baselines",
+    "benjamini_hochberg", "gain_intervals", "holm", "null_band", "ppi_gain", "recommend",
 ]  # fmt: skip

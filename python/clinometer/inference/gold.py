@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from clinometer.common.options import listed, used
 from clinometer.common.resampling import t_bounds, unit_errors, worth
 from clinometer.common.results import Axes, Result
 from clinometer.common.threads import applied
@@ -137,6 +138,7 @@ def _of_units(influence: Floats, held: Floats) -> tuple[Floats, Floats]:
     return np.where(none, np.nan, se), np.where(none, np.nan, freedom)
 
 
+@listed("within")
 def ppi_gain(
     dump: Any, directions: Any, betas: Any = None, values: Any = None, *, gold: Any, kl: Any = None,
     adjust: Any = None, power: float | None = None, level: float = 0.95, **options: Any,
@@ -164,14 +166,14 @@ def ppi_gain(
     >>> import numpy as np, clinometer as cm
     >>> world = cm.simulate(n_prompts=100, n_responses=8, dim=4, n_values=1, random_state=1)
     >>> gold = np.where(np.repeat(np.arange(100), 8) < 40, np.asarray(world.columns["s"]), np.nan)
-    >>> found = cm.ppi_gain(world, "judge/c0", values="judge/c0", gold=gold, kl=[0.1])
+    >>> found = cm.inference.ppi_gain(world, "judge/c0", values="judge/c0", gold=gold, kl=[0.1])
     >>> found.n_gold.tolist(), bool(found.se[0, 0, 0] < found.gain_gold_se[0, 0, 0])
     ([40], True)
     """
     check_level(level)
     if power is not None and (isinstance(power, bool) or not isinstance(power, (int, float)) or not 0 <= power <= 1):
         raise ValueError(f"power is {power!r}, wanted None or a number from 0 to 1")
-    call = prepare(dump, directions, values, **options)
+    call = prepare(dump, directions, values, **used("ppi_gain", options, within="is of gains inside prompts"))
     need_scores(call)
     check_strength(betas, kl, call.n_scores)
     if call.n_values == 0:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clinometer.common.options import listed, used
 from clinometer.common.resampling import bootstrap_counts, bucketed, t_bounds, unit_covariance, unit_errors, worth
 from clinometer.common.threads import applied, product
 from clinometer.engine.checks import DEFAULT_KL, check_strength, checked_kl, need_scores
@@ -28,9 +29,10 @@ QUANTILES = (0.05, 0.25, 0.5)
 WEIGHTS = 1 << 22  # entries of the weights of one pass
 
 
+@listed("within")
 def gain_intervals(
     dump: Any, directions: Any, betas: Any = None, values: Any = None, *, kl: Any = None, adjust: Any = None,
-    level: float = 0.95, replicates: int = 0, **options: Any,
+    level: float = 0.95, replicates: int = 0, random_state: int = 0, **options: Any,
 ) -> GainIntervals:  # fmt: skip
     """Gains with an interval given the direction and one that includes its labels (theory 2.6, 2.9 and 10.3).
 
@@ -64,17 +66,15 @@ def gain_intervals(
     >>> import clinometer as cm
     >>> world = cm.simulate(n_prompts=80, n_responses=8, dim=4, random_state=1)
     >>> fit = cm.fit_value_direction(world, "judge/c0", pooled=False)
-    >>> found = cm.gain_intervals(world, fit, values="s", kl=[0.1])
+    >>> found = cm.inference.gain_intervals(world, fit, values="s", kl=[0.1])
     >>> bool(found.se_labels[0, 0, 0] > 0), found.interval.shape
     (True, (1, 1, 1, 2))
     """
     check_level(level)
     if isinstance(replicates, bool) or not isinstance(replicates, (int, np.integer)) or replicates < 0:
         raise ValueError(f"replicates is {replicates!r}, wanted a whole number >= 0")
-    seed = options.pop("random_state", None) or 0
-    if not options.get("within", True):
-        raise ValueError("within=False: intervals that include labels are of gains inside prompts")
-    call = prepare(dump, directions, values, **options)
+    why = "is of gains inside prompts"
+    call = prepare(dump, directions, values, **used("gain_intervals", options, within=why))
     need_scores(call)
     if call.n_values == 0:
         raise ValueError("values is empty, wanted at least one value")
@@ -84,7 +84,7 @@ def gain_intervals(
     levels = checked_kl(DEFAULT_KL if kl is None else kl) if betas is None else None
     policy = policy_gains(call, kept, levels, table)
     errors, status = label_errors(call, adjust), label_status(call)
-    out = _Filling(call, table.shape, exponent, float(level), int(replicates), int(seed), policy)
+    out = _Filling(call, table.shape, exponent, float(level), int(replicates), int(random_state or 0), policy)
     at_once = max(1, WEIGHTS // max(call.population.n_rows * call.n_values, 1))
     for k, of_direction in groupby(cells(call, kept, table), lambda cell: cell.k):
         while some := list(islice(of_direction, at_once)):

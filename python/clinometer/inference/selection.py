@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
@@ -9,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from clinometer.common.options import listed, used
 from clinometer.common.results import Axes, Result
 from clinometer.common.visible import visible
 from clinometer.engine.checks import DEFAULT_KL, checked_kl, need_scores
@@ -63,6 +65,12 @@ class Recommendation(Result):
     layer: Any = None
     layer_share: dict[Any, float] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        return f"{self.verdict()}\n{super().__repr__()}"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{html.escape(self.verdict())}</p>{super()._repr_html_()}"
+
     def verdict(self) -> str:
         """Say what the choice gains on prompts that did not make it; "cannot tell" is an answer."""
         gains = ", ".join(
@@ -84,6 +92,7 @@ class Recommendation(Result):
         )
 
 
+@listed("within")
 def recommend(
     dump: Any, constitutions: Any, values: Any, *, kl: Any = None, adjust: Any = None, weights: ArrayLike | None = None,
     splits: int = 200, random_state: int = 0, **options: Any,
@@ -107,15 +116,14 @@ def recommend(
 
     >>> import clinometer as cm
     >>> world = cm.simulate(n_prompts=100, n_responses=8, dim=4, random_state=1)
-    >>> best = cm.recommend(world, ["judge/c0", "judge/c1"], "s", kl=[0.1, 0.5])
+    >>> best = cm.inference.recommend(world, ["judge/c0", "judge/c1"], "s", kl=[0.1, 0.5])
     >>> best.constitution, best.kl, best.share.shape
     ('judge/c0', 0.5, (2, 2))
     """
     if isinstance(splits, bool) or not isinstance(splits, (int, np.integer)) or splits < 1:
         raise ValueError(f"splits is {splits!r}, wanted a whole number >= 1")
     levels = checked_kl(DEFAULT_KL if kl is None else kl)
-    if not options.get("within", True):
-        raise ValueError("within=False: recommendations are of tilts inside prompts")
+    options = used("recommend", options, within="is of tilts inside prompts")
     parts = _layers(dump, constitutions)
     calls = [prepare(one, given, values, **options) for _, one, given in parts]
     for call in calls:

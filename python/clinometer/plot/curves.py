@@ -182,7 +182,7 @@ def iterate(
 
 
 def _note(band: bool, past: bool) -> str:
-    said = ["band: 95 % over prompts"] * band + ["dashed: past the KL horizon"] * past
+    said = ["band: 95 % over prompts"] * band + ["dashed: past the KL up to which these rows can tell"] * past
     return "; ".join(said)
 
 

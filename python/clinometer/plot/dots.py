@@ -79,7 +79,7 @@ def tradeoffs(
         ax.grid(False, axis="y")
         ax.set_xlabel(p.axis)
         note = "whiskers: 95 % over prompts" if np.isfinite(p.se).any() else ""
-        titled(ax, p.title, note + ("; hollow: past the KL horizon" if p.past.any() else ""))
+        titled(ax, p.title, note + ("; hollow: past the KL up to which these rows can tell" if p.past.any() else ""))
         show_key(ax)
     return ax
 

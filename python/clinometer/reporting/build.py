@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from clinometer.common.notices import listening
-from clinometer.common.options import PASS_OPTIONS
+from clinometer.common.options import check_names, listed
 from clinometer.dump import Dump, open_dump
 from clinometer.dump.directions import Directions
 from clinometer.engine.checks import DEFAULT_KL, checked_kl
@@ -40,9 +41,12 @@ LENGTH = "n_tokens"
 _ERRORS = ("within", "clusters")  # options of tilts and errors, which scores have not
 
 
+@listed()
 def report(
-    dump: Any, *, constitutions: Any = None, values: Any, kl: Any = None, pairs: Any = None, u_gen: Any = None,
-    texts: Any = None, clusters: Any = None, groups: Any = None, gold: Any = None,
+    dump: Any, *, constitutions: Any = None, values: Any, kl: ArrayLike | None = None,
+    pairs: tuple[ArrayLike, ArrayLike] | None = None, u_gen: Any = None, texts: Sequence[str] | None = None,
+    clusters: str | Mapping[Any, Any] | ArrayLike | None = None,
+    groups: str | Sequence[str] | Mapping[str, ArrayLike] | None = None, gold: Any = None,
     sections: str | Iterable[str] = "all", **options: Any,
 ) -> Report:  # fmt: skip
     """Report what tilting the rows by each constitution does to each value (theory 2.9, 8.4 and 10.4).
@@ -83,9 +87,7 @@ def report(
     (('s',), (1, 1, 2))
     """
     chosen = _sections(sections)
-    unknown = [name for name in options if name not in PASS_OPTIONS]
-    if unknown:
-        raise TypeError(f"report has no option {unknown[0]!r}; the pass options are {', '.join(PASS_OPTIONS)}")
+    check_names(options, list(inspect.signature(report).parameters))
     given = {
         "constitutions": constitutions, "values": values, "kl": kl, "pairs": pairs, "u_gen": u_gen, "texts": texts,
         "clusters": clusters, "groups": groups, "gold": gold,

@@ -91,7 +91,9 @@ def coverage(r: Report) -> tuple[str, ...]:
     if not r.dump.is_forecast:
         out.append("the model itself: these rows are not known to be its own responses")
     if r.past_horizon.any():
-        out.append("KL levels beyond the horizon: estimating their gains needs more responses per prompt")
+        out.append(
+            "KL levels past the horizon, where these rows can no longer tell: more responses per prompt are needed"
+        )
     if r.cone is not None and r.dump.dim > r.n_requested:
         out.append(
             "whether a prompt can reach the cone's best direction; with fewer values than dimensions the cone is "

@@ -208,11 +208,12 @@ class Report(Result):
 
         return run(self, expression)
 
-    def to_text(self, *, every_kl: bool = False) -> str:
-        """Aligned text of at most 110 columns: the two largest KL levels, or every one."""
+    def to_text(self, *, full: bool = False) -> str:
+        """Aligned text of at most 110 columns: 30 lines that begin with the verdict, or all there is at every KL."""
+        from .brief import brief
         from .text import text
 
-        return text(self, every_kl=every_kl)
+        return text(self) if full else brief(self)
 
     def __str__(self) -> str:
         return self.to_text()

@@ -134,7 +134,6 @@ def _sizes(n: Any) -> NDArray[np.int64]:
 
 
 def _gaussian(n: Any, rho: Any, sigma_s: Any) -> BestOfN:
-    sizes = _sizes(n)
     for name, number in ("rho", rho), ("sigma_s", sigma_s):
         if isinstance(number, bool) or not isinstance(number, (int, float, np.number)):
             raise TypeError(f"{name} is {number!r}; wanted a number (or n= for a dump, judge and values)")
@@ -142,6 +141,7 @@ def _gaussian(n: Any, rho: Any, sigma_s: Any) -> BestOfN:
         raise ValueError(f"rho is {rho!r}; wanted a correlation from -1 to 1")
     if not 0.0 <= sigma_s < np.inf:
         raise ValueError(f"sigma_s is {sigma_s!r}; wanted a finite standard deviation >= 0")
+    sizes = _sizes(n)
     e, bound = expected_max_normal(sizes), np.log(sizes) - (sizes - 1.0) / sizes
     oracle = (e * sigma_s)[None, :, None]
     nan = np.full_like(oracle, np.nan)

@@ -46,7 +46,8 @@ def layers(report: Report) -> str:
         for s in report.layers
     ]  # fmt: skip
     head = ["site", "layer", "cone margin", *(f"R2 of {v}" for v in names)]
-    return chart("layers") + table("out of fold, inside prompts, with 95 %", head, rows)
+    caption = "out of fold, inside prompts, with 95 %; margin: what the best direction gives the value that gains least"
+    return chart("layers") + table(caption, head, rows)
 
 
 def _or_nan(x: float | None) -> float:

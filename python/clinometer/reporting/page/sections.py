@@ -9,7 +9,7 @@ import numpy as np
 
 from clinometer.common.escaping import markup, markup_lines
 from clinometer.reporting.caveats import caveats
-from clinometer.reporting.text import number
+from clinometer.reporting.text import CONE, number
 from clinometer.reporting.verdict import _asks, _chance
 
 from .tables import between, fixed, frontier_tables, gain_table, percent, table, value_label
@@ -125,8 +125,8 @@ def _cut(text: str, most: int) -> str:
 def frontiers(report: Report) -> str:
     """Gain against KL, a figure a value."""
     return (
-        '<p class="dim">Bands are 95 %. Solid up to the KL horizon, dashed and hollow beyond it, dotted where '
-        "Hover or use the arrow keys for numbers.</p>"
+        '<p class="dim">Bands are 95 %. Solid up to the horizon (the KL up to which these rows say what a policy '
+        "gains), dashed and hollow beyond it. Hover or use the arrow keys for numbers.</p>"
         f"{chart('frontiers')}<noscript>{frontier_tables(report)}</noscript>"
     )
 
@@ -173,11 +173,9 @@ def _cone(report: Report) -> str:
             f" Of the values' own labels: margin {p.margin:.3f}; directions chosen on other prompts gain "
             f"{between(*p.margin_ci)} (95 %) of their worst value; that all rise is {percent(p.sure)} sure."
         )
-    text = (
-        f"{state}, margin {c.margin:.3f} sd per sqrt(2 KL) of the worst value, half-angle "
-        f"{np.degrees(c.half_angle):.1f} degrees; weights {weights}.{interval}"
-    )
-    return f"<h3>Directions that improve every value</h3>\n<p>{markup(text)}</p>"
+    angle = np.degrees(c.half_angle)
+    text = f"{state}, margin {c.margin:.3f}, half-angle {angle:.1f} degrees; weights {weights}.{interval}"
+    return f'<h3>Directions that improve every value</h3>\n<p>{markup(text)}</p><p class="dim">{markup(CONE)}.</p>'
 
 
 def _mixture(report: Report) -> str:
