@@ -343,14 +343,16 @@ def _saved(path: Any, call: Call) -> Any:
     """The fit or the directions that a file holds; of several layers those of the dump's own, and it says so."""
     from .fit.saving import load_any
 
-    found, here = load_any(path), call.dump.origin.get("layer")
-    layers = [found.layer(k) for k in range(len(found))] if isinstance(found, Directions) else []
-    held = sorted({x for x in layers if x is not None})
-    if not call.check_source or len(held) < 2 or str(here) not in map(str, held):
+    found = load_any(path)
+    if not call.check_source or not isinstance(found, Directions):
         return found
-    others = ", ".join(str(x) for x in held if str(x) != str(here))
-    tell(f"{visible(path)}: directions of layer {here}, the dump's, are taken, not those of {others}", stacklevel=6)
-    return found.for_layer(int(here))
+    held = sorted({x for x in map(found.layer, range(len(found))) if x is not None})
+    own = [x for x in held if str(x) == str(call.dump.origin.get("layer"))]
+    if not own or own == held:
+        return found
+    others = ", ".join(str(x) for x in held if x not in own)
+    tell(f"{visible(path)}: directions of layer {own[0]}, the dump's, are taken, not those of {others}", stacklevel=6)
+    return found.for_layer(own[0])
 
 
 def _in_sample(given: Directions, dump: Dump) -> str:
