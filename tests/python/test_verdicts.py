@@ -42,7 +42,7 @@ def said(dump: Any, judges: Any, values: Any, **options: Any) -> tuple[Report, s
     """The report and its verdict."""
     options = {"kl": [0.1, 0.3], "sections": FAST, **options}
     made = report(dump, constitutions=judges, values=values, **options)
-    assert len(str(made)) and str(made).count("verdict: ") == 1
+    assert len(str(made)) and str(made).count("verdict, at ") == 1
     return made, made.verdict()
 
 

@@ -336,15 +336,16 @@ def _resolve_one(call: Call, item: Any, projected: list[_Projected], columns: li
 
 def _saved(path: Any, call: Call) -> Any:
     """The fit or the directions that a file holds; of several layers those of the dump's own, and it says so."""
-    found, here = load_any(path), call.dump.origin.get("layer")
-    if here is None or not call.check_source or not isinstance(found, Directions):
+    found = load_any(path)
+    if not call.check_source or not isinstance(found, Directions):
         return found
-    held = sorted({x for x in (found.layer(k) for k in range(len(found))) if x is not None})
-    if len(held) < 2 or str(here) not in map(str, held):
+    held = sorted({x for x in map(found.layer, range(len(found))) if x is not None})
+    own = [x for x in held if str(x) == str(call.dump.origin.get("layer"))]
+    if not own or own == held:
         return found
-    others = ", ".join(str(x) for x in held if str(x) != str(here))
-    tell(f"{visible(path)}: directions of layer {here}, the dump's, are taken, not those of {others}", stacklevel=6)
-    return found.for_layer(int(here))
+    others = ", ".join(str(x) for x in held if x not in own)
+    tell(f"{visible(path)}: directions of layer {own[0]}, the dump's, are taken, not those of {others}", stacklevel=6)
+    return found.for_layer(own[0])
 
 
 def _in_sample(given: Directions, dump: Dump) -> str:

@@ -66,10 +66,10 @@ class Recommendation(Result):
     layer_share: dict[Any, float] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        return f"{self.verdict()}\n{super().__repr__()}"
+        return f"{super().__repr__()}\n  verdict: {self.verdict()}"
 
     def _repr_html_(self) -> str:
-        return f"<p>{html.escape(self.verdict())}</p>{super()._repr_html_()}"
+        return f"{super()._repr_html_()}<p>{html.escape(self.verdict())}</p>"
 
     def verdict(self) -> str:
         """Say what the choice gains on prompts that did not make it; "cannot tell" is an answer."""
