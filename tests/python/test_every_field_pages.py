@@ -71,7 +71,6 @@ def test_gains_of_the_policy() -> None:
         "win_interval": bounds(p.win_rate, p.win_rate_se, p.win_freedom),
     }, apart="gain gain_se win_rate win_rate_se betas freedom win_freedom harmed harmed_se", rtol=1e-6)  # fmt: skip
     np.testing.assert_allclose(p.bounds(0.8), bounds(p.gain, p.gain_se, p.freedom, 0.8), rtol=1e-9)
-    assert (p.freedom > 1).all() and (p.win_freedom > 1).all()
     for k, b, j in ((0, 0, 0), (1, 1, 1)):
         gain, se, wins, win_se, beta = twin(k, b, j)
         np.testing.assert_allclose([p.gain[k, b, j], p.win_rate[k, b, j], p.betas[k, b]], [gain, wins, beta], rtol=1e-4)
@@ -79,15 +78,19 @@ def test_gains_of_the_policy() -> None:
         np.testing.assert_allclose([p.gain_se[k, b, j], p.win_rate_se[k, b, j]], [se, win_se], rtol=0.005)
 
 
-def test_prompts_that_a_judge_harms() -> None:
-    # in 8 of 20 prompts the value is minus the score, in the others it is the score, and all are alike
+@pytest.mark.parametrize("harmed", [8, 1])
+def test_prompts_that_a_judge_harms(harmed: int) -> None:
+    # in 8 or 1 of 20 prompts the value is minus the score, in the others it is the score, and all are alike
     t = np.tile(np.linspace(-1.0, 1.0, N), G)
-    hurt = np.arange(G) < 8
-    held = cm.open_dump(PHI, prompt_ids=IDS, columns={"t": t, "f": np.where(hurt[IDS], -t, t)})
+    hurt = (np.arange(G) < harmed) * 1.0
+    held = cm.open_dump(PHI, prompt_ids=IDS, columns={"t": t, "f": np.where(hurt[IDS] > 0, -t, t)})
     p = cm.report(held, constitutions=["t"], values=["f"], kl=[0.2], sections=[]).policy
-    share = (0.4 - 0.1) / 0.9
-    np.testing.assert_allclose(p.harmed, share, rtol=1e-9)
-    np.testing.assert_allclose(p.harmed_se, error(hurt * 1.0) / 0.9, rtol=1e-9)
+    np.testing.assert_allclose(p.harmed, max(harmed / G - 0.1, 0) / 0.9, rtol=1e-9)
+    np.testing.assert_allclose(p.harmed_se, error(hurt) / 0.9, rtol=1e-9)
+    # gains and wins take two values, so that what a prompt adds to them has the kurtosis of a coin
+    off = hurt - hurt.mean()
+    excess = max((off**4).sum() / (off**2).sum() ** 2 - 3 / G, 0)
+    np.testing.assert_allclose([p.freedom, p.win_freedom], 2 / (2 / (G - 1) + excess), rtol=1e-6)
 
 
 def test_a_report() -> None:
@@ -218,6 +221,17 @@ def test_intervals_of_gains() -> None:
     middle = found.estimate_interval_labels.mean(axis=-1)
     np.testing.assert_allclose(middle, found.estimate, rtol=1e-9)
     assert (found.units > 1).all() and (found.units_labels > 1).all()
+
+
+def test_bootstraps_of_prompts_that_are_alike() -> None:
+    # gains are known to half of a percent, so that percentiles of draws and Student's bounds are within a fifth of one
+    rng = np.random.default_rng(12)
+    z = np.tile(np.linspace(-1, 1, N), G) + 0.03 * rng.standard_normal(G * N)
+    held = cm.open_dump(z[:, None], prompt_ids=IDS, columns={"f": z + 0.03 * rng.standard_normal(G * N)})
+    fit = cm.fit_value_direction(held, "f", alpha=0.1, pooled=False)
+    found = cm.gain_intervals(held, fit, values="f", kl=[0.2], replicates=400, precision="double")
+    np.testing.assert_allclose(found.bootstrap, found.interval, rtol=0.003)
+    np.testing.assert_allclose(found.bootstrap_labels, found.interval_labels, rtol=0.003)
 
 
 def test_nulls_of_one_prompt() -> None:
