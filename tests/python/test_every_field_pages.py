@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from plain import Floats, Prompts, agree, error
+from plain import Floats, Prompts, agree, error, freedom
 from scipy import stats
 
 import clinometer as cm
@@ -78,19 +78,21 @@ def test_gains_of_the_policy() -> None:
         np.testing.assert_allclose([p.gain_se[k, b, j], p.win_rate_se[k, b, j]], [se, win_se], rtol=0.005)
 
 
+def half_and_half(harmed: int) -> tuple[cm.Dump, Floats]:
+    """The same scores in every prompt; the value is minus the score in the first prompts, and the score in the others.
+    With it, 1 where a prompt is harmed."""
+    t, hurt = np.tile(np.linspace(-1.0, 1.0, N), G), (np.arange(G) < harmed) * 1.0
+    return cm.open_dump(PHI, prompt_ids=IDS, columns={"t": t, "f": t * (1 - 2 * hurt[IDS])}), hurt
+
+
 @pytest.mark.parametrize("harmed", [8, 1])
 def test_prompts_that_a_judge_harms(harmed: int) -> None:
-    # in 8 or 1 of 20 prompts the value is minus the score, in the others it is the score, and all are alike
-    t = np.tile(np.linspace(-1.0, 1.0, N), G)
-    hurt = (np.arange(G) < harmed) * 1.0
-    held = cm.open_dump(PHI, prompt_ids=IDS, columns={"t": t, "f": np.where(hurt[IDS] > 0, -t, t)})
+    held, hurt = half_and_half(harmed)
     p = cm.report(held, constitutions=["t"], values=["f"], kl=[0.2], sections=[]).policy
     np.testing.assert_allclose(p.harmed, max(harmed / G - 0.1, 0) / 0.9, rtol=1e-9)
     np.testing.assert_allclose(p.harmed_se, error(hurt) / 0.9, rtol=1e-9)
-    # gains and wins take two values, so that what a prompt adds to them has the kurtosis of a coin
-    off = hurt - hurt.mean()
-    excess = max((off**4).sum() / (off**2).sum() ** 2 - 3 / G, 0)
-    np.testing.assert_allclose([p.freedom, p.win_freedom], 2 / (2 / (G - 1) + excess), rtol=1e-6)
+    # gains and wins take two values, so that what a prompt adds to them is a coin's
+    np.testing.assert_allclose([p.freedom, p.win_freedom], freedom(hurt - hurt.mean()), rtol=1e-6)
 
 
 def test_a_report() -> None:
@@ -289,6 +291,24 @@ def test_a_recommendation() -> None:
     assert one.interval[0, 0] < one.gain[0] < one.interval[0, 1] and abs(one.optimism[0]) < 0.2 * one.se[0]
     both = cm.recommend({"x": dump(), "y": dump()}, {"x": ["t"], "y": ["b"]}, "a", kl=[0.2], splits=20)
     assert both.layer_share == pytest.approx({"x": both.share[0, 0], "y": both.share[1, 0]}, rel=1e-12)
+
+
+def test_a_recommendation_from_one_split() -> None:
+    held, _ = half_and_half(7)
+    t, f = (np.asarray(held.column(name)) for name in "tf")
+    found = cm.recommend(held, ["t"], "f", kl=[0.2], splits=1, precision="double")
+    g = reference.policy_gain(t, t, IDS, 0.2)[0]
+    judging = np.round((1 - found.gain[0] / g) * 5)  # of the ten prompts that judge, those that are harmed
+    gain = np.repeat([-g, g], [int(judging), 10 - int(judging)])
+    psi = (gain - gain.mean()) / 10
+    size = np.sqrt((psi**2).sum())
+    assert judging != 5
+    half = stats.t.ppf(1 - 0.025 / 2, freedom(psi)) * np.sqrt(10 / 9) * size
+    agree(found, {
+        "gain": [gain.mean()], "se": [np.sqrt(20 / 19) * size], "interval": [gain.mean() + half * np.array([-1, 1])],
+        "optimism": [0.2 * g * (judging - (7 - judging))], "share": [[1.0]], "objective": [[0.3 * g / P.sd(f)]],
+        "kl": 0.2, "levels": [0.2],
+    }, apart="layer_share", rtol=1e-6)  # fmt: skip
 
 
 def test_baselines() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from plain import Floats, Prompts, agree
+from plain import Floats, Prompts, agree, freedom
 from scipy import stats
 from scipy.optimize import linprog
 
@@ -196,8 +196,7 @@ def test_what_half_of_the_prompts_choose_is_judged_on_the_other() -> None:
     chosen = np.sqrt(2 * (1 + correlations(1 - w, t, values, prompts)[2]))  # the length of both values together
     x, psi = np.append(r[:2], (1 + r[2]) / chosen), psi / [1, 1, chosen]
     se = np.sqrt(4 / 3 * (psi**2).sum(axis=0))
-    excess = np.maximum((psi**4).sum(axis=0) / (psi**2).sum(axis=0) ** 2 - 3 / 4, 0)
-    law = stats.t(2 / (2 / 3 + excess))
+    law = stats.t(freedom(psi))
     low, high = x - law.ppf(1 - 0.025 / 2) * se, x + law.ppf(1 - 0.025 / 4) * se  # upwards either value may stay
     sure = 1 - 2 * law.sf(x / se)
     np.testing.assert_allclose(found.mixture_gain, x[:2], rtol=1e-9)
