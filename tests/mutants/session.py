@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import os
 import re
@@ -51,6 +52,8 @@ class Session:
         if session.testsfailed:
             raise session.Interrupted("tests cannot be collected")
         session.config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]  # one for all forks
+        gc.collect()
+        gc.freeze()  # forks share these pages
         tries = {t.name: t for t in [*_claims(self.state.root), *_tests(session)]}
         for gone in set(self.state.seen) - set(tries):
             del self.state.seen[gone]
@@ -158,7 +161,7 @@ def mutant(field: str, factor: float) -> str:
 
 def _tests(session: pytest.Session) -> list[Try]:
     def fails(item: pytest.Item) -> bool:
-        item.config.option.verbose = -9
+        item.config.option.verbose, item.config.option.tbstyle = -9, "no"  # tracebacks cost ten times what tests do
         reports = runtestprotocol(item, log=False, nextitem=None)
         return any(not r.passed for r in reports)
 

@@ -32,17 +32,22 @@ def bounds(x: Any, se: Any, freedom: Any, level: float = 0.95) -> Floats:
     return np.stack([x - half, x + half], axis=-1)
 
 
+@cache
 def dump() -> cm.Dump:
     columns = {"t": T, "a": S[:, 0], "b": S[:, 1], "n_tokens": TOKENS, "made": MADE}
     return cm.open_dump(PHI, prompt_ids=IDS, columns=columns)
 
 
 @cache
+def fit() -> cm.DirectionFit:
+    return cm.fit_value_direction(dump(), "b", alpha=0.1, pooled=False)
+
+
+@cache
 def page() -> cm.Report:
     """A column and a fit as judges of two values and the length; "b" is fitted too, so that its labels are known."""
-    fit = cm.fit_value_direction(dump(), "b", alpha=0.1, pooled=False)
     return cm.report(
-        dump(), constitutions=["t", fit], values=["a", "b"], kl=LEVELS, u_gen="made", texts=["x"] * (G * N),
+        dump(), constitutions=["t", fit()], values=["a", "b"], kl=LEVELS, u_gen="made", texts=["x"] * (G * N),
         precision="double",
     )  # fmt: skip
 
@@ -50,8 +55,7 @@ def page() -> cm.Report:
 @cache
 def judged() -> Floats:
     """Scores of both judges, the fit out of fold."""
-    fit = cm.fit_value_direction(dump(), "b", alpha=0.1, pooled=False)
-    return np.column_stack([T, cm.score(dump(), fit, precision="double")[:, 0]])
+    return np.column_stack([T, cm.score(dump(), fit(), precision="double")[:, 0]])
 
 
 def values() -> Floats:
@@ -102,10 +106,9 @@ def test_a_report() -> None:
     gain = r.policy.gain
     null = cm.tilt(dump(), np.random.default_rng(0).standard_normal((64, 3)) / [P.sd(x) for x in PHI.T],
                    values=["a", "b", "n_tokens"], kl=LEVELS, precision="double").gain  # fmt: skip
-    fit = cm.fit_value_direction(dump(), "b", alpha=0.1, pooled=False)
-    own = cm.gain_intervals(dump(), fit, values=["a", "b", "n_tokens"], kl=LEVELS, precision="double")
+    own = cm.gain_intervals(dump(), fit(), values=["a", "b", "n_tokens"], kl=LEVELS, precision="double")
     labels = np.stack([np.full((2, 3, 2), np.nan), own.estimate_interval_labels[0]])
-    linear = [cm.fit_value_direction(dump(), c, pooled=False).encoding_quality.value[0] for c in ("t",)]
+    linear = cm.fit_value_direction(dump(), "t", pooled=False).encoding_quality.value
     middle, wide = null.mean(axis=0), null.std(axis=0, ddof=1) * stats.t.ppf(0.975, 63) * np.sqrt(65 / 64)
     agree(r, {
         "kl": LEVELS, "value_sd": sd, "correlation": [[P.r(a, x) for x in f.T] for a in t.T],
@@ -115,7 +118,7 @@ def test_a_report() -> None:
         "chosen_bounds": r.policy.bounds(0.95 ** (1 / r.compared)),
     }, apart="null_band chance horizon compared linear_share examples layers spectrum iterated", rtol=1e-5)  # fmt: skip
     np.testing.assert_allclose(r.null_band, np.stack([middle - wide, middle + wide], axis=-1), rtol=0.002, atol=1e-6)
-    np.testing.assert_allclose(r.linear_share[0], linear[0], rtol=1e-6)
+    np.testing.assert_allclose(r.linear_share[:1], linear, rtol=1e-6)
     assert 1 < r.compared < 8 and 0 <= r.chance <= 1
     np.testing.assert_allclose(r.horizon, 0.35 * np.log(N), rtol=1e-9)  # of what prompts of N rows can reach
 
@@ -186,8 +189,9 @@ def test_what_a_report_says_of_its_rows() -> None:
 
 
 def test_intervals_of_gains() -> None:
-    fit = cm.fit_value_direction(dump(), "b", alpha=0.1, pooled=False)
-    found = cm.gain_intervals(dump(), fit, values=["a", "b"], kl=LEVELS, replicates=200, level=0.9, precision="double")
+    found = cm.gain_intervals(
+        dump(), fit(), values=["a", "b"], kl=LEVELS, replicates=200, level=0.9, precision="double"
+    )
     t = judged()[:, 1]
     lam = [1 / P.beta_at(t, x) for x in LEVELS]
     p = [P.tilt(t, x) for x in lam]
