@@ -15,6 +15,7 @@ __all__ = ["table"]
 
 REASONS = {
     "Truth.reflections": "a reflection along h is that along -h",
+    "LPResult.violation": "rounding, at most 1e-13 by contract",
 }
 
 

@@ -121,6 +121,13 @@ def test_a_report() -> None:
     np.testing.assert_allclose(r.linear_share[:1], linear, rtol=1e-6)
     assert 1 < r.compared < 8 and 0 <= r.chance <= 1
     np.testing.assert_allclose(r.horizon, 0.35 * np.log(N), rtol=1e-9)  # of what prompts of N rows can reach
+    lam = np.linalg.eigvalsh(np.mean([np.cov(PHI[i].T, ddof=0) for i in P.rows], axis=0))[::-1]
+    share = lam / lam.sum()
+    assert r.spectrum is not None and r.spectrum["m"] == 3  # of 3 dimensions: they hold all of a value
+    want = {"eigenvalues": lam, "effective_rank": np.exp(-share @ np.log(share)), "participation": 1 / (share @ share),
+            "stable": 1 / share[0], "concentration": [1, 1], "null": 1}  # fmt: skip
+    for name, x in want.items():
+        np.testing.assert_allclose(r.spectrum[name], x, rtol=1e-6, err_msg=name)
 
 
 def test_how_many_numbers_a_choice_pays_for() -> None:
