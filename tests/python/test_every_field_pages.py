@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from itertools import permutations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from scipy import stats
 
 import clinometer as cm
 from clinometer import reference, theory
-from clinometer.reporting.export import records
+from clinometer.reporting import export
 
 G, N = 20, 8
 IDS = np.repeat(np.arange(G), N)
@@ -175,7 +176,7 @@ def test_rows_of_a_report() -> None:
         "kl_reached": t.kl, "beta": p.betas, "beta_rows": t.betas, "ess": t.ess, "pareto_k": t.pareto_k,
         "correction": p.correction, "chosen_share": r.selection.share,
     }  # fmt: skip
-    found = iter(records(r))
+    found = iter(export.records(r))  # by the module, which mutants change
     for k, b, j in np.ndindex(2, 2, 3):
         row = next(found)
         want = {name: x[k, b, j] for name, x in by_cell.items()} | {name: x[k, b] for name, x in by_tilt.items()}
@@ -186,6 +187,19 @@ def test_rows_of_a_report() -> None:
         floats = {name: x for name, x in row.items() if isinstance(x, float)}
         assert set(floats) == set(want), set(floats) ^ set(want)
         np.testing.assert_allclose([floats[name] for name in want], list(want.values()), err_msg=str(want))
+
+
+def test_layers_of_a_report(tmp_path: Path) -> None:
+    layers = {1: PHI, 2: PHI @ np.diag([1.0, 0.5, 2.0]) + 0.5 * np.random.default_rng(13).standard_normal(PHI.shape)}
+    cm.write_dump(tmp_path, layers, prompt_ids=IDS, columns={"t": T, "a": S[:, 0], "b": S[:, 1]})
+    found = cm.report(cm.open_dump(tmp_path, layer=1), constitutions=["t"], values=["a", "b"], kl=[0.05],
+                      sections=["encoding", "cone", "layers"], precision="double").layers  # fmt: skip
+    assert found is not None and [one["layer"] for one in found] == [1, 2]
+    for one in found:
+        own = cm.open_dump(tmp_path, layer=one["layer"])
+        q = cm.fit_value_direction(own, ["a", "b"], pooled=False, precision="double").encoding_quality
+        np.testing.assert_allclose(one["quality"], q.value, rtol=1e-6)
+        np.testing.assert_allclose(one["quality_ci"], q.ci, rtol=1e-6)
 
 
 def test_what_a_report_says_of_its_rows() -> None:
