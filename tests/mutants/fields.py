@@ -72,6 +72,8 @@ def _is_name(annotation: Any) -> bool:
 
 
 def _in_scope(name: str) -> bool:
+    if name == "source":  # what a dump says of its model
+        return False
     return not name.startswith("_") or name in BEHIND_METHODS
 
 
