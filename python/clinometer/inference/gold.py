@@ -110,14 +110,16 @@ def corrected(call: Call, kept: Floats, gold: Any, kl: Floats, start: Floats, n_
     gain = np.where(given, p.gain[..., f], p.gain[..., y] - lam * (p.gain[..., on_gold] - p.gain[..., f]))
     influence = np.where(given, psi[..., f], psi[..., y] - lam * apart)
     held = np.where(given, p._held[:, f], p._held[:, y])
+    scarce = np.where(given, p.scarce[f], p.scarce[y] | p.scarce[on_gold])
     se, freedom = _of_units(influence, held)
+    se, freedom = np.where(scarce, np.nan, se), np.where(scarce, np.nan, freedom)
     shared_se, shared_freedom = _of_units(psi[..., f] - influence, held)
     shared = p.gain[..., f] - gain
     others = {name: np.where(given, getattr(p, name)[..., f], getattr(p, name)[..., y]) for name in OF_GOLD}
     made = replace(
         p, gain=gain, gain_se=se, freedom=freedom, interval=t_bounds(gain, se, freedom + 1, 0.95),
         win_interval=np.where(given[:, None], p.win_interval[..., f, :], p.win_interval[..., y, :]),
-        values=call.value_names, _influence=influence, _held=held, **others,
+        values=call.value_names, scarce=scarce, _influence=influence, _held=held, **others,
     )  # fmt: skip
     return GoldCorrection(
         p.kl, p.gain[..., f], shared, t_bounds(shared, shared_se, shared_freedom + 1, 0.95), lam, n_gold, p.directions,

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..inference.matched import SCARCE
+
 if TYPE_CHECKING:
     from .result import Report
 
@@ -36,9 +38,14 @@ def _rows(r: Report) -> list[str]:
     for name, n in zip(r.values, r.tilt.n_unlabelled, strict=True):
         if n:
             out.append(f"{name}: {int(n)} unlabelled rows left out of this value")
-    for name, sd in zip(r.values, r.value_sd, strict=True):
+    for name, sd, scarce in zip(r.values, r.value_sd, r.policy.scarce, strict=True):
         if not sd > 0:
             out.append(f"{name} does not vary inside any prompt: no tilt can move it")
+        elif scarce:
+            out.append(
+                f"{name}: fewer than {SCARCE} responses, or prompts, differ from the rest of their prompt, too few for "
+                "an interval of its gain or win rate"
+            )
     if d.n_prompts < 2:
         out.append("fewer than two prompts: there are no standard errors")
     if 1 < d.responses[1] <= 4 and d.base != "logprob":
