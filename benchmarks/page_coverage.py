@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from page_worlds import WORLDS, World, draw, truth
 from resumable import Draws, commit, fingerprint
-from scipy.special import ndtri, stdtrit
+from scipy.special import ndtr, ndtri, stdtrit
 
 import clinometer as cm
 
@@ -92,11 +92,16 @@ def table(world: World, rows: list[dict[str, Any]]) -> Iterator[str]:
     z = np.array([ndtri((1 + 0.95 ** (1 / r["compared"])) / 2) for r in rows])
     spread = np.array([np.std(one[np.isfinite(one)], ddof=1) if np.isfinite(one).sum() > 1 else np.inf for one in x.T])
     with np.errstate(invalid="ignore"):
-        oracle = ~(np.abs(x) > z[:, None] * spread).any(axis=1)
-    silent, best = np.mean([not r["told"] for r in rows]), oracle.mean()
-    verdict = "met" if silent <= 2 * best + 2 * np.sqrt(0.25 / m) else "MISSED"
+        best = (~(np.abs(x) > z[:, None] * spread).any(axis=1)).mean()
+        # one who has to learn the error from as many prompts, told nothing else
+        t = stdtrit(free, ndtr(z)) * np.sqrt(np.random.default_rng(0).chisquare(free, m) / free)
+        by_t = (~(np.abs(x) > t[:, None] * spread).any(axis=1)).mean()
+    silent = np.mean([not r["told"] for r in rows])
+    noise = 2 * np.sqrt(0.25 / m)
+    verdict = "met" if silent <= 2 * best + noise else "met by t" if silent <= 2 * by_t + noise else "MISSED"
     error = np.sqrt(silent * (1 - silent) / m)
-    yield f"{world.name:<28} {'cannot tell':<16} {silent:6.3f} {error:5.3f} oracle {best:5.3f} {m:23d}  {verdict}"
+    line = f"{world.name:<28} {'cannot tell':<16} {silent:6.3f} {error:5.3f} oracle {best:5.3f} by t {by_t:5.3f}"
+    yield f"{line} {m:12d}  {verdict}"
 
 
 def _covered(

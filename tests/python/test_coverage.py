@@ -40,6 +40,7 @@ def test_a_run_goes_on_where_it_stopped(bench: Any, tmp_path: Path, monkeypatch:
     monkeypatch.setattr(bench, "measured", lambda world, seed: drawn.append((world, seed)) or measured(world, seed))
     again = bench.run(["equal", "100 hard pairs"], 3, 5.0, state)
     assert drawn == [("equal", 2), ("100 hard pairs", 2)]
+    assert bench.run(["equal", "100 hard pairs"], 3, 5.0, state) and len(drawn) == 2  # none was lost with the cut line
     assert again["equal"][1] == first["equal"][1] and "path" in again["equal"][0]
     assert len(list(bench.shown(["equal"], again, "code"))) == 14
 

@@ -15,6 +15,7 @@ from ..resampling import t_bounds, unit_errors, worth
 from ..results import Axes, Result
 from ..threads import applied
 from .gains import cells, unit_sums
+from .matched import MatchedRows
 from .policy import PolicyGains, policy_gains
 from .result import check_level
 
@@ -155,7 +156,8 @@ def ppi_gain(
         none. Label whole prompts: in one labelled in part, the tilt is among its labelled rows
     power : lambda, or None for the best
     level : coverage of the interval, by Student's t over the prompts or clusters with gold labels (as many as their
-        weights are worth), at the betas given or solved
+        weights are worth), at the betas given or solved; NaN where fewer than ten gold labels differ from the rest of
+        their prompt, as of a rare harm, or those of fewer than ten prompts: what was not drawn would be missed
 
     Returns
     -------
@@ -195,6 +197,7 @@ def ppi_gain(
             arrays["gold"][at], arrays["gold_se"][at], _ = own.corrected(0.0)
     table = true_betas(call, table, exponent, betas)
     interval = t_bounds(arrays["gain"], arrays["se"], arrays["units"], level)
+    interval[..., MatchedRows(replace(call, values=truth)).scarce, :] = np.nan
     return PPIResult(
         table, arrays["gain"], arrays["se"], interval, arrays["values"], arrays["gold"], arrays["gold_se"],
         arrays["power"], n_gold, call.names, call.value_names, call.fit_status, float(level),

@@ -29,6 +29,7 @@ __all__ = ["FIRST_KL", "LIMIT", "REACH", "MatchedCell", "MatchedRows"]
 
 Floats = NDArray[np.float64]
 REACH = 0.35  # of log n, up to which n responses say what a policy gains: values in the tail of the score bend early
+WINS = 0.2  # of log n, up to which the line alone says what a policy's win rate is: past it n = 64 gives 0.4 % too much
 LIMIT = 0.5  # share of beta that the rows may lack, where ties or few prompts bring that end forward
 FEW = 3.0  # responses below which leaving one out leaves no tilt, and only the first order is an estimate
 PAIRS = (5.5, 16.5)  # responses for which two are left out, 6 to 16
@@ -185,6 +186,8 @@ class MatchedRows:
             without -= (without[:, -1:] - without[-1, -1]) * (slopes / slopes[-1])
         kind = "exact" if self.exact else "first order" if self.few else "jackknife"
         harmed = self._harmed(tables[0])
+        if kind == "jackknife" and not self.responses.pairs and kl > WINS * np.log(self.responses.mean) * (1 + 1e-9):
+            without[:, len(self.values) : -1] = np.nan
         return self._estimated(without[:, :-1], weights.sum() - 1, scale, harmed, beta / scale, missing, kind)
 
     def _unknown(self, missing: float) -> MatchedCell:

@@ -33,7 +33,8 @@ class PolicyGains(Result):
     Attributes
     ----------
     kl : (K, B) nats; betas (K, B) what the policy is trained at to reach it
-    gain, gain_se, win_rate, win_rate_se : (K, B, J)
+    gain, gain_se, win_rate, win_rate_se : (K, B, J); win rates of more than 16 responses (or fewer than 6) only up to
+        0.2 log n nats, past which their bias would show
     freedom, win_freedom : (K, B, J) degrees of freedom of their bounds, by Student's t
     interval, win_interval : (K, B, J, 2) 95 % bounds of each number by itself
     harmed, harmed_se : (K, B, J) share of prompts whose own gain is negative beyond their noise, at the least
@@ -155,8 +156,8 @@ def pooled_gains(t: TiltResult, p: Population, kl: Floats) -> PolicyGains:
     gain, se, wins = (np.where(reached[..., None], x, np.nan) for x in (t.gain, t.gain_se, t.win_rate))
     return _bounded(PolicyGains(
         np.array(np.broadcast_to(kl, t.kl.shape)), t.betas, gain, se, freedom, wins, none, none, none, none,
-        np.zeros(t.kl.shape), np.full(t.kl.shape, "pooled"), np.zeros(len(t.values), bool), wide, wide, t.directions, t.values,
-        np.zeros((1, *t.gain.shape)), np.ones((1, t.gain.shape[2])),
+        np.zeros(t.kl.shape), np.full(t.kl.shape, "pooled"), np.zeros(len(t.values), bool), wide, wide,
+        t.directions, t.values, np.zeros((1, *t.gain.shape)), np.ones((1, t.gain.shape[2])),
     ))  # fmt: skip
 
 

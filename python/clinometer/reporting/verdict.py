@@ -105,7 +105,9 @@ def verdict(report: Report) -> str:
     shaky = open_by_labels(report, best)
     few = report.policy.scarce & (report.value_sd > 0)
     scarce = tuple(visible(v) for v, hit in zip(best.values, few, strict=False) if hit)
-    return " ".join([_claim(best, judge, gains, paid, shaky, scarce), *caveats(report, best), *_chance(report), *_asks(report)])
+    return " ".join(
+        [_claim(best, judge, gains, paid, shaky, scarce), *caveats(report, best), *_chance(report), *_asks(report)]
+    )
 
 
 def _chance(report: Report) -> list[str]:
