@@ -122,6 +122,8 @@ def _covered(
     bad = abs(share - 0.95) > allowed
     sure = abs(share - 0.95) - allowed > 1.96 * error
     verdict = "MISSED" if sure or t_wide > 1.3 else "open" if bad else "met" if wide <= 1.3 else "met by t"
+    if none > 0.5 and (1 - share) * (1 - none) <= 0.05:
+        verdict = "few"
     return (
         f"{world.name:<28} {name:<16} {share:6.3f} {error:5.3f} {wide:6.2f} {t_wide:6.2f} {none:5.2f} "
         f"{(np.mean(value[known]) - target) / spread:+6.2f} {len(rows):6d}  {verdict}"
@@ -141,7 +143,8 @@ def shown(done: dict[str, dict[int, Any]], code: str) -> Iterator[str]:
     yield "share: of dumps whose 95 % interval holds the policy's number, or that make the claim; +-: Monte Carlo error"
     yield "width: over an oracle's who knows the spread; by t: who knows all but the error; off: bias over the spread"
     yield "met: within 2 points and 1.3 times the oracle's width; met by t: 1.3 times only by t, as few prompts are;"
-    yield "open: off by no more than 1.96 Monte Carlo errors; MISSED; none: no number, past what the rows can say"
+    yield "open: off by no more than 1.96 Monte Carlo errors; MISSED; none: no number, past what the rows can say;"
+    yield "few: a number in less than half of the dumps (its share is of those), a false one in at most 5 % of all"
     head = f"{'world':<28} {'number':<16} {'share':>6} {'+-':>5} {'width':>6} {'by t':>6} {'none':>5}"
     yield f"{head} {'off':>6} {'dumps':>6}"
     for world in WORLDS:

@@ -101,3 +101,8 @@ def test_a_page_line_judges_coverage_and_width(pages: Any) -> None:
         rows = [{"gain": [v], "bounds": [[v - half, v + half]]} for v in x]
         line = pages._covered(world, "gain at 0.1", rows, "gain", "bounds", 0, gain, 49)
         assert line.endswith(verdict), line
+    none = [row if i % 5 == 0 else {**row, "bounds": [[None, None]]} for i, row in enumerate(rows)]
+    for half, verdict in ((1.6, "few"), (0.9, "MISSED")):  # 11 % of a fifth are false, and 37 %
+        some = [{**r, "bounds": [[r["gain"][0] - half, r["gain"][0] + half]] if r["bounds"][0][0] else r["bounds"]}
+                for r in none]  # fmt: skip
+        assert pages._covered(world, "gain at 0.1", some, "gain", "bounds", 0, gain, 49).endswith(verdict)

@@ -130,7 +130,7 @@ class _Filling:
             found = self._errors(both, held, self.gain[at], judged)
             self.cov_labels[at], self.boot_labels[at], self.units_labels[at] = found
             own = self.policy._influence[:, at[0], at[1]] + bucketed(unit_sums(both - psi, self.call.population))
-            se = np.where(self.policy.scarce, np.nan, unit_errors(own, self.policy._held))
+            se = np.where(self.policy.unseen != "", np.nan, unit_errors(own, self.policy._held))
             count = worth(own, self.policy._held, judged)
             self.estimate_labels[at] = t_bounds(self.policy.gain[at], se, count, self.level)
 

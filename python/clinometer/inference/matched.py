@@ -24,6 +24,7 @@ from ..population import Population
 from ..resampling import bucketed, unit_errors, worth
 from ..threads import applied
 from .gains import unit_sums
+from .tails import unseen
 
 __all__ = ["FIRST_KL", "LIMIT", "REACH", "MatchedCell", "MatchedRows"]
 
@@ -35,7 +36,6 @@ FEW = 3.0  # responses below which leaving one out leaves no tilt, and only the 
 PAIRS = (5.5, 16.5)  # responses for which two are left out, 6 to 16
 FIRST_KL = 0.1  # up to which the first order is taken for the gain there
 TINY = 1e-6  # KL at which it is read off
-SCARCE = 10  # responses, and prompts, that must differ from the rest of their prompt for an error to be seen
 HARMED = 0.1  # level at which a single prompt's gain counts as negative
 PROMPT, VALUE = 6, 13  # fields of `_core.prompt_tilt`
 
@@ -115,7 +115,10 @@ class MatchedRows:
         self.blend = self.responses.blends(n)
         self.blend_of = [self.responses.blends(m) for m in self.known]
         self.held = bucketed(unit_sums(self.share.T, p))
-        self.scarce = np.array(list(map(self._scarce, table, self.ranked, self.share)), bool)
+        self.unseen = np.array(
+            [unseen(f, r, each, x, p) for f, r, x in zip(table, self.ranked, self.share, strict=True)]
+        )
+        self.unseen = self.unseen.astype(np.str_)
 
     @property
     def few(self) -> bool:
@@ -132,22 +135,6 @@ class MatchedRows:
         if self.exact:
             return np.inf
         return FIRST_KL if self.few else REACH * float(np.log(self.responses.mean))
-
-    def _scarce(self, value: Floats, ranked: NDArray[np.int32], share: Floats) -> bool:
-        """Whether too few responses, or prompts, differ from the commonest value of their prompt for an error.
-
-        Those not drawn are what a rare value's interval misses: with two events it falls short of the truth in a
-        quarter of dumps, with ten in one of twenty. Wanted are ten, or a quarter of what there could be.
-        """
-        at = ranked + np.repeat(self.p.offsets[:-1], self.p.sizes)
-        f, prompt = value[at], np.repeat(np.arange(self.p.n_prompts), self.p.sizes)
-        each = np.where((self.weight[at] > 0) & ~np.isnan(f), 1.0 if self.copies is None else self.copies[at], 0.0)
-        runs = np.flatnonzero(np.r_[True, (f[1:] != f[:-1]) | (prompt[1:] != prompt[:-1])])
-        alike = np.maximum.reduceat(np.add.reduceat(each, runs), np.searchsorted(runs, self.p.offsets[:-1]))
-        n, known = self._prompts(each), share > 0
-        units = unit_sums(np.stack([known & (n - alike > 0), known], axis=1).astype(float), self.p) > 0
-        seen = ((n - alike)[known].sum(), (n - 1)[known].sum()), tuple(units.sum(axis=0))
-        return any(x < min(SCARCE, most / 4) for x, most in seen)
 
     def _prompts(self, x: Floats) -> Floats:
         return np.asarray(np.add.reduceat(x, self.p.offsets[:-1]))
@@ -214,7 +201,8 @@ class MatchedRows:
         psi = (held.sum(axis=0) - held) * (estimate - without[:-1]) * scale
         estimate[:J], estimate[J:] = estimate[:J] * scale, 0.5 + (estimate[J:] - 0.5) * scale
         se, freedom = unit_errors(psi, held), worth(psi, held) - 1
-        silent = ~(np.abs(psi).max(axis=0, initial=0.0) > 0) | np.tile(self.scarce, 2)  # no error can be seen
+        silent = ~(np.abs(psi).max(axis=0, initial=0.0) > 0)  # nothing varies: no error can be seen
+        silent |= np.concatenate([self.unseen != "", self.unseen == "rare"])
         se, freedom = np.where(silent, np.nan, se), np.where(silent, np.nan, freedom)
         return MatchedCell(
             beta, estimate[:J], se[:J], freedom[:J], estimate[J:], se[J:], freedom[J:], *harmed, missing, kind,
