@@ -18,6 +18,7 @@ from clinometer.engine.passes import adjusted, in_range, kept_scores, strength, 
 from clinometer.engine.population import Population
 
 from .gains import cells, unit_sums
+from .matched import MatchedRows
 from .policy import PolicyGains, policy_gains
 from .result import check_level
 
@@ -113,14 +114,15 @@ def corrected(call: Call, kept: Floats, gold: Any, kl: Floats, start: Floats, n_
     gain = np.where(given, p.gain[..., f], p.gain[..., y] - lam * (p.gain[..., on_gold] - p.gain[..., f]))
     influence = np.where(given, psi[..., f], psi[..., y] - lam * apart)
     held = np.where(given, p._held[:, f], p._held[:, y])
-    se, freedom = _of_units(influence, held)
+    unseen = np.where(given, p.unseen[f], np.where(p.unseen[y] != "", p.unseen[y], p.unseen[on_gold]))
+    se, freedom = (np.where(unseen != "", np.nan, x) for x in _of_units(influence, held))
     shared_se, shared_freedom = _of_units(psi[..., f] - influence, held)
     shared = p.gain[..., f] - gain
     others = {name: np.where(given, getattr(p, name)[..., f], getattr(p, name)[..., y]) for name in OF_GOLD}
     made = replace(
         p, gain=gain, gain_se=se, freedom=freedom, interval=t_bounds(gain, se, freedom + 1, 0.95),
         win_interval=np.where(given[:, None], p.win_interval[..., f, :], p.win_interval[..., y, :]),
-        values=call.value_names, _influence=influence, _held=held, **others,
+        values=call.value_names, unseen=unseen, _influence=influence, _held=held, **others,
     )  # fmt: skip
     return GoldCorrection(
         p.kl, p.gain[..., f], shared, t_bounds(shared, shared_se, shared_freedom + 1, 0.95), lam, n_gold, p.directions,
@@ -157,7 +159,8 @@ def ppi_gain(
         none. Label whole prompts: in one labelled in part, the tilt is among its labelled rows
     power : lambda, or None for the best
     level : coverage of the interval, by Student's t over the prompts or clusters with gold labels (their
-        effective number), at the betas given or solved
+        effective number), at the betas given or solved; NaN where gold labels are too rare or too skewed to show an
+        error (`PolicyGains.unseen`)
 
     Returns
     -------
@@ -197,6 +200,7 @@ def ppi_gain(
             arrays["gold"][at], arrays["gold_se"][at], _ = own.corrected(0.0)
     table = true_betas(call, table, exponent, betas)
     interval = t_bounds(arrays["gain"], arrays["se"], arrays["units"], level)
+    interval[..., MatchedRows(replace(call, values=truth)).unseen != "", :] = np.nan
     return PPIResult(
         table, arrays["gain"], arrays["se"], interval, arrays["values"], arrays["gold"], arrays["gold_se"],
         arrays["power"], n_gold, call.names, call.value_names, call.fit_status, float(level),

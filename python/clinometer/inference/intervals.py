@@ -122,7 +122,8 @@ class _Filling:
             found = self._errors(both, held, self.gain[at], judged)
             self.cov_labels[at], self.boot_labels[at], self.units_labels[at] = found
             own = self.policy._influence[:, at[0], at[1]] + bucketed(unit_sums(both - psi, self.call.population))
-            se, count = unit_errors(own, self.policy._held), worth(own, self.policy._held, judged)
+            se = np.where(self.policy.unseen != "", np.nan, unit_errors(own, self.policy._held))
+            count = worth(own, self.policy._held, judged)
             self.estimate_labels[at] = t_bounds(self.policy.gain[at], se, count, self.level)
 
     def _given(self, cell: Cell, t: Floats, matched: bool) -> tuple[Floats, Floats]:

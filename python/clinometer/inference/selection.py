@@ -162,6 +162,8 @@ def recommended(
     split = Split.of(units, held, splits, seed)
     best = split.chosen(scale, weight, open_)
     judged = split.judged(best)
+    blind = gains[0].unseen != ""  # no error can be seen
+    judged = replace(judged, se=np.where(blind, np.nan, judged.se), errors=np.where(blind, np.nan, judged.errors))
     share = np.bincount(best, minlength=len(every)) / len(best)
     score = np.where(open_, objective(every, weight, scale), -np.inf)
     k, b = divmod(int(np.lexsort((score, share))[-1]), shape[1])

@@ -8,9 +8,9 @@ gain (theory 2.8).
 from __future__ import annotations
 
 from .bars import cone
-from .curves import frontier, iterate
+from .curves import frontier, iterate, prompts
 from .depth import layers
 from .dots import tradeoffs
 from .ranks import spectrum
 
-__all__ = ["cone", "frontier", "iterate", "layers", "spectrum", "tradeoffs"]
+__all__ = ["cone", "frontier", "iterate", "layers", "prompts", "spectrum", "tradeoffs"]

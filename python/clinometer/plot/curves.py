@@ -17,7 +17,7 @@ from clinometer.theory.iterated import Iteration
 
 from .canvas import GREY, INK, Z95, Ink, canvas, chosen, distinct, inks, label_ends, name, titled, whiskers
 
-__all__ = ["frontier", "iterate"]
+__all__ = ["frontier", "iterate", "prompts"]
 
 Floats = NDArray[np.float64]
 MOST_BANDS = 8  # more of them hide one another
@@ -85,6 +85,65 @@ def frontier(result: Any, ax: Any = None, *, value: Any = None, highlight: Any =
         ax.set_xlabel("KL from the base policy (nats)")
         ax.set_ylabel(f"gain in {name(held.values[j])}", parse_math=False)
         titled(ax, f"{name(held.values[j], 48)} at matched KL", _note(band, past))
+        label_ends(ax, ends)
+    return ax
+
+
+def prompts(
+    report: Report, ax: Any = None, *, value: Any = None, kl: float | None = None, highlight: Any = None
+) -> Any:
+    """Draw the gains of single prompts from the lowest up, a line for each constitution: who loses under a mean.
+
+    Parameters
+    ----------
+    report : Report
+    ax : matplotlib Axes; None makes a figure
+    value : name or position; default the first
+    kl : level to show, the nearest there is; default the largest with an estimate
+    highlight : name, position, or several: the other constitutions turn grey and lose their labels
+
+    Returns
+    -------
+    Axes
+        The height at a share of the prompts is the gain that so many do not exceed; the area under a line is the gain
+        of all. A prompt's gain has the noise of its few responses, so some lie below 0 by chance: the labels say
+        which share loses beyond noise, at the least.
+
+    Examples
+    --------
+    >>> import clinometer as cm
+    >>> world = cm.simulate(n_prompts=40, n_responses=8, dim=4, random_state=1)
+    >>> made = cm.report(world, constitutions=["judge/c0"], values=["s"], kl=[0.1], sections=())
+    >>> cm.plot.prompts(made).get_xlabel()
+    'share of prompts (%)'
+    """
+    if not isinstance(report, Report):
+        raise TypeError(f"report is {type(report).__name__}; wanted a Report")
+    p = report.policy
+    j, known = chosen(p.values, 0 if value is None else value, "value"), np.isfinite(p.gain).any(axis=(0, 2))
+    if (p.kind == "pooled").all() or not known.any():
+        raise ValueError("no gain of this report has parts by prompt: all are past the rows, or of within=False")
+    b = int(np.flatnonzero(known)[-1]) if kl is None else int(np.abs(report.kl - kl).argmin())
+    with canvas(ax) as ax:
+        ends, held = [], p._held[:, j] > 0
+        weight = p._held[held, j]
+        for k, (one, ink) in enumerate(zip(distinct(p.directions), inks(p.directions, highlight), strict=True)):
+            gain = p.gain[k, b, j] + p._influence[held, k, b, j] / weight
+            order = np.argsort(gain)
+            share = np.append(0.0, 100 * np.cumsum(weight[order]) / weight.sum())
+            ax.stairs(gain[order], share, baseline=None, color=ink.colour, linewidth=ink.width, zorder=ink.order)
+            if ink.loud:
+                text = f"{one}: {100 * p.harmed[k, b, j]:.0f} % lose"
+                ends.append((100.0, float(gain[order[-1]]), text, ink.colour))
+        _zero(ax)
+        ax.set_xlim(0.0, 100.0)
+        ax.set_xlabel("share of prompts (%)")
+        ax.set_ylabel(f"gain in {name(p.values[j])}", parse_math=False)
+        several = "; a step is a mean of several" if report.dump.n_prompts > len(p._held) else ""
+        note = (
+            f"at {report.kl[b]:g} nats, with the noise of a prompt's responses{several}; lose: beyond it, at the least"
+        )
+        titled(ax, f"{name(p.values[j], 48)} by prompt", note)
         label_ends(ax, ends)
     return ax
 

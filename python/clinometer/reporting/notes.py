@@ -6,11 +6,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from clinometer.inference.tails import SCARCE
+
 if TYPE_CHECKING:
     from .result import Report
 
 __all__ = ["coverage", "diagnostics", "pareto_limit"]
 
+UNSEEN = {
+    "rare": f"fewer than {SCARCE} responses, or prompts, differ from the rest of their prompt, too few for an interval "
+    "of its gain or win rate",
+    "skewed": "so skewed that its gain hangs on the few largest responses, which so few prompts need not have drawn: "
+    "no interval of its gain; its win rate has one",
+}
 FEW = 4  # constitutions that get a line each
 
 
@@ -36,9 +44,11 @@ def _rows(r: Report) -> list[str]:
     for name, n in zip(r.values, r.tilt.n_unlabelled, strict=True):
         if n:
             out.append(f"{name}: {int(n)} unlabelled rows left out of this value")
-    for name, sd in zip(r.values, r.value_sd, strict=True):
+    for name, sd, unseen in zip(r.values, r.value_sd, r.policy.unseen, strict=True):
         if not sd > 0:
             out.append(f"{name} does not vary inside any prompt: no tilt can change it")
+        elif unseen:
+            out.append(f"{name}: {UNSEEN[str(unseen)]}")
     if d.n_prompts < 2:
         out.append("fewer than two prompts: there are no standard errors")
     if 1 < d.responses[1] <= 4 and d.base != "logprob":
@@ -85,7 +95,9 @@ def coverage(r: Report) -> tuple[str, ...]:
     known = r.labels_known is not None and r.labels_known.all()
     judges = "" if known else "in the judges that are not fits of this dump and "
     out = [
-        f"noise {judges}in the values: intervals are over new prompts, with both held fixed",
+        f"noise {judges}in the values: intervals are over new prompts, with both held fixed. Where two raters labelled "
+        "a value, ask for both: their correlation inside prompts is the reliability, and gains in sd and correlations "
+        "of either are low by its root",
         "training: the tilt is the KL-optimal policy; an optimiser may fall short of it or produce other responses",
     ]
     if not r.dump.is_forecast:

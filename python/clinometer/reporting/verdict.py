@@ -104,7 +104,10 @@ def verdict(report: Report) -> str:
     gains = ", ".join(f"{visible(v)} {g:+.3g}" for v, g in zip(best.values, best.gain, strict=True))
     paid = f"95 % bounds, corrected for {best.n_cells} cells" if best.n_cells > 1 else "95 % bounds"
     shaky = open_by_labels(report, best)
-    return " ".join([_claim(best, judge, gains, paid, shaky), *caveats(report, best), *_chance(report), *_asks(report)])
+    blind = _blind(report, best)
+    return " ".join(
+        [_claim(best, judge, gains, paid, shaky, blind), *caveats(report, best), *_chance(report), *_asks(report)]
+    )
 
 
 def _chance(report: Report) -> list[str]:
@@ -119,7 +122,7 @@ def _asks(report: Report) -> list[str]:
     return [f"To decide: {'; '.join(report.needs)}."] if report.needs else []
 
 
-def _claim(best: Choice, judge: str, gains: str, paid: str, shaky: tuple[str, ...]) -> str:
+def _claim(best: Choice, judge: str, gains: str, paid: str, shaky: tuple[str, ...], blind: tuple[str, ...]) -> str:
     def up_or_down(up: bool) -> str:
         hit = best.lower > 0 if up else best.upper < 0
         return ", ".join(visible(v) for v, h in zip(best.values, hit, strict=True) if h and v not in shaky)
@@ -143,13 +146,26 @@ def _claim(best: Choice, judge: str, gains: str, paid: str, shaky: tuple[str, ..
     known = f"; what is settled: it {' and '.join(settled)}" if settled else ""
     return (
         f"Cannot tell whether any choice improves every value: the best, {judge}, gives {gains} ({paid}), but "
-        f"{_reason(best, shaky)}{known}."
+        f"{_reason(best, shaky, blind)}{known}."
     )
 
 
-def _reason(best: Choice, shaky: tuple[str, ...]) -> str:
+def _blind(report: Report, best: Choice) -> tuple[str, ...]:
+    """Why values that vary have no error."""
+    why = {"rare": "too few responses differ in {} for an interval", "skewed": "{} hangs on few extreme responses"}
+    names = {
+        kind: [visible(v) for v, u, sd in zip(best.values, report.policy.unseen, report.value_sd, strict=False)
+               if u == kind and sd > 0]
+        for kind in why
+    }  # fmt: skip
+    return tuple(why[kind].format(", ".join(held)) for kind, held in names.items() if held)
+
+
+def _reason(best: Choice, shaky: tuple[str, ...], blind: tuple[str, ...]) -> str:
     if best.past_horizon:
         return "every KL asked for is beyond the KL horizon of these rows"
+    if blind:
+        return " and ".join(blind)
     if not np.isfinite(best.lower).all():
         return "there is no standard error"
     wide = [visible(v) for v, a, b in zip(best.values, best.lower, best.upper, strict=True) if a <= 0 <= b]
