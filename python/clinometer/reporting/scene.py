@@ -16,7 +16,7 @@ from ..inference.gold import GoldCorrection, corrected
 from ..inference.groups import GroupGains, group_columns, group_gains
 from ..inference.policy import PolicyGains, policy_gains, policy_horizon, pooled_gains
 from ..inputs import Call, prepare
-from ..passes import adjusted, covariance_of, kept_beside, origin_table, tilt_of
+from ..passes import adjusted, covariance_of, kept_with_spread, origin_table, tilt_of
 from ..results import TiltResult
 from .summary import spread_within, within_sd
 
@@ -141,10 +141,10 @@ def gather(
         raise ValueError(f"{dump.name} has no rows to pass over ({call.population.n_dropped} prompts dropped)")
     states = [_core.Moments(dump.dim, 0, 1, 0, False)] if variances else []
     origins = origin_table(call)
-    kept, done = kept_beside(replace(call, values=None) if states else call, states, origins)
-    spread = None
+    kept, spread, done = kept_with_spread(replace(call, values=None) if states else call, states, origins)
+    by_column = None
     if done:
         moments = done[0].finish()
-        spread = moments["scatter"][0, : dump.dim, 0] / moments["mass"][0]
-    found = tilt_of(call, kept, kl=levels, origins=origins)
-    return Scene(call, judges, levels, n_requested, length, options, kept, origins, spread, found, gold)
+        by_column = moments["scatter"][0, : dump.dim, 0] / moments["mass"][0]
+    found = tilt_of(call, kept, kl=levels, origins=origins, spread=spread)
+    return Scene(call, judges, levels, n_requested, length, options, kept, origins, by_column, found, gold)
