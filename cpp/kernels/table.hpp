@@ -169,6 +169,8 @@ constexpr std::int64_t mixture_workspace(std::int64_t k, std::int64_t n) { retur
 
 /// No level has more lanes.
 inline constexpr std::int64_t kMostLanes = 8;
+/// Rows of a prompt up to which `delete_one` keeps the tilted weights; beyond, it forms them twice.
+inline constexpr std::int64_t kDeleteOneRows = 4096, kDeleteOneWork = kDeleteOneRows * kMostLanes;
 
 /// Hot loops over many columns held in T, row i at m + i * stride; all arithmetic in double.
 template <class T>
@@ -284,6 +286,14 @@ struct Table {
                std::int64_t n_tilts, std::int64_t n_columns, TiltSums out);
   /// out = exp(x) to about 1 ulp; the two may be the same array.
   void (*exponentials)(const double* x, double* out, std::int64_t n);
+  /// The L of `tilt` alone, (M,).
+  void (*log_masses)(const double* x, const double* w, const std::int64_t* small, std::int64_t n, std::int64_t n_tilts,
+                     double* out);
+  /// kMostLanes tilts of one prompt of two rows or more by lam: t (n, lanes) centred under w, at most `top` where w is
+  /// positive and `top` elsewhere. To out (4, lanes): gain of t and KL, and the sums over the rows of both without that
+  /// row; the last is 0 without `kl_too`. work: kDeleteOneWork doubles.
+  void (*delete_one)(const double* t, const double* w, std::int64_t n, const double* top, const double* lam,
+                     bool kl_too, double* work, double* out);
   /// The sums of `tilt` in f32 lanes over many prompts; null at baseline, where everything goes through `tilt`.
   void (*tilt_batch)(const TiltBatch&);
   void (*cumulant_batch)(const TiltBatch&);

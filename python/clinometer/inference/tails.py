@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..population import Population
+from clinometer.engine.population import Population
+
 from .gains import unit_sums
 
 __all__ = ["SCARCE", "unseen"]

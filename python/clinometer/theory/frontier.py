@@ -153,7 +153,7 @@ def gain_kl_frontier(
         kl=asked, kl_reached=reached, betas=betas, gain=state["gain"], gain_se=state["gain_se"],
         efficiency=ratio(state["gain"], best[None]), regret=regret[0], regret_se=regret[1], gaussian=line,
         correlation=correlation,
-        curve_kl=np.stack([m["kl"] for m in moved]), kl_horizon=roots.horizon(call, s.scores),
+        curve_kl=np.stack([m["kl"] for m in moved]), kl_horizon=roots.horizon(call, s.scores, sd * sd),
         directions=call.names, values=call.value_names, **ends, **turns, **s.counts(),
     )  # fmt: skip
 
