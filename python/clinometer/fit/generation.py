@@ -11,6 +11,7 @@ from ..inputs import Call, column, prepare
 from ..intake import by_row
 from ..passes import _need_rows
 from ..population import Population
+from ..threads import applied, product
 from .options import check_alpha, check_folds
 from .out_of_fold import out_of_fold
 from .quality import grouping, quality_of
@@ -140,7 +141,7 @@ def net_covariance(sigma: Floats, cross: Floats, inner: Floats, cutoff: float) -
     scale = np.sqrt(np.diagonal(inner))
     scale = np.where(scale > 0, scale, 1.0)
     inverse = np.linalg.pinv(inner / np.outer(scale, scale), rcond=1e-10, hermitian=True) / np.outer(scale, scale)
-    left = sigma - cross.T @ inverse @ cross
+    left = sigma - product(product(cross.T, inverse), cross)
     left = (left + left.T) / 2
     some = np.diagonal(left) > cutoff * np.diagonal(sigma)
     return np.ascontiguousarray(np.where(some[:, None] & some, left, 0.0)), inverse
@@ -151,9 +152,9 @@ def _partialled(scatter: FoldScatter, fold: int | None, alpha: float) -> tuple[F
     d, a = scatter.d, scatter.matrix(fold)
     c, cross, zs = a[d, :d], a[d + 1 :, :d], a[d + 1 :, d]
     left, inverse = net_covariance(a[:d, :d], cross, a[d + 1 :, d + 1 :], scatter.cutoff)
-    net = np.where(np.diagonal(left) > 0, c - cross.T @ inverse @ zs, 0.0)
+    net = np.where(np.diagonal(left) > 0, c - applied(product(cross.T, inverse), zs), 0.0)
     u = ridge_path(left, net[None], np.array([alpha]), scatter.cutoff)[0, 0]
-    return u, inverse @ (zs - cross @ u)
+    return u, applied(inverse, zs - applied(cross, u))
 
 
 def _quality(

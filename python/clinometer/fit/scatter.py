@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from .. import _core
 from ..inputs import Call, run
 from ..population import Population
-from ..threads import images, shared
+from ..threads import applied, images, product, shared
 from .solve import ridge_path, ridge_path_and_plain
 
 __all__ = ["FoldScatter", "fold_scatter", "label_groups"]
@@ -109,8 +109,8 @@ class FoldScatter:
         out = []
         for f, u in enumerate(fold_vectors):
             sigma, c = self.part(f)
-            power = u @ sigma @ u
-            out.append(u * (u @ c[j] / power if power > 0 else 0.0))
+            power = applied(images(sigma, u[None])[0], u)
+            out.append(u * (applied(c[j], u) / power if power > 0 else 0.0))
         return np.stack(out)
 
 
@@ -137,7 +137,7 @@ def fold_scatter(
     total, between = by_fold.sum(axis=0), None
     if pooled:
         between = _between(one, held, p, fold, n_folds)
-        total += (between.T * mass) @ between
+        total += product(between.T * mass, between)
     return FoldScatter(
         by_fold, total, mass, d, cutoff, freedom, bool((freedom - free > 2 * d).all()), call.n_threads, between
     )
@@ -151,4 +151,4 @@ def _between(call: Call, values: Floats, p: Population, fold: Ints, n_folds: int
     apart = np.where(mass > 0, own / np.where(mass > 0, mass, 1.0) - weight[:, None], 0.0)
     state = _core.WeightedRows(call.dump.dim, np.ascontiguousarray(apart))
     rows = run(replace(call, values=None, progress=None), [state], population=p)[0].finish()["sum"]
-    return np.concatenate([rows, apart.T @ values[p.rows]], axis=1)
+    return np.concatenate([rows, product(apart.T, values[p.rows])], axis=1)
