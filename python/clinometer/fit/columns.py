@@ -10,6 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from ..threads import product
+
 __all__ = ["column_scale", "null_space", "unit_scale", "without_null"]
 
 Floats = NDArray[np.float64]
@@ -60,5 +62,5 @@ def without_null(u: Floats, Z: Floats) -> Floats:
         return u
     frame = np.linalg.qr(Z)[0]
     for _ in range(2):  # the second pass takes what the first one's rounding left
-        u = u - (u @ frame) @ frame.T
+        u = u - product(product(u, frame), frame.T)
     return u

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clinometer.common.options import listed, used
+from clinometer.common.threads import applied, product
 from clinometer.engine.checks import need_rows
 from clinometer.engine.encoding_quality import EncodingQuality
 from clinometer.engine.fitted import DirectionFit
@@ -141,7 +142,7 @@ def net_covariance(sigma: Floats, cross: Floats, inner: Floats, cutoff: float) -
     scale = np.sqrt(np.diagonal(inner))
     scale = np.where(scale > 0, scale, 1.0)
     inverse = np.linalg.pinv(inner / np.outer(scale, scale), rcond=1e-10, hermitian=True) / np.outer(scale, scale)
-    left = sigma - cross.T @ inverse @ cross
+    left = sigma - product(product(cross.T, inverse), cross)
     left = (left + left.T) / 2
     some = np.diagonal(left) > cutoff * np.diagonal(sigma)
     return np.ascontiguousarray(np.where(some[:, None] & some, left, 0.0)), inverse
@@ -152,9 +153,9 @@ def _partialled(scatter: FoldScatter, fold: int | None, alpha: float) -> tuple[F
     d, a = scatter.d, scatter.matrix(fold)
     c, cross, zs = a[d, :d], a[d + 1 :, :d], a[d + 1 :, d]
     left, inverse = net_covariance(a[:d, :d], cross, a[d + 1 :, d + 1 :], scatter.cutoff)
-    net = np.where(np.diagonal(left) > 0, c - cross.T @ inverse @ zs, 0.0)
+    net = np.where(np.diagonal(left) > 0, c - applied(product(cross.T, inverse), zs), 0.0)
     u = ridge_path(left, net[None], np.array([alpha]), scatter.cutoff)[0, 0]
-    return u, inverse @ (zs - cross @ u)
+    return u, applied(inverse, zs - applied(cross, u))
 
 
 def _quality(

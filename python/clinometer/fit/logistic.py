@@ -84,7 +84,7 @@ class _Problem:
     def _centred(self, t: Floats) -> Floats:
         p = self.p
         if self.pooled:  # any one number would do: the intercept takes it back
-            return np.asarray(t - self.base @ t)
+            return np.asarray(t - applied(t, self.base))
         return np.asarray(t - np.repeat(np.add.reduceat(p.row_weight() * t, p.offsets[:-1]), p.sizes))
 
     def loss(self, u: Floats, b: Floats) -> tuple[Floats, Floats, Floats]:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clinometer import _core
+from clinometer.common.threads import product
 
 from .columns import column_scale, null_space, without_null
 from .shifted import STEPS, ridge_shifted
@@ -93,4 +94,4 @@ def unbiased_solve(sigma: Floats, c: Floats) -> Floats | None:
 def least_norm(sigma: Floats, c: Floats, cutoff: float) -> Floats:
     """Minimum-norm solution; of columns of like deviation, eigenvalues up to `cutoff` of the largest are null."""
     lam, q, D, Z = null_space(sigma, cutoff)
-    return without_null(((c * D) @ q / lam) @ q.T * D, Z)
+    return without_null(product(product(c * D, q) / lam, q.T) * D, Z)
