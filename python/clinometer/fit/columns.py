@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..threads import product
+from clinometer.common.threads import product
 
 __all__ = ["column_scale", "null_space", "unit_scale", "without_null"]
 
