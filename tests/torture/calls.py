@@ -50,7 +50,9 @@ def calls(prompts: int, n: int, d: int, folder: str, seed: int = 0) -> Calls:
         "fit_value_direction, logistic": lambda: cm.fit_value_direction(held, "yes", method="logistic"),
         "fit_preference_direction": lambda: cm.fit_preference_direction(held, np.stack([first, first + 1], 1), labels),
         "fit_generation_direction": lambda: cm.fit_generation_direction(held, "judge/kind"),
-        "gain_intervals": lambda: cm.inference.gain_intervals(held, "judge/kind", None, ["good"], kl=[0.1], replicates=20),
+        "gain_intervals": lambda: cm.inference.gain_intervals(
+            held, "judge/kind", None, ["good"], kl=[0.1], replicates=20
+        ),
         "null_band": lambda: cm.inference.null_band(held, ["good"], kl=[0.1], draws=8),
         "report": lambda: cm.report(held, **judge).to_json(),
         "fold": lambda: _folded(x, ids),
