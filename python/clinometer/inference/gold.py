@@ -155,8 +155,8 @@ def ppi_gain(
         none. Label whole prompts: in one labelled in part, the tilt is among its labelled rows
     power : lambda, or None for the best
     level : coverage of the interval, by Student's t over the prompts or clusters with gold labels (as many as their
-        weights are worth), at the betas given or solved; NaN where gold labels are too rare or too skewed to show an
-        error (`PolicyGains.unseen`)
+        weights are worth), at the betas given or solved; NaN where gold labels are too rare to
+        show an error (`PolicyGains.unseen`)
 
     Returns
     -------
