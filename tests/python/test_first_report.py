@@ -40,7 +40,7 @@ def test_the_script_that_users_start_from(tmp_path: Path, monkeypatch: pytest.Mo
     assert "judge/kind" in out and "n_tokens" in out and out.rstrip().endswith(r.verdict().rstrip())
     assert r.values == ("helpful", "-harm", "n_tokens")
     row = stopped.value.row
-    assert row["value"] == "-harm" and row["kl"] == 0.5 and not row["lower"] >= 0  # too skewed for 72 prompts
+    assert row["value"] == "-harm" and row["kl"] == 0.5 and row["lower"] < 0
 
 
 @pytest.mark.skipif(not EXAMPLE.exists(), reason="needs a source tree")

@@ -135,22 +135,6 @@ def test_events_of_few_prompts_and_copies_are_counted_as_what_they_are() -> None
     assert by_count.unseen.tolist() == gains(unlike * 1.0, unlike * 1.0, ids).unseen.tolist() == [""]
 
 
-@pytest.mark.parametrize(("prompts", "sd", "skewed"), [(60, 1.0, True), (600, 1.0, False), (60, 0.3, False)])
-def test_a_skewed_value_has_no_interval_of_its_gain_until_prompts_are_many(
-    prompts: int, sd: float, skewed: bool
-) -> None:
-    rng, ids = np.random.default_rng(5), np.repeat(np.arange(prompts), 8)
-    t = rng.normal(size=len(ids))
-    f = np.exp(sd * (0.6 * t + 0.8 * rng.normal(size=len(ids))))
-    p, minus = gains(t, f, ids, kl=[0.2]), gains(t, -3 * f + 7, ids, kl=[0.2])
-    assert p.unseen.tolist() == minus.unseen.tolist() == ["skewed" if skewed else ""]
-    assert np.isnan(p.interval).all() == skewed and np.isfinite(p.gain).all() and np.isfinite(p.win_interval).all()
-    # a copy of every response is no news of their number, and rows counted twice are rows twice
-    twice = gains(t, f, ids, kl=[0.2], base="counts", counts=np.full(len(ids), 2.0))
-    rows = gains(np.repeat(t, 2), np.repeat(f, 2), np.repeat(ids, 2), kl=[0.2])
-    assert twice.unseen.tolist() == rows.unseen.tolist()
-
-
 def test_win_rates_end_before_their_bias_shows() -> None:
     rng, ids = np.random.default_rng(4), np.repeat(np.arange(60), 32)
     t = rng.normal(size=len(ids))

@@ -159,7 +159,7 @@ def ppi_gain(
         none. Label whole prompts: in one labelled in part, the tilt is among its labelled rows
     power : lambda, or None for the best
     level : coverage of the interval, by Student's t over the prompts or clusters with gold labels (their
-        effective number), at the betas given or solved; NaN where gold labels are too rare or too skewed to show an
+        effective number), at the betas given or solved; NaN where gold labels are too rare to show an
         error (`PolicyGains.unseen`)
 
     Returns

@@ -203,7 +203,7 @@ class MatchedRows:
         estimate[:J], estimate[J:] = estimate[:J] * scale, 0.5 + (estimate[J:] - 0.5) * scale
         se, freedom = unit_errors(psi, held), worth(psi, held) - 1
         silent = ~(np.abs(psi).max(axis=0, initial=0.0) > 0)  # nothing varies: no error can be seen
-        silent |= np.concatenate([self.unseen != "", self.unseen == "rare"])
+        silent |= np.tile(self.unseen != "", 2)
         se, freedom = np.where(silent, np.nan, se), np.where(silent, np.nan, freedom)
         return MatchedCell(
             beta, estimate[:J], se[:J], freedom[:J], estimate[J:], se[J:], freedom[J:], *harmed, missing, kind,

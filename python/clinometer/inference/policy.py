@@ -41,8 +41,7 @@ class PolicyGains(Result):
     harmed, harmed_se : (K, B, J) share of prompts whose own gain is negative beyond their noise, at the least
     correction : (K, B) share by which the rows' beta is low at this KL, corrected for; there is no estimate where it
         is above 0.5 or the KL above 0.35 log n, n the harmonic mean of the responses
-    unseen : (J,) "rare" where so few responses or prompts differ that neither gain nor win rate has an error, "skewed"
-        where the gain has none because it hangs on few extreme responses (`tails.unseen`), else ""
+    unseen : (J,) "rare" where so few responses or prompts differ that neither gain nor win rate has an error, else ""
     kind : (K, B) "jackknife", "first order" (fewer than 3 responses a prompt, and only to 0.1 nats), "exact" (base
         "logprob": the rows are the policy), "pooled" (within=False: gains of the rows as they are), or "none"
     """

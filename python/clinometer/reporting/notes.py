@@ -16,8 +16,6 @@ __all__ = ["coverage", "diagnostics", "pareto_limit"]
 UNSEEN = {
     "rare": f"fewer than {SCARCE} responses, or prompts, differ from the rest of their prompt, too few for an interval "
     "of its gain or win rate",
-    "skewed": "so skewed that its gain hangs on the few largest responses, which so few prompts need not have drawn: "
-    "no interval of its gain; its win rate has one",
 }
 FEW = 4  # constitutions that get a line each
 

@@ -152,13 +152,12 @@ def _claim(best: Choice, judge: str, gains: str, paid: str, shaky: tuple[str, ..
 
 def _blind(report: Report, best: Choice) -> tuple[str, ...]:
     """Why values that vary have no error."""
-    why = {"rare": "too few responses differ in {} for an interval", "skewed": "{} hangs on few extreme responses"}
-    names = {
-        kind: [visible(v) for v, u, sd in zip(best.values, report.policy.unseen, report.value_sd, strict=False)
-               if u == kind and sd > 0]
-        for kind in why
-    }  # fmt: skip
-    return tuple(why[kind].format(", ".join(held)) for kind, held in names.items() if held)
+    rare = [
+        visible(v)
+        for v, why, sd in zip(best.values, report.policy.unseen, report.value_sd, strict=False)
+        if why == "rare" and sd > 0
+    ]
+    return (f"too few responses differ in {', '.join(rare)} for an interval",) if rare else ()
 
 
 def _reason(best: Choice, shaky: tuple[str, ...], blind: tuple[str, ...]) -> str:
