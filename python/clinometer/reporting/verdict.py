@@ -58,7 +58,8 @@ def choose(report: Report, floor: float | Mapping[str, float] | None = None) -> 
     gain, half = without_flat(report.gain[..., :n], (bounds[..., 1] - bounds[..., 0]) / 2, sd)
     lower = gain - half
     with np.errstate(divide="ignore", invalid="ignore"):
-        worst = np.where(sd > 0, lower / sd, np.where(np.isnan(lower), np.nan, 0.0)).min(axis=-1)
+        # a value without bounds in any cell ranks none of them
+        worst = np.fmin.reduce(np.where(sd > 0, lower / sd, np.where(np.isnan(lower), np.nan, 0.0)), axis=-1)
         plain = np.where(sd > 0, gain / sd, 0.0)
     if floor is not None:
         cells = cells & (lower >= _floors(floor, report.values[:n])).all(axis=-1)
