@@ -68,9 +68,7 @@ def _statements(path: Path) -> str:
         for name in ("body", "orelse"):
             held = getattr(node, name, None)
             if isinstance(held, list):
-                setattr(
-                    node, name, [x for x in held if not isinstance(x, (ast.Import, ast.ImportFrom)) and not _said(x)]
-                )
+                setattr(node, name, [x for x in held if not _changes_no_number(x)])
     return ast.dump(tree)
 
 
