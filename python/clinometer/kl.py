@@ -156,7 +156,7 @@ def _inverted(x: Floats, y: Floats, target: Floats, n: int) -> Floats:
 
 def spread(call: Call, kept: Floats) -> dict[str, Floats]:
     """Of each score (K,) E_x Var_{y|x}(t) as `variance`, that of the policy behind the rows as `unbiased` (NaN without
-    two rows in a prompt), and `top`, the largest size as kept."""
+    two rows in a prompt)."""
     from .inputs import run
 
     return dict(run(_without_values(call), [_core.ScoreVariance(kept.shape[1])], kept=kept)[0].finish())
