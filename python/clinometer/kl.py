@@ -276,8 +276,9 @@ def sized_horizon(call: Call, kept: Floats, variance: Floats, own: dict[str, Flo
     if own is None:
         own = jackknife(sample.call(call), room.columns(sample.kept, moving), 1 / lam, kl_too=True, population=sample.p)
     fewer = np.sqrt(sample.p.n_prompts / p.n_prompts)
-    matched = np.abs(own["bias"] - own["kl_bias"] / lam)  # d gain / d KL of the score itself is 1/lam
-    off = matched / np.fmax(own["se"] * fewer, SIZED_SHARE * own["gain"])
+    with np.errstate(divide="ignore", invalid="ignore"):  # a row that takes all of a prompt cannot be left out
+        matched = np.abs(own["bias"] - own["kl_bias"] / lam)  # d gain / d KL of the score itself is 1/lam
+        off = matched / np.fmax(own["se"] * fewer, SIZED_SHARE * own["gain"])
     out = np.zeros(K)
     out[moving] = [_crossing(at, wrong, cap) for at, wrong in zip(own["kl"], off, strict=True)]
     return np.minimum(out, cap)
