@@ -13,6 +13,7 @@ from .errors import CheckFailed, DumpChangedError, DumpError
 
 if TYPE_CHECKING:
     from . import lp, plot, reference, theory
+    from .capture import capture
     from .engine import stat
     from .engine.scan import scan
     from .fit import DirectionFit, fit_generation_direction, fit_preference_direction, fit_value_direction
@@ -46,6 +47,7 @@ _LAZY = {
     "Baselines": "inference",
     "baselines": "inference",
     "benjamini_hochberg": "inference",
+    "capture": "capture",
     "compare": "theory.comparing",
     "ConeResult": "lp.pareto_cone",
     "DirectionFit": "fit",
@@ -96,6 +98,7 @@ __all__ = [
     "Scores",
     "baselines",
     "benjamini_hochberg",
+    "capture",
     "compare",
     "covariance_projection",
     "cross_covariance",

@@ -28,7 +28,7 @@ FLOORS = (
     ("sources",),
     ("dump",),
     ("engine",),
-    ("stream", "fit"),
+    ("stream", "fit", "capture"),
     ("inference",),
     ("theory",),
     ("lp",),
