@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from . import errors
@@ -138,6 +140,17 @@ def __getattr__(name: str) -> Any:
     found = getattr(module, name, module)
     globals()[name] = found
     return found
+
+
+class _Door(ModuleType):
+    """The package: a room that is called like its function (report, capture) is not bound in the function's place."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        inside = getattr(value, name, None) if isinstance(value, ModuleType) else None
+        super().__setattr__(name, inside if callable(inside) else value)
+
+
+sys.modules[__name__].__class__ = _Door
 
 
 def __dir__() -> list[str]:
