@@ -29,6 +29,7 @@ from .errors import CheckFailed, DumpChangedError, DumpError
 if TYPE_CHECKING:
     from . import fit as fit
     from . import inference, lp, plot, reference, theory
+    from .capturing import capture
     from .engine import stat
     from .engine.scan import scan
     from .fit import fit_generation_direction, fit_preference_direction, fit_value_direction
@@ -44,6 +45,7 @@ __version__ = "0.1.0"
 
 # loaded at first use, so that importing the package costs little beyond NumPy
 _LAZY = {
+    "capture": "capturing",
     "compare": "theory.comparing",
     "examples": "reporting.responses",
     "fit": "",
@@ -86,6 +88,7 @@ __all__ = [
     "DumpWriter",
     "Fold",
     "Scores",
+    "capture",
     "compare",
     "examples",
     "fit_generation_direction",

@@ -44,10 +44,22 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("examples")
 
 
+def tiny_model(folder: Path) -> None:
+    """What the example of capture names."""
+    import tiny_models
+
+    tiny_models.model().save_pretrained(folder / "tiny")
+    tiny_models.tokenizer().save_pretrained(folder / "tiny")
+    (folder / "prompts.txt").write_text("why?\nname a colour\n")
+
+
 @pytest.mark.parametrize("line", ALL, ids=[f"{command}{i}" for i, command in enumerate(ALL.values())])
 def test_every_example_of_the_help_runs(line: str, folder: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     assert line.startswith(f"clinometer {ALL[line]}")
+    if ALL[line] == "capture":
+        pytest.importorskip("transformers")
+        tiny_model(folder)
     code, out, err = run(capsys, *shlex.split(line)[1:])
     assert code == 0, err
     assert out.strip() and "Traceback" not in err

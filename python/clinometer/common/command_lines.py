@@ -1,4 +1,7 @@
-"""Command lines that `--help` shows. All of them run as they stand, in this order, on the packaged dump."""
+"""Command lines that `--help` shows. All of them run as they stand, in this order, on the packaged dump.
+
+But capture: that wants a model, here one in the folder tiny, and a file of prompts.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +29,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "pareto": ("clinometer pareto demo --layer 24 --value helpful -harm positive --splits 20",),
     "bench": ("clinometer bench --list", 'clinometer bench score --quick --cells "*f32*K=1" --peers none'),
+    "capture": ("clinometer capture tiny prompts.txt answers --layers 1 2 -n 4 --max-new-tokens 8",),
     "convert": (
         "clinometer convert demo copy --layer 24 --dtype float16",
         "clinometer convert copy again --shard-rows 500 --digests",
@@ -39,6 +43,6 @@ def epilog(command: str) -> str:
     lines = ["examples:", *(f"  {line}" for line in EXAMPLES.get(command, ()))]
     if command == "":
         lines += ["", "exit codes: 0 good, 1 a check failed, 2 bad input, 130 interrupted"]
-    elif command not in ("bench", "demo", "merge", "verify"):
+    elif command not in ("bench", "capture", "demo", "merge", "verify"):
         lines += ["", "DUMP comes first; demo stands for the packaged one."]
     return "\n".join(lines)
