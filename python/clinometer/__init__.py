@@ -12,7 +12,7 @@ from .engine.passes import covariance_projection, cross_covariance, moments, sco
 from .errors import CheckFailed, DumpChangedError, DumpError
 
 if TYPE_CHECKING:
-    from . import lp, plot, reference, theory
+    from . import lp, plot, reference, theory, values
     from .engine import stat
     from .engine.scan import scan
     from .fit import DirectionFit, fit_generation_direction, fit_preference_direction, fit_value_direction
@@ -74,6 +74,7 @@ _LAZY = {
     "simulate": "theory.simulation",
     "stat": "engine.stat",
     "theory": "",
+    "values": "",
 }
 
 __all__ = [
@@ -124,6 +125,7 @@ __all__ = [
     "theory",
     "tilt",
     "tilted_mean",
+    "values",
     "write_dump",
 ]
 

@@ -27,6 +27,7 @@ FLOORS = (
     ("arrays",),
     ("sources",),
     ("dump",),
+    ("values",),
     ("engine",),
     ("stream", "fit"),
     ("inference",),
