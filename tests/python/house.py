@@ -23,7 +23,7 @@ PACKAGE = "clinometer"
 FLOORS = (
     ("common",),
     ("errors", "reference"),
-    ("files",),
+    ("files", "models"),
     ("arrays",),
     ("sources",),
     ("dump",),

@@ -1,0 +1,172 @@
+"""Log-probabilities and states are those of transformers itself, however prompts and responses are padded and batched."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+import tiny_models  # noqa: E402
+
+from clinometer.models import loaded  # noqa: E402
+
+RNG = np.random.default_rng(3)
+PROMPTS = [list(RNG.integers(3, tiny_models.VOCABULARY, n)) for n in (1, 9, 4, 4, 17, 1, 6)]
+RESPONSES = [[2], list(range(5, 14)), [], [7, 2], list(range(30, 41)), [4, 5, 6], [2]]
+
+
+@pytest.fixture(scope="module", params=tiny_models.ARCHITECTURES)
+def network(request):
+    return tiny_models.model(request.param)
+
+
+def alone(network, prompt, response):
+    """One pair without padding, cache or hooks: transformers as its manual shows it."""
+    ids = torch.tensor([[*prompt, *response]])
+    with torch.no_grad():
+        made = network(ids, output_hidden_states=True, use_cache=False)
+    logs = made.logits[0].double().log_softmax(-1)
+    at = torch.arange(len(prompt), ids.shape[1])
+    return logs[at - 1, ids[0, at]].numpy(), [h[0, at] for h in made.hidden_states]
+
+
+def normed(network, hidden):
+    base = network.base_model
+    with torch.no_grad():
+        return (base.ln_f if hasattr(base, "ln_f") else base.norm)(hidden)
+
+
+@pytest.mark.parametrize("budget", [1, 29, 64, 8192])
+def test_every_pair_is_as_transformers_says_of_it_alone(network, budget):
+    lm = loaded(network, tiny_models.tokenizer())
+    found = list(lm.forward(PROMPTS, RESPONSES, layers=(2, 0, 1), token_budget=budget))
+    assert [s.index for s in found] == list(range(len(PROMPTS)))
+    for s, prompt, response in zip(found, PROMPTS, RESPONSES, strict=True):
+        logprobs, hidden = alone(network, prompt, response)
+        np.testing.assert_allclose(s.logprobs, logprobs, atol=1e-4)
+        assert s.logprobs.dtype == np.float64 and list(s.hidden) == [2, 0, 1]
+        for layer in (0, 1):
+            torch.testing.assert_close(s.hidden[layer], hidden[layer], atol=2e-5, rtol=2e-5)
+        torch.testing.assert_close(normed(network, s.hidden[2]), hidden[2], atol=2e-5, rtol=2e-5)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_equals_a_batch_of_transformers_padded_on_either_side(network, side):
+    tokenizer = tiny_models.tokenizer(padding_side=side)
+    whole = [{"input_ids": [*map(int, p), *r]} for p, r in zip(PROMPTS, RESPONSES, strict=True)]
+    batch = tokenizer.pad(whole, return_tensors="pt")
+    places = (batch.attention_mask.cumsum(-1) - 1).clamp_min(0)
+    with torch.no_grad():
+        made = network(**batch, position_ids=places, output_hidden_states=True)
+    logs = made.logits.double().log_softmax(-1)
+    for s in loaded(network, tokenizer).forward(PROMPTS, RESPONSES, layers=[1]):
+        end = batch.input_ids.shape[1] if side == "left" else len(whole[s.index]["input_ids"])
+        at = torch.arange(end - len(RESPONSES[s.index]), end)
+        wanted = logs[s.index, at - 1, batch.input_ids[s.index, at]]
+        np.testing.assert_allclose(s.logprobs, wanted.numpy(), atol=1e-4)
+        torch.testing.assert_close(s.hidden[1], made.hidden_states[1][s.index, at], atol=2e-5, rtol=2e-5)
+
+
+def test_a_prompt_of_many_responses_is_read_once(network, monkeypatch):
+    lm = loaded(network, tiny_models.tokenizer())
+    read = []
+    prefix = lm.prefix
+    monkeypatch.setattr(lm, "prefix", lambda prompts: read.append(len(prompts)) or prefix(prompts))
+    found = list(lm.forward([PROMPTS[1]] * 7, RESPONSES))
+    assert read == [1]
+    for s, response in zip(found, RESPONSES, strict=True):
+        np.testing.assert_allclose(s.logprobs, alone(network, PROMPTS[1], response)[0], atol=1e-4)
+
+
+def test_a_batch_holds_no_more_tokens_than_its_budget(network, monkeypatch):
+    lm = loaded(network, tiny_models.tokenizer())
+    seen = []
+    extend = lm.extend
+    monkeypatch.setattr(lm, "extend", lambda *a: seen.append(extend(*a)) or seen[-1])
+    sizes = []
+    monkeypatch.setattr(lm, "score", lambda p, r, k: sizes.append(len(r) * (p.mask.shape[1] + max(map(len, r)))) or
+                        [(np.zeros(0), {})] * len(r))  # fmt: skip
+    list(lm.forward(PROMPTS * 5, RESPONSES * 5, token_budget=100))
+    assert max(sizes) <= 100 and len(sizes) < 35
+
+
+def test_bfloat16_takes_the_softmax_in_float32_and_states_as_they_are():
+    network = tiny_models.model("llama", dtype=torch.bfloat16)
+    (s,) = loaded(network, tiny_models.tokenizer()).forward([PROMPTS[1]], [RESPONSES[1]], layers=[1])
+    ids = torch.tensor([[*PROMPTS[1], *RESPONSES[1]]])
+    with torch.no_grad():
+        made = network(ids, output_hidden_states=True)
+    logs = made.logits[0].float().log_softmax(-1)
+    wanted = logs[torch.arange(8, 17), ids[0, 9:]]
+    np.testing.assert_allclose(s.logprobs, wanted.numpy(), atol=0.15)  # bf16 rounds logits of size 10 by .03
+    assert s.hidden[1].dtype == torch.bfloat16
+    torch.testing.assert_close(s.hidden[1], made.hidden_states[1][0, 9:], atol=0.1, rtol=0.05)
+
+
+def test_a_model_in_training_is_scored_without_dropout_and_stays_in_training():
+    network = tiny_models.model("gpt2", resid_pdrop=0.5, embd_pdrop=0.5, attn_pdrop=0.5)
+    lm = loaded(network, tiny_models.tokenizer())
+    still = [s.logprobs for s in lm.forward(PROMPTS, RESPONSES)]
+    network.train()
+    network.base_model.h[0].eval()
+    flags = [m.training for m in network.modules()]
+    trained = [s.logprobs for s in lm.forward(PROMPTS, RESPONSES)]
+    assert all((a == b).all() for a, b in zip(still, trained, strict=True))
+    assert flags == [m.training for m in network.modules()] and not network.lm_head._forward_pre_hooks
+
+
+def test_prompts_and_responses_become_tokens_once_with_one_end():
+    lm = loaded(tiny_models.model(), tiny_models.tokenizer())
+    text = "<user>hi<eos>\n<assistant>"
+    wanted = lm.tokenizer(text)["input_ids"]
+    assert lm.prompt_tokens("hi") == lm.prompt_tokens([{"role": "user", "content": "hi"}]) == wanted
+    assert lm.prompt_tokens("hi", chat=False) == lm.tokenizer("hi")["input_ids"]
+    assert lm.response_tokens("ab")[-1] == 2 and lm.response_tokens("ab") == lm.response_tokens("ab<eos>")
+    assert lm.response_tokens("") == [2] and lm.response_tokens("", end=False) == []
+    assert lm.response_text(lm.response_tokens("ab")) == "ab"
+    assert lm.template_digest is not None and lm.template_digest.startswith("sha256:")
+    plain = loaded(lm.model, tiny_models.tokenizer(template=None))
+    assert plain.template_digest is None and plain.prompt_tokens("hi") == lm.prompt_tokens("hi", chat=False)
+
+
+def test_what_cannot_be_used_is_refused_by_name():
+    network, tokenizer = tiny_models.model(), tiny_models.tokenizer()
+    lm = loaded(network, tokenizer)
+    with pytest.raises(ValueError, match="no chat template"):
+        loaded(network, tiny_models.tokenizer(template=None)).prompt_tokens([{"role": "user", "content": "x"}])
+    with pytest.raises(ValueError, match="ends with a message of the assistant"):
+        lm.prompt_tokens([{"role": "assistant", "content": "x"}])
+    with pytest.raises(ValueError, match="layers holds 3; 0"):
+        next(lm.forward(PROMPTS, RESPONSES, layers=[3]))
+    with pytest.raises(ValueError, match="without tokens"):
+        next(lm.forward([[]], [[5]]))
+    with pytest.raises(ValueError, match="responses has 1 entries; 2 are wanted"):
+        next(lm.forward([[4], [5]], [[5]]))
+    with pytest.raises(ValueError, match="no name to find one by"):
+        loaded(network)
+    with pytest.raises(ValueError, match="give neither beside it"):
+        loaded(lm, tokenizer)
+    with pytest.raises(ValueError, match="no output layer"):
+        loaded(network.base_model, tokenizer)
+
+
+def test_recurrent_models_and_encoders_with_decoders_are_refused():
+    from transformers import MambaConfig, MambaForCausalLM, T5Config, T5ForConditionalGeneration
+
+    mamba = MambaForCausalLM(MambaConfig(vocab_size=83, hidden_size=8, num_hidden_layers=2, state_size=4))
+    with pytest.raises(ValueError, match="recurrent state"):
+        loaded(mamba, tiny_models.tokenizer())
+    t5 = T5ForConditionalGeneration(T5Config(vocab_size=83, d_model=8, d_kv=4, d_ff=8, num_layers=2, num_heads=2))
+    with pytest.raises(ValueError, match="encoder with a decoder"):
+        loaded(t5, tiny_models.tokenizer())
+
+
+def test_a_folder_is_loaded_with_its_tokenizer(tmp_path):
+    network = tiny_models.model("qwen2")
+    network.save_pretrained(tmp_path)
+    tiny_models.tokenizer().save_pretrained(tmp_path)
+    lm = loaded(tmp_path, dtype="float32")
+    (a,), (b,) = (x.forward([PROMPTS[1]], [RESPONSES[1]]) for x in (lm, loaded(network, lm.tokenizer)))
+    assert (a.logprobs == b.logprobs).all() and lm.name == str(tmp_path)
