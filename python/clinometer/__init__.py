@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         ppi_gain,
         recommend,
     )
+    from .judging import Judgment, judge
     from .lp.pareto_cone import ConeResult, pareto_cone
     from .report import Report, report
     from .report.responses import examples
@@ -57,6 +58,8 @@ _LAZY = {
     "gain_intervals": "inference",
     "GainIntervals": "inference",
     "holm": "inference",
+    "judge": "judging",
+    "Judgment": "judging",
     "lp": "",
     "merge": "stream.shards",
     "null_band": "inference",
@@ -90,6 +93,7 @@ __all__ = [
     "DumpWriter",
     "Fold",
     "GainIntervals",
+    "Judgment",
     "NullBand",
     "PPIResult",
     "Recommendation",
@@ -107,6 +111,7 @@ __all__ = [
     "fit_value_direction",
     "gain_intervals",
     "holm",
+    "judge",
     "lp",
     "merge",
     "moments",

@@ -31,6 +31,7 @@ FLOORS = (
     ("engine",),
     ("stream", "fit"),
     ("inference",),
+    ("judging",),
     ("theory",),
     ("lp",),
     ("report",),

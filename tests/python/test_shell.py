@@ -23,7 +23,7 @@ from clinometer import cli
 from clinometer.cli.arguments import _parser
 from clinometer.cli.sources import DEMO
 from clinometer.common import progress
-from clinometer.common.command_lines import EXAMPLES
+from clinometer.common.command_lines import EXAMPLES, WITH_A_MODEL
 from clinometer.dump import write_dump
 
 ALL = {line: command for command, lines in EXAMPLES.items() for line in lines}  # those at the top are of commands too
@@ -61,8 +61,9 @@ def test_every_example_of_the_help_runs(line: str, folder: Path, capsys: Any, mo
 def test_help_shows_its_examples(command: str, capsys: Any) -> None:
     code, out, err = run(capsys, *([command] if command else []), "--help")
     assert (code, err) == (0, "")
-    assert "examples:" in out and EXAMPLES[command]
-    assert all(line in out for line in EXAMPLES[command])
+    shown = (*EXAMPLES.get(command, ()), *WITH_A_MODEL.get(command, ()))
+    assert "examples:" in out and shown
+    assert all(line in out for line in shown)
     assert max(map(len, out.splitlines())) <= 125
 
 

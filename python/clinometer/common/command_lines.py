@@ -33,10 +33,18 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "verify": ("clinometer verify --only L3 R9",),
 }
 
+# those that want a language model are shown alone
+WITH_A_MODEL: dict[str, tuple[str, ...]] = {
+    "judge": (
+        "clinometer judge runs/hh --model HuggingFaceTB/SmolLM2-135M-Instruct --constitutions kind.json -o runs/judged",
+    ),
+}
+
 
 def epilog(command: str) -> str:
     """The end of a command's help."""
-    lines = ["examples:", *(f"  {line}" for line in EXAMPLES.get(command, ()))]
+    shown = (*EXAMPLES.get(command, ()), *WITH_A_MODEL.get(command, ()))
+    lines = ["examples:", *(f"  {line}" for line in shown)]
     if command == "":
         lines += ["", "exit codes: 0 good, 1 a check failed, 2 bad input, 130 interrupted"]
     elif command not in ("bench", "demo", "merge", "verify"):
