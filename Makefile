@@ -29,7 +29,7 @@ verify: $(VENV)/.installed
 mutants: $(VENV)/.tested
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python tests/mutants/run.py --results "$(CURDIR)/benchmarks/results/mutants.txt"
 
-# kill -9, failing system calls, hostile manifests; goes on where an interrupted run of the same commit stopped
+# kill -9, failing calls, Ctrl-C, sanitizers; goes on where an interrupted run of the same commit stopped
 torture: $(VENV)/.tested
 	$(BIN)/python tests/torture/run.py --results "$(CURDIR)/benchmarks/results/torture.txt"
 	$(BIN)/python tests/torture/promises.py --results "$(CURDIR)/benchmarks/results/promises.txt"

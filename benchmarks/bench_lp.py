@@ -1,4 +1,4 @@
-"""cm.lp under pytest-benchmark: `pytest benchmarks/bench_lp.py`; beside peers and targets: `clinometer bench lp`."""
+"""cm.lp under pytest-benchmark: `pytest benchmarks/bench_lp.py`; beside peers: `lps/compare_lps.py`."""
 
 from __future__ import annotations
 

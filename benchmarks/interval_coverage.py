@@ -73,9 +73,9 @@ def _judge(d: Draw, alpha: Any) -> Any:
 def _gains(out: One, d: Draw, fit: Any, heavy: bool) -> None:
     """Scores are fitted to the value itself, the hardest case: its labels are in the fit and in the gain."""
     truth = d.dump.truth
-    given = cm.gain_intervals(d.dump, truth.u_c, values="s", kl=[KL], **d.options)
-    fitted = cm.gain_intervals(d.dump, fit, values="s", kl=[KL], **d.options)
-    policy = cm.gain_intervals(d.dump, truth.u_c, BETAS, "s", **d.options)
+    given = cm.inference.gain_intervals(d.dump, truth.u_c, values="s", kl=[KL], **d.options)
+    fitted = cm.inference.gain_intervals(d.dump, fit, values="s", kl=[KL], **d.options)
+    policy = cm.inference.gain_intervals(d.dump, truth.u_c, BETAS, "s", **d.options)
     out.put("gain, this judge", given.gain, [given.at(level).interval for level in LEVELS], MEAN)
     out.put("gain, with labels", fitted.gain, [fitted.at(level).interval_labels for level in LEVELS], MEAN)
     out.put("gain, labels ignored", fitted.gain, [fitted.at(level).interval for level in LEVELS], MEAN)

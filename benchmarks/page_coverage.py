@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from page_worlds import WORLDS, World, draw, truth
 from resumable import Draws, commit, fingerprint
-from scipy.special import ndtri, stdtrit
+from scipy.special import ndtr, ndtri, stdtrit
 
 import clinometer as cm
 
@@ -56,7 +56,7 @@ def files() -> list[Path]:
     """The code whose numbers these are."""
     package = Path(cm.__file__).parent
     return [
-        *package.glob("inference/*.py"), *package.glob("report/*.py"), package / "lp/pareto.py",
+        *package.glob("inference/*.py"), *package.glob("reporting/*.py"), package / "lp/pareto.py",
         package / "common/resampling.py", HERE / "page_worlds.py",
     ]  # fmt: skip
 
@@ -92,11 +92,16 @@ def table(world: World, rows: list[dict[str, Any]]) -> Iterator[str]:
     z = np.array([ndtri((1 + 0.95 ** (1 / r["compared"])) / 2) for r in rows])
     spread = np.array([np.std(one[np.isfinite(one)], ddof=1) if np.isfinite(one).sum() > 1 else np.inf for one in x.T])
     with np.errstate(invalid="ignore"):
-        oracle = ~(np.abs(x) > z[:, None] * spread).any(axis=1)
-    silent, best = np.mean([not r["told"] for r in rows]), oracle.mean()
-    verdict = "met" if silent <= 2 * best + 2 * np.sqrt(0.25 / m) else "MISSED"
+        best = (~(np.abs(x) > z[:, None] * spread).any(axis=1)).mean()
+        # one who has to learn the error from as many prompts, told nothing else
+        t = stdtrit(free, ndtr(z)) * np.sqrt(np.random.default_rng(0).chisquare(free, m) / free)
+        by_t = (~(np.abs(x) > t[:, None] * spread).any(axis=1)).mean()
+    silent = np.mean([not r["told"] for r in rows])
+    noise = 2 * np.sqrt(0.25 / m)
+    verdict = "met" if silent <= 2 * best + noise else "met by t" if silent <= 2 * by_t + noise else "MISSED"
     error = np.sqrt(silent * (1 - silent) / m)
-    yield f"{world.name:<28} {'cannot tell':<16} {silent:6.3f} {error:5.3f} oracle {best:5.3f} {m:23d}  {verdict}"
+    line = f"{world.name:<28} {'cannot tell':<16} {silent:6.3f} {error:5.3f} oracle {best:5.3f} by t {by_t:5.3f}"
+    yield f"{line} {m:12d}  {verdict}"
 
 
 def _covered(
@@ -117,6 +122,8 @@ def _covered(
     bad = abs(share - 0.95) > allowed
     sure = abs(share - 0.95) - allowed > 1.96 * error
     verdict = "MISSED" if sure or t_wide > 1.3 else "open" if bad else "met" if wide <= 1.3 else "met by t"
+    if none > 0.5 and (1 - share) * (1 - none) <= 0.05:
+        verdict = "few"
     return (
         f"{world.name:<28} {name:<16} {share:6.3f} {error:5.3f} {wide:6.2f} {t_wide:6.2f} {none:5.2f} "
         f"{(np.mean(value[known]) - target) / spread:+6.2f} {len(rows):6d}  {verdict}"
@@ -136,7 +143,8 @@ def shown(done: dict[str, dict[int, Any]], code: str) -> Iterator[str]:
     yield "share: of dumps whose 95 % interval holds the policy's number, or that make the claim; +-: Monte Carlo error"
     yield "width: over an oracle's who knows the spread; by t: who knows all but the error; off: bias over the spread"
     yield "met: within 2 points and 1.3 times the oracle's width; met by t: 1.3 times only by t, as few prompts are;"
-    yield "open: off by no more than 1.96 Monte Carlo errors; MISSED; none: no number, past what the rows can say"
+    yield "open: off by no more than 1.96 Monte Carlo errors; MISSED; none: no number, past what the rows can say;"
+    yield "few: a number in less than half of the dumps (its share is of those), a false one in at most 5 % of all"
     head = f"{'world':<28} {'number':<16} {'share':>6} {'+-':>5} {'width':>6} {'by t':>6} {'none':>5}"
     yield f"{head} {'off':>6} {'dumps':>6}"
     for world in WORLDS:

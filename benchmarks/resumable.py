@@ -39,7 +39,9 @@ class Draws:
     ) -> dict[str, dict[int, Any]]:
         """Draw what is missing, a batch of each of these worlds in turn, until all is done or time is up."""
         end, done, worlds = time.monotonic() + 60 * minutes, self.kept(), list(worlds)
+        cut = self.state.exists() and self.state.read_bytes()[-1:] not in (b"", b"\n")
         with self.state.open("a") as file:
+            file.write("\n" * cut)  # or the next dump would be lost with a line that was cut off
             for start in range(0, dumps, batch):
                 for world in worlds:
                     for seed in range(start, min(start + batch, dumps)):

@@ -63,8 +63,11 @@ void statistics(py::module_& m) {
       }),
       py::arg("score_at"), py::arg("n_scores"), py::arg("value_at"), py::arg("n_values"), py::arg("betas"),
       py::arg("share_of_n"), py::arg("single"), py::arg("extras") = true);
-  bind<PerPrompt<Jackknife>>(m, "Jackknife", "Delete-one bias of each judge's own gain, its error and KL.",
-                             py::init([](const Array& betas) { return PerPrompt<Jackknife>(Jackknife(copy(betas))); }));
+  bind<PerPrompt<Jackknife>>(m, "Jackknife", "Delete-one biases of each judge's own gain and KL, and the gain's error.",
+                             py::init([](std::int64_t k, const Array& betas, bool kl_too) {
+                               return PerPrompt<Jackknife>(Jackknife(k, copy(betas), kl_too));
+                             }),
+                             py::arg("n_scores"), py::arg("betas"), py::arg("kl_too") = false);
   bind<PerPrompt<ScoreVariance>>(m, "ScoreVariance", "Variance of each score inside prompts.",
                                  py::init([](std::int64_t k) { return PerPrompt<ScoreVariance>(ScoreVariance(k)); }));
   bind<TiltedMean>(m, "TiltedMean", "Mean representation under each tilt.",
@@ -172,20 +175,34 @@ Array prompt_table(const Array& score, double lam, int orders, const Ints& offse
   return out;
 }
 
-void tails(py::module_& m) {
-  m.def(
-      "pareto_k",
-      [](const Array& log_ratios, const std::optional<Array>& base, std::int64_t n_threads) {
-        if (log_ratios.ndim() != 2 || (base && base->size() != log_ratios.shape(1)))
-          throw py::value_error("pareto_k: wanted log_ratios (m, n) and base (n,)");
-        Array out(log_ratios.shape(0));
-        const double* const extra = base ? base->data() : nullptr;
-        double* const to = out.mutable_data();
-        py::gil_scoped_release free;
-        pareto_k(log_ratios.data(), log_ratios.shape(0), log_ratios.shape(1), extra, n_threads, to);
-        return out;
+Array tails_of(const Array& kept, const Array& betas, const Ints& offsets, const std::optional<Array>& weight,
+               const std::optional<Array>& base, std::int64_t every, std::int64_t n_threads) {
+  if (kept.ndim() != 2 || betas.ndim() != 2 || betas.shape(0) != kept.shape(1) || offsets.size() < 1 || every < 1)
+    throw py::value_error("pareto_tails: wanted kept (n, K), betas (K, B), offsets and every >= 1");
+  const std::int64_t n = kept.shape(0), prompts = offsets.size() - 1;
+  bool fits = offsets.at(0) == 0 && offsets.at(prompts) == n;
+  for (std::int64_t g = 0; g < prompts; ++g) fits = fits && offsets.at(g) < offsets.at(g + 1);
+  if (!fits || (weight && weight->size() != n) || (base && base->size() != n))
+    throw py::value_error("pareto_tails: lengths of rows and offsets disagree");
+  Array out({betas.shape(0), betas.shape(1)});
+  const KeptScores scores{kept.data(), kept.shape(1), offsets.data(), prompts, weight ? weight->data() : nullptr};
+  const double *const at = betas.data(), *const extra = base ? base->data() : nullptr;
+  double* const to = out.mutable_data();
+  const std::int64_t B = betas.shape(1);
+  py::gil_scoped_release free;
+  pareto_tails(
+      scores, at, B, extra, every, n_threads,
+      [] {
+        py::gil_scoped_acquire hold;
+        if (PyErr_CheckSignals() != 0) throw py::error_already_set();
       },
-      py::arg("log_ratios"), py::arg("base"), py::arg("n_threads"), "Tail index of each row of log-ratios.");
+      to);
+  return out;
+}
+
+void tails(py::module_& m) {
+  m.def("pareto_tails", tails_of, py::arg("kept"), py::arg("betas"), py::arg("offsets"), py::arg("weight"),
+        py::arg("base"), py::arg("every"), py::arg("n_threads"), "Tail index of each tilt of kept scores, (K, B).");
   m.def("prompt_tilt", prompt_table, py::arg("score"), py::arg("lam"), py::arg("orders"), py::arg("offsets"),
         py::arg("weight"), py::arg("copies"), py::arg("values"), py::arg("ranked"), py::arg("n_threads"),
         "One tilt prompt by prompt, with and without each response and pair, (6 + 13 J, G).");

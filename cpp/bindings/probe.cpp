@@ -117,7 +117,7 @@ py::array_t<float> exponentials(const py::array_t<float, py::array::c_style | py
 void bind_probes(py::module_& m) {
   using namespace py::literals;
   m.def("probe_read", &read, "rows"_a, "streams"_a, "threads"_a,
-        "Seconds to read every byte of the rows, `streams` rows side by side.");
+        "Seconds to read every byte of the rows, `streams` rows at a time.");
   m.def("probe_fma", &fma, "gigaflops"_a, "threads"_a,
         "f32 flops per second of multiply-adds in registers at the widest level; that many gigaflops a thread.");
   m.def("probe_exp", &exponential, "millions"_a, "threads"_a,

@@ -1,5 +1,5 @@
 // The same table at baseline flags: products by Eigen, the rest as plain loops. It runs everywhere, and it
-// is the readable twin that every wide level is compared with.
+// is the readable reference that every wide level is compared with.
 #include <Eigen/Core>
 #include <algorithm>
 #include <cmath>
@@ -18,7 +18,7 @@ template <class L>
 using View = Eigen::Map<const Matrix<L>, Eigen::Unaligned, Stride>;
 using Sums = Eigen::Map<Matrix<double>, Eigen::Unaligned, Stride>;
 
-/// Rows by columns with a row length: how panels, directions and results are seen by Eigen.
+/// Rows by columns with a row length: how Eigen maps panels, directions and results.
 template <class L>
 View<L> view(const L* from, std::int64_t rows, std::int64_t columns, std::int64_t ld) {
   return View<L>(from, rows, columns, Stride(ld));
@@ -180,6 +180,32 @@ void exponentials(const double* x, double* out, std::int64_t n) {
   for (std::int64_t i = 0; i < n; ++i) out[i] = std::exp(x[i]);
 }
 
+void log_masses(const double* x, const double* w, const std::int64_t* small, std::int64_t n, std::int64_t n_tilts,
+                double* out) {
+  for (std::int64_t m = 0; m < n_tilts; ++m) out[m] = log_mass(x + m, w, small[m] != 0, n, n_tilts);
+}
+
+void delete_one(const double* t, const double* w, std::int64_t n, const double* top, const double* lam, bool kl_too,
+                double*, double* out) {
+  constexpr std::int64_t M = kMostLanes;
+  for (std::int64_t m = 0; m < M; ++m) {
+    const auto exponent = [&](std::int64_t i) { return lam[m] * (t[i * M + m] - top[m]); };
+    double mass = 0.0, moment = 0.0, gains = 0.0, kls = 0.0;
+    for (std::int64_t i = 0; i < n; ++i) {
+      const double e = w[i] * std::exp(exponent(i));
+      mass += e;
+      moment += e * t[i * M + m];
+    }
+    const double gain = moment / mass, log_mass = std::log(mass), kl = lam[m] * (gain - top[m]) - log_mass;
+    for (std::int64_t i = 0; i < n; ++i) {
+      const double x = exponent(i), p = w[i] * std::exp(x) / mass, left = 1.0 / (1.0 - p);
+      gains += (gain - p * t[i * M + m]) * left + w[i] / (1.0 - w[i]) * t[i * M + m];
+      if (kl_too) kls += (kl - p * (x - log_mass)) * left + std::log((1.0 - w[i]) * left);
+    }
+    out[m] = gain, out[M + m] = kl, out[2 * M + m] = gains, out[3 * M + m] = kls;
+  }
+}
+
 template <class L>
 constexpr LaneTable<L> lane_table() {
   return {{decode<Dtype::f32, L>, decode<Dtype::f16, L>, decode<Dtype::bf16, L>, decode<Dtype::f64, L>},
@@ -202,6 +228,8 @@ const Table table = {"baseline",
                      lane_table<double>(),
                      tilt,
                      exponentials,
+                     log_masses,
+                     delete_one,
                      nullptr,
                      nullptr,
                      nullptr,

@@ -10,7 +10,7 @@ struct Count {
   static constexpr int value = N;
 };
 
-/// f(a constant of the value n) for n < kPace: what is left of a row has loops of a length the compiler knows.
+/// f(a constant of the value n) for n < kPace: the tail of a row has loops of a length the compiler knows.
 template <int N = kPace - 1, class F>
 CLINOMETER_INLINE void with_width(std::int64_t n, const F& f) {
   if constexpr (N > 0) {

@@ -1,5 +1,5 @@
-// Cumulants of values and scores, k2 to k4, of prompts in f32 lanes, one lane a score or one lane a prompt (theory 2,
-// "Higher order").
+// Cumulants of values and scores, k2 to k4, of prompts in f32 lanes, one lane a score or one lane a prompt
+// (theory 2.4).
 #pragma once
 #include "kernels/columns.hpp"
 #include "kernels/lane_sums.hpp"

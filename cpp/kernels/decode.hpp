@@ -1,4 +1,4 @@
-// Decode rows of any format into panels of shifted lanes, and keep watch: the largest magnitude seen, by the
+// Decode rows of any format into panels of shifted lanes, and keep watch: the largest magnitude, by the
 // integer order of the bits without their sign, in which infinities and NaN come out on top.
 #pragma once
 #include "kernels/load.hpp"

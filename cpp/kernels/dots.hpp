@@ -1,5 +1,5 @@
 // Few directions or few weights: one pass over the stored rows, nothing written in between. Several rows go
-// in step, which keeps several streams of memory busy and loads a direction once for all of them. Columns go in
+// together, which keeps several streams of memory busy and loads a direction once for all of them. Columns go in
 // pairs of vectors, in the order in which a format gives them for least work (table.hpp: paired).
 #pragma once
 #include "kernels/decode.hpp"
@@ -11,8 +11,8 @@ namespace {
 template <Dtype T, class L>
 constexpr std::int64_t kPairLanes = sizeof(L) == 4 && Load<T>::by_words ? kLanes<L> : 0;
 
-/// Whether rows are asked for before they are read: where a vector is a line of memory, as many in flight as the caches
-/// take, and the second cache has room for what comes next beside what is used.
+/// Whether rows are prefetched: where a vector is a cache line, as many requests are in flight as the caches take, and
+/// the second-level cache has room for the next rows beside those in use.
 constexpr bool kAsks = kBytes == 64;
 
 template <std::int64_t Bytes>
@@ -161,7 +161,7 @@ CLINOMETER_INLINE void store_pair(L* to, Vec<L> first, Vec<L> second) {
 
 template <class L>
 struct WeighOperands {
-  std::int64_t n, next, asked;  // rows, those behind them that are read next, columns of these to ask for
+  std::int64_t n, next, asked;  // rows, those behind them that are read next, columns of these to prefetch
   const L* shift;
   const L* weights;
   L* out;

@@ -4,6 +4,7 @@
 #include "kernels/centre.hpp"
 #include "kernels/cumulants.hpp"
 #include "kernels/decode.hpp"
+#include "kernels/delete_one.hpp"
 #include "kernels/dots.hpp"
 #include "kernels/product.hpp"
 #include "kernels/side_by_side.hpp"
@@ -40,6 +41,8 @@ const Table table = {CLINOMETER_TEXT(CLINOMETER_LEVEL),
                      lane_table<double>(),
                      tilt,
                      exponentials,
+                     log_masses,
+                     delete_one,
                      tilt_batch,
                      cumulant_batch,
                      tilt_groups,

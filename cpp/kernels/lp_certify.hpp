@@ -1,4 +1,4 @@
-// What a witness is worth: M x and M' y with the rounding error of every operation carried along (Ogita, Rump and
+// The value of a witness: M x and M' y with the rounding error of every operation carried along (Ogita, Rump and
 // Oishi's Dot2), so that signs come from about twice the working precision. And prices of many columns.
 #pragma once
 #include "kernels/lp_lanes.hpp"

@@ -1,5 +1,5 @@
 // Arithmetic the small games are written in, three times over: lanes (one problem each), one double, and a
-// pair of doubles with about 106 bits. A lane never sees its neighbours, so an answer does not depend on the
+// pair of doubles with about 106 bits. Lanes do not interact, so an answer does not depend on the
 // company a problem was solved in.
 #pragma once
 #include <utility>

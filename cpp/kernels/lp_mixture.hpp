@@ -43,7 +43,7 @@ struct Mixture {
 };
 
 /// Columns of the largest sums, the best at equal prices: all mass on the first, or as much as each may hold.
-/// Returns the one that takes what is left.
+/// Returns the one that takes the remainder.
 template <int kRows, bool kCapped>
 CLINOMETER_INLINE Wide::Index fill(Mixture<kRows, kCapped>& d, Doubles& left) {
   const Doubles none{};
@@ -131,7 +131,7 @@ CLINOMETER_INLINE void begin(Mixture<kRows, kCapped>& d) {
   }
   Doubles base{};
   for (std::int64_t i = 0; i < k; ++i) base = choose(equal(active, i), d.entering[i], base);
-  for (std::int64_t q = 0; q < k; ++q) {  // slack q, but in the active place the column that holds what is left
+  for (std::int64_t q = 0; q < k; ++q) {  // slack q, but in the active place the column that holds the remainder
     const auto here = equal(active, q);
     for (std::int64_t c = 0; c < k; ++c) {
       const Doubles entry = choose(equal(active, c), one, c == q ? -one : none);

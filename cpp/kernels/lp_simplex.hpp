@@ -50,7 +50,7 @@ CLINOMETER_INLINE typename K::Real pick(const typename K::Real* from, typename K
   }
 }
 
-/// Sides of x at the start and, with sum x = 1, the column that takes what is left (else -1).
+/// Sides of x at the start and, with sum x = 1, the column that takes the remainder (else -1).
 /// Best columns by their sum over rows are filled first: that is optimal at equal prices.
 template <class K>
 CLINOMETER_INLINE typename K::Index begin_sides(Dictionary<K>& d, const Game& game, typename K::Real& left) {

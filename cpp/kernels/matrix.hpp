@@ -1,4 +1,4 @@
-// The table of a level that has a matrix unit for bf16: f32 numbers go in three parts (matrix_parts.hpp).
+// The table of a level that has a matrix unit for bf16: f32 numbers are split into three terms (matrix_parts.hpp).
 #pragma once
 #include "kernels/matrix_gram.hpp"
 #include "kernels/matrix_scores.hpp"

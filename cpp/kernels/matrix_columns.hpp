@@ -1,4 +1,5 @@
-// Columns of stored rows as tiles of pairs of rows, in parts: what sums over rows multiply by their weights.
+// Columns of stored rows as tiles of pairs of rows, split into bf16 terms: what sums over rows multiply by
+// their weights.
 #pragma once
 #include "kernels/matrix_parts.hpp"
 
@@ -8,7 +9,7 @@ namespace {
 /// 64 columns as four tiles of 16.
 constexpr std::int64_t kSumTiles = 4, kSumColumns = kSumTiles * kTileRows;
 
-/// Those columns of a run of 32 rows, [tile][part]; how many parts are to be taken.
+/// Those columns of a run of 32 rows, [tile][term]; how many terms are used.
 struct SplitRun {
   std::uint16_t* items;
   int parts;
@@ -41,7 +42,7 @@ CLINOMETER_INLINE void store_pairs(Pair<float> u, Pair<float> v, const UpperHalf
   store_parts({u.second, v.second}, upper, second, seen);
 }
 
-/// All 64 columns from c of a run of rows, side by side because a row's line may hold parts of both halves.
+/// All 64 columns from c of a run of rows, together because a row's line may hold some of either half.
 template <Dtype T, class W>
 void split_whole(const void* const* rows, std::int64_t c, const float* shift, std::uint16_t* to, Seen& seen, W& watch) {
   constexpr std::int64_t kHalf = kTileColumns * Load<T>::bytes;

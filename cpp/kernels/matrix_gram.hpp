@@ -1,6 +1,6 @@
-// Gram matrices on a matrix unit. Rows are centred by few digits, so that those of 16-bit formats stay few parts; what
-// that leaves of a prompt's mean is a row of its own that counts negative. Weights are in the left side alone. Sums of
-// a chain of rows are in f32, then f64.
+// Gram matrices on a matrix unit. Rows are centred by a number of few digits, so 16-bit formats need few bf16 terms;
+// the remainder of a prompt's mean is a row of its own with a negative sign. Weights are in the left side alone. Sums
+// of a chain of rows are in f32, then f64.
 #pragma once
 #include "kernels/dots.hpp"
 #include "kernels/matrix_products.hpp"
@@ -40,7 +40,7 @@ constexpr std::int64_t kGramRuns = 32;
 /// Items of one side of a panel.
 constexpr std::int64_t side_items(std::int64_t n) { return runs_of(n) * 3 * kTileItems; }
 
-/// 32 rows of a panel from i as pairs of rows, each row times its weight, or as it is without; how many parts count.
+/// 32 rows of a panel from i as pairs of rows, each row times its weight, or as it is without; how many terms count.
 int split_pairs(const float* panel, std::int64_t n, std::int64_t i, const float* weight, std::uint16_t* to) {
   const UpperHalf upper;
   Seen seen;
@@ -63,7 +63,7 @@ CLINOMETER_INLINE bool all_one(const float* weight, std::int64_t count) {
   return one;
 }
 
-/// A run's pairs of rows, of so many parts, to columns; parts it has not are zeros, since its neighbour may have more.
+/// A run's pairs of rows, of so many terms, to columns; missing terms are zeros, since its neighbour may have more.
 void turn(const std::uint16_t* pairs, int parts, std::uint16_t* to) {
   for (int part = 0; part < 3; ++part, to += kTileItems, pairs += kTileItems) {
     if (part >= parts) {
@@ -76,7 +76,7 @@ void turn(const std::uint16_t* pairs, int parts, std::uint16_t* to) {
   }
 }
 
-/// A panel (n, 16) to [side][run][part]: weighted and turned, then as pairs of rows; parts (2, runs) of either side.
+/// A panel (n, 16) to [side][run][term]: weighted, transposed, then as pairs of rows; terms (2, runs) of either side.
 void split_panel(const float* panel, std::int64_t n, const float* weight, void* to, std::uint8_t* parts) {
   auto* left = static_cast<std::uint16_t*>(to);
   std::uint16_t* right = left + side_items(n);
@@ -103,7 +103,7 @@ CLINOMETER_INLINE void add_square(const float* sums, std::int64_t rows, std::int
   }
 }
 
-/// One side of two panels, or of one twice: their tiles and parts from a run on.
+/// One side of two panels, or of one twice: their tiles and terms from a run on.
 struct GramSide {
   const std::uint16_t* tile[2];
   const std::uint8_t* parts[2];

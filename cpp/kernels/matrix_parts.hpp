@@ -1,7 +1,7 @@
-// f32 numbers as a matrix unit takes them: three bf16 parts, which they are exactly. A product of two numbers is a sum
-// of nine products of parts; those of order up to 2^-16 are taken, six of them, and what is left out is at most 2^-22
-// of the product (2^-25 on average), below the rounding of an f32 product. Parts that are all zero are left out, which
-// changes no bit. The unit takes subnormals for zero.
+// Split bf16: an f32 is exactly the sum of three bf16 terms (`parts`), which a matrix unit takes. A product of two
+// numbers is a sum of nine products of terms; the six of order up to 2^-16 are computed, and the rest is at most 2^-22
+// of the product (2^-25 on average), below the rounding of an f32 product. Terms that are all zero are skipped, which
+// changes no bit. The unit flushes subnormals to zero.
 #pragma once
 #include "kernels/decode.hpp"
 #include "kernels/matrix_unit.hpp"
@@ -13,7 +13,7 @@ namespace {
 struct UpperHalf {
   Vec<std::uint32_t> mask = broadcast(0xffff0000u);
   CLINOMETER_INLINE UpperHalf() { asm("" : "+v"(mask)); }
-  /// The first bf16 part of each lane, cut and not rounded.
+  /// The first bf16 term of each lane, truncated and not rounded.
   CLINOMETER_INLINE Vec<float> of(Vec<float> x) const { return (Vec<float>)((Vec<std::uint32_t>)x & mask); }
   /// The upper halves of two vectors side by side in one.
   CLINOMETER_INLINE Vec<std::uint32_t> both(Vec<float> first, Vec<float> second) const {
@@ -27,10 +27,10 @@ CLINOMETER_INLINE bool any(Vec<std::uint32_t> bits) {
   return _mm512_test_epi32_mask((__m512i)bits, (__m512i)bits) != 0;
 }
 
-/// What has been seen in the second and third parts.
+/// Bits that occur in the second and third terms.
 struct Seen {
   Vec<std::uint32_t> second = {}, third = {};
-  /// How many parts there are before none but zeros follow.
+  /// Terms up to the last that is not all zero.
   int parts() const { return any(third) ? 3 : any(second) ? 2 : 1; }
 };
 
@@ -42,7 +42,7 @@ CLINOMETER_INLINE bool unmoved(const float* shift) {
   return !any(bits << 1);
 }
 
-/// 32 columns of a row as three parts kTileItems apart. NaN and Inf stay in the first, with remainders of NaN.
+/// 32 columns of a row as three terms kTileItems apart. NaN and Inf stay in the first, with remainders of NaN.
 CLINOMETER_INLINE void store_parts(Pair<float> x, const UpperHalf& upper, std::uint16_t* to, Seen& seen) {
   storeu<std::uint32_t>(to, upper.both(x.first, x.second));
   const Vec<float> a = x.first - upper.of(x.first), b = x.second - upper.of(x.second);

@@ -1,13 +1,13 @@
-// Products of two tiles of rows in parts with what they meet: other tiles, whose parts lie beside or apart.
+// Products of two tiles of split rows with other tiles, whose bf16 terms are adjacent or apart.
 #pragma once
 #include "kernels/matrix_parts.hpp"
 
 namespace clinometer::kernels::CLINOMETER_ISA_NAMESPACE {
 namespace {
 
-/// Columns of 32 rows that are read next, asked for between products: these take no part in reading memory, which would
-/// wait for them. `some` asks for a tile's lines of eight rows: where its bytes end, since those before it have been
-/// asked for with the tile before where rows are not aligned.
+/// Columns of 32 rows that are read next, prefetched between products, which leave the memory path idle. `some`
+/// prefetches a tile's lines of eight rows: those where its bytes end, since the ones before came with the previous
+/// tile where rows are not aligned.
 struct Wanted {
   const char* const* rows;   // (32,)
   std::int64_t begin, step;  // bytes to the first of the columns, and from tile to tile: a line, or two
@@ -32,7 +32,7 @@ CLINOMETER_INLINE void multiply() {
   multiply_tiles<Sum, S == Side::left ? Rows : Others, S == Side::left ? Others : Rows>();
 }
 
-/// Two tiles of rows by two others, so many parts of either.
+/// Two tiles of rows by two others, so many terms of either.
 template <Side S, class Next = Nothing>
 CLINOMETER_INLINE void multiply_square(const std::uint16_t* const (&x)[2], std::int64_t at_x, int of_x,
                                        const std::uint16_t* const (&u)[2], std::int64_t at_u, int of_u,
@@ -56,7 +56,7 @@ CLINOMETER_INLINE void multiply_square(const std::uint16_t* const (&x)[2], std::
   }
 }
 
-/// The same over a span of tiles, those of rows `Apart` items apart; all parts of the others.
+/// The same over a span of tiles, those of rows `Apart` items apart; all terms of the others.
 template <Side S, std::int64_t Apart = 3 * kTileItems, class Next = Nothing>
 CLINOMETER_INLINE void multiply_wide(const std::uint16_t* const (&x)[2], const std::uint8_t* parts,
                                      const std::uint16_t* const (&u)[2], std::int64_t tiles, const Next& next = {}) {
@@ -64,7 +64,7 @@ CLINOMETER_INLINE void multiply_wide(const std::uint16_t* const (&x)[2], const s
     multiply_square<S>(x, t * Apart, parts[t], u, 3 * t * kTileItems, 3, next, t);
 }
 
-/// Two tiles of rows by 16 directions: tiles 1 and 3 sum what their later parts add.
+/// Two tiles of rows by 16 directions: tiles 1 and 3 sum what their later terms add.
 template <class Next>
 CLINOMETER_INLINE void multiply_narrow(const std::uint16_t* const (&x)[2], const std::uint8_t* parts,
                                        const std::uint16_t* u, std::int64_t tiles, const Next& next) {
@@ -87,7 +87,7 @@ CLINOMETER_INLINE void multiply_narrow(const std::uint16_t* const (&x)[2], const
     }
 }
 
-/// One tile of columns with up to three parts of weights, which lie in tiles 5 to 7.
+/// One tile of columns with up to three terms of weights, which lie in tiles 5 to 7.
 template <int Sum>
 CLINOMETER_INLINE void multiply_parts(const std::uint16_t* x, int parts) {
   load_tile<4>(x);
@@ -114,7 +114,7 @@ CLINOMETER_INLINE void multiply_four(const std::uint16_t* const (&x)[4], int par
   multiply_parts<3>(x[3], parts);
 }
 
-/// Two tiles of rows by 8 directions, whose parts lie side by side.
+/// Two tiles of rows by 8 directions, whose terms are adjacent.
 template <class Next>
 CLINOMETER_INLINE void multiply_few(const std::uint16_t* const (&x)[2], const std::uint8_t* parts,
                                     const std::uint16_t* u, std::int64_t tiles, const Next& next) {

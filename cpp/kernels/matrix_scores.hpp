@@ -1,4 +1,4 @@
-// Scores on a matrix unit: rows are cut into parts in the first cache, directions once a pass. bf16 rows need three
+// Scores on a matrix unit: rows are split in the first-level cache, directions once a pass. bf16 rows need three
 // products, f16 five. What the unit takes for zero is 1e-38 beside scores of 1e-15 or more (lane_tile.hpp).
 #pragma once
 #include "kernels/matrix_products.hpp"
@@ -6,9 +6,9 @@
 namespace clinometer::kernels::CLINOMETER_ISA_NAMESPACE {
 namespace {
 
-// ---- rows in parts
+// ---- split rows
 
-/// Columns [c, c + 32) of 16 rows less their shift; how many parts there are before none but zeros follow.
+/// Columns [c, c + 32) of 16 rows less their shift; terms up to the last that is not all zero.
 template <Dtype T>
 int split_tile(const char* const* rows, std::int64_t c, std::int64_t d, const float* shift, std::uint16_t* to) {
   const bool whole = c + kTileColumns <= d;
@@ -53,11 +53,11 @@ constexpr std::int64_t span_of(std::int64_t n_directions) {
   return (chains > 1 ? chains : 1) * kChainTiles;
 }
 
-/// Items of a portion's parts.
+/// Items of a split portion.
 constexpr std::int64_t kSplitItems = 3 * 32 * 128;
 static_assert(kSplitItems == 3 * 64 * 64);
 
-/// A portion of rows as parts: [row tile][column tile][part], and how many parts are to be taken.
+/// A split portion of rows: [row tile][column tile][term], and how many terms are used.
 struct SplitRows {
   std::uint16_t* items;
   std::int64_t tiles;  // apart, from row tile to row tile
@@ -67,9 +67,9 @@ struct SplitRows {
   std::uint16_t* row(std::int64_t tile) { return items + tile * tiles * 3 * kTileItems; }
 };
 
-// ---- directions in parts
+// ---- split directions
 
-/// 32 columns of a direction as three parts; part p goes to words to[p][16 j], one for each pair of columns.
+/// 32 columns of a direction as three terms; term p goes to words to[p][16 j], one for each pair of columns.
 CLINOMETER_INLINE void pack_columns(Pair<float> u, const UpperHalf& upper, std::uint32_t* const (&to)[3]) {
   for (std::uint32_t* const part : to) {
     const Vec<float> a = rounded(u.first, upper), b = rounded(u.second, upper);
@@ -79,8 +79,8 @@ CLINOMETER_INLINE void pack_columns(Pair<float> u, const UpperHalf& upper, std::
   }
 }
 
-/// Directions as tiles of pairs of columns: for each 16 of them [column tile][part]; up to 8 as [column tile][2], parts
-/// 0 and 1 in the halves of one tile and part 2 in half of another.
+/// Directions as tiles of pairs of columns: for each 16 of them [column tile][term]; up to 8 as [column tile][2], terms
+/// 0 and 1 in the halves of one tile and term 2 in half of another.
 void pack(const float* directions, std::int64_t ld, std::int64_t d, std::int64_t n_directions, void* to) {
   const UpperHalf upper;
   const bool few = n_directions <= kTileRows / 2;
@@ -152,8 +152,8 @@ CLINOMETER_INLINE void score_some(const std::uint16_t* const (&x)[2], const std:
     score_block<Breadth::few>(x, parts, u, link, next, rows, n_directions, held, scores, lds);
 }
 
-/// A portion of rows in parts against all directions; its columns begin at tile `begin` of `all`. What is read next is
-/// asked for while the first directions are multiplied.
+/// A split portion of rows against all directions; its columns begin at tile `begin` of `all`. What is read next is
+/// prefetched while the first directions are multiplied.
 void score_portion(const SplitRows& x, std::int64_t n, std::int64_t begin, std::int64_t all, const Link& link,
                    const Wanted& next, const std::uint16_t* packed, std::int64_t n_directions, float* held,
                    double* scores, std::int64_t lds) {

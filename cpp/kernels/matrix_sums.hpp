@@ -8,7 +8,7 @@
 namespace clinometer::kernels::CLINOMETER_ISA_NAMESPACE {
 namespace {
 
-/// 16 weights of all rows as [run][part]; rows past the last have none.
+/// 16 weights of all rows as [run][term]; rows past the last have none.
 void pack_weights(const float* weights, std::int64_t n, std::int64_t ldw, std::uint16_t* to) {
   const UpperHalf upper;
   for (std::int64_t i = 0; i < n; i += kTileColumns) {

@@ -7,7 +7,7 @@ namespace clinometer::kernels {
 
 struct Probes {
   const char* name;
-  /// Reads `streams` (1, 4 or 8) rows of `bytes` side by side; rows lie `stride` bytes apart. Returns a checksum.
+  /// Reads `streams` (1, 4 or 8) rows of `bytes` at a time; rows lie `stride` bytes apart. Returns a checksum.
   std::uint64_t (*read)(const void* first, std::int64_t bytes, std::int64_t stride, int streams);
   /// `rounds` rounds of independent f32 multiply-adds in registers; `fma_flops` flops a round.
   float (*fma)(std::int64_t rounds, float factor, float term);

@@ -43,7 +43,7 @@ constexpr int kLanes = kBytes / static_cast<int>(sizeof(T));
 constexpr int kPace = kLanes<double>;
 
 // Struct wrappers, because attributes on a dependent typedef are not portable between compilers.
-// The unaligned twins may start at any byte: rows of a mapped file carry no alignment promise.
+// The unaligned forms may start at any byte: rows of a mapped file carry no alignment promise.
 template <class T, int N>
 struct Vector;
 #define CLINOMETER_VECTOR(T, N)                                                             \

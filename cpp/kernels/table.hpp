@@ -69,7 +69,7 @@ struct LaneTable {
                std::int64_t b1, double* out, std::int64_t ldo);
 };
 
-/// Sums over one prompt for M tilts side by side (theory 2). Lanes run over m.
+/// Sums over one prompt for M tilts at a time (theory 2.2). Lanes run over m.
 struct TiltSums {
   double* log_partition;  // (M,) L = log sum_i w_i exp(x_im), x = lam * centred score, minus lam * reference
   double* max_ratio;      // (M,) largest l_im
@@ -169,6 +169,8 @@ constexpr std::int64_t mixture_workspace(std::int64_t k, std::int64_t n) { retur
 
 /// No level has more lanes.
 inline constexpr std::int64_t kMostLanes = 8;
+/// Rows of a prompt up to which `delete_one` keeps the tilted weights; beyond, it forms them twice.
+inline constexpr std::int64_t kDeleteOneRows = 4096, kDeleteOneWork = kDeleteOneRows * kMostLanes;
 
 /// Hot loops over many columns held in T, row i at m + i * stride; all arithmetic in double.
 template <class T>
@@ -186,7 +188,7 @@ struct ColumnTable {
   double (*scan)(const T* row, std::int64_t n, double offset, double* least, double* size, double* top);
 };
 
-/// Hot loops of the small games; `lanes` problems side by side, or one problem in double or in pairs.
+/// Hot loops of the small games; `lanes` problems at a time, or one problem in double or in pairs.
 struct LpTable {
   std::int64_t lanes;
   void (*solve)(const Game& game);
@@ -228,12 +230,12 @@ struct GramParts {
   std::int64_t n;
 };
 
-/// Products on a matrix unit that multiplies bf16: f32 numbers in parts (matrix_parts.hpp). Memory at multiples of 64
+/// Products on a matrix unit that multiplies bf16: split f32 numbers (matrix_parts.hpp). Memory at multiples of 64
 /// bytes.
 struct MatrixTable {
   /// From so many directions on it is the fastest way.
   std::int64_t least[kDtypes];
-  /// K directions in rows of ld >= padded(d) floats, zero from d on, in the order of `paired`, to parts.
+  /// K directions in rows of ld >= padded(d) floats, zero from d on, in the order of `paired`, split.
   void (*pack)(const float* directions, std::int64_t ld, std::int64_t d, std::int64_t n_directions, void* to);
   /// scores[i, k] += what `dots` gives, K at most 8 or a multiple of 16; work of matrix_work(K). Behind the n rows may
   /// stand others, up to `known` in all, which are likely to be read next.
@@ -250,7 +252,7 @@ struct MatrixTable {
   /// A panel (n, 16): mean (16,) under w, to = x - middle with a middle of few digits near the mean, rest = mean -
   /// middle.
   void (*centre)(const float* panel, std::int64_t n, const double* w, float* mean, float* rest, float* to);
-  /// A panel (n, 16) in parts: matrix_panel(n) bytes, and (2, runs of 32 rows) counts.
+  /// A panel (n, 16), split: matrix_panel(n) bytes, and (2, runs of 32 rows) counts.
   void (*split)(const float* panel, std::int64_t n, const float* weight, void* to, std::uint8_t* parts);
   /// out[a, b] += by sum_i weight_i x_ia x_ib, as LaneTable::gram.
   void (*gram)(const GramParts& g, std::int64_t a0, std::int64_t a1, std::int64_t b0, std::int64_t b1, double by,
@@ -284,6 +286,14 @@ struct Table {
                std::int64_t n_tilts, std::int64_t n_columns, TiltSums out);
   /// out = exp(x) to about 1 ulp; the two may be the same array.
   void (*exponentials)(const double* x, double* out, std::int64_t n);
+  /// The L of `tilt` alone, (M,).
+  void (*log_masses)(const double* x, const double* w, const std::int64_t* small, std::int64_t n, std::int64_t n_tilts,
+                     double* out);
+  /// kMostLanes tilts of one prompt of two rows or more by lam: t (n, lanes) centred under w, at most `top` where w is
+  /// positive and `top` elsewhere. To out (4, lanes): gain of t and KL, and the sums over the rows of both without that
+  /// row; the last is 0 without `kl_too`. work: kDeleteOneWork doubles.
+  void (*delete_one)(const double* t, const double* w, std::int64_t n, const double* top, const double* lam,
+                     bool kl_too, double* work, double* out);
   /// The sums of `tilt` in f32 lanes over many prompts; null at baseline, where everything goes through `tilt`.
   void (*tilt_batch)(const TiltBatch&);
   void (*cumulant_batch)(const TiltBatch&);

@@ -1,4 +1,4 @@
-// Sums of the exact tilt of one prompt (theory 2), f64 lanes over tilts. Pass 1 finds L for every tilt,
+// Sums of the exact tilt of one prompt (theory 2.2), f64 lanes over tilts. Pass 1 finds L for every tilt,
 // pass 2 forms l = x - L and its sums. Every term of kl and reverse_kl is non-negative and formed without
 // cancellation, so nothing is lost at tilts of 1e-8.
 #pragma once
@@ -23,8 +23,8 @@ CLINOMETER_INLINE Growth grow(Doubles l) {
 
 /// L of kPace tilts. Large regime: log of the mass if that is small, else log1p of the change. The two agree
 /// for weights of sum 1; where f64 weights miss 1 by a rounding, the change is not disturbed by it.
-CLINOMETER_INLINE void log_masses(const double* x, const double* w, const std::int64_t* small, std::int64_t n,
-                                  std::int64_t stride, double* log_partition) {
+CLINOMETER_INLINE void log_masses_at(const double* x, const double* w, const std::int64_t* small, std::int64_t n,
+                                     std::int64_t stride, double* log_partition) {
   Doubles excess = {}, change = {}, mass = {};
   for (std::int64_t i = 0; i < n; ++i) {
     const Growth g = grow(loadu<double>(x + i * stride));
@@ -73,7 +73,7 @@ void tilt(const double* x, const double* w, const double* f, const std::int64_t*
   constexpr std::int64_t kBuffer = 32;
   for (std::int64_t k = 0; k < n_columns * n_tilts; ++k) out.gain[k] = 0.0;
   for (std::int64_t m = 0; m < n_tilts; m += kPace) {
-    log_masses(x + m, w, small + m, n, n_tilts, out.log_partition + m);
+    log_masses_at(x + m, w, small + m, n, n_tilts, out.log_partition + m);
     const Doubles shift = loadu<double>(out.log_partition + m);
     LaneSums sums;
     for (std::int64_t i0 = 0; i0 < n; i0 += kBuffer) {
@@ -89,6 +89,11 @@ void tilt(const double* x, const double* w, const double* f, const std::int64_t*
     storeu<double>(out.chi2 + m, sums.chi2);
     storeu<double>(out.square + m, sums.square);
   }
+}
+
+void log_masses(const double* x, const double* w, const std::int64_t* small, std::int64_t n, std::int64_t n_tilts,
+                double* out) {
+  for (std::int64_t m = 0; m < n_tilts; m += kPace) log_masses_at(x + m, w, small + m, n, n_tilts, out + m);
 }
 
 /// out = exp(x), entry by entry.

@@ -2,7 +2,7 @@
 // prompt and tilts one by one.
 // Scores are centred under the base policy, so with x = lam t, E = expm1(x) and q = E - x >= 0
 //   m = sum w q, L = log1p(m), KL = sum w x E / (1 + m) - L, chi2 = (sum w E^2 - m^2) / (1 + m)^2,
-//   gain_j = sum w E f_j / (1 + m), reverse KL = L                                  (theory 2)
+//   gain_j = sum w E f_j / (1 + m), reverse KL = L                                  (theory 2.2)
 // and no term cancels at small tilts. A lane where f32 would not do is left out and reported: the caller
 // forms it in f64 (tilt.hpp). One exponential a row, one logarithm a prompt. How E is formed depends on the
 // reach of a prompt's exponents, and costs ten operations a row in the two usual ways.

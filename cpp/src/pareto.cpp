@@ -6,8 +6,6 @@
 #include <numeric>
 #include <vector>
 
-#include "src/share.hpp"
-
 namespace clinometer {
 namespace {
 
@@ -33,7 +31,7 @@ double mean_log(const std::vector<double>& x, double theta) {
   return sum / double(n);
 }
 
-/// Posterior-mean shape of Zhang and Stephens (2009), x ascending; prior as in theory 2. Their grid is scaled by the
+/// Posterior-mean shape of Zhang and Stephens (2009), x ascending; prior as in theory 2.7. Their grid is scaled by the
 /// first quartile; where that ties with the cutoff, by the least excess above it, its value with a tie fewer.
 double shape(const std::vector<double>& x, std::size_t ties) {
   const double n = double(x.size());
@@ -57,9 +55,14 @@ double shape(const std::vector<double>& x, std::size_t ties) {
   return (n * mean_log(x, mean / total) + 5) / (n + 10);
 }
 
-double one(std::vector<double>& ratios) {
-  const double n = double(ratios.size());
-  const auto tail = std::int64_t(std::ceil(std::min(0.2 * n, 3 * std::sqrt(n))));
+}  // namespace
+
+std::int64_t pareto_tail(std::int64_t n) {
+  return std::int64_t(std::ceil(std::min(0.2 * double(n), 3 * std::sqrt(double(n))))) + 1;
+}
+
+double pareto_k(std::vector<double>& ratios, std::int64_t n) {
+  const std::int64_t tail = pareto_tail(n) - 1;
   if (tail < kFewest || std::int64_t(ratios.size()) <= tail) return kNaN;
   const auto cut = ratios.end() - tail - 1;
   std::nth_element(ratios.begin(), cut, ratios.end());
@@ -75,21 +78,6 @@ double one(std::vector<double>& ratios) {
   std::vector<double> x(ties, 0.0);
   for (auto r = above; r != ratios.end(); ++r) x.push_back(-std::exp(*r - top) * std::expm1(least - *r));
   return shape(x, ties);
-}
-
-}  // namespace
-
-void pareto_k(const double* log_ratio, std::int64_t m, std::int64_t n, const double* base, std::int64_t n_threads,
-              double* out) {
-  share(m, n_threads, [&](std::int64_t row) {
-    std::vector<double> ratios;
-    ratios.reserve(std::size_t(n));
-    for (std::int64_t i = 0; i < n; ++i) {
-      const double l = log_ratio[row * n + i] + (base ? base[i] : 0);
-      if (!std::isnan(l)) ratios.push_back(l);
-    }
-    out[row] = one(ratios);
-  });
 }
 
 }  // namespace clinometer

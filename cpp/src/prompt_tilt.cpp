@@ -11,7 +11,7 @@ namespace clinometer {
 namespace {
 
 constexpr double kMostPairs = 16;  // responses up to which two are left out: n^2/2 ways, and little bias beyond
-constexpr double kHeavy = 0.9;     // tilted mass beyond which what is left is summed anew, not by subtraction
+constexpr double kHeavy = 0.9;     // tilted mass beyond which the rest is summed anew, not by subtraction
 
 /// A prompt's responses; `tilted` and `base` sum to 1 over those that count.
 struct Sample {

@@ -192,7 +192,7 @@ void Tilt::view(const Prompt& p, const Labelled& l, const std::vector<std::int64
   }
 }
 
-/// k2 = Cov(f, t), k3 = E[f t^2], k4 = E[f t^3] - 3 Cov(f, t) Var(t), all centred (theory 2, "Higher order").
+/// k2 = Cov(f, t), k3 = E[f t^2], k4 = E[f t^3] - 3 Cov(f, t) Var(t), all centred (theory 2.4).
 void Tilt::moments(const Labelled& l, Work& work) const {
   const std::int64_t C = std::int64_t(l.columns.size()), J = n_values;
   for (std::int64_t k = 0; k < n_scores; ++k) {

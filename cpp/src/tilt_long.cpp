@@ -15,7 +15,7 @@ using kernels::Way;
 constexpr double kInf = std::numeric_limits<double>::infinity();
 constexpr std::int64_t kLongRows = 8192;               // up to here a prompt is f64's
 constexpr std::int64_t kTaskRows = 16384;              // what a thread does at once
-constexpr std::int64_t kNearNumbers = 4096;            // scores seen together for their extents
+constexpr std::int64_t kNearNumbers = 4096;            // scores read together for their extents
 constexpr std::int64_t kSliceBytes = 256 << 10;        // centred scores of a slice
 constexpr double kSmallSum = 0.02, kSmallReach = 0.4;  // below, sums of E itself lose too much, or are likely to
 
@@ -128,7 +128,7 @@ bool Tilt::Long::survey() {
   return std::count(positive.begin(), positive.end(), 0) == 0 && settle(scores[0], values[0]);
 }
 
-/// Means and reaches from what has been seen, and the ranks.
+/// Means and extents from the first read, and the ranks.
 bool Tilt::Long::settle(const Extent& scores, const Extent& values) {
   top.assign(std::size_t(Kp), 0.0f);
   reach.assign(std::size_t(Kp), 0.0f);

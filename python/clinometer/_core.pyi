@@ -39,7 +39,7 @@ __all__: list[str] = [
     "lp_prompts",
     "lp_variances",
     "non_finite_rows",
-    "pareto_k",
+    "pareto_tails",
     "probe_exp",
     "probe_exp_values",
     "probe_fma",
@@ -135,10 +135,15 @@ class Tilt(Statistic):
 
 class Jackknife(Statistic):
     """
-    Delete-one bias of each judge's own gain, its error and KL.
+    Delete-one biases of each judge's own gain and KL, and the gain's error.
     """
     def __getstate__(self) -> bytes: ...
-    def __init__(self, arg0: typing.Annotated[numpy.typing.ArrayLike, numpy.float64]) -> None: ...
+    def __init__(
+        self,
+        n_scores: typing.SupportsInt | typing.SupportsIndex,
+        betas: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+        kl_too: bool = False,
+    ) -> None: ...
     def __repr__(self) -> str: ...
     def __setstate__(self, arg0: bytes) -> None: ...
 
@@ -385,13 +390,17 @@ def non_finite_rows(
     n: typing.SupportsInt | typing.SupportsIndex,
     d: typing.SupportsInt | typing.SupportsIndex,
 ) -> numpy.typing.NDArray[numpy.int64]: ...
-def pareto_k(
-    log_ratios: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+def pareto_tails(
+    kept: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+    betas: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+    offsets: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
+    weight: typing.Annotated[numpy.typing.ArrayLike, numpy.float64] | None,
     base: typing.Annotated[numpy.typing.ArrayLike, numpy.float64] | None,
+    every: typing.SupportsInt | typing.SupportsIndex,
     n_threads: typing.SupportsInt | typing.SupportsIndex,
 ) -> numpy.typing.NDArray[numpy.float64]:
     """
-    Tail index of each row of log-ratios.
+    Tail index of each tilt of kept scores, (K, B).
     """
 
 def probe_exp(
@@ -419,7 +428,7 @@ def probe_read(
     threads: typing.SupportsInt | typing.SupportsIndex,
 ) -> float:
     """
-    Seconds to read every byte of the rows, `streams` rows side by side.
+    Seconds to read every byte of the rows, `streams` rows at a time.
     """
 
 def prompt_tilt(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,7 +24,7 @@ METHODS = ("ridge", "least_squares")
 class ValueProbe(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     """Linear probe of a value inside prompts: `clinometer.fit_value_direction` behind fit and predict.
 
-    s ~ <u, phi> with rows centred prompt by prompt (theory 1, A1); quality is out of fold by prompt.
+    s ~ <u, phi> with rows centred prompt by prompt (theory 1.1); quality is out of fold by prompt.
 
     Parameters
     ----------
@@ -59,8 +59,8 @@ class ValueProbe(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     """
 
     def __init__(
-        self, method: str = "ridge", alpha: Any = "cv", folds: int = 5, precision: str = "double",
-        n_threads: int | None = None,
+        self, method: Literal["ridge", "least_squares"] = "ridge", alpha: Any = "cv", folds: int = 5,
+        precision: str = "double", n_threads: int | None = None,
     ) -> None:  # fmt: skip
         self.method = method
         self.alpha = alpha

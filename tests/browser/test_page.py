@@ -16,7 +16,7 @@ import pytest
 from chromium import Browser, Tab
 from worlds import few, grown
 
-from clinometer.report.caveats import caveats
+from clinometer.reporting.caveats import caveats
 
 Show = Callable[..., Tab]
 ROWS = "[...document.querySelectorAll('#main-table tbody tr')].map(r => Number(r.dataset.k))"

@@ -32,7 +32,7 @@ MAKERS: dict[str, Callable[[int], Any]] = {
     "CrossCovariance": lambda n: _core.CrossCovariance(0, K, 0, J, 1),
     "Tilt": lambda n: _core.Tilt(0, K, 0, J, BETAS, False, True),
     "ScoreVariance": lambda n: _core.ScoreVariance(K),
-    "Jackknife": lambda n: _core.Jackknife(BETAS[:, 1].copy()),
+    "Jackknife": lambda n: _core.Jackknife(K, BETAS, True),
     "TiltedMean": lambda n: _core.TiltedMean(D, 0, K, BETAS),
     "WeightedRows": lambda n: _core.WeightedRows(D, weights_of(n)),
     "Pairs": lambda n: _core.Pairs(D, 0, K, pairs_of(n), np.array([0.1, -0.2])),
@@ -272,7 +272,9 @@ PASSES: dict[str, Callable[..., Any]] = {
     "fit generation": lambda dump, r, **o: vars(
         cm.fit_generation_direction(dump, r.values[:, 0], covariates=np.nan_to_num(r.values[:, 1]), folds=2, **o)
     ),
-    "gain_intervals": lambda dump, r, **o: vars(cm.gain_intervals(dump, r.u, BETAS, r.values, replicates=20, **o)),
+    "gain_intervals": lambda dump, r, **o: vars(
+        cm.inference.gain_intervals(dump, r.u, BETAS, r.values, replicates=20, **o)
+    ),
 }
 
 

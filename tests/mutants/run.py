@@ -7,11 +7,11 @@ Every public float field of every result is multiplied by 1.01 and by -1, one fi
 they build with a number in them; then each mutant meets those that build its field, those that name it first and the
 fastest of these first, until one fails. Mutants that are left meet the other tests that name their field. All of it
 runs in one process that has collected the tests and forks for each run, so that a run starts in milliseconds and with
-no results of an earlier one in any cache.
+no results of an earlier one in any cache; a test that dies of a mutant, or never ends, has noticed it.
 
 What is known is kept in build/mutants: a run that is interrupted goes on where it stopped. A test file that changes
 loses what it has seen and noticed, a change of the package or of what tests share loses everything; --again tries
-the survivors once more. Needs Linux. About ten minutes of one core from nothing.
+the survivors once more. Needs Linux. About five minutes of one core from nothing.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import os
 import re
@@ -51,6 +52,8 @@ class Session:
         if session.testsfailed:
             raise session.Interrupted("tests cannot be collected")
         session.config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]  # one for all forks
+        gc.collect()
+        gc.freeze()  # forks share these pages
         tries = {t.name: t for t in [*_claims(self.state.root), *_tests(session)]}
         for gone in set(self.state.seen) - set(tries):
             del self.state.seen[gone]
@@ -100,13 +103,28 @@ class Session:
                 continue
             met = self.state.survived.setdefault(key, [])
             chosen = [t for t in self._order(field, tries) if t.name not in met]
-            found = forked(lambda f=field, x=factor, c=chosen: self._first(f, x, c), 3 * self.seconds) if chosen else {}
-            if found and found["by"]:
-                self.state.noticed[key] = found["by"]
+            by = self._noticing(field, factor, chosen)
+            if by:
+                self.state.noticed[key] = by
                 del self.state.survived[key]
             else:
                 met += [t.name for t in chosen]
         self.state.save()
+
+    def _noticing(self, field: str, factor: float, chosen: list[Try]) -> str | None:
+        """The first that notices. One that dies of the mutant, or never ends, has noticed: it is looked for alone."""
+        if not chosen:
+            return None
+        found = forked(lambda: self._first(field, factor, chosen), 3 * self.seconds)
+        if found is not None:
+            return found["by"]
+        for one in chosen:
+            found = forked(lambda one=one: self._first(field, factor, [one]), 3 * self.seconds)
+            if found is None:
+                self.out.write(f"dies or does not end with {mutant(field, factor)}: {one.name}\n")
+            if found is None or found["by"]:
+                return one.name
+        return None
 
     def _order(self, field: str, tries: dict[str, Try]) -> list[Try]:
         """Tests that see a number in the field: what noticed it or others of its class, what names it, the fastest."""
@@ -143,7 +161,7 @@ def mutant(field: str, factor: float) -> str:
 
 def _tests(session: pytest.Session) -> list[Try]:
     def fails(item: pytest.Item) -> bool:
-        item.config.option.verbose = -9
+        item.config.option.verbose, item.config.option.tbstyle = -9, "no"  # tracebacks cost ten times what tests do
         reports = runtestprotocol(item, log=False, nextitem=None)
         return any(not r.passed for r in reports)
 

@@ -23,24 +23,29 @@ class State:
     def __init__(self, root: Path) -> None:
         self.root, self.file = root, root / "build" / "mutants" / "state.json"
         held: dict[str, Any] = json.loads(self.file.read_text()) if self.file.exists() else {}
+        self.now = {f: self._digest(f) for f in self._tests()}  # before they are imported: they may change meanwhile
         self.code = self._code()
         if held.get("code") != self.code:
             held = {}
         self.files: dict[str, str] = held.get("files", {})
-        changed = {f for f, digest in self.files.items() if digest != self._digest(f)}
+        changed = {f for f, digest in self.files.items() if digest != self.now.get(f)}
         self.seen = {k: v for k, v in held.get("seen", {}).items() if file_of(k) not in changed}
         self.noticed = {k: v for k, v in held.get("noticed", {}).items() if file_of(v) not in changed}
         survived = held.get("survived", {})
         self.survived = {k: [t for t in v if file_of(t) not in changed] for k, v in survived.items()}
 
     def save(self) -> None:
-        self.files = {f: self._digest(f) for f in sorted({file_of(k) for k in self.seen})}
+        self.files = {f: self.now[f] for f in sorted({file_of(k) for k in self.seen})}
         self.file.parent.mkdir(parents=True, exist_ok=True)
         parts = {"code": self.code, "files": self.files, "seen": self.seen}
         made = json.dumps({**parts, "noticed": self.noticed, "survived": self.survived})
         new = self.file.with_suffix(".new")
         new.write_text(made)
         os.replace(new, self.file)
+
+    def _tests(self) -> list[str]:
+        found = [*self.root.glob("tests/**/test_*.py"), *self.root.glob("python/clinometer/verify/**/*.py")]
+        return [str(f.relative_to(self.root)) for f in found]
 
     def _digest(self, file: str | Path) -> str:
         path = self.root / file
@@ -52,7 +57,7 @@ class State:
         package = self.root / "python" / "clinometer"
         files = [*package.rglob("*.py"), *package.rglob("*.html"), *package.rglob("*.js")]
         files = [f for f in files if f.relative_to(package).parts[0] not in ("verify", "bench")]
-        files += [*package.glob("verify/registry.py"), *package.glob("verify/worlds.py")]
+        files += [package / "verify" / name for name in ("registry.py", "worlds.py", "plain.py")]
         files += [f for f in (self.root / "tests" / "python").glob("*.py") if not f.name.startswith("test_")]
         whole = hashlib.sha256()
         for file in sorted(files):

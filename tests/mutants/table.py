@@ -15,11 +15,7 @@ __all__ = ["table"]
 
 REASONS = {
     "Truth.reflections": "a reflection along h is that along -h",
-    "PolicyGains.freedom": "a percent of it is less than a thousandth of a bound",
-    "PolicyGains.win_freedom": "a percent of it is less than a thousandth of a bound",
     "LPResult.violation": "rounding, at most 1e-13 by contract",
-    "GainIntervals.bootstrap": "percentiles of draws, known to a part of the error",
-    "GainIntervals.bootstrap_labels": "percentiles of draws, known to a part of the error",
 }
 
 

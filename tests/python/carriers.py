@@ -14,7 +14,7 @@ Array = Any
 
 
 class SpeaksDlpack:
-    """DLPack alone, as JAX and others do."""
+    """DLPack alone."""
 
     def __init__(self, array: Array) -> None:
         self._array = array
@@ -51,6 +51,15 @@ def _torch(dtype: str | None = None, grad: bool = False, inference: bool = False
     return make
 
 
+def _jax(dtype: str | None = None) -> Callable[[Array], Any]:
+    def make(a: Array) -> Any:
+        if a.dtype.kind not in ("f" if dtype else "fi"):
+            _no()
+        return _module("jax.numpy").asarray(a, dtype)
+
+    return make
+
+
 def _table(a: Array, names: list[str] | None = None) -> dict[str, Array]:
     if a.ndim == 1:
         return {"one" if names is None else names[0]: a}
@@ -79,7 +88,9 @@ CARRIERS: dict[str, tuple[str | None, Callable[[Array], Any]]] = {
     "list of Decimal": (
         None, lambda a: [Decimal(str(x)) for x in a.tolist()] if a.dtype.kind in "fi" and a.ndim == 1 else _no()
     ),
-    "`__dlpack__` (JAX and others)": (None, lambda a: SpeaksDlpack(a) if a.dtype.kind in "fi" else _no()),
+    "JAX": ("jax", _jax()),
+    "JAX bfloat16": ("jax", _jax("bfloat16")),
+    "`__dlpack__` (others)": (None, lambda a: SpeaksDlpack(a) if a.dtype.kind in "fi" else _no()),
     "`__array__` (xarray and others)": (None, SpeaksArray),
     "torch": ("torch", lambda a: _torch()(a) if a.dtype.kind in "fi" else _no()),
     "torch bfloat16": ("torch", lambda a: _torch("bfloat16")(a) if a.dtype.kind == "f" else _no()),

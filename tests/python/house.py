@@ -34,7 +34,7 @@ FLOORS = (
     ("judging",),
     ("theory",),
     ("lp",),
-    ("report",),
+    ("reporting",),
     ("plot",),
     ("sklearn", ""),  # the door: names of the rooms below
     ("verify", "bench"),

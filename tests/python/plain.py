@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from clinometer.verify.plain import Prompts, error
 
-__all__ = ["Floats", "Prompts", "agree", "error"]
+__all__ = ["Floats", "Prompts", "agree", "error", "freedom"]
 
 Floats = NDArray[np.float64]
 
@@ -29,6 +29,13 @@ def agree(found: Any, want: dict[str, Any], *, apart: str = "", rtol: float = 1e
         x, y = np.asarray(getattr(found, name), float), np.asarray(value, float)
         assert x.shape == y.shape, f"{name} has shape {x.shape}, wanted {y.shape}"
         np.testing.assert_allclose(x, y, rtol=rtol, atol=atol, err_msg=name)
+
+
+def freedom(psi: Floats) -> Floats:
+    """Degrees of freedom of an error from equal units (C, ...) of these influences, by Satterthwaite: a variance is
+    known the worse, the further their kurtosis is above 3."""
+    n, square = len(psi), (psi**2).sum(axis=0)
+    return np.asarray(2 / (2 / (n - 1) + np.maximum((psi**4).sum(axis=0) / square**2 - 3 / n, 0)))
 
 
 def _getter(cls: type, name: str) -> Any:

@@ -49,7 +49,7 @@ def test_a_judge_of_length_keeps_nothing_net_of_length(name: str, prompts: int, 
     judge = value + np.random.default_rng(1).normal(size=len(ids))
     assert left(judge, ids, length, value) < 0.12
     if name in ("log", "saturating"):
-        assert left(judge, ids, length, value, cm.Adjust(length, method="linear")) > 0.3
+        assert left(judge, ids, length, value, cm.inference.Adjust(length, method="linear")) > 0.3
 
 
 def test_what_is_not_length_stays() -> None:
@@ -102,7 +102,7 @@ def test_the_twin_finds_the_same(case: str) -> None:
     knots = 3 if free < 100 else 5 if free < 400 else 7
     want = cm.reference.within_residual(scores, column, ids, folds=fold, knots=knots, **options)
     np.testing.assert_allclose(by.centred(net_of(call, scores, column).kept), want, atol=1e-7)
-    straight = cm.Adjust(column, method="linear")
+    straight = cm.inference.Adjust(column, method="linear")
     want = cm.reference.within_residual(scores, column, ids, **options)
     np.testing.assert_allclose(by.centred(net_of(call, scores, straight).kept), want, atol=1e-9)
 
@@ -128,10 +128,10 @@ def test_net_scores_are_uncorrelated_with_the_columns_whatever_their_units(metho
     t, other = np.log(length) + rng.normal(size=len(ids)), rng.normal(size=len(ids))
     dump = cm.open_dump(np.zeros((len(ids), 1), np.float32), prompt_ids=ids, columns={"n_tokens": length})
     plain = cm.cross_covariance(
-        dump, cm.Scores(t), np.column_stack([length, other]), adjust=cm.Adjust(["n_tokens", other], method)
+        dump, cm.Scores(t), np.column_stack([length, other]), adjust=cm.inference.Adjust(["n_tokens", other], method)
     )
     np.testing.assert_allclose(plain.correlation, 0, atol=1e-7)
-    want = cm.tilt(dump, cm.Scores(t), [0.5], other, adjust=cm.Adjust(length, method)).gain
+    want = cm.tilt(dump, cm.Scores(t), [0.5], other, adjust=cm.inference.Adjust(length, method)).gain
     for columns in (
         "n_tokens",
         length * 2.0**40,
@@ -139,7 +139,7 @@ def test_net_scores_are_uncorrelated_with_the_columns_whatever_their_units(metho
         [length, 3 * length],
         np.column_stack([length, -length])[:, :1],
     ):
-        got = cm.tilt(dump, cm.Scores(t), [0.5], other, adjust=cm.Adjust(columns, method)).gain
+        got = cm.tilt(dump, cm.Scores(t), [0.5], other, adjust=cm.inference.Adjust(columns, method)).gain
         np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-7)
 
 
@@ -192,4 +192,4 @@ def test_errors_name_the_column(adjust: Any, error: type[Exception], message: st
     with pytest.raises(error, match=message):
         cm.tilt(dump, cm.Scores(length), [1.0], adjust=adjust)
     with pytest.raises(ValueError, match="method is 'cubic', wanted one of spline, linear"):
-        cm.Adjust("n_tokens", method="cubic")
+        cm.inference.Adjust("n_tokens", method="cubic")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 
 import clinometer as cm
+from clinometer.common.options import PASS_OPTIONS
 
 N, D = 24, 3
 IDS = np.arange(N) // 4
@@ -36,13 +39,60 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
         {"dump": DUMP, "pairs": PAIRS, "prob": SOFT, "folds": 2, "alpha": 0.5},
     ),
     "fit_generation_direction": (cm.fit_generation_direction, {"dump": DUMP, "logprobs": V[:, 0], "folds": 2}),
-    "gain_intervals": (cm.gain_intervals, {"dump": DUMP, "directions": U, "betas": [1.0], "values": V}),
-    "ppi_gain": (cm.ppi_gain, {"dump": DUMP, "directions": U, "betas": [1.0], "values": V, "gold": V}),
-    "null_band": (cm.null_band, {"dump": DUMP, "values": V, "kl": [0.1], "draws": 3}),
-    "recommend": (cm.recommend, {"dump": DUMP, "constitutions": U, "values": V, "kl": [0.1], "splits": 3}),
-    "baselines": (cm.baselines, {"dump": DUMP, "directions": U, "values": V, "folds": 2}),
+    "gain_intervals": (cm.inference.gain_intervals, {"dump": DUMP, "directions": U, "betas": [1.0], "values": V}),
+    "ppi_gain": (cm.inference.ppi_gain, {"dump": DUMP, "directions": U, "betas": [1.0], "values": V, "gold": V}),
+    "null_band": (cm.inference.null_band, {"dump": DUMP, "values": V, "kl": [0.1], "draws": 3}),
+    "recommend": (cm.inference.recommend, {"dump": DUMP, "constitutions": U, "values": V, "kl": [0.1], "splits": 3}),
+    "baselines": (cm.inference.baselines, {"dump": DUMP, "directions": U, "values": V, "folds": 2}),
 }
 nan, inf = float("nan"), float("inf")
+
+
+def test_help_lists_the_options_and_those_without_use_are_refused() -> None:
+    listed = {name: set(inspect.signature(call).parameters) for name, (call, _) in CALLS.items()}
+    unused = {
+        "score": {"within", "clusters"}, "moments": {"clusters", "check_source"}, "covariance_projection": {"clusters"},
+        "tilted_mean": {"clusters"}, "fit_preference_direction": {"within", "check_source"},
+        "fit_generation_direction": {"within", "check_source"}, "gain_intervals": {"within"}, "ppi_gain": {"within"},
+        "null_band": {"within", "clusters"}, "recommend": {"within"}, "baselines": {"within"},
+    }  # fmt: skip
+    wrong = {"within": False, "clusters": np.arange(6) % 3, "check_source": False}
+    for name, names in listed.items():
+        assert "options" not in names and names >= set(PASS_OPTIONS) - unused.get(name, set()) - {"logprobs"}, name
+        call, good = CALLS[name]
+        for option in unused.get(name, set()):
+            assert option not in names, (name, option)
+            with pytest.raises(ValueError, match=f"{option} is given, but {name} "):
+                call(**good, **{option: wrong[option]})
+    assert {*PASS_OPTIONS} < {*inspect.signature(cm.report).parameters}
+    with pytest.raises(TypeError, match="no option 'constitution'; did you mean 'constitutions'"):
+        cm.report(DUMP, values="v", constitution=U)
+
+
+def test_names_of_the_contract_are_there_and_names_that_moved_warn() -> None:
+    contract = [
+        "open_dump", "write_dump", "Dump", "DumpWriter", "Directions", "Scores", "score", "moments", "tilt",
+        "tilted_mean", "scan", "Fold", "merge", "fit_value_direction", "fit_preference_direction",
+        "fit_generation_direction", "report", "compare", "examples", "pareto_cone", "simulate", "DumpError",
+        "DumpChangedError", "CheckFailed", "theory", "lp", "inference", "stat", "plot", "reference",
+        "covariance_projection", "cross_covariance",
+    ]  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert all(hasattr(cm, name) for name in contract)
+    assert set(dir(cm)) == set(cm.__all__) == set(contract) - {"covariance_projection", "cross_covariance"}
+    from clinometer import adjusting, cone, fit, inference, reporting
+
+    homes = {"Adjust": adjusting, "ConeResult": cone, "DirectionFit": fit, "Report": reporting}
+    for name in ("Adjust", "ConeResult", "DirectionFit", "Report", *(n for n in inference.__all__ if n != "Adjust")):
+        with pytest.warns(
+            DeprecationWarning, match=rf"clinometer\.{name} has moved to clinometer\.\w+\.{name}"
+        ) as seen:
+            assert getattr(cm, name) is getattr(homes.get(name, inference), name)
+        assert seen[0].filename == __file__
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        cm.nothing  # noqa: B018
+
 
 # wrong for every pass: (argument, wrong value, error, what the message must hold)
 EVERY: list[tuple[str, Any, type[Exception], str]] = [

@@ -1,15 +1,20 @@
-"""`clinometer bench lp`: peers solve what we solve, ratios and verdicts are what the times say."""
+"""`benchmarks/lps`: peers solve what we solve, ratios and verdicts are what the times say."""
 
 from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from clinometer import lp
-from clinometer.bench import lp as bench
-from clinometer.bench import main
-from clinometer.bench.lp_peers import Highs, daqp_cone, quadprog_margin, scipy_game
-from clinometer.bench.lp_peers_qp import clarabel_game, clarabel_margin, glop_game, proxqp_margin, torchjd_margin
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks/lps"))
+import lp_cases as bench
+from lp_peers import Highs, daqp_cone, quadprog_margin, scipy_game
+from lp_peers_qp import clarabel_game, clarabel_margin, glop_game, proxqp_margin, torchjd_margin
 
 RNG = np.random.default_rng(1)
 
@@ -79,6 +84,8 @@ def test_more_peers_agree_where_they_are_installed() -> None:
             assert peer(wide) == pytest.approx(lp.ensemble(wide).value, abs=1e-6)
 
 
-def test_lp_stands_alone(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["lp", "score"]) == 2
-    assert "unrecognized arguments: score" in capsys.readouterr().err
+def test_what_it_does_not_take_is_refused() -> None:
+    done = subprocess.run(
+        [sys.executable, bench.__file__.replace("lp_cases", "compare_lps"), "score"], capture_output=True, text=True
+    )
+    assert done.returncode == 2 and "unrecognized arguments: score" in done.stderr

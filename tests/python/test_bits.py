@@ -8,25 +8,31 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import clinometer as cm
 from clinometer.common.threads import product
+from clinometer.fit.descent import Triangle
 
 CODE = """
 import hashlib, sys, warnings
-import clinometer as cm
+import numpy as np, clinometer as cm
 warnings.simplefilter("ignore")
 dump = cm.open_dump(sys.argv[1])
 kw = dict(constitutions=["judge/kind", "judge/honest"], values=["helpful", "-harm"], kl=[0.25, 0.5])
 said = [cm.report(dump, **kw).to_json()]
-said.append(cm.gain_intervals(dump, "judge/kind", None, ["helpful"], kl=[0.2], replicates=20).interval.tobytes().hex())
+found = cm.inference.gain_intervals(dump, "judge/kind", None, ["helpful"], kl=[0.2], replicates=20)
+said.append(found.interval.tobytes().hex())
 said.append(cm.fit_value_direction(dump, "helpful", method="logistic", alpha=1.0).vectors.tobytes().hex())
+pairs = np.arange(dump.n_rows).reshape(-1, 2)
+labels = dump.column("value_helpful")[pairs[:, 0]]
+said.append(cm.fit_preference_direction(dump, pairs, labels, alpha=0.1).vectors.tobytes().hex())
 print(hashlib.sha256("".join(said).encode()).hexdigest())
 """
 
 
 def test_reports_do_not_know_the_environment(tmp_path: Path) -> None:
-    G, n, d = 1700, 8, 24
+    G, n, d = 700, 8, 130  # wide enough that BLAS shares products, and LAPACK factorisations, among its threads
     rng = np.random.default_rng(3)
     x, u = rng.normal(size=(G * n, d)), rng.normal(size=(4, d))
     names = ("value_harm", "judge/kind", "judge/honest")
@@ -49,8 +55,21 @@ def test_reports_do_not_know_the_environment(tmp_path: Path) -> None:
 
 def test_a_product_of_its_own_order() -> None:
     rng = np.random.default_rng(0)
-    for n, k, m in ((1, 1, 1), (3, 0, 2), (7, 33, 5), (200, 1500, 17)):
+    for n, k, m in ((1, 1, 1), (3, 0, 2), (7, 33, 5), (200, 1500, 17), (65, 129, 65), (2, 5000, 3), (300, 3, 1)):
         a, b = rng.normal(size=(n, k)), rng.normal(size=(k, m))
         np.testing.assert_allclose(product(a, b), a @ b, atol=1e-11)
+    np.testing.assert_allclose(product(a.T, a), a.T @ a, atol=1e-11)
     counts = rng.integers(0, 3, (4, 9))
     assert (product(counts, counts.T > 1) == counts @ (counts.T > 1)).all()
+
+
+def test_a_triangle_in_blocks_solves_from_either_side() -> None:
+    rng = np.random.default_rng(1)
+    for n in (1, 5, 64, 65, 200):
+        x, v = rng.normal(size=(n, n + 9)), rng.normal(size=(3, n))
+        root = Triangle(x @ x.T)
+        np.testing.assert_allclose(root.factor, np.linalg.cholesky(x @ x.T), atol=1e-9)
+        np.testing.assert_allclose(root.over(v) @ root.factor, v, atol=1e-8)
+        np.testing.assert_allclose(root.over_transposed(v) @ root.factor.T, v, atol=1e-8)
+    with pytest.raises(np.linalg.LinAlgError):
+        Triangle(-np.eye(70))

@@ -40,6 +40,7 @@ def test_a_run_goes_on_where_it_stopped(bench: Any, tmp_path: Path, monkeypatch:
     monkeypatch.setattr(bench, "measured", lambda world, seed: drawn.append((world, seed)) or measured(world, seed))
     again = bench.run(["equal", "100 hard pairs"], 3, 5.0, state)
     assert drawn == [("equal", 2), ("100 hard pairs", 2)]
+    assert bench.run(["equal", "100 hard pairs"], 3, 5.0, state) and len(drawn) == 2  # none was lost with the cut line
     assert again["equal"][1] == first["equal"][1] and "path" in again["equal"][0]
     assert len(list(bench.shown(["equal"], again, "code"))) == 14
 
@@ -100,3 +101,8 @@ def test_a_page_line_judges_coverage_and_width(pages: Any) -> None:
         rows = [{"gain": [v], "bounds": [[v - half, v + half]]} for v in x]
         line = pages._covered(world, "gain at 0.1", rows, "gain", "bounds", 0, gain, 49)
         assert line.endswith(verdict), line
+    none = [row if i % 5 == 0 else {**row, "bounds": [[None, None]]} for i, row in enumerate(rows)]
+    for half, verdict in ((1.6, "few"), (0.9, "MISSED")):  # 11 % of a fifth are false, and 37 %
+        some = [{**r, "bounds": [[r["gain"][0] - half, r["gain"][0] + half]] if r["bounds"][0][0] else r["bounds"]}
+                for r in none]  # fmt: skip
+        assert pages._covered(world, "gain at 0.1", some, "gain", "bounds", 0, gain, 49).endswith(verdict)

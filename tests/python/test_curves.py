@@ -163,7 +163,7 @@ def test_a_value_that_turns_back_is_said_to() -> None:
     found = theory.gain_kl_frontier(t.reshape(-1, 1), [[1.0]], f, kl=[0.5], prompt_ids=ids)
     assert found.shape[0].tolist() == ["rises then falls", "rising", "falling", "falls then rises", "flat"]
     assert found.non_monotone[0].tolist() == [True, False, False, True, False]
-    # Prop 15: the best shift is tau - m = 0.5, of KL 0.125
+    # Proposition 15: the best shift is tau - m = 0.5, of KL 0.125
     assert found.peak_kl[0, 0] == pytest.approx(0.125, abs=0.05)
     assert "turns at KL" in str(found)
 

@@ -35,7 +35,7 @@ def test_a_judge_that_turns() -> None:
         for x, u in zip(phi, judges, strict=True)
     ]
     found = theory.judge_drift(dumps, "t", "a", kl=0.15, bound=0.5, level=LEVEL, precision="double")
-    own = [cm.gain_intervals(d, "t", values="a", kl=[0.15], level=LEVEL, precision="double") for d in dumps]
+    own = [cm.inference.gain_intervals(d, "t", values="a", kl=[0.15], level=LEVEL, precision="double") for d in dumps]
     # judges that are linear leave no noise in the fits: angles are those of the scores on the rows of the first round
     t = (phi[0] @ judges.T).T
     angle = [0.0] + [np.arccos(P.r(t[0], t[r])) for r in (1, 2)]
@@ -60,7 +60,10 @@ def test_labelers_of_several_sizes() -> None:
     s = truth + 0.5 * rng.standard_normal(G * N)
     dumps = {name: cm.open_dump(phi, prompt_ids=IDS, columns={"t": x, "s": s}) for name, x in t.items()}
     found = theory.labeler_scaling(dumps, "t", "s", kl=0.15, level=LEVEL, precision="double")
-    own = [cm.gain_intervals(d, "t", values="s", kl=[0.15], level=LEVEL, precision="double") for d in dumps.values()]
+    own = [
+        cm.inference.gain_intervals(d, "t", values="s", kl=[0.15], level=LEVEL, precision="double")
+        for d in dumps.values()
+    ]
     r = np.array([P.r(x, s) for x in t.values()])
     gain = np.array([x.estimate.item() for x in own])
     size = [6.0, 7.0, 8.0, 9.0]
@@ -153,7 +156,7 @@ def test_groups_of_a_report() -> None:
                   precision="double")  # fmt: skip
     found = r.groups[0]
     parts = [held.select(prompts=x) for x in (np.arange(25), np.arange(25, G))]
-    own = [cm.gain_intervals(d, "t", r.policy.betas, "a", precision="double") for d in parts]
+    own = [cm.inference.gain_intervals(d, "t", r.policy.betas, "a", precision="double") for d in parts]
     agree(found, {
         "kl": [[0.05, 0.2]], "gain": [x.estimate for x in own], "gain_se": [x.estimate_se for x in own],
         "interval": [x.estimate_interval for x in own],
@@ -170,7 +173,7 @@ def test_gold_labels_of_a_report() -> None:
     a = np.asarray(held.column("a"))
     three = np.column_stack([a, gold, np.where(np.isnan(gold), np.nan, a)])
     f, y, on_gold = np.moveaxis(
-        cm.gain_intervals(held, "t", values=three, kl=[0.05, 0.2], precision="double").estimate, 2, 0
+        cm.inference.gain_intervals(held, "t", values=three, kl=[0.05, 0.2], precision="double").estimate, 2, 0
     )
     agree(found, {
         "kl": [[0.05, 0.2]], "gain_values": f[..., None], "shared": found.gain_values - found.policy.gain,

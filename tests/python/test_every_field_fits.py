@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from plain import Floats, Prompts, agree
+from plain import Floats, Prompts, agree, freedom
 from scipy import stats
 
 import clinometer as cm
@@ -37,7 +37,7 @@ def ridge(rows: np.ndarray, alpha: float) -> Floats:
     return np.linalg.solve(sigma + alpha * np.trace(sigma) / 3 * np.eye(3), x.T @ (w[:, None] * centred(S)[rows])).T
 
 
-def folds_of(fit: cm.DirectionFit, scores: Floats) -> np.ndarray:
+def folds_of(fit: cm.fit.DirectionFit, scores: Floats) -> np.ndarray:
     """The fold of every row: whose fit its out-of-fold score is."""
     every = np.einsum("fjd,nd->nfj", fit.fold_vectors, PHI)
     return np.abs(every - scores[:, None]).max(axis=2).argmin(axis=1)
@@ -108,8 +108,7 @@ def test_the_gap_of_judgment_and_generation() -> None:
     own = [step * (p == IDS) for p in range(40)]
     psi = np.array([gap(WEIGHT * (1 + w)) - gap(WEIGHT * (1 - w)) for w in own]) / (2 * step)
     se = np.sqrt(40 / 39 * (psi**2).sum(axis=0))
-    excess = np.maximum((psi**4).sum(axis=0) / (psi**2).sum(axis=0) ** 2 - 3 / 40, 0)
-    units = 1 + 2 / (2 / 39 + excess)  # degrees of freedom by Satterthwaite, the kurtosis counted
+    units = 1 + freedom(psi)
     cosine = [(a @ star / np.linalg.norm(a) - made @ star / np.linalg.norm(made)) / np.linalg.norm(star) for a in judge]
     agree(found, {
         "gap": gap(WEIGHT)[:, None], "judgment": [[r(WEIGHT, a, s)] for a in t.T], "generation": [r(WEIGHT, g, s)],

@@ -95,7 +95,7 @@ def test_tilt() -> None:
 def test_what_a_column_explains_of_a_score() -> None:
     # a line fitted to all rows: the score less its regression on the column inside prompts
     z = np.round(T[:, 0] + RNG.standard_normal(len(IDS)), 1)
-    found = cm.tilt(PHI, U, BETAS, VALUES, adjust=cm.Adjust(z, method="linear"), **EXACT)
+    found = cm.tilt(PHI, U, BETAS, VALUES, adjust=cm.inference.Adjust(z, method="linear"), **EXACT)
     slope = [P.cov(t, z).mean() / P.cov(z, z).mean() for t in T.T]
     left = np.stack([t - b * z for t, b in zip(T.T, slope, strict=True)], axis=1)
     per_kl = [[[P.cov(t, f).mean() / P.sd(t) for f in VALUES.T] for t in x.T] for x in (T, left)]
@@ -202,10 +202,13 @@ def test_what_a_world_says_of_itself() -> None:
     for h in t.reflections:
         root = root - 2 * np.outer(root @ h, h)
     lam = 1 / np.arange(1, 5)
+    sigma = root.T @ np.diag(lam) @ root
+    for u, sd in (t.u_values, 1.0), (t.u_c, 1.5), (t.u_gen[None], 1.5):  # of a score inside prompts
+        np.testing.assert_allclose(np.einsum("kd,de,ke->k", u, sigma, u), sd**2, rtol=1e-9)
     agree(t, {
         "u_star": solved("s"), "u_values": [solved("s"), solved("s2")], "u_gen": solved("logprob"),
         "u_c": [solved("judge/c0"), solved("judge/c1")], "rho2": 1.0, "noise_sd": 0.0, "spectrum": lam,
-        "sigma": root.T @ np.diag(lam) @ root,
+        "sigma": sigma,
     }, apart="prompt_means reflections", rtol=1e-7)  # fmt: skip
     np.testing.assert_allclose(np.linalg.norm(t.reflections, axis=1), 1, rtol=1e-12)
     # the normaliser of the policy: log pi0 = <u_gen, phi> - <u_gen, mean> + sd^2/2

@@ -32,11 +32,11 @@ VALUES: dict[str, Callable[[np.ndarray], Found]] = {
     "cross_covariance": lambda v: _covariance(cm.cross_covariance(X, U, v, **KW)),
     "stat.Tilt": lambda v: [(1, cm.scan(_dump(v), cm.stat.Tilt(U, ["a", "b"], betas=[1.0]))[0].gain)],
     "stat.CrossCovariance": lambda v: [(1, cm.scan(_dump(v), cm.stat.CrossCovariance(U, ["a", "b"]))[0].value)],
-    "gain_intervals": lambda v: _intervals(cm.gain_intervals(X, U, None, v, kl=[0.2], **KW)),
-    "null_band": lambda v: [(1, cm.null_band(X, v, kl=[0.2], draws=8, **KW).interval)],
+    "gain_intervals": lambda v: _intervals(cm.inference.gain_intervals(X, U, None, v, kl=[0.2], **KW)),
+    "null_band": lambda v: [(1, cm.inference.null_band(X, v, kl=[0.2], draws=8, **KW).interval)],
     "fit_value_direction": lambda v: _fit(cm.fit_value_direction(X, v, **KW)),
     "pareto": lambda v: _pareto(lp.pareto(X, U, np.nan_to_num(v), splits=10, **KW)),
-    "ppi_gain": lambda v: [(1, cm.ppi_gain(X, U[:1], None, v[:, 0], gold=_gold(v), kl=[0.2], **KW).gain)],
+    "ppi_gain": lambda v: [(1, cm.inference.ppi_gain(X, U[:1], None, v[:, 0], gold=_gold(v), kl=[0.2], **KW).gain)],
     "screen": lambda v: [(0, cm.theory.screen(X, U, v[:, :1], **KW).worst_correlation)],
     "gain_kl_frontier": lambda v: [(1, cm.theory.gain_kl_frontier(X, U, v[:, 0], **KW).gain)],
     "report": lambda v: _report(v),
@@ -45,8 +45,10 @@ SCORES: dict[str, Callable[[np.ndarray, float], Found]] = {
     "tilt": lambda s, c: _tilt(cm.tilt(cm.Scores(s, IDS), None, None, V, kl=[0.1, 0.5])),
     "tilt at betas": lambda s, c: _tilt(cm.tilt(cm.Scores(s, IDS), None, [0.7 * c], V)),
     "cross_covariance": lambda s, c: [(0, cm.cross_covariance(X, cm.Scores(s), V, **KW).correlation)],
-    "gain_intervals": lambda s, c: _intervals(cm.gain_intervals(X, cm.Scores(s), None, V, kl=[0.2], **KW)),
-    "null_band": lambda s, c: [(0, cm.null_band(X, V, judges=cm.Scores(s), kl=[0.2], draws=8, **KW).interval)],
+    "gain_intervals": lambda s, c: _intervals(cm.inference.gain_intervals(X, cm.Scores(s), None, V, kl=[0.2], **KW)),
+    "null_band": lambda s, c: [
+        (0, cm.inference.null_band(X, V, judges=cm.Scores(s), kl=[0.2], draws=8, **KW).interval)
+    ],
 }
 
 

@@ -11,6 +11,7 @@ from test_passes import BASES, BETAS, GAIN, KL, Case, make_case, share
 
 import clinometer as cm
 from clinometer import _core
+from clinometer.stream.shards import shard
 
 WIDTHS = (1, 3, 7, 15, 17, 33, 257)
 N_CASES = 280
@@ -26,7 +27,7 @@ def far_case(i: int) -> Case:
 
 
 def excess(case: Case, want: dict[str, Any]) -> tuple[float, float]:
-    """Largest error of KL and of gains in units of what the contract allows."""
+    """Largest error of KL and of gains in units of what the README allows."""
     got = cm.tilt(case.phi, case.u, BETAS, case.values, pareto_k=False, **case.mine)
     with np.errstate(divide="ignore", invalid="ignore"):
         kl = np.abs(got.kl - want["kl"]) / (KL["double"] * want["kl"])
@@ -108,7 +109,7 @@ def test_tilt_scan_fold_and_shards_give_the_same_bits(precision: str) -> None:
         parts.append(cm.Fold(stat, dim=5, precision=precision, start_row=a))
         parts[-1].absorb(x[a:b], ids[a:b], v=values[a:b])
     runs.append(cm.merge(*parts))
-    runs.append(cm.merge(*(cm.shards.shard(dump, i, 3, stat, precision=precision) for i in (1, 2, 3))))
+    runs.append(cm.merge(*(shard(dump, i, 3, stat, precision=precision) for i in (1, 2, 3))))
     for got in runs:
         for name in ("kl", "gain", "gain_se", "log_partition", "win_rate", "ess", "first_order"):
             np.testing.assert_array_equal(getattr(got, name), getattr(want, name), err_msg=name)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import runpy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import clinometer as cm
@@ -27,7 +29,7 @@ r.to_html("report.html"); r.check("-harm >= 0 at kl=0.5 for recommended")
 pytestmark = pytest.mark.skipif(not DEMO.exists(), reason="the packaged dump is not in this tree")
 
 
-def test_the_script_of_the_contract(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+def test_the_script_that_users_start_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.chdir(tmp_path)
     held: dict[str, Any] = {}
     with pytest.raises(cm.CheckFailed, match=r"-harm >= 0 at kl=0\.5") as stopped:  # this model's judges cannot tell
@@ -42,12 +44,25 @@ def test_the_script_of_the_contract(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.skipif(not EXAMPLE.exists(), reason="needs a source tree")
+def test_the_readme_shows_what_the_demo_prints(tmp_path: Path, capsys: Any) -> None:
+    from clinometer.cli import main
+
+    assert main(["demo", "-o", str(tmp_path / "page.html")]) == 0
+    printed = capsys.readouterr().out.rsplit("wrote ", 1)[0].rstrip()
+    shown = (ROOT / "README.md").read_text(encoding="utf-8").split("```text\n", 1)[1].split("\n```", 1)[0]
+    number = re.compile(r"[-+]?\d+(?:\.\d+)?(?:e[-+]\d+)?")  # kernels of other machines may differ in the last digit
+    assert number.sub("#", printed) == number.sub("#", shown)
+    printed_, shown_ = ([float(x) for x in number.findall(text)] for text in (printed, shown))
+    np.testing.assert_allclose(printed_, shown_, rtol=0.01, atol=1e-4)
+
+
+@pytest.mark.skipif(not EXAMPLE.exists(), reason="needs a source tree")
 def test_the_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", [str(EXAMPLE)])
     runpy.run_path(str(EXAMPLE), run_name="__main__")
     out = capsys.readouterr().out
     assert "check failed: -harm >= 0" in out and (tmp_path / "report.html").stat().st_size > 5000
-    # the same calls as the script of the contract, whatever stands beside them
+    # the same calls as that script, whatever else stands in the table
     for call in ("open_dump(", "report(", "verdict()", "examples(dump, ", 'to_html("report.html")', "check("):
         assert call in EXAMPLE.read_text(encoding="utf-8") and call in SCRIPT

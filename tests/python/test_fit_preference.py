@@ -219,7 +219,7 @@ def test_separable_labels_are_refused_without_a_penalty_and_flagged_with_one() -
     assert np.isfinite(q.value).all() and np.isnan(q.ci).all() and "separable" in fit.quality_status[0]
     soft = cm.fit_preference_direction(w.phi, w.pairs, 1 / (1 + np.exp(-w.z)), alpha=1e-3, **w.options)
     assert np.isfinite(soft.encoding_quality.ci).all() and soft.quality_status == ("ok",)
-    gain = cm.gain_intervals(w.phi, fit, values=w.phi[:, 0], kl=[0.1], prompt_ids=w.options["prompt_ids"])
+    gain = cm.inference.gain_intervals(w.phi, fit, values=w.phi[:, 0], kl=[0.1], prompt_ids=w.options["prompt_ids"])
     assert np.isfinite(gain.interval_labels).all()  # at matched KL the scale does not matter
     few = World(6, 8, 50)  # fewer pairs than columns: always separable
     with pytest.raises(ValueError, match="separable"):

@@ -379,7 +379,7 @@ def test_saved_fits_are_the_same_bit_for_bit(world: World, tmp_path: Path) -> No
     dump = cm.open_dump(world.phi, prompt_ids=world.ids, columns={"s": world.s, "y": world.y})
     fit = cm.fit_value_direction(dump, ["s", "y"])
     fit.save(tmp_path / "fit.safetensors")
-    again = cm.DirectionFit.load(tmp_path / "fit.safetensors")
+    again = cm.fit.DirectionFit.load(tmp_path / "fit.safetensors")
     for name, value in fit.to_dict().items():
         if isinstance(value, np.ndarray):
             np.testing.assert_array_equal(getattr(again, name), value)
@@ -397,10 +397,10 @@ def test_a_damaged_file_is_refused(world: World, tmp_path: Path) -> None:
     for wrong in (raw[:-8], raw.replace(b"n_pairs", b"n_peers"), raw.replace(b'"vectors"', b'"victors"')):
         (tmp_path / "bad").write_bytes(wrong)
         with pytest.raises(cm.DumpError):
-            cm.DirectionFit.load(tmp_path / "bad")
+            cm.fit.DirectionFit.load(tmp_path / "bad")
     cm.Directions(["u"], world.u).save(tmp_path / "u")
     with pytest.raises(cm.DumpError, match="saved fit"):
-        cm.DirectionFit.load(tmp_path / "u")
+        cm.fit.DirectionFit.load(tmp_path / "u")
 
 
 def test_r2_of_all_rows_in_one_prompt_is_scikit_learn() -> None:

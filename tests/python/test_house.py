@@ -31,9 +31,9 @@ def test_every_room_has_a_floor() -> None:
 
 def test_what_is_forbidden_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = {
-        "engine/up.py": "def f() -> None:\n    from clinometer.report import text\n",
-        "report/text.py": "from clinometer.engine.up import _hidden\nfrom . import other\n",
-        "report/other.py": "from typing import TYPE_CHECKING\n\nfrom .text import f\n\nif TYPE_CHECKING:\n"
+        "engine/up.py": "def f() -> None:\n    from clinometer.reporting import text\n",
+        "reporting/text.py": "from clinometer.engine.up import _hidden\nfrom . import other\n",
+        "reporting/other.py": "from typing import TYPE_CHECKING\n\nfrom .text import f\n\nif TYPE_CHECKING:\n"
         "    from clinometer.cli import main\n",
     }
     for name, text in texts.items():
@@ -42,6 +42,6 @@ def test_what_is_forbidden_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         path.write_text(text)
     monkeypatch.setattr(house, "SOURCE", tmp_path)
     arrows = list(house.arrows(house.modules()))
-    assert [(a.module, a.source) for a in house.upward(arrows)] == [("engine.up", "report.text")]
+    assert [(a.module, a.source) for a in house.upward(arrows)] == [("engine.up", "reporting.text")]
     assert [a.name for a in house.private(arrows)] == ["_hidden"]
-    assert house.circles(arrows) == [["engine.up", "report.other", "report.text"]]
+    assert house.circles(arrows) == [["engine.up", "reporting.other", "reporting.text"]]

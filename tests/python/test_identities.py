@@ -96,7 +96,7 @@ def test_gaussian_world_is_exact_at_every_strength() -> None:
     truth = dump.truth
     values = dump.read(0, dump.n_rows).astype(float) @ truth.u_values.T
     got = cm.tilt(dump, truth.u_c, betas, values, pareto_k=False)
-    # plug-in values are low by about lam^2 / n (theory 2); the rest is sampling
+    # plug-in values are low by about lam^2 / n (theory 2.5); the rest is sampling
     want = truth.gain(betas)
     slack = 4 * got.gain_se + 2 / betas[None, :, None] ** 2 / 400 * np.abs(want) + 0.01 * np.abs(want)
     assert (np.abs(got.gain - want) < slack).all()
@@ -205,7 +205,9 @@ def test_adjusted_scores_are_uncorrelated_with_the_column() -> None:
         np.testing.assert_allclose(first.first_order, 0, atol=1e-6)
     residual = cm.reference.within_residual(phi @ u.T, length, IDS)
     want = cm.reference.tilt(residual, [1.0], values[:, 0], IDS)["gain"]
-    linear = cm.Adjust("n_tokens", method="linear")  # the spline takes out more than the twin's one coefficient
+    linear = cm.inference.Adjust(
+        "n_tokens", method="linear"
+    )  # the spline takes out more than the twin's one coefficient
     np.testing.assert_allclose(cm.tilt(dump, u, [1.0], "v", adjust=linear).gain, want, rtol=1e-4, atol=1e-6)
 
 

@@ -11,6 +11,7 @@ from scipy import stats
 from scipy.stats import false_discovery_control, pearsonr
 
 import clinometer as cm
+from clinometer.engine.inputs import prepare
 
 Floats = NDArray[np.float64]
 N, G = 6, 80
@@ -63,7 +64,7 @@ def explicit(w: World, beta: float, power: float | None) -> tuple[float, float, 
 
 @pytest.mark.parametrize("power", [None, 0.0, 0.4, 1.0])
 def test_gold_labels_correct_by_the_explicit_formula(world: World, power: float | None) -> None:
-    got = cm.ppi_gain(world.dump, "judge", [0.7, 5.0], "model", gold="gold", power=power, precision="double")
+    got = cm.inference.ppi_gain(world.dump, "judge", [0.7, 5.0], "model", gold="gold", power=power, precision="double")
     for b, beta in enumerate((0.7, 5.0)):
         estimate, error, lam = explicit(world, beta, power)
         assert got.gain[0, b, 0] == pytest.approx(estimate, rel=1e-9)
@@ -81,11 +82,11 @@ def test_gold_labels_agree_with_ppi_python(world: World) -> None:
     ppi = pytest.importorskip("ppi_py")
     known = ~np.isnan(world.gold).reshape(G, N)[:, 0]
     y, f = (world.contributions(world.judge, v, 0.7) for v in (world.true, world.model))
-    got = cm.ppi_gain(world.dump, "judge", [0.7], "model", gold="gold", precision="double")
+    got = cm.inference.ppi_gain(world.dump, "judge", [0.7], "model", gold="gold", precision="double")
     want = ppi.ppi_mean_pointestimate(y[known], f[known], f[~known])
     assert got.gain[0, 0, 0] == pytest.approx(float(np.squeeze(want)), rel=1e-9)
     # its interval is normal, with variances over n: ours are over n - 1, of each of the two means
-    fixed = cm.ppi_gain(world.dump, "judge", [0.7], "model", gold="gold", power=0.6, precision="double")
+    fixed = cm.inference.ppi_gain(world.dump, "judge", [0.7], "model", gold="gold", power=0.6, precision="double")
     lower, upper = ppi.ppi_mean_ci(y[known], f[known], f[~known], alpha=0.05, lam=0.6)
     n, rest = known.sum(), (~known).sum()
     values = 0.36 * f[~known].var() / rest
@@ -103,7 +104,7 @@ def test_gold_labels_remove_the_error_that_judge_and_value_share() -> None:
     for seed in range(60):
         w = World(seed, gold=30)
         truth = cm.tilt(w.dump, "judge", values="true", kl=[0.3], pareto_k=False).gain[0, 0, 0]
-        got = cm.ppi_gain(w.dump, "judge", values="model", gold="gold", kl=[0.3])
+        got = cm.inference.ppi_gain(w.dump, "judge", values="model", gold="gold", kl=[0.3])
         errors.append(got.gain[0, 0, 0] - truth)
         plain.append(got.gain_values[0, 0, 0] - truth)
         inside += int(got.interval[0, 0, 0, 0] < truth < got.interval[0, 0, 0, 1])
@@ -112,17 +113,17 @@ def test_gold_labels_remove_the_error_that_judge_and_value_share() -> None:
 
 
 def test_gold_on_every_prompt_or_useless_values_leave_gold_alone(world: World) -> None:
-    whole = cm.ppi_gain(world.dump, "judge", [1.0], "model", gold="true")
+    whole = cm.inference.ppi_gain(world.dump, "judge", [1.0], "model", gold="true")
     want = cm.tilt(world.dump, "judge", [1.0], "true")
     np.testing.assert_allclose(whole.gain, want.gain, rtol=1e-5)
     np.testing.assert_allclose(whole.se, want.gain_se, rtol=1e-5)
-    against = cm.ppi_gain(world.dump, "judge", [1.0], "-model", gold="gold")
+    against = cm.inference.ppi_gain(world.dump, "judge", [1.0], "-model", gold="gold")
     assert against.power[0, 0, 0] == 0 and against.gain[0, 0, 0] == against.gain_gold[0, 0, 0]
 
 
 def test_clusters_and_weights_enter_gold_errors(world: World) -> None:
     groups, omega = np.arange(G) // 4, np.random.default_rng(0).uniform(0.5, 2, G)
-    got = cm.ppi_gain(
+    got = cm.inference.ppi_gain(
         world.dump, "judge", [1.0], "model", gold="gold", power=0.0, clusters=groups, prompt_weights=omega
     )
     want = cm.tilt(world.dump, "judge", [1.0], "gold", clusters=groups, prompt_weights=omega)
@@ -134,9 +135,9 @@ def test_clusters_and_weights_enter_gold_errors(world: World) -> None:
 
 
 def test_random_directions_are_matched_and_cover_themselves(world: World) -> None:
-    band = cm.null_band(world.dump, ["true", "judge"], kl=[0.1, 0.5], draws=300, random_state=1)
+    band = cm.inference.null_band(world.dump, ["true", "judge"], kl=[0.1, 0.5], draws=300, random_state=1)
     assert band.gain.shape == (1, 300, 2, 2) and band.kind == "random"
-    again = cm.null_band(world.dump, ["true", "judge"], kl=[0.1, 0.5], draws=300, random_state=1)
+    again = cm.inference.null_band(world.dump, ["true", "judge"], kl=[0.1, 0.5], draws=300, random_state=1)
     np.testing.assert_array_equal(band.gain, again.gain)
     u = np.random.default_rng(9).normal(size=(200, 4)) / np.sqrt(cm.moments(world.dump).variances)
     fresh = cm.tilt(world.dump, u, values=["true", "judge"], kl=[0.1, 0.5], pareto_k=False).gain
@@ -148,7 +149,7 @@ def test_random_directions_are_matched_and_cover_themselves(world: World) -> Non
 
 
 def test_shuffled_judges_gain_nothing(world: World) -> None:
-    band = cm.null_band(world.dump, "true", judges=["judge", "true"], kl=[0.3], draws=400)
+    band = cm.inference.null_band(world.dump, "true", judges=["judge", "true"], kl=[0.3], draws=400)
     assert band.gain.shape == (2, 400, 1, 1) and band.judges == ("judge", "true")
     spread = band.gain.std(axis=1)
     assert (np.abs(band.gain.mean(axis=1)) < 4 * spread / 20).all()
@@ -159,7 +160,7 @@ def test_shuffled_judges_gain_nothing(world: World) -> None:
     t = world.judge.reshape(G, N)
     f = world.true.reshape(G, N)
     lam = 1 / cm.tilt(world.dump, "judge", kl=[1e-6]).betas[0, 0]
-    small = cm.null_band(world.dump, "true", judges="judge", kl=[1e-6], draws=400).gain.std() / lam
+    small = cm.inference.null_band(world.dump, "true", judges="judge", kl=[1e-6], draws=400).gain.std() / lam
     want = np.sqrt((t.var(axis=1) * f.var(axis=1) / (N - 1)).sum()) / G
     assert small == pytest.approx(want, rel=0.15)
 
@@ -175,7 +176,7 @@ def test_selection_pays_for_the_winners_curse() -> None:
         scores = cm.Scores(rng.normal(size=(G * N, 40)))
         value = rng.normal(size=G * N)
         dump = cm.open_dump(rng.normal(size=(G * N, 1)), prompt_ids=IDS)
-        got = cm.recommend(dump, scores, value, kl=[0.2], splits=40, random_state=seed)
+        got = cm.inference.recommend(dump, scores, value, kl=[0.2], splits=40, random_state=seed)
         honest.append(got.gain[0])
         optimism.append(got.optimism[0])
     assert abs(np.mean(honest)) < 4 * np.std(honest) / 5 and np.mean(optimism) > 0.08
@@ -183,15 +184,17 @@ def test_selection_pays_for_the_winners_curse() -> None:
 
 
 def test_a_clear_winner_is_always_chosen_and_split_by_hand(world: World) -> None:
-    got = cm.recommend(world.dump, ["judge", "true", "-true"], ["true"], kl=[0.1, 0.4], splits=1, random_state=5)
+    got = cm.inference.recommend(
+        world.dump, ["judge", "true", "-true"], ["true"], kl=[0.1, 0.4], splits=1, random_state=5
+    )
     assert got.constitution == "true" and got.kl == 0.4 and got.share[1, 1] == 1
     half = np.argsort(np.random.default_rng(5).random((1, G)), axis=1)[0] < G // 2
-    found = cm.gain_intervals(world.dump, "true", values="true", kl=[0.4])
+    found = cm.inference.gain_intervals(world.dump, "true", values="true", kl=[0.4])
     # prompts add up to the estimate, so two halves of as many prompts have it as their mean
     assert got.gain[0] + got.optimism[0] / 2 == pytest.approx(found.estimate.item(), rel=1e-3)
     assert half.sum() == (~half).sum() and abs(got.optimism[0]) < 6 * found.estimate_se.item()
     assert 1 < got.se[0] / found.estimate_se.item() < 2  # one split judges by half of the prompts
-    many = cm.recommend(world.dump, ["judge", "true", "-true"], ["true"], kl=[0.1, 0.4], splits=200)
+    many = cm.inference.recommend(world.dump, ["judge", "true", "-true"], ["true"], kl=[0.1, 0.4], splits=200)
     assert many.se[0] == pytest.approx(found.estimate_se.item(), rel=0.05)  # and many by all of them
     sd = np.sqrt(np.mean([world.true[x == IDS].var() for x in range(G)]))
     assert got.objective[1, 1] == pytest.approx(found.estimate.item() / sd, rel=1e-6)
@@ -199,10 +202,12 @@ def test_a_clear_winner_is_always_chosen_and_split_by_hand(world: World) -> None
 
 def test_objectives_worst_and_weighted(world: World) -> None:
     against = np.stack([world.true, -2.5 * world.true], axis=1)
-    worst = cm.recommend(world.dump, ["true", "-true", "judge"], against, kl=[0.2], splits=20)
-    sum_ = cm.recommend(world.dump, ["true", "-true", "judge"], against, kl=[0.2], splits=20, weights=[1.0, 3.0])
+    worst = cm.inference.recommend(world.dump, ["true", "-true", "judge"], against, kl=[0.2], splits=20)
+    sum_ = cm.inference.recommend(
+        world.dump, ["true", "-true", "judge"], against, kl=[0.2], splits=20, weights=[1.0, 3.0]
+    )
     assert worst.objective.max() < 0.0 and sum_.constitution == "-true" and sum_.objective[1, 0] > 0
-    flat = cm.recommend(world.dump, ["true", "judge"], ["true", "topic"], kl=[0.2], splits=20)
+    flat = cm.inference.recommend(world.dump, ["true", "judge"], ["true", "topic"], kl=[0.2], splits=20)
     assert flat.constitution == "true"  # a value that does not vary has no vote
 
 
@@ -216,36 +221,36 @@ def test_the_layer_is_chosen_with_the_rest() -> None:
         16: cm.open_dump(good.astype(np.float32), prompt_ids=world.prompt_ids, columns=columns),
     }
     fits = {layer: cm.fit_value_direction(d, "s", pooled=False) for layer, d in layers.items()}
-    found = cm.recommend(layers, fits, "s", kl=[0.1, 0.4], splits=50)
+    found = cm.inference.recommend(layers, fits, "s", kl=[0.1, 0.4], splits=50)
     assert found.layer == 16 and found.layer_share[16] > 0.9 and sum(found.layer_share.values()) == pytest.approx(1)
     assert found.share.shape == (2, 2) and found.index[0] == 1 and found.gain[0] > 0
-    alone = cm.recommend(layers[16], fits[16], "s", kl=[0.1, 0.4], splits=50)
+    alone = cm.inference.recommend(layers[16], fits[16], "s", kl=[0.1, 0.4], splits=50)
     assert alone.layer is None and alone.layer_share == {}
     np.testing.assert_allclose(found.objective[1], alone.objective[0])
     with pytest.raises(ValueError, match="map the same"):
-        cm.recommend(layers, {8: fits[8]}, "s")
+        cm.inference.recommend(layers, {8: fits[8]}, "s")
     with pytest.raises(ValueError, match="same prompts"):
-        cm.recommend({8: layers[8], 16: cm.simulate(5, 3, 5)}, {8: fits[8], 16: np.ones((1, 5))}, "s")
+        cm.inference.recommend({8: layers[8], 16: cm.simulate(5, 3, 5)}, {8: fits[8], 16: np.ones((1, 5))}, "s")
 
 
 def test_corrected_p_values() -> None:
     rng = np.random.default_rng(0)
     p = rng.random((4, 5)) ** 2
-    np.testing.assert_allclose(cm.benjamini_hochberg(p).ravel(), false_discovery_control(p.ravel()))
+    np.testing.assert_allclose(cm.inference.benjamini_hochberg(p).ravel(), false_discovery_control(p.ravel()))
     q = p.copy()
     q[1, 2] = np.nan
     known = ~np.isnan(q)
-    np.testing.assert_allclose(cm.benjamini_hochberg(q)[known], false_discovery_control(q[known]))
+    np.testing.assert_allclose(cm.inference.benjamini_hochberg(q)[known], false_discovery_control(q[known]))
     # Holm by its definition: the smallest level at which each is still rejected, stepping down
     flat = q[known]
-    got = cm.holm(q)[known]
+    got = cm.inference.holm(q)[known]
     for i, x in enumerate(flat):
         smaller = [(flat >= y).sum() * y for y in flat if y <= x]
         assert got[i] == pytest.approx(min(1.0, max(smaller)))
-    assert np.isnan(cm.holm(q)[1, 2]) and cm.holm([]).shape == (0,)
+    assert np.isnan(cm.inference.holm(q)[1, 2]) and cm.inference.holm([]).shape == (0,)
     for wrong in ([1.5], [-0.1]):
         with pytest.raises(ValueError, match="p holds"):
-            cm.holm(wrong)
+            cm.inference.holm(wrong)
 
 
 # Baselines
@@ -255,7 +260,7 @@ def test_baselines_are_their_definitions(world: World) -> None:
     rng = np.random.default_rng(2)
     u = rng.normal(size=(1, 4))
     values = np.stack([world.true, np.where(rng.random(G * N) < 0.4, np.nan, world.model)], axis=1)
-    got = cm.baselines(world.dump, [cm.Directions(["u"], u), "judge"], values, precision="double")
+    got = cm.inference.baselines(world.dump, [cm.Directions(["u"], u), "judge"], values, precision="double")
     ridge = cm.fit_value_direction(world.dump, values, pooled=False, precision="double").vectors
     cosine = ridge @ u[0] / np.linalg.norm(u) / np.linalg.norm(ridge, axis=1)
     np.testing.assert_allclose(got.cosine[0], cosine, rtol=1e-9)
@@ -273,8 +278,10 @@ def test_baselines_are_their_definitions(world: World) -> None:
 
 
 def test_projection_difference_is_of_the_favourite_response(world: World) -> None:
-    got = cm.baselines(world.dump, "judge", world.true, folds=2, precision="double").projection_difference[0, 0]
-    p = cm.inputs.prepare(world.dump).population
+    got = cm.inference.baselines(world.dump, "judge", world.true, folds=2, precision="double").projection_difference[
+        0, 0
+    ]
+    p = prepare(world.dump).population
     fold = p.folds(2)[IDS]
     dev = world.true - np.array([world.true[x == IDS].mean() for x in range(G)])[IDS]
     centred = world.phi - np.stack([world.phi[x == IDS].mean(axis=0) for x in range(G)])[IDS]
@@ -289,15 +296,15 @@ def test_projection_difference_is_of_the_favourite_response(world: World) -> Non
 
 
 def test_topic_alone_gives_no_correlation_inside_prompts(world: World) -> None:
-    got = cm.baselines(world.dump, "judge", "topic")
+    got = cm.inference.baselines(world.dump, "judge", "topic")
     assert np.isnan(got.correlation).all() and got.n_prompts[0] == 0
 
 
 CALLS: dict[str, tuple[Any, dict[str, Any]]] = {
-    "ppi_gain": (cm.ppi_gain, {"directions": "judge", "betas": [1.0], "values": "model", "gold": "gold"}),
-    "null_band": (cm.null_band, {"values": "true", "kl": [0.1], "draws": 2}),
-    "recommend": (cm.recommend, {"constitutions": "judge", "values": "true", "kl": [0.1], "splits": 2}),
-    "baselines": (cm.baselines, {"directions": "judge", "values": "true"}),
+    "ppi_gain": (cm.inference.ppi_gain, {"directions": "judge", "betas": [1.0], "values": "model", "gold": "gold"}),
+    "null_band": (cm.inference.null_band, {"values": "true", "kl": [0.1], "draws": 2}),
+    "recommend": (cm.inference.recommend, {"constitutions": "judge", "values": "true", "kl": [0.1], "splits": 2}),
+    "baselines": (cm.inference.baselines, {"directions": "judge", "values": "true"}),
 }
 BAD: list[tuple[str, str, Any, type[Exception], str]] = [
     ("ppi_gain", "gold", "nope", ValueError, "gold"),

@@ -54,7 +54,7 @@ def test_given_the_direction_the_error_at_a_beta_is_that_of_tilt(world: World, c
     if clusters:
         options["clusters"] = np.arange(60) // 3
     u, betas = rng.normal(size=(2, 4)), [1e8, 2.0, 0.5]
-    found = cm.gain_intervals(world.dump, u, betas, values, **options)
+    found = cm.inference.gain_intervals(world.dump, u, betas, values, **options)
     want = cm.tilt(world.dump, u, betas, values, **options)
     np.testing.assert_allclose(found.gain, want.gain, rtol=1e-9)
     np.testing.assert_allclose(found.se, want.gain_se, rtol=1e-8)
@@ -80,7 +80,7 @@ def test_at_matched_kl_the_error_is_that_of_solving_again() -> None:
     """Delete-one-prompt jackknife with beta solved on the remaining rows."""
     w = World(3, prompts=40)
     u = np.array([[1.0, 0.3, 0.0, -0.2]])
-    found = cm.gain_intervals(w.dump, u, values=w.values, kl=[0.4], precision="double")
+    found = cm.inference.gain_intervals(w.dump, u, values=w.values, kl=[0.4], precision="double")
     left = []
     for x in range(40):
         keep = w.ids != x
@@ -88,11 +88,11 @@ def test_at_matched_kl_the_error_is_that_of_solving_again() -> None:
                             precision="double").gain[0, 0])  # fmt: skip
     spread = np.asarray(left) - np.mean(left, axis=0)
     np.testing.assert_allclose(found.se[0, 0], np.sqrt(39 / 40 * (spread**2).sum(axis=0)), rtol=0.05)
-    fixed = cm.gain_intervals(w.dump, u, found.betas, w.values, precision="double").se
+    fixed = cm.inference.gain_intervals(w.dump, u, found.betas, w.values, precision="double").se
     assert np.abs(found.se / fixed - 1).max() > 0.01
 
 
-def _fits(w: World) -> dict[str, cm.DirectionFit]:
+def _fits(w: World) -> dict[str, cm.fit.DirectionFit]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return {
@@ -179,8 +179,8 @@ def test_pairs_move_the_direction_as_the_fit_says(d: int, bias: bool) -> None:
 
 def test_bootstrap_of_prompts_is_that_of_refolded_rows(world: World) -> None:
     u = np.array([[1.0, 0.0, 0.5, 0.0]])
-    found = cm.gain_intervals(world.dump, u, [1.0], world.values, replicates=20000, random_state=3)
-    again = cm.gain_intervals(world.dump, u, [1.0], world.values, replicates=20000, random_state=3)
+    found = cm.inference.gain_intervals(world.dump, u, [1.0], world.values, replicates=20000, random_state=3)
+    again = cm.inference.gain_intervals(world.dump, u, [1.0], world.values, replicates=20000, random_state=3)
     np.testing.assert_array_equal(found.bootstrap, again.bootstrap)
     contributions = np.stack(
         [cm.tilt(world.phi[world.ids == x], u, [1.0], world.values[world.ids == x], prompt_ids=np.zeros(6, int),
@@ -195,21 +195,21 @@ def test_bootstrap_of_prompts_is_that_of_refolded_rows(world: World) -> None:
 def test_fits_of_other_dumps_and_saved_fits_know_no_labels(world: World, tmp_path: Any) -> None:
     fit = _fits(world)["ridge"]
     fit.save(tmp_path / "f")
-    for other in (cm.DirectionFit.load(tmp_path / "f"), cm.fit_value_direction(world.phi + 1, world.judge, pooled=False,
-                                                                              prompt_ids=world.ids)):  # fmt: skip
-        got = cm.gain_intervals(world.dump, [other, "judge"], [1.0], "a")
+    elsewhere = cm.fit_value_direction(world.phi + 1, world.judge, pooled=False, prompt_ids=world.ids)
+    for other in (cm.fit.DirectionFit.load(tmp_path / "f"), elsewhere):
+        got = cm.inference.gain_intervals(world.dump, [other, "judge"], [1.0], "a")
         assert not got.labels_known.any() and np.isfinite(got.se).all()
-    both = cm.gain_intervals(world.dump, [fit, "judge"], [1.0], "a")
+    both = cm.inference.gain_intervals(world.dump, [fit, "judge"], [1.0], "a")
     assert both.labels_known.tolist() == [True, False] and both.fit_status == ("cross-fitted", "score")
 
 
 def test_odd_but_valid(world: World) -> None:
     fit = _fits(world)["pairs"]
-    ends = cm.gain_intervals(world.dump, fit, [np.inf, 1e300, 1e-6], "a")
+    ends = cm.inference.gain_intervals(world.dump, fit, [np.inf, 1e300, 1e-6], "a")
     assert not ends.gain[0, 0].any() and not ends.se_labels[0, 0].any() and np.isfinite(ends.se_labels).all()
-    one = cm.gain_intervals(world.phi[:6], np.ones((1, 4)), [1.0], world.values[:6], prompt_ids=world.ids[:6])
+    one = cm.inference.gain_intervals(world.phi[:6], np.ones((1, 4)), [1.0], world.values[:6], prompt_ids=world.ids[:6])
     assert np.isnan(one.se).all() and np.isfinite(one.gain).all()
-    flat = cm.gain_intervals(world.dump, np.zeros((1, 4)), values="a", kl=[0.1])
+    flat = cm.inference.gain_intervals(world.dump, np.zeros((1, 4)), values="a", kl=[0.1])
     assert not flat.gain.any() and not flat.se.any()
 
 
@@ -221,14 +221,14 @@ def test_the_estimate_is_its_definition(sizes: tuple[int, int], kl: float) -> No
     ids = np.repeat(np.arange(24), rng.integers(sizes[0], sizes[1] + 1, 24))
     t, f = rng.normal(size=len(ids)), np.round(2 * rng.normal(size=len(ids)))  # ties
     f += t
-    found = cm.gain_intervals(t[:, None], cm.Scores(t[:, None]), values=f, kl=[kl], prompt_ids=ids)
+    found = cm.inference.gain_intervals(t[:, None], cm.Scores(t[:, None]), values=f, kl=[kl], prompt_ids=ids)
     gain, se, win, win_se, beta = cm.reference.policy_gain(t, f, ids, kl)
     assert found.estimate.item() == pytest.approx(gain, rel=1e-6)
     assert found.estimate_se.item() == pytest.approx(se, rel=1e-5)
     assert found.win_rate.item() == pytest.approx(win, rel=1e-6)
     assert found.win_rate_se.item() == pytest.approx(win_se, rel=1e-5)
     # at that beta the gain is the same, and its error is that of the gain at a given beta
-    again = cm.gain_intervals(t[:, None], cm.Scores(t[:, None]), [beta], f, prompt_ids=ids)
+    again = cm.inference.gain_intervals(t[:, None], cm.Scores(t[:, None]), [beta], f, prompt_ids=ids)
     assert again.estimate.item() == pytest.approx(gain, rel=1e-5)
     assert again.estimate_kind.tolist() == [["jackknife"]]
 
@@ -237,11 +237,11 @@ def test_counts_are_copies_for_the_estimate() -> None:
     rng = np.random.default_rng(5)
     ids, counts = np.repeat(np.arange(15), 5), rng.integers(1, 4, 75)
     t, f = rng.normal(size=(2, 75))
-    few = cm.gain_intervals(
+    few = cm.inference.gain_intervals(
         t[:, None], cm.Scores(t[:, None]), values=f, kl=[0.2], prompt_ids=ids, base="counts", counts=counts
     )
     written = np.repeat(np.arange(75), counts)
-    many = cm.gain_intervals(
+    many = cm.inference.gain_intervals(
         t[written, None], cm.Scores(t[written, None]), values=f[written], kl=[0.2], prompt_ids=ids[written]
     )
     for name in ("estimate", "estimate_se", "win_rate", "win_rate_se"):
@@ -251,22 +251,22 @@ def test_counts_are_copies_for_the_estimate() -> None:
 def test_small_prompts_have_only_a_first_order_and_logprob_is_exact(world: World) -> None:
     few = world.ids.copy()
     few = 3 * few + (np.arange(len(few)) % 6) // 2  # two responses a prompt
-    got = cm.gain_intervals(world.phi, np.ones((1, 4)), values=world.values, kl=[0.05, 0.5], prompt_ids=few)
+    got = cm.inference.gain_intervals(world.phi, np.ones((1, 4)), values=world.values, kl=[0.05, 0.5], prompt_ids=few)
     assert got.estimate_kind.tolist() == [["first order", "none"]] and np.isfinite(got.estimate[0, 0]).all()
     assert np.isnan(got.estimate[0, 1]).all()
     first = cm.tilt(world.phi, np.ones((1, 4)), [1.0], world.values, prompt_ids=few).first_order_unbiased[0, 0]
     sd = np.sqrt(np.mean([2 * np.var(world.phi[few == x].sum(axis=1)) for x in np.unique(few)]))
     np.testing.assert_allclose(got.estimate[0, 0], np.sqrt(2 * 0.05) / sd * first, rtol=1e-4)
     logp = np.random.default_rng(0).normal(size=len(few))
-    whole = cm.gain_intervals(world.dump, np.ones((1, 4)), [1.0, np.inf], "a", base="logprob", logprobs=logp)
+    whole = cm.inference.gain_intervals(world.dump, np.ones((1, 4)), [1.0, np.inf], "a", base="logprob", logprobs=logp)
     assert whole.estimate_kind[0, 0] == "exact" and whole.win_rate[0, 1, 0] == pytest.approx(0.5)
     np.testing.assert_allclose(whole.estimate[0, 0], whole.gain[0, 0], rtol=1e-5)
 
 
 def test_the_jackknife_takes_out_most_of_the_plug_in_bias() -> None:
-    """Gaussian world: the gain of the policy is lam u*'Sigma u_C exactly (theory 3)."""
+    """Gaussian world: the gain of the policy is lam u*'Sigma u_C exactly (theory 3.1)."""
     world = cm.simulate(6000, 6, 3, n_constitutions=1, random_state=2)
-    got = cm.gain_intervals(world, world.truth.u_c, [2.0], "s")
+    got = cm.inference.gain_intervals(world, world.truth.u_c, [2.0], "s")
     truth = world.truth.gain(2.0).item()
     assert got.gain.item() < 0.87 * truth
     assert abs(got.estimate.item() - truth) < 4 * got.estimate_se.item() + 0.01 * truth
@@ -274,7 +274,7 @@ def test_the_jackknife_takes_out_most_of_the_plug_in_bias() -> None:
 
 def test_another_level_is_another_t(world: World) -> None:
     fit = _fits(world)["pairs"]
-    found = cm.gain_intervals(world.dump, [fit, "judge"], [1.0], "a", replicates=20)
+    found = cm.inference.gain_intervals(world.dump, [fit, "judge"], [1.0], "a", replicates=20)
     wide, again = found.at(0.99), found.at(0.95)
     np.testing.assert_array_equal(again.interval, found.interval)
     np.testing.assert_array_equal(again.interval_labels, found.interval_labels)
@@ -295,9 +295,9 @@ def test_why_labels_are_not_known_is_said(world: World, tmp_path: Any) -> None:
     fit.save(tmp_path / "f")
     binary = cm.fit_value_direction(world.dump, world.values[:, 0] > 0, method="lda", pooled=False)
     other = cm.fit_value_direction(world.phi + 1, world.judge, pooled=False, prompt_ids=world.ids)
-    given = [fit, np.ones((1, 4)), "judge", cm.DirectionFit.load(tmp_path / "f"), other, binary]
+    given = [fit, np.ones((1, 4)), "judge", cm.fit.DirectionFit.load(tmp_path / "f"), other, binary]
     said = ["ok", "is given", "a score", "loaded from a file", "given", "lda"]
-    got = cm.gain_intervals(world.dump, given, [1.0], "a")
+    got = cm.inference.gain_intervals(world.dump, given, [1.0], "a")
     assert len(got.status) == 6 and all(word in status for word, status in zip(said, got.status, strict=True))
     assert [s == "ok" for s in got.status] == got.labels_known.tolist()
 
@@ -338,7 +338,7 @@ BAD: list[tuple[str, Any, type[Exception], str]] = [
 def test_a_wrong_argument_is_named(world: World, argument: str, value: Any, error: Any, message: str) -> None:
     good: dict[str, Any] = {"directions": np.ones((1, 4)), "values": "a"}
     with pytest.raises(error, match=message):
-        cm.gain_intervals(world.dump, **(good | {argument: value}))
+        cm.inference.gain_intervals(world.dump, **(good | {argument: value}))
 
 
 def _coverage(kind: str, repeats: int, d: int, n_labels: int) -> tuple[float, float]:
@@ -352,7 +352,7 @@ def _coverage(kind: str, repeats: int, d: int, n_labels: int) -> tuple[float, fl
                 fit = cm.fit_preference_direction(w.dump, w.pairs, w.hard, alpha=0.3)
             else:
                 fit = cm.fit_value_direction(w.dump, "judge", alpha=0.05, pooled=False)
-        got = cm.gain_intervals(w.dump, fit, values="a", kl=[0.2])
+        got = cm.inference.gain_intervals(w.dump, fit, values="a", kl=[0.2])
         gains.append(got.gain[0, 0, 0])
         plain.append(got.interval[0, 0, 0])
         full.append(got.interval_labels[0, 0, 0])

@@ -87,7 +87,7 @@ def test_gains_are_those_of_gain_intervals() -> None:
     dumps, _ = _rounds([0.3, 0.9], 4)
     found = theory.judge_drift(dumps, "judge/c0", "s", kl=0.05)
     for i, dump in enumerate(dumps):
-        want = cm.gain_intervals(dump, "judge/c0", values="s", kl=[0.05])
+        want = cm.inference.gain_intervals(dump, "judge/c0", values="s", kl=[0.05])
         assert found.gain[i] == want.estimate[0, 0] and found.gain_se[i] == want.estimate_se[0, 0]
         half = stats.t.ppf(0.975, want.units[0, 0] - 1) * found.gain_se[i]
         np.testing.assert_allclose(found.gain_ci[i, 0], found.gain[i] + half * [-1, 1])

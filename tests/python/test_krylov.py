@@ -35,7 +35,10 @@ def test_fits_by_passes_are_those_of_the_matrices(prompts: int, d: int, alpha: A
             got, want = (getattr(getattr(fit, quality), name) for fit in (found, dense))
             np.testing.assert_allclose(got, want, rtol=1e-6, atol=1e-9)
     assert np.isnan(found.encoding_quality.rho2_debiased).all()
-    errors = [cm.gain_intervals(world, fit, values=s, kl=[0.1], precision="double").se_labels for fit in (found, dense)]
+    errors = [
+        cm.inference.gain_intervals(world, fit, values=s, kl=[0.1], precision="double").se_labels
+        for fit in (found, dense)
+    ]
     assert np.isfinite(errors[0]).all()
     np.testing.assert_allclose(errors[0], errors[1], rtol=1e-6)
 

@@ -41,7 +41,7 @@ def test_errors_are_those_of_one_model_alone() -> None:
     models = _models({"1M": 0.3, "9M": 0.6, "80M": 0.7})
     found = theory.labeler_scaling(models, "judge/c0", "s", kl=0.05)
     for i, dump in enumerate(models.values()):
-        want = cm.gain_intervals(dump, "judge/c0", values="s", kl=[0.05])
+        want = cm.inference.gain_intervals(dump, "judge/c0", values="s", kl=[0.05])
         assert found.gain[i] == want.estimate[0, 0] and found.gain_se[i] == want.estimate_se[0, 0]
         half = stats.t.ppf(0.975, want.units[0, 0] - 1) * found.gain_se[i]
         np.testing.assert_allclose(found.gain_ci[i, 0], found.gain[i] + half * [-1, 1])

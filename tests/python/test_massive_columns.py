@@ -28,19 +28,19 @@ SOFT = 1 / (1 + np.exp(-(S[PAIRS[:, 0], 0] - S[PAIRS[:, 1], 0])))
 HARD = (RNG.random(len(SOFT)) < SOFT) * 1.0
 
 
-def _value(label: Floats, **fit: Any) -> Callable[..., cm.DirectionFit]:
+def _value(label: Floats, **fit: Any) -> Callable[..., cm.fit.DirectionFit]:
     return lambda x, **o: cm.fit_value_direction(x, label, **fit, **o)
 
 
-def _pairs(prob: Floats, **fit: Any) -> Callable[..., cm.DirectionFit]:
+def _pairs(prob: Floats, **fit: Any) -> Callable[..., cm.fit.DirectionFit]:
     return lambda x, **o: cm.fit_preference_direction(x, PAIRS, prob, **fit, **o)
 
 
-def _generation(x: Any, **o: Any) -> cm.DirectionFit:
+def _generation(x: Any, **o: Any) -> cm.fit.DirectionFit:
     return cm.fit_generation_direction(x, S[:, 0], covariates=PHI[:, 2], **o)
 
 
-FITS: dict[str, Callable[..., cm.DirectionFit]] = {
+FITS: dict[str, Callable[..., cm.fit.DirectionFit]] = {
     "least squares": _value(S[:, 0], method="least_squares"),
     "ridge": _value(S[:, 0]),
     "ridge by passes": _value(S[:, 0], memory_limit=0),
@@ -61,7 +61,7 @@ def scaled(k: int, dtype: Any = np.float64) -> NDArray[Any]:
 
 
 @cache
-def _plain(name: str, dtype: Any, precision: str) -> cm.DirectionFit:
+def _plain(name: str, dtype: Any, precision: str) -> cm.fit.DirectionFit:
     return FITS[name](scaled(0, dtype), prompt_ids=IDS, precision=precision)
 
 
@@ -97,7 +97,7 @@ def test_label_errors_and_curves() -> None:
     def numbers(k: int) -> list[float]:
         x, o = scaled(k), {"prompt_ids": IDS, "precision": "double"}
         made = [
-            cm.gain_intervals(x, FITS[name](x, **o), values=S[:, 0], kl=[0.1], **o).se_labels[0, 0, 0]
+            cm.inference.gain_intervals(x, FITS[name](x, **o), values=S[:, 0], kl=[0.1], **o).se_labels[0, 0, 0]
             for name in ("ridge", "ridge by passes", "soft pairs", "generation")
         ]
         curve = theory.learning_curve(x, PAIRS, SOFT, S[:, 0], sizes=[100], repeats=2, **o)

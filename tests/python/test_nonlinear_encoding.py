@@ -12,6 +12,7 @@ from scipy import stats
 import clinometer as cm
 from clinometer import theory
 from clinometer.engine.inputs import prepare
+from clinometer.engine.population import fold_of
 from clinometer.theory import gauge as _gauge
 from clinometer.theory.kernel import feature_maker
 from clinometer.theory.nested import out_of_fold
@@ -92,7 +93,7 @@ def test_all_rows_as_landmarks_are_exact_kernel_ridge() -> None:
     inside = np.eye(g * n) - (ids[:, None] == ids) / n  # takes prompt means out
     scaled = (phi - phi.mean(axis=0)) / phi.std(axis=0)
     kernel = inside @ rbf_kernel(scaled, gamma=1.0 / 3) @ inside
-    y, x, fold = inside @ s, inside @ scaled, np.repeat(cm.population.fold_of(np.arange(g), folds), n)
+    y, x, fold = inside @ s, inside @ scaled, np.repeat(fold_of(np.arange(g), folds), n)
     errors = np.zeros((2, g * n))
     for f in range(folds):
         seen, held = fold != f, fold == f

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from clinometer.report.page.document import WEB
+from clinometer.reporting.page.document import WEB
 
 Floats = NDArray[np.float64]
 # full dichromacy in linear RGB: G. M. Machado, M. M. Oliveira, L. A. F. Fernandes, IEEE TVCG 15 (2009), severity 1

@@ -14,10 +14,17 @@ import clinometer as cm
 from clinometer import _core
 
 
+def core_k(log_ratios: Any, n_threads: int = 1) -> Any:
+    """k of the core, of ratios that are those of the base alone."""
+    n = len(log_ratios)
+    flat, ends, base = np.zeros((n, 1)), np.array([0, n]), np.ascontiguousarray(log_ratios, np.float64)
+    return _core.pareto_tails(flat, np.ones((1, 1)), ends, None, base, 1, n_threads).item()
+
+
 def both(log_ratios: Any) -> float:
     """k of the core, which is that of the twin."""
     twin = cm.reference.pareto_k(log_ratios)
-    core = float(_core.pareto_k(np.ascontiguousarray(log_ratios, np.float64)[None], None, 1)[0])
+    core = float(core_k(log_ratios))
     assert core == pytest.approx(twin, rel=1e-9, abs=1e-9, nan_ok=True)
     return core
 
@@ -151,3 +158,59 @@ def test_the_reason_is_stated() -> None:
 @pytest.mark.parametrize("scale", [30.0, 300.0, 3e4])
 def test_ratios_beyond_float64_have_a_k(scale: float) -> None:
     assert both(np.random.default_rng(8).exponential(size=400) * scale) > 5
+
+
+def tails(t: Any, betas: Any, sizes: Any, weight: Any = None, every: int = 1, n_threads: int = 1) -> Any:
+    offsets = np.append(0, np.cumsum(sizes)).astype(np.int64)
+    return _core.pareto_tails(
+        np.ascontiguousarray(t), np.ascontiguousarray(betas), offsets, weight, None, every, n_threads
+    )
+
+
+def ratios_of(t: Any, beta: float, sizes: Any, w: Any) -> Any:
+    """log pi/pi0 of rows of positive weight, prompt by prompt in long doubles."""
+    out, at = [], 0
+    for n in sizes:
+        own, base = t[at : at + n].astype(np.longdouble), w[at : at + n].astype(np.longdouble)
+        x = (own - own[base > 0].max()) / beta if beta > 0 else np.where(own == own[base > 0].max(), 0.0, -np.inf)
+        out.append((x - np.log((base / base.sum() * np.exp(np.where(base > 0, x, -np.inf))).sum()))[base > 0])
+        at += n
+    return np.concatenate(out).astype(np.float64)
+
+
+@pytest.mark.parametrize("sizes", [[2] * 3001, [16] * 400 + [3, 1, 65, 64] * 9, [1000, 700, 1301], [5003]])
+@pytest.mark.parametrize("uneven", [False, True])
+def test_tails_of_kept_scores_are_those_of_all_their_ratios(isa: str, sizes: list[int], uneven: bool) -> None:
+    """Directions of very different size, more tilts than lanes, weights with zeros; the same bits on any threads."""
+    rng = np.random.default_rng(len(sizes))
+    n, K = sum(sizes), 3
+    t = rng.normal(size=(n, K)) * np.array([1.0, 1e-3, 30.0]) + 5.0
+    t[:, 1] += np.repeat(rng.normal(size=len(sizes)), sizes)  # prompts apart: only differences inside them count
+    betas = np.stack([np.geomspace(8.0, 0.2, 11)] * K) * np.array([[1.0], [1e-3], [30.0]])
+    weight = None
+    if uneven:
+        raw = rng.exponential(size=n) * (rng.random(n) < 0.8)
+        raw[np.cumsum(sizes) - 1] = 1.0
+        first = np.append(0, np.cumsum(sizes)[:-1])
+        weight = raw / np.repeat(np.add.reduceat(raw, first), sizes)
+    found = tails(t, betas, sizes, weight)
+    w = np.ones(n) if weight is None else weight
+    want = [[cm.reference.pareto_k(ratios_of(t[:, k], b, sizes, w)) for b in betas[k]] for k in range(K)]
+    np.testing.assert_allclose(found, want, rtol=1e-6, atol=1e-6)
+    for threads in (2, 5):
+        assert (tails(t, betas, sizes, weight, n_threads=threads) == found).all()
+
+
+def test_tails_without_a_tilt_at_the_argmax_and_of_some_rows() -> None:
+    rng = np.random.default_rng(2)
+    sizes = rng.integers(2, 30, 300)
+    t = rng.normal(size=(int(sizes.sum()), 1))
+    w = np.ones(len(t))
+    found = tails(t, [[np.inf, 0.0, 1e12, 1.0]], sizes)[0]
+    assert np.isnan(found[0])  # no ratio is larger than another
+    for k, beta in zip(found[1:], (0.0, 1e12, 1.0), strict=True):
+        assert k == pytest.approx(
+            cm.reference.pareto_k(ratios_of(t[:, 0], beta, sizes, w)), rel=1e-6, abs=1e-6, nan_ok=True
+        )
+    some = tails(t, [[1.0]], sizes, every=3).item()
+    assert some == pytest.approx(cm.reference.pareto_k(ratios_of(t[:, 0], 1.0, sizes, w)[::3]), rel=1e-6)

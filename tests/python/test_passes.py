@@ -1,7 +1,7 @@
-"""The passes against their plain twin, within the accuracy the contract promises for each precision.
+"""The passes against their plain twin, within the accuracy that the README promises for each precision.
 
 The twin works on scores made in extended precision and brought near zero, so that a bound has no share of its own
-rounding in it. Bounds are the contract's, or follow from them where the comment says how.
+rounding in it. Bounds are those of its table, or follow from them where the comment says how.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class Case:
         return np.sqrt(self.x.var(axis=0))
 
     def score_error(self) -> np.ndarray:
-        """What the contract leaves of error in one score less another."""
+        """Error that the promised accuracy of a gain allows in one score less another."""
         return GAIN[self.precision] * self.score_scale()
 
 

@@ -137,6 +137,26 @@ def test_names_are_text(tilt: Any) -> None:
     assert distinct(["a" * 50 + "1" + "b" * 50, "a" * 50 + "2" + "b" * 50]) != ["a"] and len(set(distinct(NAMES))) == K
 
 
+def test_prompts_that_lose_lie_below_zero() -> None:
+    rng, ids = np.random.default_rng(0), np.repeat(np.arange(150), 32)
+    t = rng.normal(size=len(ids))
+    columns = {"kind": t, "idle": rng.normal(size=len(ids)), "good": np.where(ids % 5 == 0, -2.0, 2.0) * t}
+    dump = cm.open_dump(np.zeros((len(ids), 1), np.float32), prompt_ids=ids, columns=columns)
+    made = cm.report(dump, constitutions=["kind", "idle"], values=["good"], kl=[0.1, 0.4], sections=())
+    ax = cm.plot.prompts(made, highlight="kind")
+    step = ax.patches[0].get_data()
+    assert (np.diff(step.values) >= 0).all() and len(step.values) == 150 and step.edges[-1] == pytest.approx(100)
+    assert np.mean(step.values) == pytest.approx(made.gain[0, 1, 0], rel=1e-3)  # a jackknife
+    assert step.edges[np.searchsorted(step.values, 0.0)] == pytest.approx(20, abs=2)
+    (label,) = [x.get_text() for x in ax.texts if "lose" in x.get_text() and "kind" in x.get_text()]
+    assert (
+        label == f"kind: {100 * made.policy.harmed[0, 1, 0]:.0f} % lose" and 10 < 100 * made.policy.harmed[0, 1, 0] < 21
+    )
+    assert "0.1 nats" in " ".join(x.get_text() for x in cm.plot.prompts(made, kl=0.1).texts)
+    with pytest.raises(ValueError, match="within=False"):
+        cm.plot.prompts(cm.report(dump, constitutions=["kind"], values=["good"], within=False, sections=()))
+
+
 def test_highlight(tilt: Any) -> None:
     ax = cm.plot.frontier(tilt, highlight=[NAMES[3], 7])
     labels = [t.get_text() for t in ax.texts if "judge/" in t.get_text()]
@@ -225,7 +245,7 @@ def test_a_given_axes_is_used_and_nothing_is_shown(tilt: Any, monkeypatch: pytes
     assert len(pyplot.get_fignums()) == 1 and axes[1].figure is figure
 
 
-@pytest.mark.parametrize("draw", ["frontier", "tradeoffs", "cone", "spectrum", "layers", "iterate"])
+@pytest.mark.parametrize("draw", ["frontier", "tradeoffs", "cone", "spectrum", "layers", "iterate", "prompts"])
 def test_what_is_not_a_result_is_refused(draw: str) -> None:
     with pytest.raises(TypeError, match="wanted"):
         getattr(cm.plot, draw)("no result")

@@ -95,6 +95,55 @@ def test_harmed_prompts_are_counted_under_a_gain_in_the_mean() -> None:
     assert fine.harmed.item() == 0.0
 
 
+def rare(seed: int, prompts: int, n: int, share: float) -> tuple[Any, Any, Any]:
+    rng, ids = np.random.default_rng(seed), np.repeat(np.arange(prompts), n)
+    z = rng.normal(size=len(ids))
+    return z, (0.6 * z + 0.8 * rng.normal(size=len(ids)) > stats.norm.isf(share)) * 1.0, ids
+
+
+def test_a_rare_value_has_no_interval_until_ten_responses_differ() -> None:
+    """Bounds miss what was not drawn; those that are given hold, though only dumps of many events give them."""
+    shown = held = 0
+    truth = stats.norm.cdf(0.6 - stats.norm.isf(0.02)) - 0.02  # of a normal score at KL 0.5
+    for seed in range(60):
+        t, f, ids = rare(seed, 60, 8, 0.02)
+        p = gains(t, f, ids, kl=[0.5])
+        differ = np.minimum(k := np.bincount(ids, f), 8 - k)
+        few = bool(differ.sum() < 10 or (differ > 0).sum() < 10)
+        assert p.unseen.tolist() == ["rare" if few else ""]
+        assert np.isfinite(p.interval).all() == np.isfinite(p.win_interval).all() == (not few)
+        assert np.isfinite(p.gain).all()  # the estimate itself is not false
+        shown += not few
+        held += bool(p.interval[0, 0, 0, 0] <= truth <= p.interval[0, 0, 0, 1])
+    assert 10 < shown < 50 and held >= 0.85 * shown
+
+
+def test_events_of_few_prompts_and_copies_are_counted_as_what_they_are() -> None:
+    rng, ids = np.random.default_rng(3), np.repeat(np.arange(100), 8)
+    t = rng.normal(size=800)
+    few = np.where(ids < 3, t > 0, 0.0)  # twelve events, in three prompts
+    wide = np.stack([few, 1 - few, t > 0, t], axis=1)
+    assert gains(t, wide, ids).unseen.tolist() == ["rare", "rare", "", ""]
+    assert gains(t[:24], t[:24], ids[:24]).unseen.tolist() == [""]  # few prompts of a value that varies
+    holed = np.where(rng.random(800) < 0.02, 1.0, np.nan)
+    assert gains(t, np.where(np.isnan(holed), np.nan, t), ids).unseen.tolist() == [""]
+    grouped = gains(t, np.where(ids < 12, t > 0, 0.0), ids, clusters=np.arange(100) // 6)
+    assert grouped.unseen.tolist() == ["rare"]  # two clusters
+    unlike = t > 1
+    some, counts = np.unique(np.stack([ids, unlike], axis=1), axis=0, return_counts=True)
+    by_count = gains(some[:, 1] * 1.0, some[:, 1] * 1.0, some[:, 0], base="counts", counts=counts.astype(float))
+    assert by_count.unseen.tolist() == gains(unlike * 1.0, unlike * 1.0, ids).unseen.tolist() == [""]
+
+
+def test_win_rates_end_before_their_bias_shows() -> None:
+    rng, ids = np.random.default_rng(4), np.repeat(np.arange(60), 32)
+    t = rng.normal(size=len(ids))
+    p = gains(t, t + rng.normal(size=len(ids)), ids, kl=[0.1, 0.69, 0.7, 1.0])
+    assert np.isfinite(p.win_rate[0, :, 0]).tolist() == np.isfinite(p.win_interval[0, :, 0, 0]).tolist()
+    assert np.isfinite(p.win_rate[0, :, 0]).tolist() == [True, True, False, False]  # 0.2 log 32 = 0.693
+    assert np.isfinite(p.interval).all()
+
+
 def test_the_horizon_is_where_estimates_end() -> None:
     rng = np.random.default_rng(6)
     ids = np.repeat(np.arange(300), 6)

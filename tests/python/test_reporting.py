@@ -15,13 +15,15 @@ import pytest
 import clinometer as cm
 from clinometer.common.escaping import fit, markup, visible, width
 from clinometer.dump import open_dump
+from clinometer.engine.inputs import prepare
 from clinometer.engine.passes import tilt
 from clinometer.engine.population import population
 from clinometer.engine.spread import spread_within
 from clinometer.errors import CheckFailed
-from clinometer.report import Report, report
-from clinometer.report.check import parse
-from clinometer.report.export import records
+from clinometer.reporting import Report, report
+from clinometer.reporting.check import parse
+from clinometer.reporting.export import records
+from clinometer.reporting.text import number
 
 PAYLOADS = (
     "<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "\x1b[2J\x1b]0;owned\x07", "a\u202egnirts\u2066",
@@ -93,13 +95,13 @@ def test_without_length_the_report_says_so() -> None:
     )
     r = report(dump, values="v", kl=[0.1])
     assert r.length is None and r.net is None and r.values == ("v",)
-    assert "no column n_tokens" in r.length_note and "no column n_tokens" in str(r)
+    assert "no column n_tokens" in r.length_note and "no column n_tokens" in r.to_text(full=True)
 
 
 def test_values_act_as_judges_when_none_are_given() -> None:
     r = report(world(), values=["good", "-harm"], kl=[0.1])
     assert r.self_judged and r.constitutions == ("good", "-harm")
-    assert "values themselves act as judges" in str(r) and "value as judge good" in str(r)
+    assert "values themselves act as judges" in r.to_text(full=True) and "value as judge good" in str(r)
     partly = np.where(np.arange(1800) % 7 == 0, np.nan, world().columns["good"])
     r = report(world(part=partly), values=["good", "part"], kl=[0.1])
     assert r.constitutions == ("good",) and any("part has unlabelled rows" in n for n in r.notes)
@@ -121,16 +123,47 @@ def test_array_values_and_generation_direction() -> None:
     r = report(world(), constitutions=["judge/both"], values=good, kl=[0.1], u_gen=np.eye(5)[0])
     assert r.values == ("value0", "n_tokens")
     assert r.generation_correlation is not None and r.generation_correlation[0] > 0.9 > abs(r.generation_correlation[1])
-    assert "generation (u_gen)" in str(r)
+    assert "generation (u_gen)" in r.to_text(full=True)
 
 
 def test_text_is_narrow_and_complete(made: Report) -> None:
-    for text in (str(made), made.to_text(every_kl=True)):
-        assert max(width(line) for line in text.split("\n")) <= 110
-    assert "kl 0.05" not in str(made).split("not shown")[0] and "not shown: kl 0.05" in str(made)
-    assert "kl 0.05 " in made.to_text(every_kl=True)
-    for word in ("judge/both", "-harm", "n_tokens (length)", "cone of directions", "not covered", "verdict:"):
-        assert word in str(made)
+    full = made.to_text(full=True)
+    for text in (str(made), full):
+        assert text.startswith("verdict") and max(width(line) for line in text.split("\n")) <= 110
+    for word in ("judge/both", "-harm", "n_tokens (length)", "horizon: ", "**", "~ random directions"):
+        assert word in " ".join(str(made).split()) and word in " ".join(full.split())
+    for word in (
+        "kl 0.05 ",
+        "kl 0.2 ",
+        "kl 0.4 ",
+        "cone of directions",
+        "cone: all that raise",
+        "margin: ",
+        "half-angle: ",
+    ):
+        assert word in " ".join(full.split())
+    assert "".join(made.length_note.split()) in "".join(full.split()) and "not covered" in full
+
+
+@pytest.mark.parametrize(("n_judges", "n_values"), [(1, 40), (30, 2), (1, 1)])
+def test_the_short_text_has_thirty_lines_and_the_verdict_with_its_kl_first(n_judges: int, n_values: int) -> None:
+    rng = np.random.default_rng(4)
+    judges = {f"judge {'long' * i}{i}": rng.normal(size=1800) for i in range(n_judges)}
+    values = {f"v{j}{' of some name' * (j % 3)}": rng.normal(size=1800) for j in range(n_values)}
+    dump = world(**judges, **values)
+    r = report(dump, constitutions=[*judges], values=[*values], kl=[0.3, 0.1], sections=["null"])
+    lines, best = str(r).split("\n"), r.best()
+    assert len(lines) <= 30 and max(map(width, lines)) <= 110 and best is not None
+    assert lines[0].startswith(f"verdict, at {best.kl:g} nats") and best.constitution[:19] in str(r)
+    said, whole = ("".join(x.split()) for x in (str(r), r.verdict()))
+    assert whole in said or (whole[:600] in said and "(all of it: verdict())" in str(r))
+    k, b = best.index
+    for j, value in enumerate(r.values[: min(n_values, 3)]):
+        line = next(x for x in lines if x.startswith(f"    {value} "[:16]))
+        assert number(r.gain[k, b, j]) in line and number(r.policy.win_rate[k, b, j], sign=False, digits=3) in line
+    shown = sum(" beta " in x for x in lines), sum(bool(re.match(r"    v\d", x)) for x in lines)
+    left = [int(x) for x in re.findall(r"(\d+) more (?:value|constitution)", str(r))]
+    assert left == [n + 1 - m for n, m in [(n_values, shown[1])] if n > 2] + [n_judges - shown[0]] * (n_judges > 1)
 
 
 def test_verdict_and_best(made: Report) -> None:
@@ -243,7 +276,7 @@ def test_check_grammar() -> None:
 def test_a_kl_out_of_reach_is_noted_and_never_passes() -> None:
     r = report(world(n=3), constitutions=["judge/both"], values=["good"], kl=[0.1, 5.0])
     assert not r.reached[0, 1] and any("beyond what the rows can reach" in n for n in r.notes)
-    assert "rows reach" in r.to_text(every_kl=True) and np.isnan(r.gain[0, 1]).all()
+    assert "rows reach" in r.to_text(full=True) and np.isnan(r.gain[0, 1]).all()
     with pytest.raises(CheckFailed, match="rows reach only"):
         r.check("good >= 0 at kl=5")
 
@@ -261,7 +294,7 @@ def test_value_without_spread(flat: Any) -> None:
     r = report(world(flat=flat), constitutions=["judge/both"], values=["good", "flat"], kl=[0.1])
     assert r.value_sd[1] == 0
     assert r.cone is None and r.classes[0, 0] == "weakly_improving" and np.isnan(r.gain_sd[0, 0, 1])
-    assert any("flat does not vary" in n for n in r.notes) and "moves no other" in r.verdict()
+    assert any("flat does not vary" in n for n in r.notes) and "changes no other" in r.verdict()
 
 
 def test_json_is_strict_and_round_trips(made: Report, tmp_path: Any) -> None:
@@ -293,7 +326,7 @@ def test_texts_show_what_moves() -> None:
     dump = world(n_prompts=40)
     r = report(dump, constitutions=["judge/both"], values=["good"], kl=[0.2], texts=[f"text {i}" for i in range(480)])
     ratios = [e["ratio"] for e in r.examples]
-    assert max(ratios) > 1 > min(ratios) and f"text {r.examples[0]['row']}" in str(r)
+    assert max(ratios) > 1 > min(ratios) and f"text {r.examples[0]['row']}" in r.to_text(full=True)
     with pytest.raises(ValueError, match="texts has 2 entries"):
         report(dump, constitutions=["judge/both"], values=["good"], kl=[0.2], texts=["a", "b"])
 
@@ -345,7 +378,7 @@ def test_hostile_names_do_nothing() -> None:
     assert "url(" not in page.split("</style>")[0]
     for raw in PAYLOADS[:5]:
         assert raw not in page
-    for output in (page, str(r), r.verdict(), r._repr_html_(), repr(r)):
+    for output in (page, str(r), r.to_text(full=True), r.verdict(), r._repr_html_(), repr(r)):
         assert not {c for c in output if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp")} - {"\n"}
     page.encode("utf-8")
     for failing in (lambda: r.check("\x1b[2J >= 0 at kl=0.1"), lambda: r.check(f"{PAYLOADS[0]} >= 9 at kl=0.1")):
@@ -393,7 +426,7 @@ def test_page_without_javascript_has_the_numbers(made: Report) -> None:
 
 
 def test_json_in_a_page_is_never_markup() -> None:
-    from clinometer.report.page.payload import embedded
+    from clinometer.reporting.page.payload import embedded
 
     for text in (*PAYLOADS, "</script>", "<!--", "]]>", "\u2028\u2029", "\x7f\x00", "&amp;"):
         made = embedded({text: [text]})
@@ -435,10 +468,10 @@ def test_every_section_is_there(made: Report) -> None:
 def test_intervals_bands_and_correlations_are_right(made: Report) -> None:
     assert made.gain_interval is not None and made.null_band is not None and made.value_correlation is not None
     assert (made.gain_interval[..., 0] < made.gain).all() and (made.gain < made.gain_interval[..., 1]).all()
-    found = cm.gain_intervals(world(), ["judge/both", "judge/one"], values=list(made.values), kl=made.kl)
+    found = cm.inference.gain_intervals(world(), ["judge/both", "judge/one"], values=list(made.values), kl=made.kl)
     np.testing.assert_allclose(made.gain_interval, found.estimate_interval, rtol=1e-5)
     np.testing.assert_allclose(made.policy.win_rate_se, found.win_rate_se, rtol=1e-5)
-    band = cm.null_band(world(), list(made.values), kl=made.kl, draws=400)
+    band = cm.inference.null_band(world(), list(made.values), kl=made.kl, draws=400)
     np.testing.assert_allclose(np.ptp(made.null_band, axis=-1), np.ptp(band.interval[0], axis=-1), rtol=0.35)
     assert np.allclose(np.diag(made.value_correlation), 1) and (np.abs(made.value_correlation) <= 1 + 1e-12).all()
     z = [np.asarray(world().columns[n]).reshape(150, 12) for n in ("good", "harm")]
@@ -548,7 +581,7 @@ def test_a_report_reads_the_dump_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     tables = ["length", "cone", "intervals", "null", "selection", "pareto", "iterate"]
     made = report(world(), constitutions=directions, values=["good", "-harm"], kl=[0.1, 0.2], sections=tables)
     assert reads == [3, 64] and made.cone is not None and made.cone.direction is None
-    assert "scores of any kind" in str(made)
+    assert "scores of any kind" in made.to_text(full=True)
 
 
 def test_many_notes_stay_behind_a_line(made: Report) -> None:
@@ -578,7 +611,7 @@ def test_a_value_is_flat_by_its_own_size(scale: float) -> None:
     from clinometer.engine.spread import spread_within
 
     rng = np.random.default_rng(0)
-    population = cm.inputs.prepare(rng.normal(size=(40, 2)), prompt_ids=np.arange(40) // 4).population
+    population = prepare(rng.normal(size=(40, 2)), prompt_ids=np.arange(40) // 4).population
     column = rng.normal(size=40)
     scaled, plain = (spread_within(x, population) for x in (column * scale, column))
     assert scaled / scale == pytest.approx(plain, rel=1e-9)
@@ -602,7 +635,7 @@ def test_mixtures_and_correlations_of_values_know_no_scale_and_the_range_is_name
 
 def test_the_spectrum_of_the_fits_is_that_of_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     """A value without gaps gives Sigma; with gaps alone the rows are read, and the participation ratio is probed."""
-    from clinometer.report import encoding_sections as encoded
+    from clinometer.reporting import encoding_sections as encoded
 
     monkeypatch.setattr(encoded, "EXACT_DIM", 8)
     rng = np.random.default_rng(2)

@@ -154,7 +154,7 @@ def test_fit_of_values_is_the_function(prefs: str, capsys: Any, tmp_path: Path) 
     code, out, err = run(capsys, "fit", prefs, "--value", "good", "--alpha", "0.1", "--folds", "4", "-o", file)
     assert (code, err) == (0, "") and f"--constitutions {file}" in out
     want = cm.fit_value_direction(prefs, "good", alpha=0.1, folds=4)
-    held = cm.DirectionFit.load(file)
+    held = cm.fit.DirectionFit.load(file)
     assert np.array_equal(held.vectors, want.vectors) and np.array_equal(held.fold_vectors, want.fold_vectors)
     (line,) = (x for x in out.splitlines() if x.startswith("good"))
     q = want.encoding_quality
@@ -169,7 +169,7 @@ def test_fit_of_pairs_and_log_probabilities(prefs: str, capsys: Any, tmp_path: P
     file = str(tmp_path / "f")
     code, out, _ = run(capsys, "fit", prefs, "--pairs", "chosen,rejected,prob,other", "--alpha", "0", "-o", file)
     assert code == 0 and "200 pairs" in out
-    made = cm.DirectionFit.load(file)
+    made = cm.fit.DirectionFit.load(file)
     assert made.names == ("prob", "other")
     assert made.vectors[0] == pytest.approx([1.0, -1.0, 0, 0, 0], abs=1e-3)
     code, out, _ = run(
@@ -188,7 +188,7 @@ def test_fit_of_pairs_and_log_probabilities(prefs: str, capsys: Any, tmp_path: P
     said = json.loads(out)
     assert code == 0 and said == json.loads(Path(file + "j").read_text())
     assert said["file"] == file and said["directions"][0]["r2"] == pytest.approx(1.0, abs=1e-6)
-    assert cm.DirectionFit.load(file).vector == pytest.approx([0, 0, 1.0, 0, 0], abs=1e-5)
+    assert cm.fit.DirectionFit.load(file).vector == pytest.approx([0, 0, 1.0, 0, 0], abs=1e-5)
     code, out, _ = run(capsys, "fit", prefs, "--pairs", "chosen,rejected", "-o", file)
     assert code == 0 and "chosen>rejected" in out and "matched KL" in out
     assert run(capsys, "fit", prefs, "--pairs", "chosen,rejectd", "-o", file)[2].count("did you mean 'rejected'?") == 1

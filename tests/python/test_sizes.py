@@ -15,7 +15,7 @@ from clinometer.cli import main
 from clinometer.common.visible import few
 from clinometer.dump import opening
 from clinometer.dump.windows import is_windowed
-from clinometer.report import moved_rows as moved
+from clinometer.reporting import moved_rows as moved
 
 N = 24
 X = np.random.default_rng(0).normal(size=(N, 3)).astype(np.float32)

@@ -115,7 +115,7 @@ def test_few_rows_hide_dimensions_and_the_unbiased_form_finds_them() -> None:
         found = theory.shift_rank(D, 0 * D)
         naive.append(found.uncentred.participation)
         fixed.append(found.participation_unbiased)
-    assert np.mean(naive) == pytest.approx(50 / (1 + 50 / 50), rel=0.05)  # d / (1 + d / N), theory 5
+    assert np.mean(naive) == pytest.approx(50 / (1 + 50 / 50), rel=0.05)  # d / (1 + d / N), theory 5.1
     assert np.mean(fixed) == pytest.approx(50.0, rel=0.05)
 
 

@@ -91,6 +91,21 @@ def test_a_loaded_direction_tilts(tmp_path: Path) -> None:
     assert got.gain == want.gain and got.directions == ("x_L4",)
 
 
+def test_a_file_of_several_layers_gives_those_of_the_dumps_own_and_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    path.write_text(json.dumps({"3": [1.0, 0.0], "4": [0.0, 1.0]}))
+    phi = np.random.default_rng(0).normal(size=(40, 2)).astype(np.float32)
+    cm.write_dump(tmp_path / "dump", {4: phi, 5: phi + 1}, prompt_ids=np.arange(40) // 8)
+    dump = cm.open_dump(tmp_path / "dump", layer=4)
+    with pytest.warns(UserWarning, match=r"layer 4, the dump's, are taken, not those of 3"):
+        got = cm.tilt(dump, str(path), [1.0], phi[:, 1])
+    assert got.directions == ("x_L4",)
+    np.testing.assert_array_equal(got.gain, cm.tilt(dump, [[0.0, 1.0]], [1.0], phi[:, 1]).gain)
+    with pytest.raises(ValueError, match="layer"):
+        cm.tilt(cm.open_dump(tmp_path / "dump", layer=5), str(path), [1.0], phi[:, 1])
+    assert len(cm.tilt(dump, str(path), [1.0], phi[:, 1], check_source=False).directions) == 2
+
+
 def test_directions_by_layer() -> None:
     held = cm.Directions.from_layers(LAYERS, "kind", source={"model": "m"})
     assert held.names == ("kind_L0", "kind_L7", "kind_L12") and held.for_layer(7).source == {"model": "m", "layer": 7}

@@ -19,6 +19,7 @@ from clinometer.common import tabular
 from clinometer.common.results import Result
 from clinometer.engine.stat import Tilt
 from clinometer.judging import assessed
+from clinometer.reporting import Report
 
 T = cm.theory
 EVIL = "<script>alert('x')</script>\x1b[31m&\u202e"
@@ -48,18 +49,18 @@ J, V = list(JUDGES), list(VALUES)
 GOLD = np.where(np.arange(G * N) < G * N // 2, np.asarray(WORLD.columns["length"]), np.nan)
 
 
-def _fit() -> cm.DirectionFit:
+def _fit() -> cm.fit.DirectionFit:
     return cm.fit_value_direction(WORLD, V, alpha=1.0, folds=3)
 
 
-def _page() -> cm.Report:
+def _page() -> Report:
     groups = {"half": np.repeat(np.arange(G) % 2, N)}
     gold = np.tile(GOLD[:, None], (1, len(V)))
     return cm.report(WORLD, constitutions=J, values=V, kl=[0.02, 0.05], groups=groups, gold=gold, sections=())
 
 
 MAKERS: dict[str, Callable[[], Result]] = {
-    "Baselines": lambda: cm.baselines(WORLD, J, V, folds=3),
+    "Baselines": lambda: cm.inference.baselines(WORLD, J, V, folds=3),
     "BestOfN": lambda: T.best_of_n(WORLD, J, V, [2, 4]),
     "CeilingByLayer": lambda: T.ceiling_by_layer({3: WORLD, EVIL: _world(1)}, V, kl=[0.1], fits={"folds": 3}),
     "Choice": lambda: cm.report(WORLD, constitutions=J, values=V, kl=[0.05]).best(),  # type: ignore[dict-item,return-value]
@@ -79,7 +80,7 @@ MAKERS: dict[str, Callable[[], Result]] = {
     "Examples": lambda: cm.examples(
         WORLD, J[0], kl=0.1, n=3, values=V, texts=[{"prompt": EVIL, "response": EVIL * 40}] * (G * N)
     ),
-    "GainIntervals": lambda: cm.gain_intervals(WORLD, _fit(), values=V, kl=[0.05, 0.1]),
+    "GainIntervals": lambda: cm.inference.gain_intervals(WORLD, _fit(), values=V, kl=[0.05, 0.1]),
     "GainKLFrontier": lambda: T.gain_kl_frontier(WORLD, J, V, kl=[0.05, 0.1]),
     "GaussianTilt": lambda: T.gaussian_tilt(np.eye(3), None, np.eye(3)[:2], [1.0, 2.0]),
     "GenerationShare": lambda: T.generation_share(WORLD, [EVIL]),
@@ -99,15 +100,15 @@ MAKERS: dict[str, Callable[[], Result]] = {
         prob=[[0.1, 0.5], [0.6, 0.2]],
         order_logits=RNG.normal(size=(2, 2, 2)),
         gold=np.arange(8),
-    ),  # fmt: skip
+    ),
     "JudgeCeiling": lambda: T.judge_ceiling(WORLD, J, V),
     "LPResult": lambda: cm.lp.ensemble([[2.0, -1.0, 0.1], [-1.0, 2.0, 0.1]]),
     "LabelerScaling": lambda: T.labeler_scaling({f"{EVIL}-135M": WORLD, "7B": _world(1)}, J[0], V),
     "LearningCurve": lambda: T.learning_curve(WORLD, PAIRS, PROB, V, sizes=[8, 30], repeats=2),
     "Moments": lambda: cm.moments(WORLD),
     "NonlinearEncoding": lambda: T.nonlinear_encoding(WORLD, V, n_features=20, folds=3),
-    "NullBand": lambda: cm.null_band(WORLD, V, judges=J, kl=[0.05, 0.1], draws=7),
-    "PPIResult": lambda: cm.ppi_gain(WORLD, J, values="length", gold=GOLD, kl=[0.05]),
+    "NullBand": lambda: cm.inference.null_band(WORLD, V, judges=J, kl=[0.05, 0.1], draws=7),
+    "PPIResult": lambda: cm.inference.ppi_gain(WORLD, J, values="length", gold=GOLD, kl=[0.05]),
     "PairLoss": lambda: cm.scan(WORLD, cm.stat.Pairs(np.eye(D)[:2], pairs=PAIRS, prob=PROB))[0],
     "ParetoResult": lambda: cm.lp.pareto(WORLD, J, V),
     "PolicyGains": lambda: _page().policy,
@@ -115,7 +116,7 @@ MAKERS: dict[str, Callable[[], Result]] = {
     "PromptResult": lambda: cm.lp.prompt(WORLD, V),
     "QuadraticTilt": lambda: T.quadratic_tilt([1.0], 1.0, 0.0, None, [1.0], [1.0, 0.4]),
     "RandomisedSpectrum": lambda: T.randomised_spectrum(lambda u: u * 2.0, 3, trace=20.0, dim=10),
-    "Recommendation": lambda: cm.recommend(WORLD, J, V, kl=[0.02, 0.05]),
+    "Recommendation": lambda: cm.inference.recommend(WORLD, J, V, kl=[0.02, 0.05]),
     "Report": lambda: cm.report(WORLD, constitutions=J, values=V, kl=[0.02, 0.05]),
     "Scalarised": lambda: T.scalarise([[1.0, 2.0, 3.0]] * 2, [[0.5, -1.0, 1.0]] * 2, kind="worst_case"),
     "Screen": lambda: T.screen(WORLD, RNG.normal(size=(30, D)), V, keep=4),
@@ -199,7 +200,8 @@ def test_pickle_repr_and_html(name: str, made: Callable[[str], Result]) -> None:
     parser = html.parser.HTMLParser()
     parser.handle_starttag = lambda tag, attrs: tags.append(tag)  # type: ignore[method-assign,assignment]
     parser.feed(markup)
-    assert set(tags) <= {"table", "caption", "thead", "tbody", "tr", "th", "td", "pre"}
+    assert set(tags) <= {"table", "caption", "thead", "tbody", "tr", "th", "td", "pre", "p"}
+    assert name != "Recommendation" or result.verdict() in text  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("name", sorted(MAKERS))

@@ -335,7 +335,7 @@ def test_value_concentration_null_is_uniform() -> None:
 
 
 def test_value_concentration_estimator_artefact() -> None:
-    # Sigma u for a random u looks concentrated where u is not (theory 5).
+    # Sigma u for a random u looks concentrated where u is not (theory 5.2).
     rng = np.random.default_rng(SEED)
     d, m = 60, 6
     sigma, u = np.diag(1.0 / np.arange(1, d + 1)), rng.standard_normal((200, d))

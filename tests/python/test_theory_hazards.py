@@ -185,7 +185,7 @@ def test_real_dumps_beside_the_checkout_give_every_quantity(name: str, site: Any
 @pytest.mark.parametrize(
     "module",
     [m.name for m in pkgutil.iter_modules(theory.__path__, "clinometer.theory.")]
-    + ["clinometer.theory.comparing", "clinometer.report.responses", "clinometer.verify"],
+    + ["clinometer.theory.comparing", "clinometer.reporting.responses", "clinometer.verify"],
 )
 def test_docstring_examples_run(module: str) -> None:
     found = doctest.testmod(importlib.import_module(module))

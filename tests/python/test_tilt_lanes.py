@@ -10,6 +10,7 @@ import pytest
 import clinometer as cm
 from clinometer import _core
 from clinometer.engine import kl as roots
+from clinometer.engine.inputs import prepare
 
 SIZES = (1, 2, 3, 7, 15, 16, 17, 33, 64, 65, 300)
 BETAS = np.array([1e8, 40.0, 3.0, 1.0, 0.3, 0.05, 1e-6, np.inf])
@@ -145,30 +146,82 @@ def test_roots_take_a_handful_of_passes(monkeypatch: pytest.MonkeyPatch, levels:
     assert len(calls) <= most
 
 
-def test_jackknife_and_tail_index_are_those_of_the_twin() -> None:
-    rng = np.random.default_rng(1)
-    ids = np.repeat(np.arange(40), rng.integers(1, 9, 40))
-    t = rng.normal(size=(len(ids), 2))
-    call = cm.inputs.prepare(np.zeros((len(ids), 1), np.float32), cm.Scores(t), prompt_ids=ids)
-    got = roots.jackknife(call, t, np.array([2.0, 0.7]))
-    for k, beta in enumerate((2.0, 0.7)):
-        gain, without = cm.reference.tilt(t[:, k], [beta], t[:, k], ids)["gain"].item(), []
-        bias = 0.0
-        for x in range(40):
-            own, n = t[ids == x, k], int((ids == x).sum())
-            if n < 2:
-                continue
-            whole = cm.reference.tilt(own, [beta], own, np.zeros(n, int))["gain"].item()
-            parts = [
-                cm.reference.tilt(np.delete(own, i), [beta], np.delete(own, i), np.zeros(n - 1, int))["gain"].item()
-                for i in range(n)
-            ]
-            bias += (n - 1) * (np.mean(parts) - whole) / 40
-            without.append(parts)
-        np.testing.assert_allclose(got["bias"][k], bias, rtol=1e-10)
-        assert got["kl"][k] > 0 and got["se"][k] > 0 and np.isfinite(gain)
-    ratios = rng.exponential(size=(3, 5000)) * np.array([[0.3], [0.6], [0.9]])
-    ratios[:, 7] = -np.inf
-    want = [cm.reference.pareto_k(r) for r in ratios]
-    for threads in (1, 2):
-        np.testing.assert_allclose(_core.pareto_k(ratios, None, threads), want, rtol=1e-9)
+def leave_one_out(t: np.ndarray, beta: float) -> tuple[float, float, float, float]:
+    """Gain of t and KL of one prompt, and (n - 1) (mean without a row - with all) of both."""
+
+    def of(x: np.ndarray) -> np.ndarray:
+        found = cm.reference.tilt(x, [beta], x, np.zeros(len(x), int))
+        return np.array([found["gain"].item(), found["kl"].item()])
+
+    whole, n = of(t), len(t)
+    bias = (n - 1) * (np.mean([of(np.delete(t, i)) for i in range(n)], axis=0) - whole) if n > 1 else np.zeros(2)
+    return (*whole, *bias)
+
+
+@pytest.mark.parametrize(("k", "betas"), [(2, 1), (1, 9), (3, 4), (11, 1)])
+def test_the_jackknife_is_that_of_leaving_each_row_out(isa: str, k: int, betas: int) -> None:
+    """As many tilts as lanes, fewer and more, one direction or several in a vector."""
+    rng = np.random.default_rng(k)
+    ids = np.repeat(np.arange(30), rng.integers(1, 9, 30))
+    t = rng.normal(size=(len(ids), k)) * np.geomspace(1e-3, 10, k) + 3.0
+    at = np.geomspace(2.0, 0.3, betas) * np.geomspace(1e-3, 10, k)[:, None]
+    call = prepare(np.zeros((len(ids), 1), np.float32), cm.Scores(t), prompt_ids=ids)
+    got = roots.jackknife(call, t, at, kl_too=True)
+    plain = roots.jackknife(call, t, at)
+    assert not plain["kl_bias"].any()
+    for i, b in np.ndindex(k, betas):
+        each = np.array([leave_one_out(t[ids == x, i], at[i, b]) for x in range(30)])
+        want = each.mean(axis=0)
+        se = np.sqrt(30 / 29 * ((each[:, 0] - want[0]) ** 2).sum()) / 30
+        for name, value in zip(("gain", "kl", "bias", "kl_bias", "se"), (*want, se), strict=True):
+            np.testing.assert_allclose(got[name][i, b], value, rtol=1e-9, err_msg=name)
+        np.testing.assert_allclose(plain["bias"][i, b], want[2], rtol=1e-9)
+
+
+@pytest.mark.parametrize("n", [4096, 4097])
+def test_the_jackknife_of_a_long_prompt_forms_its_weights_twice(isa: str, n: int) -> None:
+    t = np.random.default_rng(n).normal(size=(n, 1))
+    call = prepare(np.zeros((n, 1), np.float32), cm.Scores(t), prompt_ids=np.zeros(n, int))
+    got = roots.jackknife(call, t, np.array([[0.7]]), kl_too=True)
+    c = t[:, 0] - t.mean()
+    p = np.exp(c / 0.7)
+    p /= p.sum()
+    gain, kl = p @ c, p @ np.log(n * p)
+    gains = (gain - p * c) / (1 - p) - (c.sum() - c) / (n - 1)
+    kls = (kl - p * np.log(n * p)) / (1 - p) + np.log((1 - 1 / n) / (1 - p))
+    np.testing.assert_allclose(got["bias"].item(), (n - 1) * (gains.mean() - gain), rtol=1e-7)
+    np.testing.assert_allclose(got["kl_bias"].item(), (n - 1) * (kls.mean() - kl), rtol=1e-7)
+
+
+def test_roots_of_many_rows_take_three_walks_at_most_over_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sample of prompts says where to look; prompts of another kind at the end of the dump change nothing."""
+    rng = np.random.default_rng(0)
+    n = 160_000
+    scores = rng.normal(size=(n, 2)) * np.array([0.01, 5.0])
+    scores[n // 2 :] *= rng.gamma(1.0, size=(n - n // 2, 1))
+    walked: list[int] = []
+    true = roots.kl_at
+    monkeypatch.setattr(roots, "kl_at", lambda c, kept, b: walked.append(len(kept)) or true(c, kept, b))  # type: ignore[func-returns-value]
+    for levels in ([0.1, 0.25, 0.5, 1.0], [0.3], np.geomspace(0.01, 1.0, 12)):
+        walked.clear()
+        got = cm.tilt(cm.Scores(scores, prompt_ids=np.arange(n) // 16), None, kl=levels, pareto_k=False)
+        np.testing.assert_allclose(got.kl, np.broadcast_to(levels, got.kl.shape), rtol=1e-6)
+        assert walked.count(n) <= 3
+
+
+def test_a_tilt_walks_its_rows_three_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scores with their spread, the tilt with its delete-one biases, and the tails."""
+    walks: list[str] = []
+    scan, tails = _core.Scan, _core.pareto_tails
+
+    class Counted(scan):  # type: ignore[misc, valid-type]
+        def absorb(self, **given: Any) -> None:
+            walks.append("scan")
+            super().absorb(**given)
+
+    monkeypatch.setattr(_core, "Scan", Counted)
+    monkeypatch.setattr(_core, "pareto_tails", lambda *a: walks.append("tails") or tails(*a))  # type: ignore[func-returns-value]
+    rng = np.random.default_rng(0)
+    rows, values = rng.normal(size=(9000, 7)).astype(np.float32), rng.normal(size=(9000, 2))
+    cm.tilt(rows, rng.normal(size=(3, 7)), [1.0, 0.5], values, prompt_ids=np.arange(9000) // 4)
+    assert walks == ["scan", "scan", "tails"]

@@ -10,7 +10,7 @@ import pytest
 
 from clinometer.dump import open_dump
 from clinometer.fit import fit_value_direction
-from clinometer.report import Report, report
+from clinometer.reporting import Report, report
 
 Floats = Any
 FAST = ("length", "intervals", "null", "selection")
@@ -42,7 +42,7 @@ def said(dump: Any, judges: Any, values: Any, **options: Any) -> tuple[Report, s
     """The report and its verdict."""
     options = {"kl": [0.1, 0.3], "sections": FAST, **options}
     made = report(dump, constitutions=judges, values=values, **options)
-    assert len(str(made)) and str(made).count("verdict: ") == 1
+    assert len(str(made)) and str(made).count("verdict, at ") == 1
     return made, made.verdict()
 
 
@@ -67,12 +67,12 @@ def test_a_judge_of_length() -> None:
 
     dump = world({"kind": long}, {"good": lambda phi, noise: phi[:, 3] + noise()}, length=long)
     text = said(dump, ["kind"], ["good"])[1]
-    assert "Length may be all of it" in text and "no longer settled for good" in text
+    assert "Length may explain all of it" in text and "no longer settled for good" in text
     partly = world(
         {"kind": lambda phi, noise: phi[:, 3] + 0.4 * phi[:, 0]},
         {"good": lambda phi, noise: phi[:, 3] + 0.3 * phi[:, 0] + 0.1 * noise()}, length=long,
     )  # fmt: skip
-    assert "Length is most of it" in said(partly, ["kind"], ["good"])[1]
+    assert "Length explains most of it" in said(partly, ["kind"], ["good"])[1]
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_a_value_constant_within_prompts() -> None:
     topic = np.repeat(np.random.default_rng(5).standard_normal(120), 16)
     dump = world({"kind": good}, {"good": good, "topic": lambda phi, noise: topic})
     text = said(dump, ["kind"], ["good", "topic"])[1]
-    assert "topic does not vary inside any prompt: no constitution can move it" in text
+    assert "topic does not vary inside any prompt: no constitution can change it" in text
 
 
 def test_a_judge_that_is_mostly_nonlinear() -> None:
@@ -161,15 +161,94 @@ def test_a_gain_that_random_directions_reach() -> None:
     columns["kind"] = 0.3 * core + rng.standard_normal(len(ids))
     dump = open_dump(phi.astype(np.float32), prompt_ids=ids, columns=columns, policy="on_policy")
     made, text = said(dump, ["kind"], ["good"])
-    assert text.startswith("kind") and "Random directions at this KL do as much for good" in text
+    assert text.startswith("kind") and "Random directions at this KL gain as much for good" in text
     assert made.null_band is not None and made.null_band.shape == (2, 2, 2)
+
+
+def test_a_judge_that_is_hacked_where_it_scores_most() -> None:
+    """Responses that the judge likes best are made for it: a small tilt helps, a larger one harms."""
+
+    def real(phi: Floats, noise: Any) -> Floats:
+        t = phi[:, 0]
+        return np.where(t > 1.3, -2.5, t) + 0.3 * noise()
+
+    dump = world({"kind": lambda phi, noise: phi[:, 0]}, {"good": real}, n=24, n_prompts=300, shift=0.0)
+    made, text = said(dump, ["kind"], ["good"], kl=[0.005, 0.8], sections=())
+    assert text.startswith("kind at 0.005 nats raises every value") and made.gain[0, 1, 0] < 0
+    assert said(dump, ["kind"], ["good"], kl=[0.8])[1].startswith(
+        "Even the best choice, kind at 0.8 nats, lowers every"
+    )
+
+
+def test_a_model_of_the_value_that_shares_the_judges_errors() -> None:
+    """The value's labels are a model's that likes what the judge likes; a person sees nothing of it."""
+    values = {"model": lambda phi, noise: phi[:, 0] + phi[:, 1], "person": lambda phi, noise: phi[:, 1] + noise()}
+    dump = world({"kind": lambda phi, noise: phi[:, 0]}, values, n_prompts=300)
+    assert said(dump, ["kind"], ["model"], sections=())[1].startswith("kind at 0.3 nats raises every value")
+    gold = np.where(np.repeat(np.arange(300), 16) < 100, np.asarray(dump.column("person")), np.nan)
+    text = said(dump, ["kind"], ["model"], gold=gold, sections=())[1]
+    assert text.startswith("Cannot tell") and "Judge and values share errors: by gold labels that is model +" in text
+
+
+def test_labels_that_are_noise_and_two_raters_who_say_so() -> None:
+    """Labels flipped for two responses in five leave a fifth of a gain; the raters' correlation says how much."""
+
+    def rater(phi: Floats, noise: Any) -> Floats:
+        flipped = noise() < np.quantile(noise(), 0.4)
+        return np.where(flipped, phi[:, 0] <= 0, phi[:, 0] > 0) * 1.0
+
+    values = {"one": rater, "two": rater, "truth": lambda phi, noise: (phi[:, 0] > 0) * 1.0}
+    dump = world({"kind": lambda phi, noise: phi[:, 0]}, values, n_prompts=800, shift=0.0)
+    made, text = said(dump, ["kind"], ["one", "two", "truth"], kl=[0.2], sections=("pareto",))
+    assert text.startswith("kind at 0.2 nats raises every value")
+    one, two, truth = made.gain_sd[0, 0, :3]
+    assert made.value_correlation is not None
+    reliability = made.value_correlation[0, 1]
+    assert reliability == pytest.approx(0.2**2, abs=0.03) and one < 0.3 * truth > two
+    assert (one + two) / 2 / np.sqrt(reliability) == pytest.approx(truth, rel=0.2)
+    assert any("their correlation inside prompts is the reliability" in x for x in made.not_covered)
+    few = world({"kind": lambda phi, noise: phi[:, 0]}, values, n_prompts=12, n=6, shift=0.0, seed=1)
+    assert said(few, ["kind"], ["one"], kl=[0.2])[1].startswith("Cannot tell")
+
+
+def test_a_massive_column_changes_no_word() -> None:
+    """One column 2^13 times the others' scale, as real layers have: a fitted direction must not go blind."""
+    plain = world({}, {"good": good}, n_prompts=100, dim=8, shift=0.0)
+    rows = np.asarray(plain.read(0, plain.n_rows)).copy()
+    columns = {name: np.asarray(plain.column(name)) for name in ("good", "n_tokens")}
+    told = []
+    for scale in (1.0, 2.0**13):
+        rows[:, 5] *= scale
+        dump = open_dump(rows, prompt_ids=np.asarray(plain.prompt_ids), columns=columns, policy="on_policy")
+        fit = fit_value_direction(dump, "good", folds=4, pooled=False)
+        told.append(said(dump, fit, ["good"], kl=[0.2], sections=("intervals",))[1])
+    assert "raises every value: good +" in told[0] and told[0] == told[1]
+
+
+def test_a_harm_too_rare_for_its_rows() -> None:
+    """Three events in 240 prompts' worth of rows, all among the judge's favourites: no interval, and the reason."""
+
+    def harm(phi: Floats, noise: Any) -> Floats:
+        out = np.zeros(len(phi))
+        out[np.argsort(phi[:, 0])[-3:]] = 1.0
+        return out
+
+    dump = world({"kind": good}, {"good": good, "harm": harm})
+    made, text = said(dump, ["kind"], ["good", "-harm"])
+    assert text.startswith("Cannot tell") and "too few responses differ in -harm for an interval" in text
+    assert "what is settled: it raises good" in text and made.chance is not None and np.isnan(made.chance)
+    assert np.isnan(made.gain_interval[0, :, 1]).all() and np.isfinite(made.gain_interval[0, :, 0]).all()
+    assert any(note.startswith("-harm: fewer than 10 responses, or prompts, differ") for note in made.notes)
+    assert made.selection is not None and np.isnan(made.selection.interval[1]).all()
+    with pytest.raises(AssertionError):
+        made.check("-harm >= -0.5 at kl=0.1")
 
 
 def test_a_kl_that_the_rows_cannot_size() -> None:
     dump = world({"kind": good}, {"good": good}, n=5, n_prompts=300)
     made, text = said(dump, ["kind"], ["good"], kl=[1.3])
-    assert made.past_horizon.all() and text.startswith("Cannot tell") and "past the" in text
-    assert "the rows cannot say what a policy gains" in text and any("responses a prompt" in x for x in made.needs)
+    assert made.past_horizon.all() and text.startswith("Cannot tell") and "beyond the KL horizon" in text
+    assert "every KL asked for is beyond" in text and any("responses a prompt" in x for x in made.needs)
     assert np.isnan(made.gain).all() and made.classes.tolist() == [["undetermined"]]
 
 

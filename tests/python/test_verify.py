@@ -13,7 +13,7 @@ from clinometer import verify
 from clinometer.cli import main
 from clinometer.verify import registry
 
-# Theory, section 12, with the items its left column abbreviates, and the 23 places of section 11.
+# The items of theory 12, and the 23 places of theory 11.
 ITEMS = {
     "A1", "D11", "A2", "A3", "D1", "App D", "P2", "L12", "T13", "T3", "C4", "SE", "bias", "P5", "4.4", "T6", "A",
     "C7", "D24", "P25", "D8", "C9", "8.2", "T10", "R2", "9.2", "9.4", "T14", "P15", "D16-20", "47", "P18", "P21",

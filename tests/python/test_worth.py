@@ -50,7 +50,7 @@ def test_short_tails_few_units_and_unequal_weights() -> None:
 
 def test_intervals_of_heavy_tails_are_wider_than_the_count_of_prompts_says() -> None:
     world = cm.simulate(80, 6, 4, heavy_tails=True, random_state=3)
-    found = cm.gain_intervals(world, world.truth.u_c, values="s", kl=[0.2])
+    found = cm.inference.gain_intervals(world, world.truth.u_c, values="s", kl=[0.2])
     assert (found.units < 60).all()
     half = (found.interval[..., 1] - found.interval[..., 0]) / 2
     np.testing.assert_allclose(half, stats.t.ppf(0.975, found.units - 1) * found.se, rtol=1e-9)

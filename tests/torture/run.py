@@ -1,6 +1,6 @@
 """The long tier behind `make torture`: every script here, one after the other, and a table of what they found.
 
-    python tests/torture/run.py [--results FILE] [--kills 100] [STEP ...]
+    python tests/torture/run.py [--results FILE] [--kills 200] [STEP ...]
 
 A run that is interrupted goes on with the step (and kill) where it stopped, as long as the commit is the same.
 Needs Linux and a C compiler (CC, else cc). Files go to memory (/dev/shm) unless TMPDIR says otherwise: what a killed
@@ -32,7 +32,10 @@ def steps(kills: int) -> dict[str, list[str]]:
         "kill at every call": ["kills.py", "--every", "1"],
         "kills of convert": ["convert_kills.py", "--kills", str(kills)],
         "failing calls": ["failures.py"],
+        "interrupts and cut files": ["interrupts.py"],
         "paths of manifests": ["traversal.py"],
+        "thread sanitizer": ["sanitizers.py", "thread"],
+        "address and undefined-behaviour sanitizers": ["sanitizers.py", "address"],
     }
 
 
@@ -46,21 +49,29 @@ def commit() -> str:
     return name.strip() + ("+" if changed.strip() else "")
 
 
-def run(command: list[str], library: str) -> tuple[int, str, float]:
+def run(command: list[str], libraries: dict[str, str]) -> tuple[int, str, float]:
     """Exit code, what it printed, seconds."""
     begun = time.monotonic()
     memory = {"TMPDIR": "/dev/shm"} if os.access("/dev/shm", os.W_OK) else {}
-    env = memory | os.environ | {"LD_PRELOAD": library, "OPENBLAS_NUM_THREADS": "1"}
+    env = memory | os.environ | {"LD_PRELOAD": libraries.get(command[0], ""), "OPENBLAS_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, str(HERE / command[0]), *command[1:]], env=env, capture_output=True, text=True
     )
     return done.returncode, done.stdout + (done.stderr if done.returncode else ""), time.monotonic() - begun
 
 
+def compiled(source: str, folder: str) -> str:
+    """A library for LD_PRELOAD."""
+    out = os.path.join(folder, source.replace(".c", ".so"))
+    compiler = os.environ.get("CC", "cc")
+    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", out, str(HERE / source), "-ldl"], check=True)
+    return out
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--results", help="file for the table")
-    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("step", nargs="*", help="only these")
     args = parser.parse_args()
     KEPT.mkdir(parents=True, exist_ok=True)
@@ -78,14 +89,13 @@ def main() -> int:
     print(about[0], flush=True)
     status = 0
     with tempfile.TemporaryDirectory() as scratch:
-        library = os.path.join(scratch, "faults.so")
-        compiler = os.environ.get("CC", "cc")
-        subprocess.run([compiler, "-shared", "-fPIC", "-o", library, str(HERE / "faults.c"), "-ldl"], check=True)
+        faults = compiled("faults.c", scratch)
+        libraries = dict.fromkeys(("kills.py", "convert_kills.py", "failures.py", "traversal.py"), faults)
         for name, command in steps(args.kills).items():
             if args.step and name not in args.step:
                 continue
             if name not in table["done"]:
-                table["done"][name] = run(command, library)
+                table["done"][name] = run(command, libraries)
                 state.write_text(json.dumps(table))
             code, said, took = table["done"][name]
             about.append(f"\n{name}: {'FAILED' if code else 'passed'} ({took:.0f} s)\n{said.rstrip()}")

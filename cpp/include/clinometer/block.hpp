@@ -1,4 +1,4 @@
-// What a statistic sees: some consecutive rows of one leaf, in canonical order, with their scores,
+// What a statistic is given: consecutive rows of one leaf, in canonical order, with their scores,
 // values, base weights and the prompts they belong to. Blocks never cross a leaf; where prompts are
 // short, blocks end with a prompt. Nothing in a block depends on threads or on how a dump is cut.
 #pragma once

@@ -1,4 +1,4 @@
-// Means over prompts with their cluster-robust covariance (theory 2, "SE"): cells of J entries, each
+// Means over prompts with their cluster-robust covariance (theory 2.6): cells of J entries, each
 // prompt contributing c_j with weight o_j (0 where the prompt has no label for value j).
 // With d_c = sum over a cluster of o c and o_c = sum of o,
 //   mean_j = sum d_j / sum o_j,  cov_jk = G/(G-1) sum_c (d_cj - o_cj m_j)(d_ck - o_ck m_k) / (O_j O_k).

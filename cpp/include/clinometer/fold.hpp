@@ -102,7 +102,7 @@ class Panel {
   std::int64_t ld = 0;
   const double* weight = nullptr;  // (n,)
   std::vector<Piece> pieces;
-  /// Whether rows are centred by something near their mean, so that each piece needs a row for what is left of it.
+  /// Whether rows are centred by something near their mean, so that each piece needs a row for the remainder.
   virtual bool rests() const = 0;
   /// Room for `rows` rows in the work tile, and their weights, which stay where they are; that of a rest is negative.
   virtual void reserve(std::int64_t rows, const double* weight) = 0;

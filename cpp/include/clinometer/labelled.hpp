@@ -1,6 +1,6 @@
-// A prompt seen through the labels of its values. Zero-weight rows are left out here, once, so they can
+// A prompt restricted to the labelled rows of each value. Zero-weight rows are left out here, once, so they can
 // never win a tilt; a value with NaN in some rows is treated on its labelled rows alone, with their base
-// weights renormalised (api "values": unlabelled rows are left out of that value only).
+// weights renormalised (theory 0.4: unlabelled rows are left out of that value only).
 #pragma once
 #include <clinometer/per_prompt.hpp>
 
@@ -13,7 +13,7 @@ namespace clinometer {
 struct Labelled {
   bool whole = false;  // every row of positive weight: the policy's own sums come from here
   std::int64_t n = 0;
-  double mass = 1;                    // base weight of the rows seen, before it is brought to 1
+  double mass = 1;                    // base weight of the labelled rows, before normalisation
   std::vector<double> weight;         // (n,) sums to 1
   std::vector<double> score;          // (n, K) centred twice under weight
   std::vector<double> mean;           // (K,) what was subtracted

@@ -26,9 +26,9 @@ struct Reads {
   std::int64_t scores = 0, values = 0;
 };
 
-/// A prompt of which only a part has been seen: what each block brought, joined without a copy until it is whole.
+/// An incomplete prompt: what each block brought, joined without a copy until it is complete.
 struct Fragment {
-  std::int64_t first = -1;  // canonical index of the first row seen; -1: nothing here
+  std::int64_t first = -1;  // canonical index of the first row absorbed; -1: none
   std::int64_t n = 0;
   bool ends = false;
   double omega = 1, unbias = 0;

@@ -1,4 +1,4 @@
-// One tilt seen prompt by prompt, with and without each response: what every estimate of a policy's gain rests on.
+// One tilt, prompt by prompt, with and without each response: the basis of every estimate of a policy's gain.
 #pragma once
 #include <cstdint>
 

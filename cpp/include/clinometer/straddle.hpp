@@ -6,7 +6,7 @@
 namespace clinometer {
 
 struct Straddle {
-  double mass = -1;  // base weight seen so far; -1: nothing here
+  double mass = -1;  // base weight absorbed so far; -1: none
   double scale = 0;  // omega times the ddof factor
   bool ends = false;
   std::int64_t fold = 0;

@@ -101,7 +101,7 @@ class LanePanel : public Panel {
   const double* share_ = nullptr;       // weights of the work rows
   std::vector<L> root_;                 // their roots, which rows are multiplied by where there are no rests
   bool lone_ = false;                   // one row, multiplied by its own
-  // beside a matrix unit: what is taken, in parts; weights of rows are 1 at most, and by_ makes up for it
+  // for a matrix unit: the split rows; weights of rows are 1 at most, and by_ makes up for it
   std::vector<CacheLine> items_;
   std::vector<std::uint8_t> parts_;
   double by_ = 1;

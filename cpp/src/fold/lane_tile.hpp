@@ -30,7 +30,7 @@ inline bool finite(const std::vector<double>& x) {
   return std::all_of(x.begin(), x.end(), [](double v) { return std::isfinite(v); });
 }
 
-/// The stored rows of a block, seen in lanes of L. Elements are watched only where nothing else would show that L is
+/// The stored rows of a block in lanes of L. Elements are watched only where nothing else would show that L is
 /// too narrow: a projection is judged by its scores, and sums over rows that have been projected by the sums.
 template <class L>
 class LaneTile : public Tile {

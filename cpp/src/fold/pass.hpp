@@ -125,7 +125,7 @@ struct Pass {
     });
     return lanes.u.data();
   }
-  /// Directions in parts, for the matrix unit.
+  /// Split directions, for the matrix unit.
   const void* parts(const kernels::MatrixTable& unit) const {
     std::call_once(parts_made_, [&] {
       std::vector<float> u(std::size_t(lds * ld), 0.0f), one(std::size_t(rows.d));

@@ -45,7 +45,7 @@ class ReadAhead {
 
  private:
   static constexpr std::int64_t kStep = 4 << 20;  // bytes between looks
-  static constexpr std::int64_t kAhead = 8;       // steps asked for in front of the reader
+  static constexpr std::int64_t kAhead = 8;       // steps requested ahead of the reader
   static constexpr std::int64_t kQuiet = 24;      // steps without a wait after which the file counts as warm
   static constexpr std::uintptr_t kRequest = 128 << 10;
   const Rows& rows_;

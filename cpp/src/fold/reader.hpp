@@ -12,7 +12,7 @@ inline constexpr std::int64_t kScoredBytes = 256 << 10;  // scores of a block wh
 inline constexpr std::int64_t kSummedBytes = 512 << 10;  // the same beside a matrix unit, whose CPUs have 2 MiB a core
 
 /// What the scores of a prompt are relative to: the leaf's shift, or where a leaf border divides the prompt its first
-/// row, which every leaf it lies in can see. So no large number is in a score, wherever a pass is cut.
+/// row, which every leaf it lies in can read. So no large number is in a score, wherever a pass is cut.
 struct Origin {
   std::int64_t prompt = -1;
   std::vector<double> gap;    // (n_projected,) from the leaf's shift to the reference, in scale
@@ -244,7 +244,7 @@ inline std::int64_t wanted_rows(const Pass& pass) {
   // no second use of the rows, and no tile of them: what follows on scores pays by many prompts at once
   const bool tiled = !pass.dots() && (pass.options.in_double || !pass.matrix());
   if (pass.n_weights == 0 && !tiled) return std::clamp<std::int64_t>(kScoredBytes / (8 * pass.lds), 192, 1024);
-  // sums in parts read a block by columns, and are added to those of the leaf once a block: near, and not too few rows
+  // split sums read a block by columns, and are added to those of the leaf once a block: rows in cache, and not too few
   if (pass.many_weights() && kernels::active().matrix)
     return std::clamp<std::int64_t>(std::max(kSummedBytes / bytes, 2 * pass.n_weights), 64, kernels::kSumRows);
   return std::clamp<std::int64_t>(kBlockBytes / bytes,

@@ -83,7 +83,7 @@ class Front {
     for (std::int64_t j = 0; j < k_; ++j) block[j * w + number % w] = point[j];
   }
 
-  /// By falling sum no point is dominated by a later one, and strong points come early. A block is held against
+  /// By falling sum no point is dominated by a later one, and strong points come first. A block is compared with
   /// the front so far by all threads, then against itself in order.
   void sift() {
     std::vector<double> sum(std::size_t(n_), 0);

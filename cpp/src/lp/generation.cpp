@@ -76,7 +76,7 @@ void Generation::master(bool pairs) {
   if (pairs || !done) table.solve_pairs(game);
 }
 
-/// What the master's weights are worth, and its prices brought to sum g y = 1.
+/// The value of the master's weights, and its prices normalised to sum g y = 1.
 void Generation::judge() {
   std::map<std::int64_t, double> mixture;
   const std::size_t piece = piece_.empty() ? 0 : 1;

@@ -29,7 +29,7 @@ class Carried:
 
     @property
     def array(self) -> NDArray[Any]:
-        """The array itself; columns of a frame side by side, or its one column of vectors."""
+        """The array itself; columns of a frame stacked, or its one column of vectors."""
         if self.columns is None:
             assert self.values is not None
             return self.values

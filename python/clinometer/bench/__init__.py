@@ -34,10 +34,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     given = sys.argv[1:] if argv is None else list(argv)
     try:
-        if given[:1] == ["lp"]:
-            from .lp_command import lp_main
-
-            return lp_main(given[1:])
         args = _parser().parse_args(given)
         if args.compare:
             from .compare import compare
@@ -63,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Measure the kernels on this machine, beside its limits and beside other libraries.",
         epilog=epilog("bench"), formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    p.add_argument("groups", nargs="*", metavar="GROUP", help=f"default all of {', '.join(GROUPS)}; or lp first")
+    p.add_argument("groups", nargs="*", metavar="GROUP", help=f"default all of {', '.join(GROUPS)}")
     p.add_argument("--cells", metavar="PATTERN", help="only cells whose name matches, such as 'score bf16 * K=8'")
     p.add_argument("--list", action="store_true", help="print the names of the cells and stop")
     p.add_argument("--peers", metavar="P,..", help=f"default all installed of {', '.join(MODULES)}; 'none' for none")

@@ -1,4 +1,4 @@
-"""Two runs side by side. Their seconds come from different moments, so shares of the limit decide, not seconds."""
+"""Two runs compared. Their seconds come from different moments, so shares of the limit decide, not seconds."""
 
 from __future__ import annotations
 

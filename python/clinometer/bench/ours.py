@@ -13,7 +13,7 @@ from clinometer.dump import open_dump
 from clinometer.dump.directions import Directions, Scores
 from clinometer.engine.inputs import prepare, run
 from clinometer.engine.passes import covariance_projection, moments, score, score_dump, tilted_mean
-from clinometer.report import report
+from clinometer.reporting import report
 
 from .problem import Problem
 

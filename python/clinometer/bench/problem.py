@@ -59,7 +59,7 @@ class Problem:
 
     @cached_property
     def values(self) -> Singles:
-        """Values (N, 4) of unit spread, correlated with the first score as a constitution moves them."""
+        """Values (N, 4) of unit spread, correlated with the first score as under a constitution."""
         noise = np.random.default_rng(3).standard_normal((self.rows.n, N_VALUES))
         return np.asarray((0.5 * self.scores[:, :1] + noise) / np.sqrt(1.25), np.float32)
 

@@ -93,7 +93,7 @@ def raised(records: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def of_limit(record: dict[str, Any], factors: dict[str, float]) -> list[float]:
-    """Share of the limit in each round, after a weak probe has been put right."""
+    """Share of the limit in each round, after a weak probe has been corrected."""
     by = factors.get(record["limit_key"], 1.0)
     return [x / by for x in record["limit"]]
 

@@ -17,14 +17,14 @@ __all__ = ["BadArguments", "expand", "parse"]
 NAMES = {"--value": True, "--constitutions": True, "--adjust": True, "--check": False, "--prompt-ids": False,
          "--logprobs": False, "--covariates": True}  # fmt: skip
 SHORT = ("-o", "-h")
-CHECK = '"VALUE >= NUMBER at kl=K [for NAME]"; exit 1 if it fails; repeatable'
-JUDGES = "judge columns or saved directions; default: complete judge columns, else the values"
-TILTS = "judge columns or saved directions; default, as in cm.report: the values themselves"
-VALUES = 'value columns; "-harm" if smaller is better; repeatable'
+CHECK = '"VALUE >= NUMBER at kl=K [for NAME|all|any|recommended]"; exit 1 if it fails; repeatable'
+JUDGES = "judge columns or saved directions, one or several; default: complete judge columns, else the values"
+TILTS = "judge columns or saved directions, one or several; default, as in cm.report: the values themselves"
+VALUES = 'value columns, one or several; "-harm" if smaller is better'
 
 
 class BadArguments(Exception):
-    """A command line that cannot be read, said in one line."""
+    """A command line that cannot be parsed, reported in one line."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -113,7 +113,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
 
     demo = add("demo", "Report on the small dump of a real model that ships with the package.", commands.demo)
     _html(demo, "clinometer-demo.html")
-    demo.add_argument("--every-kl", action="store_true", help="print every KL level")
+    _full(demo)
     _json(demo)
     convert = add("convert", "Write any source as a dump; run again, a stopped one goes on.", commands.convert)
     convert.add_argument("source", metavar="SRC", help="what the other commands take, or a .pt file")
@@ -140,6 +140,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
         help=CHECK,
     )
     _html(report, None)
+    _full(report)
     score = add("score", "Scores of every row; -o FILE.npy keeps them.", commands.score)
     _dump(score)
     _judges(score)
@@ -273,13 +274,16 @@ def _tilting(sub: argparse.ArgumentParser, judges: str = JUDGES) -> None:
     )
     sub.add_argument("--kl", nargs="+", type=float, metavar="K", help="nats; default 0.1 0.25 0.5 1")
     sub.add_argument("--clusters", metavar="NAME", help="column that groups prompts for standard errors")
-    sub.add_argument("--every-kl", action="store_true", help="print every KL level")
     _json(sub)
 
 
 def _json(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--json", action="store_true", help="print JSON")
     sub.add_argument("--json-file", metavar="FILE", help="write JSON")
+
+
+def _full(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--full", action="store_true", help="print every section at every KL, not 30 lines of it")
 
 
 def _html(sub: argparse.ArgumentParser, default: str | None) -> None:

@@ -35,7 +35,7 @@ DEMO_LAYER = 24
 def demo(args: argparse.Namespace) -> int:
     """Report on the packaged dump."""
     from clinometer.dump import open_dump
-    from clinometer.report import report as make
+    from clinometer.reporting import report as make
 
     check_folders(args)
     made = make(open_dump(DEMO, layer=DEMO_LAYER), constitutions=list(DEMO_JUDGES), values=list(DEMO_VALUES))
@@ -44,8 +44,8 @@ def demo(args: argparse.Namespace) -> int:
 
 def report(args: argparse.Namespace) -> int:
     """Report on a dump; checks decide the exit code after everything is printed and written."""
-    from clinometer.report import report as make
-    from clinometer.report.check import parse
+    from clinometer.reporting import report as make
+    from clinometer.reporting.check import parse
 
     for text in args.check:
         parse(text)
@@ -78,7 +78,7 @@ def _finish(args: argparse.Namespace, made: Any, *, checks: list[str] | None = N
         payload = {**made.to_dict(), "best": made.best(), "verdict": made.verdict(), "checks": results}
         emit(args, payload)
     if not args.json:
-        print(made.to_text(every_kl=args.every_kl).replace("to_text(every_kl=True)", "--every-kl"))
+        print(made.to_text(full=args.full).replace("to_text(full=True)", "--full"))
     if args.output is not None:
         written(args, args.output)
     for r in results:
@@ -89,7 +89,7 @@ def _finish(args: argparse.Namespace, made: Any, *, checks: list[str] | None = N
 
 def _save(made: Any, path: str) -> None:
     """A report in the format that the file's name says; a page without one."""
-    write = {".json": made.to_json, ".csv": made.to_csv, ".txt": lambda p: save_text(p, made.to_text() + "\n")}
+    write = {".json": made.to_json, ".csv": made.to_csv, ".txt": lambda p: save_text(p, made.to_text(full=True) + "\n")}
     write.get(os.path.splitext(path)[1].lower(), made.to_html)(path)
 
 

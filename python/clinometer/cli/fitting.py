@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from clinometer.common.escaping import fit as padded
 from clinometer.common.escaping import visible
 from clinometer.common.nearest import did_you_mean
-from clinometer.report.text import number
+from clinometer.reporting.text import number
 
 from .output import emit, written
 

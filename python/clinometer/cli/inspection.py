@@ -15,7 +15,7 @@ from clinometer.engine.inputs import non_finite_rows
 from clinometer.engine.population import Population, population
 from clinometer.engine.spread import spread_within
 from clinometer.errors import DumpError
-from clinometer.report.text import number
+from clinometer.reporting.text import number
 
 from .sources import located, reading
 
@@ -85,7 +85,7 @@ def _warnings(dump: Dump, found: dict[str, Any], chosen: bool) -> list[str]:
         out.append("no columns: labels and judges of the rows come from --columns FILE.npz")
     if found["n_singletons"]:
         out.append(
-            f"{found['n_singletons']} of {found['n_prompts']} prompts have a single response: no tilt moves them"
+            f"{found['n_singletons']} of {found['n_prompts']} prompts have a single response, which no tilt changes"
         )
     if 1 < found["responses"][1] <= 4:
         out.append("four responses per prompt or fewer: only first-order gains are estimates for the policy")
@@ -97,7 +97,7 @@ def _warnings(dump: Dump, found: dict[str, Any], chosen: bool) -> list[str]:
         count = found["n_nonfinite_rows"]
         out.append(f"{count} rows hold NaN or Inf: passes refuse them; --nonfinite drop leaves out their prompts")
     if not dump.has_column("n_tokens"):
-        out.append("no column n_tokens: gains cannot be seen net of length")
+        out.append("no column n_tokens: gains net of length cannot be computed")
     return out
 
 

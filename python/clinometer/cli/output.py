@@ -10,8 +10,8 @@ import numpy as np
 
 from clinometer.common.escaping import fit, visible
 from clinometer.files.atomic import save_text
-from clinometer.report.export import dumps
-from clinometer.report.text import number
+from clinometer.reporting.export import dumps
+from clinometer.reporting.text import number
 
 __all__ = ["emit", "pareto_table", "tilt_table", "written"]
 
@@ -39,7 +39,10 @@ def tilt_table(t: Any) -> str:
     lines = [f"{t.n_rows} rows, {t.n_prompts} prompts, policy {visible(t.policy or 'unknown')}"]
     full = hasattr(t, "kl_horizon")  # merged shards have no scores for the horizon and the tail index
     for k, name in enumerate(t.directions):
-        horizon = f"; KL horizon {number(t.kl_horizon[k], sign=False, digits=3)} nats" if full else ""
+        horizon = ""
+        if full:
+            below = number(t.kl_horizon[k], sign=False, digits=3)
+            horizon = f"; up to {below} nats the bias of few responses is below the error"
         lines += ["", f"{visible(name)}   ({t.fit_status[k]}{horizon}{_explained(t, k)})"]
         for b in range(t.betas.shape[1]):
             cells = {

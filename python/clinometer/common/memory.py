@@ -1,4 +1,4 @@
-"""Room for what is large: asked for before work begins, and given back whatever ends the process.
+"""Memory and temporary files for large arrays, reserved before work begins and released whatever ends the process.
 
 Arrays beyond a limit lie in a temporary file without a name, whose blocks are reserved first: a sparse file behind a
 map would end the process where the disk is full.

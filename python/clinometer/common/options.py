@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from .nearest import did_you_mean
@@ -11,7 +11,7 @@ from .nearest import did_you_mean
 __all__ = ["PASS_OPTIONS", "check_names", "listed", "used"]
 
 F = TypeVar("F", bound=Callable[..., Any])
-# name: (type, default), as in the contract; columns go by name or as arrays
+# name: (type, default), as every pass takes them; columns go by name or as arrays
 _OPTIONS: dict[str, tuple[str, Any]] = {
     "base": ("Literal['sampled', 'counts', 'logprob', 'reweight']", "sampled"),
     "logprobs": ("str | ArrayLike | None", None),
@@ -56,8 +56,9 @@ def used(function: str, options: dict[str, Any], **unused: str) -> dict[str, Any
     return options
 
 
-def check_names(options: Mapping[str, Any]) -> None:
-    """Refuse names that are no option of a pass."""
-    for name in options:
-        near = did_you_mean(name, PASS_OPTIONS)
-        raise TypeError(f"there is no option {name!r}{near}; there are {', '.join(PASS_OPTIONS)}")
+def check_names(given: Iterable[str], known: Iterable[str] = PASS_OPTIONS) -> None:
+    """Refuse a name that is no option of a pass, or not among those known."""
+    for name in given:
+        if name not in known:
+            near = did_you_mean(name, known)
+            raise TypeError(f"there is no option {name!r}{near}; there are {', '.join(known)}")

@@ -57,7 +57,7 @@ def effective_units(held: Floats) -> Floats:
 
 
 def worth(psi: Floats, held: Floats, most: Any = np.inf) -> Floats:
-    """What units of influence psi (C, m) and weight held (C, m) are worth for an error: 1 + degrees of freedom, (m,).
+    """Effective number of units of influence psi (C, m) and weight held (C, m): 1 + degrees of freedom, (m,).
 
     A variance of n numbers of kurtosis 3 + e has itself the variance s^4 (2/(n - 1) + e/n), that of a chi^2 of
     2/(2/(n - 1) + e/n) degrees of freedom (Satterthwaite 1946; Box 1953). n is `effective_units`, no more than
@@ -77,7 +77,7 @@ def worth(psi: Floats, held: Floats, most: Any = np.inf) -> Floats:
 
 
 def unit_covariance(psi: Floats, held: Floats) -> Floats:
-    """C/(C-1) sum psi psi' (m, m) of influences (C, m) on units of weight held (C, m) > 0; NaN below two (theory 2)."""
+    """C/(C-1) sum psi psi' (m, m) of influences (C, m) on units of weight held (C, m) > 0 (theory 2.6); NaN for one."""
     count = (held > 0).sum(axis=0).astype(float)
     scale = np.sqrt(np.where(count > 1, count / np.where(count > 1, count - 1, 1.0), np.nan))
     return np.asarray(product(psi.T, psi) * np.outer(scale, scale))

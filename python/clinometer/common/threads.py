@@ -18,6 +18,7 @@ __all__ = ["applied", "images", "product", "shared"]
 
 Floats = NDArray[np.float64]
 STRIP = 1 << 18  # multiply-adds of one product, up to which BLAS starts no threads
+SIDE = 64  # of a block of one
 S = TypeVar("S")
 T = TypeVar("T")
 
@@ -39,17 +40,23 @@ def applied(x: Floats, w: Floats) -> Floats:
 
 
 def product(a: Any, b: Any) -> Floats:
-    """a @ b of (n, k) and (k, m) in an order of its own: the bits do not depend on how many threads BLAS has.
-
-    For the small products behind printed numbers; a thousand million multiply-adds take about a second.
-    """
-    return np.einsum("nk,km->nm", np.asarray(a, np.float64), np.asarray(b, np.float64))  # type: ignore[no-any-return]
+    """a @ b of (n, k) and (k, m) in blocks for which BLAS starts no threads: bits do not depend on how many it has."""
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    (n, k), m = a.shape, b.shape[1]
+    if min(n, k, m) < 2:  # a matrix and a vector have thresholds of their own
+        return np.asarray(np.einsum("nk,km->nm", a, b))
+    if np.may_share_memory(a, b):  # else x.T @ x is another routine, with another threshold
+        b = b.copy()
+    wide, deep = min(m, SIDE), min(k, STRIP // (min(n, SIDE) * min(m, SIDE)))
+    high = STRIP // (deep * wide)
+    out = np.zeros((n, m))
+    for i in range(0, n, high):
+        for j in range(0, m, wide):
+            for c in range(0, k, deep):
+                out[i : i + high, j : j + wide] += a[i : i + high, c : c + deep] @ b[c : c + deep, j : j + wide]
+    return out
 
 
 def images(sigma: Floats, rows: Floats) -> Floats:
-    """Rows Sigma u of a symmetric Sigma (d, d) and rows u (K, d), strip by strip."""
-    step = max(1, STRIP // max(rows.size, 1))
-    out, columns = np.empty((len(sigma), len(rows))), np.ascontiguousarray(rows.T)
-    for a in range(0, len(sigma), step):
-        np.matmul(sigma[a : a + step], columns, out=out[a : a + step])
-    return np.ascontiguousarray(out.T)
+    """Rows Sigma u of a symmetric Sigma (d, d) and rows u (K, d)."""
+    return product(rows, sigma)

@@ -1,4 +1,4 @@
-"""What an open dump brings with its rows when it is written again: all it holds, or a word on what is left out."""
+"""What an open dump brings with its rows when it is written again: all it holds, and what is left out is named."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The dump as the rest of the package sees it: segments of rows, columns, and where they came from."""
+"""The dump that the rest of the package works with: segments of rows, columns, and where they came from."""
 
 from __future__ import annotations
 

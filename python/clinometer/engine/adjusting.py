@@ -1,4 +1,4 @@
-"""Scores net of columns: what a score says inside prompts beyond what length, or any other column, says."""
+"""Adjusted scores: the residual of a score inside prompts on length or any other columns."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Adjust:
     >>> import numpy as np, clinometer as cm
     >>> length = np.array([1.0, 2.0, 4.0, 2.0, 3.0, 9.0])
     >>> scores = cm.Scores(3 * length, prompt_ids=[0, 0, 0, 1, 1, 1])
-    >>> cm.tilt(scores, None, [1.0], length, adjust=cm.Adjust(length, method="linear")).adjusted_r2.tolist()
+    >>> cm.tilt(scores, None, [1.0], length, adjust=cm.inference.Adjust(length, method="linear")).adjusted_r2.tolist()
     [1.0]
     """
 
@@ -60,7 +60,7 @@ class NetScores:
 
 
 def net_of(call: Call, kept: Floats, adjust: Any) -> NetScores:
-    """Kept scores (N, K) less what the columns of `adjust` explain of them inside prompts (theory Details, "adjust").
+    """Kept scores (N, K) less what the columns of `adjust` explain of them inside prompts (theory 2.11).
 
     For each column z the curves are z itself and a natural cubic spline of log z (asinh of its standardised value
     where z is not positive) with 3 to 7 knots at its quantiles, centred inside prompts. Their coefficients are least

@@ -1,4 +1,4 @@
-"""What a tilt cannot move, said before its numbers are read as findings."""
+"""Warnings about what a tilt cannot change, given before its numbers are read as findings."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def warn_of_stillness(call: Call) -> None:
         flat = flat if call.order is None else flat[call.order]
         if flat.any():
             names = ", ".join(visible(n) for n, still in zip(call.names, flat, strict=True) if still)
-            tell(f"directions {names} are zero: their scores are, and no tilt moves", stacklevel=3)
+            tell(f"directions {names} are zero: so are their scores, and their tilt changes nothing", stacklevel=3)
     single = int((p.sizes == 1).sum())
     if single and call.within and p.base != "logprob":
         tell(
-            f"{single} of {p.n_prompts} prompts have one response: no tilt moves anything inside them, yet they count "
+            f"{single} of {p.n_prompts} prompts have one response: no tilt changes them, yet they count "
             "in every mean; prompt_weights of 0 leave them out",
             stacklevel=3,
         )

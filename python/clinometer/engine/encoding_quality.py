@@ -18,7 +18,7 @@ __all__ = ["EncodingQuality"]
 
 @dataclass(frozen=True, repr=False, eq=False)
 class EncodingQuality(Result):
-    """Out-of-fold quality of J fits (theory 1, Def 1).
+    """Out-of-fold quality of J fits (theory 1.4).
 
     Attributes
     ----------
@@ -35,7 +35,7 @@ class EncodingQuality(Result):
         covariance of label and out-of-fold least squares over the label's variance. NaN unless N - G > 2 d in
         the rows of every fit
     rho2_ci : (J, 2) its 95 % interval, of the true share, by the influence of each prompt or cluster
-    se, rho2_se : (J,) their errors; units, rho2_units (J,) what the prompts or clusters are worth for these, less 1 the
+    se, rho2_se : (J,) their errors; units, rho2_units (J,) the effective number of prompts or clusters, less 1 the
         degrees of freedom (`common.resampling.worth`)
     """
 

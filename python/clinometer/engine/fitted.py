@@ -43,7 +43,7 @@ class DirectionFit(Result):
         alone can make it large (None where not asked for)
     within : False: fitted to all rows about their one mean, and its quality is over all rows too
     labels : for each direction "scores", "binary", "soft", "hard", or "separable": hard labels that the direction
-        separates without error, so that its norm is the penalty's and beta means nothing (theory 1, Assumption 3)
+        separates without error, so that its norm is the penalty's and beta means nothing (theory 1.3)
     """
 
     axes: ClassVar[Axes] = {
@@ -85,7 +85,7 @@ class DirectionFit(Result):
 
         NaN for pairs, and for fits over all rows.
 
-        What a direction keeps of the judge it was fitted to (theory, "Direction or score").
+        What a direction keeps of the judge it was fitted to (theory 10.1).
         """
         known = self.within and not self.n_pairs
         return self.encoding_quality.value if known else np.full(len(self.vectors), np.nan)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -23,7 +22,7 @@ from clinometer.dump.windows import is_windowed, placeholder, resident
 from clinometer.errors import DumpError
 from clinometer.sources.window import Window
 
-from .fitted import load_any
+from .fitted import DirectionFit, load_any
 from .intake import by_row, ids_of, vectors
 from .population import Population, population
 
@@ -294,18 +293,12 @@ def _numeric(x: Sequence[Any]) -> bool:
     )
 
 
-def _is_fit(item: Any) -> bool:
-    """A DirectionFit; without its module, which a first score need not wait for, there is none."""
-    module = sys.modules.get(f"{__package__}.fit.result")
-    return module is not None and isinstance(item, module.DirectionFit)
-
-
 def _resolve_one(call: Call, item: Any, projected: list[_Projected], columns: list[tuple[str, Floats]]) -> None:
     dump = call.dump
     if isinstance(item, str) and not dump.has_column(item) and os.path.exists(item):
-        item = load_any(item)
+        item = _saved(item, call)
     if isinstance(item, os.PathLike):
-        item = load_any(item)
+        item = _saved(item, call)
     if isinstance(item, str):
         sign, name = (-1.0, item[1:]) if item.startswith("-") and not dump.has_column(item) else (1.0, item)
         columns.append((item, sign * _required(dump, name, "constitutions")))
@@ -320,7 +313,7 @@ def _resolve_one(call: Call, item: Any, projected: list[_Projected], columns: li
         if item.labels is not None:
             check_labels("scores", item.labels, dump, call.ids)
         columns.extend((str(n), np.ascontiguousarray(a[:, k])) for k, n in enumerate(item.names or []))
-    elif _is_fit(item):
+    elif isinstance(item, DirectionFit):
         if item.vectors.shape[1] != dump.dim:
             raise ValueError(f"the fit has {item.vectors.shape[1]} columns but rows of the dump have {dump.dim}")
         if call.check_source:
@@ -339,6 +332,20 @@ def _resolve_one(call: Call, item: Any, projected: list[_Projected], columns: li
             names = given or tuple(f"direction{len(projected) + k}" for k in range(len(rows)))
         _check_width(dump, rows, "directions")
         projected.extend(_Projected(n, v[None], status=status) for n, v in zip(names, rows, strict=True))
+
+
+def _saved(path: Any, call: Call) -> Any:
+    """The fit or the directions that a file holds; of several layers those of the dump's own, and it says so."""
+    found = load_any(path)
+    if not call.check_source or not isinstance(found, Directions):
+        return found
+    held = sorted({x for x in map(found.layer, range(len(found))) if x is not None})
+    own = [x for x in held if str(x) == str(call.dump.origin.get("layer"))]
+    if not own or own == held:
+        return found
+    others = ", ".join(str(x) for x in held if x not in own)
+    tell(f"{visible(path)}: directions of layer {own[0]}, the dump's, are taken, not those of {others}", stacklevel=6)
+    return found.for_layer(own[0])
 
 
 def _in_sample(given: Directions, dump: Dump) -> str:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +12,7 @@ from clinometer import _core
 from clinometer.common import memory
 from clinometer.common.notices import tell
 from clinometer.common.resampling import unit_covariance
-from clinometer.common.threads import applied, shared
+from clinometer.common.threads import applied
 from clinometer.common.visible import few
 
 if TYPE_CHECKING:
@@ -22,9 +21,12 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 HORIZON_LEVELS = 32
+HORIZON_AT_ONCE = 1 << 18  # scores up to which all levels are looked at together
+LANES = 8  # tilts that the jackknife forms side by side
 FEWEST_RATIOS = 21  # of which a fifth, rounded up, are five
-STRIP_ENTRIES = 1 << 20  # scores that are copied together
-RATIO_BYTES = 1 << 26  # of the log-ratios of one direction, up to which several are held at once
+SAMPLED_ROWS, SAMPLE_SHARE = 1 << 17, 16  # rows from which roots are sought on one of so many first
+DENSE = 8  # levels of one direction whose roots are near enough to each other for a cubic
+SURE = 2.0  # by how much a parabola may miss the tolerance where a cubic meets it
 
 
 def kl_at(call: Call, kept: Floats, betas: Floats) -> Floats:
@@ -40,58 +42,108 @@ def _without_values(call: Call) -> Call:
     return replace(call, values=None, progress=None)
 
 
-def solve(call: Call, kept: Floats, kl: Floats, names: tuple[str, ...]) -> Floats:
+def solve(
+    call: Call, kept: Floats, kl: Floats, names: tuple[str, ...], variance: Floats | None = None
+) -> Floats:  # fmt: skip
     """beta (K, B) with KL(beta_kb) = kl_b: interpolated in log lam; 0 past the rows' reach, inf without variance.
 
-    KL is non-decreasing in lam = 1/beta and behaves as lam^2 Var/2 near 0 (theory 2). All levels of a direction lie
-    on one curve, so each pass over the scores serves every level: from the Gaussian roots, three or four passes.
+    KL is non-decreasing in lam = 1/beta and behaves as lam^2 Var/2 near 0 (theory 2.2). All levels of a direction lie
+    on one curve, so each pass over the scores serves every level. Of many rows, roots on a sample of whole prompts
+    come first: one pass on both sides of them is mostly all.
     """
-    K, B = kept.shape[1], len(kl)
-    variance = score_variance(call, kept)
-    flat = variance <= 0
-    target, open_ = np.broadcast_to(kl, (K, B)), np.broadcast_to(~flat[:, None], (K, B)).copy()
-    safe = np.where(flat, 1.0, variance)[:, None]
-    lam = np.where(open_, np.sqrt(2 * target / safe), 1.0)
-    low, high = np.zeros((K, B)), np.full((K, B), np.inf)
-    tolerance = 1e-11 if call.in_double else 3e-7  # what KL itself is good to
-    done, reach = ~open_, np.full(K, np.nan)
-    near_zero = lam.min(axis=1, keepdims=True) * 1e-3
-    curve = [(np.log(near_zero), np.log(near_zero**2 * safe / 2))]
-    for round_ in range(80):
-        at = kl_at(call, kept, np.where(done, np.inf, 1 / lam))
-        low = np.where(~done & (at < target), np.maximum(low, lam), low)
-        high = np.where(~done & (at >= target), np.minimum(high, lam), high)
-        done |= (np.abs(at - target) <= tolerance * target) | (high - low <= 1e-15 * lam)
-        if round_ == 1:  # what two passes have not bracketed may lie beyond what the rows can reach
-            wanted = np.flatnonzero((~done & np.isinf(high)).any(axis=1))
-            if len(wanted):
-                reach[wanted] = kl_at(call, memory.columns(kept, wanted), np.zeros((len(wanted), 1)))[:, 0]
-                done |= target >= reach[:, None] * (1 - 1e-12)
-        if done.all():
-            break
-        with np.errstate(divide="ignore"):
-            curve.append((np.log(lam), np.log(np.where(at > 0, at, np.nan))))
-        x, y = (np.hstack(part) for part in zip(*curve, strict=True))
-        step = np.exp(_inverted(x, y, np.log(target)))
-        farthest = np.where(np.isinf(high), 4 * lam, high)
-        step = np.where(np.isfinite(step) & (step > low) & (step < farthest), step, np.nan)
-        middle = np.where(np.isinf(high), 2 * lam, (low + high) / 2)
-        lam = np.where(done, lam, np.where(np.isnan(step) | (round_ > 12), middle, step))
-    beyond = target >= reach[:, None] * (1 - 1e-12)
-    if beyond.any():
-        hit = [names[k] for k in range(K) if beyond[k].any()]
+    curve = _Curve(call, kept, kl, score_variance(call, kept) if variance is None else variance)
+    if len(kept) > SAMPLED_ROWS:
+        sample = Sample.of(call.population, kept, len(kept) // SAMPLE_SHARE)
+        own = sample.call(call)
+        if 8 * len(sample.kept) <= len(kept):
+            rough = _Curve(own, sample.kept, kl, score_variance(own, sample.kept))
+            rough.search()
+            curve.start(np.where(rough.beyond, np.nan, rough.lam), 1 / np.sqrt(own.population.n_prompts))
+    curve.search()
+    if curve.beyond.any():
+        hit = [names[k] for k in range(kept.shape[1]) if curve.beyond[k].any()]
         tell(
             f"kl: beyond what the rows can reach for {few(hit)}; those entries are the argmax limit "
             f"(betas 0), with .kl the KL reached",
             stacklevel=4,
         )
-    return np.where(flat[:, None], np.inf, np.where(beyond, 0.0, 1 / lam))
+    return np.where(curve.flat[:, None], np.inf, np.where(curve.beyond, 0.0, 1 / curve.lam))
 
 
-def _inverted(x: Floats, y: Floats, target: Floats) -> Floats:
-    """x where y reaches the targets (K, B), by the cubic through the nearest four of the points (K, m)."""
+class _Curve:
+    """KL over lam of K directions, known at some points, and lam (K, B) where it comes to B levels."""
+
+    def __init__(self, call: Call, kept: Floats, kl: Floats, variance: Floats) -> None:
+        self.call, self.kept, self.flat = call, kept, variance <= 0
+        self.shape = K, B = kept.shape[1], len(kl)
+        self.target = np.broadcast_to(kl, (K, B))
+        safe = np.where(self.flat, 1.0, variance)[:, None]
+        self.done = np.broadcast_to(self.flat[:, None], (K, B)).copy()
+        self.beyond = np.zeros((K, B), bool)
+        self.lam = np.where(self.done, 1.0, np.sqrt(2 * self.target / safe))
+        self.low, self.high = np.zeros((K, B)), np.full((K, B), np.inf)
+        self.tolerance = 1e-11 if call.in_double else 3e-7  # what KL itself is good to
+        near_zero = self.lam.min(axis=1, keepdims=True) * 1e-3
+        self.x, self.y = np.log(near_zero), np.log(near_zero**2 * safe / 2)
+
+    def start(self, lam: Floats, apart: float) -> None:
+        """Begin at roots (K, B) that are good to about `apart`, on both sides of each."""
+        self.lam = np.where(np.isfinite(lam) & ~self.done, lam, self.lam)
+        sides = np.array([[1 - apart], [1 + apart]] if self.shape[1] < DENSE else [[1.0]])
+        self._look((self.lam[:, None] * sides).reshape(self.shape[0], -1))
+        self._step(0)
+
+    def search(self) -> None:
+        """Look at the curve where the roots are expected until they are as good as KL itself."""
+        for round_ in range(80):
+            if self.done.all():
+                break
+            at = self._look(np.where(self.done, np.inf, self.lam))
+            self.done |= np.abs(at - self.target) <= self.tolerance * self.target
+            self.done |= self.high - self.low <= 1e-15 * self.lam
+            if round_ == 1:
+                self._reach()
+            self._step(round_)
+
+    def _look(self, lam: Floats) -> Floats:
+        """KL at lam (K, m), which is known from then on and brackets every level."""
+        at = kl_at(self.call, self.kept, 1 / lam)
+        with np.errstate(divide="ignore"):
+            self.x = np.hstack([self.x, np.log(lam)])
+            self.y = np.hstack([self.y, np.log(np.where((at > 0) & np.isfinite(lam), at, np.nan))])
+        below = at[:, None] < self.target[:, :, None]
+        known = np.isfinite(lam)[:, None]
+        self.low = np.maximum(self.low, np.where(below & known, lam[:, None], 0.0).max(axis=2))
+        self.high = np.minimum(self.high, np.where(~below & known, lam[:, None], np.inf).min(axis=2))
+        return at
+
+    def _reach(self) -> None:
+        """What two passes have not bracketed may lie beyond what the rows can reach."""
+        wanted = np.flatnonzero((~self.done & np.isinf(self.high)).any(axis=1))
+        if len(wanted):
+            most = kl_at(self.call, memory.columns(self.kept, wanted), np.zeros((len(wanted), 1)))
+            self.beyond[wanted] = self.target[wanted] >= most * (1 - 1e-12)
+            self.done |= self.beyond
+
+    def _step(self, round_: int) -> None:
+        """Where the curve as known comes to the levels; done where it is known too well for another look."""
+        goal, points = np.log(self.target), np.isfinite(self.y).sum(axis=1, keepdims=True)
+        at = _inverted(self.x, self.y, goal, 4)
+        off = np.abs(at - _inverted(self.x, self.y, goal, 3))
+        step = np.exp(at)
+        inside = np.isfinite(step) & (step > self.low) & (step < self.high)
+        sure = inside & np.isfinite(self.high) & (points > 4) & (2 * off <= SURE * self.tolerance)
+        step = np.where(inside & (step < np.where(np.isinf(self.high), 4 * self.lam, np.inf)), step, np.nan)
+        middle = np.where(np.isinf(self.high), 2 * self.lam, (self.low + self.high) / 2)
+        step = np.where(sure, step, np.where(np.isnan(step) | (round_ > 12), middle, step))
+        self.lam = np.where(self.done, self.lam, step)
+        self.done |= sure
+
+
+def _inverted(x: Floats, y: Floats, target: Floats, n: int) -> Floats:
+    """x where y reaches the targets (K, B), by the polynomial through the nearest n of the points (K, m)."""
     apart = np.abs(np.where(np.isnan(y), np.inf, y)[:, None, :] - target[:, :, None])
-    chosen = np.argsort(apart, axis=2, kind="stable")[:, :, :4]
+    chosen = np.argsort(apart, axis=2, kind="stable")[:, :, :n]
     xs, ys = (np.take_along_axis(np.broadcast_to(a[:, None, :], apart.shape), chosen, axis=2) for a in (x, y))
     with np.errstate(divide="ignore", invalid="ignore"):
         out = np.zeros(target.shape)
@@ -103,45 +155,22 @@ def _inverted(x: Floats, y: Floats, target: Floats) -> Floats:
     return out
 
 
-def score_variance(call: Call, kept: Floats, *, unbiased: bool = False) -> Floats:
-    """E_x Var_{y|x}(t) of each score, (K,); unbiased: of the policy behind the rows, NaN without two in a prompt."""
+def spread(call: Call, kept: Floats) -> dict[str, Floats]:
+    """Of each score (K,) E_x Var_{y|x}(t) as `variance`, that of the policy behind the rows as `unbiased` (NaN without
+    two rows in a prompt), and `top`, the largest size as kept."""
     from .inputs import run
 
-    p = call.effective()
-    if not unbiased or p.base == "logprob":
-        state = run(_without_values(call), [_core.ScoreVariance(kept.shape[1])], kept=kept)[0]
-        return np.asarray(state.finish()["variance"])
-    omega, by_prompt = p.prompt_weight(), np.empty((p.n_prompts, kept.shape[1]))
-    for a, b in _runs(p.offsets, kept.shape[1]):
-        by_prompt[a:b] = _spread(kept, p.row_weight(), p.offsets[a : b + 1])
-    factor = np.divide(p.sizes, p.sizes - 1, where=p.sizes > 1, out=np.zeros(len(omega)))
-    factor = factor if p.unbias is None else p.unbias
-    mass = omega[factor > 0].sum()
-    return np.asarray(applied(by_prompt.T, omega * factor) / mass) if mass > 0 else np.full(kept.shape[1], np.nan)
+    return dict(run(_without_values(call), [_core.ScoreVariance(kept.shape[1])], kept=kept)[0].finish())
 
 
-def _runs(offsets: NDArray[np.int64], width: int) -> Iterator[tuple[int, int]]:
-    """Whole prompts [a, b) of about STRIP_ENTRIES scores together."""
-    a = 0
-    while a + 1 < len(offsets):
-        far = offsets[a] + STRIP_ENTRIES // max(width, 1)
-        b = max(a + 1, int(np.searchsorted(offsets, far, side="right")) - 1)
-        yield a, b
-        a = b
+def score_variance(call: Call, kept: Floats) -> Floats:
+    """E_x Var_{y|x}(t) of each score, (K,)."""
+    return spread(call, kept)["variance"]
 
 
-def _spread(kept: Floats, weight: Floats, offsets: NDArray[np.int64]) -> Floats:
-    """Variance of each score in each of some prompts, by the rows' weights."""
-    w, sizes, from_ = weight[offsets[0] : offsets[-1], None], np.diff(offsets), offsets - offsets[0]
-    t = np.asarray(kept[offsets[0] : offsets[-1]])
-    t = t - np.repeat(t[from_[:-1]], sizes, axis=0)  # a pilot: scores that agree give exact zeros
-    t = t - np.repeat(_per_prompt(t * w, from_), sizes, axis=0)
-    return _per_prompt(w * t * t, from_)
-
-
-def gaussian_kl(call: Call, kept: Floats, betas: Floats) -> Floats:
-    """lam^2 Var/2 of each tilt with the unbiased variance, (K, B): the KL of a Gaussian policy (theory 2)."""
-    variance = score_variance(call, kept, unbiased=True)[:, None]
+def gaussian_kl(variance: Floats, betas: Floats) -> Floats:
+    """lam^2 Var/2 of each tilt, (K, B): the KL of a Gaussian policy of that variance (K,) (theory 2.4)."""
+    variance = variance[:, None]
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         root = np.sqrt(variance) / betas
         return np.where(np.isinf(betas) | (variance == 0), 0.0, root * root / 2)
@@ -163,83 +192,137 @@ def log_ratios(call: Call, kept: Floats, betas: Floats) -> Floats:
 
 
 def written_out(call: Call, kept: Floats) -> tuple[Call, Floats]:
-    """Whole counts as copies of their rows: a statistic of single draws, or of leaving one out, sees draws."""
+    """Whole counts as copies of their rows: for statistics of single draws, or of leaving one out."""
     copies = call.population.copies()
     if copies is None:
         return call, kept
     return replace(call, population=call.population.written_out()), np.repeat(kept, copies, axis=0)
 
 
-def horizon(call: Call, kept: Floats) -> Floats:
-    """KL horizon (theory 2): largest KL where the jackknifed bias of the judge's own gain is below its error.
+def first_levels(call: Call, kept: Floats, variance: Floats) -> Any | None:
+    """The jackknife that `horizons` begins with, to go along with another pass; None where there is none.
+
+    Of few rows it has the levels of `sized_horizon` too, last.
+    """
+    if call.population.draws is not None or not (variance > 0).all() or not _cap(call) > 0:
+        return None
+    betas, whole = _levels(_cap(call), variance, 0, kept.size), len(kept) <= SIZED_ROWS
+    if whole:
+        betas = np.hstack([betas, 1 / _sized_lam(_cap(call), variance)])
+    return _core.Jackknife(kept.shape[1], betas, whole) if call.effective().n_prompts > 1 else None
+
+
+def horizons(
+    call: Call, kept: Floats, variance: Floats, first: dict[str, Floats] | None = None
+) -> tuple[Floats, Floats]:
+    """`horizon` and `sized_horizon`, no less than the other where it is not 0; `first` is what `first_levels` found."""
+    own, n = None, len(SIZED_STEPS)
+    if first is not None and len(kept) <= SIZED_ROWS:
+        first, own = {k: x[:, :-n] for k, x in first.items()}, {k: x[:, -n:] for k, x in first.items()}
+    strict, sized = horizon(call, kept, variance, first), sized_horizon(call, kept, variance, own)
+    return strict, np.where(sized > 0, np.maximum(strict, sized), sized)
+
+
+def _sized_lam(cap: float, variance: Floats) -> Floats:
+    return np.asarray(np.sqrt(2 * cap / variance)[:, None] * SIZED_STEPS)
+
+
+def _levels(cap: float, variance: Floats, at: int, size: int) -> Floats:
+    """betas (K, m) of the next levels of the horizon: of many scores at first as many as vectors have lanes for."""
+    grid = np.geomspace(0.03, 2.0, HORIZON_LEVELS)
+    few = -(-LANES // len(variance)) if at == 0 and size > HORIZON_AT_ONCE else len(grid)
+    return np.asarray(1 / (np.sqrt(2 * cap / variance)[:, None] * grid[at : at + few]))
+
+
+def horizon(call: Call, kept: Floats, variance: Floats, first: dict[str, Floats] | None = None) -> Floats:
+    """KL horizon (theory 2.8): largest KL where the jackknifed bias of the judge's own gain is below its error.
 
     Never above log(m)/2, m the median size of prompts with two or more responses, times their share of
-    the prompt weight. Found on a grid of levels geometric in lam.
+    the prompt weight. Found on a grid of levels geometric in lam. `call` and `kept` have counts written out; `first` is
+    what `first_levels` came to.
     """
-    call, kept = written_out(call, kept)
     cap, K = _cap(call), kept.shape[1]
-    if not cap > 0:
-        return np.full(K, cap)
-    variance = score_variance(call, kept)
     out, open_ = np.zeros(K), np.flatnonzero(variance > 0)
-    # level by level, directions leave at their first failure: mostly the first levels settle it
-    for step in np.geomspace(0.03, 2.0, HORIZON_LEVELS):
-        if not len(open_):
-            break
-        lam = np.sqrt(2 * cap / variance[open_]) * step
-        tilted = jackknife(call, memory.columns(kept, open_), 1 / lam)
+    if not cap > 0 or call.effective().n_prompts < 2:  # the error of one prompt's gain is not known
+        return np.full(K, min(cap, 0.0))
+    # level by level, directions leave at their first failure: with many rows mostly the first levels settle it
+    at = 0
+    while len(open_) and at < HORIZON_LEVELS:
+        betas = _levels(cap, variance[open_], at, kept.size)
+        tilted = first if first is not None and at == 0 else jackknife(call, memory.columns(kept, open_), betas)
         holds = (np.abs(tilted["bias"]) <= tilted["se"]) & (tilted["kl"] <= cap)
-        out[open_[holds]] = tilted["kl"][holds]
-        open_ = open_[holds]
+        held = np.logical_and.accumulate(holds, axis=1)
+        last = held.sum(axis=1) - 1
+        out[open_] = np.where(last >= 0, np.take_along_axis(tilted["kl"], last[:, None], axis=1)[:, 0], out[open_])
+        open_, at = open_[held[:, -1]], at + betas.shape[1]
     return np.minimum(out, cap)
 
 
-def sized_horizon(call: Call, kept: Floats) -> Floats:
+def sized_horizon(call: Call, kept: Floats, variance: Floats, own: dict[str, Floats] | None = None) -> Floats:
     """Largest KL (K,) at which the size of a gain is good to a tenth, or to its error where that is more.
 
     What counts is the bias at matched KL: rows whose prompts are small tilt less far at a given beta, but their KL is
-    short as well, and the gain at that KL is short by much less (in a Gaussian world by sqrt((n - 1)/n) at small KL,
+    low as well, and the gain at that KL is low by much less (in a Gaussian world by sqrt((n - 1)/n) at small KL,
     not (n - 1)/n). The delete-one jackknife gives both biases of the judge's own score, whose slope in KL is beta. Cap
-    as in `horizon`, and 0 where prompts have a median of 4 responses or fewer (theory 2: only first order is an
+    as in `horizon`, and 0 where prompts have a median of 4 responses or fewer (theory 2.8: only first order is an
     estimate). Crossings lie between seven levels by interpolation; beyond SIZED_ROWS rows from evenly spread prompts.
+    `call` and `kept` have counts written out; `own` is the jackknife at these levels where all directions vary.
     """
-    call, kept = written_out(call, kept)
-    p, cap = call.effective(), _cap(call)
-    if not cap > 0 or np.median(p.sizes[p.sizes > 1]) <= FEW_RESPONSES:
-        return np.full(kept.shape[1], min(cap, 0.0))
-    some = Thinned.of(p)
-    fewer = np.sqrt(len(some.omega) / p.n_prompts)
-    out = np.zeros(kept.shape[1])
-    for k, variance in enumerate(score_variance(call, kept)):
-        if variance > 0:
-            lam = np.sqrt(2 * cap / variance) * SIZED_STEPS
-            own = own_gain(some.weight, kept[some.rows, k], lam, some.offsets, some.omega)
-            off = np.abs(own.matched_bias(lam)) / np.fmax(own.se * fewer, SIZED_SHARE * own.gain)
-            out[k] = _crossing(own.kl, off, cap)
+    p, cap, K = call.effective(), _cap(call), kept.shape[1]
+    moving = np.flatnonzero(variance > 0)
+    if not cap > 0 or np.median(p.sizes[p.sizes > 1]) <= FEW_RESPONSES or not len(moving):
+        return np.full(K, min(cap, 0.0))
+    sample = Sample.of(p, kept, SIZED_ROWS)
+    lam = _sized_lam(cap, variance[moving])
+    if own is None:
+        own = jackknife(
+            sample.call(call), memory.columns(sample.kept, moving), 1 / lam, kl_too=True, population=sample.p
+        )
+    fewer = np.sqrt(sample.p.n_prompts / p.n_prompts)
+    matched = np.abs(own["bias"] - own["kl_bias"] / lam)  # d gain / d KL of the score itself is 1/lam
+    off = matched / np.fmax(own["se"] * fewer, SIZED_SHARE * own["gain"])
+    out = np.zeros(K)
+    out[moving] = [_crossing(at, wrong, cap) for at, wrong in zip(own["kl"], off, strict=True)]
     return np.minimum(out, cap)
 
 
 @dataclass(frozen=True)
-class Thinned:
-    """Evenly spread whole prompts of a population, about SIZED_ROWS rows: enough for a bias."""
+class Sample:
+    """Evenly spread whole prompts of a population, about so many rows, and their kept scores."""
 
-    rows: NDArray[np.int64]
-    offsets: NDArray[np.int64]
-    weight: Floats
-    omega: Floats
+    p: Population
+    kept: Floats
 
     @classmethod
-    def of(cls, p: Population) -> Thinned:
+    def of(cls, p: Population, kept: Floats, n_rows: int) -> Sample:
         """All prompts where they are few."""
-        prompts = np.arange(p.n_prompts)[:: max(1, -(-p.n_rows // SIZED_ROWS)) if p.n_prompts > 1 else 1]
+        step = max(1, -(-p.n_rows // n_rows)) if p.n_prompts > 1 else 1
+        if step == 1:
+            return cls(p, kept)
+        prompts = np.arange(p.n_prompts)[::step]
         sizes = p.sizes[prompts]
         offsets = np.append(0, np.cumsum(sizes))
         rows = np.repeat(p.offsets[prompts] - offsets[:-1], sizes) + np.arange(offsets[-1])
-        omega = p.prompt_weight()[prompts]
-        return cls(rows, offsets, p.row_weight()[rows], omega / omega.sum())
+
+        def of_rows(x: NDArray[Any] | None) -> NDArray[Any] | None:
+            return None if x is None else np.ascontiguousarray(x[rows])
+
+        def of_prompts(x: NDArray[Any] | None) -> NDArray[Any] | None:
+            return None if x is None else np.ascontiguousarray(x[prompts])
+
+        thin = replace(
+            p, offsets=offsets, ids=p.ids[prompts], order=np.ascontiguousarray(p.rows[rows]), weight=of_rows(p.weight),
+            draws=of_rows(p.draws), omega=of_prompts(p.omega), unbias=of_prompts(p.unbias), cluster=None,
+            cluster_ids=None,
+        )  # fmt: skip
+        return cls(thin, np.ascontiguousarray(kept[rows]))
+
+    def call(self, call: Call) -> Call:
+        """The call over these prompts."""
+        return replace(call, population=self.p, values=None, progress=None, fold=None)
 
 
-FEW_RESPONSES = 4  # up to which only the first order is an estimate (theory 2)
+FEW_RESPONSES = 4  # up to which only the first order is an estimate (theory 2.8)
 SIZED_SHARE, SIZED_ROWS = 0.1, 1 << 13
 SIZED_STEPS = np.array([0.05, 0.2, 0.4, 0.7, 1.0, 1.4, 2.0])
 
@@ -266,95 +349,36 @@ def _crossing(kl: Floats, off: Floats, cap: float) -> float:
     return float(np.exp((1 - at) * np.log(kl[i - 1]) + at * np.log(kl[i])))
 
 
-@dataclass(frozen=True)
-class OwnGain:
-    """Of R tilts the gain of the score itself, its error by prompt, the KL, and the delete-one biases of both, (R,)."""
+def jackknife(
+    call: Call, kept: Floats, betas: Floats, *, kl_too: bool = False, population: Population | None = None
+) -> dict[str, Floats]:
+    """Of each score's own mean gain at betas (K, B) the `gain`, delete-one `bias`, `se` over prompts and `kl`, (K, B).
 
-    gain: Floats
-    se: Floats
-    kl: Floats
-    gain_bias: Floats
-    kl_bias: Floats
-
-    def matched_bias(self, lam: Floats) -> Floats:
-        """Bias of the gain at the KL reached: d gain / d KL of the score itself is 1/lam."""
-        return self.gain_bias - self.kl_bias / lam
-
-
-def own_gain(weight: Floats, t: Floats, lam: Floats, offsets: NDArray[np.int64], omega: Floats) -> OwnGain:
-    """Tilts of the rows by lam t for each of lam (R,), with the delete-one jackknife inside prompts in closed form."""
-    sizes = np.diff(offsets)
-
-    def total(x: Floats) -> Floats:
-        return np.asarray(np.add.reduceat(x, offsets[:-1], axis=-1))
-
-    def spread(x: Floats) -> Floats:
-        return np.repeat(x, sizes, axis=-1)
-
-    t = t - np.repeat(t[offsets[:-1]], sizes)  # a pilot: scores that agree give exact zeros
-    t = t - spread(total(weight * t))
-    top = np.maximum.reduceat(np.where(weight > 0, t, -np.inf), offsets[:-1])
-    x = np.where(weight > 0, lam[:, None] * (t - spread(top)), -np.inf)
-    prob = weight * np.exp(x)
-    mass = total(prob)
-    prob /= spread(mass)
-    log_ratio = np.where(prob > 0, x - spread(np.log(mass)), 0.0)
-    part, share = prob * t, prob * log_ratio
-    gain, kl = total(part), total(share)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        left = 1 / (1 - prob)
-        gain_without = (spread(gain) - part) * left + weight * t / (1 - weight)
-        kl_without = (spread(kl) - share) * left + np.log((1 - weight) * left)
-        biases = [(sizes - 1) * (total(w) / sizes - full) for w, full in ((gain_without, gain), (kl_without, kl))]
-    many, groups, mean = sizes > 1, len(omega), applied(gain, omega)
-    factor = groups / (groups - 1) if groups > 1 else np.nan
-    se = np.sqrt(factor * ((omega * (gain - mean[:, None])) ** 2).sum(axis=-1))
-    return OwnGain(mean, se, applied(kl, omega), *(applied(b[:, many], omega[many]) for b in biases))
-
-
-def jackknife(call: Call, kept: Floats, betas: Floats) -> dict[str, Floats]:
-    """Delete-one `bias` of each score's own mean gain, the gain's `se` over prompts, and the `kl`, (K,) each."""
+    `kl_too` adds `kl_bias`, which is 0 else.
+    """
     from .inputs import run
 
-    return dict(run(_without_values(call), [_core.Jackknife(betas)], kept=kept)[0].finish())
+    state = _core.Jackknife(kept.shape[1], betas, kl_too)
+    return dict(run(_without_values(call), [state], kept=kept, population=population)[0].finish())
 
 
 def pareto_table(call: Call, kept: Floats, betas: Floats, limit: int = 10_000_000) -> tuple[Floats, NDArray[np.str_]]:
-    """Pareto k of every tilt and why it is NaN, (K, B); above `limit` rows from an evenly spread tenth of them."""
-    call, kept = written_out(call, kept)
-    if call.population.base == "logprob":
+    """Pareto k of every tilt and why it is NaN, (K, B); above `limit` rows from evenly spread ones of them.
+
+    `call` and `kept` have counts written out.
+    """
+    p = call.effective()
+    if p.base == "logprob":
         return np.full(betas.shape, np.nan), np.full(betas.shape, "nothing was drawn: the candidates are all there is")
-    rows, base = _tail_rows(call, limit)
-    # directions side by side where their ratios are small, else one after the other with all threads each
-    at_once = call.n_threads if 8 * betas.shape[1] * len(kept) <= RATIO_BYTES else 1
-    own_call = replace(call, n_threads=call.n_threads // at_once)
-
-    out = np.empty(betas.shape)
-
-    def fill(k: int) -> None:
-        ratios = log_ratios(own_call, kept[:, k : k + 1], betas[k : k + 1])
-        out[k] = _core.pareto_k(np.ascontiguousarray(ratios[:, rows]), base, own_call.n_threads)
-
-    shared(fill, range(kept.shape[1]), at_once)
-    few = len(kept[rows]) < FEWEST_RATIOS
-    why = f"fewer than {FEWEST_RATIOS} rows leave no tail" if few else "too many of the largest ratios are equal"
-    return out, np.where(np.isnan(out), why, "ok")
-
-
-def _tail_rows(call: Call, limit: int) -> tuple[slice | NDArray[np.int64], Floats | None]:
-    """The rows whose ratios are looked at, and what is added to their logarithms."""
-    p, base = call.population, None
-    counts = np.repeat(p.prompt_weight() > 0, p.sizes)
+    own, base = call.population, None
     if p.base == "reweight":  # the ratio to the proposal is n w p/pi0, so equal weights give what "sampled" gives
         with np.errstate(divide="ignore"):
-            base = np.log(p.row_weight() * np.repeat(p.sizes, p.sizes))
-    else:
-        counts &= p.row_weight() > 0
-    if counts.all() and len(counts) <= limit:
-        return slice(None), base
-    rows = np.flatnonzero(counts)
-    rows = rows[:: len(rows) // 1_000_000] if len(rows) > limit else rows
-    return rows, None if base is None else base[rows]
+            base = np.log(own.row_weight() * np.repeat(own.sizes, own.sizes))
+    every = p.n_rows // 1_000_000 if p.n_rows > limit else 1
+    out = _core.pareto_tails(kept, betas, p.offsets, p.weight, base, every, call.n_threads)
+    few = p.n_rows < FEWEST_RATIOS * every
+    why = f"fewer than {FEWEST_RATIOS} rows leave no tail" if few else "too many of the largest ratios are equal"
+    return out, np.where(np.isnan(out), why, "ok")
 
 
 def pooled_errors(call: Call, kept: Floats, betas: Floats, values: Floats) -> Floats:
@@ -405,7 +429,7 @@ class _PooledValue:
 
 
 def clustered(psi: Floats, present: NDArray[np.bool_], cluster: NDArray[np.int64] | None) -> Floats:
-    """C/(C-1) sum_c psi_c psi_c' over clusters of prompts (theory 2, "SE"); NaN below two clusters. psi (G, J)."""
+    """C/(C-1) sum_c psi_c psi_c' over clusters of prompts (theory 2.6); NaN below two clusters. psi (G, J)."""
     psi = np.where(present, psi, 0.0)
     if cluster is not None:
         psi = np.stack([np.bincount(cluster, weights=c) for c in psi.T], axis=1)

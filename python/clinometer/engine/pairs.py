@@ -1,4 +1,4 @@
-"""Pairs of rows of one prompt, checked (theory 1, (5))."""
+"""Pairs of rows of one prompt, checked (theory 1.3)."""
 
 from __future__ import annotations
 

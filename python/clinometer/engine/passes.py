@@ -1,4 +1,4 @@
-"""The passes over the rows, each said in one call."""
+"""The passes over the rows, one function each."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ def score(dump: Any, directions: Any, *, out: NDArray[Any] | None = None, **opti
 
     Returns
     -------
-    (N, K) float32, float64 with ``precision="double"``. Rows of dropped prompts, and rows that weigh nothing
+    (N, K) float32, float64 with ``precision="double"``. Rows of dropped prompts, and rows of weight 0
     (prompt weight 0, count 0, probability 0), are NaN.
 
-    Cost: one pass over the dump. See theory 0.
+    Cost: one pass over the dump. See theory 0.1.
 
     >>> import numpy as np, clinometer as cm
     >>> cm.score(np.eye(3, dtype=np.float32), [[1.0, 2.0, 3.0]], prompt_ids=[0, 0, 1]).ravel().tolist()
@@ -81,7 +81,7 @@ def _blank(call: Call, shape: tuple[int, int], dtype: Any) -> NDArray[Any]:
 
 @listed("clusters", "check_source")
 def moments(dump: Any, *, within: bool = True, ddof: int = 0, covariance: bool = True, **options: Any) -> Moments:
-    """Mean and covariance Sigma = E_x Cov_{y|x}(phi) of the rows (theory 0 R1, 3).
+    """Mean and covariance Sigma = E_x Cov_{y|x}(phi) of the rows (theory 0.3).
 
     Parameters
     ----------
@@ -100,7 +100,8 @@ def moments(dump: Any, *, within: bool = True, ddof: int = 0, covariance: bool =
     >>> cm.moments(np.array([[0.0], [2.0], [0.0], [2.0], [5.0]]), prompt_ids=[0, 0, 0, 0, 1]).covariance.tolist()
     [[0.5]]
     """
-    call = prepare(dump, within=within, **used("moments", options, clusters=_NO_ERRORS))
+    why = {"clusters": _NO_ERRORS, "check_source": "takes no directions"}
+    call = prepare(dump, within=within, **used("moments", options, **why))
     need_rows(call)
     from . import stat
 
@@ -110,7 +111,7 @@ def moments(dump: Any, *, within: bool = True, ddof: int = 0, covariance: bool =
 
 @listed("clusters")
 def covariance_projection(dump: Any, directions: Any, *, within: bool = True, ddof: int = 0, **options: Any) -> Floats:
-    """Rows Sigma u_k, with Sigma the within-prompt covariance, which is never formed (theory 3, Thm 3).
+    """Rows Sigma u_k, with Sigma the within-prompt covariance, which is never formed (theory 3.1).
 
     Returns
     -------
@@ -169,6 +170,18 @@ def kept_beside(
     return out, done
 
 
+def kept_with_spread(
+    call: Call, states: list[Any], origins: Floats
+) -> tuple[Floats, dict[str, Floats] | None, list[Any]]:
+    """Kept scores, their `spread` in the order of the call, and further statistics, from one read."""
+    if not call.within and call.n_folds > 1:  # absolute scores by prompt, which are pooled only afterwards
+        kept, done = kept_beside(call, states, origins)
+        return kept, None, done
+    kept, done = kept_beside(call, [*states, _core.ScoreVariance(call.n_scores)], origins)
+    spread = done.pop().finish()
+    return kept, {n: x if call.order is None else x[call.order] for n, x in spread.items()}, done
+
+
 def absolute_scores(call: Call, kept: Floats, origins: Floats) -> Floats:
     """Kept scores (N, K) with what they are relative to, which is that of the leaf in which their prompt begins."""
     p = call.effective() if call.n_folds == 1 else call.population
@@ -178,15 +191,16 @@ def absolute_scores(call: Call, kept: Floats, origins: Floats) -> Floats:
     return np.asarray(kept + np.repeat(own, p.sizes, axis=0))
 
 
-def in_range(kept: Floats) -> tuple[Floats, NDArray[np.int64]]:
+def in_range(kept: Floats, top: Floats | None = None) -> tuple[Floats, NDArray[np.int64]]:
     """Scores over a power of two of each direction, and its exponents: powers of them neither overflow nor vanish.
 
     The division is exact, and only t / beta matters to a tilt. Scores of common size are left as they are; large ones
-    are left at 2^8, so that 1 / beta stays finite where t / beta does.
+    are left at 2^8, so that 1 / beta stays finite where t / beta does. `top` (K,): the largest sizes, where known.
     """
-    top = np.zeros(kept.shape[1])
-    for rows in memory.strips(kept):
-        np.maximum(top, np.abs(kept[rows]).max(axis=0, initial=0.0), out=top)
+    if top is None:
+        top = np.zeros(kept.shape[1])
+        for rows in memory.strips(kept):
+            np.maximum(top, np.abs(kept[rows]).max(axis=0, initial=0.0), out=top)
     extreme = (top > LARGE) | ((top > 0) & (top < 1 / LARGE))
     exponent = np.where(extreme, np.frexp(top)[1] - np.where(top > 1, 8, 0), 0)
     if not extreme.any():
@@ -229,7 +243,7 @@ def adjusted(call: Call, kept: Floats, adjust: Any) -> Floats:
 def cross_covariance(
     dump: Any, directions: Any, values: Any, *, ddof: int | None = None, adjust: Any = None, **options: Any
 ) -> CrossCovarianceResult:
-    """E_x Cov_{y|x}(value, score) with errors clustered by prompt (theory 2, Thm 13; 8, (47)).
+    """E_x Cov_{y|x}(value, score) with errors clustered by prompt (theory 2.3 and 8.1).
 
     Parameters
     ----------
@@ -306,11 +320,13 @@ def _centred(x: Floats, w: Floats) -> Floats:
     return np.asarray(x - applied(x.T, w))
 
 
-def strength(call: Call, kept: Floats, scale: NDArray[np.int64], betas: Any, kl: Any) -> Floats:
+def strength(
+    call: Call, kept: Floats, scale: NDArray[np.int64], betas: Any, kl: Any, variance: Floats | None = None
+) -> Floats:
     """betas (K, B) in units of the kept scores."""
     if betas is not None:
         return _ldexp(checked_betas(betas, call.n_scores), -scale)
-    return roots.solve(call, kept, checked_kl(DEFAULT_KL if kl is None else kl), call.names)
+    return roots.solve(call, kept, checked_kl(DEFAULT_KL if kl is None else kl), call.names, variance)
 
 
 def true_betas(call: Call, table: Floats, scale: NDArray[np.int64], betas: Any) -> Floats:
@@ -362,9 +378,10 @@ def tilt(
     check_strength(betas, kl, call.n_scores)
     warn_of_stillness(call)
     origins = origin_table(call)
-    kept = kept_scores(call, origins)
     if adjust is None:
-        return tilt_of(call, kept, betas, kl, pareto_k=pareto_k, origins=origins)
+        kept, spread = kept_with_spread(call, [], origins)[:2]
+        return tilt_of(call, kept, betas, kl, pareto_k=pareto_k, origins=origins, spread=spread)
+    kept = kept_scores(call, origins)
     net = net_of(call, kept, adjust)
     result = tilt_of(call, net.kept, betas, kl, pareto_k=pareto_k, origins=origins)
     return replace(result, adjusted_r2=net.r2, adjusted_gone=_gone(call, kept, net.kept))
@@ -385,20 +402,24 @@ IN_UNITS = ("baseline", "gain", "gain_se", "first_order", "second_order", "first
 
 def tilt_of(
     call: Call, kept: Floats, betas: Any = None, kl: Any = None, *, pareto_k: bool = True, roots_in_kl: bool = True,
-    origins: Floats | None = None,
+    origins: Floats | None = None, spread: dict[str, Floats] | None = None,
 ) -> TiltResult:  # fmt: skip
-    """`tilt` of kept scores (N, K), which are relative to `origins` if given.
+    """`tilt` of kept scores (N, K), which are relative to `origins` and vary by `spread` if given.
 
     Without `roots_in_kl` sign flips and horizons are NaN and not computed.
     """
-    kept, scale = in_range(kept)
+    spread = roots.spread(call, kept) if spread is None else spread
+    kept, scale = in_range(kept, spread["top"])
+    spread = roots.spread(call, kept) if scale.any() else spread
     call, units = values_in_range(call)
-    table = strength(call, kept, scale, betas, kl)
+    table = strength(call, kept, scale, betas, kl, spread["variance"])
     reweight = call.population.base == "reweight"
     statistic = _core.Tilt(0, call.n_scores, 0, call.n_values, table, reweight, not call.in_double)
     moved = None if origins is None else np.ldexp(origins, -scale)
-    state = run(call, [statistic], kept=kept, origins=moved)[0]
-    scaled = _tilt_result(call, kept, table, state.finish(), pareto_k, roots_in_kl)
+    levels = roots.first_levels(call, kept, spread["variance"]) if roots_in_kl else None
+    done = run(call, [statistic] if levels is None else [statistic, levels], kept=kept, origins=moved)
+    found = done[0].finish() | {"levels": None if levels is None else done[1].finish()}
+    scaled = _tilt_result(call, kept, table, found, spread, pareto_k, roots_in_kl)
     if units.any():
         own: dict[str, Any] = {name: _by_values(getattr(scaled, name), units) for name in IN_UNITS}
         scaled = replace(scaled, **own, _gain_cov=_by_values(scaled._gain_cov, units[:, None] + units))
@@ -419,8 +440,9 @@ def score_dump(scores: Scores, directions: Any) -> tuple[Any, Any]:
 
 
 def _tilt_result(
-    call: Call, kept: Floats, betas: Floats, s: dict[str, Floats], pareto: bool, roots_in_kl: bool = True
-) -> TiltResult:
+    call: Call, kept: Floats, betas: Floats, s: dict[str, Any], spread: dict[str, Floats], pareto: bool,
+    roots_in_kl: bool,
+) -> TiltResult:  # fmt: skip
     p, (K, B), J = call.population, betas.shape, call.n_values
     se, joint = s["gain_se"], s["gain_cov"]
     unbiased_se = s["first_order_se"]
@@ -435,13 +457,14 @@ def _tilt_result(
         unbiased, unbiased_se = np.full_like(unbiased, np.nan), np.full_like(unbiased_se, np.nan)
     k2, k3, k4 = np.moveaxis(s["cumulants"], 1, 0) if J else (np.zeros((K, 0)),) * 3
     strict, sized, flips = np.full(K, np.nan), np.full(K, np.nan), np.full((K, J), np.nan)
+    draws = roots.written_out(call, kept) if pareto or roots_in_kl else (call, kept)
     if roots_in_kl:
-        strict, flips = roots.horizon(call, kept), _sign_flip(call, kept, betas, s["gain"], k2)
-        sized = roots.sized_horizon(call, kept)
-        sized = np.where(sized > 0, np.maximum(strict, sized), sized)
+        flips = _sign_flip(call, kept, betas, s["gain"], k2)
+        strict, sized = roots.horizons(*draws, spread["variance"], s["levels"])
+    variance = spread["variance" if p.base == "logprob" else "unbiased"]
     tails, why = np.full((K, B), np.nan), np.full((K, B), "not asked for")
     if pareto:
-        tails, why = roots.pareto_table(call, kept, betas)
+        tails, why = roots.pareto_table(*draws, betas)
     return TiltResult(
         betas=betas, baseline=s["baseline"], gain=s["gain"], gain_se=se, win_rate=s["win_rate"],
         kl=s["kl"], reverse_kl=s["reverse_kl"], chi2=s["chi2"], ess=s["ess"], ess_min=s["ess_min"],
@@ -451,7 +474,7 @@ def _tilt_result(
         first_order=s["first_order"], second_order=s["second_order"],
         first_order_unbiased=unbiased, first_order_se=unbiased_se,
         linear_radius=linear_radius(k2, k3, k4), sign_flip=flips,
-        kl_horizon=strict, kl_horizon_sized=sized, gaussian_kl=roots.gaussian_kl(call, kept, betas),
+        kl_horizon=strict, kl_horizon_sized=sized, gaussian_kl=roots.gaussian_kl(variance, betas),
         directions=call.names, values=call.value_names, n_rows=p.n_rows, n_prompts=p.n_prompts,
         n_prompts_unbiased=_n_unbiased(p), n_dropped=p.n_dropped, n_unlabelled=call.n_unlabelled,
         fit_status=call.fit_status, policy=call.dump.policy, _gain_cov=joint,
@@ -465,7 +488,7 @@ def _n_unbiased(p: Population) -> int:
 
 
 def linear_radius(k2: Floats, k3: Floats, k4: Floats, q: float = 0.1) -> Floats:
-    """Tilt up to which first order is within a fraction q, by the cumulant series (theory 2)."""
+    """Tilt up to which first order is within a fraction q, by the cumulant series (theory 2.4)."""
     with np.errstate(divide="ignore", invalid="ignore"):
         cubic = np.where(k3 == 0, np.inf, 2 * q * np.abs(k2 / k3))
         quartic = np.where(k4 == 0, np.inf, np.sqrt(6 * q * np.abs(k2 / k4)))
@@ -539,7 +562,7 @@ def _refined(
 
 @listed("clusters")
 def tilted_mean(dump: Any, directions: Any, betas: Any = None, *, kl: Any = None, **options: Any) -> TiltedMeanResult:
-    """Mean representation E_x E_{pi_C}[phi] under each tilt (theory 2).
+    """Mean representation E_x E_{pi_C}[phi] under each tilt (theory 2.2).
 
     Returns
     -------

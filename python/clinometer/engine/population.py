@@ -29,7 +29,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Population:
-    """The base policy over the rows of a dump (theory 0, "Base weights")."""
+    """The base policy over the rows of a dump (theory 0.2)."""
 
     n_dump: int
     offsets: Ints

@@ -57,7 +57,7 @@ def to_one(z: Floats) -> Floats:
 def spline(z: Floats, free: int, copies: NDArray[np.int64] | None = None) -> Floats:
     """Natural cubic spline of log z, (N, p), where all are positive; else of asinh of standardised z.
 
-    `copies` (N,) are the draws that rows stand for: quantiles are theirs.
+    `copies` (N,) are the draws that a row counts for: quantiles are over draws.
     """
 
     def drawn(x: Floats) -> Floats:

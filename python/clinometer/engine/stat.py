@@ -1,4 +1,4 @@
-"""Statistics for `scan` and `Fold`: what to compute, said once, before any row is read.
+"""Statistics for `scan` and `Fold`: what to compute, declared once, before any row is read.
 
 A new statistic subclasses `Statistic` and gives its compiled state and how to wrap its finished arrays.
 """
@@ -179,7 +179,7 @@ class PairLoss(Result):
 
 @dataclass(frozen=True)
 class Pairs(Statistic):
-    """Bradley-Terry loss and gradient of directions over pairs of rows of one prompt, in one pass (theory 1, (5)).
+    """Bradley-Terry loss and gradient of directions over pairs of rows of one prompt, in one pass (theory 1.3).
 
     With z = <u_k, phi_a - phi_b> + bias_k a pair of label p costs log(1 + exp(z)) - p z. `pairs` (P, 2) are rows of
     the dump, `prob` (P,) or (P, K) in [0, 1], NaN where a pair is not judged; a pair weighs what its prompt does.

@@ -37,7 +37,7 @@ class _AgainError(Exception):
 
 
 class Web:
-    """One file of a web server: its size and stamps when it was first seen, and ranges of it."""
+    """One file of a web server: its size and stamps when it was opened, and ranges of it."""
 
     def __init__(self, fs: Any, url: str, shown: str) -> None:
         self.fs, self.url, self.shown = fs, url, shown

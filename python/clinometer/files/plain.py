@@ -54,7 +54,7 @@ def _refuse_special(path: str, mode: int) -> None:
 
 
 class PlainFile:
-    """A regular file seen once: path, size, identity; every later read checks that it is the same.
+    """A regular file as it was opened: path, size, identity; every later read checks that it is the same.
 
     With `hold` it stays open for more reads until `release`; else every read opens it, so that any number of them
     costs no descriptor.
@@ -144,7 +144,7 @@ class PlainFile:
         return self._mapped
 
     def check(self) -> None:
-        """Raise DumpChangedError unless size, time and inode are those first seen."""
+        """Raise DumpChangedError unless size, time and inode are those at opening."""
         try:
             same = _identity(os.stat(self.path)) == self._seen
         except OSError:

@@ -1,4 +1,4 @@
-"""Directions fitted to labels, pairs and log-probabilities, cross-fitted by prompt (theory 1, 10)."""
+"""Directions fitted to labels, pairs and log-probabilities, cross-fitted by prompt (theory 1 and 10)."""
 
 from __future__ import annotations
 

@@ -8,12 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clinometer.common.notices import listening
+from clinometer.common.threads import applied, product
 from clinometer.engine.inputs import Call
 from clinometer.engine.pairs import Pairs
 
 from .columns import column_scale, null_space, without_null
 from .descent import Metric, minimise, softplus
-from .differences import (  # fmt: skip
+from .differences import (
     Dense,
     Differences,
     Streamed,
@@ -133,7 +134,7 @@ class BradleyTerry:
             moment = second_moment(self.differences, w) - np.outer(mean, mean)
             lam, q, D, Z = null_space(moment, NULL_IN_DOUBLE)
             out_u[i] = without_null(u[i : i + 1], Z)[0]
-            out_b[i] += (u[i] - out_u[i]) @ mean
+            out_b[i] += applied(u[i] - out_u[i], mean)
             hard = ((prob[:, i] == 0) | (prob[:, i] == 1)) & (w > 0)
             if hard.any() and self._least_curvature(out_u[i], out_b[i], w, mean, D[:, None] * q / np.sqrt(lam)) < FLAT:
                 raise self._no_finite_fit(i)
@@ -145,9 +146,9 @@ class BradleyTerry:
 
         total = np.zeros((white.shape[1] + self.bias,) * 2)
         for at, rows in self.differences.chunks():
-            z, x = rows @ u + b, (rows - mean) @ white
+            z, x = applied(rows, u) + b, product(rows - mean, white)
             x = np.concatenate([x, np.ones((len(x), 1))], axis=1) if self.bias else x
-            total += x.T @ ((w[at] * expit(z) * expit(-z))[:, None] * x)
+            total += product(x.T, (w[at] * expit(z) * expit(-z))[:, None] * x)
         return float(np.linalg.eigvalsh(total).min(initial=1.0))
 
     def _separable(self, u: Floats, b: Floats) -> NDArray[np.bool_]:
@@ -183,7 +184,7 @@ class BradleyTerry:
         return np.asarray(cube[np.arange(len(z)), :, self.fold])
 
     def _result(self, u: Floats, b: Floats, z: Floats, alpha: Floats) -> PairFit:
-        full = (u if self.basis is None else u @ self.basis.T) * self.scale
+        full = (u if self.basis is None else product(u, self.basis.T)) * self.scale
         cube, F = full.reshape(self.K, self.F + 1, self.dim), self.F
         last = slice(F, None, F + 1)
         separated = self._separable(u[last], b[last])
@@ -193,7 +194,7 @@ class BradleyTerry:
         )  # fmt: skip
 
     def moved_error(self, fit: PairFit, k: int) -> Floats:
-        """How each pair's label moves the squared error of column k through the fit, h'H^-1 psi_p, (P,).
+        """How each pair's label changes the squared error of column k through the fit, h'H^-1 psi_p, (P,).
 
         h is the slope in u of sum w (p - p^)^2 out of fold, H the curvature of the loss and psi_p = w (p - p^) D_p
         the label's pull on the fit. Zeros where the differences are too many to keep or too wide for a matrix.
@@ -208,9 +209,10 @@ class BradleyTerry:
             rows, ridge = np.concatenate([rows, np.ones((len(rows), 1))], axis=1), np.append(ridge, 0.0)
         guess = expit(fit.margins[:, k])
         pull, curvature = w * (self.prob[:, k] - guess), w * guess * (1 - guess)
-        slope = -2 * (pull * guess * (1 - guess)) @ rows
-        hessian = rows.T @ (curvature[:, None] * rows) + np.diag(ridge)
-        return np.asarray(pull * (rows @ np.linalg.lstsq(hessian, slope, rcond=1e-12)[0]))
+        slope = applied(rows.T, -2 * pull * guess * (1 - guess))
+        hessian = product(rows.T, curvature[:, None] * rows) + np.diag(ridge)
+        solved = np.asarray(np.linalg.lstsq(hessian, slope, rcond=1e-12)[0], np.float64)
+        return np.asarray(pull * applied(rows, solved))
 
 
 def _separates(z: Floats, prob: Floats, weight: Floats) -> NDArray[np.bool_]:

@@ -1,4 +1,4 @@
-"""Fits of every method by group of values labelled on the same rows, and their out-of-fold quality (theory 10)."""
+"""Fits of every method by group of values labelled on the same rows, and their out-of-fold quality (theory 10.1)."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def quality_of_fits(call: Call, fit: Fit, fold: Ints, *, within: bool) -> Encodi
 
 
 def _moved_errors(call: Call, fit: Fit, groups: list[Grouping], error: Floats) -> dict[int, Floats]:
-    """How each row's label moves the squared error through the fit, h'H^-1 psi_i, (N,); two passes for all values.
+    """How each row's label changes the squared error through the fit, h'H^-1 psi_i, (N,); two passes for all values.
 
     h = -2 sum W e phi is the slope of the error in u, H = Sigma + ridge its curvature, psi_i = W e phi_i. Values
     that share H are solved for together. Of values whose fit has no such H there is none.

@@ -1,4 +1,4 @@
-"""Columns of another scale than the rest, massive activations: what a fit measures them in (theory 10).
+"""Columns of another scale than the rest, massive activations: what a fit measures them in (theory 10.2).
 
 Whole dimensions of a model's states deviate hundreds of times as much as the median one. Multiplying a column by a
 power of two changes nothing about what the rows know, so it must not change which directions count as null and what a
@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+
+from clinometer.common.threads import product
 
 __all__ = ["column_scale", "null_space", "unit_scale", "without_null"]
 
@@ -60,5 +62,5 @@ def without_null(u: Floats, Z: Floats) -> Floats:
         return u
     frame = np.linalg.qr(Z)[0]
     for _ in range(2):  # the second pass takes what the first one's rounding left
-        u = u - (u @ frame) @ frame.T
+        u = u - product(product(u, frame), frame.T)
     return u

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from clinometer.common.threads import images
+from clinometer.common.threads import images, product
 
 from .krylov import Krylov, Operator
 from .out_of_fold import scores_of
@@ -43,7 +43,7 @@ class DenseCurvature:
         return np.asarray(ridge_path(self.sigma, rhs, np.array([self.alpha]), self.cutoff)[0])
 
     def gram(self, u: Floats) -> Floats:
-        return np.asarray(images(self.sigma, u) @ u.T)
+        return product(images(self.sigma, u), u.T)
 
 
 @dataclass(frozen=True)
@@ -60,4 +60,4 @@ class StreamedCurvature:
 
     def gram(self, u: Floats) -> Floats:
         x = self.operator.in_prompts(scores_of(self.operator.call, u))
-        return np.asarray((self.operator.weight[:, -1:] * x).T @ x)
+        return product((self.operator.weight[:, -1:] * x).T, x)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clinometer.common.notices import tell
-from clinometer.common.threads import product
+from clinometer.common.threads import SIDE, product
 
 __all__ = ["Metric", "minimise", "softplus"]
 
@@ -23,43 +24,66 @@ def softplus(z: Floats) -> Floats:
     return np.asarray(np.logaddexp(0.0, z))
 
 
+class Triangle:
+    """L of a positive definite A = L L', in blocks that LAPACK does on one thread: bits do not depend on BLAS."""
+
+    def __init__(self, a: Floats) -> None:
+        """numpy.linalg.LinAlgError where A is not positive definite."""
+        a, n = a.copy(), len(a)
+        self.factor, self.inverse = np.zeros((n, n)), list[Floats]()
+        self.blocks = [slice(i, min(i + SIDE, n)) for i in range(0, n, SIDE)]
+        for own in self.blocks:
+            below = slice(own.stop, n)
+            self.factor[own, own] = np.linalg.cholesky(a[own, own])
+            self.inverse.append(np.asarray(np.linalg.inv(self.factor[own, own]), np.float64))
+            self.factor[below, own] = product(a[below, own], self.inverse[-1].T)
+            a[below, below] -= product(self.factor[below, own], self.factor[below, own].T)
+
+    def over(self, v: Floats) -> Floats:
+        """Rows x with x L = v."""
+        x = np.empty_like(v)
+        for own, inverse in zip(reversed(self.blocks), reversed(self.inverse), strict=True):
+            below = slice(own.stop, None)
+            x[:, own] = product(v[:, own] - product(x[:, below], self.factor[below, own]), inverse)
+        return x
+
+    def over_transposed(self, v: Floats) -> Floats:
+        """Rows x with x L' = v."""
+        x = np.empty_like(v)
+        for own, inverse in zip(self.blocks, self.inverse, strict=True):
+            left = slice(0, own.start)
+            x[:, own] = product(v[:, own] - product(x[:, left], self.factor[own, left].T), inverse.T)
+        return x
+
+
 class Metric:
     """Coordinates in which a Hessian near H has condition number near 1: u = L^-T v with H = L L', or by diagonal."""
 
     def __init__(self, hessian: Floats) -> None:
         """hessian (d, d), or its diagonal (d,)."""
-        from scipy.linalg import LinAlgError, cholesky
-
         diagonal = hessian if hessian.ndim == 1 else np.diagonal(hessian)
         floor = 1e-10 * float(diagonal.max(initial=0.0)) or 1.0
         self.scale = 1 / np.sqrt(np.maximum(diagonal, floor))
-        self.factor = None
+        self.root: Triangle | None = None
         if hessian.ndim == 2:
             whitened = hessian * np.outer(self.scale, self.scale)
-            try:
-                self.factor = cholesky(whitened + 1e-9 * np.eye(len(hessian)), lower=True)
-            except LinAlgError:  # the diagonal alone still takes out the units
-                self.factor = None
+            # without a root the diagonal alone still takes out the units
+            with suppress(np.linalg.LinAlgError):
+                self.root = Triangle(whitened + 1e-9 * np.eye(len(hessian)))
 
     def to_u(self, v: Floats) -> Floats:
         """Directions (M, d) of coordinates."""
-        from scipy.linalg import solve_triangular
-
-        if self.factor is not None:
-            v = solve_triangular(self.factor, v.T, trans="T", lower=True).T
-        return np.asarray(v * self.scale)
+        return np.asarray((v if self.root is None else self.root.over(v)) * self.scale)
 
     def from_u(self, u: Floats) -> Floats:
         """Coordinates of directions."""
         u = u / self.scale
-        return np.asarray(u if self.factor is None else product(u, self.factor))
+        return np.asarray(u if self.root is None else product(u, self.root.factor))
 
     def gradient(self, g: Floats) -> Floats:
         """Gradient in coordinates from the gradient in u."""
-        from scipy.linalg import solve_triangular
-
         g = g * self.scale
-        return np.asarray(g if self.factor is None else solve_triangular(self.factor, g.T, lower=True).T)
+        return np.asarray(g if self.root is None else self.root.over_transposed(g))
 
 
 def minimise(

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clinometer import _core
+from clinometer.common.threads import applied, product
 from clinometer.engine.inputs import Call, run
 from clinometer.engine.pairs import pair_list
 from clinometer.engine.seen_prompts import gather
@@ -82,7 +83,7 @@ def pair_loss_gradient(
     """Bradley-Terry losses of M directions with their gradients, one sweep over the pairs.
 
     loss_m = sum_p weight_pm (log(1 + exp(z)) - prob_pm z), z = <u_m, phi_a - phi_b> + bias_m: the cross-entropy
-    -p log sig(z) - (1 - p) log sig(-z) of theory 1, (5).
+    -p log sig(z) - (1 - p) log sig(-z) of theory 1.3.
 
     Parameters
     ----------
@@ -99,12 +100,12 @@ def pair_loss_gradient(
 
     loss, slope, gradient = np.zeros(len(u)), np.zeros(len(u)), np.zeros_like(u)
     for at, rows in differences.chunks():
-        z = rows @ u.T + bias
+        z = product(rows, u.T) + bias
         p, w = prob[at], weight[at]
         loss += (w * (softplus(z) - p * z)).sum(axis=0)
         residual = w * (expit(z) - p)
         slope += residual.sum(axis=0)
-        gradient += residual.T @ rows
+        gradient += product(residual.T, rows)
     return loss, gradient, slope
 
 
@@ -131,7 +132,7 @@ def mean_squares(differences: Differences, weight: Floats) -> Floats:
 
 def weighted_mean(differences: Differences, weight: Floats) -> Floats:
     """Mean of the differences under weights (P,), (d,)."""
-    return np.asarray(sum(weight[at] @ rows for at, rows in differences.chunks()) / max(weight.sum(), 1e-300))
+    return np.asarray(sum(applied(rows.T, weight[at]) for at, rows in differences.chunks()) / max(weight.sum(), 1e-300))
 
 
 def second_moment(differences: Differences, weight: Floats) -> Floats:
@@ -139,13 +140,13 @@ def second_moment(differences: Differences, weight: Floats) -> Floats:
     root, total = np.sqrt(weight / max(weight.sum(), 1e-300)), np.zeros((differences.dim, differences.dim))
     for at, rows in differences.chunks():
         scaled = rows * root[at, None]
-        total += scaled.T @ scaled  # half the work: symmetric
+        total += product(scaled.T, scaled)
     return total
 
 
 def margins(differences: Differences, u: Floats, bias: Floats) -> Floats:
     """z = <u_m, phi_a - phi_b> + bias_m of every pair, (P, M)."""
-    return np.concatenate([rows @ u.T + bias for _, rows in differences.chunks()])
+    return np.concatenate([product(rows, u.T) + bias for _, rows in differences.chunks()])
 
 
 def sampled(differences: Differences) -> tuple[Ints, Dense]:

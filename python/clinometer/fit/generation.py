@@ -1,4 +1,4 @@
-"""The generation direction: log-probabilities on rows with prompt fixed effects (theory 1, Assumption 2)."""
+"""The generation direction: log-probabilities on rows with prompt fixed effects (theory 1.2)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clinometer.common.options import listed, used
+from clinometer.common.threads import applied, product
 from clinometer.engine.checks import need_rows
 from clinometer.engine.encoding_quality import EncodingQuality
 from clinometer.engine.fitted import DirectionFit
@@ -28,10 +30,11 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
+@listed("logprobs", "within", "check_source")
 def fit_generation_direction(
     dump: Any, logprobs: Any = "logprob", *, covariates: Any = None, alpha: float = 0.0, folds: int = 5, **options: Any
 ) -> DirectionFit:
-    """Fit u_gen with log pi0(y|x) = <u_gen, phi> - c(x): least squares with prompt fixed effects (theory 1, A2).
+    """Fit u_gen with log pi0(y|x) = <u_gen, phi> - c(x): least squares with prompt fixed effects (theory 1.2).
 
     c(x) is centred out prompt by prompt, whatever its size. A sequence's log-probability grows with its length
     while phi is a mean over positions, so length confounds: name it, and other such columns, as covariates,
@@ -65,12 +68,9 @@ def fit_generation_direction(
     check_alpha(alpha)
     if logprobs is None:
         raise ValueError("logprobs is None, wanted a column name or an array (N,)")
+    why = "is blind to a number for each prompt, c(x); for a fit over all rows give them to fit_value_direction"
+    options = used("fit_generation_direction", options, within=why, check_source="takes no directions")
     call = prepare(dump, **options)
-    if not call.within:
-        raise ValueError(
-            "within is False; wanted True: log-probabilities are known up to a number for each prompt, c(x). For a fit "
-            "over all rows, give them to fit_value_direction"
-        )
     need_rows(call)
     label = column(call.dump, logprobs, None, "logprobs", call.ids)
     assert label is not None
@@ -142,7 +142,7 @@ def net_covariance(sigma: Floats, cross: Floats, inner: Floats, cutoff: float) -
     scale = np.sqrt(np.diagonal(inner))
     scale = np.where(scale > 0, scale, 1.0)
     inverse = np.linalg.pinv(inner / np.outer(scale, scale), rcond=1e-10, hermitian=True) / np.outer(scale, scale)
-    left = sigma - cross.T @ inverse @ cross
+    left = sigma - product(product(cross.T, inverse), cross)
     left = (left + left.T) / 2
     some = np.diagonal(left) > cutoff * np.diagonal(sigma)
     return np.ascontiguousarray(np.where(some[:, None] & some, left, 0.0)), inverse
@@ -153,9 +153,9 @@ def _partialled(scatter: FoldScatter, fold: int | None, alpha: float) -> tuple[F
     d, a = scatter.d, scatter.matrix(fold)
     c, cross, zs = a[d, :d], a[d + 1 :, :d], a[d + 1 :, d]
     left, inverse = net_covariance(a[:d, :d], cross, a[d + 1 :, d + 1 :], scatter.cutoff)
-    net = np.where(np.diagonal(left) > 0, c - cross.T @ inverse @ zs, 0.0)
+    net = np.where(np.diagonal(left) > 0, c - applied(product(cross.T, inverse), zs), 0.0)
     u = ridge_path(left, net[None], np.array([alpha]), scatter.cutoff)[0, 0]
-    return u, inverse @ (zs - cross @ u)
+    return u, applied(inverse, zs - applied(cross, u))
 
 
 def _quality(

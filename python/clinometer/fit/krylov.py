@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from clinometer import _core
 from clinometer.common.notices import tell
+from clinometer.common.threads import applied
 from clinometer.engine.inputs import Call, run
 from clinometer.engine.population import Population
 
@@ -45,7 +46,7 @@ class Operator:
         self.p, self.pooled, self.without = p, pooled, np.full(1, -1) if without is None else without
         omega, at = p.prompt_weight(), np.zeros(p.n_prompts, np.int64) if fold is None else fold
         kept = at[:, None] != self.without
-        mass = omega @ kept
+        mass = applied(kept.T, omega)
         row = p.row_weight()[:, None]
         self.weight = row * np.repeat(omega[:, None] * kept / np.where(mass > 0, mass, 1.0), p.sizes, axis=0)
 
@@ -94,7 +95,7 @@ class Operator:
         return np.stack([column_scale(v) for v in self.variances])
 
     def units(self) -> Floats:
-        """tr(Sigma)/d of each system: what a penalty is measured in (theory 10)."""
+        """tr(Sigma)/d of each system: what a penalty is measured in (theory 10.2)."""
         return np.array([penalty_unit(v) for v in self.variances])
 
 
@@ -131,7 +132,7 @@ class Krylov:
         for k in np.flatnonzero(self.size):
             stop = int(np.argmax(e[:, k] == 0)) + 1 if (e[:, k] == 0).any() else len(d)  # the space is whole
             lam, q = eigh_tridiagonal(d[:stop, k], e[: stop - 1, k])
-            y[:stop, k] = self.size[k] * (q @ (q[0] / (np.maximum(lam, 0.0) + ridge[k])))
+            y[:stop, k] = self.size[k] * applied(q, q[0] / (np.maximum(lam, 0.0) + ridge[k]))
             residual[k] = e[stop - 1, k] * abs(y[stop - 1, k]) / self.size[k]
         return y, residual
 
@@ -177,7 +178,7 @@ def ridge_by_passes(
     for a in np.argsort(-grid, kind="stable").tolist():
         u = krylov.solve(grid[a] * units) * operator.scale
         t = operator.in_prompts(out_of_fold(operator.call, u[:n_folds, None], fold))[:, 0]
-        error = float(operator.weight[:, -1] @ (t * t - 2 * t * centred))
+        error = float(applied(t * t - 2 * t * centred, operator.weight[:, -1]))
         worse = 0 if error < best else worse + 1
         if error < best:
             best, kept = error, (u, a)

@@ -1,4 +1,4 @@
-"""Logistic regression of two-valued labels on prompt-centred rows (theory 10), streamed over the dump."""
+"""Logistic regression of two-valued labels on prompt-centred rows (theory 10.1), streamed over the dump."""
 
 from __future__ import annotations
 
@@ -77,14 +77,14 @@ class _Problem:
         self.scale = column_scale(variances[-1])
 
     def _weight(self, f: int) -> Floats:
-        """Weights of the rows that fit f sees, summing to 1."""
+        """Weights of the rows that fit f is trained on, summing to 1."""
         w = self.base if f == self.F else np.where(self.at == f, 0.0, self.base)
         return np.asarray(w / max(w.sum(), 1e-300))
 
     def _centred(self, t: Floats) -> Floats:
         p = self.p
         if self.pooled:  # any one number would do: the intercept takes it back
-            return np.asarray(t - self.base @ t)
+            return np.asarray(t - applied(t, self.base))
         return np.asarray(t - np.repeat(np.add.reduceat(p.row_weight() * t, p.offsets[:-1]), p.sizes))
 
     def loss(self, u: Floats, b: Floats) -> tuple[Floats, Floats, Floats]:
@@ -115,7 +115,7 @@ class _Problem:
         return np.asarray(residual - self.p.row_weight() * np.repeat(of_prompt, self.p.sizes))
 
     def held_out(self, u: Floats, b: Floats) -> Floats:
-        """Mean log-loss of each label on the rows its fold fits did not see, (m,)."""
+        """Mean log-loss of each label on the rows held out of its fold fits, (m,)."""
         z = scores_of(self.call, u * self.scale)
         out = np.zeros(self.m)
         for j in range(self.m):

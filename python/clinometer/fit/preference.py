@@ -1,14 +1,15 @@
-"""Constitution directions from pairwise preferences (theory 1, Assumption 3)."""
+"""Constitution directions from pairwise preferences (theory 1.3)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clinometer.common.notices import tell
+from clinometer.common.options import listed, used
 from clinometer.common.threads import applied
 from clinometer.engine.checks import need_rows
 from clinometer.engine.encoding_quality import EncodingQuality
@@ -27,11 +28,12 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
+@listed("within", "check_source")
 def fit_preference_direction(
-    dump: Any, pairs: Any, prob: Any, *, alpha: Any = "cv", folds: int = 5, position_bias: bool = False,
-    names: Sequence[str] | None = None, **options: Any,
+    dump: Any, pairs: Any, prob: Any, *, alpha: float | Literal["cv"] = "cv", folds: int = 5,
+    position_bias: bool = False, names: Sequence[str] | None = None, **options: Any,
 ) -> DirectionFit:  # fmt: skip
-    """Fit u with P(a > b) = sigmoid(<u, phi_a - phi_b>) to preferences, soft or hard (theory 1, Assumption 3).
+    """Fit u with P(a > b) = sigmoid(<u, phi_a - phi_b>) to preferences, soft or hard (theory 1.3).
 
     Minimises the mean over pairs of -p log sig(z) - (1 - p) log sig(-z), plus ridge/2 |u|^2. With soft labels
     from a calibrated judge 1 unit of <u, phi> is 1 nat. Hard labels have no scale of their own: few pairs are
@@ -70,9 +72,8 @@ def fit_preference_direction(
     check_alpha(alpha)
     if not isinstance(position_bias, (bool, np.bool_)):
         raise TypeError(f"position_bias is {position_bias!r}, wanted True or False")
-    call = prepare(dump, **options)
-    if not call.within:
-        raise ValueError("within is False; wanted True: both rows of a pair answer one prompt")
+    why = "fits pairs, and both rows of a pair answer one prompt"
+    call = prepare(dump, **used("fit_preference_direction", options, within=why, check_source="takes no directions"))
     need_rows(call)
     held = checked_pairs(call, pairs, prob)
     called = _names(names, held.prob.shape[1])

@@ -86,7 +86,7 @@ def of_units(unit: Ints, weight: Floats, x: Floats) -> Floats:
 def ratio_quality(
     sse: Floats, sst: Floats, through_fit: Floats | None, held: Floats, spread: float
 ) -> tuple[float, float, float]:
-    """(1 - SSE/SST, error, what the units are worth) from sums (C,) of units of weight held (C,)."""
+    """(1 - SSE/SST, error, effective units) from sums (C,) of units of weight held (C,)."""
     bad, all_ = float(sse.sum()), float(sst.sum())
     psi = sse - bad / all_ * sst
     if through_fit is not None:
@@ -96,7 +96,7 @@ def ratio_quality(
 
 
 def ratio_error(psi: Floats, below: Floats, held: Floats) -> tuple[float, float]:
-    """(error, what the units are worth) of a ratio whose numerator units move by psi (C,), its denominator sum below.
+    """(error, effective units) of a ratio whose numerator units move by psi (C,), its denominator sum below.
 
     A ratio without a unit moves by psi over what the others leave of the denominator: the error is that of the
     delete-one jackknife. Where few units carry the denominator, as with rare labels, no more than those decide.
@@ -136,7 +136,7 @@ def curvature_error(gram: Floats) -> float:
 
 
 def _debiased(t: Floats | None, sc: Floats, g: Grouping, held: Floats) -> tuple[float, float, float]:
-    """(rho^2, error, what the units are worth): E u_f' c_f = u*' Sigma_f u* for fits that did not see fold f.
+    """(rho^2, error, effective units): E u_f' c_f = u*' Sigma_f u* for fits that did not see fold f.
 
     Influence of a unit: 2 cross - tt - rho^2 sst, of which the second half is what the fold fits add; with
     predictions that carry the noise of the fit this counts the error's d/N term twice, on the safe side.

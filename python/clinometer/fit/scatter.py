@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clinometer import _core
-from clinometer.common.threads import images, shared
+from clinometer.common.threads import applied, images, product, shared
 from clinometer.engine.inputs import Call, run
 from clinometer.engine.population import Population
 
@@ -110,8 +110,8 @@ class FoldScatter:
         out = []
         for f, u in enumerate(fold_vectors):
             sigma, c = self.part(f)
-            power = u @ sigma @ u
-            out.append(u * (u @ c[j] / power if power > 0 else 0.0))
+            power = applied(images(sigma, u[None])[0], u)
+            out.append(u * (applied(c[j], u) / power if power > 0 else 0.0))
         return np.stack(out)
 
 
@@ -138,7 +138,7 @@ def fold_scatter(
     total, between = by_fold.sum(axis=0), None
     if pooled:
         between = _between(one, held, p, fold, n_folds)
-        total += (between.T * mass) @ between
+        total += product(between.T * mass, between)
     return FoldScatter(
         by_fold, total, mass, d, cutoff, freedom, bool((freedom - free > 2 * d).all()), call.n_threads, between
     )
@@ -152,4 +152,4 @@ def _between(call: Call, values: Floats, p: Population, fold: Ints, n_folds: int
     apart = np.where(mass > 0, own / np.where(mass > 0, mass, 1.0) - weight[:, None], 0.0)
     state = _core.WeightedRows(call.dump.dim, np.ascontiguousarray(apart))
     rows = run(replace(call, values=None, progress=None), [state], population=p)[0].finish()["sum"]
-    return np.concatenate([rows, apart.T @ values[p.rows]], axis=1)
+    return np.concatenate([rows, product(apart.T, values[p.rows])], axis=1)

@@ -19,7 +19,7 @@ def ridge_shifted(
 ) -> tuple[Floats, NDArray[np.bool_]]:  # fmt: skip
     """(Sigma + r I)^-1 c for each ridge r > 0 and row of c, (A, J, d), and which ridges (A,) are solved.
 
-    Lanczos with full orthogonalisation from each row of c, the rows in step so that they share the reads of Sigma;
+    Lanczos with full orthogonalisation from each row of c, all rows together so that they share the reads of Sigma;
     every penalty has the same Krylov space, and its residual is known from the small problem. A ridge is solved
     once all its residuals are below TOLERANCE of |c|; small ridges on a steep spectrum may not be.
 
@@ -54,7 +54,7 @@ def ridge_shifted(
 
 
 class _Space:
-    """Krylov spaces of unit rows (J, d), grown in step, with Sigma + r I factorised on them for each ridge r (A,).
+    """Krylov spaces of unit rows (J, d), grown together, with Sigma + r I factorised on them for each ridge r (A,).
 
     On a space Sigma is tridiagonal, T. A step adds a row to its factors L D L': pivots D, ratios L and what elimination
     makes of the first unit vector, all (A, J). The residual needs the last of them alone.

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clinometer import _core
+from clinometer.common.threads import product
 
 from .columns import column_scale, null_space, without_null
 from .shifted import STEPS, ridge_shifted
@@ -19,7 +20,7 @@ FEW_ROWS, FEW_STEPS = 8, 48  # of one or two penalties: where a space costs no m
 
 
 def penalty_unit(variance: Floats) -> float:
-    """tr(Sigma)/d from the diagonal (d,), the unit of alpha (theory 10); massive columns are in their own unit."""
+    """tr(Sigma)/d from the diagonal (d,), the unit of alpha (theory 10.2); massive columns are in their own unit."""
     return float((variance * column_scale(variance) ** 2).mean())
 
 
@@ -93,4 +94,4 @@ def unbiased_solve(sigma: Floats, c: Floats) -> Floats | None:
 def least_norm(sigma: Floats, c: Floats, cutoff: float) -> Floats:
     """Minimum-norm solution; of columns of like deviation, eigenvalues up to `cutoff` of the largest are null."""
     lam, q, D, Z = null_space(sigma, cutoff)
-    return without_null(((c * D) @ q / lam) @ q.T * D, Z)
+    return without_null(product(product(c * D, q) / lam, q.T) * D, Z)

@@ -1,13 +1,14 @@
-"""Value directions from labels (theory 1, A1; 10)."""
+"""Value directions from labels (theory 1.1 and 10.1)."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from clinometer.common.options import listed
 from clinometer.engine.fitted import DirectionFit
 from clinometer.engine.inputs import prepare
 from clinometer.engine.seen_prompts import prompt_keys
@@ -28,13 +29,16 @@ PENALISED = ("ridge", "logistic", "lda")
 MEMORY = 16 * 2**30
 
 
+@listed()
 def fit_value_direction(
-    dump: Any, values: Any, *, method: str = "ridge", alpha: Any = "cv", folds: int = 5, pooled: bool = True,
-    memory_limit: float = MEMORY, **options: Any,
+    dump: Any, values: Any, *,
+    method: Literal["ridge", "least_squares", "logistic", "lda", "mean_difference"] = "ridge",
+    alpha: float | Literal["cv"] = "cv", folds: int = 5, pooled: bool = True, memory_limit: float = MEMORY,
+    **options: Any,
 ) -> DirectionFit:  # fmt: skip
-    """Fit u with s ~ <u, phi> inside prompts; quality and later scores are out of fold by prompt (theory 1, A1).
+    """Fit u with s ~ <u, phi> inside prompts; quality and later scores are out of fold by prompt (theory 1.1).
 
-    Which is which (theory 10): least squares estimates u* and satisfies u'Sigma v = Cov(s, <v, phi>) for every v
+    Which is which (theory 10.1): least squares estimates u* and satisfies u'Sigma v = Cov(s, <v, phi>) for every v
     exactly on the rows; ridge breaks that identity and predicts better; the mean difference mu_1 - mu_0 of
     prompt-centred rows estimates Sigma u*, not u*; LDA is Sigma_w^-1 (mu_1 - mu_0), parallel to ridge at the same
     penalty; logistic regression of prompt-centred rows with one intercept has the scale of log-odds.

@@ -1,6 +1,8 @@
-"""What a gain may be taken for: intervals, corrections, null bands, selection and baselines (theory 2, 10)."""
+"""What a gain may be taken for: intervals, corrections, null bands, selection and baselines (theory 2 and 10)."""
 
 from __future__ import annotations
+
+from clinometer.engine.adjusting import Adjust
 
 from .gold import PPIResult, ppi_gain
 from .intervals import gain_intervals
@@ -10,6 +12,6 @@ from .selection import Recommendation, benjamini_hochberg, holm, recommend
 from .simpler import Baselines, baselines
 
 __all__ = [
-    "Baselines", "GainIntervals", "NullBand", "PPIResult", "Recommendation", "baselines", "benjamini_hochberg",
-    "gain_intervals", "holm", "null_band", "ppi_gain", "recommend",
+    "Adjust", "Baselines", "GainIntervals", "NullBand", "PPIResult", "Recommendation", "baselines",
+    "benjamini_hochberg", "gain_intervals", "holm", "null_band", "ppi_gain", "recommend",
 ]  # fmt: skip

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from clinometer.common.options import listed, used
 from clinometer.common.resampling import t_bounds, unit_errors, worth
 from clinometer.common.results import Axes, Result
 from clinometer.common.threads import applied
@@ -17,6 +18,7 @@ from clinometer.engine.passes import adjusted, in_range, kept_scores, strength, 
 from clinometer.engine.population import Population
 
 from .gains import cells, unit_sums
+from .matched import MatchedRows
 from .policy import PolicyGains, policy_gains
 from .result import check_level
 
@@ -112,14 +114,15 @@ def corrected(call: Call, kept: Floats, gold: Any, kl: Floats, start: Floats, n_
     gain = np.where(given, p.gain[..., f], p.gain[..., y] - lam * (p.gain[..., on_gold] - p.gain[..., f]))
     influence = np.where(given, psi[..., f], psi[..., y] - lam * apart)
     held = np.where(given, p._held[:, f], p._held[:, y])
-    se, freedom = _of_units(influence, held)
+    unseen = np.where(given, p.unseen[f], np.where(p.unseen[y] != "", p.unseen[y], p.unseen[on_gold]))
+    se, freedom = (np.where(unseen != "", np.nan, x) for x in _of_units(influence, held))
     shared_se, shared_freedom = _of_units(psi[..., f] - influence, held)
     shared = p.gain[..., f] - gain
     others = {name: np.where(given, getattr(p, name)[..., f], getattr(p, name)[..., y]) for name in OF_GOLD}
     made = replace(
         p, gain=gain, gain_se=se, freedom=freedom, interval=t_bounds(gain, se, freedom + 1, 0.95),
         win_interval=np.where(given[:, None], p.win_interval[..., f, :], p.win_interval[..., y, :]),
-        values=call.value_names, _influence=influence, _held=held, **others,
+        values=call.value_names, unseen=unseen, _influence=influence, _held=held, **others,
     )  # fmt: skip
     return GoldCorrection(
         p.kl, p.gain[..., f], shared, t_bounds(shared, shared_se, shared_freedom + 1, 0.95), lam, n_gold, p.directions,
@@ -137,11 +140,12 @@ def _of_units(influence: Floats, held: Floats) -> tuple[Floats, Floats]:
     return np.where(none, np.nan, se), np.where(none, np.nan, freedom)
 
 
+@listed("within")
 def ppi_gain(
     dump: Any, directions: Any, betas: Any = None, values: Any = None, *, gold: Any, kl: Any = None,
     adjust: Any = None, power: float | None = None, level: float = 0.95, **options: Any,
 ) -> PPIResult:  # fmt: skip
-    """Gains of the gold labels, from many model labels and a few gold ones (theory, "Gold labels").
+    """Gains of the gold labels, from many model labels and a few gold ones (theory 10.5).
 
     With c_x(f) the gain of f in prompt x, over prompts without (u) and with gold labels (g):
     gain = lambda mean_u c(f) + mean_g (c(y) - lambda c(f)), unbiased for any fixed lambda and however wrong the
@@ -154,8 +158,9 @@ def ppi_gain(
     gold : gold labels of the values in the same order and sign: column names, (N,) or (N, J), NaN where there are
         none. Label whole prompts: in one labelled in part, the tilt is among its labelled rows
     power : lambda, or None for the best
-    level : coverage of the interval, by Student's t over the prompts or clusters with gold labels (as many as their
-        weights are worth), at the betas given or solved
+    level : coverage of the interval, by Student's t over the prompts or clusters with gold labels (their
+        effective number), at the betas given or solved; NaN where gold labels are too rare to show an
+        error (`PolicyGains.unseen`)
 
     Returns
     -------
@@ -164,14 +169,14 @@ def ppi_gain(
     >>> import numpy as np, clinometer as cm
     >>> world = cm.simulate(n_prompts=100, n_responses=8, dim=4, n_values=1, random_state=1)
     >>> gold = np.where(np.repeat(np.arange(100), 8) < 40, np.asarray(world.columns["s"]), np.nan)
-    >>> found = cm.ppi_gain(world, "judge/c0", values="judge/c0", gold=gold, kl=[0.1])
+    >>> found = cm.inference.ppi_gain(world, "judge/c0", values="judge/c0", gold=gold, kl=[0.1])
     >>> found.n_gold.tolist(), bool(found.se[0, 0, 0] < found.gain_gold_se[0, 0, 0])
     ([40], True)
     """
     check_level(level)
     if power is not None and (isinstance(power, bool) or not isinstance(power, (int, float)) or not 0 <= power <= 1):
         raise ValueError(f"power is {power!r}, wanted None or a number from 0 to 1")
-    call = prepare(dump, directions, values, **options)
+    call = prepare(dump, directions, values, **used("ppi_gain", options, within="is of gains inside prompts"))
     need_scores(call)
     check_strength(betas, kl, call.n_scores)
     if call.n_values == 0:
@@ -195,6 +200,7 @@ def ppi_gain(
             arrays["gold"][at], arrays["gold_se"][at], _ = own.corrected(0.0)
     table = true_betas(call, table, exponent, betas)
     interval = t_bounds(arrays["gain"], arrays["se"], arrays["units"], level)
+    interval[..., MatchedRows(replace(call, values=truth)).unseen != "", :] = np.nan
     return PPIResult(
         table, arrays["gain"], arrays["se"], interval, arrays["values"], arrays["gold"], arrays["gold_se"],
         arrays["power"], n_gold, call.names, call.value_names, call.fit_status, float(level),
@@ -244,7 +250,7 @@ class _Value:
         return float(np.clip(best, 0.0, 1.0))
 
     def corrected(self, lam: float) -> tuple[float, float, float]:
-        """(gain, error, what the units with gold labels are worth): two means, the influence of each unit in both."""
+        """(gain, error, effective units with gold labels): two means, the influence of each unit in both."""
         if not self.rest.any():
             lam = 0.0
         error = np.where(self.gold, self.y - lam * self.hat, 0.0)

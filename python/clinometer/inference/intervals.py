@@ -1,4 +1,4 @@
-"""Two intervals of a gain: given the judge's direction, and including the labels it was fitted to (theory 10)."""
+"""Two intervals of a gain: given the judge's direction, and including the labels it was fitted to (theory 10.3)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clinometer.common.options import listed, used
 from clinometer.common.resampling import bootstrap_counts, bucketed, t_bounds, unit_covariance, unit_errors, worth
 from clinometer.common.threads import applied, product
 from clinometer.engine.checks import DEFAULT_KL, check_strength, checked_kl, need_scores
@@ -28,11 +29,12 @@ QUANTILES = (0.05, 0.25, 0.5)
 WEIGHTS = 1 << 22  # entries of the weights of one pass
 
 
+@listed("within")
 def gain_intervals(
     dump: Any, directions: Any, betas: Any = None, values: Any = None, *, kl: Any = None, adjust: Any = None,
-    level: float = 0.95, replicates: int = 0, **options: Any,
+    level: float = 0.95, replicates: int = 0, random_state: int = 0, **options: Any,
 ) -> GainIntervals:  # fmt: skip
-    """Gains with an interval given the direction and one that includes its labels (theory 2 "SE", 10, Details).
+    """Gains with an interval given the direction and one that includes its labels (theory 2.6, 2.9 and 10.3).
 
     Given the direction, prompt x adds c_x - gain. A direction fitted on this dump moves with its labels by
     H^-1 psi_x, psi_x the gradient of prompt x's part of the fit's loss and H its curvature, so it adds
@@ -64,17 +66,15 @@ def gain_intervals(
     >>> import clinometer as cm
     >>> world = cm.simulate(n_prompts=80, n_responses=8, dim=4, random_state=1)
     >>> fit = cm.fit_value_direction(world, "judge/c0", pooled=False)
-    >>> found = cm.gain_intervals(world, fit, values="s", kl=[0.1])
+    >>> found = cm.inference.gain_intervals(world, fit, values="s", kl=[0.1])
     >>> bool(found.se_labels[0, 0, 0] > 0), found.interval.shape
     (True, (1, 1, 1, 2))
     """
     check_level(level)
     if isinstance(replicates, bool) or not isinstance(replicates, (int, np.integer)) or replicates < 0:
         raise ValueError(f"replicates is {replicates!r}, wanted a whole number >= 0")
-    seed = options.pop("random_state", None) or 0
-    if not options.get("within", True):
-        raise ValueError("within=False: intervals that include labels are of gains inside prompts")
-    call = prepare(dump, directions, values, **options)
+    why = "is of gains inside prompts"
+    call = prepare(dump, directions, values, **used("gain_intervals", options, within=why))
     need_scores(call)
     if call.n_values == 0:
         raise ValueError("values is empty, wanted at least one value")
@@ -84,7 +84,7 @@ def gain_intervals(
     levels = checked_kl(DEFAULT_KL if kl is None else kl) if betas is None else None
     policy = policy_gains(call, kept, levels, table)
     errors, status = label_errors(call, adjust), label_status(call)
-    out = _Filling(call, table.shape, exponent, float(level), int(replicates), int(seed), policy)
+    out = _Filling(call, table.shape, exponent, float(level), int(replicates), int(random_state or 0), policy)
     at_once = max(1, WEIGHTS // max(call.population.n_rows * call.n_values, 1))
     for k, of_direction in groupby(cells(call, kept, table), lambda cell: cell.k):
         while some := list(islice(of_direction, at_once)):
@@ -122,7 +122,8 @@ class _Filling:
             found = self._errors(both, held, self.gain[at], judged)
             self.cov_labels[at], self.boot_labels[at], self.units_labels[at] = found
             own = self.policy._influence[:, at[0], at[1]] + bucketed(unit_sums(both - psi, self.call.population))
-            se, count = unit_errors(own, self.policy._held), worth(own, self.policy._held, judged)
+            se = np.where(self.policy.unseen != "", np.nan, unit_errors(own, self.policy._held))
+            count = worth(own, self.policy._held, judged)
             self.estimate_labels[at] = t_bounds(self.policy.gain[at], se, count, self.level)
 
     def _given(self, cell: Cell, t: Floats, matched: bool) -> tuple[Floats, Floats]:
@@ -140,7 +141,7 @@ class _Filling:
         return psi, slope
 
     def _errors(self, psi: Floats, held: Floats, gain: Floats, most: float) -> tuple[Floats, Floats, Floats]:
-        """Clustered covariance (J, J) of influences (G, J), the percentile interval (J, 2), the worth of units."""
+        """Clustered covariance (J, J) of influences (G, J), the percentile interval (J, 2), effective units."""
         units = unit_sums(psi, self.call.population)
         cov = unit_covariance(units, held)
         count = worth(units, held, most)
@@ -174,7 +175,7 @@ class _Filling:
 
 
 def _ess_quantiles(cell: Cell, p: Population) -> Floats:
-    """Quantiles over prompts that count of 1/(1 + chi^2) = 1 / sum p^2/w; for "reweight" 1/(n sum p^2) (theory 2)."""
+    """Quantiles over prompts that count of 1/(1 + chi^2) = 1 / sum p^2/w; for "reweight" 1/(n sum p^2) (theory 2.2)."""
     w = p.row_weight()
     tilted = np.where(w > 0, w * np.exp(cell.log_ratio), 0.0)
     base = 1 / np.repeat(p.sizes, p.sizes) if p.base == "reweight" else np.where(w > 0, w, 1.0)

@@ -1,4 +1,4 @@
-"""How a gain moves with the labels that its direction was fitted to: g'H^-1 psi_x of each prompt (theory 10)."""
+"""How a gain depends on the labels that its direction was fitted to: g'H^-1 psi_x of each prompt (theory 10.3)."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class LabelError(ABC):
         d gain = lam Cov_p(f, phi) and d KL = lam^2 Cov_p(t, phi) by u, both means over prompts.
         """
         p = self.call.population
-        if not 0 < cell.beta < np.inf:  # at either end the direction's small moves move nothing
+        if not 0 < cell.beta < np.inf:  # at either end small changes of the direction change nothing
             return np.zeros((p.n_rows, self.call.n_values))
         lam = 1 / cell.beta
         tilted, tc = tilted_centred(cell, t, p)
@@ -200,7 +200,7 @@ class PairError(LabelError):
         return np.stack([np.bincount(self.prompt, column, p.n_prompts) for column in part.T], axis=1)
 
     def _solve(self, rows: Floats, g: Floats) -> Floats:
-        """(rows' rows + ridge)^-1 g on the span of the rows, all that psi sees; least squares where singular."""
+        """(rows' rows + ridge)^-1 g on the span of the rows, as psi lies there; least squares where singular."""
         if len(rows) < rows.shape[1] and self.ridge > 0:  # by the smaller matrix, (P, P)
             inner = rows @ rows.T + self.ridge * np.eye(len(rows))
             return np.asarray((g - np.linalg.solve(inner, rows @ g.T).T @ rows) / self.ridge)

@@ -1,4 +1,4 @@
-"""The tilt at matched KL with and without each response: what the estimates of `policy` are made of (theory 2).
+"""The tilt at matched KL with and without each response: what the estimates of `policy` are made of (theory 2.9).
 
 With n responses a prompt the tilt of the rows falls short of the policy's in gain and in KL, by terms in 1/n that no
 number of prompts removes. Let theta_m be the mean over prompts of a gain with m responses, each m tilted by the lam
@@ -25,12 +25,14 @@ from clinometer.engine.inputs import Call
 from clinometer.engine.population import Population
 
 from .gains import unit_sums
+from .tails import unseen
 
 __all__ = ["FIRST_KL", "LIMIT", "REACH", "MatchedCell", "MatchedRows"]
 
 Floats = NDArray[np.float64]
 REACH = 0.35  # of log n, up to which n responses say what a policy gains: values in the tail of the score bend early
-LIMIT = 0.5  # share of beta that the rows may lack, where ties or few prompts bring that end forward
+WINS = 0.2  # of log n, up to which the line alone says what a policy's win rate is: past it n = 64 gives 0.4 % too much
+LIMIT = 0.5  # share by which the rows' beta may be low, where ties or few prompts bring that end forward
 FEW = 3.0  # responses below which leaving one out leaves no tilt, and only the first order is an estimate
 PAIRS = (5.5, 16.5)  # responses for which two are left out, 6 to 16
 FIRST_KL = 0.1  # up to which the first order is taken for the gain there
@@ -114,6 +116,10 @@ class MatchedRows:
         self.blend = self.responses.blends(n)
         self.blend_of = [self.responses.blends(m) for m in self.known]
         self.held = bucketed(unit_sums(self.share.T, p))
+        self.unseen = np.array(
+            [unseen(f, r, each, x, p) for f, r, x in zip(table, self.ranked, self.share, strict=True)]
+        )
+        self.unseen = self.unseen.astype(np.str_)
 
     @property
     def few(self) -> bool:
@@ -168,6 +174,8 @@ class MatchedRows:
             without -= (without[:, -1:] - without[-1, -1]) * (slopes / slopes[-1])
         kind = "exact" if self.exact else "first order" if self.few else "jackknife"
         harmed = self._harmed(tables[0])
+        if kind == "jackknife" and not self.responses.pairs and kl > WINS * np.log(self.responses.mean) * (1 + 1e-9):
+            without[:, len(self.values) : -1] = np.nan
         return self._estimated(without[:, :-1], weights.sum() - 1, scale, harmed, beta / scale, missing, kind)
 
     def _unknown(self, missing: float) -> MatchedCell:
@@ -195,6 +203,7 @@ class MatchedRows:
         estimate[:J], estimate[J:] = estimate[:J] * scale, 0.5 + (estimate[J:] - 0.5) * scale
         se, freedom = unit_errors(psi, held), worth(psi, held) - 1
         silent = ~(np.abs(psi).max(axis=0, initial=0.0) > 0)  # nothing varies: no error can be seen
+        silent |= np.tile(self.unseen != "", 2)
         se, freedom = np.where(silent, np.nan, se), np.where(silent, np.nan, freedom)
         return MatchedCell(
             beta, estimate[:J], se[:J], freedom[:J], estimate[J:], se[J:], freedom[J:], *harmed, missing, kind,
@@ -221,7 +230,7 @@ class MatchedRows:
         return out[0], out[1]
 
     def strengths(self, score: Floats, kl: float, start: float | None) -> tuple[list[float], float, float]:
-        """lam of each node at this KL, the policy's beta, and the share of it that the rows lack (inf: unreachable)."""
+        """lam of each node at this KL, the policy's beta, and by what share the rows are low (inf: unreachable)."""
         lam = 1 / start if start is not None and 0 < start < np.inf else self._first_guess(score, kl)
         lams: list[float] = []
         for node in range(len(self.responses.nodes)):
@@ -282,8 +291,7 @@ class MatchedRows:
 
     def _curve(self, table: Floats, node: int) -> tuple[float, float]:
         """Mean KL and its slope in lam at a node."""
-        a, b, c = self.blend[node]
-        kl, slope = (a * table[i] + b * table[i + 2] + c * table[i + 4] for i in (0, 1))
+        kl, slope = _at_node(table, self.blend[node], (0, 1))
         return float(applied(kl, self.omega)), float(applied(slope, self.omega))
 
     def _matched(self, t: Floats, lam: float, kl: float, node: int) -> tuple[Floats, Floats]:
@@ -298,18 +306,22 @@ class MatchedRows:
             sums, held = (np.concatenate([y.sum(axis=0) - y, y.sum(axis=0)[None]]) for y in (sums, held))
             return np.asarray(np.divide(sums, held, out=np.full(sums.shape, np.nan), where=held > 1e-12))
 
-        a, b, c = self.blend[node]
-        k = others(np.stack([a * t[i] + b * t[i + 2] + c * t[i + 4] for i in (0, 1)]), self.omega)
+        k = others(_at_node(t, self.blend[node], (0, 1)), self.omega)
         with np.errstate(divide="ignore", invalid="ignore"):
             along = (kl - k[:, 0]) / k[:, 1]
         out, slopes = np.empty((len(k), 2 * J + 1)), np.empty(2 * J + 1)
         out[:, -1], slopes[-1] = 1 / lam - along / lam**2, -1 / (lam**2 * k[-1, 1])
         for j in range(J):
-            f, (a, b, c) = t[PROMPT + VALUE * j :], self.blend_of[j][node]
-            own = others(np.stack([a * f[i] + b * f[i + 2] + c * f[i + 4] for i in (0, 1, 6, 7)]), self.share[j])
+            own = others(_at_node(t[PROMPT + VALUE * j :], self.blend_of[j][node], (0, 1, 6, 7)), self.share[j])
             out[:, j], out[:, J + j] = own[:, 0] + own[:, 1] * along, own[:, 2] + own[:, 3] * along
             slopes[j], slopes[J + j] = own[-1, 1] / k[-1, 1], own[-1, 3] / k[-1, 1]
         return out, slopes
+
+
+def _at_node(t: Floats, blend: tuple[Floats, ...], fields: tuple[int, ...]) -> Floats:
+    """Every prompt's numbers at a node: blends of those with all responses, without one and without two, (F, G)."""
+    a, b, c = blend
+    return np.stack([a * t[i] + b * t[i + 2] + c * t[i + 4] for i in fields])
 
 
 def _copies(p: Population) -> Floats | None:

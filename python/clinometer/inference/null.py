@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clinometer import _core
+from clinometer.common.options import listed, used
 from clinometer.common.results import Axes, Result
 from clinometer.engine import kl as roots
 from clinometer.engine.checks import DEFAULT_KL, checked_kl
@@ -59,11 +60,12 @@ class NullBand(Result):
         return np.asarray((1 + far.sum(axis=1)) / (1 + M))
 
 
+@listed("within", "clusters")
 def null_band(
     dump: Any, values: Any, *, judges: Any = None, kl: Any = None, draws: int = 200, level: float = 0.95,
     random_state: int = 0, **options: Any,
 ) -> NullBand:  # fmt: skip
-    """Gains at each KL of judges that know nothing of the values (theory, "Null band").
+    """Gains at each KL of judges that know nothing of the values (theory 10.4).
 
     Without judges: directions with independent normal entries in the units of each column's within-prompt sd,
     as every direction at a KL has the same score sd in nats. With judges (columns, scores, directions, fits):
@@ -87,7 +89,7 @@ def null_band(
 
     >>> import clinometer as cm
     >>> world = cm.simulate(n_prompts=60, n_responses=8, dim=4, random_state=1)
-    >>> band = cm.null_band(world, "s", judges="judge/c0", kl=[0.1], draws=50)
+    >>> band = cm.inference.null_band(world, "s", judges="judge/c0", kl=[0.1], draws=50)
     >>> gain = cm.tilt(world, "judge/c0", values="s", kl=[0.1]).gain
     >>> band.interval.shape, bool(gain[0, 0, 0] > band.interval[0, 0, 0, 1])
     ((1, 1, 1, 2), True)
@@ -95,9 +97,8 @@ def null_band(
     check_level(level)
     if isinstance(draws, bool) or not isinstance(draws, (int, np.integer)) or draws < 1:
         raise ValueError(f"draws is {draws!r}, wanted a whole number >= 1")
-    if not options.get("within", True):
-        raise ValueError("within=False: nulls are of tilts inside prompts")
     levels = checked_kl(DEFAULT_KL if kl is None else kl)
+    options = used("null_band", options, within="is of tilts inside prompts", clusters="has no errors to cluster")
     call = prepare(dump, judges, values, **options)
     if call.n_values == 0:
         raise ValueError("values is empty, wanted at least one value")

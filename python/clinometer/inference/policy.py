@@ -1,4 +1,4 @@
-"""Gain, win rate and beta of the policy behind the rows at a KL, with bounds: the one rule of inference (theory 2).
+"""Gain, win rate and beta of the policy behind the rows at a KL, with bounds: the one rule of inference (theory 2.9).
 
 Table, class, verdict, checks, plots, files and `gain_intervals` ask here, so that none says what another denies.
 """
@@ -34,12 +34,14 @@ class PolicyGains(Result):
     Attributes
     ----------
     kl : (K, B) nats; betas (K, B) what the policy is trained at to reach it
-    gain, gain_se, win_rate, win_rate_se : (K, B, J)
+    gain, gain_se, win_rate, win_rate_se : (K, B, J); win rates of more than 16 responses (or fewer than 6) only up to
+        0.2 log n nats, past which their bias would show
     freedom, win_freedom : (K, B, J) degrees of freedom of their bounds, by Student's t
     interval, win_interval : (K, B, J, 2) 95 % bounds of each number by itself
     harmed, harmed_se : (K, B, J) share of prompts whose own gain is negative beyond their noise, at the least
-    correction : (K, B) share of beta that the rows lack at this KL, which is put right; there is no estimate where it
+    correction : (K, B) share by which the rows' beta is low at this KL, corrected for; there is no estimate where it
         is above 0.5 or the KL above 0.35 log n, n the harmonic mean of the responses
+    unseen : (J,) "rare" where so few responses or prompts differ that neither gain nor win rate has an error, else ""
     kind : (K, B) "jackknife", "first order" (fewer than 3 responses a prompt, and only to 0.1 nats), "exact" (base
         "logprob": the rows are the policy), "pooled" (within=False: gains of the rows as they are), or "none"
     """
@@ -48,6 +50,7 @@ class PolicyGains(Result):
         "direction kl value": "gain gain_se win_rate win_rate_se freedom win_freedom harmed harmed_se",
         "direction kl value bound": "interval win_interval",
         "direction kl": "kl betas correction kind",
+        "value": "unseen",
     }
 
     kl: Floats
@@ -62,6 +65,7 @@ class PolicyGains(Result):
     harmed_se: Floats
     correction: Floats
     kind: NDArray[np.str_]
+    unseen: NDArray[np.str_]
     interval: Floats
     win_interval: Floats
     directions: tuple[str, ...]
@@ -80,7 +84,7 @@ class PolicyGains(Result):
     def comparisons(self, cells: Flags, n_values: int) -> float:
         """How many independent comparisons the cells (K, B) and first values amount to.
 
-        Levels and values of one judge move together, so sixteen numbers are worth three or four. Of each judge it is
+        Levels and values of one judge are correlated, so sixteen numbers count as three or four. Of each judge it is
         the m at which m independent normal numbers have the 95 % quantile of the largest |z| among its own, drawn
         with the correlation of their influences; judges are added up as if they were independent.
         """
@@ -134,7 +138,7 @@ def policy_gains(call: Call, kept: Floats, kl: Floats | None, start: Floats | No
         arrays["betas"] = np.ldexp(arrays["betas"], exponent[:, None])
     none = np.full((K, B, J, 2), np.nan)
     return _bounded(PolicyGains(
-        kl=levels, interval=none, win_interval=none, directions=call.names, values=call.value_names,
+        kl=levels, unseen=rows.unseen, interval=none, win_interval=none, directions=call.names, values=call.value_names,
         _influence=influence, _held=rows.held, **arrays,
     ))  # fmt: skip
 
@@ -153,8 +157,8 @@ def pooled_gains(t: TiltResult, p: Population, kl: Floats) -> PolicyGains:
     gain, se, wins = (np.where(reached[..., None], x, np.nan) for x in (t.gain, t.gain_se, t.win_rate))
     return _bounded(PolicyGains(
         np.array(np.broadcast_to(kl, t.kl.shape)), t.betas, gain, se, freedom, wins, none, none, none, none,
-        np.zeros(t.kl.shape), np.full(t.kl.shape, "pooled"), wide, wide, t.directions, t.values,
-        np.zeros((1, *t.gain.shape)), np.ones((1, t.gain.shape[2])),
+        np.zeros(t.kl.shape), np.full(t.kl.shape, "pooled"), np.full(len(t.values), ""), wide, wide,
+        t.directions, t.values, np.zeros((1, *t.gain.shape)), np.ones((1, t.gain.shape[2])),
     ))  # fmt: skip
 
 

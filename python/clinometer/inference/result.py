@@ -33,7 +33,7 @@ class GainIntervals(Result):
     estimate_kind : (K, B) "jackknife", "first order" (fewer than 3 responses a prompt), "exact" (base "logprob": the
         rows are the policy), or "none" past what the rows can say
     ess_quantiles : (K, B, 3) 5 %, 25 % and 50 % quantile over prompts of the share of rows left, 1/(1 + chi^2)
-    n_units : prompts, or clusters; units (K, B, J) as many as their weights and influences are worth, less 1 the
+    n_units : prompts, or clusters; units (K, B, J) their effective number, less 1 the
         degrees of freedom; units_labels the same with labels, no more than prompts or clusters that have any
     """
 

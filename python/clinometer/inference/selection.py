@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
@@ -9,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from clinometer.common.options import listed, used
 from clinometer.common.results import Axes, Result
 from clinometer.common.visible import visible
 from clinometer.engine.checks import DEFAULT_KL, checked_kl, need_scores
@@ -63,8 +65,14 @@ class Recommendation(Result):
     layer: Any = None
     layer_share: dict[Any, float] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        return f"{super().__repr__()}\n  verdict: {self.verdict()}"
+
+    def _repr_html_(self) -> str:
+        return f"{super()._repr_html_()}<p>{html.escape(self.verdict())}</p>"
+
     def verdict(self) -> str:
-        """Say what the choice is worth on prompts that did not make it; "cannot tell" is an answer."""
+        """Say what the choice gains on prompts that did not make it; "cannot tell" is an answer."""
         gains = ", ".join(
             f"{visible(v)} {g:+.3g} ({low:+.3g} to {high:+.3g})"
             for v, g, (low, high) in zip(self.values, self.gain, self.interval, strict=True)
@@ -84,11 +92,12 @@ class Recommendation(Result):
         )
 
 
+@listed("within")
 def recommend(
     dump: Any, constitutions: Any, values: Any, *, kl: Any = None, adjust: Any = None, weights: ArrayLike | None = None,
     splits: int = 200, random_state: int = 0, **options: Any,
 ) -> Recommendation:  # fmt: skip
-    """Choose a constitution and KL on half of the prompts and measure it on the other, many times (theory, Details).
+    """Choose a constitution and KL on half of the prompts and measure it on the other, many times (theory 10.4).
 
     The cell chosen is the one of largest objective: the gain of the worst value in units of its within-prompt sd,
     or with weights the weighted mean of gains in those units. Halves are of prompts, or of clusters.
@@ -107,15 +116,14 @@ def recommend(
 
     >>> import clinometer as cm
     >>> world = cm.simulate(n_prompts=100, n_responses=8, dim=4, random_state=1)
-    >>> best = cm.recommend(world, ["judge/c0", "judge/c1"], "s", kl=[0.1, 0.5])
+    >>> best = cm.inference.recommend(world, ["judge/c0", "judge/c1"], "s", kl=[0.1, 0.5])
     >>> best.constitution, best.kl, best.share.shape
     ('judge/c0', 0.5, (2, 2))
     """
     if isinstance(splits, bool) or not isinstance(splits, (int, np.integer)) or splits < 1:
         raise ValueError(f"splits is {splits!r}, wanted a whole number >= 1")
     levels = checked_kl(DEFAULT_KL if kl is None else kl)
-    if not options.get("within", True):
-        raise ValueError("within=False: recommendations are of tilts inside prompts")
+    options = used("recommend", options, within="is of tilts inside prompts")
     parts = _layers(dump, constitutions)
     calls = [prepare(one, given, values, **options) for _, one, given in parts]
     for call in calls:
@@ -154,6 +162,8 @@ def recommended(
     split = Split.of(units, held, splits, seed)
     best = split.chosen(scale, weight, open_)
     judged = split.judged(best)
+    blind = gains[0].unseen != ""  # no error can be seen
+    judged = replace(judged, se=np.where(blind, np.nan, judged.se), errors=np.where(blind, np.nan, judged.errors))
     share = np.bincount(best, minlength=len(every)) / len(best)
     score = np.where(open_, objective(every, weight, scale), -np.inf)
     k, b = divmod(int(np.lexsort((score, share))[-1]), shape[1])

@@ -1,4 +1,4 @@
-"""What simpler measures say of the same judges and values: to stand beside every gain."""
+"""Simpler measures of the same judges and values, as baselines for every gain."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from clinometer.common.options import PASS_OPTIONS
+from clinometer.common.options import listed, used
 from clinometer.common.results import Axes, Result
 from clinometer.engine.checks import need_scores
 from clinometer.engine.inputs import Call, prepare
@@ -52,6 +52,7 @@ class Baselines(Result):
     fit_status: tuple[str, ...]
 
 
+@listed("within")
 def baselines(dump: Any, directions: Any, values: Any, *, folds: int = 5, **options: Any) -> Baselines:
     """Cosine, projection difference and mean correlation of judges and values, without any tilt.
 
@@ -71,15 +72,11 @@ def baselines(dump: Any, directions: Any, values: Any, *, folds: int = 5, **opti
 
     >>> import clinometer as cm
     >>> world = cm.simulate(n_prompts=100, n_responses=8, dim=4, random_state=1)
-    >>> b = cm.baselines(world, ["judge/c0"], "s")
+    >>> b = cm.inference.baselines(world, ["judge/c0"], "s")
     >>> bool(b.correlation[0, 0] > 0.3), bool(b.projection_difference[0, 0] > 0.3)
     (True, True)
     """
-    unknown = [name for name in options if name not in PASS_OPTIONS]
-    if unknown:
-        raise TypeError(f"baselines has no option {unknown[0]!r}; the pass options are {', '.join(PASS_OPTIONS)}")
-    if not options.get("within", True):
-        raise ValueError("within=False: baselines are taken inside prompts")
+    options = used("baselines", options, within="looks inside prompts")
     call = prepare(dump, directions, values, **options)
     need_scores(call)
     if call.n_values == 0:

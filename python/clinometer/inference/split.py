@@ -1,4 +1,4 @@
-"""Choosing on half of the prompts and judging on the other: what a choice is worth (theory 10, "Winner's curse")."""
+"""Choosing on half of the prompts and judging on the other: the gain of the choice itself (theory 10.4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small linear programs in batches, with witnesses anyone can evaluate (theory 8 and 9).
+"""Small linear programs in batches, with witnesses anyone can evaluate (theory 8.3 and 9).
 
 Every answer carries `lower` from its weights and `upper` from its prices; the status is drawn from those two,
 evaluated in twice the working precision, and never from a solver's tolerance.

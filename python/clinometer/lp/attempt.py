@@ -1,4 +1,4 @@
-"""What HiGHS offers for a scaled program, and what it is worth."""
+"""The solution that HiGHS returns for a scaled program, evaluated."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROUNDING = 1e-6  # of CLOSE: what a row may exceed its bound by, over the larges
 
 @dataclass(frozen=True)
 class Attempt:
-    """What HiGHS offers for a scaled program and what it is worth, all evaluated here."""
+    """The solution that HiGHS returns for a scaled program, with its bounds, all evaluated here."""
 
     x: Floats
     y: Floats

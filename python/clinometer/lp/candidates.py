@@ -1,4 +1,4 @@
-"""A game whose columns are millions of candidate constitutions, measured on a dump (theory 9, L1)."""
+"""A game whose columns are millions of candidate constitutions, measured on a dump (theory 9.1)."""
 
 from __future__ import annotations
 

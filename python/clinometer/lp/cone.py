@@ -1,4 +1,4 @@
-"""Is there a direction that improves every value, and which is best in a box (theory 8, LP cross-check)."""
+"""Is there a direction that improves every value, and which is best in a box (theory 8.3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The best mixture that keeps every value above its floor (theory 9, L2)."""
+"""The best mixture that keeps every value above its floor (theory 9.2)."""
 
 from __future__ import annotations
 

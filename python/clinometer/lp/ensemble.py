@@ -1,4 +1,4 @@
-"""The best mixture of many candidates (theory 9, L1)."""
+"""The best mixture of many candidates (theory 9.1)."""
 
 from __future__ import annotations
 

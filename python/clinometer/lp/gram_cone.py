@@ -1,4 +1,4 @@
-"""Cones by the products of their rows: one per prompt, layer or bootstrap replicate (theory 8, solver)."""
+"""Cones by the products of their rows: one per prompt, layer or bootstrap replicate (theory 8.3)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What to do next with these constitutions: the best direction, the best mixture, what floors cost, and how sure.
 
 Everything is first order in the tilt and in standard deviations: the gain of value j under unit-sd score t is
-Cov(s_j, t) / (sd_j sd_t), a correlation inside prompts (theory 8 and L1, L2).
+Cov(s_j, t) / (sd_j sd_t), a correlation inside prompts (theory 8.1, 9.1 and 9.2).
 """
 
 from __future__ import annotations

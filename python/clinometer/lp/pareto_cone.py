@@ -1,4 +1,4 @@
-"""The cone of Pareto-improving directions: is it open, how wide, and what proves it (theory 8, Prop 19)."""
+"""The cone of Pareto-improving directions: is it open, how wide, and what proves it (theory 8.3)."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def pareto_cone(
     """Directions that improve all values at once: whether there are any, the best one, and how many.
 
     margin = max_{|v| <= 1} min_j <a_j / |a_j|, v> = min over the simplex of sqrt(lambda' R lambda), with
-    a_j = Sigma^(1/2) u_j ("kl") or Sigma u_j ("euclid") and R the cosines of the rows a_j (theory 8, solver).
+    a_j = Sigma^(1/2) u_j ("kl") or Sigma u_j ("euclid") and R the cosines of the rows a_j (theory 8.3).
     `feasible` is True only with a direction whose products are positive in rational arithmetic on the rows;
     False only with no such direction and a Gordan certificate mu >= 0, |sum mu_j a_j| <= 1e-13 sum mu_j |a_j|
     rounding included; otherwise None. With fewer values than dimensions the cone is open almost surely: read

@@ -1,4 +1,4 @@
-"""One game a prompt: how far its worst value can rise by reweighting its responses (theory 9, L3)."""
+"""One game a prompt: how far its worst value can rise by reweighting its responses (theory 9.3)."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def prompt(
     scale = np.sqrt(_variances(call, table, weight, offsets))
     used = np.where((scale > 0) & np.isfinite(scale), scale, 1.0)
     status, lower, upper, dual, q = _core.lp_prompts(table, offsets, weight, used, bound, by_kl, call.n_threads)
-    weights = np.zeros(p.n_dump)  # of a row that weighs nothing, too
+    weights = np.zeros(p.n_dump)  # of a row of weight 0, too
     if call.ids is not None and p.n_rows < p.n_dump:
         weights[~np.isin(call.ids, p.ids)] = np.nan
     weights[p.rows] = q

@@ -8,7 +8,7 @@ import numpy as np
 
 from clinometer.lp.pareto import ParetoResult
 from clinometer.lp.pareto_cone import ConeResult
-from clinometer.report.result import Report
+from clinometer.reporting.result import Report
 
 from .canvas import GREY, INK, PALETTE, canvas, distinct, inks, titled
 
@@ -16,7 +16,7 @@ __all__ = ["cone"]
 
 
 def cone(result: Any, ax: Any = None, *, values: Any = None, highlight: Any = None) -> Any:
-    """Draw a cone's proof, or how near a cone's best direction constitutions come (theory 8, Prop 19; L1, L2).
+    """Draw a cone's proof, or how near a cone's best direction constitutions come (theory 8.3, 9.1 and 9.2).
 
     Parameters
     ----------
@@ -72,10 +72,10 @@ def _cone(c: ConeResult, ax: Any, values: Any) -> Any:
             else "weight in the combination of values that sums to zero, which proves it"
         )
         angle = float(np.degrees(c.half_angle))
-        note = f"margin {c.margin:.3g} sd per sqrt(2 KL) of the worst value, half-angle {angle:.1f} degrees"
-        note += f", {c.fraction:.2g} of all directions" if np.isfinite(c.fraction) else ""
-        note = note if c.feasible else ""
-        titled(ax, f"Cone of directions that improve every value: {state}", note)
+        note = f"least gain along the best: {c.margin:.3g} sd per sqrt(2 KL); it may turn by {angle:.1f} degrees"
+        note += f"; {c.fraction:.2g} of all directions do" if np.isfinite(c.fraction) else ""
+        note = note if c.feasible else "no direction raises every value" if c.feasible is False else ""
+        titled(ax, f"Cone: directions that improve every value: {state}", note)
         if c.feasible:
             _wedge(ax, c)
     return ax

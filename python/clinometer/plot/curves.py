@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from clinometer.common.results import TiltResult
 from clinometer.engine.stat import TiltSums
 from clinometer.inference.policy import PolicyGains
-from clinometer.report.result import Report
+from clinometer.reporting.result import Report
 from clinometer.theory.frontier import GainKLFrontier
 from clinometer.theory.iterated import Iteration
 
 from .canvas import GREY, INK, Z95, Ink, canvas, chosen, distinct, inks, label_ends, name, titled, whiskers
 
-__all__ = ["frontier", "iterate"]
+__all__ = ["frontier", "iterate", "prompts"]
 
 Floats = NDArray[np.float64]
 MOST_BANDS = 8  # more of them hide one another
@@ -36,7 +36,7 @@ class _Line:
 
 
 def frontier(result: Any, ax: Any = None, *, value: Any = None, highlight: Any = None, oracle: bool = True) -> Any:
-    """Draw the gain of one value against KL, a line for each constitution (theory 2, 4).
+    """Draw the gain of one value against KL, a line for each constitution (theory 2.2 and 4.2).
 
     Parameters
     ----------
@@ -89,6 +89,65 @@ def frontier(result: Any, ax: Any = None, *, value: Any = None, highlight: Any =
     return ax
 
 
+def prompts(
+    report: Report, ax: Any = None, *, value: Any = None, kl: float | None = None, highlight: Any = None
+) -> Any:
+    """Draw the gains of single prompts from the lowest up, a line for each constitution: who loses under a mean.
+
+    Parameters
+    ----------
+    report : Report
+    ax : matplotlib Axes; None makes a figure
+    value : name or position; default the first
+    kl : level to show, the nearest there is; default the largest with an estimate
+    highlight : name, position, or several: the other constitutions turn grey and lose their labels
+
+    Returns
+    -------
+    Axes
+        The height at a share of the prompts is the gain that so many do not exceed; the area under a line is the gain
+        of all. A prompt's gain has the noise of its few responses, so some lie below 0 by chance: the labels say
+        which share loses beyond noise, at the least.
+
+    Examples
+    --------
+    >>> import clinometer as cm
+    >>> world = cm.simulate(n_prompts=40, n_responses=8, dim=4, random_state=1)
+    >>> made = cm.report(world, constitutions=["judge/c0"], values=["s"], kl=[0.1], sections=())
+    >>> cm.plot.prompts(made).get_xlabel()
+    'share of prompts (%)'
+    """
+    if not isinstance(report, Report):
+        raise TypeError(f"report is {type(report).__name__}; wanted a Report")
+    p = report.policy
+    j, known = chosen(p.values, 0 if value is None else value, "value"), np.isfinite(p.gain).any(axis=(0, 2))
+    if (p.kind == "pooled").all() or not known.any():
+        raise ValueError("no gain of this report has parts by prompt: all are past the rows, or of within=False")
+    b = int(np.flatnonzero(known)[-1]) if kl is None else int(np.abs(report.kl - kl).argmin())
+    with canvas(ax) as ax:
+        ends, held = [], p._held[:, j] > 0
+        weight = p._held[held, j]
+        for k, (one, ink) in enumerate(zip(distinct(p.directions), inks(p.directions, highlight), strict=True)):
+            gain = p.gain[k, b, j] + p._influence[held, k, b, j] / weight
+            order = np.argsort(gain)
+            share = np.append(0.0, 100 * np.cumsum(weight[order]) / weight.sum())
+            ax.stairs(gain[order], share, baseline=None, color=ink.colour, linewidth=ink.width, zorder=ink.order)
+            if ink.loud:
+                text = f"{one}: {100 * p.harmed[k, b, j]:.0f} % lose"
+                ends.append((100.0, float(gain[order[-1]]), text, ink.colour))
+        _zero(ax)
+        ax.set_xlim(0.0, 100.0)
+        ax.set_xlabel("share of prompts (%)")
+        ax.set_ylabel(f"gain in {name(p.values[j])}", parse_math=False)
+        several = "; a step is a mean of several" if report.dump.n_prompts > len(p._held) else ""
+        note = (
+            f"at {report.kl[b]:g} nats, with the noise of a prompt's responses{several}; lose: beyond it, at the least"
+        )
+        titled(ax, f"{name(p.values[j], 48)} by prompt", note)
+        label_ends(ax, ends)
+    return ax
+
+
 def _tilt_lines(t: Any, j: int) -> list[_Line]:
     horizon = getattr(t, "kl_horizon", np.full(len(t.directions), np.inf))
     out = []
@@ -126,7 +185,7 @@ def _horizon(kl: float) -> float:
 def iterate(
     result: Iteration, ax: Any = None, *, values: Any = None, highlight: Any = None, promise: bool = True
 ) -> Any:
-    """Draw the gain of every value after each round of `clinometer.theory.iterate` (theory 7).
+    """Draw the gain of every value after each round of `clinometer.theory.iterate` (theory 6.4).
 
     Parameters
     ----------
@@ -182,7 +241,7 @@ def iterate(
 
 
 def _note(band: bool, past: bool) -> str:
-    said = ["band: 95 % over prompts"] * band + ["dashed: past the KL horizon"] * past
+    said = ["band: 95 % over prompts"] * band + ["dashed: past the KL up to which these rows can tell"] * past
     return "; ".join(said)
 
 

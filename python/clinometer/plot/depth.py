@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 
 
 def layers(result: Any, ax: Any = None, *, highlight: Any = None, names: Any = None) -> Any:
-    """Draw how much of each value a linear direction finds, layer by layer (theory 4, Cor 7; 5).
+    """Draw how much of each value a linear direction finds, layer by layer (theory 4.4).
 
     Parameters
     ----------

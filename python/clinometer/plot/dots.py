@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from clinometer.common.results import CrossCovarianceResult, TiltResult
 from clinometer.engine.stat import TiltSums
-from clinometer.report.result import Report
+from clinometer.reporting.result import Report
 from clinometer.theory.judging import JudgeCeiling
 
 from .canvas import GREY, Z95, canvas, chosen, distinct, inks, name, show_key, titled, whiskers
@@ -35,7 +35,7 @@ def tradeoffs(
     result: Any, ax: Any = None, *, kl: float | None = None, se: Any = None, constitutions: Any = None,
     values: Any = None, highlight: Any = None,
 ) -> Any:  # fmt: skip
-    """Draw the profile of every constitution over the values (theory 8, Def 20).
+    """Draw the profile of every constitution over the values (theory 8.1).
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def tradeoffs(
         ax.grid(False, axis="y")
         ax.set_xlabel(p.axis)
         note = "whiskers: 95 % over prompts" if np.isfinite(p.se).any() else ""
-        titled(ax, p.title, note + ("; hollow: past the KL horizon" if p.past.any() else ""))
+        titled(ax, p.title, note + ("; hollow: past the KL up to which these rows can tell" if p.past.any() else ""))
         show_key(ax)
     return ax
 

@@ -18,7 +18,7 @@ RANKS = ("participation", "entropy", "stable", "energy")
 
 
 def spectrum(result: Any, ax: Any = None) -> Any:
-    """Draw eigenvalues from the largest down, and where four effective ranks lie (theory 5, Def 8).
+    """Draw eigenvalues from the largest down, and where four effective ranks lie (theory 5.1).
 
     Parameters
     ----------
@@ -45,9 +45,10 @@ def spectrum(result: Any, ax: Any = None) -> Any:
         bound = result.residual
         marks = {"participation": result.participation, "stable": result.stable}
     else:
-        if isinstance(result, str) or result is None:
+        if isinstance(result, str) or result is None or hasattr(result, "verdict"):
+            what = repr(result) if isinstance(result, str) or result is None else type(result).__name__
             raise TypeError(
-                f"result is {result!r}; wanted Moments, a covariance, eigenvalues, RandomisedSpectrum, ShiftRank or "
+                f"result is {what}; wanted Moments, a covariance, eigenvalues, RandomisedSpectrum, ShiftRank or "
                 "EffectiveRank"
             )
         values = result.singular_values**2 if isinstance(result, ShiftRank) else eigenvalues_of(result)

@@ -1,4 +1,4 @@
-"""The base policy of a dump: what each row and each prompt weighs (theory 0).
+"""The base policy of a dump: what each row and each prompt weighs (theory 0.2).
 
 Every expectation of the package is `E[f] = sum_x omega_x sum_{i in x} w_i f_i`: a mean over prompts of
 means over the responses of a prompt. This file turns the four kinds of dump into `w` and `omega`.
@@ -149,7 +149,7 @@ def base_weights(
     prompt_weights: npt.ArrayLike | None = None,
     clusters: npt.ArrayLike | None = None,
 ) -> BaseWeights:
-    """Weights of the base policy (theory 0, "Base weights").
+    """Weights of the base policy (theory 0.2).
 
     `sampled`: w = 1/n; `counts`: w ~ count; `logprob`: w ~ exp(log pi0); `reweight`:
     w ~ exp(log pi0 - log q). Each sums to one inside a prompt.
@@ -234,7 +234,7 @@ def _column(name: str, column: npt.ArrayLike | None, n_rows: int) -> Array:
 
 
 def clustered_covariance(influence: Array, clusters: npt.NDArray[Any]) -> Array:
-    """Covariance of estimates from the influence of each prompt (theory 2, "SE").
+    """Covariance of estimates from the influence of each prompt (theory 2.6).
 
     `C/(C-1) sum_c psi_c psi_c'`, psi_c the sum of the prompts of cluster c. With one prompt a cluster and
     psi_x = omega_x (c_x - mean) this is se^2 = G/(G-1) sum omega_x^2 (c_x - mean)^2.
@@ -269,7 +269,7 @@ def as_columns(name: str, array: npt.ArrayLike, n_rows: int | None = None) -> Ar
 
 
 def require_finite(name: str, array: Array) -> Array:
-    """Refuse NaN and infinity: one such row poisons its whole prompt (theory 0, R6)."""
+    """Refuse NaN and infinity: one such row poisons its whole prompt (theory 0.4)."""
     bad = ~np.isfinite(array)
     if bad.any():
         row = int(np.argwhere(bad)[0, 0])

@@ -1,4 +1,4 @@
-"""KL budgets: the curve KL(lam), its inverse, and how far the rows can be trusted (theory 2)."""
+"""KL budgets: the curve KL(lam), its inverse, and how far the rows can be trusted (theory 2.2 and 2.8)."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def jackknife_bias(
     prompt_ids: npt.ArrayLike | None = None,
     **policy: Unpack[BaseOptions],
 ) -> Array:
-    """Delete-one jackknife estimate of the bias of the plug-in gain, (K, B, J) (theory 2).
+    """Delete-one jackknife estimate of the bias of the plug-in gain, (K, B, J) (theory 2.8).
 
     Per prompt `(n - 1)(mean_i th_(-i) - th)`, averaged with omega; gain - bias is the jackknifed gain
     `n th - (n - 1) mean_i th_(-i)`, which kills the 1/n term. Not for lam sd > 1. NaN for base="logprob".
@@ -169,7 +169,7 @@ def jackknife_bias(
 
 
 def kl_horizon(scores: npt.ArrayLike, prompt_ids: npt.ArrayLike | None = None, **policy: Unpack[BaseOptions]) -> Array:
-    """Largest KL at which the rows still estimate the tilt, (K,) nats (theory 2, "KL horizon").
+    """Largest KL at which the rows still estimate the tilt, (K,) nats (theory 2.8).
 
     The cap is `log(m)/2` times the omega share of prompts with n >= 2, m their median n. Of 64 geometric
     levels from cap/1000 to cap it is the last one such that at it and below it the jackknifed bias of the

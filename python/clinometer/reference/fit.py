@@ -22,12 +22,12 @@ def fit_value_direction(
     eps: float = float(np.finfo(np.float64).eps),
     **policy: Unpack[BaseOptions],
 ) -> Array:
-    """Direction of a value from labels, everything centred inside prompts, (d,) (theory 10).
+    """Direction of a value from labels, everything centred inside prompts, (d,) (theory 10.1).
 
     With Sigma = E_x Cov_x(phi) and c = E_x Cov_x(phi, s): least_squares `Sigma^+ c`; ridge
     `(Sigma + alpha tr(Sigma)/d I)^-1 c`; mean_difference mu_1 - mu_0 of the centred rows, which is
     c / (q (1 - q)), an image under Sigma and not u*; lda `Sigma_w^+ (mu_1 - mu_0)`, Sigma_w inside classes.
-    Only least_squares obeys u' Sigma v = E_x Cov_x(s, <v, phi>) for every v (theory 1, X).
+    Only least_squares obeys u' Sigma v = E_x Cov_x(s, <v, phi>) for every v (theory 1.1).
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def encoding_quality(
     prompt_ids: npt.ArrayLike | None = None,
     **policy: Unpack[BaseOptions],
 ) -> dict[str, float]:
-    """R^2 = 1 - SSE/SST of out-of-fold predictions, inside prompts and pooled (theory 1, Def 1).
+    """R^2 = 1 - SSE/SST of out-of-fold predictions, inside prompts and pooled (theory 1.4).
 
     within: both sides centred in each prompt, the number that decides the ceiling; negative is legitimate.
     pooled: under row weights, without centring in the prompt: topic alone can make it large.

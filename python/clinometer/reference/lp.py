@@ -1,4 +1,4 @@
-"""The small linear programs in rational arithmetic: no rounding, so signs are certain (theory 8 and 9).
+"""The small linear programs in rational arithmetic: no rounding, so signs are certain (theory 8.3 and 9).
 
 A dictionary simplex with Bland's rule, which cannot cycle. Slow, and meant for problems of a few rows.
 """

@@ -1,4 +1,4 @@
-"""First and second moments inside prompts (theory 0, R1 to R4, and theory 3, "C")."""
+"""First and second moments inside prompts (theory 0.3, 0.4 and 3.1)."""
 
 from __future__ import annotations
 
@@ -189,7 +189,7 @@ def within_residual(
     knots: int = 0,
     **policy: Unpack[BaseOptions],
 ) -> Array:
-    """Residual of the scores on columns inside prompts, (N, K): what `adjust=` tilts by (theory, Details).
+    """Residual of the scores on columns inside prompts, (N, K): what `adjust=` tilts by (theory 2.11).
 
     `t~ - c~ b` with t~, c~ centred in each prompt and one coefficient vector b over all prompts, least
     squares with weights omega_x w_i; the smallest b if the columns are dependent.

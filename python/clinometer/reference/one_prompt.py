@@ -1,4 +1,4 @@
-"""The exact tilt of the rows of one prompt, in forms that do not cancel (theory 2, "Exact tilt on rows").
+"""The exact tilt of the rows of one prompt, in forms that do not cancel (theory 2.2).
 
 With tc = t - sum w t and lam = 1/beta the log-ratio of the tilted to the base policy is
 `l_i = lam tc_i - L`, `L = log sum w exp(lam tc)`, and p_i = w_i exp(l_i). Everything else is a sum over l.

@@ -1,4 +1,4 @@
-"""Pareto k-hat: how heavy the tail of importance ratios is (theory 2, "Pareto k-hat")."""
+"""Pareto k-hat: how heavy the tail of importance ratios is (theory 2.7)."""
 
 from __future__ import annotations
 

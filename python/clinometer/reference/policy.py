@@ -12,14 +12,15 @@ __all__ = ["policy_gain"]
 Floats = NDArray[np.float64]
 
 
-def _one(t: Floats, f: Floats, lam: float) -> Floats:
-    """KL, gain and win rate of the tilt of one prompt."""
-    p = np.exp(lam * (t - t.max()))
-    ratio = p / p.mean()
-    p /= p.sum()
-    beats = (f[:, None] > f[None, :]) + (f[:, None] == f[None, :]) / 2
-    kl = float((p * np.log(np.where(p > 0, ratio, 1.0))).sum())
-    return np.array([kl, p @ f - f.mean(), p @ beats.mean(axis=1)])
+def _tilted(t: Floats, f: Floats, lam: float) -> Floats:
+    """KL, gain and win rate of the tilt of one prompt, averaged over ways (W, n) to take its rows."""
+    p = np.exp(lam * (t - t.max(axis=1, keepdims=True)))
+    p /= p.sum(axis=1, keepdims=True)
+    a, b = f[:, :, None], f[:, None, :]
+    beats = ((a > b) + (a == b) / 2).mean(axis=2)
+    kl = (p * np.log(np.where(p > 0, p * t.shape[1], 1.0))).sum(axis=1)
+    gain, wins = (p * f).sum(axis=1) - f.mean(axis=1), (p * beats).sum(axis=1)
+    return np.array([kl.mean(), gain.mean(), wins.mean()])
 
 
 def _by_prompt(groups: list[tuple[Floats, Floats]], lam: float, s: float, pairs: bool) -> Floats:
@@ -27,11 +28,11 @@ def _by_prompt(groups: list[tuple[Floats, Floats]], lam: float, s: float, pairs:
     out = []
     for t, f in groups:
         n = len(t)
-        points, held = [0.0], [_one(t, f, lam)]
-        for left_out in (1, 2) if pairs and 4 <= n <= 16 else (1,):
-            ways = list(combinations(range(n), left_out))
+        points, held = [], []
+        for left_out in (0, 1, 2) if pairs and 4 <= n <= 16 else (0, 1):
+            ways = np.array(list(combinations(range(n), n - left_out)))
             points.append(left_out / (n - 0.25 - left_out))
-            held.append(np.mean([_one(np.delete(t, w), np.delete(f, w), lam) for w in ways], axis=0))
+            held.append(_tilted(t[ways], f[ways], lam))
         out.append(sum(w * x for w, x in zip(_lagrange(points, s), held, strict=True)))
     return np.array(out)
 
@@ -44,7 +45,7 @@ def _lagrange(points: list[float], at: float) -> list[float]:
 def policy_gain(
     scores: ArrayLike, values: ArrayLike, prompt_ids: ArrayLike, kl: float
 ) -> tuple[float, float, float, float, float]:
-    """Gain, its error, win rate, its error, and beta of the policy at a KL (theory 2); equal prompt weights.
+    """Gain, its error, win rate, its error, and beta of the policy at a KL (theory 2.9); equal prompt weights.
 
     With theta_m of m responses, each at the lam that gives it the KL, the line through theta_n and theta_{n-1} in
     1/(m - 1/4) is taken to 0, or for 6 to 16 responses (n their harmonic mean) the parabola through theta_{n-2} too.

@@ -48,7 +48,7 @@ def tilt(
     within: bool = True,
     **policy: Unpack[BaseOptions],
 ) -> dict[str, Any]:
-    """Exact tilt pi ~ pi0 exp(t / beta) of the rows, per direction k, beta b and value j (theory 2).
+    """Exact tilt pi ~ pi0 exp(t / beta) of the rows, per direction k, beta b and value j (theory 2.2).
 
     Parameters
     ----------
@@ -190,7 +190,7 @@ def _pooled_k(tilted: list[PromptTilt], blocks: list[Block], base: BaseWeights) 
 
 
 class _ValueColumn:
-    """The tilt seen by one value: every direction and beta, on the labelled rows of that value."""
+    """The tilt for one value: every direction and beta, on the labelled rows of that value."""
 
     def __init__(self, t: Array, f: Array, grid: Array, base: BaseWeights, within: bool) -> None:
         self.t, self.f, self.grid, self.within = t, f, grid, within

@@ -1,4 +1,4 @@
-"""One Arrow or Parquet file as pyarrow sees it: its schema, its rows, and its columns from any row on."""
+"""One Arrow or Parquet file as pyarrow reads it: its schema, its rows, and its columns from any row on."""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ class Fold:
         self._flush()
 
     def _present(self, rows: Any, ids: Any, given: dict[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
-        """Without rows that weigh nothing, which a dump's passes leave out too: of count 0, or log-probability -inf."""
+        """Without rows of weight 0, which a dump's passes leave out too: of count 0, or log-probability -inf."""
         names, nothing = {"counts": (("count",), 0.0), "logprob": (("logprob", "logp"), -np.inf)}.get(
             self.options["base"], ((), 0.0)
         )

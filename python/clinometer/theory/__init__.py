@@ -1,4 +1,4 @@
-"""The theory (sections 2 to 8), on finished numbers and on dumps.
+"""Theory 2 to 8 of docs/theory.md, on finished numbers and on dumps.
 
 Functions of directions and covariances read nothing; those that take a dump say what they read.
 """

@@ -93,13 +93,13 @@ def spectrum(sigma: Floats) -> tuple[Floats, Floats]:
     largest = float(values.max(initial=0.0))
     if values.size and float(values.min()) < -1e-6 * max(largest, float(-values.min()) * 1e-6):
         raise ValueError(f"sigma has a negative eigenvalue {float(values.min()):.3g}; wanted a covariance")
-    # Below d eps lam_max an eigenvalue is rounding, not variance (theory, details of section 10).
+    # Below d eps lam_max an eigenvalue is rounding, not variance (theory 10.2).
     floor = d * np.finfo(np.float64).eps * largest
     is_diagonal = np.count_nonzero(vectors) == d
     return np.where(values > (0.0 if is_diagonal else floor), values, 0.0), vectors
 
 
 def check_metric(metric: str) -> None:
-    """Refuse anything but the two metrics of theory 8."""
+    """Refuse anything but the two metrics of theory 8.3."""
     if metric not in ("kl", "euclid"):
         raise ValueError(f"metric is {metric!r}; wanted 'kl' or 'euclid'")

@@ -1,4 +1,4 @@
-"""Best-of-n selection: in a Gaussian world, and exactly on the rows by order statistics (theory 4, App A)."""
+"""Best-of-n selection: in a Gaussian world, and exactly on the rows by order statistics (theory 4.1)."""
 
 from __future__ import annotations
 
@@ -68,9 +68,9 @@ def best_of_n(
     """Expected value of the best of n responses as a judge ranks them.
 
     ``best_of_n(n, rho, sigma_s)`` is the Gaussian world: oracle e_n sigma_s, proxy e_n rho sigma_s, regret
-    e_n sigma_s (1 - rho), with rho a correlation (the root of Def 1). ``best_of_n(dump, judge, values, n)`` is exact
-    on the rows and needs no Gaussianity: with F the cumulative base weight of the blocks of tied scores, a block is
-    chosen with probability F_b^n - F_(b-1)^n, and inside it rows share by base weight, never by their order.
+    e_n sigma_s (1 - rho), with rho a correlation, the root of theory 1.4's. ``best_of_n(dump, judge, values, n)`` is
+    exact on the rows and needs no Gaussianity: with F the cumulative base weight of the blocks of tied scores, a block
+    is chosen with probability F_b^n - F_(b-1)^n, and inside it rows share by base weight, never by their order.
     Without replacement the n candidates are a subset of the prompt's rows: C(below + b, n) - C(below, n) over
     C(N, n), which estimates best-of-n of the policy without bias.
 
@@ -134,7 +134,6 @@ def _sizes(n: Any) -> NDArray[np.int64]:
 
 
 def _gaussian(n: Any, rho: Any, sigma_s: Any) -> BestOfN:
-    sizes = _sizes(n)
     for name, number in ("rho", rho), ("sigma_s", sigma_s):
         if isinstance(number, bool) or not isinstance(number, (int, float, np.number)):
             raise TypeError(f"{name} is {number!r}; wanted a number (or n= for a dump, judge and values)")
@@ -142,6 +141,7 @@ def _gaussian(n: Any, rho: Any, sigma_s: Any) -> BestOfN:
         raise ValueError(f"rho is {rho!r}; wanted a correlation from -1 to 1")
     if not 0.0 <= sigma_s < np.inf:
         raise ValueError(f"sigma_s is {sigma_s!r}; wanted a finite standard deviation >= 0")
+    sizes = _sizes(n)
     e, bound = expected_max_normal(sizes), np.log(sizes) - (sizes - 1.0) / sizes
     oracle = (e * sigma_s)[None, :, None]
     nan = np.full_like(oracle, np.nan)

@@ -1,4 +1,4 @@
-"""Closed forms of the Gaussian world: tilts of linear and quadratic values, random cones (theory 3, 7 and 8)."""
+"""Closed forms of the Gaussian world: tilts of linear and quadratic values, random cones (theory 3.1, 7.3 and 8.3)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class GaussianTilt(Result):
 
 
 def gaussian_tilt(values: Any, sigma: Any, directions: Any, betas: ArrayLike) -> GaussianTilt:
-    """Tilt of phi given x ~ N(mu_x, Sigma): the mean moves by Sigma u_C / beta, Sigma stays (theory 3, Thm 3).
+    """Tilt of phi given x ~ N(mu_x, Sigma): the mean moves by Sigma u_C / beta, Sigma stays (theory 3.1).
 
     gain = u*' Sigma u_C / beta and KL = u_C' Sigma u_C / (2 beta^2), so gain = r sd(<u*, phi>) sqrt(2 KL).
 
@@ -84,7 +84,7 @@ class QuadraticTilt(Result):
 
 
 def quadratic_tilt(v: Any, tau: float, mean: float, sigma: Any, u_c: Any, betas: ArrayLike) -> QuadraticTilt:
-    """A value with an optimum inside the range, and a linear judge that overshoots it (theory 7, Prop 15).
+    """A value with an optimum inside the range, and a linear judge that overshoots it (theory 7.3).
 
     With m = E <v, phi> and h = v' Sigma u_C / beta the gain is 2 (tau - m) h - h^2 in a Gaussian world: the first
     order goes on promising a gain after the overshoot.
@@ -120,7 +120,7 @@ def quadratic_tilt(v: Any, tau: float, mean: float, sigma: Any, u_c: Any, betas:
 
 
 def wendel_probability(k: int, d: int) -> float:
-    """Chance that k isotropic random values in d dimensions can all be improved at once (theory 8, Prop 19).
+    """Chance that k isotropic random values in d dimensions can all be improved at once (theory 8.3).
 
     2^(1-k) sum_{i<d} C(k-1, i): 1 for k <= d, 1/2 at k = 2 d.
 

@@ -1,4 +1,4 @@
-"""The same prompts seen twice: layers, positions, checkpoints or models, and what changed between them (theory 5)."""
+"""Two dumps of the same prompts: layers, positions, checkpoints or models, and what changed (theory 5.3)."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def compare(
     dump_a: Any, dump_b: Any, values: Any, *, values_b: Any = None, transfer: bool = True,
     fits: dict[str, Any] | None = None, **options: Any,
 ) -> Comparison:  # fmt: skip
-    """Paired change between two dumps of the same prompts: layers, positions, checkpoints or models (theory 5).
+    """Paired change between two dumps of the same prompts: layers, positions, checkpoints or models (theory 5.3).
 
     Folds follow the prompt ids, so both sides are fitted without the same prompts and compared on them. Prompts found
     on one side only are left out of the intervals and refused in the ids.

@@ -1,4 +1,4 @@
-"""What a second judge adds to the first (theory, Details)."""
+"""What a second judge adds to the first (theory 10.3)."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Complementarity(Result):
 
 @listed("within")
 def complementarity(judge_a: Any, judge_b: Any, value: Any, *, dump: Any = None, **options: Any) -> Complementarity:
-    """What a second judge adds to the best single one (theory, Details: complementarity).
+    """What a second judge adds to the best single one (theory 10.3).
 
     R^2 = c' V^-1 c / Var(s) with V the judges' within-prompt covariance and c their covariances with the value. Never
     negative on the rows it is computed on, so that a judge that adds nothing shows a gain too: two useless ones about

@@ -1,4 +1,4 @@
-"""Correlations inside prompts, and how each prompt moves them (theory 2, SE)."""
+"""Correlations inside prompts, and the influence of each prompt on them (theory 2.6)."""
 
 from __future__ import annotations
 

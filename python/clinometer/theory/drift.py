@@ -1,4 +1,4 @@
-"""Does a judge turn away while training goes on? u_C of successive dumps, and when to stop (theory 6, section 9.4)."""
+"""Does a judge turn away while training goes on? u_C of successive dumps, and when to stop (theory 6.5)."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def judge_drift(
     dumps: Any, judge: Any, values: Any, *, kl: float = 0.1, bound: float = np.pi / 4, level: float = 0.95,
     folds: int = 8, fits: Mapping[str, Any] | None = None, **options: Any,
 ) -> JudgeDrift:  # fmt: skip
-    """u_C and the gains of its values in successive rounds of training, and a rule for when to stop (theory 6).
+    """u_C and the gains of its values in successive rounds of training, and a rule for when to stop (theory 6.5).
 
     Accumulated tilts gain as long as u_C stays near u*: a constitution that turns by th a round peaks after
     (pi/2 - a0)/th rounds and then harms (`drifting_projection`). In every round u_C is fitted to the judge; cosines
@@ -172,7 +172,7 @@ def _judges(judge: Any, T: int) -> list[Any]:
 
 
 def _angles(turned: Turned, others: list[int]) -> Floats:
-    """Cosine, error and worth (T, 3) of every round against another."""
+    """Cosine, error and effective units (T, 3) of every round against another."""
     return np.array([turned.cosine(q, r) for r, q in enumerate(others)])
 
 

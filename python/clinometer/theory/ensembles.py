@@ -1,4 +1,4 @@
-"""Ensembles of constitutions: one tilt by the averaged scores, or the average of the tilted policies (theory 6)."""
+"""Ensembles of constitutions: one tilt by the averaged scores, or the average of the tilted policies (theory 6.3)."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def ensembles(
     """What averaging constitutions does, as a pool of directions and as a mixture of policies.
 
     Averaging does not raise the mean gain: to first order it is sum_i w_i of the members' gains, and the member of
-    largest norm decides unless scores are standardised (theory 6, section 9.2). Beyond first order pool and mixture
+    largest norm decides unless scores are standardised (theory 6.3). Beyond first order pool and mixture
     differ; the mixture's gain stays linear.
 
     Parameters

@@ -1,4 +1,4 @@
-"""The series of gain and KL in 1/beta to fourth order, with errors, its radius and its sign flip (theory 2)."""
+"""The series of gain and KL in 1/beta to fourth order, with errors, its radius and its sign flip (theory 2.4)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Cumulants(Result):
     `score_se`: delta = lam k2 + lam^2/2 k3 + lam^3/6 k4 and KL = lam^2/2 Var + lam^3/3 kappa3 + lam^4/8 kappa4.
     `series_radius` (K, J) is where the series leaves the first order by a share `q`, `exact_radius` where the exact
     curve does, `sign_flip` where the gain returns to 0: all in 1/beta, inf where they never do.
-    `overshoots` (K, J): k2 and k3 of opposite signs, both beyond two errors (theory 7, Prop 15).
+    `overshoots` (K, J): k2 and k3 of opposite signs, both beyond two errors (theory 7.3).
     """
 
     axes: ClassVar[Axes] = {
@@ -57,7 +57,7 @@ class Cumulants(Result):
 
     @property
     def z(self) -> Floats:
-        """k2 over its error (K, J): how sure the sign of the gain is at small tilts (theory 3, Cor 4)."""
+        """k2 over its error (K, J): how sure the sign of the gain is at small tilts (theory 3.2)."""
         return ratio(self.gain[:, 0], self.gain_se[:, 0])
 
     @property
@@ -82,7 +82,7 @@ class Cumulants(Result):
 def cumulants(dump: Any, directions: Any, values: Any, *, q: float = 0.1, **options: Any) -> Cumulants:
     """Cumulants k2, k3, k4 of every value with every score inside prompts, averaged over prompts.
 
-    k2 = Cov(f, t), k3 = E[f~ t~^2], k4 = E[f~ t~^3] - 3 Cov(f, t) Var(t) (theory 2, higher order), on the rows
+    k2 = Cov(f, t), k3 = E[f~ t~^2], k4 = E[f~ t~^3] - 3 Cov(f, t) Var(t) (theory 2.4), on the rows
     (ddof 0) with errors clustered by prompt. The remainder after k4 is of order lam^4.
 
     Parameters

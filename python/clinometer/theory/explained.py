@@ -1,4 +1,4 @@
-"""The share of one direction's score variance that others explain, free of the noise of the fits (theory 3, Prop 5)."""
+"""The share of one direction's score variance that others explain, free of the noise of the fits (theory 3.3)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def share_interval(share: float, se: float, units: float, level: float) -> Float
 
 
 def explained_share(w: Weights, t: Floats, y: Floats, fold: NDArray[np.int64]) -> tuple[float, float, float, Floats]:
-    """(share, error, what the units are worth) and the covariances of all true scores (1 + J, 1 + J).
+    """(share, error, effective units) and the covariances of all true scores (1 + J, 1 + J).
 
     From out-of-fold scores t and labels y, those of u_gen first. Of a unit, u'Sigma v has the influence t_u y_v +
     t_v y_u - t_u t_v through labels, fits and rows; the best b has none to first order.

@@ -1,4 +1,4 @@
-"""The share of directions that improve every value: an orthant probability (theory 8, Prop 22)."""
+"""The share of directions that improve every value: an orthant probability (theory 8.5)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RESOLUTION = 1e-8
 def pareto_fraction(gram: ArrayLike, *, n_points: int = 8192, n_shifts: int = 12, random_state: int = 0) -> float:
     """Share of isotropic directions that improve all k values.
 
-    P(Z > 0) for Z ~ N(0, R), R the normalised Gram (theory 8, solid angle). The metric is the Gram's:
+    P(Z > 0) for Z ~ N(0, R), R the normalised Gram (theory 8.5). The metric is the Gram's:
     U Sigma U' makes Sigma^(1/2) v isotropic, U Sigma^2 U' makes v isotropic. Closed forms for k <= 3, one
     integral for equal correlations >= 0, and 0 exactly for a cone that is empty to the Gram's resolution
     1e-8. Otherwise separation of variables over a pivoted Cholesky factor (singular R is fine), averaged

@@ -1,4 +1,4 @@
-"""Gain against KL, beside the value's own tilt and the Gaussian line, with the shape of every curve (theory 2, 4)."""
+"""Gain against KL, beside the value's own tilt and the Gaussian line, with the shape of every curve (theory 4.2)."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def gain_kl_frontier(
     """Exact gains of judges at matched KL, and of the oracle that tilts by the value itself.
 
     By the Gibbs variational principle the tilt by s with one global beta gives the largest E s of any policy with
-    that mean KL, so oracle - gain >= 0 is the regret on these rows (theory 4, Thm 6). With labels from the same rows
+    that mean KL, so oracle - gain >= 0 is the regret on these rows (theory 4.2). With labels from the same rows
     the oracle also exploits their noise. In a Gaussian world both are lines in sqrt(2 KL): r sd_s and sd_s.
 
     Parameters
@@ -153,7 +153,7 @@ def gain_kl_frontier(
         kl=asked, kl_reached=reached, betas=betas, gain=state["gain"], gain_se=state["gain_se"],
         efficiency=ratio(state["gain"], best[None]), regret=regret[0], regret_se=regret[1], gaussian=line,
         correlation=correlation,
-        curve_kl=np.stack([m["kl"] for m in moved]), kl_horizon=roots.horizon(call, s.scores),
+        curve_kl=np.stack([m["kl"] for m in moved]), kl_horizon=roots.horizon(call, s.scores, sd * sd),
         directions=call.names, values=call.value_names, **ends, **turns, **s.counts(),
     )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""How much better a judge tracks a value than the generator does, with its error (theory 3, Prop 5)."""
+"""How much better a judge tracks a value than the generator does, with its error (theory 3.3)."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class GenerationJudgmentGap(Result):
 def generation_judgment_gap(
     u_star: Any, u_c: Any, u_gen: Any, sigma: Any = None, *, level: float = 0.95, **options: Any
 ) -> GenerationJudgmentGap:
-    """How much better a constitution's direction tracks a value than the generator's own (theory 3, Prop 5).
+    """How much better a constitution's direction tracks a value than the generator's own (theory 3.3).
 
     gap = r(u_C, u*) - r(u_gen, u*) with Sigma-cosines r. Directions fitted on the same rows share their noise: pass
     `DirectionFit`s together with the dump, so that every prompt is scored out of fold. A correlation with a fit that

@@ -1,4 +1,4 @@
-"""What a gain and its error need of a dump: Cov(phi, s) of every prompt, its spread, and Sigma (theory 2, SE; 6)."""
+"""What a gain and its error need of a dump: Cov(phi, s) of every prompt, its spread, and Sigma (theory 2.6 and 6.2)."""
 
 from __future__ import annotations
 

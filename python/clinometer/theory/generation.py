@@ -1,4 +1,4 @@
-"""How much of the generation direction the values explain: Proposition 5's alpha, estimated (theory 3, Prop 5)."""
+"""How much of the generation direction the values explain: Proposition 5's alpha, estimated (theory 3.3)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class GenerationShare(Result):
         the prompts or clusters are worth for it; free of the noise of the fits, so that it may fall below 0
     share_ci : (2,) by Student's t on the share's own scale and on Fisher's of its root, the wider, within [0, 1]
     alpha, alpha_ci : Proposition 5's alpha of that share: u_gen = alpha u + (1 - alpha) n with orthonormal u, n
-    cosine : (J,) Sigma-cosine of u_gen with each value's direction, NaN where the value is not seen to be encoded
+    cosine : (J,) Sigma-cosine of u_gen with each value's direction, NaN where the value is not detectably encoded
     resolved : (J,) whether the rows show well, by 6 errors, that the value is encoded; where one is not, share and
         alpha are lower bounds, mostly of the others, and a warning says so
     rho2, rho2_ci : (J,) and (J, 2) encoded share of each value, as `EncodingQuality.rho2_debiased`
@@ -67,7 +67,7 @@ class GenerationShare(Result):
 
 
 def orthonormal_alpha(share: Any) -> Floats:
-    """alpha with cos^2 = share, cos = alpha / sqrt(alpha^2 + (1 - alpha)^2) (theory 3, Prop 5); cut to [0, 1].
+    """alpha with cos^2 = share, cos = alpha / sqrt(alpha^2 + (1 - alpha)^2) (theory 3.3); cut to [0, 1].
 
     >>> orthonormal_alpha([0.0, 0.1104315**2, 0.5, 1.0]).round(4).tolist()
     [0.0, 0.1, 0.5, 1.0]
@@ -80,7 +80,7 @@ def generation_share(
     dump: Any, values: Any, logprobs: Any = "logprob", *, covariates: Any = None, folds: int = 5, level: float = 0.95,
     **options: Any,
 ) -> GenerationShare:  # fmt: skip
-    """How much of what a model generates by, its values explain: Proposition 5's alpha from labelled text (theory 3).
+    """How much of what a model generates by, its values explain: Proposition 5's alpha from labelled text (theory 3.3).
 
     With directions by least squares, u'Sigma v = Cov(<u^, phi>, label of v) for a u^ fitted without the prompt, free of
     the fit's noise; so for log-probabilities and values one matrix of such covariances holds them all. The share is

@@ -1,4 +1,4 @@
-"""Directions under Sigma: correlations of scores, the tilted direction, worst cases (theory 2, 3 and 6)."""
+"""Directions under Sigma: correlations of scores, the tilted direction, worst cases (theory 0.5, 2.1 and 6.1)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _sigma_sd(rows: Floats, sigma: Floats | None) -> Floats:
 def score_correlation(u: Any, v: Any, sigma: Any = None) -> Floats:
     """Correlation of the scores of two sets of directions.
 
-    r = u' Sigma v / sqrt(u' Sigma u * v' Sigma v), the Sigma-cosine (theory 0 R7, theory 3). It does not
+    r = u' Sigma v / sqrt(u' Sigma u * v' Sigma v), the Sigma-cosine (theory 0.5). It does not
     change under phi -> A phi, u -> A^-T u, whereas raw cosines do.
 
     Parameters
@@ -77,8 +77,8 @@ def _scaled_matrix(matrix: Floats) -> Floats:
 def policy_direction(u_gen: Any, u_c: Any, beta: ArrayLike) -> Floats:
     """Direction of the tilted policy's log-probability.
 
-    log pi_C(y given x) = <u_gen + u_C / beta, phi> - c'(x) (theory 2, Prop 2). The norm of the result is an
-    inverse temperature: normalising it gives another policy (theory 3, toy).
+    log pi_C(y given x) = <u_gen + u_C / beta, phi> - c'(x) (theory 2.1). The norm of the result is an
+    inverse temperature: normalising it gives another policy (theory 3.4).
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def robustness_radius(u_star: Any, u_c: Any, sigma: Any = None, *, metric: Liter
     """How far a constitution's direction can move before its first-order gain turns negative.
 
     u*' Sigma u_C / |Sigma u*| in Euclidean length, u*' Sigma u_C / sd(<u*, phi>) in units of the score's
-    standard deviation (theory 6). Negative: the direction already harms.
+    standard deviation (theory 6.1). Negative: the direction already harms.
 
     Parameters
     ----------
@@ -163,7 +163,7 @@ def worst_direction(
 ) -> WorstDirection:
     """The direction of a span that lowers the value most.
 
-    With Q an orthonormal basis of the span and a = Q' Sigma u (theory 6, Thm 10):
+    With Q an orthonormal basis of the span and a = Q' Sigma u (theory 6.1):
     "euclid", |v| <= r: v = -r Q a / |a|, value -r |a|;
     "kl", v' Sigma v <= r^2: z = (Q' Sigma Q)^+ a, v = -r Q z / sqrt(a'z), value -r sqrt(a'z).
 

@@ -1,7 +1,7 @@
 """Smallest point of a hull of unit rows, and the exact evaluation of what proves a cone open or empty.
 
 min |v|^2 subject to <a_j, v> >= 1 is the dual of the min-norm point of conv{a_j}: the point is v / |v|^2
-and the margin 1 / |v| (theory 8, solver). Solving for v from a QR of the active rows keeps its relative
+and the margin 1 / |v| (theory 8.3). Solving for v from a QR of the active rows keeps its relative
 accuracy when the hull passes close to the origin; adding the rows up, or working from their Gram, cancels it.
 """
 

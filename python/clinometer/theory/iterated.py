@@ -1,4 +1,4 @@
-"""Rounds of RLAIF: exact tilts by accumulated scores, their KL, and when to stop (theory 6, section 9.4)."""
+"""Rounds of RLAIF: exact tilts by accumulated scores, their KL, and when to stop (theory 6.4)."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def iterate(
 
     With the reference re-based every round, log pi_T = log pi0 + sum_t <u_t, phi>/beta_t: T rounds are one exact
     tilt by the accumulated score, T/beta for a fixed constitution. There is no fixed point short of the argmax of
-    that score: the direction converges, the policy does not (theory 6). With the reference kept at pi0 a round
+    that score: the direction converges, the policy does not (theory 6.4). With the reference kept at pi0 a round
     repeated adds nothing.
 
     Parameters
@@ -201,7 +201,7 @@ def _between(w: Weights, now: Floats, before: Floats) -> float:
 def drifting_projection(rounds: ArrayLike, *, step: float, start: float = 0.0, strength: float = 1.0) -> Floats:
     """Gain after T re-based rounds with a constitution that turns by `step` radians a round (Sigma = I).
 
-    strength [sin(T th/2) / sin(th/2)] cos(a0 + (T-1) th/2), strength = |u_C| |u*| / beta (theory 6): it peaks at
+    strength [sin(T th/2) / sin(th/2)] cos(a0 + (T-1) th/2), strength = |u_C| |u*| / beta (theory 6.5): it peaks at
     T = ceil((pi/2 - a0)/th), falls after that and goes negative. For th = 0 it grows as T cos(a0) without end.
 
     Parameters

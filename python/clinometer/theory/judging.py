@@ -1,4 +1,4 @@
-"""What judges can reach: first-order ceilings (theory 4)."""
+"""What judges can reach: first-order ceilings (theory 4.5)."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class JudgeCeiling(Result):
 def judge_ceiling(dump: Any, judges: Any, values: Any, *, beta: float = 1.0, **options: Any) -> JudgeCeiling:
     """The most any judge of a set can gain to first order, and how near each comes.
 
-    sup_C Cov(s, g_C)/beta <= sd(s) sup_C sd(g_C)/beta, standard deviations inside prompts (theory 4, Prop 25).
+    sup_C Cov(s, g_C)/beta <= sd(s) sup_C sd(g_C)/beta, standard deviations inside prompts (theory 4.5).
     A set closed under scaling has no finite bound: compare `per_kl` there. Equality needs one judge that is perfectly
     correlated inside prompts and also has the largest sd; a perfect correlation alone is not enough.
 

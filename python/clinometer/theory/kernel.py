@@ -1,4 +1,4 @@
-"""Random features of scaled rows, and their moments fold by fold (theory 4, Thm 6)."""
+"""Random features of scaled rows, and their moments fold by fold (theory 4.3)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def feature_maker(dump: Any, w: Weights, kind: str, n_features: int, seed: int) 
     """For a bandwidth gamma, in units of 1/d, the map from rows to scaled rows and features of exp(-gamma |x - y|^2/d).
 
     Columns are scaled to unit variance over all rows, by their weights, before distances are taken: one of 2^13 times
-    the scale would be the only one that a kernel sees. No label is looked at.
+    the scale would be the only one that counts in a kernel. No label is read.
     """
     from sklearn.kernel_approximation import Nystroem, RBFSampler
     from sklearn.preprocessing import StandardScaler

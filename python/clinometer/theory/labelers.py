@@ -1,4 +1,4 @@
-"""Labelers of several sizes on one axis: how a judge's quality and gain grow with the model (section 8.3)."""
+"""Labelers of several sizes on one axis: how a judge's quality and gain grow with the model (theory 4.4)."""
 
 from __future__ import annotations
 
@@ -95,13 +95,13 @@ def labeler_scaling(
     dumps: Mapping[str, Any], judge: Any, values: Any, *, sizes: Mapping[str, float] | ArrayLike | None = None,
     kl: float = 0.1, level: float = 0.95, **options: Any,
 ) -> LabelerScaling:  # fmt: skip
-    """How a judge's quality, and the gain it allows, grow with the model that judges (theory 4, Cor 7; section 8.3).
+    """How a judge's quality, and the gain it allows, grow with the model that judges (theory 4.4).
 
     The gain at matched KL is r sd(s) sqrt(2 KL) in the Gaussian world, r the judge's correlation with the value: each
     model's r and gain come with their errors from its own dump. The trend is a meta-regression on log10 size with
-    weights 1/(se^2 + tau^2), tau^2 the models' own scatter (Paule and Mandel 1982), and the error of the scatter
-    that is seen (Hartung and Knapp 2001; Sidik and Jonkman 2002). That stays right where models share prompts: what
-    moves all of them alike moves no slope.
+    weights 1/(se^2 + tau^2), tau^2 the models' own scatter (Paule and Mandel 1982), and the error from the observed
+    scatter (Hartung and Knapp 2001; Sidik and Jonkman 2002). That stays right where models share prompts: what
+    shifts all of them alike changes no slope.
 
     Parameters
     ----------

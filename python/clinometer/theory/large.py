@@ -1,4 +1,4 @@
-"""Leading eigenvalues and effective ranks of a covariance that is never formed, with their errors (theory 5)."""
+"""Leading eigenvalues and effective ranks of a covariance that is never formed, with their errors (theory 5.1)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .arrays import Floats
 
 __all__ = ["RandomisedSpectrum", "randomised_spectrum"]
 
-DEPENDENT = 1e-12  # of a unit row: what is left when it lies in the span of others
+DEPENDENT = 1e-12  # norm of the residual of a unit row that lies in the span of others
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -52,7 +52,7 @@ def randomised_spectrum(
     source: Any, rank: int = 16, *, oversample: int = 16, n_iterations: int = 3, n_probes: int = 32,
     trace: float | None = None, dim: int | None = None, random_state: int = 0, **options: Any,
 ) -> RandomisedSpectrum:  # fmt: skip
-    """Leading eigenvalues by subspace iteration, and tr(Sigma)^2 / |Sigma|_F^2 by probing what is left.
+    """Leading eigenvalues by subspace iteration, and tr(Sigma)^2 / |Sigma|_F^2 by probing the remainder.
 
     With Q an orthonormal basis of the sketch, |Sigma|_F^2 = |Sigma Q|^2 + E |(I - Q Q')Sigma (I - Q Q') g|^2 +
     |(I - Q Q')Sigma Q|^2 over random signs g: only the small remainder is estimated, from `n_probes` of them. Needs

@@ -1,4 +1,4 @@
-"""How a value's encoding, and with it the gain it allows, moves with the layer (theory 4, Cor 7)."""
+"""How a value's encoding, and with it the gain it allows, depends on the layer (theory 4.4)."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class CeilingByLayer(Result):
 def ceiling_by_layer(
     dump: Any, values: Any, layers: Any = None, *, kl: Any = None, n: Any = (4, 16), fits: Any = None, **options: Any
 ) -> CeilingByLayer:
-    """Compare layers by how much of a value their directions hold, and by the gain that allows (theory 4, Cor 7).
+    """Compare layers by how much of a value their directions hold, and by the gain that allows (theory 4.4).
 
     The ceiling at matched KL is r sd_s sqrt(2 KL), monotone in rho within the same rows and prompts. r is the quality
     of the fitted direction and lower than rho; if E[s | phi] is not linear a judge may exceed it.

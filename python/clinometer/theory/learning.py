@@ -1,4 +1,4 @@
-"""How a judge's quality grows with the pairs it is fitted on (theory, Details)."""
+"""How a judge's quality grows with the pairs it is fitted on (theory 10.3)."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def learning_curve(
     dump: Any, pairs: ArrayLike, prob: ArrayLike, values: Any, *, sizes: Any = None, repeats: int = 8,
     held_out: float = 0.25, ridge: float = 1e-2, random_state: int = 0, **options: Any,
 ) -> LearningCurve:  # fmt: skip
-    """Quality of the direction fitted on m pairs, against m (theory, Details: learning curve).
+    """Quality of the direction fitted on m pairs, against m (theory 10.3).
 
     In every repeat a random share of the prompts is held out for scoring; the others give their pairs prompt by
     prompt in a random order, so that larger sizes contain smaller ones. Spread over repeats is of prompts and pairs.

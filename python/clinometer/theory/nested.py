@@ -44,7 +44,7 @@ def out_of_fold(
 ) -> tuple[Floats, list[FoldFit]]:  # fmt: skip
     """What every row is given by the fold fits, (5, N, J), and the choices of the folds.
 
-    Linear and nonlinear predictions by the fit that did not see the row, and what the row pulls at the errors of the
+    Linear and nonlinear predictions out of fold, and what the row pulls at the errors of the
     others: of linear fits, and of both parts of nonlinear ones.
     """
     best: list[FoldFit] = []

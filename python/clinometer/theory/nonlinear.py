@@ -1,4 +1,4 @@
-"""The share of a value that any function of phi could hold, beside the linear share (theory 4, Thm 6; 7, Def 11)."""
+"""The share of a value that any function of phi could hold, beside the linear share (theory 4.3)."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class NonlinearEncoding(Result):
 
     Attributes
     ----------
-    linear, nonlinear : (J,) R^2 = 1 - SSE/SST of predictions for prompts that the fits did not see; negative is
+    linear, nonlinear : (J,) R^2 = 1 - SSE/SST of out-of-fold predictions, whole prompts held out; negative is
         legitimate. Their limits with many prompts are rho^2, and eta^2 = Var E[s | phi] / Var s as far as a sum of a
         linear function and the features reaches it
     difference : (J,) nonlinear - linear, paired on the same prompts
     linear_ci, nonlinear_ci, difference_ci : (J, 2) by Student's t over prompts or clusters; of the R^2 on new
         prompts, on average, of fits to as many
     linear_se, nonlinear_se, difference_se : (J,)
-    units : (J, 3) what the prompts or clusters are worth for these three, less 1 the degrees of freedom
+    units : (J, 3) effective number of prompts or clusters for these three, less 1 the degrees of freedom
     linear_r, nonlinear_r : (J,) correlations of the predictions with the value: what Theorem 6 calls rho, and eta
     gamma, alpha, linear_alpha : (F, J) bandwidth and penalties that each fold's training prompts chose; an alpha of
         inf takes no feature
@@ -82,7 +82,7 @@ def nonlinear_encoding(
     dump: Any, values: Any, *, n_features: int = 300, features: str = "fourier", gammas: ArrayLike = (0.25, 1.0, 4.0),
     alphas: ArrayLike | None = None, folds: int = 5, level: float = 0.95, **options: Any,
 ) -> NonlinearEncoding:  # fmt: skip
-    """Correlation ratio of values given phi, inside prompts, by kernel ridge on random features (theory 4, Thm 6).
+    """Correlation ratio of values given phi, inside prompts, by kernel ridge on random features (theory 4.3).
 
     The best judge that reads phi alone correlates with a value as eta, eta^2 = Var E[s | phi] / Var s, and rho^2, its
     linear share, is the ceiling only where E[s | phi] is linear. Here E[s | phi] is a linear function plus a

@@ -1,4 +1,4 @@
-"""Order statistics of the normal distribution, for best-of-n (theory 4)."""
+"""Order statistics of the normal distribution, for best-of-n (theory 4.1)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _STEP = 1.0 / 64.0
 def expected_max_normal(n: ArrayLike) -> Floats:
     """Expected maximum of n independent standard normals.
 
-    e_n = int x n pdf(x) cdf(x)^(n-1) dx (theory 4). The trapezoid rule converges faster than any power of
+    e_n = int x n pdf(x) cdf(x)^(n-1) dx (theory 4.1). The trapezoid rule converges faster than any power of
     its step here, because the integrand is entire and decays like a normal density; sqrt(2 log n) is 23 %
     high at n = 64.
 

@@ -1,4 +1,4 @@
-"""A direction from pairs: logistic regression on differences of rows (theory 1, Assumption 3)."""
+"""A direction from pairs: logistic regression on differences of rows (theory 1.3)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["bradley_terry"]
 
 
 def bradley_terry(difference: Floats, prob: Floats, *, ridge: float = 1e-2) -> Floats:
-    """u minimising mean of -p log sig(z) - (1 - p) log sig(-z) + ridge tr(C)/(2 d) |u|^2, z = D u (theory 1, (5)).
+    """u minimising mean of -p log sig(z) - (1 - p) log sig(-z) + ridge tr(C)/(2 d) |u|^2, z = D u (theory 1.3).
 
     C is the second moment of the differences (P, d), with massive columns in their own unit as in every fit. Newton
     with halving, in the rows' span where P < d, which the ridge does not notice.

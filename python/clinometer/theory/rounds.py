@@ -112,7 +112,7 @@ class Turned:
         return np.asarray(self.gram[r * n : (r + 1) * n, q * n : (q + 1) * n])
 
     def cosine(self, r: int, q: int) -> tuple[float, float, float]:
-        """(cosine of u_C between rounds r and q, its error, what the units are worth)."""
+        """(cosine of u_C between rounds r and q, its error, effective units)."""
         if r == q:
             return 1.0, 0.0, float("inf")
         across, own = self.at(r, q), [self.at(r, r)[1, 2], self.at(q, q)[1, 2]]

@@ -66,7 +66,7 @@ class Weights:
         return np.asarray(self.prompt @ per_prompt) if self.seen.any() else np.full(per_prompt.shape[1:], np.nan)
 
     def joint(self, per_prompt: Floats) -> Floats:
-        """Covariance (M, M) of the means of (G, M), clustered; NaN below two clusters (theory 2, SE)."""
+        """Covariance (M, M) of the means of (G, M), clustered; NaN below two clusters (theory 2.6)."""
         psi = self.prompt[:, None] * (per_prompt - self.mean(per_prompt))
         present = np.broadcast_to((self.seen & (self.prompt > 0.0))[:, None], psi.shape)
         return roots.clustered(psi, present, self.p.cluster)
@@ -79,7 +79,7 @@ class Weights:
         return np.asarray(np.sqrt(np.array(columns).reshape(shape)))
 
     def bounds(self, per_prompt: Floats, level: float = 0.95) -> Floats:
-        """Bounds (2,) of the mean of (G,), by Student's t with as many degrees of freedom as the prompts are worth."""
+        """Bounds (2,) of the mean of (G,), by Student's t with as many degrees of freedom as effective prompts."""
         share = np.where(self.seen, self.prompt, 0.0)
         share = share / max(share.sum(), 1e-300)
         c = np.where(share > 0, per_prompt, 0.0)
@@ -106,7 +106,7 @@ class Weights:
         return np.where(np.abs(r) < 0.5, self.row * np.expm1(np.minimum(r, 1.0)), p - self.row), r
 
     def factor(self) -> Floats:
-        """n/(n-1) of each prompt, 0 where a single response leaves no variance to see (theory 2)."""
+        """n/(n-1) of each prompt, 0 where a single response has no variance (theory 2.5)."""
         if self.p.unbias is not None:
             return np.where(self.seen, self.p.unbias, 0.0)
         n = self.p.sizes.astype(np.float64)
@@ -187,7 +187,7 @@ def scored(dump: Any, directions: Any, values: Any, *, adjust: Any = None, **opt
 
 
 def kl_terms(r: Floats) -> Floats:
-    """e^r r - expm1(r), which is >= 0: sum_i w_i of it is KL(p || w) without cancellation (theory 2)."""
+    """e^r r - expm1(r), which is >= 0: sum_i w_i of it is KL(p || w) without cancellation (theory 2.2)."""
     r = np.where(np.isneginf(r), -np.inf, r)
     small = np.abs(r) < 1e-2
     x = np.where(small, r, 0.0)

@@ -1,4 +1,4 @@
-"""Several values as one number: scalarisations, their slopes, classes under joint errors (theory 8, Defs 16-20)."""
+"""Several values as one number: scalarisations, their slopes, classes under joint errors (theory 8.2 and 8.4)."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ def scalarise(
     floors: ArrayLike | None = None,
     tol: float = 1e-9,
 ) -> Scalarised:
-    """Weighted sum, worst case, or the first value subject to floors on the others (theory 8, Def 16).
+    """Weighted sum, worst case, or the first value subject to floors on the others (theory 8.2).
 
     weighted: w'A, slope w'p. worst_case: min_j A_j / sd_j, slope the least p_j / sd_j over the values that attain the
-    minimum: a trade-off that lowers another value does no harm until that one becomes the bottleneck (Rem 7 needs
+    minimum: a trade-off that lowers another value does no harm until that one becomes the bottleneck (Remark 7 needs
     this). constrained: A_1 if A_j >= tau_j for j > 1, else -inf; its slope is p_1, or -inf where an active constraint
     is about to break.
 
@@ -132,9 +132,9 @@ class ClassProbabilities(Result):
 
 
 def class_probabilities(profile: ArrayLike, covariance: ArrayLike) -> ClassProbabilities:
-    """How sure the class of a direction is when its errors are correlated (theory 8, Prop 21 and Def 20).
+    """How sure the class of a direction is when its errors are correlated (theory 8.4).
 
-    P(all p > 0), P(all p < 0) and the rest for p ~ N(profile, covariance): with errors that move together, a
+    P(all p > 0), P(all p < 0) and the rest for p ~ N(profile, covariance): with correlated errors, a
     direction can be settled that looks undetermined one value at a time. Use `CrossCovarianceResult.covariance` or
     `TiltResult.gain_cov`. A posterior under a flat prior, not a test.
 
@@ -186,10 +186,10 @@ def _orthant(mean: Floats, covariance: Floats) -> float:
 
 
 def value_angles(values: Any, sigma: Any = None) -> Floats:
-    """Angles between values, arccos of their score correlations in radians (theory 8, Rem 8).
+    """Angles between values, arccos of their score correlations in radians (theory 8.5).
 
     The Sigma-angle and not the one between raw directions decides what can be improved together: width pi - theta,
-    share of improving directions (pi - theta) / (2 pi), of trade-offs theta / pi (Prop 22).
+    share of improving directions (pi - theta) / (2 pi), of trade-offs theta / pi (Proposition 22).
 
     Parameters
     ----------

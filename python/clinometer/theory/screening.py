@@ -1,4 +1,4 @@
-"""Screening very many candidates for harm, with false-discovery control in bounded memory (theory 6, Rem 2)."""
+"""Screening very many candidates for harm, with false-discovery control in bounded memory (theory 6.2)."""
 
 from __future__ import annotations
 

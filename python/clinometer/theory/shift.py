@@ -1,4 +1,4 @@
-"""How many dimensions training moved: effective ranks of the difference of two aligned dumps (theory 5, 8.2)."""
+"""How many dimensions training changed: effective ranks of the difference of two aligned dumps (theory 5.3)."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class ShiftRank(Result):
 
 
 def shift_rank(after: Any, before: Any, *, threshold: float = 0.9, clusters: Any = None) -> ShiftRank:
-    """Effective dimensions of the change between two dumps of the same rows (theory 5, section 8.2).
+    """Effective dimensions of the change between two dumps of the same rows (theory 5.3).
 
     Parameters
     ----------

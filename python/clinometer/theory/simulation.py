@@ -27,7 +27,7 @@ class Truth(Result):
     u_star : (d,) direction of the first value; u_values : (J, d) of all, each of within score sd 1
     u_gen : (d,) with log pi0(y given x) = <u_gen, phi> - c(x)
     u_c : (K, d) directions of the constitutions, within score sd `tilt_sd`
-    rho2 : within-prompt share of a value's variance that its direction explains (theory 1, Def 1)
+    rho2 : within-prompt share of a value's variance that its direction explains (theory 1.4)
     noise_sd : sd of the values' independent noise
     prompt_means : (G, d), in the order of the prompt ids 0 .. G - 1
     spectrum : (d,) eigenvalues of sigma; reflections : unit vectors (m, d) whose product turns the axes
@@ -60,12 +60,12 @@ class Truth(Result):
         return np.asarray(root.T @ root)
 
     def gain(self, beta: ArrayLike) -> Floats:
-        """Expected gain U Sigma u_C / beta, [constitution, beta, value] (theory 3)."""
+        """Expected gain U Sigma u_C / beta, [constitution, beta, value] (theory 3.1)."""
         betas = np.atleast_1d(np.asarray(beta, dtype=np.float64))
         return np.asarray((self.u_c @ self.sigma @ self.u_values.T)[:, None, :] / betas[None, :, None])
 
     def kl(self, beta: ArrayLike) -> Floats:
-        """KL of the tilted policy, u_C' Sigma u_C / (2 beta^2), [constitution, beta] (theory 3)."""
+        """KL of the tilted policy, u_C' Sigma u_C / (2 beta^2), [constitution, beta] (theory 3.1)."""
         betas = np.atleast_1d(np.asarray(beta, dtype=np.float64))
         squares = np.einsum("kd,de,ke->k", self.u_c, self.sigma, self.u_c)
         return np.asarray(squares[:, None] / (2.0 * betas**2))
@@ -95,10 +95,10 @@ def simulate(
     """Draw a dump from a world where every first-order formula of the theory is exact.
 
     phi given x ~ N(mu_x, Sigma), mu_x = nu_x + Sigma u_gen, so that log pi0 = <u_gen, phi> - c(x) over the
-    base measure N(nu_x, Sigma) (theory 1, Assumption 2). A tilt by u_C moves every prompt's mean by
+    base measure N(nu_x, Sigma) (theory 1.2). A tilt by u_C moves every prompt's mean by
     Sigma u_C / beta and leaves Sigma alone, hence at every beta, in expectation over the rows drawn,
-    gain = u*' Sigma u_C / beta and KL = u_C' Sigma u_C / (2 beta^2) (theory 3). On finitely many rows the
-    plug-in gain is smaller, by the factors of theory 2.
+    gain = u*' Sigma u_C / beta and KL = u_C' Sigma u_C / (2 beta^2) (theory 3.1). On finitely many rows the
+    plug-in gain is smaller, by the factors of theory 2.5.
 
     Parameters
     ----------

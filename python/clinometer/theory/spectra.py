@@ -29,7 +29,7 @@ class EffectiveRank(Result):
 def effective_rank(eigenvalues_or_moments: Any, *, threshold: float = 0.9) -> EffectiveRank:
     """Effective number of dimensions of a covariance.
 
-    participation = (sum lam)^2 / sum lam^2 (theory 5, Def 8), entropy = exp(H(lam / sum lam)),
+    participation = (sum lam)^2 / sum lam^2 (theory 5.1), entropy = exp(H(lam / sum lam)),
     stable = sum lam / max lam, energy = the fewest eigenvalues that reach `threshold` of the trace.
     From N samples, a true identity shows a participation near d / (1 + d / N).
 
@@ -105,7 +105,7 @@ def value_concentration(
     """Share of a direction inside the m leading eigenvectors of Sigma.
 
     share = |P_m u|^2 / |u|^2 with null mean m / d and null law Beta(m/2, (d-m)/2); the variance share
-    u' Sigma_m u / u' Sigma u has its own null, simulated (theory 5, Conj 9). Use least-squares or LDA
+    u' Sigma_m u / u' Sigma u has its own null, simulated (theory 5.2). Use least-squares or LDA
     directions: mean differences and covariances are Sigma times a direction and look concentrated always.
 
     Parameters
@@ -166,7 +166,7 @@ def value_concentration(
 
 
 def _estimator(u: Any) -> str:
-    """How the directions were fitted, with a warning where the estimator itself concentrates (theory 5, traps)."""
+    """How the directions were fitted, with a warning where the estimator itself concentrates (theory 5.2)."""
     method = str(getattr(u, "method", "given"))
     if method in ("mean_difference", "ridge"):
         reason = "are Sigma times a direction" if method == "mean_difference" else "shrink where variance is small"

@@ -1,4 +1,4 @@
-"""What a screen remembers: test statistics of every candidate, and the extremes (theory 6, Rem 2)."""
+"""What a screen remembers: test statistics of every candidate, and the extremes (theory 6.2)."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Store:
 
     def add(self, gain: Floats, se: Floats, sd: Floats) -> None:
         flat = ~(sd > 0.0)
-        # No error seen (one cluster) is no evidence; an effect without any spread is certain.
+        # Without an error (one cluster) there is no evidence; an effect without any spread is certain.
         sure = np.where(np.isnan(se) | (gain == 0.0), 0.0, np.copysign(np.inf, gain))
         with np.errstate(divide="ignore", invalid="ignore"):
             z = np.where(flat, np.nan, np.where(se > 0.0, gain / se, sure))

@@ -16,7 +16,7 @@ __all__ = ["classify", "optimal_direction", "tradeoff_profile"]
 def tradeoff_profile(values: Any, sigma: Any, directions: Any) -> Floats:
     """First-order gain of every value under every direction, times beta.
 
-    p = U Sigma u_C (theory 8, Def 20); the gain is p / beta to first order.
+    p = U Sigma u_C (theory 8.1); the gain is p / beta to first order.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def tradeoff_profile(values: Any, sigma: Any, directions: Any) -> Floats:
 def classify(profile: ArrayLike, *, se: ArrayLike | None = None, z: float = 1.96) -> NDArray[np.str_]:
     """Class of every direction by the signs of its profile.
 
-    The classes of theory 8 (Prop 21, completed): ``pareto_improving`` (all > 0), ``pareto_degrading``
+    The classes of theory 8.4 (Proposition 21, completed): ``pareto_improving`` (all > 0), ``pareto_degrading``
     (all < 0), ``tradeoff`` (some sign each way), ``weakly_improving`` / ``weakly_degrading`` (one sign and
     zeros), ``neutral`` (all zero). With standard errors an entry has a sign only if |p| > z se, and a
     direction that is not settled is ``undetermined``, unless it has a significant entry each way.
@@ -107,7 +107,7 @@ def classify(profile: ArrayLike, *, se: ArrayLike | None = None, z: float = 1.96
 def optimal_direction(values: Any, sigma: Any, weights: ArrayLike, *, metric: Literal["kl", "euclid"] = "kl") -> Floats:
     """Direction that raises a weighted sum of values most for its budget.
 
-    With u_w = sum_j w_j u_j (theory 8, Prop 23): "kl" (v' Sigma v = 1) gives u_w / sd(<u_w, phi>), with value
+    With u_w = sum_j w_j u_j (theory 8.6): "kl" (v' Sigma v = 1) gives u_w / sd(<u_w, phi>), with value
     sd(<u_w, phi>); "euclid" (|v| = 1) gives Sigma u_w / |Sigma u_w|. They agree only where u_w is an
     eigenvector of Sigma.
 

@@ -1,4 +1,4 @@
-"""Worked examples: the two-dimensional toy (theory 3) and a pooled covariance of the wrong sign."""
+"""Worked examples: the two-dimensional toy (theory 3.4) and a pooled covariance of the wrong sign."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class ToyExample(Result):
 def toy_example() -> ToyExample:
     """Two constitutions, one aligned and one adversarial, at two strengths in the plane.
 
-    u* = (1, 0), u_gen = (.1, .995), u_C = (.9, .436), u_adv = (-.8, .6), Sigma = I (theory 3, toy). In the
+    u* = (1, 0), u_gen = (.1, .995), u_C = (.9, .436), u_adv = (-.8, .6), Sigma = I (theory 3.4). In the
     Gaussian world the gain u*'u_C / beta is exact and KL = |u_C|^2 / (2 beta^2). The cosine saturates at that
     of u_C; the gain does not.
 
@@ -100,7 +100,7 @@ def pooled_versus_within(
 ) -> PooledVersusWithin:
     """A value and a judge that agree across prompts and disagree inside every prompt.
 
-    f = topic + z, t = topic - z, with the topic fixed by the prompt and z ~ N(0, 1) (theory 2): the
+    f = topic + z, t = topic - z, with the topic fixed by the prompt and z ~ N(0, 1) (theory 0.3): the
     covariance within prompts is -1 and the pooled one topic_sd^2 - 1. A policy is renormalised inside each
     prompt, so every tilt lowers f, though the pooled formula promises a gain.
 

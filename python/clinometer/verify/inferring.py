@@ -1,4 +1,4 @@
-"""What is said of gains: intervals, nulls, gold labels, choices and verdicts in worlds where the answer is known."""
+"""Inference on gains: intervals, nulls, gold labels, choices and verdicts in worlds where the answer is known."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from functools import cache
 import numpy as np
 
 import clinometer as cm
+from clinometer.reporting import Report
 
 from .registry import Check, at_least, claim, near
 from .worlds import Floats, generator, prompts
@@ -25,7 +26,9 @@ def _gaussian(seed: int, judges: int = 1, noise: float = 1.0, n_prompts: int = G
 @cache
 def _policy() -> Floats:
     """Of 150 worlds the estimate of the policy's gain and its bounds, (150, 3)."""
-    found = [cm.gain_intervals(_gaussian(20_000 + seed)[0], "j0", values="s", kl=[0.125]) for seed in range(150)]
+    found = [
+        cm.inference.gain_intervals(_gaussian(20_000 + seed)[0], "j0", values="s", kl=[0.125]) for seed in range(150)
+    ]
     return np.array([[x.estimate.item(), *x.estimate_interval.ravel()] for x in found])
 
 
@@ -50,7 +53,7 @@ def _gold() -> Floats:
         truth = np.asarray(dump.column("s"))
         label = truth + 0.7 * t[:, 0] ** 2 - 0.4 * t[:, 0] + 0.5 * generator(3500 + seed).standard_normal(len(t))
         gold = np.where(np.asarray(dump.prompt_ids) < 40, truth, np.nan)
-        found = cm.ppi_gain(dump, "j0", [2.0], label, gold=gold)
+        found = cm.inference.ppi_gain(dump, "j0", [2.0], label, gold=gold)
         rows.append([
             found.gain.item(), found.se.item(), found.gain_gold_se.item(), *found.interval.ravel(),
             found.gain_values.item(),
@@ -88,7 +91,7 @@ def _() -> Check:
     rng = generator(37)
     phi = rng.standard_normal((960, 6))
     dump = cm.open_dump(phi, prompt_ids=prompts(80, 12), columns={"s": phi[:, 0] + rng.standard_normal(960)})
-    band = cm.null_band(dump, "s", kl=[0.2], draws=400)
+    band = cm.inference.null_band(dump, "s", kl=[0.2], draws=400)
     gain = cm.tilt(dump, rng.standard_normal((300, 6)), values="s", kl=[0.2], pareto_k=False).gain[:, 0, 0]
     low, high = band.interval[0, 0, 0]
     return near(float(np.mean((low < gain) & (gain < high))), 0.95, 0.05)
@@ -102,7 +105,7 @@ def _() -> Check:
     for seed in range(40):
         dump, t = _gaussian(4000 + seed, noise=1.0, n_prompts=30)
         noise = generator(4500 + seed).standard_normal(len(t))
-        band = cm.null_band(dump, noise, judges="j0", kl=[0.2], draws=199)
+        band = cm.inference.null_band(dump, noise, judges="j0", kl=[0.2], draws=199)
         p.append(band.p_value(cm.tilt(dump, "j0", values=noise, kl=[0.2], pareto_k=False).gain).item())
     return at_least(float(kstest(p, "uniform").pvalue), 0.01)
 
@@ -122,18 +125,18 @@ def _() -> Check:
 def _chosen(seed: int) -> tuple[float, float]:
     dump, _ = _gaussian(seed, judges=30, n_prompts=60)
     noise = generator(seed + 500).standard_normal(dump.n_rows)
-    found = cm.recommend(dump, [f"j{k}" for k in range(30)], noise, kl=[0.2], splits=30)
+    found = cm.inference.recommend(dump, [f"j{k}" for k in range(30)], noise, kl=[0.2], splits=30)
     return float(found.gain[0] / found.se[0]), float(found.optimism[0] / found.se[0])
 
 
 @claim("choice", "a judge that is the value and noise is chosen from 30 in every split (share)")
 def _() -> Check:
     dump, _ = _gaussian(38, judges=30)
-    found = cm.recommend(dump, [f"j{k}" for k in range(30)], "s", kl=[0.2], splits=50)
+    found = cm.inference.recommend(dump, [f"j{k}" for k in range(30)], "s", kl=[0.2], splits=50)
     return near(float(found.share[0, 0]) if found.constitution == "j0" else np.nan, 1.0, 1e-12)
 
 
-def _verdict(seed: int, value: Floats | None = None) -> cm.Report:
+def _verdict(seed: int, value: Floats | None = None) -> Report:
     dump, _ = _gaussian(seed, judges=3, n_prompts=60)
     values = {"s": dump.column("s")} if value is None else {"s": value}
     held = cm.open_dump(dump.read(0, dump.n_rows), prompt_ids=dump.prompt_ids, columns={

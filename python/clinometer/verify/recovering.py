@@ -1,4 +1,4 @@
-"""Planted directions come back at the rate the estimators promise (theory 10, Details: learning curve)."""
+"""Planted directions come back at the rate the estimators promise (theory 10.3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Assumptions 1 to 3, encoding quality, and the conventions everything rests on (theory 0, 1)."""
+"""Assumptions 1 to 3, encoding quality, and the conventions everything rests on (theory 0 and 1)."""
 
 from __future__ import annotations
 

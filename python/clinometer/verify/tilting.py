@@ -186,7 +186,7 @@ def _() -> Check:
 @claim("bias", "the estimate of the policy's gain leaves this share of the plug-in's bias at n = 16, lam = .5")
 def _() -> Check:
     t, ids = generator(32).standard_normal(16 * 4000), prompts(4000, 16)
-    found = cm.gain_intervals(t[:, None], [[1.0]], [2.0], t, prompt_ids=ids)
+    found = cm.inference.gain_intervals(t[:, None], [[1.0]], [2.0], t, prompt_ids=ids)
     return at_most(abs((found.estimate.item() - 0.5) / (found.gain.item() - 0.5)), 0.35)
 
 

@@ -83,7 +83,7 @@ def _() -> Check:
 @claim("def", "correlations that stand beside a gain: mean over prompts, and pooled (largest relative error)")
 def _() -> Check:
     phi, t, values, prompts = rows_of()
-    found = cm.baselines(phi, U, values, prompt_ids=ids_of(), precision="double")
+    found = cm.inference.baselines(phi, U, values, prompt_ids=ids_of(), precision="double")
     w = np.concatenate([np.full(len(r), 1 / len(r)) for r in prompts.rows]) / len(prompts.rows)
 
     def pooled(a: Floats, f: Floats) -> float:
@@ -134,7 +134,7 @@ def _() -> Check:
     order = np.sort(p)
     holm = [max((200 - i) * q for i, q in enumerate(order) if q <= x) for x in p]
     bh = [min(200 * q / (i + 1) for i, q in enumerate(order) if q >= x) for x in p]
-    pairs = [(cm.holm(p), np.minimum(holm, 1)), (cm.benjamini_hochberg(p), np.minimum(bh, 1))]
+    pairs = [(cm.inference.holm(p), np.minimum(holm, 1)), (cm.inference.benjamini_hochberg(p), np.minimum(bh, 1))]
     return near(furthest(pairs), 0.0, 1e-12)
 
 
@@ -145,7 +145,7 @@ def _() -> Check:
     shares = []
     for seed in range(200):
         z = generator(1000 + seed).standard_normal(50) + 4.0 * (np.arange(50) < 10)
-        found = cm.benjamini_hochberg(2 * ndtr(-np.abs(z))) <= 0.1
+        found = cm.inference.benjamini_hochberg(2 * ndtr(-np.abs(z))) <= 0.1
         shares.append(found[10:].sum() / max(int(found.sum()), 1))
     return at_most(float(np.mean(shares)), 0.1)
 

@@ -1,4 +1,4 @@
-// max t with A v >= t, |v|_inf <= 1: is there a direction that improves every value, and which is best (theory 8).
+// max t with A v >= t, |v|_inf <= 1: is there a direction that improves every value, and which is best (theory 8.3).
 #pragma once
 #include <clinometer/lp/status.hpp>
 

@@ -1,5 +1,5 @@
-// Best mixture of many candidates: max over w in the simplex of min_j (M w)_j (theory L1), and the same with floors
-// (theory L2), by column generation: a game of a few hundred columns, then one pass that prices all of them.
+// Best mixture of many candidates: max over w in the simplex of min_j (M w)_j (theory 9.1), and the same with floors
+// (theory 9.2), by column generation: a game of a few hundred columns, then one pass that prices all of them.
 #pragma once
 #include <clinometer/lp/status.hpp>
 #include <vector>

@@ -1,5 +1,5 @@
 // The widest round cone inside {v: <a_j, v> > 0} from products of the rows alone: the smallest point of the hull of
-// a_j / |a_j| (theory 8). A Gram in double holds half the digits of its rows, so a margin below about 2e-8 is
+// a_j / |a_j| (theory 8.3). A Gram in double holds half the digits of its rows, so a margin below about 2e-8 is
 // undecided, whatever the rows were.
 #pragma once
 #include <clinometer/lp/status.hpp>

@@ -1,5 +1,5 @@
 // One small game a prompt, millions of prompts: the best reweighting of a prompt's responses for its worst value
-// (theory L3). M_ji = (S_ji - mean_j) / scale_j with the prompt's base weights; t = max_q min_j (M q)_j >= 0.
+// (theory 9.3). M_ji = (S_ji - mean_j) / scale_j with the prompt's base weights; t = max_q min_j (M q)_j >= 0.
 #pragma once
 #include <clinometer/lp/status.hpp>
 

@@ -1,4 +1,4 @@
-// E_x Cov_{y|x}(f, t) of every score t and value f with joint clustered errors (theory 1, 2, 8 (47)).
+// E_x Cov_{y|x}(f, t) of every score t and value f with joint clustered errors (theory 2.3 and 8.1).
 // State: clustered means of the per-prompt covariance, and mean within variances for the correlation.
 #pragma once
 #include <clinometer/clustered.hpp>

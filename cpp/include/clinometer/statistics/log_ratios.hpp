@@ -1,5 +1,5 @@
 // log pi(y|x)/pi0(y|x) of every row for each tilt, written in canonical order: what Pareto k, the
-// jackknife, pooled errors, examples and tilted means start from (theory 2). Rows of weight 0 get -inf.
+// jackknife, pooled errors, examples and tilted means start from (theory 2.2). Rows of weight 0 get -inf.
 #pragma once
 #include <clinometer/per_prompt.hpp>
 

@@ -1,5 +1,5 @@
 // Mean and covariance, within prompts (or over all rows: the caller makes them one prompt), by fold.
-// Columns beyond d are values, so one pass gives Sigma, Cov(phi, s) and Var(s) (theory 1, A1).
+// Columns beyond d are values, so one pass gives Sigma, Cov(phi, s) and Var(s) (theory 1.1).
 // State: (folds, width, width) scatter, its upper triangle by rows of tiles. Rows are centred by the mean of their
 // part of a prompt, so nothing cancels; parts of a straddling prompt are joined by one more row.
 // With folds the state is a running one: several trees of d x d nodes would not fit.

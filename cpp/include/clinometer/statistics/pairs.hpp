@@ -1,4 +1,4 @@
-// Bradley-Terry loss and gradient of K constitutions over pairs of rows (theory 1, Assumption 3): with
+// Bradley-Terry loss and gradient of K constitutions over pairs of rows (theory 1.3): with
 // z = t_a - t_b + bias the loss of a label p is softplus(z) - p z, and its gradient (sigma(z) - p)(phi_a - phi_b).
 // One pass: a block's scores give the weight of each of its rows, and the weighted sum of rows reads them again
 // while they are near. State: (K, d) gradient, loss, bias gradient, weight; and the rows of pairs that a block

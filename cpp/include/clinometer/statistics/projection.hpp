@@ -1,4 +1,4 @@
-// Rows Sigma u_k without Sigma: E_x sum_i w_i (t_ik - tbar_xk) phi_i in one pass (theory 3, Thm 3 "C").
+// Rows Sigma u_k without Sigma: E_x sum_i w_i (t_ik - tbar_xk) phi_i in one pass (theory 3.1).
 // State: (K, d) sums; the means of a prompt that is still open. Inside a block a prompt's weights sum to
 // zero, so the leaf's shift drops out.
 #pragma once

@@ -1,4 +1,4 @@
-// Exact tilt of the rows, pi(y|x) ~ w exp(t / beta), in the cancellation-free forms of theory 2, for K
+// Exact tilt of the rows, pi(y|x) ~ w exp(t / beta), in the cancellation-free forms of theory 2.2, for K
 // scores, B betas and J values at once. State: clustered gains per (k, b), prompt means of KL, reverse
 // KL, chi2, ESS, log-partitions and win rates, and the cumulants k2..k4 of the first-order part per k.
 // beta = 0 means the argmax limit, beta = inf the base policy.

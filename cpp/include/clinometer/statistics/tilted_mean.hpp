@@ -1,5 +1,5 @@
 // Mean representation under each tilt, E_x sum_i p_i phi_i with p ~ w exp(t / beta), in the pass that scores the
-// rows (theory 2). State: (K B, d) sums. A prompt that a border divides keeps the same sums relative to its
+// rows (theory 2.2). State: (K B, d) sums. A prompt that a border divides keeps the same sums relative to its
 // largest score so far; their terms have one sign, so parts of it are joined by rescaling.
 #pragma once
 #include <clinometer/statistic.hpp>
@@ -23,7 +23,7 @@ class TiltedMean : public StatisticOf<TiltedMean> {
   void fields(Visitor& visit) override;
 
  private:
-  /// Of one prompt, what was seen so far: per cell sum w e and sum w e phi, e = exp((t - top) / beta).
+  /// Of one prompt, the rows absorbed so far: per cell sum w e and sum w e phi, e = exp((t - top) / beta).
   struct Part {
     bool begins = false, ends = false;
     double omega = 1;

@@ -181,7 +181,7 @@ def covariance_projection(p: Problem) -> Settings:
 
 
 def covariance(p: Problem) -> Settings:
-    """Covariance (d, d) about a mean close by, put right at the end; X^T X of one array is a SYRK in NumPy."""
+    """Covariance (d, d) about an approximate mean, corrected at the end; X^T X of one array is a SYRK in NumPy."""
     pilot = p.rows.exact(slice(0, 1024)).mean(axis=0).astype(np.float32)
 
     def work(part: Rows, _: int) -> Floats:

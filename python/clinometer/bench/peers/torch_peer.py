@@ -186,7 +186,7 @@ def _gram(p: Problem, centre: Callable[[Any], Any]) -> Settings:
 
 
 def covariance(p: Problem) -> Settings:
-    """Covariance (d, d) about a mean close by, put right at the end."""
+    """Covariance (d, d) about an approximate mean, corrected at the end."""
     pilot = torch.from_numpy(p.rows.exact(slice(0, 1024)).mean(axis=0).astype(np.float32))
     return _gram(p, lambda x: x - pilot)
 

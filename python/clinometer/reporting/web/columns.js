@@ -80,16 +80,16 @@ function tiltColumns() {
   const { kl, ess, ess_min: least, pareto_k: tail, reverse_kl: reverse, fit_status: status } = data.tilt;
   const out = [column("kl", "KL reached", of(kl), reachedText)];
   out.push(
-    numbers("horizon", "KL horizon", (k) => num(view.horizon[k]), sized2, "up to which these rows say what a policy gains"),
+    numbers("horizon", "KL horizon", (k) => num(view.horizon[k]), sized2, "the KL up to which these rows give an estimate"),
     numbers("beta", "beta", of(betas), sized3),
     numbers("ess", "ESS share", of(ess), sized2),
     numbers("least", "Least ESS", of(least), sized2),
     column("k", "Pareto k", of(tail), (k, b) => tailCell(of(tail)(k, b)), `good below ${sized2(view.pareto_limit)}`),
     numbers("reverse", "Reverse KL", of(reverse), sized3),
   );
-  const hint = "share of beta that the rows lack at this KL, which is put right";
+  const hint = "by what share the rows' beta is too low at this KL; corrected";
   out.push(numbers("short", "Correction", of(data.policy.correction), percent, hint));
-  return [...out, column("fit", "Score", (k) => status[k], (k) => status[k], "whether the judge saw these rows")];
+  return [...out, column("fit", "Score", (k) => status[k], (k) => status[k], "how the judge's direction was obtained")];
 }
 
 /** The interval, or a dash that says on pointing why there is none. */

@@ -69,7 +69,7 @@ place("diagnostics", (holder) => {
   const wanted = [
     ["ESS share", data.tilt.ess, { from: { x: 0, y: 1 } }],
     ["Pareto k", data.tilt.pareto_k, { limit: view.pareto_limit }],
-    ["Share of beta that the rows lack", data.policy.correction, { from: { x: 0, y: 0 } }],
+    ["Bias of beta on the rows, as a share", data.policy.correction, { from: { x: 0, y: 0 } }],
   ];
   const made = wanted.filter(([, table]) => table).map(([title, ...rest]) => [new Plot(holder, title), ...rest]);
   onChange(holder, () => {

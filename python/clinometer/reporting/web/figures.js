@@ -36,7 +36,7 @@ const bound = (k, b) => num(view.bound[k][b]);
 
 const CLASSES = {
   pareto_improving: ["good", "\u25b2", "raises all"], weakly_improving: ["good", "\u25b3", "raises some"],
-  tradeoff: ["mixed", "\u25c6", "trade-off"], neutral: ["open", "\u25a0", "moves none"],
+  tradeoff: ["mixed", "\u25c6", "trade-off"], neutral: ["open", "\u25a0", "changes none"],
   undetermined: ["open", "?", "cannot tell"], weakly_degrading: ["bad", "\u25bd", "lowers some"],
   pareto_degrading: ["bad", "\u25bc", "lowers all"],
 };

@@ -41,7 +41,7 @@ function kindOf(c) {
 function nameCell(k) {
   const best = k === view.best[0];
   const star = make("span", { class: "best" }, "\u2605\u00a0", make("span", { class: "unseen" }, "the verdict's: "));
-  const beyond = make("span", { class: "beyond-mark", title: "past the KL horizon" }, "\u00a0>");
+  const beyond = make("span", { class: "beyond-mark", title: "past the KL up to which these rows say what a policy gains" }, "\u00a0>");
   const after = past(k, state.b) ? beyond : null;
   return make("th", { scope: "row", class: "name" }, best ? star : null, view.names[k], after);
 }
@@ -60,7 +60,7 @@ function legendOf(shown) {
   return [
     `KL ${sized(num(data.kl[state.b]))} nats, gains in ${unit}; ${count}. Thick: 95 % given the judge`,
     data.gain_interval_labels ? "; thin: with its labels" : "", data.null_band ? "; shaded: random directions" : "",
-    "; hollow, >: past the KL horizon; \u2605: the verdict.",
+    "; hollow, >: past the horizon, the KL up to which these rows say what a policy gains; \u2605: the verdict.",
   ].join("");
 }
 

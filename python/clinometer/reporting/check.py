@@ -103,7 +103,7 @@ def _closest(check: Check, rows: list[dict[str, Any]]) -> int:
 
 def _find(kind: str, name: str, known: tuple[str, ...]) -> int:
     if name not in known:
-        have = ", ".join(repr(visible(n)) for n in known) + did_you_mean(name, known)
+        have = ", ".join(repr(visible(n)) for n in known)
         raise ValueError(
             f"check: no {kind} {visible(name)[:200]!r} in the report; it has {have}{did_you_mean(name, known)}"
         )

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from clinometer.common.notices import listening
-from clinometer.common.options import PASS_OPTIONS
+from clinometer.common.options import check_names, listed
 from clinometer.dump import Dump, open_dump
 from clinometer.dump.directions import Directions
 from clinometer.engine.checks import DEFAULT_KL, checked_kl
@@ -41,12 +42,15 @@ LENGTH = "n_tokens"
 _ERRORS = ("within", "clusters")  # options of tilts and errors, which scores have not
 
 
+@listed()
 def report(
-    dump: Any, *, constitutions: Any = None, values: Any, kl: Any = None, pairs: Any = None, u_gen: Any = None,
-    texts: Any = None, clusters: Any = None, groups: Any = None, gold: Any = None,
+    dump: Any, *, constitutions: Any = None, values: Any, kl: ArrayLike | None = None,
+    pairs: tuple[ArrayLike, ArrayLike] | None = None, u_gen: Any = None, texts: Sequence[str] | None = None,
+    clusters: str | Mapping[Any, Any] | ArrayLike | None = None,
+    groups: str | Sequence[str] | Mapping[str, ArrayLike] | None = None, gold: Any = None,
     sections: str | Iterable[str] = "all", **options: Any,
 ) -> Report:  # fmt: skip
-    """Report what tilting the rows by each constitution does to each value (theory 2, 8, Details).
+    """Report what tilting the rows by each constitution does to each value (theory 2.9, 8.4 and 10.4).
 
     Gains are E_x E_{pi_C}[f] - E_x E_{pi0}[f] with pi_C proportional to pi0 exp(score / beta), beta solved for
     each KL. Warnings of the passes become the report's notes, and so does why a section cannot be had.
@@ -61,7 +65,7 @@ def report(
     kl : nats, default 0.1, 0.25, 0.5, 1
     pairs : (rows (P, 2), prob (P,)) of within-prompt preferences, fitted to one more constitution
     u_gen : generation direction, fit or column, whose correlation with each value stands beside the judges'
-    texts : sequence of texts by row, default the dump's own, shown with the rows the recommended tilt moves most
+    texts : sequence of texts by row, default the dump's own, shown with the rows the recommended tilt changes most
     clusters : (G,) or a per-prompt column for errors
     groups : per-prompt columns (or a mapping of name to labels by row) that split the table into subgroups
     gold : gold labels of the values on some prompts, as `ppi_gain` takes them; they correct every gain of the page
@@ -85,9 +89,7 @@ def report(
     (('s',), (1, 1, 2))
     """
     chosen = _sections(sections)
-    unknown = [name for name in options if name not in PASS_OPTIONS]
-    if unknown:
-        raise TypeError(f"report has no option {unknown[0]!r}; the pass options are {', '.join(PASS_OPTIONS)}")
+    check_names(options, list(inspect.signature(report).parameters))
     given = {
         "constitutions": constitutions, "values": values, "kl": kl, "pairs": pairs, "u_gen": u_gen, "texts": texts,
         "clusters": clusters, "groups": groups, "gold": gold,

@@ -33,7 +33,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Report(Result):
-    """Tilts of a dump by constitutions, seen by values (theory 2, 8); made by `report`.
+    """Tilts of a dump by constitutions, with the gain of every value (theory 2.9 and 8.4); made by `report`.
 
     K constitutions, B KL levels, J values: the first `n_requested` are those asked for, a length follows
     where the dump has one and it was not asked for.
@@ -45,7 +45,7 @@ class Report(Result):
     net : PolicyGains, the same with length taken out of the scores inside prompts (None without)
     tilt : TiltResult, the tilt of these very rows with its diagnostics; `gain_rows` are its gains
     kl : (B,) nats asked for
-    classes : (K, B) str, by gains and standard errors of the values asked for (theory 8)
+    classes : (K, B) str, by gains and standard errors of the values asked for (theory 8.4)
     value_sd : (J,) within-prompt sd of each value
     correlation : (K, J) within-prompt correlation of score and value; `generation_correlation` (J,) of u_gen
     cone, encoding_quality : of directions fitted to the values asked for, or None with a note
@@ -150,12 +150,10 @@ class Report(Result):
     def length_note(self) -> str:
         """How length entered the report, or why it could not."""
         if self.length is None:
-            return "no column n_tokens in the dump: whether gains are a matter of length cannot be seen"
+            return "no column n_tokens in the dump: whether length explains the gains cannot be checked"
         if self.net is None:
             return f"length ({self.length}) is shown as a value, but gains net of it could not be computed"
-        return (
-            f"net of length: what any smooth curve of {self.length} explains of the score inside prompts is taken out"
-        )
+        return f"net of length: the share of the score that a smooth curve of {self.length} explains is removed"
 
     @property
     def gain_sd(self) -> Floats:
@@ -176,7 +174,7 @@ class Report(Result):
     def verdict(self) -> str:
         """Say in a sentence or two what the recommended constitution does; "Cannot tell" is an answer.
 
-        Bounds are corrected for having picked the best of all trusted cells (theory Details).
+        Bounds are corrected for having picked the best of all trusted cells (theory 10.4).
         """
         from .verdict import verdict
 
@@ -210,11 +208,12 @@ class Report(Result):
 
         return run(self, expression)
 
-    def to_text(self, *, every_kl: bool = False) -> str:
-        """Aligned text of at most 110 columns: the two largest KL levels, or every one."""
+    def to_text(self, *, full: bool = False) -> str:
+        """Aligned text of at most 110 columns: 30 lines that begin with the verdict, or all there is at every KL."""
+        from .brief import brief
         from .text import text
 
-        return text(self, every_kl=every_kl)
+        return text(self) if full else brief(self)
 
     def __str__(self) -> str:
         return self.to_text()

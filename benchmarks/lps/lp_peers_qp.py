@@ -6,9 +6,8 @@ from collections.abc import Callable
 from importlib.util import find_spec
 
 import numpy as np
+from lp_peers import bounds_of
 from numpy.typing import NDArray
-
-from .lp_peers import bounds_of
 
 __all__ = ["MODULES", "clarabel_game", "clarabel_margin", "glop_game", "proxqp_margin", "torchjd_margin"]
 

@@ -1,31 +1,28 @@
-"""`clinometer bench lp`: the small LPs have peers and a table of their own."""
+"""The small LPs beside their peers: `python benchmarks/lps/compare_lps.py [--quick]`."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
-from collections.abc import Sequence
 from importlib.util import find_spec
 
+from lp_cases import lp_cases, render_lp, time_lp
+from lp_peers_qp import MODULES
+
+from clinometer.bench.store import about
 from clinometer.engine.inputs import thread_count
 
-from .lp import lp_cases, render_lp, time_lp
-from .lp_peers_qp import MODULES
-from .store import about
 
-__all__ = ["lp_main"]
-
-
-def lp_main(argv: Sequence[str]) -> int:
+def main() -> int:
     """Time the LPs beside their peers; 1 where a result differs from its peer's by more than the tolerance."""
-    p = argparse.ArgumentParser("clinometer bench lp", allow_abbrev=False, description=__doc__)
+    p = argparse.ArgumentParser(allow_abbrev=False, description=__doc__)
     p.add_argument("--pairs", type=int, metavar="R", help="rounds per cell, default 9, with --quick 6")
     p.add_argument("--quick", action="store_true", help="small batches")
     p.add_argument("--json-file", metavar="F", help="write every time to this file")
-    args = p.parse_args(list(argv))
+    args = p.parse_args()
     if args.pairs is not None and args.pairs < 1:
-        raise ValueError(f"--pairs is {args.pairs}, wanted at least 1")
+        p.error(f"--pairs is {args.pairs}, wanted at least 1")
     repeats, done = args.pairs or (6 if args.quick else 9), []
     for case in lp_cases(args.quick):
         _progress(f"{case.kernel} {case.size} {case.peer_name}")
@@ -51,3 +48,7 @@ def lp_main(argv: Sequence[str]) -> int:
 def _progress(what: str) -> None:
     if sys.stderr.isatty():
         print(f"\r{what:50}" if what else "\r" + " " * 50 + "\r", end="", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clinometer.common.escaping import markup
-from clinometer.report.text import number
+from clinometer.reporting.text import number
 
 if TYPE_CHECKING:
-    from clinometer.report.result import Report
+    from clinometer.reporting.result import Report
 
 __all__ = ["between", "fixed", "frontier_tables", "gain_table", "percent", "sized", "table", "value_label"]
 
@@ -67,7 +67,10 @@ def gain_table(report: Report, b: int) -> str:
         "win rate", "first order", "net of length", "null band",
     ]  # fmt: skip
     rows = (_gain_row(report, k, b, j) for k in range(len(report.constitutions)) for j in range(len(report.values)))
-    caption = f"Gains at KL {report.kl[b]:g} nats; > past the KL horizon; != first order has the other sign"
+    caption = (
+        f"Gains at KL {report.kl[b]:g} nats; > past the horizon, the KL up to which these rows say what a policy "
+        "gains; != first order has the other sign"
+    )
     return table(caption, head, rows)
 
 
@@ -95,7 +98,7 @@ def frontier_tables(report: Report) -> str:
     made = []
     for j in range(len(report.values)):
         rows = ([name, *(_point(report, k, int(b), j) for b in order)] for k, name in enumerate(report.constitutions))
-        made.append(table(f"Gain in {value_label(report, j)}, sd, +- 95 %; > past the KL horizon", head, rows))
+        made.append(table(f"Gain in {value_label(report, j)}, sd, +- 95 %; > past the horizon", head, rows))
     return "\n".join(made)
 
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clinometer.common.escaping import visible
-from clinometer.report.export import plain
-from clinometer.report.notes import pareto_limit
-from clinometer.report.summary import without_flat
+from clinometer.reporting.export import plain
+from clinometer.reporting.notes import pareto_limit
+from clinometer.reporting.summary import without_flat
 
 if TYPE_CHECKING:
-    from clinometer.report.result import Report
+    from clinometer.reporting.result import Report
 
 __all__ = ["embedded", "position", "report_data", "view_data"]
 

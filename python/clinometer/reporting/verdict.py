@@ -58,7 +58,8 @@ def choose(report: Report, floor: float | Mapping[str, float] | None = None) -> 
     gain, half = without_flat(report.gain[..., :n], (bounds[..., 1] - bounds[..., 0]) / 2, sd)
     lower = gain - half
     with np.errstate(divide="ignore", invalid="ignore"):
-        worst = np.where(sd > 0, lower / sd, np.where(np.isnan(lower), np.nan, 0.0)).min(axis=-1)
+        # a value without bounds in any cell ranks none of them
+        worst = np.fmin.reduce(np.where(sd > 0, lower / sd, np.where(np.isnan(lower), np.nan, 0.0)), axis=-1)
         plain = np.where(sd > 0, gain / sd, 0.0)
     if floor is not None:
         cells = cells & (lower >= _floors(floor, report.values[:n])).all(axis=-1)
@@ -104,7 +105,10 @@ def verdict(report: Report) -> str:
     gains = ", ".join(f"{visible(v)} {g:+.3g}" for v, g in zip(best.values, best.gain, strict=True))
     paid = f"95 % bounds, corrected for {best.n_cells} cells" if best.n_cells > 1 else "95 % bounds"
     shaky = open_by_labels(report, best)
-    return " ".join([_claim(best, judge, gains, paid, shaky), *caveats(report, best), *_chance(report), *_asks(report)])
+    blind = _blind(report, best)
+    return " ".join(
+        [_claim(best, judge, gains, paid, shaky, blind), *caveats(report, best), *_chance(report), *_asks(report)]
+    )
 
 
 def _chance(report: Report) -> list[str]:
@@ -119,7 +123,7 @@ def _asks(report: Report) -> list[str]:
     return [f"To decide: {'; '.join(report.needs)}."] if report.needs else []
 
 
-def _claim(best: Choice, judge: str, gains: str, paid: str, shaky: tuple[str, ...]) -> str:
+def _claim(best: Choice, judge: str, gains: str, paid: str, shaky: tuple[str, ...], blind: tuple[str, ...]) -> str:
     def up_or_down(up: bool) -> str:
         hit = best.lower > 0 if up else best.upper < 0
         return ", ".join(visible(v) for v, h in zip(best.values, hit, strict=True) if h and v not in shaky)
@@ -135,21 +139,33 @@ def _claim(best: Choice, judge: str, gains: str, paid: str, shaky: tuple[str, ..
                 f"{up_or_down(False)} ({gains}; {paid})."
             )
         case "weakly_improving" | "weakly_degrading" | "neutral":
-            words = {"weakly_improving": "raises some values and moves no other", "neutral": "moves no value"}
-            did = words.get(best.kind, "lowers some values and moves no other")
+            words = {"weakly_improving": "raises some values and changes no other", "neutral": "changes no value"}
+            did = words.get(best.kind, "lowers some values and changes no other")
             return f"{_start(judge)} {did}: {gains} ({paid})."
     both = ((True, "raises"), (False, "lowers"))
     settled = [f"{word} {up_or_down(up)}" for up, word in both if up_or_down(up)]
     known = f"; what is settled: it {' and '.join(settled)}" if settled else ""
     return (
         f"Cannot tell whether any choice improves every value: the best, {judge}, gives {gains} ({paid}), but "
-        f"{_reason(best, shaky)}{known}."
+        f"{_reason(best, shaky, blind)}{known}."
     )
 
 
-def _reason(best: Choice, shaky: tuple[str, ...]) -> str:
+def _blind(report: Report, best: Choice) -> tuple[str, ...]:
+    """Why values that vary have no error."""
+    rare = [
+        visible(v)
+        for v, why, sd in zip(best.values, report.policy.unseen, report.value_sd, strict=False)
+        if why == "rare" and sd > 0
+    ]
+    return (f"too few responses differ in {', '.join(rare)} for an interval",) if rare else ()
+
+
+def _reason(best: Choice, shaky: tuple[str, ...], blind: tuple[str, ...]) -> str:
     if best.past_horizon:
-        return "the rows cannot say what a policy gains at any KL asked for"
+        return "every KL asked for is beyond the KL horizon of these rows"
+    if blind:
+        return " and ".join(blind)
     if not np.isfinite(best.lower).all():
         return "there is no standard error"
     wide = [visible(v) for v, a, b in zip(best.values, best.lower, best.upper, strict=True) if a <= 0 <= b]

@@ -1,4 +1,4 @@
-"""The responses a tilt makes more and less likely, with their values, lengths and texts (theory 2)."""
+"""The responses a tilt makes more and less likely, with their values, lengths and texts (theory 2.2)."""
 
 from __future__ import annotations
 

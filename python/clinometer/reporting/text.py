@@ -15,9 +15,13 @@ from .wrapping import COLUMNS, wrapped
 if TYPE_CHECKING:
     from .result import Report
 
-__all__ = ["number", "shown_levels", "text"]
+__all__ = ["COLUMNS", "CONE", "NAME", "heading", "legend", "number", "row", "text", "wrapped"]
 
 NAME = 21
+CONE = (
+    "cone: all that raise every value at once; open: there are some; margin: what the best gives the value that gains "
+    "least, in its sd, per sqrt(2 KL); half-angle: how far one may turn from the best and still raise all"
+)
 Floats = NDArray[np.float64]
 
 
@@ -36,23 +40,13 @@ def _short(x: float) -> str:
     return number(x, sign=False, digits=3)
 
 
-def shown_levels(report: Report, every_kl: bool) -> list[int]:
-    """Indices of the KL levels to show, ascending in KL: every one, or the two largest that have an estimate."""
-    order = np.argsort(report.kl, kind="stable")
-    told = order[~report.past_horizon[:, order].all(axis=0)]
-    return [int(b) for b in (order if every_kl else (told if len(told) else order)[-2:])]
-
-
-def text(report: Report, *, every_kl: bool = False) -> str:
+def text(report: Report) -> str:
     """The whole report."""
-    lines = _head(report)
-    levels = shown_levels(report, every_kl)
+    lines = [*wrapped(report.verdict(), "verdict: ", "  "), "", *_head(report)]
+    levels = [int(b) for b in np.argsort(report.kl, kind="stable")]
     for k in range(len(report.constitutions)):
         lines += ["", *_constitution(report, k, levels)]
-    if len(levels) < len(report.kl):
-        hidden = [f"{x:g}" for b, x in enumerate(report.kl) if b not in levels]
-        lines += ["", f"not shown: kl {', '.join(hidden)}; to_text(every_kl=True) prints them"]
-    lines += _reading(report)
+    lines += ["", *legend(report, levels)]
     lines += ["", *_values(report)]
     lines += _cone(report)
     lines += further(report)
@@ -61,7 +55,6 @@ def text(report: Report, *, every_kl: bool = False) -> str:
         lines += ["", title]
         for sentence in sentences:
             lines += wrapped(sentence, "  - ", "    ")
-    lines += ["", *wrapped(report.verdict(), "verdict: ", "  ")]
     return "\n".join(line.rstrip() for line in lines)
 
 
@@ -86,7 +79,7 @@ def _constitution(report: Report, k: int, levels: list[int]) -> list[str]:
     if report.label_status is not None:
         about.append("labels known" if report.label_status[k] == "ok" else f"no label error: {report.label_status[k]}")
     if not np.isnan(report.horizon[k]):
-        about.append(f"the rows say what a policy gains up to {number(report.horizon[k], sign=False, digits=2)} nats")
+        about.append(f"KL horizon {number(report.horizon[k], sign=False, digits=2)} nats")
     lines = wrapped(f"{kind} {visible(report.constitutions[k])}   ({'; '.join(about)})", "", "  ")
     for b in levels:
         lines += _cell(report, k, b)
@@ -105,24 +98,23 @@ def _cell(report: Report, k: int, b: int) -> list[str]:
         f"reverse KL {_short(t.reverse_kl[k, b])}",
         f" {mark}", "    ",
     )  # fmt: skip
-    known = _with_labels(report, k)
+    known = report.labels_known is not None and bool(report.labels_known[k])
+    return [*lines, heading(known), *(row(report, k, b, j, known) for j in range(len(report.values)))]
+
+
+def heading(known: bool) -> str:
+    """What stands over the rows; `known`: of constitutions whose labels' error is known."""
     middle = f"{'with labels':<20}" if known else f"{'on rows':>10}{'in sd':>10}"
-    lines.append(
-        "    " + fit("value", NAME) + f"{'gain':>10}{'+-se':>9}    {'95 %':<20}" + middle + f"{'win':>6}"
-        f"{'net of length':>15}"
-    )
-    return lines + [_row(report, k, b, j, known) for j in range(len(report.values))]
-
-
-def _with_labels(report: Report, k: int) -> bool:
-    return report.labels_known is not None and bool(report.labels_known[k])
+    start = "    " + fit("value", NAME) + f"{'gain':>10}{'+-se':>9}    {'95 %':<20}"
+    return f"{start}{middle}{'win':>6}{'net of length':>15}"
 
 
 def _pair(x: Floats) -> str:
     return " ".join("-" if np.isnan(v) else f"{v:+.3g}" for v in x)
 
 
-def _row(report: Report, k: int, b: int, j: int, known: bool) -> str:
+def row(report: Report, k: int, b: int, j: int, known: bool) -> str:
+    """One value under one constitution at one KL."""
     p = report.policy
     gain, se, own = p.gain[k, b, j], p.gain_se[k, b, j], report.gain_interval[k, b, j]
     # corrected for every number in the table, so that the best one may be picked by eye
@@ -142,14 +134,20 @@ def _row(report: Report, k: int, b: int, j: int, known: bool) -> str:
     )  # fmt: skip
 
 
-def _reading(report: Report) -> list[str]:
-    """What the marks mean, and what lies past the horizon, once."""
-    marks = ["* the 95 % interval, given the judge, leaves out 0; ** also widened for every number of the table"]
-    if report.null_band is not None:
-        marks.append("~ within 95 % of random directions at this KL")
-    if report.past_horizon.any():
-        marks.append("> past the horizon: the rows cannot say what a policy gains there")
-    return ["", *wrapped("; ".join(marks), "", "  ")]
+def legend(report: Report, levels: list[int]) -> list[str]:
+    """What the columns and marks of the tables at these levels mean."""
+    known = report.labels_known is not None and bool(report.labels_known.any())
+    rows = "on rows: of the tilt of these rows; in sd: per sd inside prompts" if not known or len(levels) > 1 else ""
+    said = [
+        "gain: mean of a value under the policy at that KL less its mean now", rows, "95 %: given the judge",
+        "with labels: with the error of the labels that it was fitted to" if known else "",
+        "* leaves out 0, ** also if widened for every number of the table",
+        "~ random directions do as much" if report.null_band is not None else "",
+        "win: chance to beat a response of now", "net of length: once length is out of the score",
+        "ESS: share of responses that carry the tilt", "Pareto k: few rows decide above 0.7",
+        "horizon: KL up to which these rows can tell" + (", > past it" if report.past_horizon[:, levels].any() else ""),
+    ]  # fmt: skip
+    return wrapped("; ".join(filter(None, said)), "", "  ")
 
 
 def _values(report: Report) -> list[str]:
@@ -193,10 +191,10 @@ def _cone(report: Report) -> list[str]:
     )
     kind = "directions" if c.direction is not None or report.encoding_quality is not None else "scores of any kind"
     first = (
-        f"cone of {kind} that improve every value: {state}, margin {c.margin:.3f} sd per sqrt(2 KL) "
-        f"of the worst value, half-angle {np.degrees(c.half_angle):.1f} degrees"
+        f"cone of {kind} that improve every value: {state}, margin {c.margin:.3f}, half-angle "
+        f"{np.degrees(c.half_angle):.1f} degrees ({CONE})"
     )
-    best = f"best direction weighs the values' unit directions {weights}" if c.direction is not None else ""
+    best = f"best direction weights the values' unit directions {weights}" if c.direction is not None else ""
     return ["", *wrapped(first, "", "  "), *(wrapped(best, "  ", "  ") if best else [])]
 
 

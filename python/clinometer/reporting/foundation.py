@@ -14,7 +14,7 @@ from clinometer.common.results import TiltResult
 from clinometer.dump import Dump
 from clinometer.dump.directions import Scores
 from clinometer.engine.inputs import Call, prepare
-from clinometer.engine.passes import adjusted, covariance_of, kept_beside, origin_table, tilt_of
+from clinometer.engine.passes import adjusted, covariance_of, kept_with_spread, origin_table, tilt_of
 from clinometer.engine.spread import spread_within, within_sd
 from clinometer.inference.gold import GoldCorrection, corrected
 from clinometer.inference.groups import GroupGains, group_columns, group_gains
@@ -141,10 +141,10 @@ def gather(
         raise ValueError(f"{dump.name} has no rows to pass over ({call.population.n_dropped} prompts dropped)")
     states = [_core.Moments(dump.dim, 0, 1, 0, False)] if variances else []
     origins = origin_table(call)
-    kept, done = kept_beside(replace(call, values=None) if states else call, states, origins)
-    spread = None
+    kept, spread, done = kept_with_spread(replace(call, values=None) if states else call, states, origins)
+    by_column = None
     if done:
         moments = done[0].finish()
-        spread = moments["scatter"][0, : dump.dim, 0] / moments["mass"][0]
-    found = tilt_of(call, kept, kl=levels, origins=origins)
-    return Scene(call, judges, levels, n_requested, length, options, kept, origins, spread, found, gold)
+        by_column = moments["scatter"][0, : dump.dim, 0] / moments["mass"][0]
+    found = tilt_of(call, kept, kl=levels, origins=origins, spread=spread)
+    return Scene(call, judges, levels, n_requested, length, options, kept, origins, by_column, found, gold)

@@ -194,7 +194,7 @@ def _leading(s: Scene, sigma: Floats | None) -> Spectrum:
 
 
 def baselines(s: Scene, fit: DirectionFit | None) -> Baselines:
-    """`clinometer.baselines` with the scores and the fit that are there already."""
+    """`clinometer.inference.baselines` with the scores and the fit that are there already."""
     ridge = None if fit is None else fit.vectors[: s.n_requested]
     with listening():
         return baselines_of(replace(s.call, progress=None), s.kept, s.origins, ridge, FOLDS)

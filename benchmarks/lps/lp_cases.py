@@ -1,4 +1,4 @@
-"""`clinometer bench lp`: batches of small LPs beside their peers, and one game over many columns beside HiGHS."""
+"""Batches of small LPs beside their peers, and one game over many columns beside HiGHS."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
+from lp_peers import Highs, daqp_cone, quadprog_margin, scipy_game
+from lp_peers_qp import clarabel_game, clarabel_margin, glop_game, proxqp_margin, torchjd_margin
 from numpy.typing import NDArray
 
 from clinometer import _core, lp
+from clinometer.bench.pairs import interval, median
 from clinometer.engine.inputs import thread_count
-
-from .lp_peers import Highs, daqp_cone, quadprog_margin, scipy_game
-from .lp_peers_qp import clarabel_game, clarabel_margin, glop_game, proxqp_margin, torchjd_margin
-from .pairs import interval, median
 
 __all__ = ["LPCase", "lp_cases", "render_lp", "time_lp"]
 

@@ -14,7 +14,7 @@ from . import numbers, sections
 from .payload import embedded, position, report_data, view_data
 
 if TYPE_CHECKING:
-    from clinometer.report.result import Report
+    from clinometer.reporting.result import Report
 
 __all__ = ["page"]
 

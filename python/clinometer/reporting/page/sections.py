@@ -8,24 +8,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clinometer.common.escaping import markup, markup_lines
-from clinometer.report.caveats import caveats
-from clinometer.report.text import number
-from clinometer.report.verdict import _asks, _chance
+from clinometer.reporting.caveats import caveats
+from clinometer.reporting.text import CONE, number
+from clinometer.reporting.verdict import _asks, _chance
 
 from .tables import between, fixed, frontier_tables, gain_table, percent, table, value_label
 
 if TYPE_CHECKING:
-    from clinometer.report.result import Report
+    from clinometer.reporting.result import Report
 
 __all__ = ["conflicts", "frontiers", "gains", "responses", "verdict"]
 
 HEADLINES = {
     "pareto_improving": ("good", "raises every value"),
-    "weakly_improving": ("good", "raises some values and moves no other"),
+    "weakly_improving": ("good", "raises some values and changes no other"),
     "pareto_degrading": ("bad", "lowers every value"),
     "weakly_degrading": ("bad", "lowers some values"),
     "tradeoff": ("mixed", "is a trade-off"),
-    "neutral": ("open", "moves nothing"),
+    "neutral": ("open", "changes nothing"),
 }
 
 
@@ -76,7 +76,7 @@ def _selection(report: Report) -> str:
     k = int(np.argmax(by_name))
     return (
         f"Of {s.splits} random halves of the prompts {percent(float(by_name[k]))} choose {markup(s.constitutions[k])} "
-        f"at some KL; the half that chose saw at most {worst:.3f} sd more than the other."
+        f"at some KL; the half that chose overstates gains by at most {worst:.3f} sd."
     )
 
 
@@ -92,7 +92,7 @@ def gains(report: Report) -> str:
 
 
 def responses(report: Report) -> str:
-    """What the recommended tilt moves most."""
+    """What the recommended tilt changes most."""
     if not report.examples:
         return ""
     best = report.best()
@@ -125,8 +125,8 @@ def _cut(text: str, most: int) -> str:
 def frontiers(report: Report) -> str:
     """Gain against KL, a figure a value."""
     return (
-        '<p class="dim">Bands are 95 %. Solid up to the KL horizon, dashed and hollow beyond it, dotted where '
-        "Hover or use the arrow keys for numbers.</p>"
+        '<p class="dim">Bands are 95 %. Solid up to the horizon (the KL up to which these rows say what a policy '
+        "gains), dashed and hollow beyond it. Hover or use the arrow keys for numbers.</p>"
         f"{chart('frontiers')}<noscript>{frontier_tables(report)}</noscript>"
     )
 
@@ -173,11 +173,9 @@ def _cone(report: Report) -> str:
             f" Of the values' own labels: margin {p.margin:.3f}; directions chosen on other prompts gain "
             f"{between(*p.margin_ci)} (95 %) of their worst value; that all rise is {percent(p.sure)} sure."
         )
-    text = (
-        f"{state}, margin {c.margin:.3f} sd per sqrt(2 KL) of the worst value, half-angle "
-        f"{np.degrees(c.half_angle):.1f} degrees; weights {weights}.{interval}"
-    )
-    return f"<h3>Directions that improve every value</h3>\n<p>{markup(text)}</p>"
+    angle = np.degrees(c.half_angle)
+    text = f"{state}, margin {c.margin:.3f}, half-angle {angle:.1f} degrees; weights {weights}.{interval}"
+    return f'<h3>Directions that improve every value</h3>\n<p>{markup(text)}</p><p class="dim">{markup(CONE)}.</p>'
 
 
 def _mixture(report: Report) -> str:

@@ -46,7 +46,7 @@ def intervals(s: Scene) -> dict[str, Any]:
 def null(s: Scene) -> dict[str, Any]:
     """95 % band of the gains of random directions at each KL, (B, J, 2).
 
-    From NULLS directions at up to three levels: their mean and spread over sqrt(KL) move little between levels.
+    From NULLS directions at up to three levels: their mean and spread over sqrt(KL) change little between levels.
     """
     assert s.variances is not None
     rng, d = np.random.default_rng(0), s.dump.dim

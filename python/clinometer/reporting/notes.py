@@ -6,16 +6,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from clinometer.inference.tails import SCARCE
+
 if TYPE_CHECKING:
     from .result import Report
 
 __all__ = ["coverage", "diagnostics", "pareto_limit"]
 
+UNSEEN = {
+    "rare": f"fewer than {SCARCE} responses, or prompts, differ from the rest of their prompt, too few for an interval "
+    "of its gain or win rate",
+}
 FEW = 4  # constitutions that get a line each
 
 
 def pareto_limit(n_rows: int) -> float:
-    """Largest tail index at which the ratios are reliable (theory 2): min(1 - 1 / log10 S, 0.7)."""
+    """Largest tail index at which the ratios are reliable (theory 2.7): min(1 - 1 / log10 S, 0.7)."""
     return min(1 - 1 / np.log10(n_rows), 0.7) if n_rows > 10 else 0.0
 
 
@@ -30,19 +36,21 @@ def diagnostics(r: Report, said: list[str]) -> tuple[str, ...]:
 def _rows(r: Report) -> list[str]:
     d, out = r.dump, []
     if d.n_singletons:
-        out.append(f"{d.n_singletons} of {d.n_prompts} prompts have a single response and cannot move")
+        out.append(f"{d.n_singletons} of {d.n_prompts} prompts have a single response, which no tilt changes")
     if d.n_dropped:
         out.append(f"{d.n_dropped} prompts were dropped for NaN or Inf")
     for name, n in zip(r.values, r.tilt.n_unlabelled, strict=True):
         if n:
             out.append(f"{name}: {int(n)} unlabelled rows left out of this value")
-    for name, sd in zip(r.values, r.value_sd, strict=True):
+    for name, sd, unseen in zip(r.values, r.value_sd, r.policy.unseen, strict=True):
         if not sd > 0:
-            out.append(f"{name} does not vary inside any prompt: no tilt can move it")
+            out.append(f"{name} does not vary inside any prompt: no tilt can change it")
+        elif unseen:
+            out.append(f"{name}: {UNSEEN[str(unseen)]}")
     if d.n_prompts < 2:
         out.append("fewer than two prompts: there are no standard errors")
     if 1 < d.responses[1] <= 4 and d.base != "logprob":
-        out.append(f"{d.responses[1]:g} responses per prompt: few, so that gains can be told only at small KL")
+        out.append(f"{d.responses[1]:g} responses per prompt: too few to estimate gains except at small KL")
     return out
 
 
@@ -54,9 +62,7 @@ def _tilts(r: Report) -> list[str]:
     for k, name in enumerate(r.constitutions):
         if r.past_horizon[k].any() and not alike:
             past = ", ".join(f"{x:g}" for x in r.kl[r.past_horizon[k]])
-            out.append(
-                f"{name}: past the {r.horizon[k]:.2g} nats up to which the rows say what a policy gains, at kl {past}"
-            )
+            out.append(f"{name}: kl {past} beyond the KL horizon of {r.horizon[k]:.2g} nats")
         bad = t.pareto_k[k] > pareto_limit(r.dump.n_rows)
         if bad.any():
             out.append(f"{name}: heavy-tailed ratios (Pareto k) at kl {', '.join(f'{x:g}' for x in r.kl[bad])}")
@@ -65,7 +71,7 @@ def _tilts(r: Report) -> list[str]:
             sure = (r.gain_interval[k, :, j, 0] > 0) | (r.gain_interval[k, :, j, 1] < 0)
             if (flip & sure).any():
                 where = ", ".join(f"{x:g}" for x in r.kl[flip & sure])
-                out.append(f"{name}: {value} moves against its first order at kl {where}")
+                out.append(f"{name}: {value} has the opposite sign of its first order at kl {where}")
     if "in-sample" in t.fit_status:
         out.append("some directions were fitted on these very rows and are optimistic")
     return out
@@ -79,9 +85,7 @@ def _past_alike(r: Report) -> str:
     at = ", ".join(f"{x:g}" for x in r.kl[past[0]])
     low, high = (f"{x:.2g}" for x in (r.horizon.min(), r.horizon.max()))
     span = low if low == high else f"{low} to {high}"
-    return (
-        f"all {len(past)} constitutions: past the {span} nats up to which the rows say what a policy gains, at kl {at}"
-    )
+    return f"all {len(past)} constitutions: kl {at} beyond the KL horizon of {span} nats"
 
 
 def coverage(r: Report) -> tuple[str, ...]:
@@ -89,13 +93,17 @@ def coverage(r: Report) -> tuple[str, ...]:
     known = r.labels_known is not None and r.labels_known.all()
     judges = "" if known else "in the judges that are not fits of this dump and "
     out = [
-        f"noise {judges}in the values: intervals are of new prompts with both as they stand",
-        "training: the tilt is the KL-optimal policy, and an optimiser may stop short of it or leave the rows",
+        f"noise {judges}in the values: intervals are over new prompts, with both held fixed. Where two raters labelled "
+        "a value, ask for both: their correlation inside prompts is the reliability, and gains in sd and correlations "
+        "of either are low by its root",
+        "training: the tilt is the KL-optimal policy; an optimiser may fall short of it or produce other responses",
     ]
     if not r.dump.is_forecast:
         out.append("the model itself: these rows are not known to be its own responses")
     if r.past_horizon.any():
-        out.append("KL levels past the horizon: more responses per prompt are needed to say anything of those gains")
+        out.append(
+            "KL levels past the horizon, where these rows can no longer tell: more responses per prompt are needed"
+        )
     if r.cone is not None and r.dump.dim > r.n_requested:
         out.append(
             "whether a prompt can reach the cone's best direction; with fewer values than dimensions the cone is "

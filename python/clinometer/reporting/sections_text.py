@@ -1,4 +1,4 @@
-"""Sections beside the table of gains as text: mixtures, halves, simpler measures, layers, spectrum, rounds."""
+"""Sections below the table of gains, as text: mixtures, halves, simpler measures, layers, spectrum, rounds."""
 
 from __future__ import annotations
 
@@ -136,9 +136,7 @@ def _simpler(report: Report) -> list[str]:
         )
         if not np.isnan(table[k]).all()
     ]  # fmt: skip
-    title = (
-        "simpler measures, which know neither KL nor units: cosine, shift of the favourite in sd, pooled correlation"
-    )
+    title = "simpler measures, without KL or units: cosine, shift of the top response in sd, pooled correlation"
     return _table(title, list(report.values), rows) if rows else []
 
 
@@ -147,7 +145,7 @@ def _layers(report: Report) -> list[str]:
         return []
     head = ["margin", *(f"R2 {v}" for v in report.values[: report.n_requested])]
     rows = [(str(site["site"]), [site["margin"], *site["quality"]]) for site in report.layers]
-    return _table("sites of the dump: margin of the cone, R2 of each value out of fold", head, rows)
+    return _table("layers and positions of the dump: margin of the cone, R2 of each value out of fold", head, rows)
 
 
 def _spectrum(report: Report) -> list[str]:
@@ -176,5 +174,5 @@ def _rounds(report: Report) -> list[str]:
         (f"round {r}", [kl, ess, *gain])
         for r, kl, ess, gain in zip(found["rounds"], found["kl"], found["ess"], found["gain"], strict=True)
     ]
-    title = f"rounds of {visible(found['constitution'])} at beta {found['beta']:.3g}, each from the policy before"
+    title = f"rounds of {visible(found['constitution'])} at beta {found['beta']:.3g}, each from the previous policy"
     return _table(fit(title, 106).rstrip(), head, rows)

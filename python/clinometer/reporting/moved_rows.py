@@ -1,4 +1,4 @@
-"""The rows whose probability the recommended tilt moves most, with their values and texts."""
+"""The rows whose probability the recommended tilt changes most, with their values and texts."""
 
 from __future__ import annotations
 

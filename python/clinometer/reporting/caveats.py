@@ -68,8 +68,8 @@ def _size(report: Report, best: Choice) -> list[str]:
     if not best.past_horizon:
         return []
     return [
-        f"This KL is past the {report.horizon[k]:.2g} nats up to which these rows (median {n:g} responses per prompt) "
-        "say what a policy gains."
+        f"This KL is beyond the KL horizon of these rows, {report.horizon[k]:.2g} nats "
+        f"(median {n:g} responses per prompt)."
     ]
 
 
@@ -82,7 +82,7 @@ def _hurt(report: Report, best: Choice) -> list[str]:
         for j in range(len(best.values))
         if best.gain[j] > 0 and share[j] > HARM and share[j] > 2 * se[j]
     ]
-    out = [f"A mean hides some: {', '.join(hurt)}."] if hurt else []
+    out = [f"The mean hides losses: {', '.join(hurt)}."] if hurt else []
     for g in report.groups:
         low = [
             f"{visible(best.values[j])} in {visible(g.groups[m])} ({g.gain[m, k, b, j]:+.3g})"
@@ -121,14 +121,14 @@ def _length(report: Report, best: Choice) -> list[str]:
         up = best.lower[j] > 0
         name = visible(best.values[j])
         if not ((gain - half > 0) if up else (gain + half < 0)):
-            lost.append(f"{name} {gain:+.3g}" if np.isfinite(gain) else f"{name} (nothing is left of the judge)")
+            lost.append(f"{name} {gain:+.3g}" if np.isfinite(gain) else f"{name} (no variance of the judge remains)")
         elif abs(gain) < MOSTLY * abs(full):
             less.append(f"{name} {gain:+.3g} of {full:+.3g}")
     out = []
     if lost:
-        out.append(f"Length may be all of it: net of length this is no longer settled for {', '.join(lost)}.")
+        out.append(f"Length may explain all of it: net of length this is no longer settled for {', '.join(lost)}.")
     if less:
-        out.append(f"Length is most of it: net of length {', '.join(less)} is left.")
+        out.append(f"Length explains most of it: net of length {', '.join(less)} remains.")
     return out
 
 
@@ -143,7 +143,7 @@ def _null(report: Report, best: Choice) -> list[str]:
     if not inside:
         return []
     named = ", ".join(f"{visible(best.values[j])} ({low[j]:+.3g} to {high[j]:+.3g})" for j in inside)
-    return [f"Random directions at this KL do as much for {named}."]
+    return [f"Random directions at this KL gain as much for {named}."]
 
 
 def _choosing(report: Report, best: Choice) -> list[str]:
@@ -159,7 +159,7 @@ def _choosing(report: Report, best: Choice) -> list[str]:
         out.append(f"Halves of the prompts choose {name} out of {n} only {100 * again:.0f} % of the time.")
     J = len(best.values)
     gone = [
-        f"{visible(v)} {g:+.3g} where {g + o:+.3g} was promised"
+        f"{visible(v)} {g:+.3g} where {g + o:+.3g} was expected"
         for v, g, o, low in zip(best.values, found.gain[:J], found.optimism[:J], found.interval[:J, 0], strict=True)
         if g + o > 0 and g < MOSTLY * (g + o) and not low > 0
     ]
@@ -172,7 +172,7 @@ def _flat(report: Report, best: Choice) -> list[str]:
     flat = [visible(v) for v, sd in zip(best.values, report.value_sd, strict=False) if sd == 0]
     if not flat:
         return []
-    return [f"{', '.join(flat)} does not vary inside any prompt: no constitution can move it on these rows."]
+    return [f"{', '.join(flat)} does not vary inside any prompt: no constitution can change it on these rows."]
 
 
 def _linear(report: Report, best: Choice) -> list[str]:
@@ -182,14 +182,14 @@ def _linear(report: Report, best: Choice) -> list[str]:
     if not share < MOSTLY:  # also where it is unknown
         return []
     return [
-        f"Only {100 * max(share, 0.0):.0f} % of what {visible(best.constitution)} says inside prompts is linear in the "
-        "rows: a direction fitted to it keeps no more, and these gains are those of "
+        f"Only {100 * max(share, 0.0):.0f} % of the variance of {visible(best.constitution)} inside prompts is linear "
+        "in the rows: a direction fitted to it keeps no more, and these gains are those of "
         f"{'the score itself' if report.tilt.fit_status[best.index[0]] == 'score' else 'that direction alone'}."
     ]
 
 
 def _signs(report: Report, best: Choice) -> list[str]:
-    """Values that move against what their covariance with the score promises."""
+    """Values whose gain has the opposite sign of their covariance with the score."""
     k, b = best.index
     t = report.tilt
     against = []
@@ -198,6 +198,6 @@ def _signs(report: Report, best: Choice) -> list[str]:
         low, high = report.gain_interval[k, b, j]
         if gain * first < 0 and (low > 0 or high < 0):
             against.append(f"{visible(name)} {gain:+.3g} against {first:+.3g}")
-    return [f"Exact and first order disagree in sign for {', '.join(against)}: the effect turns with the tilt."] * bool(
-        against
-    )
+    if not against:
+        return []
+    return [f"Exact and first order disagree in sign for {', '.join(against)}: the effect changes sign with the tilt."]

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clinometer.common.escaping import markup, markup_lines
-from clinometer.report.text import number
+from clinometer.reporting.text import number
 
 from .sections import chart
 from .tables import between, sized, table, value_label
 
 if TYPE_CHECKING:
-    from clinometer.report.result import Report
+    from clinometer.reporting.result import Report
 
 __all__ = ["diagnostics", "layers", "listed", "reproduce", "rounds", "spectrum"]
 
@@ -46,7 +46,8 @@ def layers(report: Report) -> str:
         for s in report.layers
     ]  # fmt: skip
     head = ["site", "layer", "cone margin", *(f"R2 of {v}" for v in names)]
-    return chart("layers") + table("out of fold, inside prompts, with 95 %", head, rows)
+    caption = "out of fold, inside prompts, with 95 %; margin: what the best direction gives the value that gains least"
+    return chart("layers") + table(caption, head, rows)
 
 
 def _or_nan(x: float | None) -> float:
