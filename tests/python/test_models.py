@@ -1,4 +1,4 @@
-"""Log-probabilities and states are those of transformers itself, however prompts and responses are padded and batched."""
+"""Log-probabilities and states are those of transformers itself, however pairs are padded and batched."""
 
 from __future__ import annotations
 
@@ -82,13 +82,15 @@ def test_a_prompt_of_many_responses_is_read_once(network, monkeypatch):
 
 def test_a_batch_holds_no_more_tokens_than_its_budget(network, monkeypatch):
     lm = loaded(network, tiny_models.tokenizer())
-    seen = []
-    extend = lm.extend
-    monkeypatch.setattr(lm, "extend", lambda *a: seen.append(extend(*a)) or seen[-1])
     sizes = []
-    monkeypatch.setattr(lm, "score", lambda p, r, k: sizes.append(len(r) * (p.mask.shape[1] + max(map(len, r)))) or
-                        [(np.zeros(0), {})] * len(r))  # fmt: skip
-    list(lm.forward(PROMPTS * 5, RESPONSES * 5, token_budget=100))
+    score = lm.score
+
+    def measured(prefix, responses, layers):
+        sizes.append(len(responses) * (prefix.mask.shape[1] + max(map(len, responses))))
+        return score(prefix, responses, layers)
+
+    monkeypatch.setattr(lm, "score", measured)
+    assert len(list(lm.forward(PROMPTS * 5, RESPONSES * 5, token_budget=100))) == 35
     assert max(sizes) <= 100 and len(sizes) < 35
 
 

@@ -73,6 +73,8 @@ class LanguageModel:
         self.model, self.tokenizer, self.name = model, tokenizer, name
         if why := _unusable(model):
             raise ValueError(f"model {quote(name)} ({type(model).__name__}) {why}")
+        # renamed on the way through transformers 5
+        self._cache_name = "cache" if "cache" in _arguments(model) else "past_key_values"
         text = model.config.get_text_config()
         self.n_layers, self.dim = int(text.num_hidden_layers), int(text.hidden_size)
         self.vocabulary = int(text.vocab_size)
@@ -212,7 +214,7 @@ class LanguageModel:
         prefix.mask = whole = _joined(prefix.mask, mask)
         positions = (whole.cumsum(-1) - 1).clamp_min(0)[:, -ids.shape[1] :]
         with still(self.model), tapped(self.model, layers, states_at or logits_at, logits_at) as states:
-            there = {"attention_mask": whole, "position_ids": positions, "past_key_values": prefix.cache}
+            there = {"attention_mask": whole, "position_ids": positions, self._cache_name: prefix.cache}
             made = self.model(input_ids=ids, use_cache=True, **there)
         if made.logits.shape[:2] != (1, len(logits_at[0])):
             raise ValueError(f"model {type(self.model).__name__} does not end in its output layer; it cannot be used")
@@ -269,9 +271,15 @@ def _unusable(model: Any) -> str:
     kinds = set(getattr(config, "layer_types", None) or ()) - _ATTENTION
     if getattr(model, "_is_stateful", False) or kinds:
         return "keeps a recurrent state, which cannot be shared between responses; a transformer is wanted"
-    if "position_ids" not in inspect.signature(model.forward).parameters and not hasattr(model, "peft_config"):
+    if "position_ids" not in _arguments(model):
         return "takes no position_ids, without which padded batches are wrong"
     return ""
+
+
+def _arguments(model: Any) -> Any:
+    """Names of what the forward pass takes; an adapter's is the one of the model inside."""
+    base = model.get_base_model() if hasattr(model, "peft_config") and hasattr(model, "get_base_model") else model
+    return inspect.signature(base.forward).parameters
 
 
 def _digest(template: Any) -> str | None:

@@ -18,13 +18,13 @@ def blocks_of(model: Any) -> list[Any]:
     wanted = model.config.get_text_config().num_hidden_layers
     found: dict[str, Any] = {}
     for name, module in model.named_modules():
-        if isinstance(module, torch.nn.ModuleList) and len(module) == wanted:
-            if not any(name.startswith(outer + ".") for outer in found):
-                found[name] = module
+        inside = any(name.startswith(outer + ".") for outer in found)
+        if isinstance(module, torch.nn.ModuleList) and len(module) == wanted and not inside:
+            found[name] = module
     if len(found) != 1:
         raise ValueError(
-            f"model {type(model).__name__} has {len(found)} lists of {wanted} blocks ({', '.join(found)}); layers can be "
-            "numbered where there is one"
+            f"model {type(model).__name__} has {len(found)} lists of {wanted} blocks ({', '.join(found)}); "
+            "layers can be numbered where there is one"
         )
     return list(next(iter(found.values())))
 
