@@ -29,7 +29,7 @@ FLOORS = (
     ("dump",),
     ("values",),
     ("engine",),
-    ("stream", "fit"),
+    ("stream", "fit", "capture"),
     ("inference",),
     ("judging",),
     ("theory",),

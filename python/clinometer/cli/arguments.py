@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 from clinometer.common.command_lines import epilog
 from clinometer.common.nearest import did_you_mean, nearest
 
-from . import commands, fitting, judging, sharding
+from . import capturing, commands, fitting, judging, sharding
 
 __all__ = ["BadArguments", "expand", "parse"]
 
@@ -123,6 +123,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     convert.add_argument("--shard-rows", type=int, metavar="N", help="rows of a shard; default: about 2 GiB")
     convert.add_argument("--digests", action="store_true", help="state the SHA-256 of every shard")
     _json(convert)
+    _capture(add("capture", "Sample responses from a causal language model and write a dump.", capturing.capture))
     inspect = add("inspect", "Show what is in a dump.", commands.inspect)
     _dump(inspect)
     _json(inspect)
@@ -194,6 +195,28 @@ def _judging(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "-o", "--output", required=True, metavar="NEW", help="the new dump; run again, a stopped one goes on"
     )
+    _json(sub)
+
+
+def _capture(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("model", metavar="MODEL", help="name, folder or .gguf file of a causal language model")
+    sub.add_argument(
+        "prompts", metavar="PROMPTS",
+        help='one a line: text, or in .jsonl {"prompt": text or messages} with "prompt_id" and "responses" as may be',
+    )  # fmt: skip
+    sub.add_argument("out", metavar="DUMP", help="the new dump's folder; run again, a stopped one goes on")
+    sub.add_argument("--layers", type=int, nargs="+", required=True, metavar="L", help="0 embeddings, L after block L")
+    sub.add_argument("--tokenizer", metavar="NAME", help="default: the model's")
+    sub.add_argument("-n", type=int, default=16, metavar="N", help="responses a prompt; default 16")
+    sub.add_argument("--position", default="mean_response", choices=["mean_response", "last"])
+    sub.add_argument(
+        "--max-new-tokens", type=int, default=128, metavar="T", help="responses are cut there; default 128"
+    )
+    sub.add_argument("--seed", type=int, default=0, metavar="S")
+    sub.add_argument("--plain", action="store_true", help="prompts are text to go on with, not a user's messages")
+    sub.add_argument("--policy", choices=["on_policy", "off_policy"], help="who wrote given responses")
+    sub.add_argument("--dtype", choices=["float16", "bfloat16", "float32"], help="of phi; default: the model's")
+    sub.add_argument("--token-budget", type=int, default=8192, metavar="T", help="tokens of a batch; default 8192")
     _json(sub)
 
 

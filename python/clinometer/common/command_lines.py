@@ -1,4 +1,7 @@
-"""Command lines that `--help` shows. All of them run as they stand, in this order, on the packaged dump."""
+"""Command lines that `--help` shows. All of them run as they stand, in this order, on the packaged dump.
+
+But capture: that wants a model, here one in the folder tiny, and a file of prompts.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +29,8 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "pareto": ("clinometer pareto demo --layer 24 --value helpful -harm positive --splits 20",),
     "bench": ("clinometer bench --list", 'clinometer bench score --quick --cells "*f32*K=1" --peers none'),
+    "capture": ("clinometer capture tiny prompts.txt answers --layers 1 2 -n 4 --max-new-tokens 8",),
+    "judge": ("clinometer judge answers --layer 2 --model tiny --constitutions kind.json -o judged",),
     "convert": (
         "clinometer convert demo copy --layer 24 --dtype float16",
         "clinometer convert copy again --shard-rows 500 --digests",
@@ -33,20 +38,12 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "verify": ("clinometer verify --only L3 R9",),
 }
 
-# those that want a language model are shown alone
-WITH_A_MODEL: dict[str, tuple[str, ...]] = {
-    "judge": (
-        "clinometer judge runs/hh --model HuggingFaceTB/SmolLM2-135M-Instruct --constitutions kind.json -o runs/judged",
-    ),
-}
-
 
 def epilog(command: str) -> str:
     """The end of a command's help."""
-    shown = (*EXAMPLES.get(command, ()), *WITH_A_MODEL.get(command, ()))
-    lines = ["examples:", *(f"  {line}" for line in shown)]
+    lines = ["examples:", *(f"  {line}" for line in EXAMPLES.get(command, ()))]
     if command == "":
         lines += ["", "exit codes: 0 good, 1 a check failed, 2 bad input, 130 interrupted"]
-    elif command not in ("bench", "demo", "merge", "verify"):
+    elif command not in ("bench", "capture", "demo", "merge", "verify"):
         lines += ["", "DUMP comes first; demo stands for the packaged one."]
     return "\n".join(lines)

@@ -1,0 +1,7 @@
+"""From a model and prompts to a dump: responses, their log-probabilities, and states of layers."""
+
+from __future__ import annotations
+
+from .capturing import capture
+
+__all__ = ["capture"]

@@ -1,0 +1,54 @@
+"""clinometer capture: prompts from a file, a model by name, a dump out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from typing import Any
+
+from .output import emit, written
+
+__all__ = ["capture"]
+
+
+def capture(args: argparse.Namespace) -> int:
+    """Sample, or take given responses, and say what was written."""
+    from clinometer.capture import capture as make
+
+    rows = _rows(args.prompts)
+    given, ids = _all_or_none(rows, "responses", args.prompts), _all_or_none(rows, "prompt_id", args.prompts)
+    dump = make(
+        args.model, args.tokenizer, [row["prompt"] for row in rows], responses=given, n=args.n, layers=args.layers,
+        position=args.position, out=args.out, max_new_tokens=args.max_new_tokens, random_state=args.seed,
+        prompt_ids=ids, chat=False if args.plain else None, policy=args.policy, dtype=args.dtype,
+        token_budget=args.token_budget, progress=True if sys.stderr.isatty() else None,
+    )  # fmt: skip
+    emit(args, {"path": args.out, "n_rows": dump.n_rows, "n_prompts": dump.n_prompts, "layers": args.layers})
+    written(args, f"{args.out}: {dump.n_rows} rows of {dump.n_prompts} prompts, layers {args.layers}")
+    return 0
+
+
+def _rows(path: str) -> list[dict[str, Any]]:
+    with open(path, encoding="utf-8") as file:
+        lines = [line.rstrip("\n") for line in file if line.strip()]
+    if os.path.splitext(path)[1].lower() not in (".jsonl", ".json"):
+        return [{"prompt": line} for line in lines]
+    out = []
+    for number, line in enumerate(lines, 1):
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise ValueError(f"{path!r}, line {number}: not JSON ({error})") from None
+        if not isinstance(row, dict) or "prompt" not in row:
+            raise ValueError(f"{path!r}, line {number}: an object with a prompt is wanted")
+        out.append(row)
+    return out
+
+
+def _all_or_none(rows: list[dict[str, Any]], key: str, path: str) -> list[Any] | None:
+    held = [row[key] for row in rows if key in row]
+    if held and len(held) < len(rows):
+        raise ValueError(f"{path!r}: {len(held)} of {len(rows)} lines have {key}; all or none are wanted")
+    return held or None
