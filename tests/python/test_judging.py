@@ -387,3 +387,29 @@ def test_contrast_without_an_opposite_says_that_it_is_weaker(written):
             cm.open_dump(written, layer=3),
             {"kind": "Be kind."},
         )
+
+
+def test_the_command_judges_by_a_model_in_a_folder(written, tmp_path, capsys):
+    pytest.importorskip("torch")
+    import json
+
+    import tiny_models
+
+    from clinometer.cli import main
+
+    network, tokenizer = tiny_models.model(max_position_embeddings=1024), tiny_models.tokenizer()
+    network.save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    (tmp_path / "c.json").write_text(json.dumps({k: list(v) for k, v in PERSONAS.items()}))
+    line = ["judge", written, "--layer", "3", "--model", str(tmp_path / "model"), "--gold", "gold"]
+    line += ["--constitutions", str(tmp_path / "c.json"), "-o", str(tmp_path / "new"), "--json"]
+    capsys.readouterr()
+    assert main(line) == 0
+    told = json.loads(capsys.readouterr().out)
+    wanted = a_judge(network, cm.open_dump(written, layer=3), PERSONAS, gold="gold")
+    assert told["constitutions"] == ["kind", "short"] and told["dump"] == str(tmp_path / "new")
+    np.testing.assert_allclose(told["gold_agreement"], wanted.gold_agreement)
+    new = cm.open_dump(tmp_path / "new", layer=3)
+    np.testing.assert_allclose(new.column("judge/short"), wanted.dump.column("judge/short"), atol=1e-5)
+    assert main([*line[:2], "--layer", "3", "--model", "x", "--constitutions", "none.json", "-o", "y"]) == 2
+    assert "none.json" in capsys.readouterr().err

@@ -142,12 +142,12 @@ def assessed(
     inside = _centred(table, at, len(units))
     correlation = _correlation(inside, inside)
     length = nothing if n_tokens is None else _length_correlation(inside, n_tokens, at, len(units))
-    gold_at = (nothing, nothing) if gold is None else _gold(table, gold, at, len(units))
+    gold_agreement, gold_se = (nothing, nothing) if gold is None else _gold(table, gold, at, len(units))
     spread = _spread(table, inside, kind, levels)
     made = Judgment(
         tuple(names), kind, table, ends, chance, bias, bias_se, agreement,
         (abs(chance - 0.5) <= tie).mean(axis=0) if len(chance) else nothing, same, spread, length, correlation,
-        *gold_at, np.zeros(0, np.str_), n, len(units), dump,
+        gold_agreement, gold_se, np.zeros(0, np.str_), n, len(units), dump,
     )  # fmt: skip
     return replace(made, warnings=np.array(_warnings(made), np.str_))
 
@@ -225,9 +225,9 @@ def _warnings(made: Judgment) -> list[str]:
         if abs(made.length_correlation[k]) >= FOLLOWS_LENGTH:
             r = made.length_correlation[k]
             out.append(f"{called}: follows length (correlation {r:+.2f} inside prompts); adjust='n_tokens' removes it")
-    for j, k in zip(*np.triu_indices(len(made.constitutions), 1), strict=True):
-        if abs(r := made.correlation[j, k]) >= ALIKE:
-            pair = f"{visible(made.constitutions[j])} and {visible(made.constitutions[k])}"
+    for i, j in zip(*np.triu_indices(len(made.constitutions), 1), strict=True):
+        if abs(r := made.correlation[i, j]) >= ALIKE:
+            pair = f"{visible(made.constitutions[i])} and {visible(made.constitutions[j])}"
             how = "alike" if r > 0 else "as opposites"
             out.append(f"{pair} are answered {how} (correlation {r:+.2f} inside prompts)")
     return out

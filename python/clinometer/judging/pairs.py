@@ -70,5 +70,6 @@ def pair_scores(n: int, pairs: Ints, preference: Floats) -> Floats:
     design = np.zeros((len(pairs), n))
     design[np.arange(len(pairs)), pairs[:, 0]] = 1
     design[np.arange(len(pairs)), pairs[:, 1]] = -1
-    scores: Floats = np.linalg.lstsq(design, preference, rcond=None)[0] if len(pairs) else np.zeros((n, 1))
-    return np.broadcast_to(scores, (n, preference.shape[1])).copy()
+    if not len(pairs):
+        return np.zeros((n, preference.shape[1]))
+    return np.asarray(np.linalg.lstsq(design, preference, rcond=None)[0], np.float64)
