@@ -9,6 +9,7 @@ inference    intervals of gains, gold labels, null bands, recommendations, simpl
 fit          what the fits return
 stat         statistics of `scan` and `Fold`
 plot         figures of results
+values       values of the responses' texts
 reference    every definition again in plain NumPy
 errors       `DumpError`, `DumpChangedError`, `CheckFailed`
 """
@@ -28,11 +29,12 @@ from .errors import CheckFailed, DumpChangedError, DumpError
 
 if TYPE_CHECKING:
     from . import fit as fit
-    from . import inference, lp, plot, reference, theory
+    from . import inference, lp, plot, reference, theory, values
     from .capturing import capture
     from .engine import stat
     from .engine.scan import scan
     from .fit import fit_generation_direction, fit_preference_direction, fit_value_direction
+    from .judging import judge
     from .lp.pareto_cone import pareto_cone
     from .reporting import report
     from .reporting.responses import examples
@@ -54,6 +56,7 @@ _LAZY = {
     "fit_value_direction": "fit",
     "Fold": "stream.fold",
     "inference": "",
+    "judge": "judging",
     "lp": "",
     "merge": "stream.shards",
     "pareto_cone": "lp.pareto_cone",
@@ -64,6 +67,7 @@ _LAZY = {
     "simulate": "theory.simulation",
     "stat": "engine.stat",
     "theory": "",
+    "values": "",
 }
 # stood here in 0.1.0's previews; each still resolves, with a DeprecationWarning, for one version
 _MOVED = {
@@ -95,6 +99,7 @@ __all__ = [
     "fit_preference_direction",
     "fit_value_direction",
     "inference",
+    "judge",
     "lp",
     "merge",
     "moments",
@@ -110,6 +115,7 @@ __all__ = [
     "theory",
     "tilt",
     "tilted_mean",
+    "values",
     "write_dump",
 ]
 

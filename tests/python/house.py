@@ -27,14 +27,16 @@ FLOORS = (
     ("arrays",),
     ("sources",),
     ("dump",),
+    ("values",),
     ("engine",),
     ("stream", "fit", "capturing"),
     ("inference",),
+    ("judging",),
     ("theory",),
     ("lp",),
     ("reporting",),
     ("plot",),
-    ("sklearn", ""),  # the door: names of the rooms below
+    ("sklearn", "trl", ""),  # the door: names of the rooms below
     ("verify", "bench"),
     ("cli",),
     ("__main__",),

@@ -45,19 +45,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def tiny_model(folder: Path) -> None:
-    """What the example of capture names."""
+    """What the examples of capture and judge name."""
     import tiny_models
 
     tiny_models.model().save_pretrained(folder / "tiny")
     tiny_models.tokenizer().save_pretrained(folder / "tiny")
     (folder / "prompts.txt").write_text("why?\nname a colour\n")
+    (folder / "kind.json").write_text('{"kind": ["Be kind.", "Be rude."]}')
 
 
 @pytest.mark.parametrize("line", ALL, ids=[f"{command}{i}" for i, command in enumerate(ALL.values())])
 def test_every_example_of_the_help_runs(line: str, folder: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     assert line.startswith(f"clinometer {ALL[line]}")
-    if ALL[line] == "capture":
+    if ALL[line] in ("capture", "judge"):
         pytest.importorskip("transformers")
         tiny_model(folder)
     code, out, err = run(capsys, *shlex.split(line)[1:])

@@ -18,6 +18,7 @@ import clinometer as cm
 from clinometer.common import tabular
 from clinometer.common.results import Result
 from clinometer.engine.stat import Tilt
+from clinometer.judging import assessed
 from clinometer.reporting import Report
 
 T = cm.theory
@@ -89,6 +90,17 @@ MAKERS: dict[str, Callable[[], Result]] = {
     "GroupGains": lambda: _page().groups[0],
     "Iteration": lambda: T.iterate(WORLD, J[0], 3.0, V, rounds=3),
     "JudgeDrift": lambda: T.judge_drift({EVIL: WORLD, "2": _world(1)}, J[0], V, folds=3),
+    "Judgment": lambda: assessed(
+        ["a", "b"],
+        "pairwise",
+        RNG.normal(size=(8, 2)),
+        np.repeat([EVIL, "q"], 4),
+        n_tokens=np.arange(8),
+        pairs=[[0, 1], [6, 7]],
+        prob=[[0.1, 0.5], [0.6, 0.2]],
+        order_logits=RNG.normal(size=(2, 2, 2)),
+        gold=np.arange(8),
+    ),
     "JudgeCeiling": lambda: T.judge_ceiling(WORLD, J, V),
     "LPResult": lambda: cm.lp.ensemble([[2.0, -1.0, 0.1], [-1.0, 2.0, 0.1]]),
     "LabelerScaling": lambda: T.labeler_scaling({f"{EVIL}-135M": WORLD, "7B": _world(1)}, J[0], V),

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 from clinometer.common.command_lines import epilog
 from clinometer.common.nearest import did_you_mean, nearest
 
-from . import capturing, commands, fitting, sharding
+from . import capturing, commands, fitting, judging, sharding
 
 __all__ = ["BadArguments", "expand", "parse"]
 
@@ -128,6 +128,9 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     _dump(inspect)
     _json(inspect)
     _fit(add("fit", "Directions from labels, pairs or log-probabilities, for --constitutions.", fitting.fit))
+    _judging(
+        add("judge", "Scores of a dump's texts under constitutions by a language model, as a new dump.", judging.judge)
+    )
     report = add("report", "What each constitution does to each value.", commands.report)
     _tilting(report, TILTS)
     report.add_argument(
@@ -170,6 +173,29 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     _json(pareto)
     commands_.add_parser("bench", help="Measure the kernels on this machine.", add_help=False)
     return parser, dict(commands_.choices)
+
+
+def _judging(sub: argparse.ArgumentParser) -> None:
+    _dump(sub)
+    sub.add_argument(
+        "--model", required=True, metavar="NAME|PATH", help="a causal model of transformers, or a .gguf file"
+    )
+    sub.add_argument("--tokenizer", metavar="NAME|PATH", help="default: the model's own")
+    sub.add_argument(
+        "--constitutions", required=True, metavar="FILE.json",
+        help="{name: text, or [persona, opposite], ..}",
+    )  # fmt: skip
+    sub.add_argument("--kind", default="contrast", choices=["contrast", "pairwise", "pointwise"])
+    sub.add_argument("--gold", metavar="NAME", help="column of labels to compare with")
+    sub.add_argument("--levels", nargs=2, type=int, default=[1, 5], metavar=("LOW", "HIGH"), help="of --kind pointwise")
+    sub.add_argument("--per-token", action="store_true", help="contrast as a mean over tokens")
+    sub.add_argument("--pairs-per-prompt", type=int, metavar="P", help="default: n pairs of n responses")
+    sub.add_argument("--tie", type=float, default=0.0, metavar="T", help="|prob - 1/2| that counts as undecided")
+    sub.add_argument("--token-budget", type=int, default=8192, metavar="T", help="tokens read at once")
+    sub.add_argument(
+        "-o", "--output", required=True, metavar="NEW", help="the new dump; run again, a stopped one goes on"
+    )
+    _json(sub)
 
 
 def _capture(sub: argparse.ArgumentParser) -> None:

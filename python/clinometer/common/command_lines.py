@@ -30,6 +30,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "pareto": ("clinometer pareto demo --layer 24 --value helpful -harm positive --splits 20",),
     "bench": ("clinometer bench --list", 'clinometer bench score --quick --cells "*f32*K=1" --peers none'),
     "capture": ("clinometer capture tiny prompts.txt answers --layers 1 2 -n 4 --max-new-tokens 8",),
+    "judge": ("clinometer judge answers --layer 2 --model tiny --constitutions kind.json -o judged",),
     "convert": (
         "clinometer convert demo copy --layer 24 --dtype float16",
         "clinometer convert copy again --shard-rows 500 --digests",

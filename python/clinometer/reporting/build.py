@@ -19,6 +19,7 @@ from clinometer.engine.inputs import prepare
 from clinometer.engine.passes import cross_covariance, score
 from clinometer.fit import DirectionFit, fit_preference_direction
 from clinometer.lp.pareto_cone import ConeResult
+from clinometer.values import found_in_texts
 
 from . import encoding_sections, inference_sections
 from .command import command
@@ -58,7 +59,8 @@ def report(
     ----------
     dump : Dump, path or (N, d) array
     constitutions : judge columns, directions, fits or scores (K of them); None: the values act as judges
-    values : column names ("-harm": smaller is better), (N,) or (N, J), or Directions
+    values : column names ("-harm": smaller is better), (N,) or (N, J), Directions, or values of the dump's texts: names
+        such as "words" and "regex:PATTERN", and functions of a text (`clinometer.values`)
         A column n_tokens is added by itself as the length, outside the class.
     kl : nats, default 0.1, 0.25, 0.5, 1
     pairs : (rows (P, 2), prob (P,)) of within-prompt preferences, fitted to one more constitution
@@ -98,7 +100,7 @@ def report(
         options["clusters"] = clusters
     levels = checked_kl(DEFAULT_KL if kl is None else kl)
     with listening() as said:
-        opened, names = _values_as_columns(opened, values, options)
+        opened, names = _values_as_columns(*found_in_texts(opened, values), options)
         length = _length(opened, names)
         shown = (*names, length) if length is not None and _listed(names, length) is None else names
         judges, self_judged, skipped = _judges(opened, constitutions, pairs, names, options)
