@@ -12,6 +12,12 @@ namespace clinometer::bindings {
 
 namespace py = pybind11;
 
+/// For a thread without the GIL: Ctrl-C ends the call.
+inline void look_at_signals() {
+  py::gil_scoped_acquire held;
+  if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+}
+
 /// Arrays that own what the results held: nothing is copied.
 inline py::dict to_python(Results results) {
   py::dict out;

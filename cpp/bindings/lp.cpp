@@ -6,6 +6,7 @@
 #include <clinometer/lp/gram_cone.hpp>
 #include <clinometer/lp/prompt.hpp>
 
+#include "bindings/bind.hpp"
 #include "bindings/lp.hpp"
 
 namespace clinometer::bindings {
@@ -14,12 +15,7 @@ namespace {
 namespace py = pybind11;
 using Array = py::array_t<double, py::array::c_style>;
 
-lp::Work work(int threads) {
-  return {threads, [] {
-            py::gil_scoped_acquire held;
-            if (PyErr_CheckSignals() != 0) throw py::error_already_set();
-          }};
-}
+lp::Work work(int threads) { return {threads, look_at_signals}; }
 
 void want(bool good, const char* message) {
   if (!good) throw py::value_error(message);

@@ -171,7 +171,7 @@ Array prompt_table(const Array& score, double lam, int orders, const Ints& offse
   double* const to = out.mutable_data();
   const double* const t = score.data();
   py::gil_scoped_release free;
-  prompt_tilt(rows, t, lam, orders, n_threads, to);
+  prompt_tilt(rows, t, lam, orders, n_threads, to, bindings::look_at_signals);
   return out;
 }
 
@@ -190,13 +190,7 @@ Array tails_of(const Array& kept, const Array& betas, const Ints& offsets, const
   double* const to = out.mutable_data();
   const std::int64_t B = betas.shape(1);
   py::gil_scoped_release free;
-  pareto_tails(
-      scores, at, B, extra, every, n_threads,
-      [] {
-        py::gil_scoped_acquire hold;
-        if (PyErr_CheckSignals() != 0) throw py::error_already_set();
-      },
-      to);
+  pareto_tails(scores, at, B, extra, every, n_threads, bindings::look_at_signals, to);
   return out;
 }
 

@@ -65,8 +65,8 @@ CLINOMETER_INLINE Floats reciprocal(Floats x) {
   const Floats y = (Floats)_mm512_rcp14_ps((__m512)x);
   return y + y * (1.0f - x * y);
 #elif defined(__AVX2__)
-  const Floats y = (Floats)_mm256_rcp_ps((__m256)x);
-  return y + y * (1.0f - x * y);
+  const Floats y = (Floats)_mm256_rcp_ps((__m256)x), z = y + y * (1.0f - x * y);
+  return z + z * (1.0f - x * z);  // 12 bits, 24, and 1 for 1: a prompt of one row has an ESS of 1
 #else
   return 1.0f / x;
 #endif

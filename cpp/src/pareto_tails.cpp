@@ -5,9 +5,7 @@
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <cmath>
-#include <exception>
 #include <limits>
 
 #include "kernels/table.hpp"
@@ -214,36 +212,25 @@ void pareto_tails(const KeptScores& kept, const double* betas, std::int64_t n_be
   const std::int64_t wanted = pareto_tail(n);
   const std::vector<std::int64_t> tasks = tasks_of(kept);
   const std::int64_t blocks = std::int64_t(tasks.size()) - 1;
-  std::atomic<bool> stop{false};
-  std::exception_ptr error;
   const std::int64_t strip = std::max<std::int64_t>(kSide, kHeld / (n_threads * (2 * wanted + 64)));
-  for (std::int64_t first = 0; first < cells && !stop; first += strip) {
+  std::vector<Walk> walks(static_cast<std::size_t>(n_threads), Walk(kept, betas, n_betas, base, every));
+  for (std::int64_t first = 0; first < cells; first += strip) {
     const std::int64_t many = std::min(strip, cells - first);
     // few prompts: threads take tilts apart instead
     const std::int64_t parts = std::clamp<std::int64_t>(8 * n_threads / std::max<std::int64_t>(blocks, 1), 1, many);
     const std::vector<Largest> none(static_cast<std::size_t>(many), Largest(static_cast<std::size_t>(wanted)));
     std::vector<std::vector<Largest>> held(static_cast<std::size_t>(n_threads), none);
-    share(n_threads, n_threads, [&](std::int64_t thread) {
-      Walk walk(kept, betas, n_betas, base, every);
-      for (std::int64_t i = thread; i < blocks * parts && !stop; i += n_threads) {
-        const std::int64_t part = i % parts, from = first + many * part / parts, to = first + many * (part + 1) / parts;
-        for (std::int64_t g = tasks[i / parts]; g < tasks[i / parts + 1]; ++g)
-          walk.prompt(g, from, to, first, held[std::size_t(thread)]);
-        if (thread == 0) try {
-            poll();
-          } catch (...) {
-            error = std::current_exception();
-            stop = true;
-          }
-      }
+    share(blocks * parts, n_threads, poll, [&](std::int64_t i, int worker) {
+      const std::int64_t part = i % parts, from = first + many * part / parts, to = first + many * (part + 1) / parts;
+      for (std::int64_t g = tasks[i / parts]; g < tasks[i / parts + 1]; ++g)
+        walks[std::size_t(worker)].prompt(g, from, to, first, held[std::size_t(worker)]);
     });
-    share(stop ? 0 : many, n_threads, [&](std::int64_t cell) {
+    share(many, n_threads, poll, [&](std::int64_t cell, int) {
       std::vector<double> ratios;
       for (auto& lists : held) lists[std::size_t(cell)].move_to(ratios);
       out[first + cell] = pareto_k(ratios, n);
     });
   }
-  if (error) std::rethrow_exception(error);
 }
 
 }  // namespace clinometer

@@ -257,10 +257,10 @@ std::int64_t labelled(const Sample& s, const double* value, Sample& own, std::ve
 }  // namespace
 
 void prompt_tilt(const PromptRows& rows, const double* score, double lam, int orders, std::int64_t n_threads,
-                 double* out) {
+                 double* out, const std::function<void()>& poll) {
   const std::int64_t G = rows.n_prompts, N = G ? rows.offset[G] : 0;
   constexpr std::int64_t kBlock = 64;  // prompts that share their scratch memory
-  share((G + kBlock - 1) / kBlock, n_threads, [&](std::int64_t block) {
+  share((G + kBlock - 1) / kBlock, n_threads, poll, [&](std::int64_t block, int) {
     Sample s, own;
     Ranks ranks;
     std::vector<double> f, none;

@@ -108,7 +108,7 @@ bool Tilt::Long::survey() {
   const auto count = static_cast<std::size_t>(tasks());
   std::vector<Extent> scores(count, Extent(K)), values(count, Extent(J));
   std::vector<char> positive(count, 1), same(count, 1);
-  share(tasks(), threads, [&](std::int64_t task) {
+  share(tasks(), threads, {}, [&](std::int64_t task, int) {
     const std::int64_t first = task * kTaskRows, n = std::min(kTaskRows, p.n - first);
     const double* const w = p.weight + first;
     positive[task] = std::all_of(w, w + n, [](double x) { return x > 0; });
@@ -152,8 +152,9 @@ bool Tilt::Long::settle(const Extent& scores, const Extent& values) {
   choose_ways();
   if (!extras) return true;
   rank = Scratch<float>(std::size_t(J * p.n));
-  share(J, threads,
-        [&](std::int64_t j) { long_ranks(value + j, p.n_values, p.weight, p.n, even != 0, rank.data() + j * p.n, 1); });
+  share(J, threads, {}, [&](std::int64_t j, int) {
+    long_ranks(value + j, p.n_values, p.weight, p.n, even != 0, rank.data() + j * p.n, 1);
+  });
   return true;
 }
 
@@ -192,7 +193,7 @@ void Tilt::Long::pass(bool with_cumulants) {
   const std::size_t width = std::size_t((3 + F) * tilts()), more = with_cumulants ? std::size_t((1 + 3 * J) * Kp) : 0,
                     both = width + more;
   std::vector<double> part(std::size_t(tasks()) * both, 0.0);
-  share(tasks(), threads, [&](std::int64_t task) {
+  share(tasks(), threads, {}, [&](std::int64_t task, int) {
     Slice& s = Slice::own();
     s.raw.resize(both);
     double* const to = part.data() + std::size_t(task) * both;

@@ -16,9 +16,7 @@ errors       `DumpError`, `DumpChangedError`, `CheckFailed`
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from . import errors as errors
@@ -32,7 +30,7 @@ from .errors import CheckFailed, DumpChangedError, DumpError
 if TYPE_CHECKING:
     from . import fit as fit
     from . import inference, lp, plot, reference, theory, values
-    from .capture import capture
+    from .capturing import capture
     from .engine import stat
     from .engine.scan import scan
     from .fit import fit_generation_direction, fit_preference_direction, fit_value_direction
@@ -49,7 +47,7 @@ __version__ = "0.1.0"
 
 # loaded at first use, so that importing the package costs little beyond NumPy
 _LAZY = {
-    "capture": "capture",
+    "capture": "capturing",
     "compare": "theory.comparing",
     "examples": "reporting.responses",
     "fit": "",
@@ -142,17 +140,6 @@ def _moved(name: str) -> Any:
         stacklevel=3,
     )  # fmt: skip
     return getattr(import_module(where), name)
-
-
-class _Door(ModuleType):
-    """The package: a room that is called like its function (report, capture) is not bound in the function's place."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        inside = getattr(value, name, None) if isinstance(value, ModuleType) else None
-        super().__setattr__(name, inside if callable(inside) else value)
-
-
-sys.modules[__name__].__class__ = _Door
 
 
 def __dir__() -> list[str]:

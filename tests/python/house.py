@@ -29,7 +29,7 @@ FLOORS = (
     ("dump",),
     ("values",),
     ("engine",),
-    ("stream", "fit", "capture"),
+    ("stream", "fit", "capturing"),
     ("inference",),
     ("judging",),
     ("theory",),

@@ -220,7 +220,7 @@ def work(out: str, said: Any) -> None:
 def run(out: Path, until: int = 1 << 30, delay: float = 0.0) -> int:
     """One process, killed `delay` seconds after it said that `until` rows are in; its exit code."""
     context = multiprocessing.get_context("forkserver")  # whose server has torch, and no thread yet
-    context.set_forkserver_preload(["tiny_models", "clinometer.capture"])
+    context.set_forkserver_preload(["tiny_models", "clinometer.capturing"])
     here, there = context.Pipe(duplex=False)
     process = context.Process(target=work, args=(str(out), there))
     process.start()

@@ -106,3 +106,15 @@ def test_a_page_line_judges_coverage_and_width(pages: Any) -> None:
         some = [{**r, "bounds": [[r["gain"][0] - half, r["gain"][0] + half]] if r["bounds"][0][0] else r["bounds"]}
                 for r in none]  # fmt: skip
         assert pages._covered(world, "gain at 0.1", some, "gain", "bounds", 0, gain, 49).endswith(verdict)
+
+
+def test_a_fingerprint_is_of_statements(bench: Any, tmp_path: Path) -> None:
+    import resumable
+
+    def of(text: str) -> str:
+        (tmp_path / "a.py").write_text(text)
+        return str(resumable.fingerprint([tmp_path / "a.py"]))
+
+    plain = of("def f(x):\n    return 2 * x\n")
+    assert of('"""Doc."""\nfrom a import b  # why\n\ndef f(x):\n    """Twice."""\n    return 2*x\n') == plain
+    assert of("def f(x):\n    return 3 * x\n") != plain

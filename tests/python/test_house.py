@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import house
@@ -29,16 +27,6 @@ def test_modules_import_each_other_in_no_circle(found: list[house.Arrow]) -> Non
 
 def test_every_room_has_a_floor() -> None:
     assert {house.room(m) for m in house.modules()} == set(house.LEVEL)
-
-
-@pytest.mark.parametrize("name", ["capture"])
-def test_a_function_is_not_hidden_by_the_room_of_its_name(name: str) -> None:
-    look = (
-        f"import clinometer as cm, clinometer.{name}, sys; a = cm.{name}; import clinometer.{name} as b; print(a is b)"
-    )
-    look += f"; assert a is sys.modules['clinometer.{name}'].{name} and callable(a)"
-    done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
 
 
 def test_what_is_forbidden_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

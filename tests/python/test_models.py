@@ -171,4 +171,30 @@ def test_a_folder_is_loaded_with_its_tokenizer(tmp_path):
     tiny_models.tokenizer().save_pretrained(tmp_path)
     lm = loaded(tmp_path, dtype="float32")
     (a,), (b,) = (x.forward([PROMPTS[1]], [RESPONSES[1]]) for x in (lm, loaded(network, lm.tokenizer)))
-    assert (a.logprobs == b.logprobs).all() and lm.name == str(tmp_path)
+    assert (a.logprobs == b.logprobs).all() and lm.name == tmp_path.name
+
+
+def test_what_transformers_does_in_silence_and_is_worked_around_here():
+    from transformers import DynamicCache
+
+    gpt2, ids, mask = tiny_models.model("gpt2"), torch.tensor([[0, 0, 0, 7, 8, 9]]), torch.tensor([[0, 0, 0, 1, 1, 1]])
+    with torch.no_grad():
+        wanted = gpt2(ids[:, 3:]).logits[0, -1]
+        unplaced = gpt2(ids, attention_mask=mask).logits[0, -1]
+        placed = gpt2(ids, attention_mask=mask, position_ids=(mask.cumsum(-1) - 1).clamp_min(0)).logits[0, -1]
+    torch.testing.assert_close(placed, wanted, atol=1e-4, rtol=1e-4)
+    assert (unplaced - wanted).abs().max() > 0.1  # positions count the padding
+
+    llama = loaded(tiny_models.model("llama"), tiny_models.tokenizer())
+    prefix = llama.prefix([[5, 6, 7]])
+    with torch.no_grad():
+        llama.model(torch.tensor([[8]]), **{llama._cache_name: prefix.cache}, use_cache=False)
+    assert prefix.cache.get_seq_length() == 4  # a cache grows though none was to be used
+    kept = llama.prefix([[5, 6, 7]])
+    copy = kept.take([0, 0])
+    llama.score(copy, [[8], [9, 9]])
+    assert (kept.cache.get_seq_length(), copy.cache.get_seq_length()) == (3, 5)
+    assert isinstance(kept.cache, DynamicCache)
+
+    made = llama.tokenizer.apply_chat_template([{"role": "user", "content": "a long message"}])
+    assert len(made) == 2 and len(made["input_ids"]) > 10  # not tokens but two fields

@@ -168,14 +168,13 @@ def tails(t: Any, betas: Any, sizes: Any, weight: Any = None, every: int = 1, n_
 
 
 def ratios_of(t: Any, beta: float, sizes: Any, w: Any) -> Any:
-    """log pi/pi0 of rows of positive weight, prompt by prompt in long doubles."""
-    out, at = [], 0
-    for n in sizes:
-        own, base = t[at : at + n].astype(np.longdouble), w[at : at + n].astype(np.longdouble)
-        x = (own - own[base > 0].max()) / beta if beta > 0 else np.where(own == own[base > 0].max(), 0.0, -np.inf)
-        out.append((x - np.log((base / base.sum() * np.exp(np.where(base > 0, x, -np.inf))).sum()))[base > 0])
-        at += n
-    return np.concatenate(out).astype(np.float64)
+    """log pi/pi0 of rows of positive weight, in long doubles."""
+    first = np.append(0, np.cumsum(sizes)[:-1])
+    own, base = t.astype(np.longdouble), w.astype(np.longdouble)
+    below = own - np.repeat(np.maximum.reduceat(np.where(base > 0, own, -np.inf), first), sizes)
+    x = below / beta if beta > 0 else np.where(below == 0, 0.0, -np.inf)
+    mass = np.add.reduceat(base * np.exp(np.where(base > 0, x, -np.inf)), first) / np.add.reduceat(base, first)
+    return (x - np.repeat(np.log(mass), sizes))[base > 0].astype(np.float64)
 
 
 @pytest.mark.parametrize("sizes", [[2] * 3001, [16] * 400 + [3, 1, 65, 64] * 9, [1000, 700, 1301], [5003]])

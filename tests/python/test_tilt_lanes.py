@@ -150,8 +150,9 @@ def leave_one_out(t: np.ndarray, beta: float) -> tuple[float, float, float, floa
     """Gain of t and KL of one prompt, and (n - 1) (mean without a row - with all) of both."""
 
     def of(x: np.ndarray) -> np.ndarray:
-        found = cm.reference.tilt(x, [beta], x, np.zeros(len(x), int))
-        return np.array([found["gain"].item(), found["kl"].item()])
+        p = np.exp((x - x.max()) / beta)
+        p /= p.sum()
+        return np.array([p @ (x - x.mean()), p @ np.log(len(x) * p)])
 
     whole, n = of(t), len(t)
     bias = (n - 1) * (np.mean([of(np.delete(t, i)) for i in range(n)], axis=0) - whole) if n > 1 else np.zeros(2)

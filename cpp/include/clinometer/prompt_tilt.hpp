@@ -1,6 +1,7 @@
 // One tilt, prompt by prompt, with and without each response: the basis of every estimate of a policy's gain.
 #pragma once
 #include <cstdint>
+#include <functional>
 
 namespace clinometer {
 
@@ -23,8 +24,9 @@ constexpr std::int64_t kPromptFields = 6, kValueFields = 13;
 /// rate, and last the gain's delete-one variance inside the prompt. Fields are 0 where no response is left to compare,
 /// and without two where a prompt has more than 16. Cost: n exponentials and about 40 n_values n operations a prompt,
 /// n^2/2 times 50 n_values for pairs.
+/// The calling thread looks at `poll`, which may throw, between prompts.
 /// Bit m of `orders` asks for the fields without m responses; those that are not asked for are 0.
 void prompt_tilt(const PromptRows& rows, const double* score, double lam, int orders, std::int64_t n_threads,
-                 double* out);
+                 double* out, const std::function<void()>& poll = {});
 
 }  // namespace clinometer

@@ -13,7 +13,11 @@ namespace clinometer {
 class Threads : public Team {
  public:
   Threads(std::int64_t n, Pass& pass) : pass_(pass) {
-    for (std::int64_t i = 1; i < n; ++i) workers_.emplace_back([this] { serve(); });
+    try {
+      for (std::int64_t i = 1; i < n; ++i) workers_.emplace_back([this] { serve(); });
+    } catch (...) {
+      // no room or no more threads to be had: those that started and the calling one do the work
+    }
   }
   ~Threads() override {
     {

@@ -15,7 +15,7 @@ __all__ = ["capture"]
 
 def capture(args: argparse.Namespace) -> int:
     """Sample, or take given responses, and say what was written."""
-    from clinometer.capture import capture as make
+    from clinometer.capturing import capture as make
 
     rows = _rows(args.prompts)
     given, ids = _all_or_none(rows, "responses", args.prompts), _all_or_none(rows, "prompt_id", args.prompts)

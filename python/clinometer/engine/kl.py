@@ -157,7 +157,7 @@ def _inverted(x: Floats, y: Floats, target: Floats, n: int) -> Floats:
 
 def spread(call: Call, kept: Floats) -> dict[str, Floats]:
     """Of each score (K,) E_x Var_{y|x}(t) as `variance`, that of the policy behind the rows as `unbiased` (NaN without
-    two rows in a prompt), and `top`, the largest size as kept."""
+    two rows in a prompt)."""
     from .inputs import run
 
     return dict(run(_without_values(call), [_core.ScoreVariance(kept.shape[1])], kept=kept)[0].finish())
@@ -279,8 +279,9 @@ def sized_horizon(call: Call, kept: Floats, variance: Floats, own: dict[str, Flo
             sample.call(call), memory.columns(sample.kept, moving), 1 / lam, kl_too=True, population=sample.p
         )
     fewer = np.sqrt(sample.p.n_prompts / p.n_prompts)
-    matched = np.abs(own["bias"] - own["kl_bias"] / lam)  # d gain / d KL of the score itself is 1/lam
-    off = matched / np.fmax(own["se"] * fewer, SIZED_SHARE * own["gain"])
+    with np.errstate(divide="ignore", invalid="ignore"):  # a row that takes all of a prompt cannot be left out
+        matched = np.abs(own["bias"] - own["kl_bias"] / lam)  # d gain / d KL of the score itself is 1/lam
+        off = matched / np.fmax(own["se"] * fewer, SIZED_SHARE * own["gain"])
     out = np.zeros(K)
     out[moving] = [_crossing(at, wrong, cap) for at, wrong in zip(own["kl"], off, strict=True)]
     return np.minimum(out, cap)

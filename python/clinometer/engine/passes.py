@@ -191,16 +191,15 @@ def absolute_scores(call: Call, kept: Floats, origins: Floats) -> Floats:
     return np.asarray(kept + np.repeat(own, p.sizes, axis=0))
 
 
-def in_range(kept: Floats, top: Floats | None = None) -> tuple[Floats, NDArray[np.int64]]:
+def in_range(kept: Floats) -> tuple[Floats, NDArray[np.int64]]:
     """Scores over a power of two of each direction, and its exponents: powers of them neither overflow nor vanish.
 
     The division is exact, and only t / beta matters to a tilt. Scores of common size are left as they are; large ones
-    are left at 2^8, so that 1 / beta stays finite where t / beta does. `top` (K,): the largest sizes, where known.
+    are left at 2^8, so that 1 / beta stays finite where t / beta does.
     """
-    if top is None:
-        top = np.zeros(kept.shape[1])
-        for rows in memory.strips(kept):
-            np.maximum(top, np.abs(kept[rows]).max(axis=0, initial=0.0), out=top)
+    top = np.zeros(kept.shape[1])
+    for rows in memory.strips(kept):
+        np.maximum(top, np.abs(kept[rows]).max(axis=0, initial=0.0), out=top)
     extreme = (top > LARGE) | ((top > 0) & (top < 1 / LARGE))
     exponent = np.where(extreme, np.frexp(top)[1] - np.where(top > 1, 8, 0), 0)
     if not extreme.any():
@@ -409,7 +408,7 @@ def tilt_of(
     Without `roots_in_kl` sign flips and horizons are NaN and not computed.
     """
     spread = roots.spread(call, kept) if spread is None else spread
-    kept, scale = in_range(kept, spread["top"])
+    kept, scale = in_range(kept)
     spread = roots.spread(call, kept) if scale.any() else spread
     call, units = values_in_range(call)
     table = strength(call, kept, scale, betas, kl, spread["variance"])

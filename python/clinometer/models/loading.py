@@ -44,7 +44,7 @@ def loaded(model: Any, tokenizer: Any = None, *, dtype: str | None = None) -> La
     if isinstance(model, (str, os.PathLike)):
         name = os.fspath(model)
         network = _from_name("AutoModelForCausalLM", name, dtype=dtype or "auto")
-        return LanguageModel(network, _tokenizer(tokenizer, name), name)
+        return LanguageModel(network, _tokenizer(tokenizer, name), _shown(name))
     if not hasattr(model, "config") or not hasattr(model, "get_output_embeddings"):
         raise TypeError(
             f"model is of type {type(model).__name__}; "
@@ -53,7 +53,12 @@ def loaded(model: Any, tokenizer: Any = None, *, dtype: str | None = None) -> La
     if dtype is not None:
         raise ValueError("dtype is for a model given by name or path; convert the object itself: model.to(...)")
     name = str(getattr(model.config, "_name_or_path", "") or "")
-    return LanguageModel(model, _tokenizer(tokenizer, name), name or type(model).__name__)
+    return LanguageModel(model, _tokenizer(tokenizer, name), _shown(name) or type(model).__name__)
+
+
+def _shown(name: str) -> str:
+    """The name that dumps bear: of a folder or file its own, so that the same model elsewhere is the same model."""
+    return os.path.basename(os.path.abspath(name)) if name and os.path.exists(name) else name
 
 
 def _tokenizer(tokenizer: Any, name: str) -> Any:

@@ -32,7 +32,7 @@ def uniforms(seed: int, prompt_id: int | str, response: int, count: int) -> NDAr
     """
     digest = hashlib.sha256(json.dumps([seed, prompt_id]).encode()).digest()
     source = np.random.PCG64(np.random.SeedSequence(int.from_bytes(digest, "big"), spawn_key=(response,)))
-    return (source.random_raw(count) >> np.uint64(11)) * 2.0**-53
+    return np.ldexp((source.random_raw(count) >> np.uint64(11)).astype(np.float64), -53)
 
 
 def sampled(lm: LanguageModel, prefix: Prefix, draws: NDArray[np.float64]) -> list[list[int]]:
@@ -80,7 +80,7 @@ def not_applied(model: Any) -> dict[str, Any]:
     """What the model's generation configuration would have changed about the responses."""
     config = getattr(model, "generation_config", None)
     told = config.to_diff_dict() if config is not None else {}
-    idle = (None, False, 1, 1.0, [], {})
+    idle: tuple[Any, ...] = (None, False, 1, 1.0, [], {})
     return {
         k: v for k, v in sorted(told.items()) if k not in _NEUTRAL and (v not in idle or (isinstance(v, bool) and v))
     }

@@ -1,9 +1,7 @@
-// E_x Var_{y|x}(t) of each score on the rows and, unbiased, of the policy behind them; and the largest |t| as kept.
+// E_x Var_{y|x}(t) of each score on the rows and, unbiased, of the policy behind them.
 #pragma once
 #include <clinometer/per_prompt.hpp>
 
-#include <algorithm>
-#include <cmath>
 #include <limits>
 
 namespace clinometer {
@@ -12,7 +10,7 @@ class ScoreVariance {
  public:
   ScoreVariance() = default;
   explicit ScoreVariance(std::int64_t n_scores) : n_scores(n_scores) {
-    for (auto* v : {&sum, &unbiased, &top}) v->assign(std::size_t(n_scores), 0);
+    for (auto* v : {&sum, &unbiased}) v->assign(std::size_t(n_scores), 0);
   }
   ScoreVariance cleared() const { return ScoreVariance(n_scores); }
 
@@ -28,7 +26,6 @@ class ScoreVariance {
       for (std::int64_t k = 0; k < n_scores; ++k) {
         const double t = (p.score[i * p.n_scores + k] - pilot[k]) - mean[k];
         square[k] += p.weight[i] * (t * t);
-        top[k] = std::max(top[k], std::abs(p.score[i * p.n_scores + k]));
       }
     for (std::int64_t k = 0; k < n_scores; ++k) {
       sum[k] += p.omega * square[k];
@@ -40,7 +37,6 @@ class ScoreVariance {
   void join(ScoreVariance& later) {
     add(sum, later.sum);
     add(unbiased, later.unbiased);
-    for (std::size_t k = 0; k < top.size(); ++k) top[k] = std::max(top[k], later.top[k]);
     mass += later.mass;
     unbiased_mass += later.unbiased_mass;
   }
@@ -49,19 +45,19 @@ class ScoreVariance {
     for (double& x : r.data) x /= mass;
     // NaN without two rows in any prompt
     for (double& x : u.data) x = unbiased_mass > 0 ? x / unbiased_mass : std::numeric_limits<double>::quiet_NaN();
-    return {r, u, {"top", {n_scores}, top}};
+    return {r, u};
   }
   Reads reads() const { return {n_scores, 0}; }
   void settings(Visitor& visit) { visit.size("n_scores", n_scores); }
   void fields(Visitor& visit) {
-    for (auto* v : {&sum, &unbiased, &top}) visit.array("sums", *v, n_scores);
+    for (auto* v : {&sum, &unbiased}) visit.array("sums", *v, n_scores);
     visit.field("mass", mass);
     visit.field("unbiased_mass", unbiased_mass);
   }
 
  private:
   std::int64_t n_scores = 0;
-  std::vector<double> sum, unbiased, top;
+  std::vector<double> sum, unbiased;
   double mass = 0, unbiased_mass = 0;
   static std::vector<double>& scratch() {
     thread_local std::vector<double> one;

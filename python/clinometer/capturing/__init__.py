@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from .capturing import capture
+from .run import capture
 
 __all__ = ["capture"]
