@@ -263,3 +263,42 @@ def test_conversations_are_read_and_whole_ones_refused():
         preferences([whole])
     with pytest.raises(ValueError, match=r"dataset\[0\] has no prompt"):
         preferences([{"chosen": "a", "rejected": "b"}])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["rloo", "grpo"])
+def test_reinforcement_on_the_judges_score_reaches_the_tilt_at_the_trainers_beta(tmp_path, kind):
+    """log pi - log pi0 of every token rises by score/beta: the slope, weighted by pi, within a tenth after 60 steps."""
+    trl, datasets = pytest.importorskip("trl"), pytest.importorskip("datasets")
+    wanted, network, tokenizer = 2.0, tiny_models.model(), tiny_models.tokenizer()
+    prompt = [{"role": "user", "content": "one"}]
+    asked = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+
+    def next_token():
+        with torch.no_grad():
+            return network(asked["input_ids"]).logits[0, -1].double().log_softmax(-1).numpy()
+
+    before = next_token()
+    score = np.arange(len(before)) % 2 * 1.0
+    sd = np.sqrt(np.exp(before) @ (score - np.exp(before) @ score) ** 2)
+    beta = trainer_beta(wanted, kind, score_sd=sd if kind == "grpo" else None)
+    network.save_pretrained(tmp_path / "model")  # where the trainer finds its reference
+    network.config._name_or_path = str(tmp_path / "model")
+    configuration, trainer = (getattr(trl, kind.upper() + what) for what in ("Config", "Trainer"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trainer(
+            model=network, processing_class=tokenizer,
+            reward_funcs=lambda completion_ids, **_: [float(score[c[0]]) for c in completion_ids],
+            train_dataset=datasets.Dataset.from_dict({"prompt": [prompt] * 256}),
+            args=configuration(
+                output_dir=str(tmp_path), beta=beta, max_steps=60, per_device_train_batch_size=256, num_generations=256,
+                max_completion_length=1, learning_rate=3e-3, report_to=[], save_strategy="no", bf16=False, use_cpu=True,
+                weight_decay=0.0, max_grad_norm=1e9, temperature=1.0, disable_tqdm=True, activation_checkpointing=False,
+            ),
+        ).train()  # fmt: skip
+    after = next_token()
+    weight, moved = np.exp(after), after - before
+    x = score - weight @ score
+    slope = (weight * x) @ (moved - weight @ moved) / ((weight * x) @ x)
+    assert slope == pytest.approx(1 / wanted, rel=0.1)
