@@ -130,7 +130,8 @@ class _Curve:
         goal, points = np.log(self.target), np.isfinite(self.y).sum(axis=1, keepdims=True)
         at = _inverted(self.x, self.y, goal, 4)
         off = np.abs(at - _inverted(self.x, self.y, goal, 3))
-        step = np.exp(at)
+        with np.errstate(over="ignore"):  # a curve that levels off points beyond all numbers: the bracket decides
+            step = np.exp(at)
         inside = np.isfinite(step) & (step > self.low) & (step < self.high)
         sure = inside & np.isfinite(self.high) & (points > 4) & (2 * off <= SURE * self.tolerance)
         step = np.where(inside & (step < np.where(np.isinf(self.high), 4 * self.lam, np.inf)), step, np.nan)
