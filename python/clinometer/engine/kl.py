@@ -128,10 +128,9 @@ class _Curve:
     def _step(self, round_: int) -> None:
         """Where the curve as known comes to the levels; done where it is known too well for another look."""
         goal, points = np.log(self.target), np.isfinite(self.y).sum(axis=1, keepdims=True)
-        at = _inverted(self.x, self.y, goal, 4)
-        off = np.abs(at - _inverted(self.x, self.y, goal, 3))
-        with np.errstate(over="ignore"):  # a curve that levels off points beyond all numbers: the bracket decides
-            step = np.exp(at)
+        with np.errstate(over="ignore", invalid="ignore"):  # a curve that levels off points beyond all numbers
+            at = _inverted(self.x, self.y, goal, 4)
+            off, step = np.abs(at - _inverted(self.x, self.y, goal, 3)), np.exp(at)
         inside = np.isfinite(step) & (step > self.low) & (step < self.high)
         sure = inside & np.isfinite(self.high) & (points > 4) & (2 * off <= SURE * self.tolerance)
         step = np.where(inside & (step < np.where(np.isinf(self.high), 4 * self.lam, np.inf)), step, np.nan)
