@@ -141,15 +141,16 @@ def main() -> None:
     known = modules()
     found = list(arrows(known))
     lines = {m: len(p.read_text(encoding="utf-8").splitlines()) for m, p in known.items()}
-    rooms = sorted({room(m) for m in known if "." in m} | {m for m in known if known[m].name == "__init__.py"})
+    folder = {m: m if p.name == "__init__.py" else m.rpartition(".")[0] for m, p in known.items()}
+    rooms = sorted({name for name in folder.values() if name})
     print(f"Python in the wheel   {sum(lines.values()):6,} lines in {len(known)} files")
-    print(f"rooms                 {len([r for r in rooms if r]):6} on {len(FLOORS)} floors")
+    print(f"rooms                 {len(rooms):6} on {len(FLOORS)} floors")
     print(f"arrows that run up    {len(upward(found)):6}")
     print(f"circles               {len([c for c in circles(found) if c != RECURSIVE]):6} beside one recursion")
     print(f"names with _ across   {len(private(found)):6}")
-    for name in [r for r in rooms if r]:
-        own = [m for m in known if room(m) == name]
-        print(f"  {name:10} {sum(lines[m] for m in own):6,} lines {len(own):4} files")
+    for name in rooms:
+        own = [m for m in known if folder[m] == name]
+        print(f"  {name:15} {sum(lines[m] for m in own):6,} lines {len(own):4} files")
 
 
 if __name__ == "__main__":
