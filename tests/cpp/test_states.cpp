@@ -168,7 +168,7 @@ int main() {
   using Tilts = PerPrompt<Tilt>;
   attack(world, "Tilt", std::make_shared<Tilts>(Tilt(0, 2, 0, 2, betas, false, true)));
   attack(world, "Tilt of one value", std::make_shared<Tilts>(Tilt(1, 1, 1, 1, {0.5}, false, false)));
-  attack(world, "Jackknife", std::make_shared<PerPrompt<Jackknife>>(Jackknife({0.5, 2})));
+  attack(world, "Jackknife", std::make_shared<PerPrompt<Jackknife>>(Jackknife(2, betas, true)));
   attack(world, "ScoreVariance", std::make_shared<PerPrompt<ScoreVariance>>(ScoreVariance(2)));
   attack(world, "TiltedMean", std::make_shared<TiltedMean>(kWidth, 0, 2, betas));
   attack(world, "WeightedRows", std::make_shared<WeightedRows>(kWidth, world.weights.data(), 2));

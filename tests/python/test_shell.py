@@ -230,9 +230,7 @@ def _on_terminal(argv: list[str], environment: dict[str, str]) -> tuple[int, str
     return code, out, seen.decode()
 
 
-EAGER = (
-    "import sys; from clinometer import cli, progress; progress.PATIENCE = progress.EVERY = -1; sys.exit(cli.main())"
-)
+EAGER = "import sys; from clinometer import cli; from clinometer.common import progress; progress.PATIENCE = progress.EVERY = -1; sys.exit(cli.main())"
 
 
 def test_progress_on_a_terminal_and_silence_in_a_pipe(tmp_path: Path) -> None:

@@ -223,6 +223,7 @@ def test_a_tilt_walks_its_rows_three_times(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(_core, "Scan", Counted)
     monkeypatch.setattr(_core, "pareto_tails", lambda *a: walks.append("tails") or tails(*a))  # type: ignore[func-returns-value]
     rng = np.random.default_rng(0)
-    rows, values = rng.normal(size=(9000, 7)).astype(np.float32), rng.normal(size=(9000, 2))
-    cm.tilt(rows, rng.normal(size=(3, 7)), [1.0, 0.5], values, prompt_ids=np.arange(9000) // 4)
+    rows, u = rng.normal(size=(9000, 7)).astype(np.float32), rng.normal(size=(3, 7))
+    values = rows @ u.sum(axis=0)  # gains that change no sign, whose place would be looked for
+    cm.tilt(rows, u, [1.0, 0.5], values, prompt_ids=np.arange(9000) // 4)
     assert walks == ["scan", "scan", "tails"]

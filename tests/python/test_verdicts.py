@@ -68,6 +68,13 @@ def test_a_judge_of_length() -> None:
     dump = world({"kind": long}, {"good": lambda phi, noise: phi[:, 3] + noise()}, length=long)
     text = said(dump, ["kind"], ["good"])[1]
     assert "Length may explain all of it" in text and "no longer settled for good" in text
+    assert "Length may explain a part of it" not in text
+    one = world(
+        {"kind": lambda phi, noise: phi[:, 3] + phi[:, 0]},
+        {"good": lambda phi, noise: phi[:, 0] + noise(), "wordy": lambda phi, noise: phi[:, 3] + noise()}, length=long,
+    )  # fmt: skip
+    text = said(one, ["kind"], ["good", "wordy"])[1]
+    assert "Length may explain a part of it" in text and "no longer settled for wordy" in text
     partly = world(
         {"kind": lambda phi, noise: phi[:, 3] + 0.4 * phi[:, 0]},
         {"good": lambda phi, noise: phi[:, 3] + 0.3 * phi[:, 0] + 0.1 * noise()}, length=long,

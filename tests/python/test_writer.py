@@ -211,7 +211,7 @@ def test_after_a_restart_of_the_machine_what_was_flushed_is_there(
 
 @pytest.mark.parametrize("single", [False, True])
 @pytest.mark.parametrize("rows", [1, 6, 7, 9, 20])
-@pytest.mark.parametrize("step", ["streaming.save_manifest", "growing.save_pairs", "growing.shard_entry"])
+@pytest.mark.parametrize("step", ["dump_writer.save_manifest", "writer_rows.save_pairs", "writer_rows.shard_entry"])
 def test_rows_may_follow_a_close_that_failed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int, single: bool, step: str
 ) -> None:

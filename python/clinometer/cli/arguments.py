@@ -153,7 +153,11 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     tilt.add_argument(
         "--adjust", metavar="NAME", action="append", help="column taken out of the scores inside prompts; repeatable"
     )
-    tilt.add_argument("--shards", metavar="I/N", help="this machine's share of the rows; with --betas and --state")
+    tilt.add_argument(
+        "--shards",
+        metavar="I/N",
+        help="this machine's share of the rows, in whole leaves of 8192; with --betas and --state",
+    )
     tilt.add_argument("--state", metavar="FILE", help="where the share's state goes, for merge")
     merge = add("merge", "The tilt of all shards, from the states of `tilt --shards`, in order.", sharding.merge)
     merge.add_argument("states", nargs="+", metavar="STATE")

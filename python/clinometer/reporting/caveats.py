@@ -126,7 +126,8 @@ def _length(report: Report, best: Choice) -> list[str]:
             less.append(f"{name} {gain:+.3g} of {full:+.3g}")
     out = []
     if lost:
-        out.append(f"Length may explain all of it: net of length this is no longer settled for {', '.join(lost)}.")
+        share = "all of it" if len(lost) == len(_settled(best)) else "a part of it"
+        out.append(f"Length may explain {share}: net of length this is no longer settled for {', '.join(lost)}.")
     if less:
         out.append(f"Length explains most of it: net of length {', '.join(less)} remains.")
     return out
