@@ -233,7 +233,10 @@ def _on_terminal(argv: list[str], environment: dict[str, str]) -> tuple[int, str
 EAGER = (
     "import sys; from clinometer import cli; from clinometer.common import progress; "
     "progress.PATIENCE = progress.EVERY = -1; sys.exit(cli.main())"
-)def test_progress_on_a_terminal_and_silence_in_a_pipe(tmp_path: Path) -> None:
+)
+
+
+def test_progress_on_a_terminal_and_silence_in_a_pipe(tmp_path: Path) -> None:
     command = [sys.executable, "-c", EAGER, "fit", "demo", "--layer", "24", "--generation", "--alpha", "1"]
     command += ["-o", str(tmp_path / "f"), "--json"]
     environment = {**os.environ, "NO_COLOR": "1", "TERM": "xterm"}
