@@ -86,7 +86,7 @@ def pareto_cone(
     Examples
     --------
     >>> cone = pareto_cone([[1.0, 0.0], [0.0, 1.0]])
-    >>> cone.feasible, round(cone.margin, 4), cone.direction.round(4).tolist(), cone.fraction
+    >>> cone.feasible, round(cone.margin, 4), cone.direction.round(4).tolist(), round(cone.fraction, 4)
     (True, 0.7071, [0.7071, 0.7071], 0.25)
     >>> pareto_cone([[1.0, 2.0], [-1.0, -2.0]]).certificate.tolist()
     [0.5, 0.5]
