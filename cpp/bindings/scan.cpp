@@ -8,6 +8,7 @@
 #include <cmath>
 #include <optional>
 
+#include "bindings/bind.hpp"
 #include "kernels/table.hpp"
 
 namespace clinometer::bindings {
@@ -173,10 +174,7 @@ Array<std::int64_t> non_finite_rows(const py::list& segments, int dtype, std::in
       const void* at = rows.at(i);
       if (!std::isfinite(kernels::active().f64.decode[dtype](&at, 1, 0, d, shift.data(), false, tile.data(), 1)))
         bad.push_back(i);
-      if (i % 65536 == 0) {
-        py::gil_scoped_acquire hold;
-        if (PyErr_CheckSignals() != 0) throw py::error_already_set();
-      }
+      if (i % 65536 == 0) look_at_signals();
     }
   }
   return Array<std::int64_t>(py::ssize_t(bad.size()), bad.data());

@@ -12,7 +12,6 @@ from .threads import product
 
 __all__ = [
     "bootstrap_counts",
-    "bootstrap_sums",
     "bucketed",
     "effective_units",
     "t_bounds",
@@ -42,12 +41,6 @@ def bootstrap_counts(units: int, replicates: int, seed: int = 0) -> Iterator[NDA
     share = np.full(units, 1 / units)
     for start in range(0, replicates, step):
         yield rng.multinomial(units, share, size=min(step, replicates - start))
-
-
-def bootstrap_sums(sums: Floats, replicates: int, seed: int = 0) -> Floats:
-    """Totals (replicates, m) of units drawn with replacement from sums (C, m)."""
-    units = bucketed(sums)
-    return np.concatenate([product(counts, units) for counts in bootstrap_counts(len(units), replicates, seed)])
 
 
 def effective_units(held: Floats) -> Floats:
