@@ -18,7 +18,8 @@ inline constexpr std::int64_t kPad = 16;
 inline constexpr std::int64_t kDots = 8;
 /// Weights up to here are applied straight to the stored rows, without a tile.
 inline constexpr std::int64_t kFewWeights = 4;
-constexpr std::int64_t padded(std::int64_t n) { return (n + kPad - 1) / kPad * kPad; }
+// Inlined even where nothing is optimised: a copy made in a wide level is one the linker could keep for a narrow machine.
+[[gnu::always_inline]] constexpr std::int64_t padded(std::int64_t n) { return (n + kPad - 1) / kPad * kPad; }
 
 /// The order of columns that lane tables ask for: of each whole run of 2 `pair` columns first the even ones.
 template <class L>
@@ -128,10 +129,12 @@ struct SideBySide {
 inline constexpr std::int64_t kBatchValues = 16;
 /// kl and log-partition by o, the prompt's omega; per value d = o (gain - pilot), without extras o gain. Extras: per
 /// value d o and o win; chi2 and ess by o, ess_min, max log-ratio; pairs d_j d_i, i <= j.
-constexpr std::int64_t tilt_sums(std::int64_t J, bool extras) { return extras ? 6 + 3 * J + J * (J + 1) / 2 : 2 + J; }
-constexpr std::int64_t ess_min_row(std::int64_t J) { return 4 + 3 * J; }
+[[gnu::always_inline]] constexpr std::int64_t tilt_sums(std::int64_t J, bool extras) {
+  return extras ? 6 + 3 * J + J * (J + 1) / 2 : 2 + J;
+}
+[[gnu::always_inline]] constexpr std::int64_t ess_min_row(std::int64_t J) { return 4 + 3 * J; }
 /// Per value k2, k3, k4 by omega; d, d o of the unbiased covariance; pairs.
-constexpr std::int64_t cumulant_sums(std::int64_t J) { return 5 * J + J * (J + 1) / 2; }
+[[gnu::always_inline]] constexpr std::int64_t cumulant_sums(std::int64_t J) { return 5 * J + J * (J + 1) / 2; }
 
 /// A bounded game: max t with (M x)_i - g_i t >= 0, low <= x <= high and, if asked, sum x = 1 (theory 9).
 /// Interleaved by problem: element e of problem l stands at [e * lanes + l]. Entries of M are at most 1 in size.
@@ -259,7 +262,7 @@ struct MatrixTable {
                double* out, std::int64_t ldo);
 };
 /// Bytes that `pack` writes, and that `scores` works in.
-constexpr std::int64_t matrix_packed(std::int64_t d, std::int64_t n_directions) {
+[[gnu::always_inline]] constexpr std::int64_t matrix_packed(std::int64_t d, std::int64_t n_directions) {
   return (d + 31) / 32 * (n_directions <= 8 ? 2 : (n_directions + 15) / 16 * 3) * 1024;
 }
 constexpr std::int64_t matrix_work(std::int64_t n_directions) {
