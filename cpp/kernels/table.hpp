@@ -18,7 +18,7 @@ inline constexpr std::int64_t kPad = 16;
 inline constexpr std::int64_t kDots = 8;
 /// Weights up to here are applied straight to the stored rows, without a tile.
 inline constexpr std::int64_t kFewWeights = 4;
-// Inlined even where nothing is optimised: a copy made in a wide level is one the linker could keep for a narrow machine.
+// Inlined even where nothing is optimised: the linker could keep a wide copy for a narrow machine.
 [[gnu::always_inline]] constexpr std::int64_t padded(std::int64_t n) { return (n + kPad - 1) / kPad * kPad; }
 
 /// The order of columns that lane tables ask for: of each whole run of 2 `pair` columns first the even ones.
