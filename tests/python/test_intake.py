@@ -553,3 +553,34 @@ def test_texts_of_a_series_go_by_row_and_not_by_label() -> None:
     assert list(found.responses) == [f"text {k}" for k in found.row]
     with pytest.raises(ValueError, match="index"):
         cm.examples(DUMP, "y", n=2, texts=texts.iloc[::-1])
+
+
+@pytest.mark.parametrize("kind", ["layer", "position", "model"])
+def test_directions_of_another_place_are_refused_wherever_a_dump_is(kind: str) -> None:
+    origin = {"layer": 12, "position": "last", "model": "m"}
+    dump = cm.open_dump(PHI, prompt_ids=IDS, columns={"y": Y}).with_options(source=origin)
+    calls: dict[str, Callable[..., Any]] = {
+        "tilt": lambda d, **o: cm.tilt(dump, d, [1.0], "y", **o),
+        "values of a tilt": lambda d, **o: cm.tilt(dump, U, [1.0], d, **o),
+        "score": lambda d, **o: cm.score(dump, d, **o),
+        "tilted_mean": lambda d, **o: cm.tilted_mean(dump, d, [1.0], **o),
+        "scan": lambda d, **o: cm.scan(dump, cm.stat.Tilt(d, betas=[1.0]), **o),
+        "report": lambda d, **o: cm.report(dump, constitutions=d, values=["y"], kl=[0.05], sections=(), **o),
+        "examples": lambda d, **o: cm.examples(dump, cm.Directions(["a"], U[:1], source=d.source), **o),
+        "gain_intervals": lambda d, **o: cm.inference.gain_intervals(dump, d, [1.0], "y", **o),
+        "best_of_n": lambda d, **o: theory.best_of_n(dump, d, "y", 2, **o),
+        "screen": lambda d, **o: theory.screen(dump, d, "y", **o),
+        "judge_ceiling": lambda d, **o: theory.judge_ceiling(dump, d, "y", **o),
+        "game": lambda d, **o: lp.game(dump, d, "y", **o),
+        "lp.pareto": lambda d, **o: lp.pareto(dump, d, ["y"], **o),
+        "pareto_cone": lambda d, **o: cm.pareto_cone(d, dump, **o),
+    }
+    same, other = (cm.Directions(["a", "b"], U, source=s) for s in (origin, origin | {kind: 5}))
+    for name, call in calls.items():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            call(same)
+            call(other, check_source=False)
+        with pytest.raises(ValueError, match=f"{kind}.*check_source=False"):
+            call(other)
+            pytest.fail(name)
