@@ -61,8 +61,8 @@ def test_subgroups_of_noise_are_seldom_said_to_differ() -> None:
 def test_groups_are_refused_by_name() -> None:
     dump, ids = world(prompts=20)
     for groups, words in (
-        ({"topic": np.arange(20)}, r"shape \(20,\), wanted \(240,\)"),
-        ({"row": np.arange(240)}, "differs inside prompt"), ("nothing", "nothing"), (3, "groups is int"),
+        ({"topic": np.arange(21)}, r"shape \(21,\), wanted \(20,\)"),
+        ({"row": np.arange(240)}, "varies inside a prompt"), ("nothing", "nothing"), (3, "groups is int"),
     ):  # fmt: skip
         with pytest.raises((ValueError, TypeError), match=words):
             cm.report(dump, constitutions=["judge"], values=["good"], kl=[0.1], groups=groups, sections=())
