@@ -172,6 +172,7 @@ def test_rows_of_a_report() -> None:
         "win_rate": p.win_rate, "win_rate_se": p.win_rate_se, "win_lower": p.win_interval[..., 0],
         "win_upper": p.win_interval[..., 1], "harmed": p.harmed, "harmed_se": p.harmed_se,
         "net_of_length": r.net.gain, "net_of_length_se": r.net.gain_se,
+        "gain_values": np.full(p.gain.shape, np.nan),  # without gold
     }  # fmt: skip
     by_tilt = {
         "kl_reached": t.kl, "beta": p.betas, "beta_rows": t.betas, "ess": t.ess, "pareto_k": t.pareto_k,
@@ -183,7 +184,7 @@ def test_rows_of_a_report() -> None:
         want = {name: x[k, b, j] for name, x in by_cell.items()} | {name: x[k, b] for name, x in by_tilt.items()}
         want |= {
             "null_lower": r.null_band[b, j, 0], "null_upper": r.null_band[b, j, 1], "kl": LEVELS[b],
-            "correlation": r.correlation[k, j], "linear_share": r.linear_share[k], "kl_horizon": r.horizon[k],
+            "correlation": r.correlation[k, j], "linear_share": r.linear_share[k], "horizon": r.horizon[k],
         }  # fmt: skip
         floats = {name: x for name, x in row.items() if isinstance(x, float)}
         assert set(floats) == set(want), set(floats) ^ set(want)

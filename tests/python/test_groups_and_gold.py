@@ -61,8 +61,8 @@ def test_subgroups_of_noise_are_seldom_said_to_differ() -> None:
 def test_groups_are_refused_by_name() -> None:
     dump, ids = world(prompts=20)
     for groups, words in (
-        ({"topic": np.arange(20)}, r"shape \(20,\), wanted \(240,\)"),
-        ({"row": np.arange(240)}, "differs inside prompt"), ("nothing", "nothing"), (3, "groups is int"),
+        ({"topic": np.arange(21)}, r"shape \(21,\), wanted \(20,\)"),
+        ({"row": np.arange(240)}, "varies inside a prompt"), ("nothing", "nothing"), (3, "groups is int"),
     ):  # fmt: skip
         with pytest.raises((ValueError, TypeError), match=words):
             cm.report(dump, constitutions=["judge"], values=["good"], kl=[0.1], groups=groups, sections=())
@@ -108,3 +108,61 @@ def test_gold_narrows_where_the_model_is_good_and_is_ignored_where_it_is_noise()
         cm.report(
             dump, constitutions=["judge"], values=["model"], gold=np.full(len(ids), np.nan), kl=[0.3], sections=()
         )
+
+
+def test_gold_corrects_every_gain_of_the_page_and_what_it_does_not_says_so() -> None:
+    near: list[list[float]] = []
+    for seed in range(4):
+        dump, ids = world(seed)
+        gold = np.where(ids < 80, np.asarray(dump.column("good")), np.nan)
+        both = [
+            cm.report(dump, constitutions=["biased judge"], values=[v], gold=g, kl=[0.3], groups="topic",
+                      sections=("length", "null", "pareto", "baselines", "iterate"))
+            for v, g in (("model", gold), ("good", None), ("model", None))
+        ]  # fmt: skip
+        found, truth, given = both
+        assert found.gold is not None and found.net is not None and truth.net is not None
+        np.testing.assert_allclose(found.gold.gain_rows_values, given.gain_rows, rtol=1e-12)
+        np.testing.assert_array_equal(found.tilt.gain[..., 1], given.tilt.gain[..., 1])  # length has no gold
+        pairs = (
+            (found.gain_rows, truth.gain_rows, given.gain_rows), (found.net.gain, truth.net.gain, given.net.gain),  # type: ignore[union-attr]
+            (found.tilt.first_order, truth.tilt.first_order, given.tilt.first_order),
+            (found.groups[0].gain[:, 0], truth.groups[0].gain[:, 0], given.groups[0].gain[:, 0]),
+        )  # fmt: skip
+        near.append([float(np.abs(a - b)[..., 0].mean() / np.abs(c - b)[..., 0].mean()) for a, b, c in pairs])
+        z = (found.gain_rows - truth.gain_rows)[0, 0, 0] / found.tilt.gain_se[0, 0, 0]
+        assert abs(z) < 4
+    assert (np.mean(near, axis=0) < 0.35).all()  # the share of the shared error that is left
+    text, page = found.to_text(full=True), found.to_html()
+    assert text.count("as given") >= 7 and page.count("values as given") >= 4
+    assert "values as given" in " ".join(found.to_frame().attrs["notes"])
+    frame = found.to_frame().set_index("value")
+    assert frame.gain_values["model"] == found.gold.gain_values[0, 0, 0] and frame.gain["model"] == found.gain[0, 0, 0]
+    assert np.isnan(given.to_frame().gain_values).all() and "as given" not in given.to_text(full=True)
+
+
+def test_a_corrected_tilt_of_gold_on_every_row_is_that_of_the_gold() -> None:
+    dump, _ = world(3, prompts=60)
+    given: dict[str, Any] = {
+        "constitutions": ["judge"],
+        "kl": [0.2],
+        "sections": ("length",),
+        "groups": "topic",
+        "precision": "double",
+    }
+    made, want = cm.report(dump, values=["model"], gold=["good"], **given), cm.report(dump, values=["good"], **given)
+    for name in ("gain", "gain_se", "first_order", "second_order", "first_order_unbiased", "win_rate"):
+        np.testing.assert_allclose(getattr(made.tilt, name), getattr(want.tilt, name), rtol=1e-9, err_msg=name)
+    for a, b in ((made.policy, want.policy), (made.net, want.net), (made.groups[0], want.groups[0])):
+        assert a is not None and b is not None
+        np.testing.assert_allclose(a.gain, b.gain, rtol=1e-9)
+        np.testing.assert_allclose(a.gain_se, b.gain_se, rtol=1e-9)
+
+
+def test_a_subgroup_without_gold_has_no_corrected_gain() -> None:
+    dump, ids = world(1, prompts=100)
+    gold = np.where(ids % 5 == 0, np.asarray(dump.column("good")), np.nan)
+    r = cm.report(dump, constitutions=["judge"], values=["model"], gold=gold, kl=[0.2], sections=(), groups="topic")
+    (g,) = r.groups
+    assert np.isnan(g.gain[..., 0]).sum() == 4 * g.gain[0, ..., 0].size and np.isfinite(g.gain[2, 0, 0, 0])
+    assert np.isfinite(g.gain[..., 1]).all() and "law (20)" in r.to_text(full=True)

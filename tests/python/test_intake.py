@@ -53,6 +53,17 @@ def fitted(**given_: Any) -> Any:
     ).vectors
 
 
+def reported(**given_: Any) -> Any:
+    return cm.report(DUMP, constitutions=U, values=["y"], kl=[0.05], sections=(), **given_)
+
+
+def of_groups(groups: Any) -> Any:
+    """Gains of subgroups, at most one of whose sizes is that of another."""
+    found = reported(groups=groups).groups[0]
+    assert np.isfinite(found.gain).any()
+    return np.append(found.gain, found.n_prompts)
+
+
 # argument: (the array, what takes it)
 ARGUMENTS: dict[str, tuple[Any, Callable[[Any], Any]]] = {
     "rows": (PHI, lambda x: tilt(dump=x, prompt_ids=IDS)),
@@ -66,6 +77,8 @@ ARGUMENTS: dict[str, tuple[Any, Callable[[Any], Any]]] = {
     "text ids": (TEXT, lambda x: tilt(dump=PHI, prompt_ids=x)),
     "prompt weights": (WEIGHTS, lambda x: tilt(prompt_weights=x)),
     "clusters": (CLUSTERS, lambda x: tilt(clusters=x)),
+    "groups": (CLUSTERS, lambda x: of_groups({"g": x})),
+    "gold": (LOGS, lambda x: reported(gold=x).gain),
     "pairs": (PAIRS, lambda x: fitted(pairs=x)),
     "prob": (PROB, lambda x: fitted(prob=x)),
     "columns": (Y, lambda x: tilt(dump=cm.open_dump(PHI, prompt_ids=IDS, columns={"v": x}), values="v")),
@@ -75,7 +88,7 @@ ARGUMENTS: dict[str, tuple[Any, Callable[[Any], Any]]] = {
     "theory": (U[:, :2].copy(), lambda x: theory.pareto_fraction(np.eye(2)) + 0 * lp.pareto_front(x).sum()
                + theory.score_correlation(x, U[:, :2])),
 }  # fmt: skip
-KEYED = {"prompt weights", "clusters"}  # where a mapping and a frame go by prompt id
+KEYED = {"prompt weights", "clusters", "groups"}  # where a mapping and a frame go by prompt id
 ALL = [(a, c) for a in ARGUMENTS for c in CARRIERS]
 
 
@@ -200,14 +213,22 @@ def test_a_missing_number_is_nan_in_every_carrier(row: int) -> None:
 @settings(max_examples=4, deadline=None, derandomize=True)
 @given(st.integers(0, G - 1))
 def test_a_prompt_without_a_weight_or_cluster_is_named(at: int) -> None:
-    for name, array in (("prompt_weights", WEIGHTS.astype(float)), ("clusters", CLUSTERS), ("clusters", TEXT[::M])):
+    for name, array in (
+        ("prompt_weights", WEIGHTS.astype(float)), ("clusters", CLUSTERS), ("clusters", TEXT[::M]),
+        ("groups", CLUSTERS),
+    ):  # fmt: skip
         for given_ in gaps(array, at).values():
             with pytest.raises((ValueError, TypeError), match=str(PROMPTS[at])):
-                tilt(**{name: given_})
+                by_prompt(name, given_)
         by_id = {int(p): x for p, x in zip(PROMPTS, array.tolist(), strict=True)}
         with pytest.raises(ValueError, match=str(PROMPTS[at])):
-            tilt(**{name: {p: x for p, x in by_id.items() if p != PROMPTS[at]}})
-        assert np.allclose(tilt(**{name: by_id}), tilt(**{name: array})), name
+            by_prompt(name, {p: x for p, x in by_id.items() if p != PROMPTS[at]})
+        np.testing.assert_allclose(by_prompt(name, by_id), by_prompt(name, array), err_msg=name)
+
+
+def by_prompt(name: str, given_: Any) -> Any:
+    """What comes of weights, clusters or subgroups of the prompts."""
+    return of_groups({"g": given_}) if name == "groups" else tilt(**{name: given_})
 
 
 @pytest.mark.parametrize("take", [lambda x: tilt(dump=PHI, prompt_ids=x), lambda x: fold(ids=x)])
@@ -275,8 +296,8 @@ def _structured(k: Any) -> Any:
 @given(st.permutations(range(G)))
 def test_what_is_keyed_by_prompt_is_looked_up(order: list[int]) -> None:
     k = np.array(order)
-    for name, array in (("prompt_weights", WEIGHTS), ("clusters", CLUSTERS)):
-        want = tilt(**{name: array})
+    for name, array in (("prompt_weights", WEIGHTS), ("clusters", CLUSTERS), ("groups", CLUSTERS)):
+        want = by_prompt(name, array)
         forms: dict[str, Any] = {
             "mapping": dict(zip(PROMPTS[k].tolist(), array[k].tolist(), strict=True)),
             "by row": np.repeat(array, M),
@@ -287,7 +308,97 @@ def test_what_is_keyed_by_prompt_is_looked_up(order: list[int]) -> None:
             forms["Series"] = pd.Series(array[k], index=PROMPTS[k])
             forms["frame"] = pd.DataFrame({"prompt_id": PROMPTS[k], "x": array[k]})
         for form, given_ in forms.items():
-            assert np.allclose(tilt(**{name: given_}), want), (name, form)
+            np.testing.assert_allclose(by_prompt(name, given_), want, err_msg=f"{name} {form}")
+
+
+def test_a_series_by_row_is_no_series_by_prompt_where_ids_look_like_row_numbers() -> None:
+    pd = pytest.importorskip("pandas")
+    ids = np.repeat(np.arange(G), M)
+    given_: Any = {"dump": PHI, "prompt_ids": ids}
+    for name, array in (("prompt_weights", WEIGHTS), ("clusters", CLUSTERS)):
+        rows, want = pd.Series(np.repeat(array, M)), tilt(**given_, **{name: array})
+        assert np.allclose(tilt(**given_, **{name: rows}), want), name
+        assert np.allclose(tilt(**given_, **{name: pd.Series(array)}), want), name
+        for moved in (rows.sample(frac=1.0, random_state=2), rows.iloc[::-1]):
+            with pytest.raises(ValueError, match="row numbers"):
+                tilt(**given_, **{name: moved})
+
+
+@settings(max_examples=10, deadline=None, derandomize=True)
+@given(st.permutations(range(N)))
+def test_gold_and_texts_in_another_order_are_refused(order: list[int]) -> None:
+    moved, texts = np.array(order), np.char.add("text ", np.arange(N).astype(str))
+    pd = pytest.importorskip("pandas")
+    found = reported(texts=pd.Series(texts)).examples
+    assert found and all(e["text"] == f"text {e['row']}" for e in found)
+    same, still = bool((IDS[moved] == IDS).all()), bool((moved == np.arange(N)).all())
+    for call, fine in (
+        (lambda: reported(gold=pd.DataFrame({"prompt_id": IDS[moved], "y": LOGS[moved]})), same),
+        (lambda: reported(gold=pd.Series(LOGS[moved], index=moved)), still),
+        (lambda: reported(texts=pd.Series(texts[moved], index=moved)), still),
+    ):  # fmt: skip
+        if not fine:
+            with pytest.raises(ValueError, match=r"prompt_id|index"):
+                call()
+
+
+def test_gold_under_the_name_of_another_value_or_sign_is_refused() -> None:
+    dump = cm.open_dump(PHI, prompt_ids=IDS, columns={"a": Y, "b": LOGS})
+
+    def gain(values: list[str], gold: Any) -> Any:
+        return cm.report(dump, constitutions=U, values=values, kl=[0.05], sections=(), gold=gold).gain
+
+    right = gain(["a", "-b"], np.stack([LOGS, -Y], axis=1))
+    np.testing.assert_allclose(gain(["a", "-b"], {"a": LOGS, "-b": -Y}), right)
+    np.testing.assert_allclose(gain(["a", "-b"], {"gold 1": LOGS, "gold 2": -Y}), right)
+    with pytest.raises(ValueError, match="'-b' stands where 'a' is wanted"):
+        gain(["a", "-b"], {"-b": -Y, "a": LOGS})
+    with pytest.raises(ValueError, match="negate"):
+        gain(["a", "-b"], {"a": LOGS, "b": Y})
+
+
+def test_a_value_without_any_label_is_named_and_a_fit_to_it_refused() -> None:
+    none = np.full(N, np.nan)
+    dump = cm.open_dump(PHI, prompt_ids=IDS, columns={"y": Y, "none": none})
+    with pytest.raises(ValueError, match="'none' has no label in any row"):
+        cm.fit_value_direction(dump, ["y", "none"], folds=2)
+    with pytest.raises(ValueError, match="'none' has no label"):
+        cm.fit_value_direction(dump, ["none"], folds=2, prompt_weights=WEIGHTS)
+    says = "values: no row that counts has a label of none"
+    calls: list[Callable[[], Any]] = [
+        lambda: cm.tilt(dump, U, [1.0], ["y", "none"]).gain,
+        lambda: cm.inference.gain_intervals(dump, U, [1.0], ["y", "none"]).gain,
+        lambda: cm.scan(dump, cm.stat.Tilt(U, ["y", "none"], betas=[1.0]))[0].gain,
+        lambda: fold_of_none(),
+    ]
+    for call in calls:
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            found = call()
+        assert np.isnan(found[..., 1]).all() and np.isfinite(found[..., 0]).all()
+        assert [str(w.message).startswith(says) for w in said] == [True]
+    made_ = cm.report(dump, constitutions=U, values=["y", "none"], kl=[0.05])
+    assert "none does not vary" not in " ".join(made_.notes)
+    assert sum(note.startswith(says) for note in made_.notes) == 1
+    assert any("no encoding: none has no label in any row" in note for note in made_.notes)
+
+
+def fold_of_none() -> Any:
+    """A Fold whose second half alone has no label warns of nothing; one without any says so once."""
+    one = cm.Fold(cm.stat.Tilt(U, ["y", "none"], betas=[1.0]), dim=D)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for half in (slice(0, N // 2), slice(N // 2, N)):
+            one.absorb(PHI[half], IDS[half], y=Y[half], none=np.full(N // 2, np.nan))
+    return one.finish()[0].gain
+
+
+def test_missing_row_numbers_of_pairs_are_named() -> None:
+    for given_ in gaps(PAIRS[:, 0].astype(np.int64), 2).values():
+        with pytest.raises((ValueError, TypeError), match="pair"):
+            fitted(pairs={"chosen": given_, "rejected": PAIRS[:, 1]})
+    with pytest.raises(ValueError, match=r"pair 1 .missing."):
+        fitted(pairs=np.ma.masked_array(PAIRS, mask=np.arange(2 * G).reshape(G, 2) == 3))
 
 
 def test_the_order_of_prompts_is_that_of_first_rows() -> None:
@@ -442,3 +553,34 @@ def test_texts_of_a_series_go_by_row_and_not_by_label() -> None:
     assert list(found.responses) == [f"text {k}" for k in found.row]
     with pytest.raises(ValueError, match="index"):
         cm.examples(DUMP, "y", n=2, texts=texts.iloc[::-1])
+
+
+@pytest.mark.parametrize("kind", ["layer", "position", "model"])
+def test_directions_of_another_place_are_refused_wherever_a_dump_is(kind: str) -> None:
+    origin = {"layer": 12, "position": "last", "model": "m"}
+    dump = cm.open_dump(PHI, prompt_ids=IDS, columns={"y": Y}).with_options(source=origin)
+    calls: dict[str, Callable[..., Any]] = {
+        "tilt": lambda d, **o: cm.tilt(dump, d, [1.0], "y", **o),
+        "values of a tilt": lambda d, **o: cm.tilt(dump, U, [1.0], d, **o),
+        "score": lambda d, **o: cm.score(dump, d, **o),
+        "tilted_mean": lambda d, **o: cm.tilted_mean(dump, d, [1.0], **o),
+        "scan": lambda d, **o: cm.scan(dump, cm.stat.Tilt(d, betas=[1.0]), **o),
+        "report": lambda d, **o: cm.report(dump, constitutions=d, values=["y"], kl=[0.05], sections=(), **o),
+        "examples": lambda d, **o: cm.examples(dump, cm.Directions(["a"], U[:1], source=d.source), **o),
+        "gain_intervals": lambda d, **o: cm.inference.gain_intervals(dump, d, [1.0], "y", **o),
+        "best_of_n": lambda d, **o: theory.best_of_n(dump, d, "y", 2, **o),
+        "screen": lambda d, **o: theory.screen(dump, d, "y", **o),
+        "judge_ceiling": lambda d, **o: theory.judge_ceiling(dump, d, "y", **o),
+        "game": lambda d, **o: lp.game(dump, d, "y", **o),
+        "lp.pareto": lambda d, **o: lp.pareto(dump, d, ["y"], **o),
+        "pareto_cone": lambda d, **o: cm.pareto_cone(d, dump, **o),
+    }
+    same, other = (cm.Directions(["a", "b"], U, source=s) for s in (origin, origin | {kind: 5}))
+    for name, call in calls.items():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            call(same)
+            call(other, check_source=False)
+        with pytest.raises(ValueError, match=f"{kind}.*check_source=False"):
+            call(other)
+            pytest.fail(name)

@@ -301,3 +301,22 @@ def test_price_of_a_floor_is_the_slope_of_the_optimum() -> None:
 def test_errors_name_the_argument(call: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()  # type: ignore[operator]
+
+
+def test_a_violation_is_the_shortfall_over_the_largest_entry_of_the_row_also_where_no_mixture_serves() -> None:
+    assert lp.constrained([[0.25, 0.5, -1.0]], [0.0, 0.0, 1.0], [1.0]).violation == 0.5
+    rng, seen = np.random.default_rng(11), 0
+    for _ in range(60):
+        k, n = int(rng.integers(1, 5)), int(rng.integers(2, 9))
+        m = rng.normal(size=(k, n)) * 10.0 ** rng.integers(-8, 8, (k, 1))
+        tau = np.abs(m).max(axis=1) * rng.uniform(-0.5, 1.5, k)
+        found = lp.constrained(m, rng.normal(size=n), tau)
+        if found.status == "infeasible":
+            size = np.maximum(np.abs(m).max(axis=1), np.abs(tau))
+            short = max(float((tau[j] - m[j] @ found.weights) / size[j]) for j in range(k))
+            assert found.violation == pytest.approx(short, rel=1e-12) and short > 0
+            seen += 1
+    assert seen > 15
+    batch = lp.constrained(np.array([[[0.25, 0.5]], [[0.25, 2.0]]]), [1.0, 0.0], [1.0])
+    assert batch.status.tolist() == ["infeasible", "optimal"] and batch.violation[0] == 0.5
+    assert batch.violation[1] <= 1e-13

@@ -332,6 +332,21 @@ def test_the_command_line_merges_shards(on_disk: Path, tmp_path: Path, capsys: A
     assert code == 2 and "gap" in err
 
 
+def test_a_share_of_fewer_rows_than_a_leaf_is_said_to_be_empty(tmp_path: Path, capsys: Any) -> None:
+    small = tmp_path / "d"
+    cm.write_dump(small, PHI[:400], prompt_ids=np.arange(400) // 8, columns={"j": PHI[:400, 0], "v": PHI[:400, 1]})
+    common = ["--constitutions", "j", "--value", "v", "--betas", "0.5"]
+    said = []
+    for i in (1, 2, 3):
+        code, out, err = run(capsys, "tilt", small, *common, "--shards", f"{i}/3", "--state", tmp_path / f"{i}.state")
+        assert (code, err) == (0, "")
+        said.append(out)
+    assert all(f"share {i} of 3 is empty" in said[i - 1] and "leaves of 8192" in said[i - 1] for i in (1, 2))
+    assert "rows 0 to 0" not in "".join(said) and "rows 0 to 400" in said[2]
+    code, out, err = run(capsys, "merge", *(tmp_path / f"{i}.state" for i in (1, 2, 3)), "--json")
+    assert (code, err) == (0, "") and json.loads(out)["n_rows"] == 400
+
+
 @pytest.mark.parametrize(
     "argv, says",
     [

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import clinometer as cm
 from clinometer.dump import open_dump
 from clinometer.fit import fit_value_direction
 from clinometer.reporting import Report, report
@@ -254,7 +255,7 @@ def test_a_harm_too_rare_for_its_rows() -> None:
 def test_a_kl_that_the_rows_cannot_size() -> None:
     dump = world({"kind": good}, {"good": good}, n=5, n_prompts=300)
     made, text = said(dump, ["kind"], ["good"], kl=[1.3])
-    assert made.past_horizon.all() and text.startswith("Cannot tell") and "beyond the KL horizon" in text
+    assert made.past_horizon.all() and text.startswith("Cannot tell") and "beyond the horizon" in text
     assert "every KL asked for is beyond" in text and any("responses a prompt" in x for x in made.needs)
     assert np.isnan(made.gain).all() and made.classes.tolist() == [["undetermined"]]
 
@@ -303,3 +304,36 @@ def test_within_false_leaves_out_what_is_of_prompts() -> None:
         and made.chance is None
         and any("within=False" in n for n in made.notes)
     )
+
+
+def test_a_judge_that_says_the_same_of_every_response_moves_nothing_and_is_called_that() -> None:
+    rng = np.random.default_rng(5)
+    ids = np.repeat(np.arange(40), 8)
+    columns = {"good": rng.normal(size=320), "flat": rng.normal(size=40)[ids], "seven": np.full(320, 7.0)}
+    columns["judge"] = columns["good"] + rng.normal(size=320)
+    dump = cm.open_dump(rng.normal(size=(320, 3)), prompt_ids=ids, columns=columns)
+    made = cm.report(dump, constitutions=["flat", "judge", "seven"], values=["good"], kl=[0.1, 0.4])
+    assert made.idle.tolist() == [True, False, True] and made.best().constitution == "judge"  # type: ignore[union-attr]
+    said = " ".join(made.notes)
+    assert "flat moves nothing: its scores are equal inside every prompt" in said and "horizon" not in said
+    assert made.to_text(full=True).count("moves nothing") >= 4 and made.to_text().count("moves nothing") >= 2
+    for name in ("flat", "seven"):
+        with pytest.raises(cm.CheckFailed, match=f"cannot tell: {name} moves nothing"):
+            made.check(f"good <= 1 at kl=0.1 for {name}")
+    alone = cm.report(dump, constitutions=["seven"], values=["good"], kl=[0.1])
+    assert "seven at 0.1 nats moves nothing" in alone.verdict() and "horizon" not in alone.verdict()
+    assert "beyond" not in " ".join([*alone.notes, *alone.not_covered]) and not alone.needs
+
+
+def test_a_report_and_its_tilt_have_a_horizon_each_under_its_own_name() -> None:
+    rng = np.random.default_rng(6)
+    ids = np.repeat(np.arange(300), 8)
+    columns = {"judge": rng.normal(size=2400), "good": rng.normal(size=2400)}
+    made = cm.report(
+        cm.open_dump(rng.normal(size=(2400, 2)), prompt_ids=ids, columns=columns), constitutions=["judge"],
+        values=["good"], kl=[0.1], sections=(),
+    )  # fmt: skip
+    frame, table = made.to_frame(), made.to_xarray()
+    assert frame.horizon[0] == made.horizon[0] == pytest.approx(0.35 * np.log(8)) and "kl_horizon" not in frame
+    assert float(table.horizon[0]) == made.horizon[0] and "kl_horizon" not in table
+    assert float(table.kl_horizon_rows[0]) == made.tilt.kl_horizon[0] < 0.5 * made.horizon[0]

@@ -42,8 +42,21 @@ def tilt(args: argparse.Namespace, dump: Any, judges: list[str], share: tuple[in
     start = fold.start_row or 0
     emit(args, {"state": args.state, "first_row": start, "end_row": fold.end_row, "n_prompts": fold.n_prompts})
     if not args.json:
-        written(args, f"{args.state}: rows {start} to {fold.end_row}")
+        written(args, f"{args.state}: {_share_of(fold, share)}")
     return 0
+
+
+def _share_of(fold: Any, share: tuple[int, int]) -> str:
+    """The rows of a share, or why it has none."""
+    start = fold.start_row or 0
+    if fold.end_row > start:
+        return f"rows {start} to {fold.end_row}"
+    from clinometer.engine.inputs import LEAF
+
+    return (
+        f"share {share[0]} of {share[1]} is empty: rows are shared out in leaves of {LEAF}, and there are fewer leaves "
+        "than shares. merge wants this state all the same"
+    )
 
 
 def merge(args: argparse.Namespace) -> int:

@@ -139,7 +139,8 @@ class TiltResult(Result):
     much the larger of the two, the rows are too few for the tilt.
     `pareto_k` (K, B) is NaN where the ratios have no tail to fit, which is no good sign: `pareto_status` says why.
     `kl_horizon` is the KL up to which the bias of the rows stays below their error, which vanishes with many prompts;
-    `kl_horizon_sized` that up to which gains are good to a tenth, or to their error.
+    `kl_horizon_sized` that up to which gains are good to a tenth, or to their error (theory 2.8). Neither is the
+    `horizon` of a report, up to which responses are enough for an estimate of the policy's gain (theory 2.9).
     With `adjust`, `adjusted_r2` (K,) is the share of each score's within-prompt variance that the columns explain, and
     `adjusted_gone` (K, J) the share of each gain, to first order and at equal KL, that goes with them.
     """

@@ -15,7 +15,7 @@ from clinometer.arrays.bfloat16 import decode_bfloat16, is_bfloat16
 from clinometer.arrays.carriers import carried
 from clinometer.arrays.coerce import as_ids, as_matrix, as_numpy
 from clinometer.arrays.held import Carried
-from clinometer.common.visible import quote
+from clinometer.common.visible import quote, visible
 from clinometer.errors import DumpError, bad
 from clinometer.files import strictjson
 from clinometer.files.plain import PlainFile
@@ -24,7 +24,7 @@ from clinometer.sources.safetensors import Payload, read_header, write_safetenso
 
 from . import steering
 
-__all__ = ["Directions", "Scores", "check_origin"]
+__all__ = ["Directions", "Scores", "check_given", "check_origin"]
 
 _SOURCE_KEYS = ("model", "layer", "position")
 
@@ -45,6 +45,14 @@ def _vectors(value: Any) -> NDArray[Any]:
         raise ValueError(f"vectors holds NaN or Inf in row {int(np.argmax(wrong))}; finite numbers are wanted")
     out.flags.writeable = False
     return out
+
+
+def check_given(given: Any, dump: Any) -> None:
+    """Refuse Directions, or a fit, of another model, layer or position than the dump's; arrays have none."""
+    if isinstance(given, Directions):
+        given.check_source(dump.origin, visible(dump.name))
+    elif isinstance(source := getattr(given, "source", None), Mapping):
+        check_origin(source, dump.origin, "the fit comes", dump.name)
 
 
 def check_origin(mine: Mapping[str, Any], theirs: Mapping[str, Any], whose: str, what: str) -> None:

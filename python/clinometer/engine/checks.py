@@ -48,7 +48,7 @@ def checked_betas(betas: ArrayLike, K: int) -> Floats:
     if a.ndim != 2 or a.shape[0] != K or a.shape[1] == 0:
         raise ValueError(f"betas has shape {np.shape(betas)}, wanted (B,) or ({K}, B)")
     if not (a >= 0).all():
-        wanted = "every beta >= 0 (inf is the base policy, 0 the argmax limit)"
+        wanted = "every beta >= 0 (inf is the base policy, 0 the argmax limit, nan of a report no estimate)"
         raise ValueError(f"betas holds {float(a[~(a >= 0)][0])!r}, wanted {wanted}")
     return np.ascontiguousarray(a)
 

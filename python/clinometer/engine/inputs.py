@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -31,6 +31,7 @@ _WEIGHED_BY: dict[Any, tuple[str, ...]] = {
     "sampled": (), "counts": ("counts",), "logprob": ("logprobs",), "reweight": ("logprobs", "proposal_logprobs"),
 }  # fmt: skip
 LEAF = int(_core.LEAF_ROWS)
+BARE = "no row that counts has a label of"
 DTYPES = {"float32": 0, "float16": 1, "bfloat16": 2, "float64": 3}
 WIDTHS = {"float32": 4, "float16": 2, "bfloat16": 2, "float64": 8}  # bytes
 MODERATE = 1e65  # the largest value, and one over the smallest, of passes that do not bring values to a common size
@@ -407,6 +408,14 @@ def _check_values(call: Call) -> None:
         j = int(np.argmax(np.isinf(values).any(axis=0)))
         raise ValueError(f"values: {call.value_names[j]!r} holds infinities; NaN means unlabelled, Inf is not a label")
     call.n_unlabelled = _unlabelled(values)
+    tell_of_bare(call.value_names, call.n_unlabelled, len(values), stacklevel=5)
+
+
+def tell_of_bare(names: Iterable[str], gone: Iterable[int], n_rows: int, *, stacklevel: int) -> None:
+    """Name the values of which every row lacks its label."""
+    bare = ", ".join(visible(name) for name, n in zip(names, gone, strict=True) if 0 < n_rows == n)
+    if bare:
+        tell(f"values: {BARE} {bare}: numbers of it are nan", stacklevel=stacklevel)
 
 
 def _need_moderate(call: Call) -> None:

@@ -99,9 +99,14 @@ def by_prompt(name: str, given: Any, prompts: NDArray[Any], row_ids: NDArray[Any
         if "prompt_id" in held.columns:
             own = held.columns["prompt_id"]
             keys, held = as_ids(own, f"{name}, column 'prompt_id'", len(own)), Carried(next(iter(rest.values())))
-    labels = held.labels
-    if labels is None and held.indexed and np.array_equal(np.sort(prompts), np.arange(len(prompts))):
-        labels = np.arange(len(held.array))
+    labels, by_row_number = held.labels, len(held.column) == len(row_ids) > len(prompts)
+    if labels is None and held.indexed and not by_row_number:
+        labels = np.arange(len(held.array)) if np.array_equal(np.sort(prompts), np.arange(len(prompts))) else None
+    if by_row_number and labels is not None and np.array_equal(np.sort(labels), np.arange(len(labels))):
+        raise ValueError(
+            f"{name} has an index of row numbers that are out of order, where prompt ids are wanted: .sort_index() "
+            "or .to_numpy() of it is taken row by row"
+        )
     if keys is None and labels is not None:
         keys = as_ids(labels, f"{name}, its index", len(labels))
     array = np.asarray(held.array)

@@ -54,6 +54,8 @@ def checked_pairs(call: Call, pairs: Any, prob: Any) -> Pairs:
 def _row_numbers(rows: NDArray[Any], n_rows: int) -> Ints:
     if rows.ndim != 2 or rows.shape[1] != 2 or len(rows) == 0:
         raise ValueError(f"pairs has shape {rows.shape}, wanted (P, 2): two row numbers a pair")
+    if rows.dtype.kind == "f" and np.isnan(rows).any():
+        raise ValueError(f"pairs has no row in pair {int(np.argmax(np.isnan(rows).any(axis=1)))} (missing)")
     if rows.dtype.kind not in "iu":
         raise TypeError(f"pairs has dtype {rows.dtype}, wanted integers: row numbers of the dump")
     outside = ((rows < 0) | (rows >= n_rows)).any(axis=1)

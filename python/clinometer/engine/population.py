@@ -77,9 +77,10 @@ class Population:
         return np.repeat(1.0 / self.sizes, self.sizes) if self.weight is None else self.weight
 
     def prompt_weight(self) -> Floats:
-        """omega, summing to 1."""
+        """omega, summing to 1; NaN where no prompt has any, as where a value has no label at all."""
         omega = np.ones(self.n_prompts) if self.omega is None else self.omega
-        return np.asarray(omega / omega.sum())
+        with np.errstate(invalid="ignore"):
+            return np.asarray(omega / omega.sum())
 
     def pooled(self) -> Population:
         """All rows as one prompt with weights omega_x w_i: the covariance over (x, y)."""

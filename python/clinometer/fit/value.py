@@ -8,9 +8,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from clinometer.common.notices import listening
 from clinometer.common.options import listed
+from clinometer.common.visible import visible
 from clinometer.engine.fitted import DirectionFit
-from clinometer.engine.inputs import prepare
+from clinometer.engine.inputs import BARE, prepare
 from clinometer.engine.seen_prompts import prompt_keys
 
 from .binary import binary_labels
@@ -98,9 +100,13 @@ def fit_and_curvature(
         raise TypeError(f"pooled is {pooled!r}, wanted True or False")
     if isinstance(memory_limit, bool) or not isinstance(memory_limit, (int, float, np.number)) or not memory_limit >= 0:
         raise ValueError(f"memory_limit is {memory_limit!r}, wanted bytes, a number >= 0")
-    call = prepare(dump, None, values, any_size=True, **options)
+    with listening(BARE):  # here it is an error
+        call = prepare(dump, None, values, any_size=True, **options)
     if call.n_values == 0:
         raise ValueError("values is empty, wanted at least one value")
+    for name, gone in zip(call.value_names, call.n_unlabelled, strict=True):
+        if gone == call.population.n_rows:
+            raise ValueError(f"values: {visible(name)!r} has no label in any row that counts: there is nothing to fit")
     within, call, p = call.within, replace(call, within=True), call.population
     if p.n_prompts < folds:
         raise ValueError(f"folds is {folds} but there are {p.n_prompts} prompts")

@@ -36,8 +36,9 @@ class Cell:
     kl: Floats
 
     def total(self) -> Floats:
-        """The gains (J,)."""
-        return np.asarray((self.share * np.nan_to_num(self.gain)).sum(axis=0))
+        """The gains (J,); NaN without a label."""
+        total = (self.share * np.nan_to_num(self.gain)).sum(axis=0)
+        return np.where((self.share > 0).any(axis=0), total, np.nan)
 
 
 def blocks(n: int, n_rows: int) -> Iterator[slice]:

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from clinometer.common.options import listed, used
 from clinometer.common.resampling import t_bounds, unit_errors, worth
-from clinometer.common.results import Axes, Result
+from clinometer.common.results import Axes, Result, TiltResult
 from clinometer.common.threads import applied
 from clinometer.engine.checks import check_strength, need_scores
 from clinometer.engine.inputs import Call, prepare
-from clinometer.engine.passes import adjusted, in_range, kept_scores, strength, true_betas
+from clinometer.engine.passes import adjusted, in_range, kept_scores, strength, tilt_of, true_betas
 from clinometer.engine.population import Population
 
 from .gains import cells, unit_sums
@@ -22,10 +22,11 @@ from .matched import MatchedRows
 from .policy import PolicyGains, policy_gains
 from .result import check_level
 
-__all__ = ["GoldCorrection", "PPIResult", "corrected", "ppi_gain"]
+__all__ = ["GoldCorrection", "PPIResult", "corrected", "corrected_tilt", "gold_labels", "ppi_gain"]
 
 Floats = NDArray[np.float64]
 OF_GOLD = ("win_rate", "win_rate_se", "win_freedom", "harmed", "harmed_se")  # of the gold prompts alone
+LINEAR = ("gain", "first_order", "second_order", "first_order_unbiased")  # of a tilt, in the values
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -65,7 +66,8 @@ class GoldCorrection(Result):
 
     Attributes
     ----------
-    gain_values : gains of the values as given, of the policy
+    gain_values, interval_values : gains of the values as given, of the policy, with 95 % bounds
+    gain_rows_values : of the tilt of the rows, the values as given: what random directions are compared with
     shared, shared_interval : by how much these exceed the corrected ones, with 95 % bounds: what the judge and the
         labels owe to errors they share
     power : weight in [0, 1] of the values where there is no gold
@@ -74,8 +76,8 @@ class GoldCorrection(Result):
     """
 
     axes: ClassVar[Axes] = {
-        "direction kl value": "gain_values shared power",
-        "direction kl value bound": "shared_interval",
+        "direction kl value": "gain_values gain_rows_values shared power",
+        "direction kl value bound": "interval_values shared_interval",
         "value": "n_gold",
         "direction kl": "kl",
     }
@@ -89,21 +91,30 @@ class GoldCorrection(Result):
     directions: tuple[str, ...]
     values: tuple[str, ...]
     policy: PolicyGains
+    interval_values: Floats
+    gain_rows_values: Floats | None = None
 
 
-def corrected(call: Call, kept: Floats, gold: Any, kl: Floats, start: Floats, n_asked: int) -> GoldCorrection:
-    """Policy gains corrected by gold labels of the first n_asked values (prediction-powered inference, PPI++).
+def gold_labels(call: Call, gold: Any, n_asked: int) -> Floats:
+    """Gold labels (N, J) of the first n_asked values in the dump's order, NaN where there are none."""
+    truth = np.full((call.dump.n_rows, call.n_values), np.nan)
+    asked = replace(call, values=np.asarray(call.values)[:, :n_asked], value_names=call.value_names[:n_asked])
+    truth[:, :n_asked] = _gold(asked, gold)
+    return truth
+
+
+def corrected(
+    call: Call, kept: Floats, truth: Floats, kl: Floats | None, start: Floats | None, n_asked: int
+) -> GoldCorrection:
+    """Policy gains corrected by `gold_labels` of the first n_asked values (prediction-powered inference, PPI++).
 
     With g(y) of the gold labels, and g(f | gold), g(f) of the values on the gold prompts and on all, the gain is
     g(y) - lambda (g(f | gold) - g(f)): the bracket has mean 0 if gold prompts are a random sample, and lambda in
     [0, 1] is what leaves least variance, from the influences of the same units on all three.
     """
     J = call.n_values
-    truth = np.full((call.dump.n_rows, J), np.nan)
-    asked = replace(call, values=np.asarray(call.values)[:, :n_asked], value_names=call.value_names[:n_asked])
-    truth[:, :n_asked] = _gold(asked, gold)
     p = policy_gains(_both(call, truth), kept, kl, start)
-    f, y, on_gold = (slice(i * J, i * J + J) for i in range(3))
+    f, y, on_gold = _parts(J)
     known = ~np.isnan(truth[call.population.rows])
     n_gold = (np.add.reduceat(known, call.population.offsets[:-1], axis=0) > 0).sum(axis=0)
     psi = p._influence
@@ -126,7 +137,38 @@ def corrected(call: Call, kept: Floats, gold: Any, kl: Floats, start: Floats, n_
     )  # fmt: skip
     return GoldCorrection(
         p.kl, p.gain[..., f], shared, t_bounds(shared, shared_se, shared_freedom + 1, 0.95), lam, n_gold, p.directions,
-        call.value_names, made,
+        call.value_names, made, p.interval[..., f, :],
+    )  # fmt: skip
+
+
+def _parts(J: int) -> tuple[slice, slice, slice]:
+    """Columns of `_both`: the values, the gold labels, the values where there are gold labels."""
+    return slice(0, J), slice(J, 2 * J), slice(2 * J, 3 * J)
+
+
+def corrected_tilt(
+    call: Call, kept: Floats, tilt: TiltResult, truth: Floats, power: Floats, n_asked: int
+) -> TiltResult:
+    """The tilt of the rows with what is linear in the values corrected as `corrected` does, by its `power`.
+
+    Win rates are those of the gold labels, and a corrected first order has no error here (NaN).
+    """
+    J = call.n_values
+    both = tilt_of(replace(_both(call, truth), progress=None), kept, tilt.betas, pareto_k=False, roots_in_kl=False)
+    given, own = np.arange(J) >= n_asked, np.eye(J)
+    weights = np.where(given, 1.0, power), np.where(given, 0.0, np.ones(power.shape)), np.where(given, 0.0, -power)
+    mix = np.concatenate([own * x[..., None] for x in weights], axis=-1)  # (K, B, J, 3 J), as `_both` has them
+
+    def linear(x: Floats) -> Floats:
+        return np.asarray(np.where(mix != 0, mix * x[..., None, :], 0.0).sum(axis=-1))
+
+    spread = np.einsum("kbij,kbjl,kbml->kbim", mix, np.nan_to_num(both._gain_cov), mix)
+    made: dict[str, Any] = {name: np.where(given, getattr(tilt, name), linear(getattr(both, name))) for name in LINEAR}
+    se = np.where(np.isnan(made["gain"]), np.nan, np.sqrt(np.einsum("kbii->kbi", spread)))
+    return replace(
+        tilt, **made, gain_se=np.where(given, tilt.gain_se, se), _gain_cov=spread,
+        win_rate=np.where(given, tilt.win_rate, both.win_rate[..., _parts(J)[1]]),
+        first_order_se=np.where(given, tilt.first_order_se, np.nan),
     )  # fmt: skip
 
 
@@ -210,16 +252,27 @@ def ppi_gain(
 def _gold(call: Call, gold: Any) -> Floats:
     ids = np.zeros(call.dump.n_rows, np.int64) if call.ids is None else call.ids
     try:
-        truth = prepare(call.dump, None, gold, prompt_ids=ids).values
+        found = prepare(call.dump, None, gold, prompt_ids=ids)
     except (ValueError, TypeError) as error:
         raise type(error)(f"gold: {error}") from None
+    truth = found.values
     if truth is None or truth.shape[1] != call.n_values:
         have = 0 if truth is None else truth.shape[1]
         raise ValueError(f"gold has {have} columns, wanted {call.n_values}: one for each value, in their order")
+    _same_names(found.value_names, call.value_names)
     for j, name in enumerate(call.value_names):
         if np.isnan(truth[call.population.rows, j]).all():
             raise ValueError(f"gold: no row has a gold label of {name!r}")
     return truth
+
+
+def _same_names(gold: tuple[str, ...], values: tuple[str, ...]) -> None:
+    """Refuse gold under the name of another value, or of its column where the value is that column negated."""
+    for own, value in zip(gold, values, strict=True):
+        if own != value and own in values:
+            raise ValueError(f"gold: {own!r} stands where {value!r} is wanted: bring it into the order of the values")
+        if "-" + own == value:
+            raise ValueError(f"gold: {own!r} stands for {value!r}: negate it and name it so, or pass an array")
 
 
 def _both(call: Call, truth: Floats) -> Call:

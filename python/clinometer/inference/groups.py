@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from clinometer.common.results import Axes, Result
 from clinometer.common.visible import visible
 from clinometer.engine.inputs import Call
+from clinometer.engine.intake import by_prompt
 from clinometer.engine.population import rows_of, take
 
+from .gold import corrected
 from .policy import PolicyGains, policy_gains
 
 __all__ = ["GroupGains", "group_columns", "group_gains"]
@@ -54,13 +56,13 @@ class GroupGains(Result):
 
 
 def group_columns(call: Call, given: Any) -> dict[str, NDArray[Any]]:
-    """Labels of the prompts, by column: names of columns that are constant in each prompt, or arrays by name."""
+    """Labels of the prompts, by column: names of columns that are constant in each prompt, or entries by name."""
     if given is None:
         return {}
     if isinstance(given, str):
         given = [given]
     if isinstance(given, Mapping):
-        made = {str(name): np.asarray(x) for name, x in given.items()}
+        made = {str(name): x for name, x in given.items()}
     elif isinstance(given, Sequence) and all(isinstance(x, str) for x in given):
         made = {name: np.asarray(call.dump.column(name)) for name in given}
     else:
@@ -68,31 +70,24 @@ def group_columns(call: Call, given: Any) -> dict[str, NDArray[Any]]:
     return {name: _of_prompts(call, name, x) for name, x in made.items()}
 
 
-def _of_prompts(call: Call, name: str, labels: NDArray[Any]) -> NDArray[Any]:
-    p = call.population
-    if labels.shape != (p.n_dump,):
-        raise ValueError(
-            f"groups: {visible(name)} has shape {labels.shape}, wanted ({p.n_dump},): a label for every row"
-        )
-    held = labels[p.rows]
-    first = held[p.offsets[:-1]]
-    other = held != np.repeat(first, p.sizes)
-    if held.dtype.kind == "f":
-        other &= ~(np.isnan(held) & np.isnan(np.repeat(first, p.sizes)))
-    if other.any():
-        at = p.ids[np.searchsorted(p.offsets, int(np.argmax(other)), side="right") - 1]
-        raise ValueError(f"groups: {visible(name)} differs inside prompt {at!r}; wanted one label for each prompt")
-    return np.asarray(first)
+def _of_prompts(call: Call, name: str, labels: Any) -> NDArray[Any]:
+    p, ids = call.population, np.zeros(call.dump.n_rows, np.int64) if call.ids is None else call.ids
+    assert p.every is not None
+    return np.asarray(by_prompt(f"groups: {visible(name)}", labels, p.every, ids, text=True)[p.place])
 
 
 def group_gains(
-    call: Call, kept: Floats, of_all: PolicyGains, name: str, labels: NDArray[Any], n_asked: int
-) -> GroupGains:
-    """Of one column; `n_asked` values share the bounds that are paid for. Cost: as of the gains of all prompts."""
+    call: Call, kept: Floats, of_all: PolicyGains, name: str, labels: NDArray[Any], n_asked: int,
+    gold: Floats | None = None,
+) -> GroupGains:  # fmt: skip
+    """Of one column; `n_asked` values share the bounds that are paid for. Cost: as of the gains of all prompts.
+
+    With `gold` labels by row every subgroup is corrected by its own; one without any has no gains of these values.
+    """
     found, code = np.unique(labels, return_inverse=True)
     if len(found) > MOST:
         raise ValueError(f"groups: {visible(name)} has {len(found)} labels, wanted at most {MOST}")
-    parts = [_part(call, kept, of_all, np.flatnonzero(code == m)) for m in range(len(found))]
+    parts = [_part(call, kept, of_all, np.flatnonzero(code == m), n_asked, gold) for m in range(len(found))]
     level = 0.95 ** (1 / max(len(found) * n_asked, 1))
     gain, se, interval = (np.stack([getattr(x, field) for x in parts]) for field in ("gain", "gain_se", "interval"))
     return GroupGains(
@@ -101,10 +96,14 @@ def group_gains(
     )  # fmt: skip
 
 
-def _part(call: Call, kept: Floats, of_all: PolicyGains, prompts: NDArray[np.int64]) -> PolicyGains:
+def _part(
+    call: Call, kept: Floats, of_all: PolicyGains, prompts: NDArray[np.int64], n_asked: int, gold: Floats | None
+) -> PolicyGains:
     rows = np.ascontiguousarray(kept[rows_of(call.population, prompts)])
-    small = _weights_of(call, prompts)
-    return policy_gains(replace(call, population=small, progress=None), rows, None, of_all.betas)
+    small = replace(call, population=_weights_of(call, prompts), progress=None)
+    if gold is not None:
+        return corrected(small, rows, gold, None, of_all.betas, n_asked).policy
+    return policy_gains(small, rows, None, of_all.betas)
 
 
 def _weights_of(call: Call, prompts: NDArray[np.int64]) -> Any:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from clinometer import _core
 from clinometer.common import memory
 from clinometer.common.options import listed, used
+from clinometer.dump.directions import check_given
 from clinometer.theory.gauge import Gauge, gauge_of
 from clinometer.theory.screening import blocks_of
 
@@ -114,6 +115,8 @@ def game(dump: Any, directions: Any, values: Any, *, scale: str | None = "sd", *
             "returns a fresh iterator of blocks: they are read more than once"
         )
     call, gauge = gauge_of(dump, values, used("game", options, clusters="has no errors to cluster"))
+    if call.check_source:
+        check_given(directions, call.dump)
     if scale == "sd" and not (gauge.spread > 0).all():
         name = call.value_names[int(np.argmin(gauge.spread > 0))]
         raise ValueError(f"values: {name} does not vary inside any prompt; leave it out, or pass scale=None")

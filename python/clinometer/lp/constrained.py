@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clinometer import _core
 from clinometer.engine.inputs import thread_count
@@ -15,6 +16,8 @@ from .result import LPResult
 
 __all__ = ["constrained"]
 
+Floats = NDArray[np.float64]
+
 
 def constrained(m: Any, c: Any, tau: Any, *, n_threads: int | None = None) -> LPResult:
     """max c.w with M w >= tau, w in the simplex; `dual` says what each floor costs.
@@ -22,8 +25,8 @@ def constrained(m: Any, c: Any, tau: Any, *, n_threads: int | None = None) -> LP
     First the game of M - tau is played until its sign is known: if its value is negative no mixture meets the
     floors, status "infeasible", and `dual` is the Farkas certificate in the simplex, max_i (dual'(M - tau))_i < 0.
     Otherwise "optimal": c.w >= value, and by prices mu = dual >= 0 no mixture has more than upper =
-    max_i (c + M' mu)_i - tau' mu. `violation` is the largest shortfall of a floor in units of its row's largest
-    entry (of M and tau), at most 1e-13. "undecided" if neither could be proved.
+    max_i (c + M' mu)_i - tau' mu. `violation` is the largest shortfall of a floor by `weights` in units of its row's
+    largest entry (of M and tau): at most 1e-13 where optimal. "undecided" if neither could be proved.
 
     Parameters
     ----------
@@ -61,5 +64,15 @@ def constrained(m: Any, c: Any, tau: Any, *, n_threads: int | None = None) -> LP
             answer = _core.lp_constrained(rows, np.ascontiguousarray(floor), threads)
         else:
             answer = (3, np.nan, np.nan, np.nan, np.zeros(0, np.int64), np.zeros(0), np.zeros(k), 0)
-        found.append(unpacked("m", problem, single, answer))
+        one = unpacked("m", problem, single, answer)
+        if one["status"] == "infeasible":  # the core's is of the game M - tau, whose rows are scaled otherwise
+            one["violation"] = _shortfall(problem, floor, one["weights"])
+        found.append(one)
     return LPResult(**found[0]) if single else stacked(found, (k, n))
+
+
+def _shortfall(m: Floats, tau: Floats, w: Floats) -> float:
+    """Largest tau_j - (M w)_j over the largest entry of row j of M and tau."""
+    size = np.maximum(np.abs(m).max(axis=1), np.abs(tau))
+    size = np.where(size > 0, size, 1.0)
+    return float(np.max(tau / size - (m / size[:, None]) @ w))

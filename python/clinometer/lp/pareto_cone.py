@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from clinometer.common.results import Axes, Result
+from clinometer.dump.directions import check_given
 from clinometer.fit.columns import unit_scale
 from clinometer.theory.arrays import Floats, as_covariance, as_gram, as_rows, check_metric, spectrum
 from clinometer.theory.fraction import RESOLUTION, normalised, pareto_fraction, pivoted_factor
@@ -59,6 +60,7 @@ def pareto_cone(
     *,
     metric: Literal["kl", "euclid"] = "kl",
     gram: ArrayLike | None = None,
+    check_source: bool = True,
 ) -> ConeResult:
     """Directions that improve all values at once: whether there are any, the best one, and how many.
 
@@ -77,6 +79,7 @@ def pareto_cone(
     gram : array (k, k), instead of values and sigma
         Products of the rows. It holds half their digits: margins below 1e-8 are undecided, and there is no
         direction (use the weights).
+    check_source : refuse directions of another model, layer or position than the dump's
 
     Returns
     -------
@@ -102,6 +105,8 @@ def pareto_cone(
     if directions.shape[0] == 0:
         raise ValueError("values has no rows; wanted at least one value")
     if hasattr(sigma, "read") and hasattr(sigma, "n_rows"):
+        if check_source:
+            check_given(values, sigma)
         rows, back = _rows_of_dump(directions, sigma, metric)
     else:
         rows, back = _rows(directions, as_covariance(sigma, directions.shape[1]), metric)

@@ -31,7 +31,7 @@ class LPResult(Result):
         apart in size it is a rounding: the smallest prices are below what a double holds, and the status is proved by
         prices of rows scaled to one size
     lower, upper : bounds of the value, from weights and dual, rounded outward
-    violation : largest shortfall of a floor, in units of its row's largest entry; 0 without floors
+    violation : largest shortfall of a floor, in units of its row's largest entry of M and tau; 0 without floors
     scale_rows, scale_columns : factors the problem was multiplied by, or None
     n_passes : reads of all columns
     """

@@ -8,7 +8,7 @@ import numpy as np
 
 from clinometer.common.escaping import fit, visible
 
-from .text import NAME, heading, legend, row
+from .text import MOVES_NOTHING, NAME, heading, legend, row
 from .wrapping import COLUMNS, wrapped
 
 if TYPE_CHECKING:
@@ -76,6 +76,8 @@ def _about(report: Report, k: int, b: int) -> str:
     mark = ">" if report.past_horizon[k, b] else " "
     ess, tail, horizon = (_two(x) for x in (t.ess[k, b], t.pareto_k[k, b], report.horizon[k]))
     said = f"{report.classes[k, b]}; {t.fit_status[k]}; ESS {ess}, Pareto k {tail}, horizon {horizon} nats"
+    if report.idle[k]:
+        said = f"{t.fit_status[k]}; {MOVES_NOTHING}"
     name = f"{mark}{kind}{fit(report.constitutions[k], NAME)}"
     return fit(f" {name} beta {report.policy.betas[k, b]:.3g}; {said}", COLUMNS)
 

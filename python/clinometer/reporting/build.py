@@ -67,8 +67,10 @@ def report(
     u_gen : generation direction, fit or column, whose correlation with each value stands beside the judges'
     texts : sequence of texts by row, default the dump's own, shown with the rows the recommended tilt changes most
     clusters : (G,) or a per-prompt column for errors
-    groups : per-prompt columns (or a mapping of name to labels by row) that split the table into subgroups
-    gold : gold labels of the values on some prompts, as `ppi_gain` takes them; they correct every gain of the page
+    groups : per-prompt columns that split the table into subgroups, or a mapping of name to labels: by prompt id, or
+        (G,) or (N,) in the dump's order, as `clusters`; whole numbers or strings, none missing
+    gold : gold labels of the values on some prompts, as `ppi_gain` takes them; they correct the gains: of the policy,
+        of the rows, net of length, of groups and of halves. What stays of the values as given says so
     sections : "all", or any of "length", "encoding", "cone", "intervals", "null", "selection", "pareto",
         "baselines", "iterate", "spectrum", "layers" beside the tilts
         Without "encoding" the cone is that of the labels themselves, of scores of any kind.
@@ -127,7 +129,7 @@ def _first(s: Scene, self_judged: bool, chosen: frozenset[str], u_gen: Any) -> R
         generation = cross_covariance(s.dump, _direction(u_gen), list(s.values), **quiet).correlation[0]
     made = Report(
         dump=summarise(s.call), constitutions=s.tilt.directions, values=s.values, n_requested=s.n_requested,
-        self_judged=self_judged, kl=s.levels, tilt=s.tilt, net=s.net() if "length" in chosen else None,
+        self_judged=self_judged, kl=s.levels, tilt=s.shown_tilt, net=s.net() if "length" in chosen else None,
         policy=s.policy, horizon=s.horizon, compared=1.0, gold=s.gold,
         length=s.length, classes=np.zeros((0, 0), str), value_sd=s.sd, correlation=s.correlation(),
         generation_correlation=generation, cone=None, encoding_quality=None, examples=(), notes=(), not_covered=(),

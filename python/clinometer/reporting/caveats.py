@@ -65,10 +65,10 @@ def _size(report: Report, best: Choice) -> list[str]:
             f"With a median of {n:g} responses per prompt only the first order can be estimated: these gains are those "
             "of a small tilt, taken to this KL as for a Gaussian score."
         ]
-    if not best.past_horizon:
+    if not best.past_horizon or report.idle[k]:
         return []
     return [
-        f"This KL is beyond the KL horizon of these rows, {report.horizon[k]:.2g} nats "
+        f"This KL is beyond the horizon of these rows, {report.horizon[k]:.2g} nats "
         f"(median {n:g} responses per prompt)."
     ]
 
@@ -139,7 +139,9 @@ def _null(report: Report, best: Choice) -> list[str]:
         return []
     b = best.index[1]
     low, high = report.null_band[b, : len(best.values)].T
-    rows = report.gain_rows[best.index]  # as the band's are
+    of_rows = report.gain_rows if report.gold is None else report.gold.gain_rows_values
+    assert of_rows is not None
+    rows = of_rows[best.index]  # as the band's are
     inside = [j for j in range(len(best.values)) if low[j] <= rows[j] <= high[j] and report.value_sd[j] > 0]
     if not inside:
         return []

@@ -124,12 +124,14 @@ def _row(report: Report, k: int, b: int, j: int, level: float) -> dict[str, Any]
         "constitution": report.constitutions[k], "value": report.values[j], "kl": float(report.kl[b]),
         "kl_reached": float(report.tilt.kl[k, b]), "reached": bool(report.reached[k, b]),
         "gain": float(p.gain[k, b, j]), "gain_se": float(p.gain_se[k, b, j]), "lower": lower, "upper": upper,
-        "level": level, "past_horizon": bool(report.past_horizon[k, b]),
+        "level": level, "past_horizon": bool(report.past_horizon[k, b]), "idle": bool(report.idle[k]),
     }  # fmt: skip
 
 
 def _failure(check: Check, row: dict[str, Any]) -> str | None:
     name = visible(row["constitution"])
+    if row["idle"]:
+        return f"cannot tell: {name} moves nothing, since its scores are equal inside every prompt"
     if not row["reached"]:
         return f"cannot tell: the rows reach only kl={row['kl_reached']:.3g} for {name}"
     if row["past_horizon"]:

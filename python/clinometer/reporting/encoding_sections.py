@@ -39,6 +39,9 @@ def fitted(s: Scene) -> tuple[DirectionFit, Floats | None]:
     """
     if s.call.population.n_prompts < FOLDS:
         raise ValueError(f"at least {FOLDS} prompts are wanted, there are {s.call.population.n_prompts}")
+    bare = np.isnan(np.asarray(s.call.values)[s.call.population.rows, : s.n_requested]).all(axis=0)
+    if bare.any():
+        raise ValueError(f"{s.values[int(np.argmax(bare))]} has no label in any row that counts")
     table = np.full((s.dump.n_rows, len(_columns(s))), np.nan)
     table[s.call.population.rows] = s.kept[:, _columns(s)]
     labels = np.concatenate([np.asarray(s.call.values)[:, : s.n_requested], table], axis=1)

@@ -65,6 +65,7 @@ def _record(report: Report, k: int, b: int, j: int) -> dict[str, Any]:
         "constitution": report.constitutions[k], "kl": float(report.kl[b]), "value": report.values[j],
         "gain": at(p.gain, k, b, j), "gain_se": at(p.gain_se, k, b, j),
         "lower": at(p.interval, k, b, j, 0), "upper": at(p.interval, k, b, j, 1),
+        "gain_values": at(None if report.gold is None else report.gold.gain_values, k, b, j),
         "gain_rows": at(t.gain, k, b, j), "gain_rows_se": at(t.gain_se, k, b, j),
         "lower_labels": at(report.gain_interval_labels, k, b, j, 0),
         "upper_labels": at(report.gain_interval_labels, k, b, j, 1),
@@ -82,7 +83,7 @@ def _record(report: Report, k: int, b: int, j: int) -> dict[str, Any]:
         "class": str(report.classes[k, b]), "kl_reached": at(t.kl, k, b),
         "beta": at(p.betas, k, b), "beta_rows": at(t.betas, k, b), "ess": at(t.ess, k, b),
         "pareto_k": at(t.pareto_k, k, b),
-        "kl_horizon": at(report.horizon, k), "past_horizon": bool(report.past_horizon[k, b]),
+        "horizon": at(report.horizon, k), "past_horizon": bool(report.past_horizon[k, b]),
         "correction": at(p.correction, k, b), "kind": str(p.kind[k, b]),
         "chosen_share": at(None if chosen is None else chosen.share, k, b),
     }  # fmt: skip

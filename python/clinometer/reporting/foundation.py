@@ -16,7 +16,7 @@ from clinometer.dump.directions import Scores
 from clinometer.engine.inputs import Call, prepare
 from clinometer.engine.passes import adjusted, covariance_of, kept_with_spread, origin_table, tilt_of
 from clinometer.engine.spread import spread_within, within_sd
-from clinometer.inference.gold import GoldCorrection, corrected
+from clinometer.inference.gold import GoldCorrection, corrected, corrected_tilt, gold_labels
 from clinometer.inference.groups import GroupGains, group_columns, group_gains
 from clinometer.inference.policy import PolicyGains, policy_gains, policy_horizon, pooled_gains
 
@@ -43,7 +43,7 @@ class Scene:
     origins: Floats
     variances: Floats | None
     tilt: TiltResult
-    gold_labels: Any = None
+    gold_given: Any = None
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -83,11 +83,26 @@ class Scene:
     @cached_property
     def gold(self) -> GoldCorrection | None:
         """What gold labels make of the gains; None without any."""
-        if self.gold_labels is None:
+        if self.labels is None:
+            return None
+        made = corrected(self.call, self.kept, self.labels, self.levels, self.tilt.betas, self.n_requested)
+        return replace(made, gain_rows_values=self.tilt.gain)
+
+    @cached_property
+    def labels(self) -> Floats | None:
+        """Gold labels by row, or None."""
+        if self.gold_given is None:
             return None
         if not self.call.within:
             raise ValueError("gold: within=False has no gains of prompts that gold labels could correct")
-        return corrected(self.call, self.kept, self.gold_labels, self.levels, self.tilt.betas, self.n_requested)
+        return gold_labels(self.call, self.gold_given, self.n_requested)
+
+    @cached_property
+    def shown_tilt(self) -> TiltResult:
+        """The tilt of the rows, corrected by gold labels where there are any."""
+        if self.labels is None or self.gold is None:
+            return self.tilt
+        return corrected_tilt(self.call, self.kept, self.tilt, self.labels, self.gold.power, self.n_requested)
 
     def groups(self, given: Any) -> tuple[GroupGains, ...]:
         """Gains of subgroups, a result for each column."""
@@ -97,7 +112,7 @@ class Scene:
             raise ValueError("groups: within=False has one normaliser for all prompts, and no gains of some of them")
         columns = group_columns(self.call, given)
         return tuple(
-            group_gains(self.call, self.kept, self.policy, name, labels, self.n_requested)
+            group_gains(self.call, self.kept, self.policy, name, labels, self.n_requested, self.labels)
             for name, labels in columns.items()
         )
 
@@ -120,6 +135,8 @@ class Scene:
         if not spread_within(self.dump.column(self.length).astype(np.float64), self.call.population) > 0:
             return None
         kept, call = adjusted(self.call, self.kept, self.length), replace(self.call, progress=None)
+        if self.labels is not None:
+            return corrected(call, kept, self.labels, self.levels, None, self.n_requested).policy
         if self.call.within:
             return policy_gains(call, kept, self.levels)
         found = tilt_of(call, kept, kl=self.levels, pareto_k=False, roots_in_kl=False, origins=self.origins)

@@ -39,8 +39,17 @@ def intervals(s: Scene) -> dict[str, Any]:
         for k, own in enumerate(s.call.fitted):
             if own is not None and own.fit is fit:
                 known[k] = found.labels_known[own.index]
-                labels[k] = found.estimate_interval_labels[own.index]
+                labels[k] = _by_gold(s, k, found.estimate_interval_labels[own.index])
     return {"gain_interval_labels": labels, "labels_known": known, "label_status": tuple(status)}
+
+
+def _by_gold(s: Scene, k: int, given: Floats) -> Floats:
+    """Bounds with the error of the labels, moved to the corrected gains and as wide as both errors make them."""
+    if s.gold is None:
+        return given
+    half = [(x[..., 1] - x[..., 0]) / 2 for x in (given, s.gold.interval_values[k], s.policy.interval[k])]
+    wide = np.sqrt(np.maximum(half[0] ** 2 - half[1] ** 2, 0.0) + half[2] ** 2)
+    return np.asarray(np.stack([s.policy.gain[k] - wide, s.policy.gain[k] + wide], axis=-1))
 
 
 def null(s: Scene) -> dict[str, Any]:

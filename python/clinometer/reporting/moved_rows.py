@@ -30,10 +30,9 @@ def moved_rows(
 
     Keys: row, prompt_id, ratio, before and after (probability inside the prompt), values (J,), prompt, text.
     """
-    from .responses import _text  # which itself shows text by this package
+    from .responses import _text, texts_by_row  # which itself shows text by this package
 
-    if len(texts) != call.dump.n_rows:
-        raise ValueError(f"texts has {len(texts)} entries, wanted {call.dump.n_rows}: one per row of the dump")
+    texts = texts_by_row(call, texts)
     best = report.best()
     assert best is not None
     k, b = best.index

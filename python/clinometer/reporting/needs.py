@@ -77,7 +77,7 @@ def _responses(report: Report, best: Choice) -> list[str]:
     """Responses a prompt with which the rows would have an estimate at this KL."""
     k, b = best.index
     now = report.dump.responses[1]
-    if not best.past_horizon or report.dump.base == "logprob" or not report.tilt.kl[k, b] > 0:
+    if not best.past_horizon or best.idle or report.dump.base == "logprob" or not report.tilt.kl[k, b] > 0:
         return []
     wanted = max(math.exp(min(float(report.kl[b]) / REACH, 30.0)), 8.0, now + 1)
     return [f"about {_round(wanted)} responses a prompt (median {now:g} now) for any estimate at this KL"]

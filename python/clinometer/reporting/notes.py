@@ -11,12 +11,17 @@ from clinometer.inference.tails import SCARCE
 if TYPE_CHECKING:
     from .result import Report
 
-__all__ = ["coverage", "diagnostics", "pareto_limit"]
+__all__ = ["GOLD", "coverage", "diagnostics", "pareto_limit"]
 
 UNSEEN = {
     "rare": f"fewer than {SCARCE} responses, or prompts, differ from the rest of their prompt, too few for an interval "
     "of its gain or win rate",
 }
+GOLD = (
+    "gold labels correct the gains: of the policy, on rows, net of length, of groups and of halves, with first orders "
+    "and win rates; null band, cone, mixtures, rounds, correlations, sd, encoding and simpler measures are of the "
+    "values as given"
+)
 FEW = 4  # constitutions that get a line each
 
 
@@ -28,6 +33,8 @@ def pareto_limit(n_rows: int) -> float:
 def diagnostics(r: Report, said: list[str]) -> tuple[str, ...]:
     """Sentences about these rows, warnings of the passes included, each once."""
     out = [r.length_note, *_rows(r), *_tilts(r)]
+    if r.gold is not None:
+        out.insert(0, GOLD)
     if r.self_judged:
         out.insert(0, "no constitutions were given: the values themselves act as judges")
     return tuple(dict.fromkeys([*out, *said]))
@@ -43,7 +50,7 @@ def _rows(r: Report) -> list[str]:
         if n:
             out.append(f"{name}: {int(n)} unlabelled rows left out of this value")
     for name, sd, unseen in zip(r.values, r.value_sd, r.policy.unseen, strict=True):
-        if not sd > 0:
+        if sd == 0:
             out.append(f"{name} does not vary inside any prompt: no tilt can change it")
         elif unseen:
             out.append(f"{name}: {UNSEEN[str(unseen)]}")
@@ -60,9 +67,11 @@ def _tilts(r: Report) -> list[str]:
     if alike:
         out.append(alike)
     for k, name in enumerate(r.constitutions):
-        if r.past_horizon[k].any() and not alike:
+        if r.idle[k]:
+            out.append(f"{name} moves nothing: its scores are equal inside every prompt")
+        elif r.past_horizon[k].any() and not alike:
             past = ", ".join(f"{x:g}" for x in r.kl[r.past_horizon[k]])
-            out.append(f"{name}: kl {past} beyond the KL horizon of {r.horizon[k]:.2g} nats")
+            out.append(f"{name}: kl {past} beyond the horizon of {r.horizon[k]:.2g} nats")
         bad = t.pareto_k[k] > pareto_limit(r.dump.n_rows)
         if bad.any():
             out.append(f"{name}: heavy-tailed ratios (Pareto k) at kl {', '.join(f'{x:g}' for x in r.kl[bad])}")
@@ -80,12 +89,12 @@ def _tilts(r: Report) -> list[str]:
 def _past_alike(r: Report) -> str:
     """One sentence for more constitutions than a reader would go through, where all are past at the same levels."""
     past = r.past_horizon
-    if len(past) <= FEW or not past.any() or (past != past[0]).any():
+    if len(past) <= FEW or r.idle.any() or not past.any() or (past != past[0]).any():
         return ""
     at = ", ".join(f"{x:g}" for x in r.kl[past[0]])
     low, high = (f"{x:.2g}" for x in (r.horizon.min(), r.horizon.max()))
     span = low if low == high else f"{low} to {high}"
-    return f"all {len(past)} constitutions: kl {at} beyond the KL horizon of {span} nats"
+    return f"all {len(past)} constitutions: kl {at} beyond the horizon of {span} nats"
 
 
 def coverage(r: Report) -> tuple[str, ...]:
@@ -100,7 +109,7 @@ def coverage(r: Report) -> tuple[str, ...]:
     ]
     if not r.dump.is_forecast:
         out.append("the model itself: these rows are not known to be its own responses")
-    if r.past_horizon.any():
+    if r.past_horizon[~r.idle].any():
         out.append(
             "KL levels past the horizon, where these rows can no longer tell: more responses per prompt are needed"
         )

@@ -19,7 +19,7 @@ from clinometer.engine.inputs import Call, prepare
 from clinometer.engine.passes import kept_scores
 from clinometer.theory.arrays import Floats
 
-__all__ = ["Examples", "examples"]
+__all__ = ["Examples", "examples", "texts_by_row"]
 
 SHOWN = 300
 
@@ -111,12 +111,7 @@ def examples(
     need_scores(call)
     if call.n_scores != 1:
         raise ValueError(f"constitution holds {call.n_scores} directions; wanted one")
-    if texts is None:
-        texts = getattr(call.dump, "texts", None)
-    if texts is not None and is_array(texts):
-        texts = _texts_by_row(call, texts)
-    if texts is not None and len(texts) != call.dump.n_rows:
-        raise ValueError(f"texts has {len(texts)} entries, wanted {call.dump.n_rows}: one per row of the dump")
+    texts = texts_by_row(call, getattr(call.dump, "texts", None) if texts is None else texts)
     kept = kept_scores(call)
     betas = roots.solve(call, kept, level, call.names)
     log_ratio = roots.log_ratios(call, kept, betas)[0]
@@ -146,14 +141,20 @@ def _lengths(dump: Any, rows: NDArray[np.int64]) -> Floats:
     return np.asarray(dump.column("n_tokens")[rows], np.float64)
 
 
-def _texts_by_row(call: Call, given: Any) -> list[Any]:
-    """Texts of a Series, an Arrow array or the like; of a frame, its columns as mappings."""
-    held = carried(given, "texts")
-    check_labels("texts", held, call.dump, call.ids)
-    if held.columns is None:
-        return ["" if x is None else x for x in held.array.tolist()]
-    rows = zip(*(c.tolist() for c in held.columns.values()), strict=True)
-    return [dict(zip(held.columns, row, strict=True)) for row in rows]
+def texts_by_row(call: Call, given: Any) -> Any:
+    """Texts of a sequence, a Series, an Arrow array or the like; of a frame, its columns as mappings; None of None."""
+    if given is None:
+        return None
+    if is_array(given):
+        held = carried(given, "texts")
+        check_labels("texts", held, call.dump, call.ids)
+        columns = held.columns
+        given = held.array.tolist() if columns is None else [
+            dict(zip(columns, row, strict=True)) for row in zip(*(c.tolist() for c in columns.values()), strict=True)
+        ]  # fmt: skip
+    if len(given) != call.dump.n_rows:
+        raise ValueError(f"texts has {len(given)} entries, wanted {call.dump.n_rows}: one per row of the dump")
+    return given
 
 
 def _text(texts: Any, row: int) -> tuple[str, str]:
@@ -161,5 +162,10 @@ def _text(texts: Any, row: int) -> tuple[str, str]:
         return "", ""
     entry = texts[row]
     if isinstance(entry, dict):
-        return str(entry.get("prompt", "")), str(entry.get("response", ""))
-    return "", str(entry)
+        return _said(entry.get("prompt")), _said(entry.get("response"))
+    return "", _said(entry)
+
+
+def _said(text: Any) -> str:
+    """A text; "" where it is missing."""
+    return "" if text is None or text != text else str(text)

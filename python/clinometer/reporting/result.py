@@ -43,7 +43,8 @@ class Report(Result):
     dump : DumpSummary
     policy : PolicyGains, what the page calls the gain, its 95 % interval, win rate and beta: those of the policy
     net : PolicyGains, the same with length taken out of the scores inside prompts (None without)
-    tilt : TiltResult, the tilt of these very rows with its diagnostics; `gain_rows` are its gains
+    tilt : TiltResult, the tilt of these very rows with its diagnostics; `gain_rows` are its gains. Gold labels correct
+        its gains and first orders by the rule of the others
     kl : (B,) nats asked for
     classes : (K, B) str, by gains and standard errors of the values asked for (theory 8.4)
     value_sd : (J,) within-prompt sd of each value
@@ -56,7 +57,8 @@ class Report(Result):
     gain_interval_labels : (K, B, J, 2) 95 % with the error of the labels the judge was fitted to (NaN where
         `labels_known` (K,) is False)
     label_status : (K,) "ok", or why an interval with labels cannot be had
-    horizon : (K,) largest KL at which the rows give an estimate
+    horizon : (K,) largest KL at which the rows give an estimate of the policy (theory 2.9); `tilt.kl_horizon` is of the
+        tilt's own gain (theory 2.8)
     compared : how many independent comparisons a choice among all cells with an estimate pays for
     null_band : (B, J, 2) 95 % of the gains of random directions at the same KL
     baselines : Baselines, what simpler measures say
@@ -71,7 +73,8 @@ class Report(Result):
     chance : chance that a cell recommended by these rows raises every value asked for, by its gains on halves of the
         prompts that did not choose it; 1/2 for one value and less for several where no constitution does anything
     groups : GroupGains, one for each column that splits the prompts
-    gold : GoldCorrection, what gold labels made of the gains, and how far judge and value share errors
+    gold : GoldCorrection, what gold labels made of the gains, and how far judge and value share errors. The null
+        band, cone, mixtures, rounds, correlations, encoding and simpler measures stay those of the values as given
     needs : sentences, what would decide what the rows leave open
     command : Python text that makes this report again
     """
@@ -156,6 +159,16 @@ class Report(Result):
         return f"net of length: the share of the score that a smooth curve of {self.length} explains is removed"
 
     @property
+    def as_given(self) -> str:
+        """Stands beside what gold labels do not correct; "" without them."""
+        return "" if self.gold is None else "of the values as given, which gold labels do not correct here"
+
+    @property
+    def idle(self) -> NDArray[np.bool_]:
+        """Judges (K,) whose scores are equal inside every prompt, so that no KL can be had from them."""
+        return np.asarray(np.isinf(self.tilt.betas).all(axis=1))
+
+    @property
     def gain_sd(self) -> Floats:
         """Gains in within-prompt sd of each value, [K, B, J]; NaN where a value does not vary."""
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -185,7 +198,7 @@ class Report(Result):
 
         Without a floor: the largest lower bound, in sd units, of the value that does worst. With one, in the
         values' own units (a number for all, or by name): the largest mean gain among the cells whose lower
-        bounds all clear it, or None. Only cells within the rows' reach and KL horizon, where there are any.
+        bounds all clear it, or None. Only cells within the rows' reach and horizon, where there are any.
         """
         from .verdict import choose
 
@@ -267,7 +280,9 @@ class Report(Result):
             import pandas as pd
         except ImportError as error:
             raise ImportError("to_frame needs pandas: pip install 'clinometer[frame]'") from error
-        return pd.DataFrame.from_records(records(self))
+        made = pd.DataFrame.from_records(records(self))
+        made.attrs["notes"] = list(self.notes)
+        return made
 
     def to_xarray(self) -> Any:
         """An xarray Dataset over constitution, kl and value, with classes and what is net of length (extra ``frame``).
@@ -276,7 +291,8 @@ class Report(Result):
         """
         axes = {"direction": "constitution", "beta": "kl"}
         made = self.tilt.to_xarray().drop_vars("beta", errors="ignore").rename({"kl": "kl_reached"}).rename(axes)
-        rows = {name: f"{name}_rows" for name in ("gain", "gain_se", "win_rate", "betas")}
+        of_rows = ("gain", "gain_se", "win_rate", "betas", "kl_horizon", "kl_horizon_sized")
+        rows = {name: f"{name}_rows" for name in of_rows}
         made = made.rename(rows)
         cells, table = ("constitution", "kl", "value"), ("constitution", "value")
         extra = {
@@ -285,9 +301,11 @@ class Report(Result):
             "lower": (cells, self.gain_interval[..., 0]), "upper": (cells, self.gain_interval[..., 1]),
             "class": (cells[:2], self.classes), "past_horizon": (cells[:2], self.past_horizon),
             "gain_sd": (cells, self.gain_sd), "correlation": (table, self.correlation),
-            "value_sd": ("value", self.value_sd),
+            "value_sd": ("value", self.value_sd), "horizon": ("constitution", self.horizon),
         }  # fmt: skip
         if self.net is not None:
             extra |= {"net_gain": (cells, self.net.gain), "net_gain_se": (cells, self.net.gain_se)}
+        if self.gold is not None:
+            extra["gain_values"] = (cells, self.gold.gain_values)
         made = made.assign_coords(kl=("kl", self.kl, {"units": "nats"})).assign(extra)
         return made.assign_attrs(result="Report", verdict=self.verdict(), notes="\n".join(self.notes))

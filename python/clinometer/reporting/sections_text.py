@@ -29,6 +29,10 @@ def _lines(sentence: str) -> list[str]:
     return wrapped(sentence, "", "  ")
 
 
+def _given(report: Report, sentence: str) -> str:
+    return f"{sentence} ({report.as_given})" if report.gold is not None else sentence
+
+
 def _table(title: str, head: list[str], rows: list[tuple[str, list[Any]]]) -> list[str]:
     """Names and up to six cells a line; numbers to three digits."""
     per_line, out = 7, ["", title]
@@ -62,6 +66,7 @@ def _groups(report: Report) -> list[str]:
                 for m, (name, n) in enumerate(zip(g.groups, g.n_prompts, strict=True))]  # fmt: skip
         title = (
             f"by {visible(g.column)} (prompts): gains of {visible(report.constitutions[k])} at {report.kl[b]:g} nats"
+            + (", by the gold labels of each" if report.gold is not None else "")
         )
         out += _table(fit(title, 106).rstrip(), list(report.values), rows)
     return out
@@ -91,7 +96,7 @@ def _mixtures(report: Report) -> list[str]:
         f"sure that all rise; {alone} alone {p.alone_value:+.3f}; any score at all {p.margin:.3f} "
         f"({p.margin_ci[0]:.3f} to {p.margin_ci[1]:.3f})"
     )
-    out = ["", *_lines(first)]
+    out = ["", *_lines(_given(report, first))]
     for i, name in enumerate(p.values):
         prices = [
             f"{visible(p.values[j])} {p.price[i, j]:.2g}"
@@ -137,6 +142,8 @@ def _simpler(report: Report) -> list[str]:
         if not np.isnan(table[k]).all()
     ]  # fmt: skip
     title = "simpler measures, without KL or units: cosine, shift of the top response in sd, pooled correlation"
+    if report.gold is not None:
+        title = title.replace("measures,", "measures (values as given),").replace("correlation", "r")
     return _table(title, list(report.values), rows) if rows else []
 
 
@@ -157,7 +164,10 @@ def _spectrum(report: Report) -> list[str]:
         f"{visible(v)} {x:.2f}" for v, x in zip(report.values, s["concentration"], strict=False) if not np.isnan(x)
     )
     within = (
-        f"; share of each value's direction in the first {s['m']} (chance {s['null']:.2g}): {shares}" if shares else ""
+        f"; share of each value's direction{' (as given)' * (report.gold is not None)} in the first {s['m']} (chance "
+        f"{s['null']:.2g}): {shares}"
+        if shares
+        else ""
     )
     return ["", *_lines(
         f"within-prompt spectrum: eigenvalues {top}, participation {s['participation']:.3g} of {report.dump.dim}, "
@@ -175,4 +185,6 @@ def _rounds(report: Report) -> list[str]:
         for r, kl, ess, gain in zip(found["rounds"], found["kl"], found["ess"], found["gain"], strict=True)
     ]
     title = f"rounds of {visible(found['constitution'])} at beta {found['beta']:.3g}, each from the previous policy"
+    if report.gold is not None:
+        title += " (values as given)"
     return _table(fit(title, 106).rstrip(), head, rows)

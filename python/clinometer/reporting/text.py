@@ -15,13 +15,14 @@ from .wrapping import COLUMNS, wrapped
 if TYPE_CHECKING:
     from .result import Report
 
-__all__ = ["COLUMNS", "CONE", "NAME", "heading", "legend", "number", "row", "text", "wrapped"]
+__all__ = ["COLUMNS", "CONE", "MOVES_NOTHING", "NAME", "heading", "legend", "number", "row", "text", "wrapped"]
 
 NAME = 21
 CONE = (
     "cone: all that raise every value at once; open: there are some; margin: what the best gives the value that gains "
     "least, in its sd, per sqrt(2 KL); half-angle: how far one may turn from the best and still raise all"
 )
+MOVES_NOTHING = "moves nothing: its scores are equal inside every prompt"
 Floats = NDArray[np.float64]
 
 
@@ -79,7 +80,8 @@ def _constitution(report: Report, k: int, levels: list[int]) -> list[str]:
     if report.label_status is not None:
         about.append("labels known" if report.label_status[k] == "ok" else f"no label error: {report.label_status[k]}")
     if not np.isnan(report.horizon[k]):
-        about.append(f"KL horizon {number(report.horizon[k], sign=False, digits=2)} nats")
+        far = f"horizon {number(report.horizon[k], sign=False, digits=2)} nats"
+        about.append(MOVES_NOTHING if report.idle[k] else far)
     lines = wrapped(f"{kind} {visible(report.constitutions[k])}   ({'; '.join(about)})", "", "  ")
     for b in levels:
         lines += _cell(report, k, b)
@@ -121,7 +123,8 @@ def row(report: Report, k: int, b: int, j: int, known: bool) -> str:
     paid = report.chosen_bounds[k, b, j]
     clear = "**" if paid[0] > 0 or paid[1] < 0 else "*" if own[0] > 0 or own[1] < 0 else ""
     band = None if report.null_band is None else report.null_band[b, j]
-    chance = "~" if band is not None and band[0] <= report.gain_rows[k, b, j] <= band[1] else " "
+    rows = report.gain_rows if report.gold is None else report.gold.gain_rows_values  # as the band's are
+    chance = "~" if band is not None and rows is not None and band[0] <= rows[k, b, j] <= band[1] else " "
     net = "-" if report.net is None else number(report.net.gain[k, b, j])
     name = report.values[j] + ("" if j < report.n_requested else " (length)")
     if known and report.gain_interval_labels is not None:
@@ -142,7 +145,8 @@ def legend(report: Report, levels: list[int]) -> list[str]:
         "gain: mean of a value under the policy at that KL less its mean now", rows, "95 %: given the judge",
         "with labels: with the error of the labels that it was fitted to" if known else "",
         "* leaves out 0, ** also if widened for every number of the table",
-        "~ random directions do as much" if report.null_band is not None else "",
+        "" if report.null_band is None else "~ random directions do as much"
+        + (f" ({report.as_given})" if report.gold is not None else ""),
         "win: chance to beat a response of now", "net of length: once length is out of the score",
         "ESS: share of responses that carry the tilt", "Pareto k: few rows decide above 0.7",
         "horizon: KL up to which these rows can tell" + (", > past it" if report.past_horizon[:, levels].any() else ""),
@@ -158,7 +162,8 @@ def _values(report: Report) -> list[str]:
         + fit("value", NAME)
         + f"{'baseline':>10}{'within sd':>11}{'R2 out of fold':>16}{'95 %':>17}{'r':>7}{'AUC':>7}"
     )
-    lines = ["values (encoding quality of a ridge direction, within prompts, out of fold)", header]
+    kind = _given(report, "values (encoding quality of a ridge direction, within prompts, out of fold)")
+    lines = [*kind, header]
     for j, name in enumerate(report.values):
         line = "    " + fit(name, NAME) + f"{number(report.tilt.baseline[j], sign=False):>10}"
         line += f"{number(report.value_sd[j], sign=False):>11}"
@@ -167,7 +172,7 @@ def _values(report: Report) -> list[str]:
             line += f"{number(q.value[j], digits=3):>16}{between:>17}{number(q.r[j], digits=2):>7}"
             line += f"{number(q.auc[j], sign=False, digits=3):>7}"
         lines.append(line)
-    lines += ["", "correlation of score and value inside prompts"]
+    lines += ["", *_given(report, "correlation of score and value inside prompts")]
     who = list(zip(report.constitutions, report.correlation, strict=True))
     if report.generation_correlation is not None:
         who.append(("generation (u_gen)", report.generation_correlation))
@@ -190,12 +195,18 @@ def _cone(report: Report) -> list[str]:
         f"{visible(v)} {w:.2f}" for v, w in zip(report.values[: report.n_requested], c.weights, strict=True)
     )
     kind = "directions" if c.direction is not None or report.encoding_quality is not None else "scores of any kind"
+    of = f", {report.as_given}" if report.gold is not None else ""
     first = (
-        f"cone of {kind} that improve every value: {state}, margin {c.margin:.3f}, half-angle "
+        f"cone of {kind} that improve every value{of}: {state}, margin {c.margin:.3f}, half-angle "
         f"{np.degrees(c.half_angle):.1f} degrees ({CONE})"
     )
     best = f"best direction weights the values' unit directions {weights}" if c.direction is not None else ""
     return ["", *wrapped(first, "", "  "), *(wrapped(best, "  ", "  ") if best else [])]
+
+
+def _given(report: Report, title: str) -> list[str]:
+    """A title of numbers that gold labels do not correct."""
+    return wrapped(f"{title}, {report.as_given}" if report.gold is not None else title, "", "  ")
 
 
 def _examples(report: Report) -> list[str]:

@@ -42,12 +42,14 @@ class Choice(Result):
     kind: str
     n_cells: int
     past_horizon: bool
+    idle: bool = False  # its scores are equal inside every prompt
 
 
 def trusted(report: Report) -> NDArray[np.bool_]:
-    """Cells (K, B) with an estimate, from which a choice is made; all where no cell has one."""
+    """Cells (K, B) with an estimate, from which a choice is made; where there is none, all of judges that move."""
     inside = ~report.past_horizon
-    return inside if inside.any() else np.ones_like(inside)
+    moving = np.broadcast_to(~report.idle[:, None], inside.shape)
+    return next((some for some in (inside, moving) if some.any()), np.ones_like(inside))
 
 
 def choose(report: Report, floor: float | Mapping[str, float] | None = None) -> Choice | None:
@@ -75,6 +77,7 @@ def choose(report: Report, floor: float | Mapping[str, float] | None = None) -> 
     return Choice(
         report.constitutions[k], float(report.kl[b]), (k, b), report.values[:n], gain[k, b], lower[k, b],
         gain[k, b] + half[k, b], kind, int(cells.sum()), bool(report.past_horizon[k, b]),
+        bool(report.idle[k]),
     )  # fmt: skip
 
 
@@ -128,6 +131,8 @@ def _claim(best: Choice, judge: str, gains: str, paid: str, shaky: tuple[str, ..
         hit = best.lower > 0 if up else best.upper < 0
         return ", ".join(visible(v) for v, h in zip(best.values, hit, strict=True) if h and v not in shaky)
 
+    if best.idle:
+        return f"{_start(judge)} moves nothing: the scores of every judge are equal inside every prompt."
     match "undetermined" if shaky else best.kind:
         case "pareto_improving":
             return f"{_start(judge)} raises every value: {gains} ({paid})."
@@ -163,7 +168,7 @@ def _blind(report: Report, best: Choice) -> tuple[str, ...]:
 
 def _reason(best: Choice, shaky: tuple[str, ...], blind: tuple[str, ...]) -> str:
     if best.past_horizon:
-        return "every KL asked for is beyond the KL horizon of these rows"
+        return "every KL asked for is beyond the horizon of these rows"
     if blind:
         return " and ".join(blind)
     if not np.isfinite(best.lower).all():

@@ -16,10 +16,11 @@ from clinometer.arrays.carriers import carried
 from clinometer.arrays.coerce import as_column, as_ids, as_matrix
 from clinometer.arrays.held import Carried
 from clinometer.arrays.strings import of_one_width
+from clinometer.common.notices import listening
 from clinometer.common.results import Result
 from clinometer.dump import open_dump
 from clinometer.dump.aligned import same_labels
-from clinometer.engine.inputs import LEAF, Call, absorb
+from clinometer.engine.inputs import BARE, LEAF, Call, absorb, tell_of_bare
 from clinometer.engine.scan import Share, plan, results
 from clinometer.engine.stat import Scores, Statistic
 
@@ -189,7 +190,8 @@ class Fold:
         self.folded_to += end - begin
 
     def _plan(self, rows: Rows) -> tuple[Call, list[Share]]:
-        return plan(open_dump(rows.phi, prompt_ids=rows.ids, columns=rows.columns), self.statistics, self.options)
+        with listening(BARE):  # `finish` says it of all rows
+            return plan(open_dump(rows.phi, prompt_ids=rows.ids, columns=rows.columns), self.statistics, self.options)
 
     def _new_scan(self, rows: Rows, at: int) -> Any:
         call, shares = self._plan(rows)
@@ -266,6 +268,7 @@ class Fold:
         )  # fmt: skip
         names = self.call.value_names
         gaps = [self.unlabelled.get(n, self.unlabelled.get(n.removeprefix("-"), 0)) for n in names]
+        tell_of_bare(names, gaps, self.n_rows, stacklevel=1)
         call = replace(self.call, population=counts, n_unlabelled=np.array(gaps, np.int64))  # type: ignore[arg-type]
         out = results(call, self.statistics, states, self.shares)
         snapshot = Snapshot(self)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from clinometer.common.options import listed
 from clinometer.common.results import Axes, Result
+from clinometer.dump.directions import check_given
 
 from .arrays import Floats
 from .gauge import BLOCK, gauge_of
@@ -107,6 +108,8 @@ def screen(
     if isinstance(keep, bool) or not isinstance(keep, (int, np.integer)) or keep < 1:
         raise ValueError(f"keep is {keep!r}; wanted a whole number >= 1")
     call, gauge = gauge_of(dump, values, options)
+    if call.check_source:
+        check_given(directions, call.dump)
     with Store(call.n_values, keep) as store:
         for block in blocks_of(directions, call.dump.dim):
             store.add(*gauge.measure(block))

@@ -89,7 +89,10 @@ def rounds(report: Report) -> str:
     ]
     head = ["round", "KL", "ESS share", *(value_label(report, j) for j in range(gain.shape[1]))]
     made_table = table(
-        f"gains of {made.get('constitution', 'the recommended constitution')}, rounds accumulated", head, rows
+        f"gains of {made.get('constitution', 'the recommended constitution')}, rounds accumulated"
+        + (f" ({report.as_given})" if report.gold is not None else ""),
+        head,
+        rows,
     )
     return f'<div class="side rounds"><div>{chart("rounds")}</div><div>{made_table}</div></div>'
 
@@ -131,7 +134,10 @@ def _values(report: Report) -> str:
         rows.append(row)
     head = ["value", "mean", "sd inside prompts", "unlabelled rows"]
     head += ["R2 out of fold", "95 %", "r", "AUC"] if q is not None else []
-    return "<h3>The values</h3>" + table("inside prompts; R2 is of a ridge direction", head, rows)
+    return "<h3>The values</h3>" + table(
+        "inside prompts; R2 is of a ridge direction" + (f" ({report.as_given})" if report.gold is not None else ""),
+        head, rows,
+    )  # fmt: skip
 
 
 def reproduce(report: Report) -> str:

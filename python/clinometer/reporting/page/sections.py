@@ -9,6 +9,7 @@ import numpy as np
 
 from clinometer.common.escaping import markup, markup_lines
 from clinometer.reporting.caveats import caveats
+from clinometer.reporting.notes import GOLD
 from clinometer.reporting.text import CONE, number
 from clinometer.reporting.verdict import _asks, _chance
 
@@ -87,7 +88,8 @@ def gains(report: Report) -> str:
     return (
         '<div id="main-table"></div>\n'
         f'<p class="dim">{markup(report.length_note)}.</p>\n'
-        f"<noscript>{gain_table(report, best.index[1])}</noscript>"
+        + (f'<p class="dim">{markup(GOLD)}.</p>\n' if report.gold is not None else "")
+        + f"<noscript>{gain_table(report, best.index[1])}</noscript>"
     )
 
 
@@ -142,12 +144,17 @@ def conflicts(report: Report) -> str:
     return "\n".join(part for part in parts if part)
 
 
+def _given(report: Report, text: str) -> str:
+    """With whose numbers they are, where gold labels correct others."""
+    return text if report.gold is None else f"{text} ({report.as_given})"
+
+
 def _related(report: Report) -> str:
     out = ""
     names = [value_label(report, j) for j in range(len(report.values))]
     if report.value_correlation is not None:
         rows = ([n, *(fixed(x) for x in row)] for n, row in zip(names, report.value_correlation, strict=True))
-        made = table("correlation inside prompts", ["", *names], rows)
+        made = table(_given(report, "correlation inside prompts"), ["", *names], rows)
         out += f'<div data-shade="1"><h3>How the values go together</h3>{made}</div>'
     judges = [*report.constitutions]
     related = report.correlation
@@ -155,7 +162,7 @@ def _related(report: Report) -> str:
         judges, related = [*judges, "generation (u_gen)"], np.vstack([related, report.generation_correlation])
     if len(judges) <= 30:
         rows = ([n, *(fixed(x) for x in row)] for n, row in zip(judges, related, strict=True))
-        made = table("correlation of score and value inside prompts", ["", *names], rows)
+        made = table(_given(report, "correlation of score and value inside prompts"), ["", *names], rows)
         out += f'<div data-shade="1"><h3>What the judges score</h3>{made}</div>'
     return out
 
@@ -175,6 +182,7 @@ def _cone(report: Report) -> str:
         )
     angle = np.degrees(c.half_angle)
     text = f"{state}, margin {c.margin:.3f}, half-angle {angle:.1f} degrees; weights {weights}.{interval}"
+    text = _given(report, text)
     return f'<h3>Directions that improve every value</h3>\n<p>{markup(text)}</p><p class="dim">{markup(CONE)}.</p>'
 
 
@@ -199,5 +207,6 @@ def _mixture(report: Report) -> str:
         ]
         for i, v in enumerate(p.values)
     ]
+    text = _given(report, text)
     caption = "sd per sqrt(2 KL) if no other value may fall, and what a floor raised by one costs it"
     return f"<h3>Best mixture and the price of floors</h3>\n<p>{markup(text)}</p>\n{table(caption, head, rows)}"

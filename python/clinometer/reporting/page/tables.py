@@ -18,7 +18,7 @@ __all__ = ["between", "fixed", "frontier_tables", "gain_table", "percent", "size
 
 MINUS, MINUS_SIGN = re.compile(r"(?:(?<=^)|(?<=[ (]))-(?=\d)"), "\u2212"  # of numbers, as wide as their plus
 SHORT = ' class="short"'  # a heading that is not broken, as "-harm" would be behind its hyphen
-MARK = {True: " >", False: ""}  # past the KL horizon
+MARK = {True: " >", False: ""}  # past the horizon
 
 
 def table(caption: str, head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

@@ -2,6 +2,7 @@
 //
 // A column is {key, name, value(k, b), cell(k, b), hint}; `value` sorts, and a column without one does not sort.
 
+const asGiven = data.gold ? ", of the values as given" : "";
 const column = (key, name, value, cell, hint) => ({ key, name, value, cell, hint });
 const numbers = (key, name, value, text, hint) => column(key, name, value, (k, b) => text(value(k, b)), hint);
 const signed2 = (x) => signed(x, 2);
@@ -58,19 +59,20 @@ function valueColumns(j) {
     numbers("net", "Net of length", of(net), gainText, data.length_note),
   ];
   if (data.null_band) {
-    out.push(column("null", "Null band", null, (k, b) => between(nullBand(b, j)), "random directions at the same KL"));
+    const hint = `random directions at the same KL${asGiven}`;
+    out.push(column("null", "Null band", null, (k, b) => between(nullBand(b, j)), hint));
   }
   const harmed = (k, b) => cell(data.policy.harmed, k, b, j);
   out.push(numbers("rows", "Tilt of the rows", of(onRows), gainText, "falls short of the policy's at the same KL"));
   out.push(numbers("harmed", "Prompts that lose", harmed, percent, "share whose own gain is negative beyond noise, at least"));
-  out.push(numbers("r", "r with score", (k) => correlated(k, j), signed2, "correlation inside prompts"));
+  out.push(numbers("r", "r with score", (k) => correlated(k, j), signed2, `correlation inside prompts${asGiven}`));
   if (!data.baselines) return out;
   const simpler = (table) => (k) => num(table[k][j]);
   const { cosine, projection_difference: shift } = data.baselines;
   return [
     ...out,
-    numbers("cosine", "Cosine", simpler(cosine), signed2, "of the two directions"),
-    numbers("shift", "Projection shift", simpler(shift), signed2, "sd of the value's mean-difference direction"),
+    numbers("cosine", "Cosine", simpler(cosine), signed2, `of the two directions${asGiven}`),
+    numbers("shift", "Projection shift", simpler(shift), signed2, `sd of the value's mean-difference direction${asGiven}`),
   ];
 }
 
@@ -80,7 +82,7 @@ function tiltColumns() {
   const { kl, ess, ess_min: least, pareto_k: tail, reverse_kl: reverse, fit_status: status } = data.tilt;
   const out = [column("kl", "KL reached", of(kl), reachedText)];
   out.push(
-    numbers("horizon", "KL horizon", (k) => num(view.horizon[k]), sized2, "the KL up to which these rows give an estimate"),
+    numbers("horizon", "Horizon", (k) => num(view.horizon[k]), sized2, "the KL up to which these rows give an estimate"),
     numbers("beta", "beta", of(betas), sized3),
     numbers("ess", "ESS share", of(ess), sized2),
     numbers("least", "Least ESS", of(least), sized2),

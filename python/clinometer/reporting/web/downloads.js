@@ -22,7 +22,7 @@ function csvRow(k, b, j) {
     constitution: textCell(data.constitutions[k], view.names[k]), kl: data.kl[b],
     value: textCell(data.values[j], view.values[j]), gain: at(p.gain, k, b, j), gain_se: at(p.gain_se, k, b, j),
     lower: at(p.interval, k, b, j, 0), upper: at(p.interval, k, b, j, 1),
-    gain_rows: at(t.gain, k, b, j), gain_rows_se: at(t.gain_se, k, b, j),
+    gain_values: at(data.gold?.gain_values, k, b, j), gain_rows: at(t.gain, k, b, j), gain_rows_se: at(t.gain_se, k, b, j),
     lower_labels: at(data.gain_interval_labels, k, b, j, 0), upper_labels: at(data.gain_interval_labels, k, b, j, 1),
     label_status: data.label_status ? textCell(data.label_status[k], data.label_status[k]) : "",
     null_lower: at(data.null_band, b, j, 0), null_upper: at(data.null_band, b, j, 1),
@@ -35,7 +35,7 @@ function csvRow(k, b, j) {
     net_of_length_se: at(data.net?.gain_se, k, b, j), correlation: at(data.correlation, k, j),
     linear_share: at(data.linear_share, k), class: textCell(data.classes[k][b], data.classes[k][b]),
     kl_reached: at(t.kl, k, b), beta: at(p.betas, k, b), beta_rows: at(t.betas, k, b), ess: at(t.ess, k, b),
-    pareto_k: at(t.pareto_k, k, b), kl_horizon: at(data.horizon, k), past_horizon: past(k, b),
+    pareto_k: at(t.pareto_k, k, b), horizon: at(data.horizon, k), past_horizon: past(k, b),
     correction: at(p.correction, k, b), kind: textCell(p.kind[k][b], p.kind[k][b]), chosen_share: at(data.selection?.share, k, b),
     recommended: k === view.best[0] && b === view.best[1],
   };

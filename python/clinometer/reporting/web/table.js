@@ -59,7 +59,7 @@ function legendOf(shown) {
   const count = `${shown.length} of ${K} constitution${K === 1 ? "" : "s"}`;
   return [
     `KL ${sized(num(data.kl[state.b]))} nats, gains in ${unit}; ${count}. Thick: 95 % given the judge`,
-    data.gain_interval_labels ? "; thin: with its labels" : "", data.null_band ? "; shaded: random directions" : "",
+    data.gain_interval_labels ? "; thin: with its labels" : "", data.null_band ? `; shaded: random directions${asGiven}` : "",
     "; hollow, >: past the horizon, the KL up to which these rows say what a policy gains; \u2605: the verdict.",
   ].join("");
 }
