@@ -42,9 +42,10 @@ def trainer_beta(
     - "rloo": the reward is s - beta KL with the KL of whole sequences, so beta_rloo = beta (normalize_advantages off).
     - "grpo" (loss dapo or dr_grpo): advantages are divided by their sd in a group (scale_rewards "group", the
       default), so beta_grpo = beta / score_sd, with score_sd the sd (ddof 1) of the score among responses to a prompt;
-      None is scale_rewards "none". Its penalty, differentiated on its own samples, is KL(pi0 || pi) and not
-      KL(pi || pi0): equal to second order, so the tilt is met to first order in 1/beta. Its default beta is 0: no pull
-      back to pi0 at all. Loss "grpo" divides by each response's length, which no tilt does.
+      None is scale_rewards "none". Its penalty, differentiated on its own samples, is KL(pi || pi0) token by token
+      where use_bias_correction_kl is on (TRL 1.16's default), without what a token does to the KL of later ones. Off,
+      it is KL(pi0 || pi), equal to second order alone: its optimum meets the tilt to first order in 1/beta. The default
+      beta is 0: no pull back to pi0 at all. Loss "grpo" divides by each response's length, which no tilt does.
 
     Where training stops early, the beta reached is larger than the optimum's: compare at equal KL (`ForecastCallback`).
 

@@ -357,6 +357,40 @@ def test_reference_log_probabilities_are_those_of_the_trainer(tmp_path, chat):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("corrected", [True, False])
+def test_the_penalty_of_grpo_pulls_along_the_divergence_that_is_told(tmp_path, corrected):
+    """One step of gradient descent without rewards, beside exact gradients of both divergences of the next token."""
+    trl, datasets = pytest.importorskip("trl"), pytest.importorskip("datasets")
+    reference, policy, tokenizer = tiny_models.model(), tiny_models.model(), tiny_models.tokenizer(template=None)
+    reference.save_pretrained(tmp_path / "model")
+    policy.config._name_or_path = str(tmp_path / "model")
+    weight = policy.lm_head.weight
+    weight.data += 0.4 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(1))
+    asked = torch.tensor([tokenizer("a")["input_ids"]])
+    p, q = (m(asked).logits[0, -1].log_softmax(-1) for m in (policy, reference))
+    there, back = (
+        torch.autograd.grad((x.exp() * (x - y)).sum(), weight, retain_graph=True)[0].flatten()
+        for x, y in ((p, q.detach()), (q.detach(), p))
+    )
+    before, n, rate = weight.detach().clone(), 4096, 1e-3
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trl.GRPOTrainer(
+            model=policy, processing_class=tokenizer, reward_funcs=lambda completions, **_: [0.0] * len(completions),
+            train_dataset=datasets.Dataset.from_dict({"prompt": ["a"] * n}),
+            args=trl.GRPOConfig(
+                output_dir=str(tmp_path), beta=1.0, max_steps=1, per_device_train_batch_size=n, num_generations=n,
+                max_completion_length=1, learning_rate=rate, optim="sgd", lr_scheduler_type="constant",
+                max_grad_norm=1e9, report_to=[], save_strategy="no", bf16=False, use_cpu=True, disable_tqdm=True,
+                activation_checkpointing=False, use_bias_correction_kl=corrected,
+            ),
+        ).train()  # fmt: skip
+    step = (before - weight.detach()).flatten() / rate
+    told, other = (there, back) if corrected else (back, there)
+    assert (step - told).norm() < 0.2 * told.norm() < 0.5 * (step - other).norm()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["rloo", "grpo"])
 def test_reinforcement_on_the_judges_score_reaches_the_tilt_at_the_trainers_beta(tmp_path, kind):
     """log pi - log pi0 of every token rises by score/beta: the slope, weighted by pi, within a tenth after 60 steps."""
