@@ -1,5 +1,9 @@
 """Into training with TRL: forecast beside realised gains, betas of trainers, preference columns (extra ``trl``).
 
+Of TRL itself (1.16): without ref_model, DPO reads its reference anew from the folder or hub that the model names,
+whatever was done to it in memory. Evaluation averages means of batches, the last of which may be small; ties are lost.
+`ForecastCallback` compares with the policy that training began with, row by row.
+
 The rest of the package does not import this.
 """
 

@@ -315,11 +315,11 @@ def test_a_hub_dataset_becomes_gains_and_a_judged_capture_becomes_one(tmp_path):
     assert again.columns["score"].tolist() == held.columns["score"].tolist()
 
 
-def trainer_of(columns, folder, tokenizer, **options):
-    """TRL's own reading of preference columns by the tiny model."""
+def trainer_of(columns, folder, tokenizer, network=None, **options):
+    """TRL's own reading of preference columns, by a model that is named after the tiny one in a folder."""
     trl, datasets = pytest.importorskip("trl"), pytest.importorskip("datasets")
-    network = tiny_models.model()
-    network.save_pretrained(folder)
+    tiny_models.model().save_pretrained(folder)
+    network = network or tiny_models.model()
     tokenizer.save_pretrained(folder)
     network.config._name_or_path = str(folder)
     with warnings.catch_warnings():
@@ -354,6 +354,37 @@ def test_reference_log_probabilities_are_those_of_the_trainer(tmp_path, chat):
                 logs = network(torch.tensor([[*prompt, *tokens]])).logits[0].double().log_softmax(-1)
             assert theirs - sum(float(logs[-2, t]) for t in behind) == pytest.approx(ours, abs=1e-4)
     assert trainer_of(columns, tmp_path / "n", tokenizer).train_dataset.num_rows == 2  # taken with them too
+
+
+def test_what_trl_does_in_silence_and_is_told_of(tmp_path):
+    """The reference is what lies on disk; evaluation averages means of batches, and a tie is no win."""
+    letters = [("a", "b"), ("c", "d"), ("b", "b")]
+    columns = {"prompt": ["one"] * 3, "chosen": [a for a, _ in letters], "rejected": [b for _, b in letters]}
+    trainer = trainer_of(columns, tmp_path / "m", tiny_models.tokenizer(template=None), per_device_eval_batch_size=2)
+    assert torch.equal(trainer.ref_model.lm_head.weight, trainer.model.lm_head.weight)
+    network = tiny_models.model(seed=1)  # other weights than those in the folder that it names
+    trainer = trainer_of(
+        columns, tmp_path / "m", tiny_models.tokenizer(template=None), network=network, per_device_eval_batch_size=2
+    )
+    assert not torch.equal(trainer.ref_model.lm_head.weight, network.lm_head.weight)
+    assert torch.equal(trainer.ref_model.lm_head.weight, tiny_models.model().lm_head.weight)
+    margin = []
+    for a, b in letters:
+        logs = []
+        for end in (a, b):
+            prompt, tokens = (tiny_models.tokenizer(template=None)(t)["input_ids"] for t in ("one", f"{end}<eos>"))
+            for m in (network, trainer.ref_model):
+                with torch.no_grad():
+                    found = m(torch.tensor([[*prompt, *tokens]])).logits[0].double().log_softmax(-1)
+                logs.append(sum(float(found[len(prompt) - 1 + k, t]) for k, t in enumerate(tokens)))
+        margin.append(trainer.args.beta * (logs[0] - logs[1] - logs[2] + logs[3]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        told = trainer.evaluate(eval_dataset=trainer.train_dataset)
+    assert told["eval_rewards/margins"] == pytest.approx((sum(margin[:2]) / 2 + margin[2]) / 2, abs=1e-4)
+    assert abs(np.mean(margin) - told["eval_rewards/margins"]) > 1e-3
+    won = np.array(margin) > 0
+    assert told["eval_rewards/accuracies"] == pytest.approx((won[:2].mean() + 0) / 2)
 
 
 @pytest.mark.slow
