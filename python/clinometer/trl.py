@@ -1,5 +1,9 @@
 """Into training with TRL: forecast beside realised gains, betas of trainers, preference columns (extra ``trl``).
 
+Of TRL itself (1.16): without ref_model, DPO reads its reference anew from the folder or hub that the model names,
+whatever was done to it in memory. Evaluation averages means of batches, the last of which may be small; ties are lost.
+`ForecastCallback` compares with the policy that training began with, row by row.
+
 The rest of the package does not import this.
 """
 
@@ -42,9 +46,10 @@ def trainer_beta(
     - "rloo": the reward is s - beta KL with the KL of whole sequences, so beta_rloo = beta (normalize_advantages off).
     - "grpo" (loss dapo or dr_grpo): advantages are divided by their sd in a group (scale_rewards "group", the
       default), so beta_grpo = beta / score_sd, with score_sd the sd (ddof 1) of the score among responses to a prompt;
-      None is scale_rewards "none". Its penalty, differentiated on its own samples, is KL(pi0 || pi) and not
-      KL(pi || pi0): equal to second order, so the tilt is met to first order in 1/beta. Its default beta is 0: no pull
-      back to pi0 at all. Loss "grpo" divides by each response's length, which no tilt does.
+      None is scale_rewards "none". Its penalty, differentiated on its own samples, is KL(pi || pi0) token by token
+      where use_bias_correction_kl is on (TRL 1.16's default), without what a token does to the KL of later ones. Off,
+      it is KL(pi0 || pi), equal to second order alone: its optimum meets the tilt to first order in 1/beta. The default
+      beta is 0: no pull back to pi0 at all. Loss "grpo" divides by each response's length, which no tilt does.
 
     Where training stops early, the beta reached is larger than the optimum's: compare at equal KL (`ForecastCallback`).
 
@@ -188,7 +193,8 @@ class ForecastCallback(TrainerCallback):  # type: ignore[misc]
         if tokenizer is None:
             raise ValueError("tokenizer is None and the trainer has none; a tokenizer is wanted")
         lm = LanguageModel(model, tokenizer, "policy")
-        prompts = [lm.prompt_tokens(entry.get("messages") or entry["prompt"]) for entry in self.texts]
+        chat = _chat(self.dump)
+        prompts = [lm.prompt_tokens(entry.get("messages") or entry["prompt"], chat=chat) for entry in self.texts]
         responses = [self._response(lm, row) for row in range(len(prompts))]
         out = np.zeros(len(responses))
         for scored in lm.forward(prompts, responses, token_budget=self.token_budget):
@@ -226,6 +232,11 @@ class ForecastCallback(TrainerCallback):  # type: ignore[misc]
             warnings.warn(message, UserWarning, stacklevel=3)
 
 
+def _chat(dump: Any) -> bool | None:
+    """Whether text prompts of a dump stand for a message of the user; None: it does not say."""
+    return {"chat": True, "plain": False}.get(dump.source.get("prompt_format"))
+
+
 def _angle(r: Floats, judge: Any, ids: NDArray[Any]) -> float:
     """Angle in degrees between two scores inside prompts: the arc cosine of their correlation."""
     _, at = np.unique(ids, return_inverse=True)
@@ -253,7 +264,8 @@ class Preferences:
     ----------
     prompts : list of G distinct prompts, text or messages, by first appearance
     prompt_ids : (N,) int64, index into prompts; rows of a prompt are adjacent
-    texts : list of N {"prompt", "response"}
+    texts : list of N {"prompt", "response"}, with "messages" where the prompt is several
+    responses : list of G lists, the responses to each prompt, for ``capture(..., responses=)``
     pairs : (P, 2) row numbers, chosen first; `prob` is 1 for all of them
     columns : mapping of name to (N,) float64: "score", "ref_logps" where the dataset has them; NaN: not this row
     """
@@ -263,6 +275,13 @@ class Preferences:
     texts: list[dict[str, Any]]
     pairs: NDArray[np.int64]
     columns: dict[str, Floats]
+
+    @property
+    def responses(self) -> list[list[str]]:
+        out: list[list[str]] = [[] for _ in self.prompts]
+        for prompt, text in zip(self.prompt_ids.tolist(), self.texts, strict=True):
+            out[prompt].append(text["response"])
+        return out
 
 
 _ENDS = ("chosen", "rejected")
@@ -274,12 +293,13 @@ def preferences(dataset: Any) -> Preferences:
     Parameters
     ----------
     dataset : a Dataset of Hugging Face, a list of mappings, or a mapping of columns
-        score_chosen, score_rejected, ref_chosen_logps and ref_rejected_logps are taken along. Without a prompt of its
-        own (chosen and rejected as whole conversations) it is refused: `trl.extract_prompt` makes one.
+        score_chosen, score_rejected, ref_chosen_logps and ref_rejected_logps are taken along. Where chosen and rejected
+        are whole conversations, all but their last messages is the prompt, which must be the same.
 
     Returns
     -------
-    Preferences, for ``capture(..., responses=)`` and ``write_dump(texts=, pairs=, columns=)``
+    Preferences, for ``capture(held.prompts, responses=held.responses)``, whose rows come in the same order, and for
+    ``write_dump(texts=, pairs=, columns=)``
 
     >>> from clinometer.trl import preferences
     >>> held = preferences({"prompt": ["q", "q"], "chosen": ["a", "c"], "rejected": ["b", "a"]})
@@ -291,13 +311,12 @@ def preferences(dataset: Any) -> Preferences:
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     ends = []
     for number, entry in enumerate(entries):
-        if missing := [c for c in ("prompt", *_ENDS) if entry.get(c) is None]:
-            raise ValueError(f"dataset[{number}] has no {', '.join(missing)}; prompt, chosen and rejected are wanted")
-        key = repr(entry["prompt"])
-        prompts.setdefault(key, entry["prompt"])
+        prompt, said = _split(entry, number)
+        key = repr(prompt)
+        prompts.setdefault(key, prompt)
         pair = []
-        for end in _ENDS:
-            at = key, _response(entry[end], number, end)
+        for end, response in zip(_ENDS, said, strict=True):
+            at = key, response
             row = rows.setdefault(at, {})
             row |= {
                 n: entry[c] for n, c in (("score", f"score_{end}"), ("ref_logps", f"ref_{end}_logps")) if c in entry
@@ -313,7 +332,7 @@ def preferences(dataset: Any) -> Preferences:
     }  # fmt: skip
     return Preferences(
         list(prompts.values()), np.array([of_prompt[at[0]] for at in order], np.int64),
-        [{"prompt": prompts[at[0]], "response": at[1]} for at in order],
+        [_asked(prompts[at[0]]) | {"response": at[1]} for at in order],
         np.array([[place[at] for at in pair] for pair in ends], np.int64).reshape(-1, 2), columns,
     )  # fmt: skip
 
@@ -327,15 +346,38 @@ def _entries(dataset: Any) -> list[Mapping[str, Any]]:
     return list(dataset)
 
 
+def _split(entry: Mapping[str, Any], number: int) -> tuple[Any, list[str]]:
+    """The prompt and the two responses. Whole conversations begin with their prompt, whatever stands beside them."""
+    missing = [c for c in _ENDS if entry.get(c) is None]
+    ends: list[Any] = [entry.get(c) for c in _ENDS]
+    whole = all(_messages(end) and len(end) > 1 for end in ends)
+    prompt = ends[0][:-1] if whole else entry.get("prompt")
+    if missing or prompt is None:
+        what = ", ".join([*["prompt"][: prompt is None], *missing])
+        raise ValueError(f"dataset[{number}] has no {what}; prompt, chosen and rejected are wanted")
+    if whole and ends[1][:-1] != prompt:
+        raise ValueError(f"dataset[{number}] has chosen and rejected of different prompts; one prompt is wanted")
+    return prompt, [_response(end[-1:] if whole else end, number, c) for end, c in zip(ends, _ENDS, strict=True)]
+
+
+def _messages(given: Any) -> bool:
+    return isinstance(given, Sequence) and bool(given) and all(isinstance(m, Mapping) for m in given)
+
+
 def _response(given: Any, number: int, end: str) -> str:
     if isinstance(given, str):
         return given
-    if isinstance(given, Sequence) and len(given) == 1 and isinstance(given[0], Mapping):
+    if _messages(given) and len(given) == 1 and given[0].get("role", "assistant") == "assistant":
         return str(given[0]["content"])
     raise ValueError(
-        f"dataset[{number}][{end!r}] is {given!r:.80}; a text or one message of the assistant is wanted, with what is "
-        "before it in prompt (trl.extract_prompt)"
+        f"dataset[{number}][{end!r}] is {given!r:.80}; a text, a message of the assistant or a conversation that ends "
+        "in one is wanted"
     )
+
+
+def _asked(prompt: Any) -> dict[str, Any]:
+    """A prompt as texts of a dump hold it."""
+    return {"prompt": prompt} if isinstance(prompt, str) else {"prompt": prompt[-1]["content"], "messages": prompt}
 
 
 def preference_columns(
@@ -347,15 +389,17 @@ def preference_columns(
     ----------
     dump : Dump or path with texts and pairs
     judge : a judge column; the dump's prob of that judge decides, else its scores
-    logprobs : column of log pi0 for ref_chosen_logps and ref_rejected_logps, which must count the tokens that the
-        trainer counts; None, or no such column: left out
+    logprobs : column of log pi0 for ref_chosen_logps and ref_rejected_logps; None, or no such column: left out. The
+        trainer counts what its chat template puts behind the end token too. TRL 1.16 ignores these columns, and with
+        precompute_ref_log_probs refuses a dataset that has them: pass None there
     random_state : None: the better response is chosen. A seed: chosen is drawn with the pair's probability, whose
         optimum under DPO is the judge's tilt (`trainer_beta`)
 
     Returns
     -------
-    dict of lists: prompt, chosen, rejected (messages where the prompt is messages), score_chosen, score_rejected, and
-    the ref_*_logps. Pairs of probability 1/2 are left out unless they are drawn.
+    dict of lists: prompt, chosen, rejected, score_chosen, score_rejected, and the ref_*_logps. Prompts are messages
+    where they were, and where the texts went through a chat template (as `capture` does and says in the dump's source):
+    trainers put it on messages alone. Pairs of probability 1/2 are left out unless they are drawn.
     """
     opened = open_dump(dump)
     if opened.texts is None or not opened.pairs:
@@ -371,10 +415,10 @@ def preference_columns(
         flip = np.random.default_rng(random_state).random(len(prob)) >= prob
         kept = ~np.isnan(prob)
     ends = np.where(flip[:, None], ends[:, ::-1], ends)[kept]
-    held = {row: opened.texts[row] for row in np.unique(ends).tolist()}
-    out: dict[str, list[Any]] = {"prompt": [held[a]["prompt"] for a in ends[:, 0].tolist()]}
+    said = {row: _conversation(opened.texts[row], _chat(opened)) for row in np.unique(ends).tolist()}
+    out: dict[str, list[Any]] = {"prompt": [said[a][0] for a in ends[:, 0].tolist()]}
     for k, end in enumerate(_ENDS):
-        out[end] = [_as_completion(held[row]) for row in ends[:, k].tolist()]
+        out[end] = [said[row][1] for row in ends[:, k].tolist()]
     for k, end in enumerate(_ENDS):
         out[f"score_{end}"] = scores[ends[:, k]].tolist()
         if logprobs is not None and opened.has_column(logprobs):
@@ -393,6 +437,10 @@ def _prob(dump: Any, judge: str, scores: Floats, ends: NDArray[np.int64]) -> Flo
     return np.asarray(1 / (1 + np.exp(-np.clip(difference, -700, 700))))
 
 
-def _as_completion(entry: Mapping[str, Any]) -> Any:
-    response = entry["response"]
-    return response if isinstance(entry["prompt"], str) else [{"role": "assistant", "content": response}]
+def _conversation(entry: Mapping[str, Any], chat: bool | None) -> tuple[Any, Any]:
+    """Prompt and response of a row, both as text or both as messages."""
+    prompt, response = entry.get("messages") or entry["prompt"], entry["response"]
+    if isinstance(prompt, str) and not chat:
+        return prompt, response
+    asked = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+    return asked, [{"role": "assistant", "content": response}]

@@ -107,6 +107,28 @@ def test_bfloat16_takes_the_softmax_in_float32_and_states_as_they_are():
     torch.testing.assert_close(s.hidden[1], made.hidden_states[1][0, 9:], atol=0.1, rtol=0.05)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_log_probabilities_of_the_steps_that_drew_a_response_are_others_in_bfloat16(dtype):
+    network = tiny_models.model("llama", dtype=dtype)
+    torch.manual_seed(0)
+    made = network.generate(
+        torch.tensor([PROMPTS[1]] * 8), do_sample=True, top_k=0, max_new_tokens=40, output_logits=True,
+        return_dict_in_generate=True, pad_token_id=0,
+    )  # fmt: skip
+    drawn = made.sequences[:, 9:].tolist()
+    lengths = [r.index(2) + 1 if 2 in r else len(r) for r in drawn]
+    steps = torch.stack(made.logits, 1).float().log_softmax(-1)
+    worst = 0.0
+    found = loaded(network, tiny_models.tokenizer()).forward(
+        [PROMPTS[1]] * 8, [r[:n] for r, n in zip(drawn, lengths, strict=True)]
+    )
+    for s in found:
+        n = lengths[s.index]
+        own = steps[s.index, torch.arange(n), made.sequences[s.index, 9 : 9 + n]].double().sum()
+        worst = max(worst, abs(float(own) - s.logprobs.sum()))
+    assert worst < 1e-3 if dtype == torch.float32 else worst > 0.02
+
+
 def test_a_model_in_training_is_scored_without_dropout_and_stays_in_training():
     network = tiny_models.model("gpt2", resid_pdrop=0.5, embd_pdrop=0.5, attn_pdrop=0.5)
     lm = loaded(network, tiny_models.tokenizer())

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import clinometer as cm
+from clinometer import Scores
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -252,17 +253,172 @@ def test_drawn_labels_follow_the_pairs_probability(tmp_path):
     assert set(sure["chosen"]) == {"0"} and len(sure["chosen"]) == n
 
 
-def test_conversations_are_read_and_whole_ones_refused():
-    message = [{"role": "user", "content": "hi"}]
-    rows = [{"prompt": message, "chosen": [{"role": "assistant", "content": "a"}],
-             "rejected": [{"role": "assistant", "content": "b"}]}]  # fmt: skip
-    held = preferences(rows)
-    assert held.prompts == [message] and [t["response"] for t in held.texts] == ["a", "b"]
-    whole = {"prompt": "x", "chosen": message * 2, "rejected": "b"}
-    with pytest.raises(ValueError, match="extract_prompt"):
-        preferences([whole])
-    with pytest.raises(ValueError, match=r"dataset\[0\] has no prompt"):
-        preferences([{"chosen": "a", "rejected": "b"}])
+def messages(*contents):
+    """A conversation that the user begins."""
+    return [{"role": ("user", "assistant")[k % 2], "content": c} for k, c in enumerate(contents)]
+
+
+@pytest.mark.parametrize("kind", ["own prompt", "whole", "whole beside a text"])
+def test_conversations_are_read_with_a_prompt_of_their_own_or_in_front(kind):
+    asked, replies = messages("hi", "yes?", "why"), [messages("", c)[1:] for c in "ab"]
+    if kind == "own prompt":
+        row = {"prompt": asked, "chosen": replies[0], "rejected": replies[1]}
+    else:
+        row = {"chosen": asked + replies[0], "rejected": asked + replies[1]}
+        row |= {"prompt": "hi"} if kind == "whole beside a text" else {}
+    held = preferences([row])
+    assert held.prompts == [asked] and held.responses == [["a", "b"]]
+    assert held.texts[0] == {"prompt": "why", "messages": asked, "response": "a"}
+
+
+def test_rows_that_are_no_pair_of_replies_to_one_prompt_are_refused():
+    for row, message in (
+        ({"prompt": "x", "chosen": messages("x", "a"), "rejected": "b"}, r"\['chosen'\] is .* of the assistant"),
+        ({"chosen": messages("x", "a"), "rejected": messages("y", "b")}, "of different prompts"),
+        ({"prompt": "x", "chosen": messages("a"), "rejected": messages("b")}, "of the assistant"),
+        ({"chosen": "a", "rejected": "b"}, r"dataset\[0\] has no prompt"),
+        ({"prompt": "x", "chosen": "a"}, r"dataset\[0\] has no rejected"),
+        ({}, "no prompt, chosen, rejected"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            preferences([row])
+
+
+def test_a_hub_dataset_becomes_gains_and_a_judged_capture_becomes_one(tmp_path):
+    """Columns of a real Dataset to prompts and responses, captured, to a gain; and back from the dump's pairs."""
+    datasets = pytest.importorskip("datasets")
+    asked = [messages(p) for p in ("one", "two", "three", "four")]
+    rows = [
+        {"chosen": asked[x] + messages("", a)[1:], "rejected": asked[x] + messages("", b)[1:],
+         "score_chosen": s, "score_rejected": t}
+        for x in range(4) for a, b, s, t in (("ab", "c", 5.0, 2.0 + x / 2), ("d" * (x + 1), "ab", 7.0, 5.0))
+    ]  # fmt: skip
+    held = preferences(datasets.Dataset.from_list(rows))
+    assert held.prompts == asked and held.responses == [["ab", "c", "d" * (x + 1)] for x in range(4)]
+    network, tokenizer = tiny_models.model(), tiny_models.tokenizer()
+    dump = cm.capture(network, tokenizer, held.prompts, responses=held.responses, layers=1, out=tmp_path / "c")
+    assert [t["response"] for t in dump.texts] == [t["response"] for t in held.texts]
+    found = cm.tilt(dump, Scores(held.columns["score"][:, None], prompt_ids=dump.prompt_ids), [2.0], "n_tokens")
+    gain = 0.0
+    for x in range(4):
+        score, length = np.array([5, 2 + x / 2, 7.0]), np.array([3, 2, x + 2.0])
+        weight = np.exp(score / 2) / np.exp(score / 2).sum()
+        gain += (weight @ length - length.mean()) / 4
+    assert found.gain[0, 0, 0] == pytest.approx(gain, rel=1e-6)
+    fit = cm.fit_preference_direction(dump, held.pairs, np.full(8, 0.9), alpha=0.01, folds=2)
+    phi = dump.read(0, dump.n_rows)
+    assert ((phi[held.pairs[:, 0]] - phi[held.pairs[:, 1]]) @ fit.vectors[0]).mean() > 0.1
+    cm.write_dump(tmp_path / "j", dump, pairs=held.pairs, columns={"judge/s": held.columns["score"]})
+    back = datasets.Dataset.from_dict(preference_columns(tmp_path / "j", "judge/s"))
+    again = preferences(back)
+    assert again.prompts == held.prompts and again.texts == held.texts and (again.pairs == held.pairs).all()
+    assert again.columns["score"].tolist() == held.columns["score"].tolist()
+
+
+def trainer_of(columns, folder, tokenizer, network=None, **options):
+    """TRL's own reading of preference columns, by a model that is named after the tiny one in a folder."""
+    trl, datasets = pytest.importorskip("trl"), pytest.importorskip("datasets")
+    tiny_models.model().save_pretrained(folder)
+    network = network or tiny_models.model()
+    tokenizer.save_pretrained(folder)
+    network.config._name_or_path = str(folder)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        config = trl.DPOConfig(
+            output_dir=str(folder / "o"), report_to=[], bf16=False, use_cpu=True, disable_tqdm=True, **options
+        )
+        data = datasets.Dataset.from_dict(columns)
+        return trl.DPOTrainer(model=network, args=config, train_dataset=data, processing_class=tokenizer)
+
+
+@pytest.mark.parametrize("chat", [None, False])
+def test_reference_log_probabilities_are_those_of_the_trainer(tmp_path, chat):
+    """Of the same prompts in the same template; TRL's count what the template has behind the end token as well."""
+    network, tokenizer = tiny_models.model(), tiny_models.tokenizer()
+    dump = cm.capture(
+        network, tokenizer, ["why", "x"], responses=[["ab", "c"], ["", "abc"]], layers=1, chat=chat, out=tmp_path / "c"
+    )
+    cm.write_dump(tmp_path / "j", dump, pairs=[[0, 1], [2, 3]], columns={"judge/s": [1.0, 0.0, 1.0, 0.0]})
+    columns = preference_columns(tmp_path / "j", "judge/s")
+    assert columns["prompt"] == (["why", "x"] if chat is False else [messages("why"), messages("x")])
+    bare = {n: v for n, v in columns.items() if not n.startswith("ref")}
+    assert bare == preference_columns(tmp_path / "j", "judge/s", logprobs=None)
+    read = trainer_of(bare, tmp_path / "m", tokenizer, precompute_ref_log_probs=True).train_dataset
+    for name in ("ref_chosen_logps", "ref_rejected_logps"):
+        end = name.removeprefix("ref_").removesuffix("_logps") + "_ids"
+        for theirs, ours, prompt, tokens in zip(
+            read[name], columns[name], read["prompt_ids"], read[end], strict=True
+        ):  # fmt: skip
+            behind = [] if chat is False else [tokens[-1]]
+            with torch.no_grad():
+                logs = network(torch.tensor([[*prompt, *tokens]])).logits[0].double().log_softmax(-1)
+            assert theirs - sum(float(logs[-2, t]) for t in behind) == pytest.approx(ours, abs=1e-4)
+    assert trainer_of(columns, tmp_path / "n", tokenizer).train_dataset.num_rows == 2  # taken with them too
+
+
+def test_what_trl_does_in_silence_and_is_told_of(tmp_path):
+    """The reference is what lies on disk; evaluation averages means of batches, and a tie is no win."""
+    letters = [("a", "b"), ("c", "d"), ("b", "b")]
+    columns = {"prompt": ["one"] * 3, "chosen": [a for a, _ in letters], "rejected": [b for _, b in letters]}
+    trainer = trainer_of(columns, tmp_path / "m", tiny_models.tokenizer(template=None), per_device_eval_batch_size=2)
+    assert torch.equal(trainer.ref_model.lm_head.weight, trainer.model.lm_head.weight)
+    network = tiny_models.model(seed=1)  # other weights than those in the folder that it names
+    trainer = trainer_of(
+        columns, tmp_path / "m", tiny_models.tokenizer(template=None), network=network, per_device_eval_batch_size=2
+    )
+    assert not torch.equal(trainer.ref_model.lm_head.weight, network.lm_head.weight)
+    assert torch.equal(trainer.ref_model.lm_head.weight, tiny_models.model().lm_head.weight)
+    margin = []
+    for a, b in letters:
+        logs = []
+        for end in (a, b):
+            prompt, tokens = (tiny_models.tokenizer(template=None)(t)["input_ids"] for t in ("one", f"{end}<eos>"))
+            for m in (network, trainer.ref_model):
+                with torch.no_grad():
+                    found = m(torch.tensor([[*prompt, *tokens]])).logits[0].double().log_softmax(-1)
+                logs.append(sum(float(found[len(prompt) - 1 + k, t]) for k, t in enumerate(tokens)))
+        margin.append(trainer.args.beta * (logs[0] - logs[1] - logs[2] + logs[3]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        told = trainer.evaluate(eval_dataset=trainer.train_dataset)
+    assert told["eval_rewards/margins"] == pytest.approx((sum(margin[:2]) / 2 + margin[2]) / 2, abs=1e-4)
+    assert abs(np.mean(margin) - told["eval_rewards/margins"]) > 1e-3
+    won = np.array(margin) > 0
+    assert told["eval_rewards/accuracies"] == pytest.approx((won[:2].mean() + 0) / 2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("corrected", [True, False])
+def test_the_penalty_of_grpo_pulls_along_the_divergence_that_is_told(tmp_path, corrected):
+    """One step of gradient descent without rewards, beside exact gradients of both divergences of the next token."""
+    trl, datasets = pytest.importorskip("trl"), pytest.importorskip("datasets")
+    reference, policy, tokenizer = tiny_models.model(), tiny_models.model(), tiny_models.tokenizer(template=None)
+    reference.save_pretrained(tmp_path / "model")
+    policy.config._name_or_path = str(tmp_path / "model")
+    weight = policy.lm_head.weight
+    weight.data += 0.4 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(1))
+    asked = torch.tensor([tokenizer("a")["input_ids"]])
+    p, q = (m(asked).logits[0, -1].log_softmax(-1) for m in (policy, reference))
+    there, back = (
+        torch.autograd.grad((x.exp() * (x - y)).sum(), weight, retain_graph=True)[0].flatten()
+        for x, y in ((p, q.detach()), (q.detach(), p))
+    )
+    before, n, rate = weight.detach().clone(), 4096, 1e-3
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trl.GRPOTrainer(
+            model=policy, processing_class=tokenizer, reward_funcs=lambda completions, **_: [0.0] * len(completions),
+            train_dataset=datasets.Dataset.from_dict({"prompt": ["a"] * n}),
+            args=trl.GRPOConfig(
+                output_dir=str(tmp_path), beta=1.0, max_steps=1, per_device_train_batch_size=n, num_generations=n,
+                max_completion_length=1, learning_rate=rate, optim="sgd", lr_scheduler_type="constant",
+                max_grad_norm=1e9, report_to=[], save_strategy="no", bf16=False, use_cpu=True, disable_tqdm=True,
+                activation_checkpointing=False, use_bias_correction_kl=corrected,
+            ),
+        ).train()  # fmt: skip
+    step = (before - weight.detach()).flatten() / rate
+    told, other = (there, back) if corrected else (back, there)
+    assert (step - told).norm() < 0.2 * told.norm() < 0.5 * (step - other).norm()
 
 
 @pytest.mark.slow

@@ -117,7 +117,7 @@ def capture(
     kind = dtype or str(lm.model.dtype).removeprefix("torch.")
     with DumpWriter(
         out, dim=dict.fromkeys(sites, lm.dim), dtype=kind if kind in ROW_TAGS or dtype else "float32",
-        source=_source(lm, request, sites, where), sampling=sampling,
+        source=_source(lm, request, sites, where, chat), sampling=sampling,
         policy="on_policy" if responses is None else policy, columns=_COLUMNS,
     ) as writer:  # fmt: skip
         show = _shown(progress, writer.n_rows)
@@ -130,12 +130,15 @@ def capture(
     return dump
 
 
-def _source(lm: LanguageModel, request: Request, layers: Sequence[int], position: Position) -> dict[str, Any]:
+def _source(
+    lm: LanguageModel, request: Request, layers: Sequence[int], position: Position, chat: bool | None
+) -> dict[str, Any]:
     found = {
         "model": lm.name, "revision": getattr(lm.model.config, "_commit_hash", None),
         "layer": layers[0] if len(layers) == 1 else None, "layer_convention": "0=embeddings",
         "hook": "output of the block, before any final norm", "position": position.name, "drops": ["prompt", "pad"],
         "chat_template_digest": lm.template_digest, "prompts_digest": request.digest(),
+        "prompt_format": "chat" if lm.is_chat(chat) else "plain",
     }  # fmt: skip
     return {name: value for name, value in found.items() if value is not None}
 

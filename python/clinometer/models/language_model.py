@@ -100,10 +100,9 @@ class LanguageModel:
         chat : bool, optional
             True or False decides what a str is.
         """
-        template = getattr(self.tokenizer, "chat_template", None)
-        if isinstance(prompt, str) and not (template is not None if chat is None else chat):
+        if isinstance(prompt, str) and not self.is_chat(chat):
             return [int(t) for t in self.tokenizer(prompt)["input_ids"]]
-        if template is None:
+        if self.template_digest is None:
             raise ValueError(f"prompt has messages, but the tokenizer of {quote(self.name)} has no chat template")
         messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
         if not messages or not all(isinstance(m, Mapping) and "role" in m for m in messages):
@@ -112,6 +111,10 @@ class LanguageModel:
             raise ValueError("prompt ends with a message of the assistant; one of somebody else is wanted last")
         made = self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)
         return [int(t) for t in made["input_ids"]]
+
+    def is_chat(self, chat: bool | None) -> bool:
+        """Whether a str is a message of the user; by default, where there is a chat template."""
+        return self.template_digest is not None if chat is None else chat
 
     def response_tokens(self, text: str, *, end: bool = True) -> list[int]:
         """Tokens of a response's text, without special ones; with `end`, the end token once behind them.

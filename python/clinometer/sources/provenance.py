@@ -40,6 +40,7 @@ _SOURCE: _Known = {
     "padding_side": (_one_of("left", "right"), '"left" or "right"'),
     "drops": (lambda v: isinstance(v, list) and all(map(_text, v)), "a list of strings"),
     "chat_template_digest": (_text, "a string"),
+    "prompt_format": (_one_of("chat", "plain"), '"chat" or "plain"'),
 }
 _SAMPLING: _Known = {
     "temperature": (_number, "a number"),
