@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from clinometer import _core
 from clinometer.common.threads import applied, images, product, shared
+from clinometer.engine.checks import need_squares
 from clinometer.engine.inputs import Call, run
 from clinometer.engine.population import Population
 
@@ -135,7 +136,9 @@ def fold_scatter(
     free = np.bincount(fold, np.maximum(rows - 1, 0), n_folds)
     freedom = int(free.sum())
     cutoff = NULL_IN_DOUBLE if call.in_double else NULL
-    total, between = by_fold.sum(axis=0), None
+    with np.errstate(invalid="ignore"):
+        total, between = by_fold.sum(axis=0), None
+    need_squares(call.dump, np.diagonal(total)[:d])
     if pooled:
         between = _between(one, held, p, fold, n_folds)
         total += product(between.T * mass, between)
