@@ -156,6 +156,6 @@ def test_one_file_saved_by_many_threads_is_whole_and_alone(tmp_path: Path) -> No
     fits = [cm.fit_value_direction(world, "s", folds=2) for world in worlds]
     for _ in range(5):
         at_once([lambda f=f: f.save(tmp_path / "fit.safetensors") for f in fits * 2])
-        vectors = cm.inference.DirectionFit.load(tmp_path / "fit.safetensors").directions.vectors
-        assert any(np.array_equal(vectors, f.directions.vectors) for f in fits)
+        vectors = cm.fit.DirectionFit.load(tmp_path / "fit.safetensors").vectors
+        assert any(np.array_equal(vectors, f.vectors) for f in fits)
     assert [p.name for p in tmp_path.iterdir()] == ["fit.safetensors"]
