@@ -7,6 +7,7 @@
 
 #include <memory>
 #include <stdexcept>
+#include <utility>
 
 namespace clinometer::bindings {
 
@@ -46,10 +47,46 @@ inline py::dict settings(Statistic& s) {
   return visit.said;
 }
 
+/// What pybind11 does where an object of Python takes one of ours, but safe where the table of instances has no room:
+/// the object of Python lets go, or both would free what is held. Wanted of constructors: a shared_ptr; anything else
+/// enters the table after the call, where an error ends the process.
+template <class S>
+struct Guarded {
+  static inline void (*enter)(py::detail::instance*, const void*) = nullptr;
+  static void init(py::detail::instance* self, const void* held) {
+    try {
+      enter(self, held);
+    } catch (...) {
+      self->get_value_and_holder(py::detail::get_type_info(typeid(S))).value_ptr() = nullptr;
+      throw;
+    }
+  }
+};
+
+/// The class S for Python, held by shared_ptr, whose instances may find no room.
+template <class S, class... Base, class... Extra>
+auto class_of(py::module_& m, const char* name, const Extra&... extra) {
+  py::class_<S, Base..., std::shared_ptr<S>> made(m, name, extra...);
+  py::detail::type_info* const type = py::detail::get_type_info(typeid(S));
+  Guarded<S>::enter = std::exchange(type->init_instance, &Guarded<S>::init);
+  return made;
+}
+
+/// A state that reads or writes an array of Python, which lives as long.
+template <class S>
+std::shared_ptr<S> beside(py::object array, S&& state) {
+  auto made = std::make_unique<S>(std::forward<S>(state));
+  return std::shared_ptr<S>(made.release(), [array = std::move(array)](S* s) mutable {
+    const py::gil_scoped_acquire held;
+    delete s;
+    array = py::object();
+  });
+}
+
 template <class S, class... Init>
 auto bind(py::module_& m, const char* name, const char* doc, Init&&... init) {
   const std::string label = name;
-  return py::class_<S, Statistic, std::shared_ptr<S>>(m, name, doc)
+  return class_of<S, Statistic>(m, name, doc)
       .def(std::forward<Init>(init)...)
       .def(py::pickle([](const S& s) { return py::bytes(serialise(s)); },
                       [](const py::bytes& b) {

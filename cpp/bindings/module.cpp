@@ -26,7 +26,9 @@
 namespace {
 
 using namespace clinometer;
+using clinometer::bindings::beside;
 using clinometer::bindings::bind;
+using clinometer::bindings::class_of;
 namespace py = pybind11;
 using Array = py::array_t<double, py::array::c_style>;
 using Ints = py::array_t<std::int64_t, py::array::c_style>;
@@ -36,7 +38,7 @@ std::vector<double> copy(const Array& a) { return {a.data(), a.data() + a.size()
 void* output(const py::array& a) { return const_cast<void*>(a.data()); }
 
 void statistics(py::module_& m) {
-  py::class_<Statistic, std::shared_ptr<Statistic>>(m, "Statistic", "A mergeable state of one pass.")
+  class_of<Statistic>(m, "Statistic", "A mergeable state of one pass.")
       .def(
           "merge", [](Statistic& a, Statistic& later) { a.merge(later); },
           "Absorb the state of later rows; it is used up.")
@@ -47,44 +49,50 @@ void statistics(py::module_& m) {
       .def("__eq__", [](const Statistic& a, const Statistic& b) { return serialise(a) == serialise(b); });
 
   bind<Moments>(m, "Moments", "Mean and covariance by fold.",
-                py::init<std::int64_t, std::int64_t, std::int64_t, std::int64_t, bool>());
+                py::init([](std::int64_t d, std::int64_t j, std::int64_t folds, std::int64_t ddof, bool covariance) {
+                  return std::make_shared<Moments>(d, j, folds, ddof, covariance);
+                }));
   bind<CovarianceProjection>(m, "CovarianceProjection", "Sigma U without Sigma.",
-                             py::init<std::int64_t, std::int64_t, std::int64_t, std::int64_t>());
+                             py::init([](std::int64_t d, std::int64_t score_at, std::int64_t k, std::int64_t ddof) {
+                               return std::make_shared<CovarianceProjection>(d, score_at, k, ddof);
+                             }));
   bind<PerPrompt<CrossCovariance>>(
       m, "CrossCovariance", "Covariance of scores and values.",
       py::init([](std::int64_t score_at, std::int64_t k, std::int64_t value_at, std::int64_t j, std::int64_t ddof) {
-        return PerPrompt<CrossCovariance>(CrossCovariance(score_at, k, value_at, j, ddof));
+        return std::make_shared<PerPrompt<CrossCovariance>>(CrossCovariance(score_at, k, value_at, j, ddof));
       }));
-  bind<PerPrompt<Tilt>>(
-      m, "Tilt", "Exact tilt with its expansions and errors.",
-      py::init([](std::int64_t score_at, std::int64_t k, std::int64_t value_at, std::int64_t j, const Array& betas,
-                  bool share_of_n, bool single, bool extras) {
-        return PerPrompt<Tilt>(Tilt(score_at, k, value_at, j, copy(betas), share_of_n, single, extras));
-      }),
-      py::arg("score_at"), py::arg("n_scores"), py::arg("value_at"), py::arg("n_values"), py::arg("betas"),
-      py::arg("share_of_n"), py::arg("single"), py::arg("extras") = true);
+  bind<PerPrompt<Tilt>>(m, "Tilt", "Exact tilt with its expansions and errors.",
+                        py::init([](std::int64_t score_at, std::int64_t k, std::int64_t value_at, std::int64_t j,
+                                    const Array& betas, bool share_of_n, bool single, bool extras) {
+                          return std::make_shared<PerPrompt<Tilt>>(
+                              Tilt(score_at, k, value_at, j, copy(betas), share_of_n, single, extras));
+                        }),
+                        py::arg("score_at"), py::arg("n_scores"), py::arg("value_at"), py::arg("n_values"),
+                        py::arg("betas"), py::arg("share_of_n"), py::arg("single"), py::arg("extras") = true);
   bind<PerPrompt<Jackknife>>(m, "Jackknife", "Delete-one biases of each judge's own gain and KL, and the gain's error.",
                              py::init([](std::int64_t k, const Array& betas, bool kl_too) {
-                               return PerPrompt<Jackknife>(Jackknife(k, copy(betas), kl_too));
+                               return std::make_shared<PerPrompt<Jackknife>>(Jackknife(k, copy(betas), kl_too));
                              }),
                              py::arg("n_scores"), py::arg("betas"), py::arg("kl_too") = false);
-  bind<PerPrompt<ScoreVariance>>(m, "ScoreVariance", "Variance of each score inside prompts.",
-                                 py::init([](std::int64_t k) { return PerPrompt<ScoreVariance>(ScoreVariance(k)); }));
+  bind<PerPrompt<ScoreVariance>>(
+      m, "ScoreVariance", "Variance of each score inside prompts.",
+      py::init([](std::int64_t k) { return std::make_shared<PerPrompt<ScoreVariance>>(ScoreVariance(k)); }));
   bind<TiltedMean>(m, "TiltedMean", "Mean representation under each tilt.",
                    py::init([](std::int64_t d, std::int64_t score_at, std::int64_t k, const Array& betas) {
-                     return TiltedMean(d, score_at, k, copy(betas));
+                     return std::make_shared<TiltedMean>(d, score_at, k, copy(betas));
                    }));
   bind<Scores>(m, "Scores", "Writes scores.",
                py::init([](std::int64_t score_at, std::int64_t k, const py::array& out, bool single, bool canonical,
-                           bool relative) { return Scores(score_at, k, output(out), single, canonical, relative); }),
-               py::keep_alive<1, 4>());
+                           bool relative) {
+                 return beside(out, Scores(score_at, k, output(out), single, canonical, relative));
+               }));
   bind<PerPrompt<LogRatios>>(m, "LogRatios", "Writes log-ratios.",
                              py::init([](std::int64_t score_at, std::int64_t k, const Array& betas, const Array& out) {
-                               return PerPrompt<LogRatios>(LogRatios(score_at, k, copy(betas),
-                                                                     static_cast<double*>(output(out)), out.shape(1)));
-                             }),
-                             py::keep_alive<1, 5>());
-  py::class_<PairList, std::shared_ptr<PairList>>(m, "PairList", "Pairs of canonical rows with their labels.")
+                               LogRatios made(score_at, k, copy(betas), static_cast<double*>(output(out)),
+                                              out.shape(1));
+                               return beside(out, PerPrompt<LogRatios>(std::move(made)));
+                             }));
+  class_of<PairList>(m, "PairList", "Pairs of canonical rows with their labels.")
       .def(py::init([](const Ints& first, const Ints& second, const Array& label, const Array& weight) {
         auto list = std::make_shared<PairList>();
         list->n = first.size();
@@ -99,19 +107,19 @@ void statistics(py::module_& m) {
         list->sort();
         return list;
       }));
-  bind<Pairs>(m, "Pairs", "Bradley-Terry loss and gradient.",
-              py::init([](std::int64_t d, std::int64_t score_at, std::int64_t k, std::shared_ptr<PairList> list,
-                          const Array& bias) { return Pairs(d, score_at, k, std::move(list), copy(bias)); }));
+  bind<Pairs>(
+      m, "Pairs", "Bradley-Terry loss and gradient.",
+      py::init([](std::int64_t d, std::int64_t score_at, std::int64_t k, std::shared_ptr<PairList> list,
+                  const Array& bias) { return std::make_shared<Pairs>(d, score_at, k, std::move(list), copy(bias)); }));
   bind<WeightedRows>(m, "WeightedRows", "Weighted sums of rows.", py::init([](std::int64_t d, const Array& weights) {
-                       return WeightedRows(d, weights.data(), weights.shape(1));
-                     }),
-                     py::keep_alive<1, 3>());
+                       return beside(weights, WeightedRows(d, weights.data(), weights.shape(1)));
+                     }));
 }
 
 void files(py::module_& m) {
-  py::class_<MappedFile, std::shared_ptr<MappedFile>>(
-      m, "MappedFile", py::buffer_protocol(), "A read-only map of a plain file that survives the file shrinking.")
-      .def(py::init<const std::string&>(), py::arg("path"))
+  class_of<MappedFile>(m, "MappedFile", py::buffer_protocol(),
+                       "A read-only map of a plain file that survives the file shrinking.")
+      .def(py::init([](const std::string& path) { return std::make_shared<MappedFile>(path); }), py::arg("path"))
       .def("check", &MappedFile::check)
       .def_property_readonly("size", &MappedFile::size)
       .def_property_readonly("path", &MappedFile::path)

@@ -5,6 +5,7 @@
 #include <pybind11/stl.h>
 #include <clinometer/fold.hpp>
 
+#include <atomic>
 #include <cmath>
 #include <optional>
 
@@ -51,6 +52,20 @@ Rows rows_of(const py::list& segments, int dtype, std::int64_t n, std::int64_t d
   return rows;
 }
 
+/// A scan is one thread's at a time: of two inside a pass, which runs without the GIL, the second is refused.
+class Turn {
+ public:
+  explicit Turn(std::atomic<bool>& busy) : busy_(busy) {
+    if (busy_.exchange(true)) throw std::runtime_error("Scan: another thread is using it");
+  }
+  ~Turn() { busy_ = false; }
+  Turn(const Turn&) = delete;
+  Turn& operator=(const Turn&) = delete;
+
+ private:
+  std::atomic<bool>& busy_;
+};
+
 struct Inputs {
   Rows rows;
   Prompts prompts;
@@ -72,6 +87,7 @@ class PyScan {
               const Maybe<double>& columns, const Maybe<double>& values, const Maybe<double>& kept,
               std::optional<Array<double>> origins, std::int64_t n_threads, bool in_double, const py::object& progress,
               std::int64_t begin, std::int64_t end) {
+    const Turn turn(busy_);
     const std::int64_t G = offsets.size() - 1;
     Inputs in{kept ? Rows{} : rows_of(segments, dtype, n_dump, d), {}, {}};
     in.prompts = {n_rows,       G,           begin,        end < 0 ? n_rows : end, data(order), offsets.data(),
@@ -134,12 +150,14 @@ class PyScan {
   }
 
   std::vector<std::shared_ptr<Statistic>> collapse() {
+    const Turn turn(busy_);
     std::vector<std::shared_ptr<Statistic>> out;
     for (auto& s : scan_.collapse()) out.emplace_back(std::move(s));
     return out;
   }
   /// [(leaf, level, states)], in leaf order.
   py::list nodes() {
+    const Turn turn(busy_);
     py::list out;
     for (Node& node : scan_.nodes()) {
       py::list states;
@@ -157,6 +175,7 @@ class PyScan {
 
  private:
   Scan scan_;
+  std::atomic<bool> busy_{false};
   bool needs_rows_ = false;
   std::int64_t non_finite_ = -1;
   std::vector<py::object> lent_;  // arrays that open prompts may still point into
@@ -186,9 +205,11 @@ void bind_scan(py::module_& m) {
   using namespace py::literals;
   m.attr("LEAF_ROWS") = kLeafRows;
   m.def("non_finite_rows", &non_finite_rows, "segments"_a, "dtype"_a, "n"_a, "d"_a);
-  py::class_<PyScan>(m, "Scan", "The one ordered fold over any number of statistics.")
-      .def(py::init<const std::vector<std::shared_ptr<Statistic>>&, std::int64_t>(), "statistics"_a, "first_leaf"_a = 0,
-           py::keep_alive<1, 2>())
+  class_of<PyScan>(m, "Scan", "The one ordered fold over any number of statistics.")
+      .def(py::init([](const std::vector<std::shared_ptr<Statistic>>& statistics, std::int64_t first_leaf) {
+             return std::make_shared<PyScan>(statistics, first_leaf);
+           }),
+           "statistics"_a, "first_leaf"_a = 0)
       .def("absorb", &PyScan::absorb, py::kw_only(), "segments"_a, "dtype"_a, "n_dump"_a, "d"_a, "n_rows"_a,
            "offsets"_a, "order"_a = py::none(), "weight"_a = py::none(), "omega"_a = py::none(),
            "unbias"_a = py::none(), "cluster"_a = py::none(), "fold"_a = py::none(), "directions"_a = py::none(),

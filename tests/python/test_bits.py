@@ -1,4 +1,5 @@
-"""A report is the same byte for byte whatever BLAS, the hash seed, the locale and the time zone are."""
+"""A report is the same byte for byte whatever BLAS, the hash seed, the locale, the time zone, the number of cores and
+the folder it is made in are."""
 
 from __future__ import annotations
 
@@ -15,12 +16,15 @@ from clinometer.common.threads import product
 from clinometer.fit.descent import Triangle
 
 CODE = """
-import hashlib, sys, warnings
+import hashlib, os, sys, warnings
+if os.environ.get("CORES") == "one" and hasattr(os, "sched_setaffinity"):
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 import numpy as np, clinometer as cm
 warnings.simplefilter("ignore")
 dump = cm.open_dump(sys.argv[1])
 kw = dict(constitutions=["judge/kind", "judge/honest"], values=["helpful", "-harm"], kl=[0.25, 0.5])
-said = [cm.report(dump, **kw).to_json()]
+report = cm.report(dump, **kw)
+said = [report.to_json(), report.to_html(), report.to_csv(), report.to_text(full=True)]
 found = cm.inference.gain_intervals(dump, "judge/kind", None, ["helpful"], kl=[0.2], replicates=20)
 said.append(found.interval.tobytes().hex())
 said.append(cm.fit_value_direction(dump, "helpful", method="logistic", alpha=1.0).vectors.tobytes().hex())
@@ -45,11 +49,16 @@ def test_reports_do_not_know_the_environment(tmp_path: Path) -> None:
         "PYTHONHASHSEED": "7",
         "LC_ALL": "C",
         "TZ": "Asia/Tokyo",
+        "CORES": "one",
+        "PYTHONOPTIMIZE": "2",
     }
     said = set()
     for more in ({"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}, odd):
         command = [sys.executable, "-c", CODE, str(tmp_path / "d")]
-        said.add(subprocess.run(command, env={**os.environ, **more}, capture_output=True, text=True, check=True).stdout)
+        there = tmp_path / more["PYTHONHASHSEED"]
+        there.mkdir()
+        env = {**os.environ, **more}
+        said.add(subprocess.run(command, env=env, cwd=there, capture_output=True, text=True, check=True).stdout)
     assert len(said) == 1
 
 

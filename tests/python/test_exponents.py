@@ -121,6 +121,41 @@ def test_scores_in_any_unit(name: str) -> None:
             agree(SCORES[name](scores * 10.0**e, 10.0**e), want, 1.0)
 
 
+# for rows in a unit: numbers in that unit, and the power of ten from which a refusal is right
+ROWS: dict[str, tuple[Callable[[np.ndarray, float], Any], int]] = {
+    "moments": (lambda x, c: cm.moments(x, **KW).covariance / c / c, 139),
+    "variances": (lambda x, c: cm.moments(x, covariance=False, **KW).variances / c / c, 139),
+    "score": (lambda x, c: cm.score(x, U, **KW) / c, 33),
+    "score in double": (lambda x, c: cm.score(x, U, precision="double", **KW) / c, 400),
+    "projection": (lambda x, c: cm.covariance_projection(x, U / c, **KW) / c, 300),
+    "tilted_mean": (lambda x, c: cm.tilted_mean(x, U, [1.0 * c], **KW).mean / c, 300),
+    "tilt": (lambda x, c: cm.tilt(x, U, None, V, kl=[0.2], **KW).gain, 400),
+    "fit": (lambda x, c: cm.fit_value_direction(x, V[:, 0], **KW).vectors * c, 139),
+    "fit, logistic": (lambda x, c: cm.fit_value_direction(x, V[:, 0] > 0, method="logistic", alpha=1.0, **KW).vectors
+                      * c, 139),
+    "fit of pairs": (lambda x, c: cm.fit_preference_direction(x, PAIRS, X[PAIRS[:, 0], 0] > 0, **KW).vectors * c, 139),
+    "fit of a judge": (lambda x, c: cm.fit_generation_direction(x, V[:, 0], **KW).vectors * c, 139),
+}  # fmt: skip
+PAIRS = np.stack([np.arange(N) * n, np.arange(N) * n + 1], 1)
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_rows_in_any_unit(name: str) -> None:
+    call, limit = ROWS[name]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        want = call(X.astype(float), 1.0)
+        for e in EXPONENTS:
+            c = 2.0 ** round(e * np.log2(10))
+            try:
+                found = call(X.astype(float) * c, c)
+            except ValueError as error:
+                assert abs(e) > limit and ("rows" in str(error) or "scores" in str(error)), f"1e{e}: {error}"
+                continue
+            assert abs(e) < limit + 9, f"1e{e}: not refused"
+            np.testing.assert_allclose(found, want, atol=1e-4, err_msg=f"1e{e}")
+
+
 @pytest.mark.parametrize("e", [-307, -200, -150, -40, 40, 150, 200, 306])
 def test_weights_in_any_unit(e: int) -> None:
     omega = np.linspace(0.5, 2, N)

@@ -108,6 +108,59 @@ def test_more_memory_than_there_is_is_refused_first(monkeypatch: pytest.MonkeyPa
     assert cm.moments(wide, prompt_ids=[0, 0], covariance=False).covariance is None
 
 
+@pytest.mark.parametrize("fit", ["logistic", "lda", "generation"])
+def test_fits_that_want_a_matrix_for_each_fold_say_so_first(fit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "_available", lambda: 1 << 30)
+    rng = np.random.default_rng(0)
+    wide, ids, y = rng.normal(size=(60, 1 << 16)).astype(np.float32), np.arange(60) // 6, rng.normal(size=60)
+    with pytest.raises(
+        MemoryError, match=r"columns in 5 folds wants 320\.0 GiB of memory, 1\.0 are left; method='ridge'"
+    ):
+        if fit == "generation":
+            cm.fit_generation_direction(wide, y, prompt_ids=ids)
+        else:
+            cm.fit_value_direction(wide, y > 0, method=fit, prompt_ids=ids)
+
+
+LIMITED = """
+import resource, sys, warnings
+import numpy as np, clinometer as cm
+from clinometer.engine import passes
+warnings.simplefilter("ignore")
+passes.KEPT_BYTES = 1 << 10
+resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))
+try:
+    cm.tilt(np.ones((20_000, 2)), np.eye(2), [1.0], np.arange(20_000.0), prompt_ids=np.arange(20_000) // 4)
+except OSError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="signals of limits differ")
+def test_a_limit_on_the_size_of_files_is_said_as_no_room(tmp_path: Path) -> None:
+    env = {**os.environ, "TMPDIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", LIMITED], env=env, capture_output=True, text=True, check=True)
+    assert "no room for 320,000 bytes of kept scores" in done.stdout and "File too large" in done.stdout
+    assert not list(tmp_path.iterdir())
+
+
+KILLED = """
+import os, signal, warnings
+import numpy as np, clinometer as cm
+from clinometer.engine import passes
+warnings.simplefilter("ignore")
+passes.KEPT_BYTES = 1 << 10
+kill = lambda done, total: os.kill(os.getpid(), signal.SIGKILL)
+cm.tilt(np.ones((20_000, 2)), np.eye(2), [1.0], np.arange(20_000.0), prompt_ids=np.arange(20_000) // 4, progress=kill)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no kill -9 here")
+def test_kept_scores_of_the_killed_leave_no_file(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", KILLED], env={**os.environ, "TMPDIR": str(tmp_path)})
+    assert done.returncode == -signal.SIGKILL and not list(tmp_path.iterdir())
+
+
 def test_what_the_machine_says_of_its_memory() -> None:
     left = room._available()
     assert left is None or 0 <= left < 1 << 60

@@ -182,6 +182,20 @@ def bomb(h: Handler, a: int, b: int, s: int, body: bytes, head: dict[str, str]) 
     return 206, BOMB, {**head, "Content-Encoding": "gzip"}
 
 
+def continues(h: Handler, *_: Any) -> None:
+    """Goes on saying that it will go on."""
+    with contextlib.suppress(OSError):
+        for _ in range(300):
+            h.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            time.sleep(0.01)
+    h.close_connection = True
+
+
+def signed_elsewhere(h: Handler, *_: Any) -> Any:
+    """Sends on to a signed address of its own, where the signature has run out."""
+    return (403, b"no", {}) if "moved" in h.path else (302, b"", {"Location": "/moved?X-Sig=s1gnature"})
+
+
 SIZE = len(DATA)
 BAD: dict[str, tuple[Any, str]] = {
     "other range": (on_rows(other_range), "were asked for, the server answers"),
@@ -214,6 +228,12 @@ BAD: dict[str, tuple[Any, str]] = {
     "no HTTP": (garbage, "cannot be read"),
     "redirected for ever": (redirect_loop, "cannot be read"),
     "redirected to a file": (lambda *_: (302, b"", {"Location": "file:///etc/hostname"}), "cannot be read"),
+    "redirected to a signature that has run out": (signed_elsewhere, "signature has run out"),
+    "redirected with a password to nobody": (
+        lambda *_: (302, b"", {"Location": "http://user:s3cret@127.0.0.1:1/x?X-Sig=s1gnature"}), "after 4 tries"),
+    "continues for ever": (continues, "after 4 tries"),
+    "headers without end": (lambda h, a, b, s, body, head: (
+        s, body, {**head, **{f"X-{k}": "x" * 100 for k in range(60_000)}}), "cannot be read"),
     "endless header": (headers(X_Long="x" * 70000), "cannot be read"),
     "other size": (on_rows(lambda h, a, b, s, body, head: (s, body, {**head, "Content-Range":
                    f"bytes {a}-{b - 1}/{SIZE + 9}"})), "changed since"),

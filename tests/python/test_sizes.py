@@ -12,10 +12,12 @@ import pytest
 
 import clinometer as cm
 from clinometer.cli import main
+from clinometer.common.nearest import nearest
 from clinometer.common.visible import few
-from clinometer.dump import opening
+from clinometer.dump import opening, windows
 from clinometer.dump.windows import is_windowed
 from clinometer.reporting import moved_rows as moved
+from clinometer.sources import window
 
 N = 24
 X = np.random.default_rng(0).normal(size=(N, 3)).astype(np.float32)
@@ -52,6 +54,42 @@ def test_many_shards_are_read_by_windows_with_the_same_bits(
         (tmp_path / "d" / "phi-00003.safetensors").write_bytes(b"other")
         with pytest.raises(cm.DumpChangedError):
             cm.moments(dump)
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_windows_over_many_files_have_few_pieces_and_the_same_bits(
+    ordered: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    n, rng = 20_011, np.random.default_rng(1)
+    x, ids = rng.normal(size=(n, 3)).astype(np.float16), np.arange(n) // 7
+    ids = ids if ordered else rng.permutation(ids)
+    cm.write_dump(tmp_path / "d", x, prompt_ids=ids, columns={"value_a": x[:, 0] ** 2}, shard_rows=499)
+    monkeypatch.setattr(opening, "MAPS", 2)
+    monkeypatch.setattr(window, "WINDOW_BYTES", 1)
+    dump, held = cm.open_dump(tmp_path / "d"), cm.open_dump(x, prompt_ids=ids, columns={"value_a": x[:, 0] ** 2})
+    for call in (lambda d: cm.tilt(d, np.eye(3), [1.0], ["a"]).gain, lambda d: cm.moments(d).covariance):
+        np.testing.assert_array_equal(call(dump), call(held))
+    found = list(windows.resident(dump, None, None, 0, n, 8192))
+    assert [(a, b) for a, b, _ in found] == [(0, 8192), (8192, 16384), (16384, n)]
+    for a, b, pieces in found:
+        assert (
+            len(pieces) <= 3 and [at for _, at in pieces] == np.cumsum([0, *(len(p) for p, _ in pieces[:-1])]).tolist()
+        )
+        rows = np.concatenate([p for p, _ in pieces])
+        np.testing.assert_array_equal(rows[a:b], x[a:b])
+        assert np.isnan(rows[:a]).all() and np.isnan(rows[b:]).all()
+    assert len(windows.placeholder(dump)) == 1 and dump.fingerprint() == held.fingerprint()
+
+
+def test_an_error_names_a_few_of_very_many(tmp_path: Path) -> None:
+    many = cm.open_dump(X, prompt_ids=IDS, columns={f"value_{k}": X[:, 0] for k in range(5000)})
+    with pytest.raises(ValueError, match=r"'value_19' and 4,980 more") as caught:
+        cm.tilt(many, np.eye(3), [1.0], ["nothing"])
+    assert len(str(caught.value)) < 1000 and len(repr(many.columns)) < 1000
+    assert nearest("x" * 100_000, ["x" * 100_000 + "y"]) is None and nearest("helpfol", ["helpful"]) == "helpful"
+    with pytest.warns(UserWarning, match="and 480 more are zero") as warned:
+        cm.tilt(X, np.zeros((500, 3)), [1.0], prompt_ids=IDS)
+    assert len(str(warned[0].message)) < 1000
 
 
 def test_maps_hold_no_descriptors(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import locale
 import os
+import pickle
 import threading
 import warnings
 from collections.abc import Callable
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 
 import clinometer as cm
+from clinometer import _core
 from clinometer.common.notices import listening, tell
 from clinometer.common.threads import shared
 from clinometer.dump import DumpWriter
@@ -108,3 +110,52 @@ def test_a_writer_closed_by_one_thread_refuses_the_others(tmp_path: Path) -> Non
     said = at_once([out.close, append, append, out.close])
     assert all(one in (None, "in") or "finished dump" in one for one in said)
     assert cm.open_dump(tmp_path / "d").n_rows == 1 + said.count("in")
+
+
+@pytest.mark.parametrize("start_row", [None, 0])
+def test_a_fold_shared_by_threads_keeps_every_prompt_whole(start_row: int | None, tmp_path: Path) -> None:
+    threads, blocks, prompts, n = 4, 6, 300, 8  # every block folds leaves, without the GIL
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(threads * blocks, prompts * n, 3)).astype(np.float32)
+    ids = np.arange(threads * blocks * prompts).repeat(n).reshape(threads * blocks, -1)
+    fold = cm.Fold(cm.stat.Moments(), dim=3, start_row=start_row)
+
+    def feed(t: int) -> None:
+        for b in range(t * blocks, (t + 1) * blocks):
+            fold.absorb(x[b], ids[b])
+            fold.save(tmp_path / f"{t}")
+
+    at_once([lambda t=t: feed(t) for t in range(threads)])
+    want = cm.moments(x.reshape(-1, 3), prompt_ids=ids.ravel())
+    found = fold.finish()[0]
+    assert fold.n_rows == x.shape[0] * x.shape[1]
+    np.testing.assert_allclose(found.covariance, want.covariance, rtol=1e-6)
+    copied = pickle.loads(pickle.dumps(cm.Fold(cm.stat.Moments(), dim=3)))
+    copied.absorb(x[0], ids[0])
+    assert copied.n_rows == prompts * n
+
+
+def test_a_scan_in_use_is_refused_to_a_second_thread() -> None:
+    n = 5000
+    scan = _core.Scan([_core.Moments(2, 0, 1, 0, True)])
+    said: list[str] = []
+
+    def inside(done: int, total: int) -> None:
+        for call in (scan.collapse, scan.nodes):
+            with pytest.raises(RuntimeError, match="another thread is using it") as caught:
+                call()
+            said.append(str(caught.value))
+
+    scan.absorb(segments=[(np.ones((n, 2), np.float32), 0)], dtype=0, n_dump=n, d=2, n_rows=n,
+                offsets=np.array([0, n]), progress=inside)  # fmt: skip
+    assert said and len(scan.collapse()) == 1
+
+
+def test_one_file_saved_by_many_threads_is_whole_and_alone(tmp_path: Path) -> None:
+    worlds = [cm.simulate(n_prompts=20 + k, n_responses=4, dim=2, random_state=k) for k in range(3)]
+    fits = [cm.fit_value_direction(world, "s", folds=2) for world in worlds]
+    for _ in range(5):
+        at_once([lambda f=f: f.save(tmp_path / "fit.safetensors") for f in fits * 2])
+        vectors = cm.fit.DirectionFit.load(tmp_path / "fit.safetensors").vectors
+        assert any(np.array_equal(vectors, f.vectors) for f in fits)
+    assert [p.name for p in tmp_path.iterdir()] == ["fit.safetensors"]

@@ -3,19 +3,29 @@
     python tests/torture/promises.py [--results FILE] [NUMBER ...]
 
 This is the short form, of minutes and without the slow tests; `run.py` and `tests/fuzz/fuzz.py` attack the same
-promises for hours. A promise is met where every check behind it held and there was at least one.
+promises for hours. A promise is met where every check behind it held and there was at least one. What was checked at
+this commit is not checked again: an interrupted run goes on.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime
+import json
 import os
+import platform
 import subprocess
 import sys
 import tempfile
 import time
 import xml.etree.ElementTree as ET
 from pathlib import Path
+
+import numpy as np
+import scipy
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from run import KEPT, commit
 
 ROOT = Path(__file__).resolve().parents[2]
 PROMISES: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -76,16 +86,25 @@ def main() -> int:
     parser.add_argument("--results", help="file for the table")
     parser.add_argument("number", nargs="*", type=int, help="only these promises, from 1")
     args = parser.parse_args()
-    lines, broken = [], 0
+    KEPT.mkdir(parents=True, exist_ok=True)
+    state, at = KEPT / "promises.json", commit()
+    known = json.loads(state.read_text()) if state.exists() else {}
+    done = known["done"] if known.get("commit") == at and not at.endswith("+") else {}
+    versions = f"Python {platform.python_version()}, NumPy {np.__version__}, SciPy {scipy.__version__}"
+    lines, broken = [f"{datetime.date.today()}  commit {at}  {versions}  {platform.platform()}"], 0
+    print(lines[0], flush=True)
     for number, (promise, names) in enumerate(PROMISES, 1):
         if args.number and number not in args.number:
             continue
         begun = time.monotonic()
-        held, wrong = checked(names)
+        if str(number) not in done or done[str(number)][1]:
+            done[str(number)] = [*checked(names), time.monotonic() - begun]
+            state.write_text(json.dumps({"commit": at, "done": done}))
+        held, wrong, took = done[str(number)]
         met = held > 0 and not wrong
         broken += not met
         said = "met" if met else f"BROKEN: {', '.join(wrong[:3]) or 'no check ran'}"
-        lines.append(f"{number:2}  {promise:<62}{held:>6} checks{time.monotonic() - begun:>6.0f} s  {said}")
+        lines.append(f"{number:2}  {promise:<62}{held:>6} checks{took:>6.0f} s  {said}")
         print(lines[-1], flush=True)
     if args.results:
         Path(args.results).write_text("\n".join(lines) + "\n")

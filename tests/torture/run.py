@@ -32,6 +32,7 @@ def steps(kills: int) -> dict[str, list[str]]:
         "kill at every call": ["kills.py", "--every", "1"],
         "kills of convert": ["convert_kills.py", "--kills", str(kills)],
         "failing calls": ["failures.py"],
+        "failing allocations": ["allocations.py"],
         "interrupts and cut files": ["interrupts.py"],
         "paths of manifests": ["traversal.py"],
         "thread sanitizer": ["sanitizers.py", "thread"],
@@ -89,8 +90,9 @@ def main() -> int:
     print(about[0], flush=True)
     status = 0
     with tempfile.TemporaryDirectory() as scratch:
-        faults = compiled("faults.c", scratch)
+        faults, allocations = (compiled(name, scratch) for name in ("faults.c", "allocations.c"))
         libraries = dict.fromkeys(("kills.py", "convert_kills.py", "failures.py", "traversal.py"), faults)
+        libraries["allocations.py"] = allocations
         for name, command in steps(args.kills).items():
             if args.step and name not in args.step:
                 continue

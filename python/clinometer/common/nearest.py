@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 
 from .visible import quote
 
 __all__ = ["did_you_mean", "nearest"]
+
+_LONGEST, _MOST = 200, 5000  # letters of a name and names that are compared: an error must not take minutes
 
 
 def nearest(given: str, known: Iterable[str]) -> str | None:
@@ -17,7 +20,9 @@ def nearest(given: str, known: Iterable[str]) -> str | None:
     """
     from difflib import get_close_matches
 
-    found = get_close_matches(given, list(known), 1, 0.6)
+    if len(given) > _LONGEST:
+        return None
+    found = get_close_matches(given, [name for name in islice(known, _MOST) if len(name) <= _LONGEST], 1, 0.6)
     return found[0] if found else None
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from clinometer.common.notices import listening
-from clinometer.common.visible import quote
+from clinometer.common.visible import few, quote
 from clinometer.errors import DumpError, bad
 from clinometer.files.atomic import save_text, sync_folder
 from clinometer.files.plain import PlainFile, RemoteFile
@@ -138,13 +138,13 @@ def _opened(source: Any, options: dict[str, Any]) -> Iterator[tuple[Dump, list[s
 def _check_rows(dump: Dump, names: list[str]) -> None:
     counts = {n: dump.candidates[n].n_rows for n in names if n in dump.candidates}
     if len(set(counts.values())) > 1:
-        shown = ", ".join(f"{quote(n)} {c}" for n, c in counts.items())
+        shown = few([f"{quote(n)} {c}" for n, c in counts.items()], 8)
         raise DumpError(f"{dump.name}: tensors have different numbers of rows ({shown}); choose one with tensor=")
 
 
 def _check_names(dump: Dump) -> None:
     if clash := sorted(set(dump.columns) & _RESERVED):
-        raise DumpError(f"{dump.name}: columns cannot be named {', '.join(map(quote, clash))} in a dump; rename them")
+        raise DumpError(f"{dump.name}: columns cannot be named {few(list(map(quote, clash)))} in a dump; rename them")
 
 
 def _print(identity: Any, names: list[str], *rest: Any) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from clinometer.arrays.bfloat16 import decode_bfloat16
 from clinometer.common.nearest import did_you_mean
-from clinometer.common.visible import quote
+from clinometer.common.visible import few, quote
 from clinometer.sources.found import Lazy
 
 from . import selecting
@@ -113,6 +113,11 @@ class Dump:
         out.flags.writeable = False
         return out
 
+    @cached_property
+    def _starts(self) -> NDArray[np.int64]:
+        """The first row of each segment: of 100,000 a few are looked at for a few rows."""
+        return np.array([s.row_start for s in self.segments], np.int64)
+
     @property
     def origin(self) -> dict[str, Any]:
         """`source` with the layer that the name of the tensor tells."""
@@ -149,21 +154,23 @@ class Dump:
         self.check(first, last)
         return out
 
-    def _spans(self, first: int, last: int) -> Iterator[tuple[Segment, int, int]]:
+    def spans(self, first: int, last: int) -> Iterator[tuple[Segment, int, int]]:
         """The segments with some of the rows [first, last), and which of their own these are; nothing is read."""
-        for segment in self.segments:
+        starts = self._starts
+        begin = max(int(np.searchsorted(starts, first, "right")) - 1, 0)
+        for segment in self.segments[begin : int(np.searchsorted(starts, last))]:
             low, high = (min(max(row - segment.row_start, 0), len(segment.array)) for row in (first, last))
             if low < high:
                 yield segment, low, high
 
     def _pieces(self, first: int, last: int) -> Iterator[tuple[NDArray[Any], int]]:
-        for segment, low, high in self._spans(first, last):
+        for segment, low, high in self.spans(first, last):
             yield segment.array[low:high], segment.row_start + low - first
 
     def check(self, start: int = 0, stop: int | None = None) -> None:
         """Raise DumpChangedError if a file behind the rows [start, stop) is not the one that was opened."""
         seen: set[int] = set()
-        for segment, _, _ in self._spans(start, self.n_rows if stop is None else stop):
+        for segment, _, _ in self.spans(start, self.n_rows if stop is None else stop):
             if segment.file is not None and id(segment.file) not in seen:
                 seen.add(id(segment.file))
                 segment.file.check()
@@ -173,12 +180,12 @@ class Dump:
         for alias in _aliases(name):
             if alias in self.columns:
                 return alias
-        held = ", ".join(quote(c) for c in self.columns) or "none"
+        held = few([quote(c) for c in self.columns], 20) or "none"
         extra = next((a for a in _aliases(name) if a in self.extras), None)
         hint = f" ({quote(extra)} is a tensor that does not have one entry per row)" if extra else ""
         more = "" if self.columns else "; columns= adds some"
         near = did_you_mean(name.removeprefix("-"), self.columns)
-        unread = "; ".join(f"{quote(n)} {why}" for n, why in self.left_out.items())
+        unread = "; ".join(f"{quote(n)} {why}" for n, why in list(self.left_out.items())[:20])
         left = f"; left out: {unread}" if unread else ""
         raise ValueError(f"no column {quote(name)}{hint} in {self.name}; it has: {held}{near or more}{left}")
 

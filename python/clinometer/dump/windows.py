@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -14,6 +14,7 @@ from clinometer.sources import window
 from clinometer.sources.window import Window, filler, runs
 
 from .dump import Dump
+from .segments import Segment
 
 __all__ = ["is_windowed", "placeholder", "resident"]
 
@@ -23,27 +24,67 @@ def is_windowed(dump: Dump) -> bool:
     return any(isinstance(s.array, Window) for s in dump.segments)
 
 
-def _present(dump: Dump, rows: NDArray[np.int64] | tuple[int, int]) -> list[tuple[NDArray[Any], int]]:
-    """Segments of the whole dump in which `rows`, sorted or a range, are there, and the others are NaN."""
+_Span = tuple[Segment, int, int]  # rows [low, high) of a segment
+
+
+def _present(dump: Dump, wanted: NDArray[np.int64] | tuple[int, int]) -> list[tuple[NDArray[Any], int]]:
+    """Pieces of the whole dump in which `wanted` rows, sorted or a range, are there, and the others are NaN.
+
+    A window looks at its own of 100,000 files: what it has is in few pieces, and so is what lies between them.
+    """
     out: list[tuple[NDArray[Any], int]] = []
-    for s in dump.segments:
-        if not isinstance(s.array, Window):
-            out.append((s.array, s.row_start))
+    at = 0
+    for run in _adjacent(_spans(dump, wanted)):
+        first = run[0][0].row_start + run[0][1]
+        if first > at:
+            out.append((filler(run[0][0].array, first - at), at))
+        out.append((_rows(run), first))
+        at = first + sum(high - low for _, low, high in run)
+    if at < dump.n_rows:
+        out.append((filler(dump.segments[0].array, dump.n_rows - at), at))
+    return out
+
+
+def _spans(dump: Dump, wanted: NDArray[np.int64] | tuple[int, int]) -> Iterator[_Span]:
+    """Where the wanted rows lie, in order."""
+    if isinstance(wanted, tuple):
+        yield from dump.spans(*wanted)
+        return
+    for segment, low, high in dump.spans(int(wanted[0]), int(wanted[-1]) + 1):
+        if not isinstance(segment.array, Window):
+            yield segment, low, high
             continue
-        start, n, at = s.row_start, len(s.array), 0
-        if isinstance(rows, tuple):
-            low, high = max(rows[0], start) - start, min(rows[1], start + n) - start
-            spans = [(low, high)] if low < high else []
-        else:
-            cut = np.searchsorted(rows, [start, start + n])
-            spans = [(a, b) for a, b, _, _ in runs(rows[cut[0] : cut[1]] - start, s.array.row_bytes, n)]
-        for first, last in spans:
-            if first > at:
-                out.append((filler(s.array, first - at), start + at))
-            out.append((np.ascontiguousarray(s.array.fetch(first, last)), start + first))
-            at = last
-        if at < n:
-            out.append((filler(s.array, n - at), start + at))
+        own = wanted[slice(*np.searchsorted(wanted, [segment.row_start + low, segment.row_start + high]))]
+        for a, b, _, _ in runs(own - segment.row_start, segment.array.row_bytes, len(segment.array)):
+            yield segment, a, b
+
+
+def _adjacent(spans: Iterable[_Span]) -> Iterator[list[_Span]]:
+    """Spans of windows that follow one another; rows in memory are alone."""
+    run: list[_Span] = []
+    end = -1
+    for segment, low, high in spans:
+        fetched = isinstance(segment.array, Window)
+        if run and not (fetched and end == segment.row_start + low):
+            yield run
+            run = []
+        run.append((segment, low, high))
+        end = segment.row_start + high if fetched else -1
+    if run:
+        yield run
+
+
+def _rows(run: list[_Span]) -> NDArray[Any]:
+    """The rows of adjacent spans in one array."""
+    segment, low, high = run[0]
+    if len(run) == 1:
+        rows = segment.array[low:high]
+        return np.ascontiguousarray(rows) if isinstance(segment.array, Window) else rows
+    out = np.empty((sum(b - a for _, a, b in run), segment.array.shape[1]), segment.array.dtype)
+    at = 0
+    for segment, low, high in run:
+        out[at : at + high - low] = segment.array[low:high]
+        at += high - low
     return out
 
 

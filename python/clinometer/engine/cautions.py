@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from clinometer.common.notices import tell
-from clinometer.common.visible import visible
+from clinometer.common.visible import few
 
 from .inputs import Call
 
@@ -20,7 +20,7 @@ def warn_of_stillness(call: Call) -> None:
         flat = np.append(~moved, np.full(call.n_scores - len(moved), False))
         flat = flat if call.order is None else flat[call.order]
         if flat.any():
-            names = ", ".join(visible(n) for n, still in zip(call.names, flat, strict=True) if still)
+            names = few([n for n, still in zip(call.names, flat, strict=True) if still], 20)
             tell(f"directions {names} are zero: so are their scores, and their tilt changes nothing", stacklevel=3)
     single = int((p.sizes == 1).sum())
     if single and call.within and p.base != "logprob":

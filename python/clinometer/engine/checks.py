@@ -7,14 +7,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from clinometer.dump import Dump
+
 from .inputs import Call
 
 Floats = NDArray[np.float64]
 
-__all__ = ["DEFAULT_KL", "check_ddof", "check_strength", "checked_betas", "checked_kl", "need_rows", "need_scores"]
+__all__ = [
+    "DEFAULT_KL",
+    "check_ddof",
+    "check_strength",
+    "checked_betas",
+    "checked_kl",
+    "need_finite",
+    "need_rows",
+    "need_scores",
+    "need_squares",
+]
 
 
 DEFAULT_KL = (0.1, 0.25, 0.5, 1.0)
+_ROWS = 1e140  # the largest entry of a row, and one over the smallest, of which second moments are taken
+_AT_ONCE = 1 << 13
 
 
 def need_scores(call: Call) -> None:
@@ -26,6 +40,33 @@ def need_scores(call: Call) -> None:
 def need_rows(call: Call) -> None:
     if call.population.n_rows == 0:
         raise ValueError(f"{call.dump.name} has no rows to pass over ({call.population.n_dropped} prompts dropped)")
+
+
+def need_squares(dump: Dump, squares: Floats) -> None:
+    """Refuse rows whose squares leave float64, which those of float64 alone can; `squares` (d,) are means of them."""
+    if dump.dtype != "float64":
+        return
+    odd = np.flatnonzero(~(squares < _ROWS**2) | (squares < _ROWS**-2))  # of columns that are constant, too
+    if not len(odd):
+        return
+    top = np.zeros(len(odd))
+    for start in range(0, dump.n_rows, _AT_ONCE):
+        rows = dump.read(start, min(start + _AT_ONCE, dump.n_rows))[:, odd]
+        top = np.fmax(top, np.abs(np.where(np.isfinite(rows), rows, 0.0)).max(axis=0))
+    extreme = (top > _ROWS) | ((top > 0) & (top < 1 / _ROWS))
+    if extreme.any():
+        c = int(np.argmax(extreme))
+        raise ValueError(
+            f"{dump.name}: column {odd[c]} of the rows reaches {top[c]:.3g}, too {'large' if top[c] > 1 else 'small'} "
+            f"for squares in float64: divide the rows by a constant, to between {1 / _ROWS:.0e} and {_ROWS:.0e}"
+        )
+
+
+def need_finite(dump: Dump, found: Floats, what: str) -> Floats:
+    """What a pass found, unless it left float64 on the way."""
+    if dump.nonfinite != "keep" and not np.isfinite(found).all():
+        raise ValueError(f"{dump.name}: {what} leave float64: divide the rows, or the directions, by a constant")
+    return found
 
 
 def check_ddof(ddof: Any, base: str) -> int:

@@ -308,7 +308,7 @@ def _resolve_one(call: Call, item: Any, projected: list[_Projected], columns: li
         if len(a) != dump.n_rows:
             raise ValueError(f"scores have {len(a)} rows but the dump has {dump.n_rows}")
         if item.prompt_ids is not None and call.ids is not None:
-            same_ids(f"scores {', '.join(map(visible, item.names or ()))}", item.prompt_ids, call.ids)
+            same_ids(f"scores {few(item.names or ())}", item.prompt_ids, call.ids)
         if item.grid is not None and item.prompt_ids is None:
             flat("scores", a.reshape(*item.grid, -1), dump.n_rows, call.ids)
         if item.labels is not None:
@@ -519,7 +519,8 @@ def absorb(
     """
     p = population or call.effective()
     end = p.n_rows if end < 0 else end
-    for first, last, segments in _windows(call, scan, p, kept, begin, end):
+    reads = kept is None and (call.directions is not None or scan.needs_rows)
+    for first, last, segments in _windows(call, p, reads, begin, end):
         scan.absorb(
             segments=segments, dtype=DTYPES[call.dump.dtype], n_dump=call.dump.n_rows, d=call.dump.dim,
             n_rows=p.n_rows, offsets=p.offsets, order=p.order,
@@ -532,7 +533,8 @@ def absorb(
         )  # fmt: skip
         if scan.non_finite >= 0:
             break
-    _check_files(call.dump)
+    if reads:  # of 100,000 files that takes a second, and a report is many passes over scores
+        _check_files(call.dump)
     if scan.non_finite >= 0:
         bad = non_finite_rows(call.dump)
         bad = bad if p.n_rows == call.dump.n_rows else bad[np.isin(bad, p.rows)]
@@ -542,12 +544,11 @@ def absorb(
         )
 
 
-def _windows(call: Call, scan: Any, p: Population, kept: Floats | None, begin: int, end: int) -> Any:
-    """(first, last, segments): all at once where rows are in memory or not wanted, else windows of whole leaves."""
-    wanted = kept is None and (call.directions is not None or scan.needs_rows)
+def _windows(call: Call, p: Population, reads: bool, begin: int, end: int) -> Any:
+    """(first, last, segments): all at once where rows are in memory or not read, else windows of whole leaves."""
     if not is_windowed(call.dump):
         return [(begin, end, segments_of(call.dump)[0])]
-    if wanted:
+    if reads:
         return resident(call.dump, p.order, p.offsets, begin, end, LEAF)
     return [(begin, end, placeholder(call.dump))]
 

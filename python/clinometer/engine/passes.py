@@ -21,7 +21,16 @@ from clinometer.dump.directions import Scores
 from . import kl as roots
 from .adjusting import net_of
 from .cautions import warn_of_stillness
-from .checks import DEFAULT_KL, check_ddof, check_strength, checked_betas, checked_kl, need_rows, need_scores
+from .checks import (
+    DEFAULT_KL,
+    check_ddof,
+    check_strength,
+    checked_betas,
+    checked_kl,
+    need_finite,
+    need_rows,
+    need_scores,
+)
 from .inputs import Call, prepare, run
 from .population import Population
 
@@ -68,8 +77,31 @@ def score(dump: Any, directions: Any, *, out: NDArray[Any] | None = None, **opti
         raise ValueError(f"out must be a C-contiguous {np.dtype(dtype).name} array of shape {shape}")
     table = out if call.order is None else _blank(call, shape, dtype)
     run(call, [_core.Scores(0, call.n_scores, table, not call.in_double, False, False)], population=call.population)
+    _need_float32(call, table)
     if call.order is not None:
         out[...] = table[:, call.order]
+    return out
+
+
+def _need_float32(call: Call, table: NDArray[Any]) -> None:
+    """Refuse scores that are infinite or nothing in float32, where rows and directions are finite and something."""
+    if table.dtype == np.float64 or call.dump.nonfinite == "keep" or not len(table):
+        return
+    top = np.fmax(np.fmax.reduce(table, axis=0), -np.fmin.reduce(table, axis=0))
+    if (odd := (top > 1e38) | (top < 1e-34)).any():
+        exact = _in_float64(call)[:, odd]
+        top = np.fmax.reduce(np.abs(exact), axis=0)
+        extreme = (top > 3e38) | ((top > 0) & (top < 1e-34))
+        if extreme.any():
+            k = int(np.argmax(extreme))
+            what = "large" if top[k] > 1 else "small"
+            raise ValueError(f"scores reach {top[k]:.3g}, too {what} for float32; precision='double' gives float64")
+
+
+def _in_float64(call: Call) -> Floats:
+    """The scores of a call in float64, NaN where they are left out."""
+    out = np.full((call.dump.n_rows, call.n_scores), np.nan)
+    run(call, [_core.Scores(0, call.n_scores, out, False, False, False)], population=call.population)
     return out
 
 
@@ -128,7 +160,7 @@ def covariance_projection(dump: Any, directions: Any, *, within: bool = True, dd
     if not within and call.n_folds > 1:
         raise ValueError("within=False cannot apply a direction out of fold; pass its .vectors")
     state = run(call, [_core.CovarianceProjection(call.dump.dim, 0, call.n_scores, n_ddof)])[0].finish()
-    return _as_given(call, np.asarray(state["projection"]))
+    return _as_given(call, need_finite(call.dump, np.asarray(state["projection"]), "rows Sigma u"))
 
 
 def _as_given(call: Call, rows: Floats) -> Floats:
@@ -591,4 +623,4 @@ def tilted_mean(dump: Any, directions: Any, betas: Any = None, *, kl: Any = None
         state = _core.TiltedMean(d, 0, K, np.ascontiguousarray(own[:, b : b + step]))
         mean = run(call, [state], population=None)[0].finish()["mean"]
         out[:, b : b + step] = mean if call.order is None else mean[call.order]
-    return TiltedMeanResult(out, table)
+    return TiltedMeanResult(need_finite(call.dump, out, "means of rows"), table)

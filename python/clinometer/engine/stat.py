@@ -16,6 +16,8 @@ from clinometer.common import memory
 from clinometer.common.results import Axes, CrossCovarianceResult, Result, TiltResult
 from clinometer.common.results import Moments as MomentsResult
 
+from .checks import need_squares
+
 if TYPE_CHECKING:
     from .inputs import Call
 
@@ -67,6 +69,7 @@ class Moments(Statistic):
         p = call.population
         full = np.ascontiguousarray(scatter[:d, :d]) if self.covariance else None
         variances = np.diagonal(scatter)[:d].copy() if self.covariance else scatter[:d, 0]
+        need_squares(call.dump, variances)
         return MomentsResult(s["mean"][:d], full, variances, p.n_rows, p.n_prompts, p.n_dropped, call.within)
 
 

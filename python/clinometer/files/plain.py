@@ -77,6 +77,12 @@ class PlainFile:
         if not hold:
             self.release()
 
+    def __enter__(self) -> PlainFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
     def release(self) -> None:
         """Let go of the descriptor; later reads open the file again."""
         if self._held >= 0:

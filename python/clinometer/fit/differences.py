@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from clinometer import _core
 from clinometer.common.threads import applied, product
+from clinometer.engine.checks import need_squares
 from clinometer.engine.inputs import Call, run
 from clinometer.engine.pairs import pair_list
 from clinometer.engine.seen_prompts import gather
@@ -167,9 +168,12 @@ def reduced(streamed: Streamed, weight: Floats) -> tuple[Differences, Floats | N
     P, d = len(streamed.pairs), streamed.dim
     if 8 * P * d > KEPT_BYTES:
         squares = mean_squares(streamed, weight)
+        need_squares(streamed.call.dump, squares)
         return Streamed(streamed.call, streamed.pairs, column_scale(squares)), None, squares
     dense = streamed.kept()
-    squares = mean_squares(dense, weight)
+    with np.errstate(over="ignore"):
+        squares = mean_squares(dense, weight)
+    need_squares(streamed.call.dump, squares)
     dense.rows *= column_scale(squares)
     if d <= P:
         return dense, None, squares

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from clinometer import _core
 from clinometer.common.notices import tell
 from clinometer.common.threads import applied
+from clinometer.engine.checks import need_squares
 from clinometer.engine.inputs import Call, run
 from clinometer.engine.population import Population
 
@@ -87,7 +88,9 @@ class Operator:
         else:
             p = replace(self.p, omega=np.ascontiguousarray(np.add.reduceat(weight, self.p.offsets[:-1])))
         done = run(self.call, [_core.Moments(self.call.dump.dim, 0, 1, 0, False)], population=p)[0].finish()
-        return np.asarray(done["scatter"][0, :, 0] / done["mass"][0])
+        variances = np.asarray(done["scatter"][0, :, 0] / done["mass"][0])
+        need_squares(self.call.dump, variances)
+        return variances
 
     @cached_property
     def scale(self) -> Floats:

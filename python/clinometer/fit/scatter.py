@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clinometer import _core
+from clinometer.common import memory
 from clinometer.common.threads import applied, images, product, shared
+from clinometer.engine.checks import need_squares
 from clinometer.engine.inputs import Call, run
 from clinometer.engine.population import Population
 
@@ -122,7 +124,11 @@ def fold_scatter(
 
     Pooled: about the mean of all rows, where the prompts of p are the folds.
     """
-    held = np.nan_to_num(values)
+    held, wide = np.nan_to_num(values), call.dump.dim + values.shape[1]
+    if wide > 4096:
+        what = f"the scatter of {wide:,} columns in {n_folds} folds"
+        instead = "method='ridge' of fit_value_direction needs no such matrix"
+        memory.need_memory(16 * n_folds * wide * wide, what, instead)
     one = replace(call, values=np.ascontiguousarray(held), population=p, fold=fold, within=True)
     state = _core.Moments(call.dump.dim, held.shape[1], n_folds, 0, True)
     done = run(one, [state], population=p)[0].finish()
@@ -135,7 +141,9 @@ def fold_scatter(
     free = np.bincount(fold, np.maximum(rows - 1, 0), n_folds)
     freedom = int(free.sum())
     cutoff = NULL_IN_DOUBLE if call.in_double else NULL
-    total, between = by_fold.sum(axis=0), None
+    with np.errstate(invalid="ignore"):
+        total, between = by_fold.sum(axis=0), None
+    need_squares(call.dump, np.diagonal(total)[:d])
     if pooled:
         between = _between(one, held, p, fold, n_folds)
         total += product(between.T * mass, between)

@@ -9,7 +9,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from clinometer.common.visible import quote
+from clinometer.common.visible import few, quote
 from clinometer.files.plain import PlainFile
 
 from .safetensors import read_header
@@ -43,7 +43,7 @@ class Lazy(Mapping[str, NDArray[Any]]):
         return len(self._loaders)
 
     def __repr__(self) -> str:
-        return f"{{{', '.join(quote(k) for k in self._loaders)}}}"
+        return f"{{{few([quote(k) for k in self._loaders], 20)}}}"
 
     def map(self, function: Callable[[NDArray[Any]], NDArray[Any]]) -> Lazy:
         """The same names, each array passed through `function` when it is read."""

@@ -39,8 +39,13 @@ def joined_arrays(folder: str, names: list[str]) -> dict[str, Tensor]:
     for stem, group in groupby(sorted(names, key=_skeleton), _skeleton):
         files = sorted(group, key=natural)
         for name, members in ((stem, files),) if is_shards(files) else ((f[:-4], [f]) for f in files):
-            out[name] = Tensor(name, _alike([npy.read_npy(PlainFile(paths[f])) for f in members]))
+            out[name] = Tensor(name, _alike([_part(paths[f]) for f in members]))
     return {name: out[name] for name in sorted(out, key=natural)}
+
+
+def _part(path: str) -> Part:
+    with PlainFile(path, hold=True) as file:
+        return npy.read_npy(file)
 
 
 def _skeleton(name: str) -> str:
@@ -64,7 +69,8 @@ def joined_safetensors(folder: str, names: list[str]) -> Found:
     pieces: dict[str, list[Part]] = {}
     source: dict[str, str] = {}
     for k, path in enumerate(all_inside(folder, sorted(names, key=natural), "folder")):
-        parts, said = read_header(PlainFile(path))
+        with PlainFile(path, hold=True) as file:
+            parts, said = read_header(file)
         rows = {p.shape[0] for p in parts.values() if p.shape}
         if len(rows) != 1:
             shown = ", ".join(f"{quote(n)} {p.shape}" for n, p in list(parts.items())[:8])

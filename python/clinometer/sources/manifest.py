@@ -12,6 +12,7 @@ from clinometer.errors import bad
 from clinometer.files import strictjson
 from clinometer.files.folders import inside
 from clinometer.files.plain import PlainFile
+from clinometer.files.urls import is_url
 
 from .found import Found
 from .safetensors import read_header
@@ -171,14 +172,16 @@ def _describe_phi(found: Found, table: dict[str, Any], path: str) -> None:
 def _shards(folder: str, path: str, shards: list[Any], n_rows: int, text: set[str]) -> dict[str, Tensor]:
     pieces: dict[str, list[Part]] = {}
     used: set[str] = set()
+    home = folder if is_url(folder) else os.path.realpath(folder)
     at = 0
     for k, shard in enumerate(shards):
         where = f"shards[{k}]."
         file = inside(folder, shard.get("file") if isinstance(shard, dict) else None, where + "file", path)
         # On file systems that fold case two names may be one file: its rows would count twice.
-        if os.path.realpath(file).casefold() in used:
+        place = (os.path.realpath(file) if os.path.islink(file) else os.path.join(home, shard["file"])).casefold()
+        if place in used:
             raise bad(path, f"{quote(shard['file'])} occurs twice", where + "file")
-        used.add(os.path.realpath(file).casefold())
+        used.add(place)
         if _get(shard, "row_start", int, path, where) != at:
             raise bad(
                 path,
@@ -186,10 +189,11 @@ def _shards(folder: str, path: str, shards: list[Any], n_rows: int, text: set[st
                 where + "row_start",
             )
         rows = _get(shard, "rows", int, path, where)
-        plain = PlainFile(file)
-        if shard.get("bytes") is not None and _get(shard, "bytes", int, path, where) != plain.size:
-            raise bad(file, f"has {plain.size} bytes but the manifest says {shard['bytes']}", where + "bytes")
-        add_shard(pieces, read_header(plain)[0], rows, text if k else None, file)
+        with PlainFile(file, hold=True) as plain:
+            if shard.get("bytes") is not None and _get(shard, "bytes", int, path, where) != plain.size:
+                raise bad(file, f"has {plain.size} bytes but the manifest says {shard['bytes']}", where + "bytes")
+            parts = read_header(plain)[0]
+        add_shard(pieces, parts, rows, text if k else None, file)
         at += rows
     if at != n_rows:
         raise bad(path, f"{n_rows} rows are stated but the shards hold {at}", "n_rows")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -49,6 +50,8 @@ class Fold:
         in which a shard's first and last prompt lie wait for the neighbour. None: merge is exact up to rounding.
     base, precision, n_threads : as everywhere; betas only, as kl= needs kept scores
 
+    Threads may share one: their calls wait for each other.
+
     Memory: the states of log2(leaves) nodes and the waiting rows; `finish` holds the states twice.
 
     >>> import numpy as np, clinometer as cm
@@ -72,7 +75,14 @@ class Fold:
             raise ValueError("within=False needs every row at once: write a dump and use the passes")
         self.statistics, self.dim, self.start_row = statistics, int(dim), _checked_start(start_row)
         self.options: dict[str, Any] = {"base": base, "precision": precision, "n_threads": n_threads}
+        self.turn = threading.RLock()
         self._begin_empty()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: held for name, held in vars(self).items() if name != "turn"}
+
+    def __setstate__(self, held: dict[str, Any]) -> None:
+        vars(self).update(held, turn=threading.RLock())
 
     def _begin_empty(self) -> None:
         start = self.start_row or 0
@@ -112,7 +122,10 @@ class Fold:
             raise ValueError(f"phi has shape {rows.shape}, wanted (m, {self.dim})")
         ids = of_one_width(as_ids(held["prompt_ids"], "prompt_ids", len(rows)))  # in states, which hold few rows
         given = {n: as_column(held[f"column {n!r}"], f"column {n!r}", len(rows)).copy() for n in columns}
-        rows, ids, given = self._present(rows, ids, given)
+        with self.turn:
+            self._absorb(*self._present(rows, ids, given))
+
+    def _absorb(self, rows: NDArray[Any], ids: NDArray[Any], given: dict[str, NDArray[Any]]) -> None:
         if self.waiting:
             _same_kinds(Rows(rows, ids, given), self.waiting[0])
         if not len(rows):
@@ -222,7 +235,9 @@ class Fold:
         """
         if not isinstance(other, Fold):
             raise TypeError(f"other is {type(other).__name__}, wanted a Fold")
-        (append if self.start_row is None else adjoin)(self, other)
+        before, after = sorted((self, other), key=id)  # two that merge into each other do not wait for ever
+        with before.turn, after.turn:
+            (append if self.start_row is None else adjoin)(self, other)
         return self
 
     def bridge(self, rows: Rows, end: int) -> None:
@@ -258,6 +273,10 @@ class Fold:
 
     def finish(self) -> list[Any]:
         """Results in the order of the statistics; rows may still be absorbed and merged afterwards."""
+        with self.turn:
+            return self._finish()
+
+    def _finish(self) -> list[Any]:
         states = self.total()
         if not states or self.call is None:
             raise ValueError("Fold has no rows to finish")

@@ -104,7 +104,8 @@ class _Blobs:
 
 def encode(fold: Fold) -> bytes:
     """The fold as bytes; it goes on as before."""
-    return b"".join(_pieces(fold))
+    with fold.turn:
+        return b"".join(_pieces(fold))
 
 
 def _pieces(fold: Fold) -> Iterator[bytes]:
@@ -148,5 +149,5 @@ def _state(blobs: _Blobs, state: Any) -> list[Any]:
 
 def write(fold: Fold, path: str | os.PathLike[str]) -> None:
     """Write atomically: a sibling file, synced and renamed over `path`."""
-    with new_file(path) as file:
+    with fold.turn, new_file(path) as file:
         file.writelines(_pieces(fold))

@@ -40,7 +40,7 @@ def adjoin(first: Fold, other: Fold) -> None:
     if other.n_rows == 0:
         return
     if first.n_rows == 0:
-        own = {"statistics": first.statistics, "options": first.options}
+        own = {"statistics": first.statistics, "options": first.options, "turn": first.turn}
         vars(first).update(vars(other), **own)
         other._begin_empty()
         return

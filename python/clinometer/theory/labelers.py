@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from clinometer.common.resampling import t_bounds, unit_errors, worth
 from clinometer.common.results import Axes, Result
-from clinometer.common.visible import visible
+from clinometer.common.visible import few, visible
 from clinometer.dump import Dump, open_dump
 from clinometer.engine.inputs import prepare
 from clinometer.inference.gains import unit_sums
@@ -137,7 +137,7 @@ def labeler_scaling(
     count = counted(list(map(str, dumps)), sizes)
     judges = judge if isinstance(judge, Mapping) else dict.fromkeys(dumps, judge)
     if missing := [str(name) for name in dumps if name not in judges]:
-        raise ValueError(f"judge has no entry for {', '.join(map(visible, missing))}")
+        raise ValueError(f"judge has no entry for {few(missing)}")
     order = np.argsort(count, kind="stable")
     names = [list(dumps)[i] for i in order]
     opened = [d if isinstance(d, Dump) else open_dump(d) for d in (dumps[n] for n in names)]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from clinometer.common.visible import visible
+from clinometer.common.visible import few
 
 from .arrays import Floats
 
@@ -35,7 +35,7 @@ def counted(names: list[str], given: Any) -> Floats:
         found = [parameters(name) for name in names]
     elif isinstance(given, Mapping):
         if missing := [name for name in names if name not in given]:
-            raise ValueError(f"sizes has no entry for {', '.join(map(visible, missing))}")
+            raise ValueError(f"sizes has no entry for {few(missing)}")
         found = [given[name] for name in names]
     elif isinstance(given, (Sequence, np.ndarray)) and not isinstance(given, str):
         found = list(given)
