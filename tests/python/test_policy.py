@@ -135,6 +135,95 @@ def test_events_of_few_prompts_and_copies_are_counted_as_what_they_are() -> None
     assert by_count.unseen.tolist() == gains(unlike * 1.0, unlike * 1.0, ids).unseen.tolist() == [""]
 
 
+def lognormal(seed: int, prompts: int, sd: float = 1.0, pull: float = 0.6) -> tuple[Any, Any, Any]:
+    rng, ids = np.random.default_rng(seed), np.repeat(np.arange(prompts), 8)
+    t, noise = rng.normal(size=(2, len(ids)))
+    return t, np.exp(sd * (pull * t + 0.8 * noise)), ids
+
+
+@pytest.mark.parametrize(("prompts", "sd", "skewed"), [(60, 1.0, True), (600, 1.0, False), (60, 0.3, False)])
+def test_a_skewed_value_has_the_bound_nearer_zero_alone_until_prompts_are_many(
+    prompts: int, sd: float, skewed: bool
+) -> None:
+    t, f, ids = lognormal(5, prompts, sd)
+    up, down = gains(t, f, ids, kl=[0.2]), gains(-t, f, ids, kl=[0.2])
+    for p, near, away in (up, 0, np.inf), (down, 1, -np.inf):
+        sign = -1 if near == 0 else 1
+        ends = p.gain[..., None] + stats.t.ppf(0.975, p.freedom)[..., None] * p.gain_se[..., None] * [-1, 1]
+        np.testing.assert_allclose(p.interval[..., near], ends[..., near], rtol=1e-12)
+        np.testing.assert_allclose(p.interval[..., 1 - near], away if skewed else ends[..., 1 - near], rtol=1e-12)
+        assert p.skewed.tolist() == [skewed] and (sign * p.gain < 0).all() and np.isfinite(p.win_interval).all()
+        assert np.isinf(p.bounds(0.5)[0, 0, 0, 1 - near]) == skewed and np.isfinite(p.bounds(0.5)[0, 0, 0, near])
+    # a value turned round turns its bounds, and units do not matter
+    minus = gains(t, -4 * f + 7, ids, kl=[0.2])
+    np.testing.assert_allclose(minus.interval, -4 * up.interval[..., ::-1], rtol=1e-9)
+    for exponent in (-150, 150):
+        scaled = gains(t, np.ldexp(f, exponent), ids, kl=[0.2])
+        np.testing.assert_array_equal(scaled.skewed, up.skewed)
+        np.testing.assert_array_equal(np.isinf(scaled.interval), np.isinf(up.interval))
+    # a response counted twice is no news of how many prompts there are
+    twice = gains(t, f, ids, kl=[0.2], base="counts", counts=np.full(len(ids), 2.0))
+    rows = gains(np.repeat(t, 2), np.repeat(f, 2), np.repeat(ids, 2), kl=[0.2])
+    assert twice.skewed.tolist() == rows.skewed.tolist()
+
+
+def test_the_bound_nearer_zero_holds_where_the_other_would_not() -> None:
+    """Lognormal values of twelve prompts, raised and lowered: 150 dumps each, KL 0.5."""
+    beyond, short = {1: 0, -1: 0}, {1: 0, -1: 0}
+    for seed in range(150):
+        for sign in beyond:
+            t, f, ids = lognormal(seed, 12, pull=sign * 0.6)
+            p, truth = gains(t, f, ids, kl=[0.5]), np.exp(0.5) * (np.exp(sign * 0.6) - 1)
+            low, high = p.gain.item() + stats.t.ppf(0.975, p.freedom.item()) * p.gain_se.item() * np.array([-1, 1])
+            near, away = (low, high) if sign > 0 else (high, low)
+            short[sign] += sign * near > sign * truth
+            beyond[sign] += sign * away < sign * truth
+    assert max(short.values()) <= 8 and sum(beyond.values()) > 22  # 3.75 would be 2.5 % of one
+
+
+def test_values_that_are_not_skewed_keep_both_bounds() -> None:
+    rng, ids = np.random.default_rng(8), np.repeat(np.arange(30), 8)
+    t, noise = rng.normal(size=(2, 240))
+    tails = 0.5 * t + rng.standard_t(3, size=240)
+    wide = np.stack([t + noise, tails, np.round(3 + t), (t > 0) * 1.0, rng.random(240), np.ones(240)], axis=1)
+    p = gains(t, wide, ids)
+    assert not p.skewed.any() and np.isfinite(p.interval[..., :-1, :]).all() and np.isnan(p.interval[..., -1, :]).all()
+
+
+def test_prompts_without_labels_and_single_prompts_of_a_skewed_value() -> None:
+    t, f, ids = lognormal(6, 80)
+    holed = np.where(ids < 30, np.nan, f)
+    part = ids >= 30
+    both, alone = gains(t, np.stack([f, holed], axis=1), ids), gains(t[part], f[part], ids[part])
+    assert both.skewed[1] == alone.skewed[0] and np.isinf(both.interval[0, 0, 1, 1])
+    few = gains(t, np.where(ids < 1, f, np.nan), ids)
+    assert np.isnan(few.interval).all() and np.isnan(gains(t[:8], f[:8], ids[:8]).interval).all()
+    assert not gains(t, np.full(640, np.nan), ids).skewed.any()
+    grouped = lognormal(6, 400)
+    assert not gains(*grouped).skewed.any() and gains(*grouped, clusters=np.arange(400) // 20).skewed.all()
+
+
+def test_every_estimate_of_a_skewed_value_has_one_bound() -> None:
+    t, f, ids = lognormal(7, 60)
+    columns = {"t": t, "f": f, "half": ids % 2 * 1.0}
+    dump = cm.open_dump(np.zeros((480, 1), np.float32), prompt_ids=ids, columns=columns, policy="on_policy")
+    own = gains(t, f, ids, kl=[0.2])
+    made = cm.inference.gain_intervals(dump, "t", values="f", kl=[0.2])
+    np.testing.assert_allclose(made.estimate_interval, own.interval, rtol=1e-9)
+    np.testing.assert_allclose(made.at(0.8).estimate_interval, own.bounds(0.8), rtol=1e-9)
+    assert made.skewed.tolist() == [True] and np.isfinite(made.interval).all()  # of the rows, which are what they are
+    chosen = cm.inference.recommend(dump, ["t"], "f", kl=[0.2])
+    corrected = cm.inference.ppi_gain(dump, "t", values="f", kl=[0.2], gold=np.where(ids < 30, f, np.nan))
+    for low, high in (chosen.interval[0], corrected.interval[0, 0, 0]):
+        assert np.isfinite(low) and high == np.inf
+    assert "at least +" in chosen.verdict() and "inf" not in chosen.verdict()
+    gold = np.where(ids < 40, f, np.nan)
+    page = cm.report(dump, constitutions=["t"], values=["f"], kl=[0.2], groups="half", gold=gold, sections=())
+    for ends in (page.policy.interval, page.chosen_bounds, page.groups[0].interval, page.groups[0].paid):
+        assert (ends[..., 1] == np.inf).all() and np.isfinite(ends[..., 0]).all()
+    assert page.gold is not None and page.gold.policy.skewed.tolist() == [True]
+
+
 def test_win_rates_end_before_their_bias_shows() -> None:
     rng, ids = np.random.default_rng(4), np.repeat(np.arange(60), 32)
     t = rng.normal(size=len(ids))

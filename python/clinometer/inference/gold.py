@@ -21,6 +21,7 @@ from .gains import cells, unit_sums
 from .matched import MatchedRows
 from .policy import PolicyGains, policy_gains
 from .result import check_level
+from .tails import opened
 
 __all__ = ["GoldCorrection", "PPIResult", "corrected", "ppi_gain"]
 
@@ -115,18 +116,19 @@ def corrected(call: Call, kept: Floats, gold: Any, kl: Floats, start: Floats, n_
     influence = np.where(given, psi[..., f], psi[..., y] - lam * apart)
     held = np.where(given, p._held[:, f], p._held[:, y])
     unseen = np.where(given, p.unseen[f], np.where(p.unseen[y] != "", p.unseen[y], p.unseen[on_gold]))
+    skewed = np.where(given, p.skewed[f], p.skewed[y] | p.skewed[on_gold])
     se, freedom = (np.where(unseen != "", np.nan, x) for x in _of_units(influence, held))
     shared_se, shared_freedom = _of_units(psi[..., f] - influence, held)
     shared = p.gain[..., f] - gain
+    between = opened(t_bounds(shared, shared_se, shared_freedom + 1, 0.95), shared, skewed)
     others = {name: np.where(given, getattr(p, name)[..., f], getattr(p, name)[..., y]) for name in OF_GOLD}
     made = replace(
-        p, gain=gain, gain_se=se, freedom=freedom, interval=t_bounds(gain, se, freedom + 1, 0.95),
+        p, gain=gain, gain_se=se, freedom=freedom, interval=opened(t_bounds(gain, se, freedom + 1, 0.95), gain, skewed),
         win_interval=np.where(given[:, None], p.win_interval[..., f, :], p.win_interval[..., y, :]),
-        values=call.value_names, unseen=unseen, _influence=influence, _held=held, **others,
+        values=call.value_names, unseen=unseen, skewed=skewed, _influence=influence, _held=held, **others,
     )  # fmt: skip
     return GoldCorrection(
-        p.kl, p.gain[..., f], shared, t_bounds(shared, shared_se, shared_freedom + 1, 0.95), lam, n_gold, p.directions,
-        call.value_names, made,
+        p.kl, p.gain[..., f], shared, between, lam, n_gold, p.directions, call.value_names, made,
     )  # fmt: skip
 
 
@@ -160,7 +162,7 @@ def ppi_gain(
     power : lambda, or None for the best
     level : coverage of the interval, by Student's t over the prompts or clusters with gold labels (their
         effective number), at the betas given or solved; NaN where gold labels are too rare to show an
-        error (`PolicyGains.unseen`)
+        error (`PolicyGains.unseen`), and infinite away from zero where they are skewed (`PolicyGains.skewed`)
 
     Returns
     -------
@@ -199,8 +201,10 @@ def ppi_gain(
             arrays["gain"][at], arrays["se"][at], arrays["units"][at] = own.corrected(lam)
             arrays["gold"][at], arrays["gold_se"][at], _ = own.corrected(0.0)
     table = true_betas(call, table, exponent, betas)
+    on_gold = MatchedRows(replace(call, values=truth))
     interval = t_bounds(arrays["gain"], arrays["se"], arrays["units"], level)
-    interval[..., MatchedRows(replace(call, values=truth)).unseen != "", :] = np.nan
+    interval = opened(interval, arrays["gain"], on_gold.skewed)
+    interval[..., on_gold.unseen != "", :] = np.nan
     return PPIResult(
         table, arrays["gain"], arrays["se"], interval, arrays["values"], arrays["gold"], arrays["gold_se"],
         arrays["power"], n_gold, call.names, call.value_names, call.fit_status, float(level),

@@ -17,6 +17,10 @@ UNSEEN = {
     "rare": f"fewer than {SCARCE} responses, or prompts, differ from the rest of their prompt, too few for an interval "
     "of its gain or win rate",
 }
+SKEWED = (
+    "so skewed that {} prompts need not hold the extremes that make its gain: that has a bound on the side of zero and "
+    "none on theirs; its win rate has both"
+)
 FEW = 4  # constitutions that get a line each
 
 
@@ -42,11 +46,13 @@ def _rows(r: Report) -> list[str]:
     for name, n in zip(r.values, r.tilt.n_unlabelled, strict=True):
         if n:
             out.append(f"{name}: {int(n)} unlabelled rows left out of this value")
-    for name, sd, unseen in zip(r.values, r.value_sd, r.policy.unseen, strict=True):
+    for name, sd, unseen, skewed in zip(r.values, r.value_sd, r.policy.unseen, r.policy.skewed, strict=True):
         if not sd > 0:
             out.append(f"{name} does not vary inside any prompt: no tilt can change it")
         elif unseen:
             out.append(f"{name}: {UNSEEN[str(unseen)]}")
+        elif skewed:
+            out.append(f"{name}: {SKEWED.format(d.n_prompts)}")
     if d.n_prompts < 2:
         out.append("fewer than two prompts: there are no standard errors")
     if 1 < d.responses[1] <= 4 and d.base != "logprob":
