@@ -76,9 +76,9 @@ def _size(report: Report, best: Choice) -> list[str]:
 
 
 def _extremes(report: Report, best: Choice) -> list[str]:
-    """Values whose gain has one bound."""
+    """Values that are settled by the one bound there is."""
     ends = np.stack([best.lower, best.upper], axis=-1)
-    one = [j for j in range(len(best.values)) if np.isinf(ends[j]).any()]
+    one = [j for j in _settled(best) if np.isinf(ends[j]).any()]
     if not one:
         return []
     names, n = ", ".join(visible(best.values[j]) for j in one), report.dump.n_prompts
