@@ -54,6 +54,8 @@ const between = ([low, high]) => {
   if (high === Infinity) return `at least ${gainText(low)}`; // the other end is open
   return low === -Infinity ? `at most ${gainText(high)}` : `${gainText(low)} to ${gainText(high)}`;
 };
+// of bounds about a number with one end open: how far a scale goes on that side, as far as on the other
+const mirrored = (at, ends) => (ends.some((e) => Math.abs(e) === Infinity) ? ends.map((e) => 2 * at - e) : []);
 const valueName = (j) => view.values[j] + (j < data.n_requested ? "" : " (length)");
 const unitName = (j) => (state.unit === "sd" ? "sd" : `units of ${view.values[j]}`);
 

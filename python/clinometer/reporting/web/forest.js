@@ -4,7 +4,10 @@ const FOREST = { width: 96, height: 22, pad: 6 };
 let ends = [];
 
 function forestEnds(j) {
-  return extent(range(K).flatMap((k) => [...interval(k, state.b, j), gain(k, state.b, j)]), [0]);
+  return extent(range(K).flatMap((k) => {
+    const [ends, at] = [interval(k, state.b, j), gain(k, state.b, j)];
+    return [...ends, at, ...mirrored(at, ends)];
+  }), [0]);
 }
 
 function forestX(j) {

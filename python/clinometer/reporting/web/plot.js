@@ -33,8 +33,8 @@ class Plot {
   render(spec) {
     this.spec = spec;
     const points = spec.series.flatMap((s) => s.points);
-    const xs = points.flatMap((p) => [p.x, p.xlo, p.xhi]);
-    const ys = points.flatMap((p) => [p.y, p.lo, p.hi]);
+    const xs = points.flatMap((p) => [p.x, p.xlo, p.xhi, ...mirrored(p.x, [p.xlo, p.xhi])]);
+    const ys = points.flatMap((p) => [p.y, p.lo, p.hi, ...mirrored(p.y, [p.lo, p.hi])]);
     const ends = spec.quadrant ? padded(extent(xs, [0])) : extent(xs, spec.xs ?? []);
     const heights = padded(extent(ys, [...(spec.ys ?? []), spec.limit]));
     // what is open reaches the edge
