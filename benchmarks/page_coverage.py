@@ -150,7 +150,7 @@ def shown(done: dict[str, dict[int, Any]], code: str) -> Iterator[str]:
     yield "met: within 2 points and 1.3 times the oracle's width; met by t: 1.3 times only by t, as few prompts are;"
     yield "open: off by no more than 1.96 Monte Carlo errors; MISSED; none: no number, past what the rows can say;"
     yield "few: a number in less than half of the dumps (its share is of those), a false one in at most 5 % of all"
-    yield "one: of dumps with a number, those with one bound, nearer zero: to hold in 97.5 % less 2 points or more"
+    yield "one: of dumps with a number, those with one bound, which is to hold in 97.5 % less 2 points, or more"
     head = f"{'world':<28} {'number':<16} {'share':>6} {'+-':>5} {'width':>6} {'by t':>6} {'none':>5} {'one':>5}"
     yield f"{head} {'off':>6} {'dumps':>6}"
     for world in WORLDS:

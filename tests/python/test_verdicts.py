@@ -261,8 +261,8 @@ def test_a_skewed_value_that_rises_has_a_bound_below_and_none_above() -> None:
     dump = world(judges, {"rich": rich, "good": good}, n_prompts=100, n=8, shift=0.0)
     made, text = said(dump, ["kind", "back"], ["rich", "good"], groups={"odd": np.repeat(np.arange(100) % 2, 8)})
     assert text.startswith("kind at 0.3 nats raises every value")
-    assert "Extremes of rich are too rare in 100 prompts for a bound on their side: rich gains at least +0." in text
-    assert made.policy.skewed.tolist() == [True, False, False] and made.needs == ()
+    assert "Extremes of rich are too rare in 100 prompts for a second bound: rich gains at least +0." in text
+    assert made.policy.skewed.tolist() == [1, 0, 0] and made.needs == ()
     best, frame = made.best(), made.to_text(full=True)
     assert best is not None and best.upper[0] == np.inf > best.upper[1] and (best.lower > 0).all()
     assert made.best(floor=-0.5) is not None and made.classes[1].tolist() == ["pareto_degrading"] * 2
@@ -291,13 +291,14 @@ def test_a_skewed_value_that_falls_is_said_to_fall() -> None:
 
 def test_a_skewed_value_of_a_judge_that_knows_nothing_of_it() -> None:
     judges = {"kind": lambda phi, noise: phi[:, 1]}
-    made, text = said(world(judges, {"rich": rich}, n_prompts=40, n=8, seed=3), ["kind"], ["rich"])
-    assert text.startswith("Cannot tell") and "the bounds of rich include 0" in text
-    best = made.best()
-    assert best is not None and np.isinf([best.lower[0], best.upper[0]]).sum() == 1
-    more = int(made.needs[0].split("about ")[1].split(" ")[0])
-    near = float(best.gain[0] - best.lower[0] if best.gain[0] > 0 else best.upper[0] - best.gain[0])
-    assert near * np.sqrt(40 / (40 + more)) <= abs(best.gain[0]) < near * np.sqrt(40 / (40 + 0.8 * more))
+    for seed, sign in (2, 1), (3, -1):
+        made, text = said(world(judges, {"rich": rich}, n_prompts=40, n=8, seed=seed), ["kind"], ["rich"])
+        assert text.startswith("Cannot tell") and "the bounds of rich include 0" in text and "Extremes" not in text
+        best = made.best()
+        assert best is not None and best.upper[0] == np.inf and best.lower[0] < 0 and np.sign(best.gain[0]) == sign
+        more = int(made.needs[0].split("about ")[1].split(" ")[0])
+        half = (best.gain[0] - best.lower[0]) * (1.0 if sign > 0 else 1.5)  # to fall it must be so far below zero
+        assert half * np.sqrt(40 / (40 + more)) <= abs(best.gain[0]) < half * np.sqrt(40 / (40 + 0.8 * more))
 
 
 def test_a_kl_that_the_rows_cannot_size() -> None:

@@ -116,11 +116,10 @@ def corrected(call: Call, kept: Floats, gold: Any, kl: Floats, start: Floats, n_
     influence = np.where(given, psi[..., f], psi[..., y] - lam * apart)
     held = np.where(given, p._held[:, f], p._held[:, y])
     unseen = np.where(given, p.unseen[f], np.where(p.unseen[y] != "", p.unseen[y], p.unseen[on_gold]))
-    skewed = np.where(given, p.skewed[f], p.skewed[y] | p.skewed[on_gold])
+    skewed = np.where(given, p.skewed[f], np.where(p.skewed[y] != 0, p.skewed[y], p.skewed[on_gold]))
     se, freedom = (np.where(unseen != "", np.nan, x) for x in _of_units(influence, held))
     shared_se, shared_freedom = _of_units(psi[..., f] - influence, held)
     shared = p.gain[..., f] - gain
-    between = opened(t_bounds(shared, shared_se, shared_freedom + 1, 0.95), shared, skewed)
     others = {name: np.where(given, getattr(p, name)[..., f], getattr(p, name)[..., y]) for name in OF_GOLD}
     made = replace(
         p, gain=gain, gain_se=se, freedom=freedom, interval=opened(t_bounds(gain, se, freedom + 1, 0.95), gain, skewed),
@@ -128,7 +127,8 @@ def corrected(call: Call, kept: Floats, gold: Any, kl: Floats, start: Floats, n_
         values=call.value_names, unseen=unseen, skewed=skewed, _influence=influence, _held=held, **others,
     )  # fmt: skip
     return GoldCorrection(
-        p.kl, p.gain[..., f], shared, between, lam, n_gold, p.directions, call.value_names, made,
+        p.kl, p.gain[..., f], shared, t_bounds(shared, shared_se, shared_freedom + 1, 0.95), lam, n_gold, p.directions,
+        call.value_names, made,
     )  # fmt: skip
 
 
@@ -162,7 +162,7 @@ def ppi_gain(
     power : lambda, or None for the best
     level : coverage of the interval, by Student's t over the prompts or clusters with gold labels (their
         effective number), at the betas given or solved; NaN where gold labels are too rare to show an
-        error (`PolicyGains.unseen`), and infinite away from zero where they are skewed (`PolicyGains.skewed`)
+        error (`PolicyGains.unseen`), and one of them infinite where they are skewed (`PolicyGains.skewed`)
 
     Returns
     -------

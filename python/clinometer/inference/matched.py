@@ -121,7 +121,7 @@ class MatchedRows:
         )
         self.unseen = self.unseen.astype(np.str_)
         self.skewed = np.array(
-            [skewed(f, r, each, x, p) for f, r, x in zip(table, self.ranked, self.share, strict=True)], bool
+            [skewed(f, r, each, x, p) for f, r, x in zip(table, self.ranked, self.share, strict=True)], np.int64
         )
 
     @property

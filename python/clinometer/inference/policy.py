@@ -38,14 +38,14 @@ class PolicyGains(Result):
     gain, gain_se, win_rate, win_rate_se : (K, B, J); win rates of more than 16 responses (or fewer than 6) only up to
         0.2 log n nats, past which their bias would show
     freedom, win_freedom : (K, B, J) degrees of freedom of their bounds, by Student's t
-    interval, win_interval : (K, B, J, 2) 95 % bounds of each number by itself; of skewed values the gain has only the
-        bound nearer zero, which holds in 97.5 %, and the other is infinite
+    interval, win_interval : (K, B, J, 2) 95 % bounds of each number by itself; of skewed values the gain has one
+        bound, which holds in 97.5 %, and the other is infinite
     harmed, harmed_se : (K, B, J) share of prompts whose own gain is negative beyond their noise, at the least
     correction : (K, B) share by which the rows' beta is low at this KL, corrected for; there is no estimate where it
         is above 0.5 or the KL above 0.35 log n, n the harmonic mean of the responses
     unseen : (J,) "rare" where so few responses or prompts differ that neither gain nor win rate has an error, else ""
-    skewed : (J,) whether the extremes of the value are too rare in so many prompts for both bounds (`tails.skewed`);
-        `gain_se` is then that of the bounded side: too small, in most dumps, for the other
+    skewed : (J,) 1 or -1, the side of the value's extremes, where these are too rare in so many prompts for both bounds
+        (`tails.skewed`), else 0; `gain_se` is then right in its mean square over dumps and too small in most of them
     kind : (K, B) "jackknife", "first order" (fewer than 3 responses a prompt, and only to 0.1 nats), "exact" (base
         "logprob": the rows are the policy), "pooled" (within=False: gains of the rows as they are), or "none"
     """
@@ -70,7 +70,7 @@ class PolicyGains(Result):
     correction: Floats
     kind: NDArray[np.str_]
     unseen: NDArray[np.str_]
-    skewed: Flags
+    skewed: NDArray[np.int64]
     interval: Floats
     win_interval: Floats
     directions: tuple[str, ...]
@@ -162,8 +162,9 @@ def pooled_gains(t: TiltResult, p: Population, kl: Floats) -> PolicyGains:
     gain, se, wins = (np.where(reached[..., None], x, np.nan) for x in (t.gain, t.gain_se, t.win_rate))
     return _bounded(PolicyGains(
         np.array(np.broadcast_to(kl, t.kl.shape)), t.betas, gain, se, freedom, wins, none, none, none, none,
-        np.zeros(t.kl.shape), np.full(t.kl.shape, "pooled"), np.full(len(t.values), ""), np.zeros(len(t.values), bool),
-        wide, wide, t.directions, t.values, np.zeros((1, *t.gain.shape)), np.ones((1, t.gain.shape[2])),
+        np.zeros(t.kl.shape), np.full(t.kl.shape, "pooled"), np.full(len(t.values), ""),
+        np.zeros(len(t.values), np.int64), wide, wide, t.directions, t.values, np.zeros((1, *t.gain.shape)),
+        np.ones((1, t.gain.shape[2])),
     ))  # fmt: skip
 
 

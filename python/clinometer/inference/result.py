@@ -34,8 +34,8 @@ class GainIntervals(Result):
         from, at the KL (or beta) asked for, as in a report (`clinometer.inference.policy`)
     estimate_kind : (K, B) "jackknife", "first order" (fewer than 3 responses a prompt), "exact" (base "logprob": the
         rows are the policy), or "none" past what the rows can say
-    skewed : (J,) whether the value's extremes are too rare for both bounds of the estimate: the one away from zero is
-        infinite (`PolicyGains.skewed`)
+    skewed : (J,) not 0 where the value's extremes are too rare for both bounds of the estimate: one of them is infinite
+        (`PolicyGains.skewed`)
     ess_quantiles : (K, B, 3) 5 %, 25 % and 50 % quantile over prompts of the share of rows left, 1/(1 + chi^2)
     n_units : prompts, or clusters; units (K, B, J) their effective number, less 1 the
         degrees of freedom; units_labels the same with labels, no more than prompts or clusters that have any
@@ -79,7 +79,7 @@ class GainIntervals(Result):
     estimate_interval_labels: Floats
     estimate_kind: NDArray[np.str_]
     ess_quantiles: Floats
-    skewed: NDArray[np.bool_]
+    skewed: NDArray[np.int64]
     _estimate_units: Floats
     _cov: Floats
     _cov_labels: Floats

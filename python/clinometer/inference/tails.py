@@ -15,8 +15,12 @@ __all__ = ["SCARCE", "in_words", "opened", "reach", "skewed", "unseen"]
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
+Ints = NDArray[np.int64]
 SCARCE = 10  # responses, and prompts, that must differ from the rest of their prompt for an error to be seen
 SKEWED = 400  # prompts for both bounds of a gain to hold where the value's quantiles are those of exp(z), z normal
+FURTHER = (
+    1.5  # times as far: a judge that knows nothing of a skewed value lowers it in 7 % by 95 % bounds, 2.5 % by these
+)
 Z90 = 1.2815515655446004
 
 
@@ -41,27 +45,28 @@ def unseen(value: Floats, ranked: NDArray[np.int32], each: Floats, share: Floats
     return ""
 
 
-def skewed(value: Floats, ranked: NDArray[np.int32], each: Floats, share: Floats, p: Population) -> bool:
-    """Whether the extremes of a value are too rare in so many prompts for a bound on their side; arguments as above.
+def skewed(value: Floats, ranked: NDArray[np.int32], each: Floats, share: Floats, p: Population) -> int:
+    """Side of the extremes of a value, 1 or -1, where they are too rare in so many prompts for both bounds, else 0.
 
-    With s the log-sd of the lognormal law that has the 10, 50 and 90 % quantiles of the value about the middle of its
-    prompt: fewer than 400 s^4 prompts (or clusters). Quantiles hardly know of the extremes that make the gain, as a
-    kurtosis would: were it for these to say, dumps without them would keep both bounds.
+    Arguments as above. With s the log-sd of the lognormal law that has the 10, 50 and 90 % quantiles of the value
+    about the middle of its prompt: fewer than 400 s^4 prompts (or clusters). Quantiles hardly know of the extremes
+    that make the gain, as a kurtosis would: were it for these to say, dumps without them would keep both bounds.
     """
     known = share > 0
     f, each, n = _in_order(value, ranked, each, known, p)
     if not known.any():
-        return False
+        return 0
     middles = _quantiles(f, np.cumsum(each), np.cumsum(n) - n / 2)
     about = (f - np.repeat(middles, p.sizes))[each > 0]
     order, each = np.argsort(about, kind="stable"), each[each > 0]
     held = np.cumsum(each[order])
     low, middle, high = _quantiles(about[order], held, held[-1] * np.array([0.1, 0.5, 0.9]))
     if not low < middle < high:  # few different values: their extremes are seen
-        return False
-    s2 = (np.log((high - middle) / (middle - low)) / Z90) ** 2 - 10 / held[-1]  # less what chance makes of symmetry
+        return 0
+    s = np.log((high - middle) / (middle - low)) / Z90
+    s2 = max(s**2 - 10 / held[-1], 0.0)  # less what chance makes of symmetry
     units = np.count_nonzero(unit_sums(known[:, None].astype(float), p))
-    return bool(units < SKEWED * max(s2, 0.0) ** 2)
+    return int(np.sign(s)) if units < SKEWED * s2**2 else 0
 
 
 def _in_order(
@@ -80,22 +85,31 @@ def _quantiles(x: Floats, held: Floats, at: Floats) -> Floats:
     return np.asarray(x[sides[0]] / 2 + x[sides[1]] / 2)
 
 
-def opened(bounds: Floats, gain: Floats, skewed: Flags) -> Floats:
-    """Bounds (..., J, 2) of gains (..., J), those of skewed values (J,) without the end away from zero.
+def opened(bounds: Floats, gain: Floats, skewed: Ints) -> Floats:
+    """Bounds (..., J, 2) of gains (..., J) without one end where a value (J,) is skewed.
 
-    The extremes that were not drawn take the gain further from zero, so only the end nearer zero bounds it. It keeps
-    its level: with bounds of 95 % it holds in 97.5 %.
+    Extremes that were not drawn take a gain to their own side, so the end away from them bounds it, at its level: with
+    bounds of 95 % it holds in 97.5 %. Only where a gain lies beyond zero from them even 1.5 times as far as bounds
+    reach does that further end bound it, for then the extremes that were not drawn would take it further from zero.
     """
-    ends = np.stack([np.where(skewed & (gain < 0), -np.inf, bounds[..., 0]),
-                     np.where(skewed & (gain > 0), np.inf, bounds[..., 1])], axis=-1)  # fmt: skip
-    return np.where(np.isnan(bounds), np.nan, ends)
+    low, high = bounds[..., 0], bounds[..., 1]
+    side = np.where(high > low, skewed, 0)
+    further = gain + FURTHER * side * (high - low) / 2
+    turned = side * further < 0
+    end = np.where(turned, further, np.where(side > 0, low, high))
+    above = (side > 0) != turned  # the end that is open
+    low = np.where(side == 0, low, np.where(above, end, -np.inf))
+    high = np.where(side == 0, high, np.where(above, np.inf, end))
+    return np.where(np.isnan(bounds), np.nan, np.stack([low, high], axis=-1))
 
 
 def reach(bounds: Floats, gain: Floats) -> Floats:
-    """How far bounds reach from a gain: half of their width, and of one end alone the way to that end."""
+    """How far from zero a gain has to be for a sign: half of the width of its bounds, or with one of them its way to that
+    one, and 1.5 times as far where zero is on the side that is open."""
     low, high = bounds[..., 0], bounds[..., 1]
     with np.errstate(invalid="ignore"):
-        return np.where(np.isinf(high), gain - low, np.where(np.isinf(low), high - gain, (high - low) / 2))
+        above, below = (np.where(away, FURTHER * x, x) for away, x in ((gain < 0, gain - low), (gain > 0, high - gain)))
+        return np.where(np.isinf(high), above, np.where(np.isinf(low), below, (high - low) / 2))
 
 
 def in_words(bounds: Floats, between: str = " to ", form: Callable[[float], str] = "{:+.3g}".format) -> str:

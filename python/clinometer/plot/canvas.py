@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clinometer.common.escaping import visible
-from clinometer.inference.tails import reach
 
 __all__ = [
     "GREY",
@@ -50,7 +49,10 @@ def whiskers(held: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     if not hasattr(held, "interval"):
         return np.asarray(held.gain_se), np.zeros(held.gain_se.shape)
     open_ = np.isposinf(held.interval[..., 1]) * 1.0 - np.isneginf(held.interval[..., 0])
-    return reach(held.interval, held.gain) / Z95, open_
+    low, high = np.moveaxis(held.interval, -1, 0)
+    with np.errstate(invalid="ignore"):
+        far = np.select([open_ > 0, open_ < 0], [held.gain - low, high - held.gain], (high - low) / 2)
+    return far / Z95, open_
 
 
 @contextmanager

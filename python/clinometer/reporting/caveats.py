@@ -83,7 +83,7 @@ def _extremes(report: Report, best: Choice) -> list[str]:
         return []
     names, n = ", ".join(visible(best.values[j]) for j in one), report.dump.n_prompts
     gains = ", ".join(f"{visible(best.values[j])} gains {in_words(ends[j])}" for j in one)
-    return [f"Extremes of {names} are too rare in {n} prompts for a bound on their side: {gains}."]
+    return [f"Extremes of {names} are too rare in {n} prompts for a second bound: {gains}."]
 
 
 def _hurt(report: Report, best: Choice) -> list[str]:

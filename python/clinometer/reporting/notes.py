@@ -18,8 +18,8 @@ UNSEEN = {
     "of its gain or win rate",
 }
 SKEWED = (
-    "so skewed that {} prompts need not hold the extremes that make its gain: that has a bound on the side of zero and "
-    "none on theirs; its win rate has both"
+    "so skewed that {} prompts need not hold the extremes that make its gain: that has one bound instead of two; its "
+    "win rate has both"
 )
 FEW = 4  # constitutions that get a line each
 

@@ -24,7 +24,7 @@ class PolicyGain:
     gain: Floats
     se: Floats
     units: Floats
-    skewed: NDArray[np.bool_]
+    skewed: NDArray[np.int64]
 
     def interval(self, level: float) -> Floats:
         """(J, 2)."""
