@@ -104,8 +104,8 @@ def opened(bounds: Floats, gain: Floats, skewed: Ints) -> Floats:
 
 
 def reach(bounds: Floats, gain: Floats) -> Floats:
-    """How far from zero a gain has to be for a sign: half of the width of its bounds, or with one of them its way to that
-    one, and 1.5 times as far where zero is on the side that is open."""
+    """How far from zero a gain has to be for a sign: half of the width of its bounds, or with one of them its way to
+    that one, and 1.5 times as far where zero is on the side that is open."""
     low, high = bounds[..., 0], bounds[..., 1]
     with np.errstate(invalid="ignore"):
         above, below = (np.where(away, FURTHER * x, x) for away, x in ((gain < 0, gain - low), (gain > 0, high - gain)))

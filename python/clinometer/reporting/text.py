@@ -138,7 +138,7 @@ def legend(report: Report, levels: list[int]) -> list[str]:
     rows = "on rows: of the tilt of these rows; in sd: per sd inside prompts" if not known or len(levels) > 1 else ""
     said = [
         "gain: mean of a value under the policy at that KL less its mean now", rows, "95 %: given the judge",
-        "at least, at most: extremes are too rare for a second bound" if report.policy.skewed.any() else "",
+        "at least, at most: too few extremes for both bounds" if report.policy.skewed.any() else "",
         "with labels: with the error of the labels that it was fitted to" if known else "",
         "* leaves out 0, ** also if widened for every number of the table",
         "~ random directions do as much" if report.null_band is not None else "",
