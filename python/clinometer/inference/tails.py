@@ -18,9 +18,7 @@ Flags = NDArray[np.bool_]
 Ints = NDArray[np.int64]
 SCARCE = 10  # responses, and prompts, that must differ from the rest of their prompt for an error to be seen
 SKEWED = 400  # prompts for both bounds of a gain to hold where the value's quantiles are those of exp(z), z normal
-FURTHER = (
-    1.5  # times as far: a judge that knows nothing of a skewed value lowers it in 7 % by 95 % bounds, 2.5 % by these
-)
+FURTHER = 1.5  # times as far: noise is seen to lower a skewed value in 7 % of dumps by 95 % bounds, in 2.5 % by these
 Z90 = 1.2815515655446004
 
 

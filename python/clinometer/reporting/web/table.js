@@ -60,7 +60,8 @@ function legendOf(shown) {
   return [
     `KL ${sized(num(data.kl[state.b]))} nats, gains in ${unit}; ${count}. Thick: 95 % given the judge`,
     data.gain_interval_labels ? "; thin: with its labels" : "",
-    data.policy.skewed.some((x) => x) ? "; with a head: no bound on that side" : "", data.null_band ? "; shaded: random directions" : "",
+    data.policy.skewed.some((x) => x) ? "; with a head: no bound on that side" : "",
+    data.null_band ? "; shaded: random directions" : "",
     "; hollow, >: past the horizon, the KL up to which these rows say what a policy gains; \u2605: the verdict.",
   ].join("");
 }
