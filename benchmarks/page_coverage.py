@@ -2,15 +2,16 @@
 
 A line is a world and a number of the page. For gains and win rates: the share of dumps whose 95 % interval holds the
 policy's, the width over that of an oracle who knows the spread of the estimate, the same over an oracle who knows all
-but the error itself (t with as many degrees of freedom as there are prompts or clusters less one), and the share of
-dumps without an interval. For claims: how often the page makes a false one, and how often it cannot tell beside an
-oracle.
+but the error itself (t with as many degrees of freedom as there are prompts or clusters less one), the share of dumps
+without an interval, and that of dumps with one bound, which is to hold in 97.5 % and has no width. For claims: how
+often the page makes a false one, and how often it cannot tell beside an oracle.
 Dumps that are done are kept in a state file and not drawn again while the code of the inference is the same.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 import time
 import warnings
 from collections.abc import Iterator
@@ -61,18 +62,19 @@ def files() -> list[Path]:
     ]  # fmt: skip
 
 
-def run(dumps: int, minutes: float, state: Path) -> dict[str, dict[int, Any]]:
-    """Pages of each world, by seed: what is missing is drawn until time is up."""
+def run(dumps: int, minutes: float, state: Path, some: str = "") -> dict[str, dict[int, Any]]:
+    """Pages of each world, by seed: what is missing of those whose name holds `some` is drawn until time is up."""
     worlds = {world.name: world for world in WORLDS}
     draws = Draws(state, fingerprint(files()), list(worlds))
-    return draws.run(lambda name, seed: measured(worlds[name], seed), worlds, dumps, minutes, BATCH)
+    asked = [name for name in worlds if re.search(some, name)]
+    return draws.run(lambda name, seed: measured(worlds[name], seed), asked, dumps, minutes, BATCH)
 
 
 def table(world: World, rows: list[dict[str, Any]]) -> Iterator[str]:
     """The lines of one world."""
     if not rows:
         return
-    effect = 1 if world.kind != "null" else 0
+    effect = not world.kind.startswith("null")
     free = (world.clusters or world.prompts) - 1
     for b, kl in enumerate(KL):
         gain, win = truth(world.kind, kl)
@@ -101,7 +103,7 @@ def table(world: World, rows: list[dict[str, Any]]) -> Iterator[str]:
     verdict = "met" if silent <= 2 * best + noise else "met by t" if silent <= 2 * by_t + noise else "MISSED"
     error = np.sqrt(silent * (1 - silent) / m)
     line = f"{world.name:<28} {'cannot tell':<16} {silent:6.3f} {error:5.3f} oracle {best:5.3f} by t {by_t:5.3f}"
-    yield f"{line} {m:12d}  {verdict}"
+    yield f"{line} {m:18d}  {verdict}"
 
 
 def _covered(
@@ -109,23 +111,26 @@ def _covered(
 ) -> str:
     value = np.array([r[x][b] for r in rows], float)
     ends = np.array([r[bounds][b] for r in rows], float)
-    known = np.isfinite(ends).all(axis=1)
+    known = ~np.isnan(ends).any(axis=1)
+    both = np.isfinite(ends).all(axis=1)
     m, none = int(known.sum()), 1 - known.mean()
     if m < 2:
-        return f"{world.name:<28} {name:<16} {'no interval in any dump':<47}{len(rows):6d}  none"
+        return f"{world.name:<28} {name:<16} {'no interval in any dump':<53}{len(rows):6d}  none"
     share = ((ends[known, 0] <= target) & (target <= ends[known, 1])).mean()
     error = np.sqrt(max(share * (1 - share), 0.0475 / m) / m)
     spread = value[known].std(ddof=1)
-    width = np.mean(ends[known, 1] - ends[known, 0]) / (2 * spread)
+    one = 1 - both.sum() / m
+    width = np.mean(ends[both, 1] - ends[both, 0]) / (2 * spread) if both.any() else np.nan
     wide, t_wide = width / 1.96, width / stdtrit(free, 0.975)
     allowed = 0.02 if world.prompts >= 5 else 0.03
-    bad = abs(share - 0.95) > allowed
-    sure = abs(share - 0.95) - allowed > 1.96 * error
-    verdict = "MISSED" if sure or t_wide > 1.3 else "open" if bad else "met" if wide <= 1.3 else "met by t"
+    off = 0.95 + 0.025 * one - share  # of one bound it is no fault to hold more often
+    off = max(off, 0.0) if one > 0.5 else abs(off)
+    sure = off - allowed > 1.96 * error
+    verdict = "MISSED" if sure or t_wide > 1.3 else "open" if off > allowed else "met by t" if wide > 1.3 else "met"
     if none > 0.5 and (1 - share) * (1 - none) <= 0.05:
         verdict = "few"
     return (
-        f"{world.name:<28} {name:<16} {share:6.3f} {error:5.3f} {wide:6.2f} {t_wide:6.2f} {none:5.2f} "
+        f"{world.name:<28} {name:<16} {share:6.3f} {error:5.3f} {wide:6.2f} {t_wide:6.2f} {none:5.2f} {one:5.2f} "
         f"{(np.mean(value[known]) - target) / spread:+6.2f} {len(rows):6d}  {verdict}"
     )
 
@@ -134,7 +139,7 @@ def _claims(world: World, name: str, made: list[bool], allowed: float) -> str:
     share = float(np.mean(made))
     error = np.sqrt(max(share * (1 - share), allowed * (1 - allowed)) / len(made))
     verdict = "met" if share <= allowed else "open" if share - 1.96 * error <= allowed else "MISSED"
-    return f"{world.name:<28} {name:<16} {share:6.3f} {error:5.3f} wanted <= {allowed:g} {len(made):20d}  {verdict}"
+    return f"{world.name:<28} {name:<16} {share:6.3f} {error:5.3f} wanted <= {allowed:g} {len(made):26d}  {verdict}"
 
 
 def shown(done: dict[str, dict[int, Any]], code: str) -> Iterator[str]:
@@ -145,7 +150,8 @@ def shown(done: dict[str, dict[int, Any]], code: str) -> Iterator[str]:
     yield "met: within 2 points and 1.3 times the oracle's width; met by t: 1.3 times only by t, as few prompts are;"
     yield "open: off by no more than 1.96 Monte Carlo errors; MISSED; none: no number, past what the rows can say;"
     yield "few: a number in less than half of the dumps (its share is of those), a false one in at most 5 % of all"
-    head = f"{'world':<28} {'number':<16} {'share':>6} {'+-':>5} {'width':>6} {'by t':>6} {'none':>5}"
+    yield "one: of dumps with a number, those with one bound, which is to hold in 97.5 % less 2 points, or more"
+    head = f"{'world':<28} {'number':<16} {'share':>6} {'+-':>5} {'width':>6} {'by t':>6} {'none':>5} {'one':>5}"
     yield f"{head} {'off':>6} {'dumps':>6}"
     for world in WORLDS:
         yield from table(world, list(done[world.name].values()))
@@ -155,10 +161,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dumps", type=int, default=1000)
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop drawing after this long")
+    parser.add_argument("--worlds", default="", metavar="REGEX", help="draw only worlds whose name has a match")
     parser.add_argument("--state", type=Path, default=HERE / "results/.page.jsonl")
     parser.add_argument("--output", type=Path, help="also write the table to this file")
     args = parser.parse_args()
-    lines = list(shown(run(args.dumps, args.minutes, args.state), fingerprint(files())))
+    lines = list(shown(run(args.dumps, args.minutes, args.state, args.worlds), fingerprint(files())))
     print("\n".join(lines))
     if args.output:
         args.output.write_text("\n".join(lines) + "\n")

@@ -40,6 +40,11 @@ def lognormal(z: Floats, u: Floats) -> tuple[Floats, Floats]:
     return z, np.exp(0.6 * z + 0.8 * ndtri(u))
 
 
+def lowered(z: Floats, u: Floats) -> tuple[Floats, Floats]:
+    """A skewed value that the judge lowers."""
+    return z, np.exp(0.8 * ndtri(u) - 0.6 * z)
+
+
 def t3(z: Floats, u: Floats) -> tuple[Floats, Floats]:
     """A value with the tails of Student's t at three degrees of freedom."""
     return z, 0.5 * z + student.ppf(u, 3)
@@ -50,8 +55,13 @@ def null(z: Floats, u: Floats) -> tuple[Floats, Floats]:
     return z, ndtri(u)
 
 
+def null_skewed(z: Floats, u: Floats) -> tuple[Floats, Floats]:
+    """A judge that knows nothing of a skewed value."""
+    return z, np.exp(ndtri(u))
+
+
 KINDS: dict[str, Callable[[Floats, Floats], tuple[Floats, Floats]]] = {
-    f.__name__: f for f in (gauss, scale, rare, lognormal, t3, null)
+    f.__name__: f for f in (gauss, scale, rare, lognormal, lowered, t3, null, null_skewed)
 }
 
 
@@ -83,6 +93,7 @@ WORLDS = [
         World("null", n, g, k)
         for n, g, k in ((8, 5, 1), (8, 12, 1), (8, 12, 30), (8, 100, 10), (8, 50, 100), (16, 400, 10))
     ),
+    *(World(kind, 8, g) for kind in ("lowered", "null_skewed") for g in (12, 100)),
 ]  # fmt: skip
 
 

@@ -78,6 +78,8 @@ def test_the_truth_of_a_world_is_its_closed_form(pages: Any) -> None:
         assert gain == pytest.approx(0.8 * np.sqrt(2 * kl), rel=2e-3)
         assert win == pytest.approx(norm.cdf(gain / np.sqrt(2)), rel=2e-3)
     assert pages.truth("null", 0.5) == pytest.approx((0.0, 0.5), abs=1e-6)
+    assert pages.truth("null_skewed", 0.5) == pytest.approx((0.0, 0.5), abs=1e-6)
+    assert pages.truth("lowered", 0.5)[0] == pytest.approx(np.exp(0.5) * np.expm1(-0.6), rel=2e-3)
     rare = pages.truth("rare", 0.5)[0]  # of Phi((0.6 z - c)/0.8) at z ~ N(1, 1)
     assert rare == pytest.approx(norm.cdf(0.6 - norm.ppf(0.98)) - 0.02, rel=5e-3)
 
@@ -118,3 +120,28 @@ def test_a_fingerprint_is_of_statements(bench: Any, tmp_path: Path) -> None:
     plain = of("def f(x):\n    return 2 * x\n")
     assert of('"""Doc."""\nfrom a import b  # why\n\ndef f(x):\n    """Twice."""\n    return 2*x\n') == plain
     assert of("def f(x):\n    return 3 * x\n") != plain
+
+
+def test_one_bound_is_held_to_half_of_the_misses_and_has_no_width(pages: Any) -> None:
+    rng, world = np.random.default_rng(1), pages.World("gauss", 8, 100)
+    x = rng.normal(size=4000)
+
+    def line(low: Any, high: Any) -> list[str]:
+        rows = [{"x": [v], "ends": [[float(a), float(b)]]} for v, a, b in zip(x, low, high, strict=True)]
+        said: str = pages._covered(world, "gain", rows, "x", "ends", 0, 0.0, 99)
+        return said.split("gain")[1].split()
+
+    both, one = line(x - 1.96, x + 1.96), line(x - 1.96, np.full(4000, np.inf))
+    assert both[-1] == one[-1] == "met" and both[-4] == "0.00" and one[-4] == "1.00" and one[2] == "nan"
+    assert abs(float(both[0]) - 0.95) < 0.015 and abs(float(one[0]) - 0.975) < 0.01
+    assert line(x - 1.3, np.full(4000, np.inf))[-1] == "MISSED" and line(x - 9, np.full(4000, np.inf))[-1] == "met"
+    some = np.where(rng.random(4000) < 0.3, np.inf, x + 1.96)
+    mixed = line(x - 1.96, some)
+    assert mixed[-1] == "met" and abs(float(mixed[-4]) - 0.3) < 0.05 and float(mixed[2]) == pytest.approx(1.0, abs=0.05)
+
+
+def test_only_worlds_asked_for_are_drawn(pages: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[str] = []
+    monkeypatch.setattr(pages, "measured", lambda world, seed: drawn.append(world.name) or {})
+    pages.run(1, 5.0, tmp_path / "state.jsonl", "^lowered, 12|null_skewed, 100")
+    assert drawn == ["lowered, 12 x 8", "null_skewed, 100 x 8"]

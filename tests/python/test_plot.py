@@ -55,6 +55,29 @@ def tilt(dump: cm.Dump, many: cm.Directions) -> Any:
     return cm.tilt(dump, many, values=VALUES)
 
 
+def test_an_open_bound_is_faint_or_an_arrow_and_no_number() -> None:
+    rng, ids = np.random.default_rng(2), np.repeat(np.arange(60), 8)
+    t, noise = rng.normal(size=(2, 480))
+    columns = {"t": t, "rich": np.exp(0.6 * t + 0.8 * noise), "good": t + noise}
+    rows = cm.open_dump(np.zeros((480, 1), np.float32), prompt_ids=ids, columns=columns)
+    made = cm.report(rows, constitutions=["t"], values=["rich", "good"], kl=[0.1, 0.3], sections=())
+    open_, both = (cm.plot.frontier(made, value=v) for v in ("rich", "good"))
+    assert len(open_.collections) == 2 > len(both.collections) == 1
+    solid, faint = (x.get_paths()[0].vertices for x in open_.collections)
+    assert np.isfinite(faint).all() and faint[:, 1].max() > solid[:, 1].max() == pytest.approx(made.gain[0, 1, 0])
+    low = made.gain_interval[0, 1, 0, 0]
+    assert solid[solid[:, 0] == solid[:, 0].max(), 1].min() == pytest.approx(low) and "faint" in text_of(open_)
+    dots = cm.plot.tradeoffs(made, kl=0.3)
+    ends = [x.get_segments()[0][:, 0] for x in dots.collections]
+    assert "arrows" in text_of(dots) and np.isfinite(ends).all() and "arrows" not in text_of(both)
+    dots.figure.canvas.draw()
+    assert min(e[0] for e in ends) == pytest.approx(min(made.gain_interval[0, 1, :2, 0] / made.value_sd), rel=1e-6)
+
+
+def text_of(ax: Any) -> str:
+    return " ".join(x.get_text() for x in ax.texts)
+
+
 def lines(ax: Any, style: str) -> list[Any]:
     return [x for x in ax.lines if x.get_linestyle() == style and len(x.get_xdata()) > 2]
 

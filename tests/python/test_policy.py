@@ -13,6 +13,7 @@ from clinometer.engine.inputs import prepare
 from clinometer.engine.passes import kept_scores
 from clinometer.inference.policy import PolicyGains, policy_gains, policy_horizon
 from clinometer.inference.split import Split
+from clinometer.inference.tails import in_words, opened, reach
 
 KL = np.array([0.05, 0.2, 0.5])
 
@@ -133,6 +134,119 @@ def test_events_of_few_prompts_and_copies_are_counted_as_what_they_are() -> None
     some, counts = np.unique(np.stack([ids, unlike], axis=1), axis=0, return_counts=True)
     by_count = gains(some[:, 1] * 1.0, some[:, 1] * 1.0, some[:, 0], base="counts", counts=counts.astype(float))
     assert by_count.unseen.tolist() == gains(unlike * 1.0, unlike * 1.0, ids).unseen.tolist() == [""]
+
+
+def lognormal(seed: int, prompts: int, sd: float = 1.0, pull: float = 0.6) -> tuple[Any, Any, Any]:
+    rng, ids = np.random.default_rng(seed), np.repeat(np.arange(prompts), 8)
+    t, noise = rng.normal(size=(2, len(ids)))
+    return t, np.exp(sd * (pull * t + 0.8 * noise)), ids
+
+
+def ends_of(p: PolicyGains) -> Any:
+    """The bounds of Student's t, (K, B, J) each."""
+    half = stats.t.ppf(0.975, p.freedom) * p.gain_se
+    return p.gain - half, p.gain + half, half
+
+
+@pytest.mark.parametrize(("prompts", "sd", "skewed"), [(60, 1.0, True), (600, 1.0, False), (60, 0.3, False)])
+def test_a_skewed_value_has_the_bound_away_from_its_extremes_until_prompts_are_many(
+    prompts: int, sd: float, skewed: bool
+) -> None:
+    t, f, ids = lognormal(5, prompts, sd)
+    up, down = gains(t, f, ids, kl=[0.2]), gains(-t, f, ids, kl=[0.2])
+    idle = gains(np.random.default_rng(1).normal(size=len(t)), f, ids, kl=[0.2])
+    assert up.skewed.tolist() == down.skewed.tolist() == [1 if skewed else 0] and np.isfinite(up.win_interval).all()
+    for p in (up, idle):
+        low, high, _ = ends_of(p)
+        np.testing.assert_allclose(p.interval[..., 0], low, rtol=1e-12)
+        np.testing.assert_allclose(p.interval[..., 1], np.inf if skewed else high, rtol=1e-12)
+    low, high, half = ends_of(down)
+    assert (down.gain + 1.5 * half < 0).all()  # settled, however many extremes there are
+    np.testing.assert_allclose(down.interval[..., 0], -np.inf if skewed else low, rtol=1e-12)
+    np.testing.assert_allclose(down.interval[..., 1], down.gain + 1.5 * half if skewed else high, rtol=1e-12)
+    # a value turned round turns its bounds, and units do not matter
+    minus = gains(t, -4 * f + 7, ids, kl=[0.2])
+    assert minus.skewed.tolist() == (-up.skewed).tolist()
+    np.testing.assert_allclose(minus.interval, -4 * up.interval[..., ::-1], rtol=1e-9)
+    for exponent in (-150, 150):
+        scaled = gains(t, np.ldexp(f, exponent), ids, kl=[0.2])
+        np.testing.assert_array_equal(scaled.skewed, up.skewed)
+        np.testing.assert_allclose(np.ldexp(scaled.interval, -exponent), up.interval, rtol=1e-9)
+    # a response counted twice is no news of how many prompts there are
+    twice = gains(t, f, ids, kl=[0.2], base="counts", counts=np.full(len(ids), 2.0))
+    rows = gains(np.repeat(t, 2), np.repeat(f, 2), np.repeat(ids, 2), kl=[0.2])
+    assert twice.skewed.tolist() == rows.skewed.tolist()
+
+
+@pytest.mark.parametrize("pull", [0.6, 0.0, -0.6])
+def test_the_one_bound_of_a_skewed_value_holds(pull: float) -> None:
+    """Lognormal values of twelve prompts, raised, left alone and lowered: 150 dumps, KL 0.5."""
+    sd, beyond, missed, one = np.sqrt(pull**2 + 0.64), 0, 0, 0
+    truth = np.exp(sd**2 / 2) * np.expm1(pull)
+    for seed in range(150):
+        t, f, ids = lognormal(seed, 12, pull=pull)
+        p = gains(t, f, ids, kl=[0.5])
+        low, high, _ = (x.item() for x in ends_of(p))
+        open_ = bool(np.isinf(p.interval).any())
+        one += open_
+        missed += open_ and not p.interval[0, 0, 0, 0] <= truth <= p.interval[0, 0, 0, 1]
+        beyond += not low <= truth <= high
+    assert one > 110 and missed <= 0.025 * one + 2 * np.sqrt(0.025 * one) and (pull <= 0 or beyond > 20)
+
+
+def test_one_bound_is_by_hand_what_it_says() -> None:
+    gain = np.array([0.2, -0.2, -3.0, 0.2, 3.0, 0.0, 1.0])
+    bounds = gain[:, None] + np.array([-1.0, 1.0]) * np.array([1, 1, 1, 1, 1, 0, np.nan])[:, None]
+    found = opened(bounds, gain, np.array([1, 1, 1, -1, -1, 1, 1]))
+    inf, nan = np.inf, np.nan
+    want = [[-0.8, inf], [-1.2, inf], [-inf, -1.5], [-inf, 1.2], [1.5, inf], [0, 0], [nan, nan]]
+    np.testing.assert_allclose(found, want)
+    np.testing.assert_allclose(reach(found, gain), [1, 1.5, 1.5, 1.5, 1.5, 0, nan])
+    np.testing.assert_array_equal(opened(bounds, gain, np.zeros(7, int)), bounds)
+    assert list(map(in_words, found[:3])) == ["at least -0.8", "at least -1.2", "at most -1.5"]
+
+
+def test_values_that_are_not_skewed_keep_both_bounds() -> None:
+    rng, ids = np.random.default_rng(8), np.repeat(np.arange(30), 8)
+    t, noise = rng.normal(size=(2, 240))
+    tails = 0.5 * t + rng.standard_t(3, size=240)
+    wide = np.stack([t + noise, tails, np.round(3 + t), (t > 0) * 1.0, rng.random(240), np.ones(240)], axis=1)
+    p = gains(t, wide, ids)
+    assert not p.skewed.any() and np.isfinite(p.interval[..., :-1, :]).all() and np.isnan(p.interval[..., -1, :]).all()
+
+
+def test_prompts_without_labels_and_single_prompts_of_a_skewed_value() -> None:
+    t, f, ids = lognormal(6, 80)
+    holed = np.where(ids < 30, np.nan, f)
+    part = ids >= 30
+    both, alone = gains(t, np.stack([f, holed], axis=1), ids), gains(t[part], f[part], ids[part])
+    assert both.skewed[1] == alone.skewed[0] and np.isinf(both.interval[0, 0, 1, 1])
+    few = gains(t, np.where(ids < 1, f, np.nan), ids)
+    assert np.isnan(few.interval).all() and np.isnan(gains(t[:8], f[:8], ids[:8]).interval).all()
+    assert not gains(t, np.full(640, np.nan), ids).skewed.any()
+    grouped = lognormal(6, 400)
+    assert not gains(*grouped).skewed.any() and gains(*grouped, clusters=np.arange(400) // 20).skewed.all()
+
+
+def test_every_estimate_of_a_skewed_value_has_one_bound() -> None:
+    t, f, ids = lognormal(7, 60)
+    columns = {"t": t, "f": f, "half": ids % 2 * 1.0}
+    dump = cm.open_dump(np.zeros((480, 1), np.float32), prompt_ids=ids, columns=columns, policy="on_policy")
+    own = gains(t, f, ids, kl=[0.2])
+    made = cm.inference.gain_intervals(dump, "t", values="f", kl=[0.2])
+    np.testing.assert_allclose(made.estimate_interval, own.interval, rtol=1e-9)
+    np.testing.assert_allclose(made.at(0.8).estimate_interval, own.bounds(0.8), rtol=1e-9)
+    assert made.skewed.tolist() == [1] and np.isfinite(made.interval).all()  # of the rows, which are what they are
+    chosen = cm.inference.recommend(dump, ["t"], "f", kl=[0.2])
+    corrected = cm.inference.ppi_gain(dump, "t", values="f", kl=[0.2], gold=np.where(ids < 30, f, np.nan))
+    for low, high in (chosen.interval[0], corrected.interval[0, 0, 0]):
+        assert np.isfinite(low) and high == np.inf
+    assert "at least +" in chosen.verdict() and "inf" not in chosen.verdict()
+    gold = np.where(ids < 40, f, np.nan)
+    page = cm.report(dump, constitutions=["t"], values=["f"], kl=[0.2], groups="half", gold=gold, sections=())
+    for ends in (page.policy.interval, page.chosen_bounds, page.groups[0].interval, page.groups[0].paid):
+        assert (ends[..., 1] == np.inf).all() and np.isfinite(ends[..., 0]).all()
+    assert page.gold is not None and page.gold.policy.skewed.tolist() == [1]
 
 
 def test_win_rates_end_before_their_bias_shows() -> None:

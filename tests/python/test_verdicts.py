@@ -252,6 +252,56 @@ def test_a_harm_too_rare_for_its_rows() -> None:
         made.check("-harm >= -0.5 at kl=0.1")
 
 
+def rich(phi: Floats, noise: Any) -> Floats:
+    """A value whose gain hangs on a few extremes."""
+    return np.exp(0.6 * phi[:, 0] + 0.8 * noise())
+
+
+def test_a_skewed_value_that_rises_has_a_bound_below_and_none_above() -> None:
+    judges = {"kind": lambda phi, noise: phi[:, 0], "back": lambda phi, noise: 0.1 * noise() - phi[:, 0]}
+    dump = world(judges, {"rich": rich, "good": good}, n_prompts=100, n=8, shift=0.0)
+    made, text = said(dump, ["kind", "back"], ["rich", "good"], groups={"odd": np.repeat(np.arange(100) % 2, 8)})
+    assert text.startswith("kind at 0.3 nats raises every value")
+    assert "Extremes of rich are too rare in 100 prompts for a second bound: rich gains at least +0." in text
+    assert made.policy.skewed.tolist() == [1, 0, 0] and made.needs == ()
+    best, frame = made.best(), made.to_text(full=True)
+    assert best is not None and best.upper[0] == np.inf > best.upper[1] and (best.lower > 0).all()
+    assert made.best(floor=-0.5) is not None and made.classes[1].tolist() == ["pareto_degrading"] * 2
+    assert "at least +0." in frame and "at most -0." in frame and "-inf" not in frame and " inf" not in frame
+    row = made.check("rich > 0 at kl=0.3 for kind")
+    assert row["upper"] == np.inf and made.check("good > 0 at kl=0.3 for recommended")["upper"] < 2
+    with pytest.raises(AssertionError, match=r"cannot tell: gain .* bounds at least"):
+        made.check("rich <= 99 at kl=0.3 for kind")
+    with pytest.raises(AssertionError, match=r"bounds at most -0.*for back"):
+        made.check("rich >= 0 at kl=0.3 for all")
+    cells = [line.split(",") for line in made.to_csv().splitlines()]
+    low, high = (cells[0].index(name) for name in ("lower", "upper"))
+    assert cells[1][high] == "" and float(cells[1][low]) == made.gain_interval[0, 0, 0, 0]
+    assert '"inf"' in made.to_json() and "at least +0." in made.to_html()
+    assert any(note.startswith("rich: so skewed that 100 prompts") for note in made.notes)
+
+
+def test_a_skewed_value_that_falls_is_said_to_fall() -> None:
+    dump = world({"kind": lambda phi, noise: phi[:, 0]}, {"-rich": lambda *a: -rich(*a)}, n_prompts=100, n=8, shift=0.0)
+    made, text = said(dump, ["kind"], ["-rich"], sections=("selection",))
+    assert text.startswith("Even the best choice, kind at 0.1 nats, lowers every value: -rich -0.")
+    assert "-rich gains at most -0." in text and made.chance is not None and made.chance < 0.05
+    assert (made.gain_interval[0, :, 0, 0] == -np.inf).all() and (made.gain_interval[0, :, 0, 1] < 0).all()
+    assert made.best(floor=-100) is None  # nothing is known of how far it falls
+
+
+def test_a_skewed_value_of_a_judge_that_knows_nothing_of_it() -> None:
+    judges = {"kind": lambda phi, noise: phi[:, 1]}
+    for seed, sign in (2, 1), (3, -1):
+        made, text = said(world(judges, {"rich": rich}, n_prompts=40, n=8, seed=seed), ["kind"], ["rich"])
+        assert text.startswith("Cannot tell") and "the bounds of rich include 0" in text and "Extremes" not in text
+        best = made.best()
+        assert best is not None and best.upper[0] == np.inf and best.lower[0] < 0 and np.sign(best.gain[0]) == sign
+        more = int(made.needs[0].split("about ")[1].split(" ")[0])
+        half = (best.gain[0] - best.lower[0]) * (1.0 if sign > 0 else 1.5)  # to fall it must be so far below zero
+        assert half * np.sqrt(40 / (40 + more)) <= abs(best.gain[0]) < half * np.sqrt(40 / (40 + 0.8 * more))
+
+
 def test_a_kl_that_the_rows_cannot_size() -> None:
     dump = world({"kind": good}, {"good": good}, n=5, n_prompts=300)
     made, text = said(dump, ["kind"], ["good"], kl=[1.3])

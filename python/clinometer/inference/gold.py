@@ -21,6 +21,7 @@ from .gains import cells, unit_sums
 from .matched import MatchedRows
 from .policy import PolicyGains, policy_gains
 from .result import check_level
+from .tails import opened
 
 __all__ = ["GoldCorrection", "PPIResult", "corrected", "corrected_tilt", "gold_labels", "ppi_gain"]
 
@@ -126,14 +127,15 @@ def corrected(
     influence = np.where(given, psi[..., f], psi[..., y] - lam * apart)
     held = np.where(given, p._held[:, f], p._held[:, y])
     unseen = np.where(given, p.unseen[f], np.where(p.unseen[y] != "", p.unseen[y], p.unseen[on_gold]))
+    skewed = np.where(given, p.skewed[f], np.where(p.skewed[y] != 0, p.skewed[y], p.skewed[on_gold]))
     se, freedom = (np.where(unseen != "", np.nan, x) for x in _of_units(influence, held))
     shared_se, shared_freedom = _of_units(psi[..., f] - influence, held)
     shared = p.gain[..., f] - gain
     others = {name: np.where(given, getattr(p, name)[..., f], getattr(p, name)[..., y]) for name in OF_GOLD}
     made = replace(
-        p, gain=gain, gain_se=se, freedom=freedom, interval=t_bounds(gain, se, freedom + 1, 0.95),
+        p, gain=gain, gain_se=se, freedom=freedom, interval=opened(t_bounds(gain, se, freedom + 1, 0.95), gain, skewed),
         win_interval=np.where(given[:, None], p.win_interval[..., f, :], p.win_interval[..., y, :]),
-        values=call.value_names, unseen=unseen, _influence=influence, _held=held, **others,
+        values=call.value_names, unseen=unseen, skewed=skewed, _influence=influence, _held=held, **others,
     )  # fmt: skip
     return GoldCorrection(
         p.kl, p.gain[..., f], shared, t_bounds(shared, shared_se, shared_freedom + 1, 0.95), lam, n_gold, p.directions,
@@ -202,7 +204,7 @@ def ppi_gain(
     power : lambda, or None for the best
     level : coverage of the interval, by Student's t over the prompts or clusters with gold labels (their
         effective number), at the betas given or solved; NaN where gold labels are too rare to show an
-        error (`PolicyGains.unseen`)
+        error (`PolicyGains.unseen`), and one of them infinite where they are skewed (`PolicyGains.skewed`)
 
     Returns
     -------
@@ -241,8 +243,10 @@ def ppi_gain(
             arrays["gain"][at], arrays["se"][at], arrays["units"][at] = own.corrected(lam)
             arrays["gold"][at], arrays["gold_se"][at], _ = own.corrected(0.0)
     table = true_betas(call, table, exponent, betas)
+    on_gold = MatchedRows(replace(call, values=truth))
     interval = t_bounds(arrays["gain"], arrays["se"], arrays["units"], level)
-    interval[..., MatchedRows(replace(call, values=truth)).unseen != "", :] = np.nan
+    interval = opened(interval, arrays["gain"], on_gold.skewed)
+    interval[..., on_gold.unseen != "", :] = np.nan
     return PPIResult(
         table, arrays["gain"], arrays["se"], interval, arrays["values"], arrays["gold"], arrays["gold_se"],
         arrays["power"], n_gold, call.names, call.value_names, call.fit_status, float(level),

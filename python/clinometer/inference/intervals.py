@@ -20,6 +20,7 @@ from .gains import Cell, cells, per_prompt, slope_in_kl, unit_sums
 from .label_error import LabelError, label_errors, label_status
 from .policy import PolicyGains, policy_gains
 from .result import GainIntervals, check_level
+from .tails import opened
 
 __all__ = ["gain_intervals"]
 
@@ -47,7 +48,7 @@ def gain_intervals(
     degree of freedom less than the prompts or clusters are worth: (sum h)^2 / sum h^2 of their weights h, and fewer
     where the kurtosis of their influences is above 3 (`common.resampling.worth`). The gain of the rows is low for
     prompts of few responses: `estimate` is of the policy behind them, at the KL or the beta asked for, which is what
-    a report prints; NaN past what the rows can say.
+    a report prints; NaN past what the rows can say. Of a skewed value its bounds are one-sided, as in a report.
 
     Parameters
     ----------
@@ -124,7 +125,8 @@ class _Filling:
             own = self.policy._influence[:, at[0], at[1]] + bucketed(unit_sums(both - psi, self.call.population))
             se = np.where(self.policy.unseen != "", np.nan, unit_errors(own, self.policy._held))
             count = worth(own, self.policy._held, judged)
-            self.estimate_labels[at] = t_bounds(self.policy.gain[at], se, count, self.level)
+            gain = self.policy.gain[at]
+            self.estimate_labels[at] = opened(t_bounds(gain, se, count, self.level), gain, self.policy.skewed)
 
     def _given(self, cell: Cell, t: Floats, matched: bool) -> tuple[Floats, Floats]:
         """Fill in what holds given the direction; influences (G, J) and slopes of gains in KL (J,)."""
@@ -169,8 +171,8 @@ class _Filling:
             np.array([k in errors for k in range(len(betas))]), self.call.names, self.call.value_names,
             self.call.fit_status, p.n_prompts if p.cluster is None else len(np.unique(p.cluster)), self.replicates,
             self.level, matched, tuple(status), self.units, self.units_labels, e.win_rate, e.win_rate_se, e.gain,
-            e.gain_se, e.bounds(self.level), self.estimate_labels, e.kind, self.ess, e.freedom + 1, self.cov,
-            self.cov_labels,
+            e.gain_se, e.bounds(self.level), self.estimate_labels, e.kind, self.ess, e.skewed, e.freedom + 1,
+            self.cov, self.cov_labels,
         )  # fmt: skip
 
 

@@ -25,7 +25,7 @@ from clinometer.engine.inputs import Call
 from clinometer.engine.population import Population
 
 from .gains import unit_sums
-from .tails import unseen
+from .tails import skewed, unseen
 
 __all__ = ["FIRST_KL", "LIMIT", "REACH", "MatchedCell", "MatchedRows"]
 
@@ -120,6 +120,9 @@ class MatchedRows:
             [unseen(f, r, each, x, p) for f, r, x in zip(table, self.ranked, self.share, strict=True)]
         )
         self.unseen = self.unseen.astype(np.str_)
+        self.skewed = np.array(
+            [skewed(f, r, each, x, p) for f, r, x in zip(table, self.ranked, self.share, strict=True)], np.int64
+        )
 
     @property
     def few(self) -> bool:

@@ -19,6 +19,7 @@ from clinometer.engine.passes import in_range
 from clinometer.engine.population import Population
 
 from .matched import FIRST_KL, LIMIT, MatchedCell, MatchedRows
+from .tails import opened
 
 __all__ = ["PolicyGains", "policy_gains", "policy_horizon", "pooled_gains"]
 
@@ -37,11 +38,14 @@ class PolicyGains(Result):
     gain, gain_se, win_rate, win_rate_se : (K, B, J); win rates of more than 16 responses (or fewer than 6) only up to
         0.2 log n nats, past which their bias would show
     freedom, win_freedom : (K, B, J) degrees of freedom of their bounds, by Student's t
-    interval, win_interval : (K, B, J, 2) 95 % bounds of each number by itself
+    interval, win_interval : (K, B, J, 2) 95 % bounds of each number by itself; of skewed values the gain has one
+        bound, which holds in 97.5 %, and the other is infinite
     harmed, harmed_se : (K, B, J) share of prompts whose own gain is negative beyond their noise, at the least
     correction : (K, B) share by which the rows' beta is low at this KL, corrected for; there is no estimate where it
         is above 0.5 or the KL above 0.35 log n, n the harmonic mean of the responses
     unseen : (J,) "rare" where so few responses or prompts differ that neither gain nor win rate has an error, else ""
+    skewed : (J,) 1 or -1, the side of the value's extremes, where these are too rare in so many prompts for both bounds
+        (`tails.skewed`), else 0; `gain_se` is then right in its mean square over dumps and too small in most of them
     kind : (K, B) "jackknife", "first order" (fewer than 3 responses a prompt, and only to 0.1 nats), "exact" (base
         "logprob": the rows are the policy), "pooled" (within=False: gains of the rows as they are), or "none"
     """
@@ -50,7 +54,7 @@ class PolicyGains(Result):
         "direction kl value": "gain gain_se win_rate win_rate_se freedom win_freedom harmed harmed_se",
         "direction kl value bound": "interval win_interval",
         "direction kl": "kl betas correction kind",
-        "value": "unseen",
+        "value": "unseen skewed",
     }
 
     kl: Floats
@@ -66,6 +70,7 @@ class PolicyGains(Result):
     correction: Floats
     kind: NDArray[np.str_]
     unseen: NDArray[np.str_]
+    skewed: NDArray[np.int64]
     interval: Floats
     win_interval: Floats
     directions: tuple[str, ...]
@@ -75,7 +80,7 @@ class PolicyGains(Result):
 
     def bounds(self, level: float) -> Floats:
         """Bounds of each gain, (K, B, J, 2)."""
-        return t_bounds(self.gain, self.gain_se, self.freedom + 1, level)
+        return opened(t_bounds(self.gain, self.gain_se, self.freedom + 1, level), self.gain, self.skewed)
 
     def units(self) -> Floats:
         """Weighted gains (C, K, B, J) of the units: their sum over any of them, over that of `_held`, estimates it."""
@@ -138,8 +143,8 @@ def policy_gains(call: Call, kept: Floats, kl: Floats | None, start: Floats | No
         arrays["betas"] = np.ldexp(arrays["betas"], exponent[:, None])
     none = np.full((K, B, J, 2), np.nan)
     return _bounded(PolicyGains(
-        kl=levels, unseen=rows.unseen, interval=none, win_interval=none, directions=call.names, values=call.value_names,
-        _influence=influence, _held=rows.held, **arrays,
+        kl=levels, unseen=rows.unseen, skewed=rows.skewed, interval=none, win_interval=none, directions=call.names,
+        values=call.value_names, _influence=influence, _held=rows.held, **arrays,
     ))  # fmt: skip
 
 
@@ -157,8 +162,9 @@ def pooled_gains(t: TiltResult, p: Population, kl: Floats) -> PolicyGains:
     gain, se, wins = (np.where(reached[..., None], x, np.nan) for x in (t.gain, t.gain_se, t.win_rate))
     return _bounded(PolicyGains(
         np.array(np.broadcast_to(kl, t.kl.shape)), t.betas, gain, se, freedom, wins, none, none, none, none,
-        np.zeros(t.kl.shape), np.full(t.kl.shape, "pooled"), np.full(len(t.values), ""), wide, wide,
-        t.directions, t.values, np.zeros((1, *t.gain.shape)), np.ones((1, t.gain.shape[2])),
+        np.zeros(t.kl.shape), np.full(t.kl.shape, "pooled"), np.full(len(t.values), ""),
+        np.zeros(len(t.values), np.int64), wide, wide, t.directions, t.values, np.zeros((1, *t.gain.shape)),
+        np.ones((1, t.gain.shape[2])),
     ))  # fmt: skip
 
 

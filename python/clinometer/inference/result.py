@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from clinometer.common.resampling import t_bounds
 from clinometer.common.results import Axes, Result
 
+from .tails import opened
+
 __all__ = ["GainIntervals", "check_level"]
 
 Floats = NDArray[np.float64]
@@ -32,6 +34,8 @@ class GainIntervals(Result):
         from, at the KL (or beta) asked for, as in a report (`clinometer.inference.policy`)
     estimate_kind : (K, B) "jackknife", "first order" (fewer than 3 responses a prompt), "exact" (base "logprob": the
         rows are the policy), or "none" past what the rows can say
+    skewed : (J,) not 0 where the value's extremes are too rare for both bounds of the estimate: one of them is infinite
+        (`PolicyGains.skewed`)
     ess_quantiles : (K, B, 3) 5 %, 25 % and 50 % quantile over prompts of the share of rows left, 1/(1 + chi^2)
     n_units : prompts, or clusters; units (K, B, J) their effective number, less 1 the
         degrees of freedom; units_labels the same with labels, no more than prompts or clusters that have any
@@ -44,6 +48,7 @@ class GainIntervals(Result):
         "direction beta": "betas kl estimate_kind",
         "direction beta quantile": "ess_quantiles",
         "direction": "labels_known fit_status status",
+        "value": "skewed",
     }
 
     betas: Floats
@@ -74,6 +79,7 @@ class GainIntervals(Result):
     estimate_interval_labels: Floats
     estimate_kind: NDArray[np.str_]
     ess_quantiles: Floats
+    skewed: NDArray[np.int64]
     _estimate_units: Floats
     _cov: Floats
     _cov_labels: Floats
@@ -93,6 +99,7 @@ class GainIntervals(Result):
         interval = t_bounds(self.gain, self.se, self.units, level)
         with_labels = t_bounds(self.gain, self.se_labels, self.units_labels, level)
         estimate = t_bounds(self.estimate, self.estimate_se, self._estimate_units, level)
+        estimate = opened(estimate, self.estimate, self.skewed)
         return replace(
             self, level=float(level), interval=interval, interval_labels=with_labels, estimate_interval=estimate,
             estimate_interval_labels=none, bootstrap=none, bootstrap_labels=none,

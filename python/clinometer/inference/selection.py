@@ -19,6 +19,7 @@ from clinometer.engine.passes import adjusted, kept_scores
 
 from .policy import PolicyGains, policy_gains
 from .split import Judged, Split, objective
+from .tails import in_words, opened
 
 __all__ = ["Recommendation", "benjamini_hochberg", "holm", "recommend"]
 
@@ -35,7 +36,7 @@ class Recommendation(Result):
     share : (K, B) share of splits in which each cell was chosen on one half; K counts the constitutions of all layers
     layer, layer_share : where dump is a mapping, the layer of the cell and the share of splits in which each was chosen
     gain, se, interval : (J,) and (J, 2) mean over splits of what the chosen cell gains on the other half, its error
-        over prompts, and its 95 % bounds
+        over prompts, and its 95 % bounds (one of them where the value is skewed, as in `PolicyGains`)
     optimism : (J,) by how much the half that chose was better, the winner's curse
     objective : (K, B) of all prompts
     """
@@ -74,8 +75,8 @@ class Recommendation(Result):
     def verdict(self) -> str:
         """Say what the choice gains on prompts that did not make it; "cannot tell" is an answer."""
         gains = ", ".join(
-            f"{visible(v)} {g:+.3g} ({low:+.3g} to {high:+.3g})"
-            for v, g, (low, high) in zip(self.values, self.gain, self.interval, strict=True)
+            f"{visible(v)} {g:+.3g} ({in_words(ends)})"
+            for v, g, ends in zip(self.values, self.gain, self.interval, strict=True)
         )
         low, high = self.interval.T
         raises, lowers = bool((low > 0).all()), bool((high < 0).any())
@@ -169,7 +170,8 @@ def recommended(
     k, b = divmod(int(np.lexsort((score, share))[-1]), shape[1])
     made = Recommendation(
         names[k], float(levels[b]), (k, b), share.reshape(shape), judged.gain, judged.se, judged.optimism,
-        score.reshape(shape), names, levels, gains[0].values, splits, tuple(status), judged.bounds(0.95),
+        score.reshape(shape), names, levels, gains[0].values, splits, tuple(status),
+        opened(judged.bounds(0.95), judged.gain, gains[0].skewed),
     )  # fmt: skip
     return made, judged
 

@@ -43,11 +43,16 @@ SMALL = 7.5
 LONGEST = 28
 
 
-def whiskers(held: Any) -> NDArray[np.float64]:
-    """Errors whose 1.96-fold is the half of a 95 % interval: those of the bounds by Student's t where there are any."""
+def whiskers(held: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Errors whose 1.96-fold is how far 95 % bounds reach, by Student's t where there are any; and 1 where the upper
+    bound is open, -1 where the lower one is."""
     if not hasattr(held, "interval"):
-        return np.asarray(held.gain_se)
-    return np.asarray((held.interval[..., 1] - held.interval[..., 0]) / 2 / Z95)
+        return np.asarray(held.gain_se), np.zeros(held.gain_se.shape)
+    open_ = np.isposinf(held.interval[..., 1]) * 1.0 - np.isneginf(held.interval[..., 0])
+    low, high = np.moveaxis(held.interval, -1, 0)
+    with np.errstate(invalid="ignore"):
+        far = np.select([open_ > 0, open_ < 0], [held.gain - low, high - held.gain], (high - low) / 2)
+    return far / Z95, open_
 
 
 @contextmanager

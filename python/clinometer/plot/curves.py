@@ -32,6 +32,7 @@ class _Line:
     at: Floats
     gain: Floats
     se: Floats
+    open: Floats  # 1 where there is no upper bound, -1 where there is no lower one
     horizon: float = np.inf
 
 
@@ -84,7 +85,8 @@ def frontier(result: Any, ax: Any = None, *, value: Any = None, highlight: Any =
         ax.set_xlim(left=0.0)
         ax.set_xlabel("KL from the base policy (nats)")
         ax.set_ylabel(f"gain in {name(held.values[j])}", parse_math=False)
-        titled(ax, f"{name(held.values[j], 48)} at matched KL", _note(band, past))
+        faint = band and any(line.open.any() for line in lines)
+        titled(ax, f"{name(held.values[j], 48)} at matched KL", _note(band, past, faint))
         label_ends(ax, ends)
     return ax
 
@@ -152,11 +154,11 @@ def _tilt_lines(t: Any, j: int) -> list[_Line]:
     horizon = getattr(t, "kl_horizon", np.full(len(t.directions), np.inf))
     out = []
     for k in range(len(t.directions)):
-        kl, gain, se = t.kl[k], t.gain[k, :, j], whiskers(t)[k, :, j]
+        kl, gain, (se, open_) = t.kl[k], t.gain[k, :, j], (x[k, :, j] for x in whiskers(t))
         at = np.flatnonzero(np.isfinite(kl) & np.isfinite(gain))
         at = at[np.argsort(kl[at], kind="stable")]
         x, y = np.append(0.0, kl[at]), np.append(0.0, gain[at])
-        out.append(_Line(*_dense(x, y), x, y, np.append(0.0, se[at]), _horizon(horizon[k])))
+        out.append(_Line(*_dense(x, y), x, y, np.append(0.0, se[at]), np.append(0.0, open_[at]), _horizon(horizon[k])))
     return out
 
 
@@ -166,7 +168,8 @@ def _frontier_lines(f: GainKLFrontier, j: int) -> list[_Line]:
         x, y = np.append(0.0, f.curve_kl[k]), np.append(0.0, f.curve[k, :, j])
         at, gain = np.append(0.0, f.kl_reached[k]), np.append(0.0, f.gain[k, :, j])
         x, y = (np.append(a, b[at > x.max()]) for a, b in ((x, at), (y, gain)))
-        out.append(_Line(x, y, at, gain, np.append(0.0, f.gain_se[k, :, j]), _horizon(f.kl_horizon[k])))
+        se = np.append(0.0, f.gain_se[k, :, j])
+        out.append(_Line(x, y, at, gain, se, np.zeros(len(se)), _horizon(f.kl_horizon[k])))
     return out
 
 
@@ -219,7 +222,7 @@ def iterate(
         ends, past = [], False
         for j, one, ink in zip(drawn, distinct(names), inks(names, highlight), strict=True):
             y, se = np.append(0.0, result.gain[:, j]), np.append(0.0, result.gain_se[:, j])
-            past |= _draw(ax, _Line(rounds, y, rounds, y, se, horizon), ink)
+            past |= _draw(ax, _Line(rounds, y, rounds, y, se, np.zeros(len(se)), horizon), ink)
             if promise:
                 promised = np.append(0.0, np.cumsum(result.step[:, j]))
                 ax.plot(rounds, promised, color=ink.colour, linestyle=":", linewidth=0.9, alpha=0.8)
@@ -240,8 +243,9 @@ def iterate(
     return ax
 
 
-def _note(band: bool, past: bool) -> str:
-    said = ["band: 95 % over prompts"] * band + ["dashed: past the KL up to which these rows can tell"] * past
+def _note(band: bool, past: bool, faint: bool = False) -> str:
+    said = ["band: 95 % over prompts"] * band + ["faint: no bound on that side"] * faint
+    said += ["dashed: past the KL up to which these rows can tell"] * past
     return "; ".join(said)
 
 
@@ -255,10 +259,11 @@ def _draw(ax: Any, line: _Line, ink: Ink, *, band: bool = True, in_kl: bool = Fa
         return False
     style = {"color": ink.colour, "linewidth": ink.width, "zorder": ink.order}
     if band and ink.loud:
-        at, low, high = line.at, line.gain - Z95 * line.se, line.gain + Z95 * line.se
-        if in_kl:
-            (_, low), (at, high) = _dense(at, low), _dense(at, high)
-        ax.fill_between(at, low, high, color=ink.colour, alpha=0.13, linewidth=0, zorder=ink.order - 0.5)
+        low, high = line.gain - Z95 * line.se, line.gain + Z95 * line.se
+        bands = [(np.where(line.open < 0, line.gain, low), np.where(line.open > 0, line.gain, high), 0.13)]
+        for under, over, alpha in [*bands, *[(low, high, 0.05)] * bool(line.open.any())]:
+            (at, under), (_, over) = (_dense(line.at, y) if in_kl else (line.at, y) for y in (under, over))
+            ax.fill_between(at, under, over, color=ink.colour, alpha=alpha, linewidth=0, zorder=ink.order - 0.5)
     cut = float(min(max(line.horizon, 0.0), line.x[-1]))
     middle = float(np.interp(cut, line.x, line.y))
     before, after = line.x < cut, line.x > cut

@@ -24,6 +24,7 @@ Floats = NDArray[np.float64]
 class _Profile:
     table: Floats  # (K, J)
     se: Floats
+    open: Floats  # 1 where there is no upper bound, -1 where there is no lower one
     constitutions: tuple[str, ...]
     values: tuple[str, ...]
     axis: str
@@ -67,18 +68,22 @@ def tradeoffs(
         for j, ink in enumerate(inks(p.values)):
             ax.plot([], [], color=ink.colour, marker=ink.marker, linestyle="", label=name(p.values[j]))
             for k in range(K):
-                colour = ink.colour if loud[k] else GREY
+                colour, length = ink.colour if loud[k] else GREY, Z95 * p.se[k, j]
+                ends, at = length * np.array([[p.open[k, j] >= 0], [p.open[k, j] <= 0]]), (p.table[k, j], k + offset[j])
                 ax.errorbar(
-                    p.table[k, j], k + offset[j], xerr=Z95 * p.se[k, j] if np.isfinite(p.se[k, j]) else None,
-                    color=colour, marker=ink.marker, markerfacecolor="white" if p.past[k] else colour, elinewidth=1.1,
-                    linestyle="", zorder=3,
+                    *at, xerr=ends if np.isfinite(length) else None, color=colour, marker=ink.marker,
+                    markerfacecolor="white" if p.past[k] else colour, elinewidth=1.1, linestyle="", zorder=3,
                 )  # fmt: skip
+                if p.open[k, j]:
+                    ax.errorbar(*at, xerr=length, xlolims=p.open[k, j] > 0, xuplims=p.open[k, j] < 0, color=colour,
+                                elinewidth=1.1, linestyle="", zorder=2.9)  # fmt: skip
         ax.axvline(0.0, color=GREY, linewidth=0.8, zorder=1.5)
         ax.set_yticks(np.arange(K), distinct(p.constitutions), parse_math=False)
         ax.set_ylim(K - 0.5, -0.5)
         ax.grid(False, axis="y")
         ax.set_xlabel(p.axis)
         note = "whiskers: 95 % over prompts" if np.isfinite(p.se).any() else ""
+        note += "; arrows: no bound on that side" if p.open.any() else ""
         titled(ax, p.title, note + ("; hollow: past the KL up to which these rows can tell" if p.past.any() else ""))
         show_key(ax)
     return ax
@@ -87,7 +92,7 @@ def tradeoffs(
 def _profile(result: Any, kl: float | None, se: Any, constitutions: Any, values: Any) -> _Profile:
     if isinstance(result, Report):
         with np.errstate(divide="ignore", invalid="ignore"):
-            error = np.where(result.value_sd > 0, whiskers(result.policy) / result.value_sd, np.nan)
+            error = np.where(result.value_sd > 0, whiskers(result.policy)[0] / result.value_sd, np.nan)
         p = _of_tilt(result.policy, result.gain_sd, error, kl, "gain in within-prompt sd of the value")
     elif isinstance(result, (TiltResult, TiltSums)):
         p = _of_tilt(result, result.gain, result.gain_se, kl, "gain (each value's own units)")
@@ -104,7 +109,7 @@ def _profile(result: Any, kl: float | None, se: Any, constitutions: Any, values:
         raise ValueError("se is for an array; this result has its own errors")
     rows, columns = _picked(p.constitutions, constitutions, "constitutions"), _picked(p.values, values, "values")
     return _Profile(
-        p.table[np.ix_(rows, columns)], p.se[np.ix_(rows, columns)], tuple(p.constitutions[i] for i in rows),
+        *(x[np.ix_(rows, columns)] for x in (p.table, p.se, p.open)), tuple(p.constitutions[i] for i in rows),
         tuple(p.values[i] for i in columns), p.axis, p.title, p.past[rows],
     )  # fmt: skip
 
@@ -117,7 +122,7 @@ def _picked(held: tuple[str, ...], given: Any, argument: str) -> list[int]:
 
 def _named(table: Floats, se: Floats, constitutions: Any, values: Any, axis: str) -> _Profile:
     return _Profile(
-        table, se, tuple(constitutions), tuple(values), axis, "Each constitution on each value",
+        table, se, np.zeros(table.shape), tuple(constitutions), tuple(values), axis, "Each constitution on each value",
         np.zeros(len(table), bool),
     )  # fmt: skip
 
@@ -131,7 +136,8 @@ def _of_tilt(t: Any, gain: Floats, se: Floats, kl: float | None, axis: str) -> _
     low, high = reached.min(), reached.max()
     levels = f"{low:.3g}" if high - low < 0.005 * high else f"{low:.3g} to {high:.3g}"
     title = f"Each constitution at KL {levels} nats"
-    return _Profile(gain[k, at], se[k, at], tuple(t.directions), tuple(t.values), axis, title, past)
+    open_ = whiskers(t)[1][k, at]
+    return _Profile(gain[k, at], se[k, at], open_, tuple(t.directions), tuple(t.values), axis, title, past)
 
 
 def _of_array(given: Any, se: Any, constitutions: Any, values: Any) -> _Profile:

@@ -18,6 +18,7 @@ from clinometer.engine.checks import DEFAULT_KL, checked_kl
 from clinometer.engine.inputs import prepare
 from clinometer.engine.passes import cross_covariance, score
 from clinometer.fit import DirectionFit, fit_preference_direction
+from clinometer.inference.tails import reach
 from clinometer.lp.pareto_cone import ConeResult
 from clinometer.values import found_in_texts
 
@@ -286,6 +287,6 @@ def _direction(u_gen: Any) -> Any:
 def _classes(made: Report) -> NDArray[np.str_]:
     """By the 95 % bounds that the table shows."""
     n = made.n_requested
-    half = (made.gain_interval[..., 1] - made.gain_interval[..., 0]) / 2
+    half = reach(made.gain_interval, made.gain)
     gain, half = without_flat(made.gain[..., :n], half[..., :n], made.value_sd[:n])
     return np.stack([classes(gain[:, b], half[:, b], z=1.0) for b in range(gain.shape[1])], axis=1)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clinometer.common.escaping import visible
+from clinometer.inference.tails import in_words, reach
 
 if TYPE_CHECKING:
     from .result import Report
@@ -20,7 +21,7 @@ MOSTLY = 0.5  # share of a gain or of a judge below which it is not mostly what 
 
 def caveats(report: Report, best: Choice) -> list[str]:
     """Sentences about the recommended cell, the gravest doubts first."""
-    parts = (_policy, _size, _length, _hurt, _shared, _null, _choosing, _flat, _linear, _signs)
+    parts = (_policy, _size, _extremes, _length, _hurt, _shared, _null, _choosing, _flat, _linear, _signs)
     return [sentence for part in parts for sentence in part(report, best)]
 
 
@@ -32,7 +33,7 @@ def open_by_labels(report: Report, best: Choice) -> tuple[str, ...]:
         return ()
     out = []
     for j, name in enumerate(best.values):
-        half = _widened(report, k, b, j) * (wide[k, b, j, 1] - wide[k, b, j, 0]) / 2
+        half = _widened(report, k, b, j) * float(reach(wide[k, b, j], report.gain[k, b, j]))
         settled = best.lower[j] > 0 or best.upper[j] < 0
         if settled and report.value_sd[j] > 0 and abs(best.gain[j]) <= half:
             out.append(name)
@@ -41,7 +42,8 @@ def open_by_labels(report: Report, best: Choice) -> tuple[str, ...]:
 
 def _widened(report: Report, k: int, b: int, j: int) -> float:
     """How much wider bounds are that pay for the choice."""
-    plain, paid = (float(x[k, b, j, 1] - x[k, b, j, 0]) for x in (report.gain_interval, report.chosen_bounds))
+    gain = report.gain[k, b, j]
+    plain, paid = (float(reach(x[k, b, j], gain)) for x in (report.gain_interval, report.chosen_bounds))
     return paid / plain if plain > 0 else 1.0
 
 
@@ -71,6 +73,17 @@ def _size(report: Report, best: Choice) -> list[str]:
         f"This KL is beyond the horizon of these rows, {report.horizon[k]:.2g} nats "
         f"(median {n:g} responses per prompt)."
     ]
+
+
+def _extremes(report: Report, best: Choice) -> list[str]:
+    """Values that are settled by the one bound there is."""
+    ends = np.stack([best.lower, best.upper], axis=-1)
+    one = [j for j in _settled(best) if np.isinf(ends[j]).any()]
+    if not one:
+        return []
+    names, n = ", ".join(visible(best.values[j]) for j in one), report.dump.n_prompts
+    gains = ", ".join(f"{visible(best.values[j])} gains {in_words(ends[j])}" for j in one)
+    return [f"Extremes of {names} are too rare in {n} prompts for a second bound: {gains}."]
 
 
 def _hurt(report: Report, best: Choice) -> list[str]:
@@ -117,7 +130,7 @@ def _length(report: Report, best: Choice) -> list[str]:
     lost, less = [], []
     for j in _settled(best):
         gain, full = float(report.net.gain[k, b, j]), float(best.gain[j])
-        half = float(report.net.interval[k, b, j, 1] - report.net.interval[k, b, j, 0]) / 2 * _widened(report, k, b, j)
+        half = float(reach(report.net.interval[k, b, j], report.net.gain[k, b, j])) * _widened(report, k, b, j)
         up = best.lower[j] > 0
         name = visible(best.values[j])
         if not ((gain - half > 0) if up else (gain + half < 0)):

@@ -11,6 +11,7 @@ import numpy as np
 from clinometer.common.escaping import visible
 from clinometer.common.nearest import did_you_mean
 from clinometer.errors import CheckFailed
+from clinometer.inference.tails import in_words
 
 from .verdict import choose
 
@@ -136,10 +137,10 @@ def _failure(check: Check, row: dict[str, Any]) -> str | None:
         return f"cannot tell: the rows reach only kl={row['kl_reached']:.3g} for {name}"
     if row["past_horizon"]:
         return f"cannot tell: these rows say nothing of a policy at kl={row['kl']:g} for {name}"
-    bounds = f"{100 * row['level']:.4g} % bounds {row['lower']:+.4g} to {row['upper']:+.4g}"
-    gain = f"gain {row['gain']:+.4g}, {bounds} for {name}"
     low, high, c = row["lower"], row["upper"], check.number
-    if not (np.isfinite(low) and np.isfinite(high)):
+    bounds = f"{100 * row['level']:.4g} % bounds {in_words(np.array([low, high]), form='{:+.4g}'.format)}"
+    gain = f"gain {row['gain']:+.4g}, {bounds} for {name}"
+    if np.isnan(low) or np.isnan(high):
         return f"cannot tell: gain {row['gain']:+.4g} without a standard error for {name}"
     holds = {">=": low >= c, ">": low > c, "<=": high <= c, "<": high < c}[check.op]
     if holds:

@@ -44,7 +44,7 @@ def dumps(x: Any) -> str:
 
 
 def records(report: Report) -> list[dict[str, Any]]:
-    """One dict per constitution, KL and value; NaN where a section was not made."""
+    """One dict per constitution, KL and value; NaN where a section was not made, infinite bounds where there is one."""
     best = report.best()
     recommended = None if best is None else best.index
     return [
@@ -96,19 +96,22 @@ def table(report: Report) -> str:
     """The records as CSV that a spreadsheet opens as numbers and text, never as formulas.
 
     A name that begins like a formula gets an apostrophe in front, control characters are written out, and numbers
-    that there are none of are empty.
+    that there are none of are empty: where one of two bounds is, the gain has the other alone.
     """
     rows = records(report)
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(rows[0])
-    writer.writerows([_field(x) for x in row.values()] for row in rows)
+    writer.writerows([_field(name, x) for name, x in row.items()] for row in rows)
     return out.getvalue()
 
 
-def _field(x: Any) -> Any:
+BOUNDS = ("lower", "upper", "lower_labels", "upper_labels")
+
+
+def _field(name: str, x: Any) -> Any:
     if isinstance(x, str):
         return "'" + visible(x) if x.lstrip(" ").startswith(FORMULA) else visible(x)
-    if x is None or (isinstance(x, float) and math.isnan(x)):
+    if x is None or (isinstance(x, float) and (math.isnan(x) or (name in BOUNDS and math.isinf(x)))):
         return ""
     return x

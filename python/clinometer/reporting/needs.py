@@ -9,6 +9,7 @@ import numpy as np
 
 from clinometer.common.escaping import visible
 from clinometer.inference.matched import REACH
+from clinometer.inference.tails import reach
 
 from .verdict import Choice, choose
 
@@ -31,8 +32,9 @@ def needs(report: Report) -> tuple[str, ...]:
 def _prompts(report: Report, best: Choice) -> list[str]:
     """How many more prompts make each open interval exclude 0, if the gain stays what it is."""
     n, out = report.dump.n_prompts, []
+    halves = reach(np.stack([best.lower, best.upper], axis=-1), best.gain)
     for j, name in enumerate(best.values):
-        gain, half = float(best.gain[j]), float(best.upper[j] - best.lower[j]) / 2
+        gain, half = float(best.gain[j]), float(halves[j])
         if report.value_sd[j] == 0 or not np.isfinite(half) or half == 0:
             continue
         if not best.lower[j] <= 0 <= best.upper[j]:
@@ -57,12 +59,11 @@ def _labels(report: Report, best: Choice) -> list[str]:
     wide = report.gain_interval_labels
     if wide is None or report.labels_known is None or not report.labels_known[k]:
         return []
+    gains, chosen = best.gain, np.stack([best.lower, best.upper], axis=-1)
     # widened as the verdict's are, or it would ask for nothing where that cannot tell
-    widths = (x[..., 1] - x[..., 0] for x in (report.chosen_bounds[k, b], report.gain_interval[k, b]))
-    out, z = [], np.divide(*widths)
+    out, z = [], np.divide(*(reach(x[k, b], report.gain[k, b]) for x in (report.chosen_bounds, report.gain_interval)))
     for j, name in enumerate(best.values):
-        gain, own = float(best.gain[j]), float(best.upper[j] - best.lower[j]) / 2
-        both = float(z[j] * (wide[k, b, j, 1] - wide[k, b, j, 0])) / 2
+        gain, own, both = (float(x[j]) for x in (gains, reach(chosen, gains), z * reach(wide[k, b], report.gain[k, b])))
         if not (abs(gain) > own and abs(gain) <= both):
             continue
         times = (both**2 - own**2) / (gain**2 - own**2)

@@ -22,6 +22,10 @@ GOLD = (
     "and win rates; null band, cone, mixtures, rounds, correlations, sd, encoding and simpler measures are of the "
     "values as given"
 )
+SKEWED = (
+    "so skewed that {} prompts need not hold the extremes that make its gain: that has one bound instead of two; its "
+    "win rate has both"
+)
 FEW = 4  # constitutions that get a line each
 
 
@@ -49,11 +53,13 @@ def _rows(r: Report) -> list[str]:
     for name, n in zip(r.values, r.tilt.n_unlabelled, strict=True):
         if n:
             out.append(f"{name}: {int(n)} unlabelled rows left out of this value")
-    for name, sd, unseen in zip(r.values, r.value_sd, r.policy.unseen, strict=True):
+    for name, sd, unseen, skewed in zip(r.values, r.value_sd, r.policy.unseen, r.policy.skewed, strict=True):
         if sd == 0:
             out.append(f"{name} does not vary inside any prompt: no tilt can change it")
         elif unseen:
             out.append(f"{name}: {UNSEEN[str(unseen)]}")
+        elif skewed:
+            out.append(f"{name}: {SKEWED.format(d.n_prompts)}")
     if d.n_prompts < 2:
         out.append("fewer than two prompts: there are no standard errors")
     if 1 < d.responses[1] <= 4 and d.base != "logprob":

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clinometer.common.escaping import fit, visible
+from clinometer.inference.tails import in_words
 
 from .wrapping import wrapped
 
@@ -123,8 +124,8 @@ def _halves(report: Report) -> list[str]:
         if r.share[k, b] > 0
     )
     held = ", ".join(
-        f"{visible(v)} {g:+.3g} ({low:+.3g} to {high:+.3g}; optimism {o:+.2g})"
-        for v, g, (low, high), o in zip(r.values[: report.n_requested], r.gain, r.interval, r.optimism, strict=False)
+        f"{visible(v)} {g:+.3g} ({in_words(ends)}; optimism {o:+.2g})"
+        for v, g, ends, o in zip(r.values[: report.n_requested], r.gain, r.interval, r.optimism, strict=False)
     )
     return ["", *_lines(f"chosen on half of the prompts: {chosen}; on the other half it gains {held}")]
 

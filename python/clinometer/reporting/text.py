@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clinometer.common.escaping import fit, visible
+from clinometer.inference.tails import in_words
 
 from .sections_text import further
 from .wrapping import COLUMNS, wrapped
@@ -111,10 +112,6 @@ def heading(known: bool) -> str:
     return f"{start}{middle}{'win':>6}{'net of length':>15}"
 
 
-def _pair(x: Floats) -> str:
-    return " ".join("-" if np.isnan(v) else f"{v:+.3g}" for v in x)
-
-
 def row(report: Report, k: int, b: int, j: int, known: bool) -> str:
     """One value under one constitution at one KL."""
     p = report.policy
@@ -128,11 +125,12 @@ def row(report: Report, k: int, b: int, j: int, known: bool) -> str:
     net = "-" if report.net is None else number(report.net.gain[k, b, j])
     name = report.values[j] + ("" if j < report.n_requested else " (length)")
     if known and report.gain_interval_labels is not None:
-        middle = f"{_pair(report.gain_interval_labels[k, b, j]):<20}"
+        middle = f"{in_words(report.gain_interval_labels[k, b, j], ' '):<20}"
     else:
         middle = f"{number(report.gain_rows[k, b, j]):>10}{number(report.gain_sd[k, b, j], digits=2):>10}"
+    error = "-" if p.skewed[j] else number(se, sign=False)  # it says how far the gain may be on one side alone
     return (
-        "    " + fit(name, NAME) + f"{number(gain):>10}{number(se, sign=False):>9}{clear:<2}{chance} {_pair(own):<20}"
+        "    " + fit(name, NAME) + f"{number(gain):>10}{error:>9}{clear:<2}{chance} {in_words(own, ' '):<20}"
         + middle + f"{number(p.win_rate[k, b, j], sign=False, digits=3):>6}{net:>15}"
     )  # fmt: skip
 
@@ -143,6 +141,7 @@ def legend(report: Report, levels: list[int]) -> list[str]:
     rows = "on rows: of the tilt of these rows; in sd: per sd inside prompts" if not known or len(levels) > 1 else ""
     said = [
         "gain: mean of a value under the policy at that KL less its mean now", rows, "95 %: given the judge",
+        "at least, at most: too few extremes for both bounds" if report.policy.skewed.any() else "",
         "with labels: with the error of the labels that it was fitted to" if known else "",
         "* leaves out 0, ** also if widened for every number of the table",
         "" if report.null_band is None else "~ random directions do as much"

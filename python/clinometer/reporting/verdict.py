@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from clinometer.common.escaping import visible
 from clinometer.common.results import Axes, Result
+from clinometer.inference.tails import reach
 
 from .summary import classes, without_flat
 
@@ -27,7 +28,8 @@ class Choice(Result):
     """The recommended cell: a constitution at a KL; `gain`, `lower`, `upper` are (J,), of the values asked for.
 
     The bounds hold together at 95 % for every cell that could have been picked (`PolicyGains.comparisons`), so having
-    picked the best is paid for. `kind` is the class under those bounds.
+    picked the best is paid for. `kind` is the class under those bounds. A bound that a skewed value does not have is
+    infinite.
     """
 
     axes: ClassVar[Axes] = {"value": "gain lower upper"}
@@ -57,11 +59,14 @@ def choose(report: Report, floor: float | Mapping[str, float] | None = None) -> 
     n = report.n_requested
     cells, sd = trusted(report), report.value_sd[:n]
     bounds = report.chosen_bounds[..., :n, :]
-    gain, half = without_flat(report.gain[..., :n], (bounds[..., 1] - bounds[..., 0]) / 2, sd)
-    lower = gain - half
+    gain, half = without_flat(report.gain[..., :n], reach(bounds, report.gain[..., :n]), sd)
+    lower, upper = np.moveaxis(np.where((sd == 0)[:, None], 0.0, bounds), -1, 0)
     with np.errstate(divide="ignore", invalid="ignore"):
         # a value without bounds in any cell ranks none of them
-        worst = np.fmin.reduce(np.where(sd > 0, lower / sd, np.where(np.isnan(lower), np.nan, 0.0)), axis=-1)
+        worst, near = (
+            np.fmin.reduce(np.where(sd > 0, x / sd, np.where(np.isnan(x), np.nan, 0.0)), axis=-1)
+            for x in (lower, gain - half)
+        )
         plain = np.where(sd > 0, gain / sd, 0.0)
     if floor is not None:
         cells = cells & (lower >= _floors(floor, report.values[:n])).all(axis=-1)
@@ -69,15 +74,16 @@ def choose(report: Report, floor: float | Mapping[str, float] | None = None) -> 
             return None
         rank = plain.mean(axis=-1)
     else:
-        # without errors (one prompt) the gains themselves rank, and the class says undetermined
-        rank = worst if np.isfinite(worst[cells]).any() else plain.min(axis=-1)
+        # where no cell has all lower bounds, what a sign would need ranks; without errors (one prompt) the gains do,
+        # and the class says undetermined
+        ranks = (x for x in (worst, near) if np.isfinite(x[cells]).any())
+        rank = next(ranks, plain.min(axis=-1))
     rank = np.where(cells & ~np.isnan(rank), rank, -np.inf)
     k, b = (int(i) for i in np.unravel_index(int(np.argmax(rank)), rank.shape))
     kind = str(classes(gain[k, b], half[k, b], z=1.0)[0])
     return Choice(
         report.constitutions[k], float(report.kl[b]), (k, b), report.values[:n], gain[k, b], lower[k, b],
-        gain[k, b] + half[k, b], kind, int(cells.sum()), bool(report.past_horizon[k, b]),
-        bool(report.idle[k]),
+        upper[k, b], kind, int(cells.sum()), bool(report.past_horizon[k, b]), bool(report.idle[k]),
     )  # fmt: skip
 
 
@@ -171,7 +177,7 @@ def _reason(best: Choice, shaky: tuple[str, ...], blind: tuple[str, ...]) -> str
         return "every KL asked for is beyond the horizon of these rows"
     if blind:
         return " and ".join(blind)
-    if not np.isfinite(best.lower).all():
+    if np.isnan(best.lower).any():
         return "there is no standard error"
     wide = [visible(v) for v, a, b in zip(best.values, best.lower, best.upper, strict=True) if a <= 0 <= b]
     parts = [f"the bounds of {', '.join(wide)} include 0"] if wide else []

@@ -15,6 +15,7 @@ from clinometer.dump import Dump, open_dump
 from clinometer.engine.inputs import prepare
 from clinometer.fit.options import check_folds
 from clinometer.inference.result import check_level
+from clinometer.inference.tails import in_words
 
 from .arrays import Floats
 from .policy import PolicyGain, check_kl, policy_gain
@@ -66,7 +67,7 @@ class JudgeDrift(Result):
         for i, name in enumerate(self.rounds):
             low, high = np.degrees(self.angle_ci[i])
             gains = "".join(
-                f"{g:>+10.3g} ({a:+.3g} to {b:+.3g})" for g, (a, b) in zip(self.gain[i], self.gain_ci[i], strict=True)
+                f"{g:>+10.3g} ({in_words(ends)})" for g, ends in zip(self.gain[i], self.gain_ci[i], strict=True)
             )
             lines.append(f"{visible(name):>8}{np.degrees(self.angle[i]):>8.0f}{low:>7.0f} to {high:<3.0f}" + gains)
         lines.append(f"stop at round {self.stop}: {self.reason}" if self.stop else "no reason to stop")

@@ -16,6 +16,7 @@ from clinometer.dump import Dump, open_dump
 from clinometer.engine.inputs import prepare
 from clinometer.inference.gains import unit_sums
 from clinometer.inference.result import check_level
+from clinometer.inference.tails import in_words
 
 from .arrays import Floats
 from .correlations import correlation_influence
@@ -77,10 +78,10 @@ class LabelerScaling(Result):
         for j, name in enumerate(self.values):
             lines.append(f"{visible(name)}: quality r and gain at KL {self.kl:g}")
             for i, model in enumerate(self.models):
-                (a, b), (c, d) = self.quality_ci[i, j], self.gain_ci[i, j]
+                a, b = self.quality_ci[i, j]
                 lines.append(
                     f"  {visible(model):>12}  {self.quality[i, j]:+.3f} ({a:+.3f} to {b:+.3f})"
-                    f"  {self.gain[i, j]:+.4g} ({c:+.4g} to {d:+.4g})"
+                    f"  {self.gain[i, j]:+.4g} ({in_words(self.gain_ci[i, j], form='{:+.4g}'.format)})"
                 )
             low, high = self.quality_slope_ci[j]
             sure = f"({low:+.3f} to {high:+.3f})" if np.isfinite(low) else "(no interval)"

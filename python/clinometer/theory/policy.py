@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clinometer.common.resampling import t_bounds
 from clinometer.inference.intervals import gain_intervals
+from clinometer.inference.tails import opened
 
 from .arrays import Floats
 
@@ -22,10 +24,11 @@ class PolicyGain:
     gain: Floats
     se: Floats
     units: Floats
+    skewed: NDArray[np.int64]
 
     def interval(self, level: float) -> Floats:
         """(J, 2)."""
-        return t_bounds(self.gain, self.se, self.units, level)
+        return opened(t_bounds(self.gain, self.se, self.units, level), self.gain, self.skewed)
 
 
 def check_kl(kl: Any) -> float:
@@ -47,4 +50,4 @@ def policy_gain(dump: Any, judge: Any, values: Any, kl: float, options: dict[str
     if found.labels_known[0]:
         more = np.maximum(found.se_labels[at] ** 2 - found.se[at] ** 2, 0.0)
         se, units = np.sqrt(se**2 + more), found.units_labels[at]
-    return PolicyGain(gain, se, units)
+    return PolicyGain(gain, se, units, found.skewed)

@@ -11,7 +11,6 @@ import numpy as np
 from clinometer.common.escaping import visible
 from clinometer.reporting.export import plain
 from clinometer.reporting.notes import pareto_limit
-from clinometer.reporting.summary import without_flat
 
 if TYPE_CHECKING:
     from clinometer.reporting.result import Report
@@ -27,6 +26,7 @@ SHOWN = {
     },
     "policy": {
         "gain", "gain_se", "interval", "win_rate", "win_rate_se", "betas", "correction", "kind", "harmed",
+        "skewed",
     },
     "net": {"gain", "gain_se"},
 }  # fmt: skip
@@ -83,9 +83,8 @@ def _worst_bound(report: Report) -> Any:
     n = report.n_requested
     sd = report.value_sd[:n]
     bounds = report.chosen_bounds[..., :n, :]
-    gain, half = without_flat(report.gain[..., :n], (bounds[..., 1] - bounds[..., 0]) / 2, sd)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(np.where(sd > 0, (gain - half) / sd, 0.0).min(axis=-1))
+        return np.asarray(np.where(sd > 0, bounds[..., 0] / sd, 0.0).min(axis=-1))
 
 
 def view_data(report: Report) -> dict[str, Any]:

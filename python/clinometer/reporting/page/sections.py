@@ -126,9 +126,10 @@ def _cut(text: str, most: int) -> str:
 
 def frontiers(report: Report) -> str:
     """Gain against KL, a figure a value."""
+    open_ = ", to the edge where there is no bound on that side" if report.policy.skewed.any() else ""
     return (
-        '<p class="dim">Bands are 95 %. Solid up to the horizon (the KL up to which these rows say what a policy '
-        "gains), dashed and hollow beyond it. Hover or use the arrow keys for numbers.</p>"
+        f'<p class="dim">Bands are 95 %{open_}. Solid up to the horizon (the KL up to which these rows say what a '
+        "policy gains), dashed and hollow beyond it. Hover or use the arrow keys for numbers.</p>"
         f"{chart('frontiers')}<noscript>{frontier_tables(report)}</noscript>"
     )
 

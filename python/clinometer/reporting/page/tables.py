@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clinometer.common.escaping import markup
+from clinometer.inference.tails import in_words
 from clinometer.reporting.text import number
 
 if TYPE_CHECKING:
@@ -36,8 +37,9 @@ def table(caption: str, head: Iterable[str], rows: Iterable[Iterable[str]]) -> s
 
 
 def between(low: float, high: float) -> str:
-    """An interval; "-" where it is unknown."""
-    return "-" if np.isnan(low) and np.isnan(high) else f"{number(low, digits=3)} to {number(high, digits=3)}"
+    """An interval, or the bound that there is; "-" where it is unknown."""
+    none = np.isnan(low) and np.isnan(high)
+    return "-" if none else in_words(np.array([low, high]), form=lambda x: number(x, digits=3))
 
 
 def sized(x: float, *, sign: bool = False, digits: int = 4) -> str:
@@ -105,7 +107,6 @@ def frontier_tables(report: Report) -> str:
 def _point(report: Report, k: int, b: int, j: int) -> str:
     if not report.value_sd[j] > 0:
         return "-"
-    low, high = report.gain_interval[k, b, j]
-    half = f"{(high - low) / 2 / report.value_sd[j]:.2f}"
-    gain = fixed(report.gain[k, b, j] / report.value_sd[j])
-    return f"{gain} +- {half}{MARK[bool(report.past_horizon[k, b])]}"
+    ends, gain = report.gain_interval[k, b, j] / report.value_sd[j], fixed(report.gain[k, b, j] / report.value_sd[j])
+    error = f" ({in_words(ends, form=fixed)})" if np.isinf(ends).any() else f" +- {(ends[1] - ends[0]) / 2:.2f}"
+    return f"{gain}{error}{MARK[bool(report.past_horizon[k, b])]}"

@@ -49,7 +49,13 @@ function sized(x, digits = 3) {
 
 const percent = (x) => (Number.isFinite(x) ? `${(100 * x).toFixed(0)} %` : "\u2013");
 const gainText = (x) => signed(x, state.unit === "sd" ? 2 : 3);
-const between = ([low, high]) => (Number.isNaN(low) ? "\u2013" : `${gainText(low)} to ${gainText(high)}`);
+const between = ([low, high]) => {
+  if (Number.isNaN(low)) return "\u2013";
+  if (high === Infinity) return `at least ${gainText(low)}`; // the other end is open
+  return low === -Infinity ? `at most ${gainText(high)}` : `${gainText(low)} to ${gainText(high)}`;
+};
+// of bounds about a number with one end open: how far a scale goes on that side, as far as on the other
+const mirrored = (at, ends) => (ends.some((e) => Math.abs(e) === Infinity) ? ends.map((e) => 2 * at - e) : []);
 const valueName = (j) => view.values[j] + (j < data.n_requested ? "" : " (length)");
 const unitName = (j) => (state.unit === "sd" ? "sd" : `units of ${view.values[j]}`);
 

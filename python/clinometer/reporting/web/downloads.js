@@ -15,15 +15,19 @@ function numberCell(x) {
   return x === null ? "" : String(x);
 }
 
+/** A bound; empty where that end is open. */
+const bounded = (x) => (typeof x === "number" ? x : null);
+
 function csvRow(k, b, j) {
   const { tilt: t, policy: p } = data;
   const sd = num(data.value_sd[j]);
   return {
     constitution: textCell(data.constitutions[k], view.names[k]), kl: data.kl[b],
     value: textCell(data.values[j], view.values[j]), gain: at(p.gain, k, b, j), gain_se: at(p.gain_se, k, b, j),
-    lower: at(p.interval, k, b, j, 0), upper: at(p.interval, k, b, j, 1),
+    lower: bounded(at(p.interval, k, b, j, 0)), upper: bounded(at(p.interval, k, b, j, 1)),
     gain_values: at(data.gold?.gain_values, k, b, j), gain_rows: at(t.gain, k, b, j), gain_rows_se: at(t.gain_se, k, b, j),
-    lower_labels: at(data.gain_interval_labels, k, b, j, 0), upper_labels: at(data.gain_interval_labels, k, b, j, 1),
+    lower_labels: bounded(at(data.gain_interval_labels, k, b, j, 0)),
+    upper_labels: bounded(at(data.gain_interval_labels, k, b, j, 1)),
     label_status: data.label_status ? textCell(data.label_status[k], data.label_status[k]) : "",
     null_lower: at(data.null_band, b, j, 0), null_upper: at(data.null_band, b, j, 1),
     first_order: at(t.first_order, k, b, j), first_order_unbiased: at(t.first_order_unbiased, k, b, j),

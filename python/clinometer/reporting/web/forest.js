@@ -4,7 +4,10 @@ const FOREST = { width: 96, height: 22, pad: 6 };
 let ends = [];
 
 function forestEnds(j) {
-  return extent(range(K).flatMap((k) => [...interval(k, state.b, j), gain(k, state.b, j)]), [0]);
+  return extent(range(K).flatMap((k) => {
+    const [ends, at] = [interval(k, state.b, j), gain(k, state.b, j)];
+    return [...ends, at, ...mirrored(at, ends)];
+  }), [0]);
 }
 
 function forestX(j) {
@@ -23,8 +26,10 @@ function forest(k, b, j) {
   const [nullLow, nullHigh] = nullBand(b, j);
   const at = gain(k, b, j);
   const tone = low > 0 ? "up" : high < 0 ? "down" : "flat";
-  const bar = (kind, from, to) =>
-    Number.isFinite(from) ? path(`${kind} ${tone}`, `M${x(from)} ${middle}H${x(to)}`) : null;
+  // an open end reaches the end of the scale, with a head
+  const head = (v, step) => (Number.isFinite(v) ? "" : `M${x(v)} ${middle}m${step} -3l${-step} 3l${step} 3`);
+  const bar = (kind, from, to) => (Number.isNaN(from) ? null
+    : path(`${kind} ${tone}`, `M${x(from)} ${middle}H${x(to)}${head(from, 4)}${head(to, -4)}`));
   const dot = { class: `dot ${tone}${past(k, b) ? " open" : ""}`, cx: x(at), cy: middle, r: 3.6 };
   return draw("svg", { class: "forest", viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" },
     Number.isFinite(nullLow) ? path("null", `M${x(nullLow)} 2H${x(nullHigh)}V${height - 2}H${x(nullLow)}Z`) : null,

@@ -33,12 +33,14 @@ class Plot {
   render(spec) {
     this.spec = spec;
     const points = spec.series.flatMap((s) => s.points);
-    const xs = points.flatMap((p) => [p.x, p.xlo, p.xhi]);
-    const ys = points.flatMap((p) => [p.y, p.lo, p.hi]);
+    const xs = points.flatMap((p) => [p.x, p.xlo, p.xhi, ...mirrored(p.x, [p.xlo, p.xhi])]);
+    const ys = points.flatMap((p) => [p.y, p.lo, p.hi, ...mirrored(p.y, [p.lo, p.hi])]);
     const ends = spec.quadrant ? padded(extent(xs, [0])) : extent(xs, spec.xs ?? []);
     const heights = padded(extent(ys, [...(spec.ys ?? []), spec.limit]));
-    this.x = (v) => MARGIN.left + ((RIGHT - MARGIN.left) * (v - ends[0])) / (ends[1] - ends[0]);
-    this.y = (v) => MARGIN.top + ((FLOOR - MARGIN.top) * (heights[1] - v)) / (heights[1] - heights[0]);
+    // what is open reaches the edge
+    const inside = (v, [low, high]) => Math.max(low, Math.min(high, v));
+    this.x = (v) => MARGIN.left + ((RIGHT - MARGIN.left) * (inside(v, ends) - ends[0])) / (ends[1] - ends[0]);
+    this.y = (v) => MARGIN.top + ((FLOOR - MARGIN.top) * (heights[1] - inside(v, heights))) / (heights[1] - heights[0]);
     this.points = spec.series.flatMap((series) => held(series.points).map((p) => ({ ...p, series })));
     this.here = path("here", "");
     this.overlay = draw("g", { class: "overlay" });
@@ -81,7 +83,7 @@ class Plot {
   }
 
   band(s) {
-    const points = held(s.points).filter((p) => Number.isFinite(p.lo) && Number.isFinite(p.hi));
+    const points = held(s.points).filter((p) => p.lo <= p.hi);
     const start = s.from ? [{ x: s.from.x, lo: s.from.y, hi: s.from.y }] : [];
     const edge = (p, y) => `${this.x(p.x).toFixed(1)} ${this.y(y).toFixed(1)}`;
     const upper = [...start, ...points].map((p) => edge(p, p.hi));
@@ -92,7 +94,7 @@ class Plot {
   /** Intervals of single points, up and across. */
   bars(s) {
     const at = (v, scale) => scale(v).toFixed(1);
-    const points = held(s.points).filter((p) => Number.isFinite(p.lo) && Number.isFinite(p.xlo));
+    const points = held(s.points).filter((p) => p.lo <= p.hi && p.xlo <= p.xhi);
     const up = (p) => `M${at(p.x, this.x)} ${at(p.lo, this.y)}V${at(p.hi, this.y)}`;
     const across = (p) => `M${at(p.xlo, this.x)} ${at(p.y, this.y)}H${at(p.xhi, this.x)}`;
     return path(`line k${s.slot}`, points.map((p) => up(p) + across(p)).join(""));
