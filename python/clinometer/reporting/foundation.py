@@ -18,7 +18,7 @@ from clinometer.engine.passes import adjusted, covariance_of, kept_with_spread, 
 from clinometer.engine.spread import spread_within, within_sd
 from clinometer.inference.gold import GoldCorrection, corrected
 from clinometer.inference.groups import GroupGains, group_columns, group_gains
-from clinometer.inference.policy import PolicyGains, policy_gains, policy_horizon, pooled_gains
+from clinometer.inference.policy import PolicyGains, gains_and_horizon, pooled_gains
 
 __all__ = ["Scene", "gather"]
 
@@ -43,6 +43,7 @@ class Scene:
     origins: Floats
     variances: Floats | None
     tilt: TiltResult
+    net_of_length: bool
     gold_labels: Any = None
     notes: list[str] = field(default_factory=list)
 
@@ -72,13 +73,20 @@ class Scene:
         return np.where(asked & (self.sd > 0), self.sd, np.nan)
 
     @cached_property
+    def _found(self) -> tuple[PolicyGains, Floats]:
+        """Gains and horizons of the constitutions, and behind them of their scores net of length: one solve for all."""
+        kept, call, start = self.kept, self.call, self.tilt.betas
+        if self._net_kept is not None:
+            kept = np.append(kept, self._net_kept, axis=1)
+            call, start = replace(call, names=2 * call.names), np.append(start, np.full_like(start, np.nan), axis=0)
+        return gains_and_horizon(call, kept, self.levels, start, len(self.call.names))
+
+    @cached_property
     def policy(self) -> PolicyGains:
         """Gains of the policy behind the rows, which every claim of the report rests on."""
         if not self.call.within:
             return pooled_gains(self.tilt, self.call.population, self.levels)
-        if self.gold is not None:
-            return self.gold.policy
-        return policy_gains(self.call, self.kept, self.levels, self.tilt.betas)
+        return self._found[0].part(slice(len(self.call.names))) if self.gold is None else self.gold.policy
 
     @cached_property
     def gold(self) -> GoldCorrection | None:
@@ -101,10 +109,11 @@ class Scene:
             for name, labels in columns.items()
         )
 
-    @cached_property
+    @property
     def horizon(self) -> Floats:
         """Largest KL at which the rows give an estimate, (K,); NaN where no horizon applies."""
-        return policy_horizon(self.call, self.kept) if self.call.within else np.full(len(self.call.names), np.nan)
+        K = len(self.call.names)
+        return self._found[1] if self.call.within else np.full(K, np.nan)
 
     def scores(self, ks: Any = slice(None)) -> Scores:
         """Constitutions `ks` as scores of the dump's rows: passes over them read nothing."""
@@ -113,16 +122,24 @@ class Scene:
         names = tuple(np.array(self.call.names, object)[ks])
         return Scores(table[:, ks], names=names)
 
+    @cached_property
+    def _net_kept(self) -> Floats | None:
+        """Scores with length partialled out; None without a finite length that varies, or where it is not looked at."""
+        if self.length is None or not self.net_of_length:
+            return None
+        length = self.dump.column(self.length).astype(np.float64)
+        if not np.isfinite(length).all() or not spread_within(length, self.call.population) > 0:
+            return None
+        return adjusted(self.call, self.kept, self.length)
+
     def net(self) -> PolicyGains | None:
         """Gains with length partialled out of the scores; None without a finite length."""
-        if self.length is None or not np.isfinite(self.dump.column(self.length).astype(np.float64)).all():
+        if self._net_kept is None:
             return None
-        if not spread_within(self.dump.column(self.length).astype(np.float64), self.call.population) > 0:
-            return None
-        kept, call = adjusted(self.call, self.kept, self.length), replace(self.call, progress=None)
         if self.call.within:
-            return policy_gains(call, kept, self.levels)
-        found = tilt_of(call, kept, kl=self.levels, pareto_k=False, roots_in_kl=False, origins=self.origins)
+            return self._found[0].part(slice(len(self.call.names), None))
+        call = replace(self.call, progress=None)
+        found = tilt_of(call, self._net_kept, kl=self.levels, pareto_k=False, roots_in_kl=False, origins=self.origins)
         return pooled_gains(found, call.population, self.levels)
 
     def correlation(self) -> Floats:
@@ -133,7 +150,7 @@ class Scene:
 
 def gather(
     dump: Dump, judges: list[Any], shown: tuple[str, ...], n_requested: int, levels: Floats, length: str | None,
-    options: dict[str, Any], *, variances: bool, gold: Any = None,
+    options: dict[str, Any], *, variances: bool, net: bool, gold: Any = None,
 ) -> Scene:  # fmt: skip
     """Read the dump once and tilt."""
     call = prepare(dump, judges, list(shown), **options)
@@ -147,4 +164,4 @@ def gather(
         moments = done[0].finish()
         by_column = moments["scatter"][0, : dump.dim, 0] / moments["mass"][0]
     found = tilt_of(call, kept, kl=levels, origins=origins, spread=spread)
-    return Scene(call, judges, levels, n_requested, length, options, kept, origins, by_column, found, gold)
+    return Scene(call, judges, levels, n_requested, length, options, kept, origins, by_column, found, net, gold)
