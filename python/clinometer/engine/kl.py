@@ -129,8 +129,8 @@ class _Curve:
         """Where the curve as known comes to the levels; done where it is known too well for another look."""
         goal, points = np.log(self.target), np.isfinite(self.y).sum(axis=1, keepdims=True)
         with np.errstate(over="ignore", invalid="ignore"):  # a curve that levels off points beyond all numbers
-            at = _inverted(self.x, self.y, goal, 4)
-            off, step = np.abs(at - _inverted(self.x, self.y, goal, 3)), np.exp(at)
+            at = inverted(self.x, self.y, goal, 4)
+            off, step = np.abs(at - inverted(self.x, self.y, goal, 3)), np.exp(at)
         inside = np.isfinite(step) & (step > self.low) & (step < self.high)
         sure = inside & np.isfinite(self.high) & (points > 4) & (2 * off <= SURE * self.tolerance)
         step = np.where(inside & (step < np.where(np.isinf(self.high), 4 * self.lam, np.inf)), step, np.nan)
@@ -140,7 +140,7 @@ class _Curve:
         self.done |= sure
 
 
-def _inverted(x: Floats, y: Floats, target: Floats, n: int) -> Floats:
+def inverted(x: Floats, y: Floats, target: Floats, n: int) -> Floats:
     """x where y reaches the targets (K, B), by the polynomial through the nearest n of the points (K, m)."""
     apart = np.abs(np.where(np.isnan(y), np.inf, y)[:, None, :] - target[:, :, None])
     chosen = np.argsort(apart, axis=2, kind="stable")[:, :, :n]

@@ -232,7 +232,7 @@ class MatchedRows:
         return found
 
     def horizons(self, scores: Floats, tilts: Tilts) -> Floats:
-        """From tilts at `reach`, the largest KL at which rows give an estimate, to 1 %; NaN where they are the policy."""
+        """By tilts at `reach`, the largest KL at which rows give an estimate, to 1 %; NaN where they are the policy."""
         n = len(tilts.column)
         if self.exact:
             return np.full(n, np.nan)
@@ -390,7 +390,7 @@ class Curves:
             self._look()
             self._step()
         self.x[self.open] = np.nan
-        return np.exp(self.x)
+        return np.asarray(np.exp(self.x))
 
     def _look(self) -> None:
         """One walk; where a curve has come to its limit below its level there is no root."""

@@ -13,6 +13,7 @@ from clinometer import _core
 from clinometer.common.results import TiltResult
 from clinometer.dump import Dump
 from clinometer.dump.directions import Scores
+from clinometer.engine import kl as roots
 from clinometer.engine.inputs import Call, prepare
 from clinometer.engine.passes import adjusted, covariance_of, kept_with_spread, origin_table, tilt_of
 from clinometer.engine.spread import spread_within, within_sd
@@ -29,8 +30,9 @@ Floats = NDArray[np.float64]
 class Scene:
     """K constitutions at B levels on J values, the first `n_requested` of them asked for.
 
-    `kept` (N, K) are scores in canonical order, relative to `origins` as every pass keeps them; `variances` (d,) within
-    prompts where a section wants them; `notes` are what sections say when they cannot be had.
+    `kept` (N, K) are scores in canonical order, relative to `origins` as every pass keeps them, and `spread` (K,) their
+    variances within prompts; `variances` (d,) those of the rows, where a section wants them; `notes` are what sections
+    say when they cannot be had.
     """
 
     call: Call
@@ -42,6 +44,7 @@ class Scene:
     kept: Floats
     origins: Floats
     variances: Floats | None
+    spread: Floats
     tilt: TiltResult
     net_of_length: bool
     gold_labels: Any = None
@@ -163,5 +166,20 @@ def gather(
     if done:
         moments = done[0].finish()
         by_column = moments["scatter"][0, : dump.dim, 0] / moments["mass"][0]
+    spread = roots.spread(call, kept) if spread is None else spread
     found = tilt_of(call, kept, kl=levels, origins=origins, spread=spread)
-    return Scene(call, judges, levels, n_requested, length, options, kept, origins, by_column, found, net, gold)
+    return Scene(
+        call,
+        judges,
+        levels,
+        n_requested,
+        length,
+        options,
+        kept,
+        origins,
+        by_column,
+        spread["variance"],
+        found,
+        net,
+        gold,
+    )
