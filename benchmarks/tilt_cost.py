@@ -30,7 +30,12 @@ from clinometer.engine.passes import kept_scores, score_dump
 
 LEVELS = (0.1, 0.25, 0.5, 1.0)
 BETAS = np.geomspace(4.0, 0.5, 16)
-OTHERS = ("prompt_tilt", "pareto_k", "pareto_tails")  # calls that walk kept scores or their ratios outside a scan
+OTHERS = (
+    "prompt_tilt",
+    "prompt_curve",
+    "pareto_k",
+    "pareto_tails",
+)  # calls that walk kept scores or their ratios outside a scan
 
 
 @dataclass

@@ -158,28 +158,61 @@ void small_solves(py::module_& m) {
       "rhs (sigma + ridge I)^-1, or None if not positive definite.");
 }
 
-Array prompt_table(const Array& score, double lam, int orders, const Ints& offsets, const Array& weight,
-                   const std::optional<Array>& copies, const Array& values,
-                   const py::array_t<std::int32_t, py::array::c_style>& ranked, std::int64_t n_threads) {
-  const std::int64_t n = score.size(), prompts = offsets.size() - 1;
-  const bool fits = weight.size() == n && (!copies || copies->size() == n) && values.ndim() == 2 &&
-                    values.shape(1) == n && ranked.ndim() == 2 && ranked.shape(0) == values.shape(0) &&
-                    ranked.shape(1) == n && prompts >= 0 && offsets.at(0) == 0 && offsets.at(prompts) == n;
-  if (!fits) throw py::value_error("prompt_tilt: lengths of rows, values and offsets disagree");
-  for (std::int64_t g = 0; g < prompts; ++g)
-    if (offsets.at(g + 1) <= offsets.at(g)) throw py::value_error("prompt_tilt: offsets must ascend");
-  for (std::int64_t j = 0; j < values.shape(0); ++j)
-    for (std::int64_t g = 0; g < prompts; ++g)
-      for (std::int64_t i = offsets.at(g); i < offsets.at(g + 1); ++i)
-        if (ranked.at(j, i) < 0 || ranked.at(j, i) >= offsets.at(g + 1) - offsets.at(g))
-          throw py::value_error("prompt_tilt: ranked points out of a prompt");
-  const PromptRows rows{offsets.data(), prompts,       weight.data(),  copies ? copies->data() : nullptr,
-                        values.data(),  ranked.data(), values.shape(0)};
-  Array out({kPromptFields + kValueFields * values.shape(0), prompts});
+/// What both functions of prompts take, checked and as pointers.
+struct PromptArrays {
+  PromptRows rows;
+  PromptTilts tilts;
+
+  PromptArrays(const Array& score, const Ints& column, const Array& lam, const Ints& node, const Ints& offsets,
+               const Array& weight, const std::optional<Array>& copies, const Array& values,
+               const py::array_t<std::int32_t, py::array::c_style>& ranked, const Array& blend) {
+    const std::int64_t n = weight.size(), G = offsets.size() - 1, C = column.size();
+    const bool fits = G >= 0 && offsets.at(0) == 0 && offsets.at(G) == n && score.ndim() == 2 && score.shape(0) == n &&
+                      (!copies || copies->size() == n) && values.ndim() == 2 && values.shape(1) == n &&
+                      ranked.ndim() == 2 && ranked.shape(0) == values.shape(0) && ranked.shape(1) == n &&
+                      lam.size() == C && node.size() == C && blend.ndim() == 4 &&
+                      blend.shape(1) == 1 + values.shape(0) && blend.shape(2) == 3 && blend.shape(3) == G;
+    if (!fits) throw py::value_error("prompt_tilt: lengths of rows, values, tilts and offsets disagree");
+    for (std::int64_t c = 0; c < C; ++c)
+      if (column.at(c) < 0 || column.at(c) >= score.shape(1) || node.at(c) < 0 || node.at(c) >= blend.shape(0))
+        throw py::value_error("prompt_tilt: no such column or node");
+    for (std::int64_t g = 0; g < G; ++g)
+      if (offsets.at(g + 1) <= offsets.at(g)) throw py::value_error("prompt_tilt: offsets must ascend");
+    for (std::int64_t j = 0; j < values.shape(0); ++j)
+      for (std::int64_t g = 0; g < G; ++g)
+        for (std::int64_t i = offsets.at(g); i < offsets.at(g + 1); ++i)
+          if (ranked.at(j, i) < 0 || ranked.at(j, i) >= offsets.at(g + 1) - offsets.at(g))
+            throw py::value_error("prompt_tilt: ranked points out of a prompt");
+    rows = {offsets.data(), G, weight.data(), copies ? copies->data() : nullptr, values.data(), ranked.data(),
+            values.shape(0)};
+    tilts = {score.data(), score.shape(1), column.data(), lam.data(), node.data(), blend.data(), C};
+  }
+};
+
+Array prompt_table(const Array& score, const Ints& column, const Array& lam, const Ints& node, const Ints& offsets,
+                   const Array& weight, const std::optional<Array>& copies, const Array& values,
+                   const py::array_t<std::int32_t, py::array::c_style>& ranked, const Array& blend,
+                   std::int64_t n_threads) {
+  const PromptArrays a(score, column, lam, node, offsets, weight, copies, values, ranked, blend);
+  Array out({a.tilts.n_tilts, kPromptFields + kValueFields * a.rows.n_values, a.rows.n_prompts});
   double* const to = out.mutable_data();
-  const double* const t = score.data();
   py::gil_scoped_release free;
-  prompt_tilt(rows, t, lam, orders, n_threads, to, bindings::look_at_signals);
+  prompt_tilt(a.rows, a.tilts, n_threads, to, bindings::look_at_signals);
+  return out;
+}
+
+Array prompt_means(const Array& score, const Ints& column, const Array& lam, const Ints& node, const Ints& offsets,
+                   const Array& weight, const std::optional<Array>& copies, const Array& blend, const Array& omega,
+                   std::int64_t n_threads) {
+  const Array none(std::vector<py::ssize_t>{0, weight.size()});
+  const py::array_t<std::int32_t, py::array::c_style> unranked(std::vector<py::ssize_t>{0, weight.size()});
+  const PromptArrays a(score, column, lam, node, offsets, weight, copies, none, unranked, blend);
+  if (omega.size() != a.rows.n_prompts) throw py::value_error("prompt_curve: wanted omega (G,)");
+  Array out({a.tilts.n_tilts, std::int64_t(2)});
+  double* const to = out.mutable_data();
+  const double* const weights = omega.data();
+  py::gil_scoped_release free;
+  prompt_curve(a.rows, a.tilts, weights, n_threads, to, bindings::look_at_signals);
   return out;
 }
 
@@ -205,9 +238,13 @@ Array tails_of(const Array& kept, const Array& betas, const Ints& offsets, const
 void tails(py::module_& m) {
   m.def("pareto_tails", tails_of, py::arg("kept"), py::arg("betas"), py::arg("offsets"), py::arg("weight"),
         py::arg("base"), py::arg("every"), py::arg("n_threads"), "Tail index of each tilt of kept scores, (K, B).");
-  m.def("prompt_tilt", prompt_table, py::arg("score"), py::arg("lam"), py::arg("orders"), py::arg("offsets"),
-        py::arg("weight"), py::arg("copies"), py::arg("values"), py::arg("ranked"), py::arg("n_threads"),
-        "One tilt prompt by prompt, with and without each response and pair, (6 + 13 J, G).");
+  m.def("prompt_tilt", prompt_table, py::arg("score"), py::arg("column"), py::arg("lam"), py::arg("node"),
+        py::arg("offsets"), py::arg("weight"), py::arg("copies"), py::arg("values"), py::arg("ranked"),
+        py::arg("blend"), py::arg("n_threads"),
+        "Tilts prompt by prompt, blended from those with and without each response and pair, (C, 2 + 5 J, G).");
+  m.def("prompt_curve", prompt_means, py::arg("score"), py::arg("column"), py::arg("lam"), py::arg("node"),
+        py::arg("offsets"), py::arg("weight"), py::arg("copies"), py::arg("blend"), py::arg("omega"),
+        py::arg("n_threads"), "Mean KL of such tilts and its slope, (C, 2).");
 }
 
 void instruction_sets(py::module_& m) {

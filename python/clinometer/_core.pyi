@@ -44,6 +44,7 @@ __all__: list[str] = [
     "probe_exp_values",
     "probe_fma",
     "probe_read",
+    "prompt_curve",
     "prompt_tilt",
     "solve_ridge",
 ]
@@ -431,19 +432,37 @@ def probe_read(
     Seconds to read every byte of the rows, `streams` rows at a time.
     """
 
+def prompt_curve(
+    score: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+    column: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
+    lam: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+    node: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
+    offsets: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
+    weight: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+    copies: typing.Annotated[numpy.typing.ArrayLike, numpy.float64] | None,
+    blend: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+    omega: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+    n_threads: typing.SupportsInt | typing.SupportsIndex,
+) -> numpy.typing.NDArray[numpy.float64]:
+    """
+    Mean KL of such tilts and its slope, (C, 2).
+    """
+
 def prompt_tilt(
     score: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
-    lam: typing.SupportsFloat | typing.SupportsIndex,
-    orders: typing.SupportsInt | typing.SupportsIndex,
+    column: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
+    lam: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+    node: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
     offsets: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
     weight: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
     copies: typing.Annotated[numpy.typing.ArrayLike, numpy.float64] | None,
     values: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
     ranked: typing.Annotated[numpy.typing.ArrayLike, numpy.int32],
+    blend: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
     n_threads: typing.SupportsInt | typing.SupportsIndex,
 ) -> numpy.typing.NDArray[numpy.float64]:
     """
-    One tilt prompt by prompt, with and without each response and pair, (6 + 13 J, G).
+    Tilts prompt by prompt, blended from those with and without each response and pair, (C, 2 + 5 J, G).
     """
 
 def solve_ridge(

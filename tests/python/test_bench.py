@@ -16,11 +16,12 @@ from clinometer.bench.cells import GROUPS, Cell, Sizes, cells
 from clinometer.bench.limits import Limits, limit_seconds
 from clinometer.bench.measure import Bench
 from clinometer.bench.pairs import interval, median, timed_rounds
-from clinometer.bench.peers import MODULES, Peer, installed
+from clinometer.bench.peers import MODULES, Peer, add, installed
 from clinometer.bench.problem import TOLERANCES, Problem, Work
 from clinometer.bench.rows import Files, Rows
 from clinometer.bench.targets import TARGETS, Target, judge, raised
 
+add(str(Path(__file__).resolve().parents[2] / "benchmarks" / "peers"))
 SMALL = ["--quick", "--rows", "100", "--dim", "20", "--pairs", "1", "--peers", "numpy"]
 SLOW_PEERS = ("torch", "torch.cov", "jax", "numba")  # to import or to compile
 KERNELS = tuple(TOLERANCES)

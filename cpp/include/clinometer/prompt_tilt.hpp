@@ -1,4 +1,5 @@
-// One tilt, prompt by prompt, with and without each response: the basis of every estimate of a policy's gain.
+// Tilts of kept scores, prompt by prompt, with and without each response: the basis of every estimate of a policy's
+// gain.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -17,16 +18,30 @@ struct PromptRows {
   std::int64_t n_values;
 };
 
-constexpr std::int64_t kPromptFields = 6, kValueFields = 13;
+/// Tilts by exp(lam score), each of one column of the scores and seen at one node.
+struct PromptTilts {
+  const double* score;  ///< (rows, n_columns)
+  std::int64_t n_columns;
+  const std::int64_t* column;  ///< (n_tilts,)
+  const double* lam;           ///< (n_tilts,)
+  const std::int64_t* node;    ///< (n_tilts,)
+  const double* blend;  ///< (nodes, 1 + n_values, 3, G): weights of a prompt's numbers with all its responses, of
+                        ///< their means without one and without two; of KL first, then of each value
+  std::int64_t n_tilts;
+};
 
-/// Tilt by exp(lam score). out[(field * G) + g]: of the prompt its KL and dKL/dlam, then the means of both over the
-/// ways to leave out one response, and to leave out two; of each value six such fields of the gain, six of the win
-/// rate, and last the gain's delete-one variance inside the prompt. Fields are 0 where no response is left to compare,
-/// and without two where a prompt has more than 16. Cost: n exponentials and about 40 n_values n operations a prompt,
-/// n^2/2 times 50 n_values for pairs.
-/// The calling thread looks at `poll`, which may throw, between prompts.
-/// Bit m of `orders` asks for the fields without m responses; those that are not asked for are 0.
-void prompt_tilt(const PromptRows& rows, const double* score, double lam, int orders, std::int64_t n_threads,
-                 double* out, const std::function<void()>& poll = {});
+constexpr std::int64_t kPromptFields = 2, kValueFields = 5;
+
+/// out[((tilt * fields) + field) * G + g]: of the prompt its KL and dKL/dlam, then of each value its gain and win rate,
+/// each followed by its slope in lam, all at the tilt's node; and at node 0 the gain's delete-one variance inside the
+/// prompt. 0 where no response is left to compare, and without two where a prompt has more than 16. One walk over the
+/// rows serves all tilts. Cost of a tilt: n exponentials, n^2/2 times 40 operations where pairs are left out, and for
+/// each value n^2 additions more. The calling thread looks at `poll`, which may throw, between prompts.
+void prompt_tilt(const PromptRows& rows, const PromptTilts& tilts, std::int64_t n_threads, double* out,
+                 const std::function<void()>& poll = {});
+
+/// The means of KL and its slope over prompts of weight omega (G,), (n_tilts, 2); no value is looked at.
+void prompt_curve(const PromptRows& rows, const PromptTilts& tilts, const double* omega, std::int64_t n_threads,
+                  double* out, const std::function<void()>& poll = {});
 
 }  // namespace clinometer

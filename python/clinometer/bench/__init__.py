@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from clinometer.common.nearest import did_you_mean
 
 from .cells import GROUPS, LEAF, Cell, Sizes, cells
-from .peers import LIGHT, MODULES, installed
+from .peers import LIGHT, MODULES, add, installed
 
 __all__ = ["main"]
 
@@ -63,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--cells", metavar="PATTERN", help="only cells whose name matches, such as 'score bf16 * K=8'")
     p.add_argument("--list", action="store_true", help="print the names of the cells and stop")
     p.add_argument("--peers", metavar="P,..", help=f"default all installed of {', '.join(MODULES)}; 'none' for none")
+    p.add_argument("--peer-files", metavar="DIR", help="more peers: files NAME_peer.py, as in benchmarks/peers")
     p.add_argument("--pairs", type=int, metavar="R", help="rounds per cell at least, default 9, with --quick 3")
     p.add_argument("--scale", type=int, default=1, metavar="S", help="that many times the rows")
     p.add_argument("--rows", type=int, metavar="N", help="rows of every cell, rounded up to whole prompts of 16")
@@ -90,7 +91,7 @@ def _checked(args: argparse.Namespace) -> tuple[list[Cell], list[str]]:
     if args.dim == 1:
         raise ValueError("--dim is 1, wanted at least 2: odd widths are one below it")
     for name, folder in (("json-file", os.path.dirname(args.json_file or "") or "."), ("output", args.output or "."),
-                         ("dir", args.dir or ".")):  # fmt: skip
+                         ("dir", args.dir or "."), ("peer-files", args.peer_files or ".")):  # fmt: skip
         if not os.path.isdir(folder):
             raise ValueError(f"--{name}: no directory {folder!r}")
     if args.resume and args.json_file is None:
@@ -100,7 +101,9 @@ def _checked(args: argparse.Namespace) -> tuple[list[Cell], list[str]]:
         wanted = [c for c in wanted if fnmatchcase(c.name, args.cells)]
     if not wanted:
         raise ValueError(f"no cell matches {args.cells!r}; --list prints their names")
-    peers = list(LIGHT if args.quick else MODULES)
+    if args.peer_files is not None:
+        add(args.peer_files)
+    peers = [p for p in MODULES if p in LIGHT or not args.quick]
     if args.peers is not None:
         peers = [p for p in args.peers.split(",") if p and p != "none"]
         wrong = [p for p in peers if p not in MODULES]

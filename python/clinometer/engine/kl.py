@@ -129,8 +129,8 @@ class _Curve:
         """Where the curve as known comes to the levels; done where it is known too well for another look."""
         goal, points = np.log(self.target), np.isfinite(self.y).sum(axis=1, keepdims=True)
         with np.errstate(over="ignore", invalid="ignore"):  # a curve that levels off points beyond all numbers
-            at = _inverted(self.x, self.y, goal, 4)
-            off, step = np.abs(at - _inverted(self.x, self.y, goal, 3)), np.exp(at)
+            at = inverted(self.x, self.y, goal, 4)
+            off, step = np.abs(at - inverted(self.x, self.y, goal, 3)), np.exp(at)
         inside = np.isfinite(step) & (step > self.low) & (step < self.high)
         sure = inside & np.isfinite(self.high) & (points > 4) & (2 * off <= SURE * self.tolerance)
         step = np.where(inside & (step < np.where(np.isinf(self.high), 4 * self.lam, np.inf)), step, np.nan)
@@ -140,7 +140,7 @@ class _Curve:
         self.done |= sure
 
 
-def _inverted(x: Floats, y: Floats, target: Floats, n: int) -> Floats:
+def inverted(x: Floats, y: Floats, target: Floats, n: int) -> Floats:
     """x where y reaches the targets (K, B), by the polynomial through the nearest n of the points (K, m)."""
     apart = np.abs(np.where(np.isnan(y), np.inf, y)[:, None, :] - target[:, :, None])
     chosen = np.argsort(apart, axis=2, kind="stable")[:, :, :n]
@@ -182,12 +182,13 @@ def _per_prompt(x: Floats, offsets: NDArray[np.int64]) -> Floats:
     return np.asarray(np.add.reduceat(x, offsets[:-1], axis=0))
 
 
-def log_ratios(call: Call, kept: Floats, betas: Floats) -> Floats:
-    """log pi/pi0 of every kept row, (K * B, N)."""
+def log_ratios(call: Call, kept: Floats, betas: Floats, population: Population | None = None) -> Floats:
+    """log pi/pi0 of every kept row, (K * B, N); of the rows that count in another population."""
     from .inputs import run
 
     out = np.empty((betas.size, len(kept)))
-    run(_without_values(call), [_core.LogRatios(0, kept.shape[1], betas, out)], kept=kept)
+    state = _core.LogRatios(0, kept.shape[1], betas, out)
+    run(_without_values(call), [state], kept=kept, population=population)
     return out
 
 
@@ -383,50 +384,28 @@ def pareto_table(call: Call, kept: Floats, betas: Floats, limit: int = 10_000_00
 
 
 def pooled_errors(call: Call, kept: Floats, betas: Floats, values: Floats) -> Floats:
-    """Joint covariance of within=False gains over values, (K, B, J, J), from the influence of each prompt."""
+    """Joint covariance of within=False gains over values, (K, B, J, J), from the influence of each prompt.
+
+    Of a prompt it is the sum of (q - w)(f - E_w f) - q gain over its labelled rows, under their one normaliser.
+    """
     (K, B), J, p = betas.shape, values.shape[1], call.population
-    out = np.full((K, B, J, J), np.nan)
-    columns = [_PooledValue(p, values[:, j]) for j in range(J)]
-    present = np.stack([c.present for c in columns], axis=1)
-    for k in range(K):
-        for b in range(B):
-            psi = np.stack([c.influence(kept[:, k], float(betas[k, b])) for c in columns], axis=1)
-            out[k, b] = clustered(psi, present, p.cluster)
-    return out
-
-
-class _PooledValue:
-    """One value under the one normaliser of within=False, on its labelled rows."""
-
-    def __init__(self, p: Population, values: Floats) -> None:
-        known = p.labelled(values)
-        self.offsets = p.offsets
-        self.weight = known.pooled().row_weight()
-        self.seen = self.weight > 0
-        f = np.where(self.seen, np.nan_to_num(values[p.rows]), 0.0)
-        self.first = int(np.argmax(self.seen))
-        f = np.where(self.seen, f - f[self.first], 0.0)
-        self.centred = np.where(self.seen, f - applied(f, self.weight), 0.0)
-        self.present = _per_prompt(self.weight, p.offsets) > 0
-
-    def influence(self, t: Floats, beta: float) -> Floats:
-        """Sum over a prompt of (q - w) (f - E_w f) - q gain, (G,)."""
-        w, change = self.weight, np.zeros_like(self.weight)
-        if not self.seen.any():
-            return np.full(len(self.present), np.nan)
-        t = np.where(self.seen, t, t[self.seen].max())
-        t = t - t[self.first]  # from a pilot: exact where scores agree
-        t = t - applied(t, w)
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            x = np.where(t == 0, 0.0, t / beta)
-            y = np.where(t == t.max(), 0.0, (t - t.max()) / beta)
-        if np.abs(x).max() < 0.5:  # q - w as w expm1(l): nothing cancels at small tilts
-            change = w * np.expm1(x - np.log1p(applied(np.expm1(x), w)))
-        else:
-            q = w * np.exp(y)
-            change = q / q.sum() - w
-        gain = float(applied(change, self.centred))
-        return _per_prompt(change * self.centred - (w + change) * gain, self.offsets)
+    psi, present = np.full((K, B, p.n_prompts, J), np.nan), np.zeros((p.n_prompts, J), bool)
+    for j in range(J):
+        known = p.labelled(values[:, j]).pooled()
+        w = known.row_weight()
+        seen, present[:, j] = w > 0, _per_prompt(w, p.offsets) > 0
+        if not seen.any():
+            continue
+        f = np.where(seen, np.nan_to_num(values[p.rows, j]), 0.0)
+        f = np.where(seen, f - f[np.argmax(seen)], 0.0)
+        f = np.where(seen, f - applied(f, w), 0.0)
+        for k, b in np.ndindex(K, B):
+            ratio = log_ratios(call, np.ascontiguousarray(kept[:, [k]]), betas[[k], b : b + 1], known)[0]
+            with np.errstate(over="ignore"):
+                change = np.where(seen, w * np.expm1(ratio), 0.0)
+            psi[k, b, :, j] = _per_prompt(change * f - (w + change) * applied(change, f), p.offsets)
+    covariances = [clustered(cell, present, p.cluster) for cell in psi.reshape(-1, *psi.shape[2:])]
+    return np.array(covariances).reshape(K, B, J, J)
 
 
 def clustered(psi: Floats, present: NDArray[np.bool_], cluster: NDArray[np.int64] | None) -> Floats:

@@ -223,6 +223,17 @@ def absolute_scores(call: Call, kept: Floats, origins: Floats) -> Floats:
     return np.asarray(kept + np.repeat(own, p.sizes, axis=0))
 
 
+def _tops(x: Floats) -> Floats:
+    """Largest magnitude in each column (N, m), NaN left out; along wide rows, as NumPy is slow along short ones."""
+    top, m = np.zeros(x.shape[1]), max(x.shape[1], 1)
+    whole = len(x) // (wide := max(1, 256 // m)) * wide
+    for part in (np.ascontiguousarray(x[:whole]).reshape(-1, wide * m), x[whole:]):
+        if part.size:
+            high = np.fmax(np.fmax.reduce(part, axis=0), -np.fmin.reduce(part, axis=0))
+            top = np.fmax(top, np.fmax.reduce(high.reshape(-1, m), axis=0))
+    return top
+
+
 def in_range(kept: Floats) -> tuple[Floats, NDArray[np.int64]]:
     """Scores over a power of two of each direction, and its exponents: powers of them neither overflow nor vanish.
 
@@ -231,7 +242,7 @@ def in_range(kept: Floats) -> tuple[Floats, NDArray[np.int64]]:
     """
     top = np.zeros(kept.shape[1])
     for rows in memory.strips(kept):
-        np.maximum(top, np.abs(kept[rows]).max(axis=0, initial=0.0), out=top)
+        np.maximum(top, _tops(kept[rows]), out=top)
     extreme = (top > LARGE) | ((top > 0) & (top < 1 / LARGE))
     exponent = np.where(extreme, np.frexp(top)[1] - np.where(top > 1, 8, 0), 0)
     if not extreme.any():
@@ -246,7 +257,7 @@ def values_in_range(call: Call) -> tuple[Call, NDArray[np.int64]]:
     """The call with its values over a power of two each, and the exponents; those of common size are left."""
     if call.values is None or not call.values.size:
         return call, np.zeros(call.n_values, np.int64)
-    top = np.fmax(np.fmax.reduce(call.values, axis=0), -np.fmin.reduce(call.values, axis=0))
+    top = _tops(call.values)
     exponent = np.where((top > LARGE) | ((top > 0) & (top < 1 / LARGE)), np.frexp(top)[1], 0)
     if not exponent.any():
         return call, exponent
@@ -527,68 +538,71 @@ def linear_radius(k2: Floats, k3: Floats, k4: Floats, q: float = 0.1) -> Floats:
     return np.where((k3 == 0) & (k4 == 0), np.inf, radius)
 
 
+FLIP_POINTS, FLIP_WALKS = 16, 3  # points of a bracket that a walk looks at, twice as many the first, and walks
+
+
 def _sign_flip(call: Call, kept: Floats, betas: Floats, gain: Floats, k2: Floats) -> Floats:
     """Smallest 1/beta at which a gain crosses zero, (K, J): bracketed on the betas, refined on kept scores."""
-    K, _, J = gain.shape
-    out = np.full((K, J), np.inf)
     with np.errstate(divide="ignore", over="ignore"):  # 1 / 5e-324 is inf, as 1 / 0 is
         lam = 1 / betas
     order = np.argsort(lam, axis=1, kind="stable")
-    for j in range(J):
-        low, high = np.zeros(K), np.full(K, np.inf)
-        found = np.zeros(K, bool)
-        for k in np.flatnonzero(k2[:, j]):
-            signs = gain[k, order[k], j] * np.sign(k2[k, j]) < 0
-            crossed = np.flatnonzero(signs & (lam[k, order[k]] > 0))
-            if len(crossed):
-                at, found[k] = int(crossed[0]), True
-                high[k] = lam[k, order[k, at]]
-                low[k] = lam[k, order[k, at - 1]] if at else 0.0
-        out[found, j] = high[found]
-        some = np.flatnonzero(found & np.isfinite(high))
+    lam = np.take_along_axis(lam, order, axis=1)
+    gain = np.take_along_axis(gain, order[..., None], axis=1)
+    crossed = (gain * np.sign(k2)[:, None] < 0) & (lam > 0)[..., None]
+    first = crossed.argmax(axis=1)
+    high, low = (np.take_along_axis(lam, np.maximum(at, 0), axis=1) for at in (first, first - 1))
+    out = np.where(crossed.any(axis=1), high, np.inf)
+    k, j = np.nonzero(np.isfinite(out))
+    for js in [j] if call.within else [j[j == one] for one in np.unique(j)]:  # else each value has its own population
+        some = k if call.within else k[j == js[0]]
         if len(some):
-            out[some, j] = _refined(call, kept, some, j, np.sign(k2[some, j]), low[some], high[some])
+            below = np.where(first[some, js] > 0, low[some, js], 0.0)
+            out[some, js] = _refined(call, kept, some, js, np.sign(k2[some, js]), below, high[some, js])
     return out
 
 
 def _refined(
-    call: Call, kept: Floats, ks: NDArray[np.int64], j: int, sign: Floats, low: Floats, high: Floats
-) -> Floats:
-    """Where gain / lam of value j crosses zero between low and high, for several directions at once.
+    call: Call, kept: Floats, ks: NDArray[np.int64], js: NDArray[np.int64], sign: Floats, low: Floats, high: Floats
+) -> Floats:  # fmt: skip
+    """Where gain / lam of each direction and value first crosses zero between low and high, for all of them at once.
 
-    Bisection and inverse quadratic steps by Chandrupatla's rule; a pass over the kept scores a step.
+    A walk over the kept scores looks at points all over the brackets, and the next ones at points around where the
+    cubic through the nearest of them crosses.
     """
-    value = np.ascontiguousarray(np.asarray(call.values)[:, j : j + 1])
-    one = replace(call, values=value, progress=None)
-    known = None if call.within else call.population.labelled(value[:, 0]).pooled()
+    held, at = np.unique(js, return_inverse=True)
+    values = np.ascontiguousarray(np.asarray(call.values)[:, held])
+    one = replace(call, values=values, progress=None)
+    known = None if call.within else call.population.labelled(values[:, 0]).pooled()
     scores, allowed = memory.columns(kept, ks), 1e-9 if call.in_double else 1e-7
-
-    def slope(lam: Floats) -> Floats:
-        statistic = _core.Tilt(0, len(ks), 0, 1, 1 / lam[:, None], False, not call.in_double, False)
-        gain = run(one, [statistic], kept=scores, population=known)[0].finish()["gain"][:, 0, 0]
-        return np.asarray(gain * sign / lam)
-
-    a, b = high, np.where(low > 0, low, high * 2.0**-20)
-    fa, fb = slope(a), slope(b)
-    c, fc, t = a, fa, np.full(len(ks), 0.5)
-    for _ in range(40):
-        x = a + t * (b - a)
-        fx = slope(x)
-        same = np.sign(fx) == np.sign(fa)
-        c, fc, b, fb = np.where(same, a, b), np.where(same, fa, fb), np.where(same, b, a), np.where(same, fb, fa)
-        a, fa = x, fx
-        best = np.where(np.abs(fa) < np.abs(fb), a, b)
-        tolerance = allowed * np.abs(best) / np.maximum(np.abs(b - a), 1e-300)
-        done = (tolerance > 0.5) | (fa == 0) | (fb == 0)
-        if done.all():
+    cells, low = np.arange(len(ks)), np.where(low > 0, low, high * 2.0**-20)
+    ends = np.log(np.stack([low, high], axis=1))
+    points = ends[:, :1] + np.linspace(0, 1, 2 * FLIP_POINTS) * (ends[:, 1:] - ends[:, :1])
+    x, y = np.empty((2, len(ks), 0))
+    ladder = np.arange(FLIP_POINTS // 2)
+    for _ in range(FLIP_WALKS):
+        lam = np.exp(points)
+        statistic = _core.Tilt(0, len(ks), 0, len(held), 1 / lam, False, not call.in_double, False)
+        gain = run(one, [statistic], kept=scores, population=known)[0].finish()["gain"][cells, :, at]
+        x, y = np.append(x, points, axis=1), np.append(y, gain * sign[:, None] / lam, axis=1)
+        order = np.argsort(x, axis=1, kind="stable")
+        x, y = np.take_along_axis(x, order, axis=1), np.take_along_axis(y, order, axis=1)
+        beyond = np.where((y <= 0).any(axis=1), (y <= 0).argmax(axis=1), x.shape[1] - 1)
+        inner = x[cells, np.maximum(beyond - 1, 0)], x[cells, beyond]
+        near = np.clip(beyond - 2, 0, x.shape[1] - 4)[:, None] + np.arange(4)
+        some = np.take_along_axis(x, near, axis=1), np.take_along_axis(y, near, axis=1), np.zeros((len(ks), 1))
+        best, rise = roots.inverted(*some, 4)[:, 0], y[cells, np.maximum(beyond - 1, 0)]
+        line = inner[0] + (inner[1] - inner[0]) * rise / np.fmax(rise - y[cells, beyond], 1e-300)
+        inside = (best > inner[0]) & (best < inner[1])
+        off = np.where(inside, np.abs(best - line), (inner[1] - inner[0]) / 4)
+        best = np.where(inside, best, np.clip(line, *inner))
+        if (off <= allowed).all():
             break
-        with np.errstate(divide="ignore", invalid="ignore"):
-            xi, phi = (a - b) / (c - b), (fa - fb) / (fc - fb)
-            quadratic = (phi**2 < xi) & ((1 - phi) ** 2 < 1 - xi)
-            inverse = fa / (fb - fa) * fc / (fb - fc) + (c - a) / (b - a) * fa / (fc - fa) * fb / (fc - fb)
-        t = np.where(quadratic & np.isfinite(inverse), inverse, 0.5)
-        t = np.where(done, 0.0, np.clip(t, tolerance, 1 - tolerance))
-    return np.asarray(best)
+        steps = np.maximum(off, 10 * allowed)[:, None] * 4.0**ladder
+        below, above = (
+            np.minimum(steps, side[:, None] * (0.5 + 0.06 * ladder)) for side in (best - inner[0], inner[1] - best)
+        )
+        points = np.append(best[:, None] - below, best[:, None] + above, axis=1)
+    return np.asarray(np.exp(best))
 
 
 @listed("clusters")

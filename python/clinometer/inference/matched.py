@@ -14,13 +14,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clinometer import _core
 from clinometer.common.resampling import bucketed, unit_errors, worth
-from clinometer.common.threads import applied
+from clinometer.common.threads import applied, shared
 from clinometer.engine.inputs import Call
 from clinometer.engine.population import Population
 
@@ -30,6 +31,7 @@ from .tails import skewed, unseen
 __all__ = ["FIRST_KL", "LIMIT", "REACH", "MatchedCell", "MatchedRows"]
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 REACH = 0.35  # of log n, up to which n responses say what a policy gains: values in the tail of the score bend early
 WINS = 0.2  # of log n, up to which the line alone says what a policy's win rate is: past it n = 64 gives 0.4 % too much
 LIMIT = 0.5  # share by which the rows' beta may be low, where ties or few prompts bring that end forward
@@ -38,13 +40,32 @@ PAIRS = (5.5, 16.5)  # responses for which two are left out, 6 to 16
 FIRST_KL = 0.1  # up to which the first order is taken for the gain there
 TINY = 1e-6  # KL at which it is read off
 HARMED = 0.1  # level at which a single prompt's gain counts as negative
-PROMPT, VALUE = 6, 13  # fields of `_core.prompt_tilt`
+PROMPT, VALUE = 2, 5  # fields of `_core.prompt_tilt`
+TABLE_BYTES = 1 << 26  # of the tables of one walk
+SURE, CLOSE = 1e-10, 1e-8  # how well a level is met, and how near a line is to a cubic that meets it
+
+
+@dataclass(frozen=True)
+class Tilts:
+    """Tilts (C,) of columns of scores: their KL, lam (C, M) at each node, the policy's beta and `missing`, by what
+    share the rows' beta is low (inf: past their reach)."""
+
+    column: Ints
+    kl: Floats
+    lam: Floats
+    beta: Floats
+    missing: Floats
+
+    def at(self, some: Any) -> Tilts:
+        """Some of them."""
+        return Tilts(self.column[some], self.kl[some], self.lam[some], self.beta[some], self.missing[some])
 
 
 @dataclass(frozen=True)
 class MatchedCell:
     """One direction at one level: the arrays are (J,), `influence` (C, J) of at most 4096 units."""
 
+    kl: float
     betas: float
     gain: Floats
     gain_se: Floats
@@ -102,12 +123,13 @@ class MatchedRows:
     def __init__(self, call: Call, values: bool = True) -> None:
         self.p = p = call.population
         self.exact = p.base == "logprob"
+        self.n_threads = call.n_threads
         self.weight, self.copies = p.row_weight(), _copies(p)
         table = np.asarray(call.values)[p.rows].T if values and call.n_values else np.zeros((0, p.n_rows))
         self.values, self.ranked = np.ascontiguousarray(table), _ranked(table, p)
         each = np.where(self.weight > 0, 1.0 if self.copies is None else self.copies, 0.0)
-        n = self._prompts(each)
-        self.known = [self._prompts(np.where(np.isnan(f), 0.0, each)) for f in table]
+        n = self.prompts(each)
+        self.known = [self.prompts(np.where(np.isnan(f), 0.0, each)) for f in table]
         enough = 0 if self.exact else 1  # one response leaves nothing to compare
         self.omega = _shared_out(np.where(n > enough, p.prompt_weight(), 0.0))
         self.share = np.array([_shared_out(np.where(m > enough, p.prompt_weight(), 0.0)) for m in self.known])
@@ -115,7 +137,12 @@ class MatchedRows:
         self.responses = Responses(n, self.omega, self.exact)
         self.blend = self.responses.blends(n)
         self.blend_of = [self.responses.blends(m) for m in self.known]
-        self.held = bucketed(unit_sums(self.share.T, p))
+        self.shares = np.concatenate([self.omega[None], self.share])
+        held = unit_sums(self.shares.T, p)
+        self.units, self.held = held, bucketed(held[:, 1:])  # (U, 1 + J)
+        self.both = np.tile(1 + np.arange(len(table)), 2)  # of gains and win rates
+        rest = np.concatenate([held.sum(axis=0) - held, held.sum(axis=0)[None]]).T
+        self.rest = np.where(rest > 1e-12, rest, np.nan)  # (1 + J, U + 1): of all other units, and last of all
         self.unseen = np.array(
             [unseen(f, r, each, x, p) for f, r, x in zip(table, self.ranked, self.share, strict=True)]
         )
@@ -123,6 +150,19 @@ class MatchedRows:
         self.skewed = np.array(
             [skewed(f, r, each, x, p) for f, r, x in zip(table, self.ranked, self.share, strict=True)], np.int64
         )
+
+    @cached_property
+    def blends(self) -> Floats:
+        """(nodes, 1 + J, 3, G): of KL first, then of each value."""
+        return np.ascontiguousarray(np.moveaxis(np.array([self.blend, *self.blend_of]), 0, 1))
+
+    @cached_property
+    def harm(self) -> list[Floats]:
+        """Of each value the t (G,) below which a prompt's own gain counts as negative."""
+        from scipy.special import stdtrit
+
+        found = [np.unique(np.maximum(n - 1, 1), return_inverse=True) for n in self.known]
+        return [stdtrit(freedom, HARMED)[at] for freedom, at in found]
 
     @property
     def few(self) -> bool:
@@ -140,78 +180,146 @@ class MatchedRows:
             return np.inf
         return FIRST_KL if self.few else REACH * float(np.log(self.responses.mean))
 
-    def _prompts(self, x: Floats) -> Floats:
+    def prompts(self, x: Floats) -> Floats:
         return np.asarray(np.add.reduceat(x, self.p.offsets[:-1]))
 
-    def table(self, score: Floats, lam: float, node: int, values: bool) -> Floats:
-        """Every prompt's numbers at one lam, (6 + 13 J, G), as far as the node needs them."""
-        some = slice(None) if values else slice(0, 0)
-        blends = [self.blend[node], *(blend[node] for blend in self.blend_of if values)]
-        used = [any((blend[m] != 0).any() for blend in blends) for m in range(3)]
-        used[1] |= values and node == 0  # the variance inside prompts
-        orders = sum(1 << m for m in range(3) if used[m])
-        return np.asarray(_core.prompt_tilt(
-            score, lam, orders, self.p.offsets, self.weight, self.copies, self.values[some], self.ranked[some], 1
+    def strengths(self, scores: Floats, column: Ints, kl: Floats, start: Floats) -> Tilts:
+        """The tilts of columns (C,) of scores (N, K) that have these KL (C,), sought from betas `start` (C,)."""
+        M, few = len(self.responses.nodes), self.few
+        lam, out = np.full((len(kl), M), np.nan), np.full((2, len(kl)), np.nan)
+        at = np.flatnonzero((kl > 0) & (not self.silent))
+        if len(at):
+            level, begin = (np.full(len(at), TINY), np.full(len(at), np.nan)) if few else (kl[at], start[at])
+            lam[at] = Curves(self, scores, column[at], level, begin).solved()
+        with np.errstate(invalid="ignore", divide="ignore"):
+            if few:  # the first order: KL goes with the square of 1/beta
+                out[:] = (
+                    np.sqrt(TINY / kl) / lam[:, 0] / np.sqrt(1 - 1 / np.float64(self.responses.mean)),
+                    0 * lam[:, 0],
+                )
+            else:
+                out[0] = (1 / lam) @ self.responses.weights
+                out[1] = 1 - 1 / (lam[:, 0] * out[0])
+        return Tilts(column, kl, lam, out[0], np.where(out[0] > 0, out[1], np.inf))
+
+    def at_betas(self, scores: Floats, column: Ints, betas: Floats) -> Tilts:
+        """The tilts whose policy has these betas (C,), by secants in logarithms; KL is NaN past what rows can say."""
+        n = max(self.responses.mean, 2.0)
+        low, high = np.full(len(betas), np.log(1e-12)), np.full(len(betas), np.log(max(np.log(n), 1e-3)))
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            guess = np.log(variances(self, scores, column) / betas**2 / 2)
+        open_ = np.isfinite(guess) & (not self.silent)
+        at, before, off_before = np.clip(guess, low + 1, high - 0.1), guess * np.nan, guess * np.nan
+        found = self.strengths(scores, column, np.where(np.isinf(betas), 0.0, np.nan), betas)
+        for _ in range(80):
+            some = np.flatnonzero(open_)
+            if not len(some):
+                break
+            tilts = self.strengths(scores, column[some], np.exp(at[some]), 1 / found.lam[some, 0])
+            far = ~(tilts.missing <= LIMIT)  # a KL too large to have a beta: what is wanted lies below
+            with np.errstate(invalid="ignore"):
+                off = np.where(far, np.nan, np.log(betas[some] / tilts.beta))
+                slope = (off - off_before[some]) / (at[some] - before[some])
+            over = far | (off > 0)
+            low[some], high[some] = np.where(over, low[some], at[some]), np.where(over, at[some], high[some])
+            step = at[some] - off / np.where((slope > 0.05) & (slope < 500), slope, 0.5)
+            middle = np.maximum((low[some] + high[some]) / 2, high[some] - 1)
+            before[some], off_before[some] = at[some], off
+            at[some] = np.where((step > low[some]) & (step < high[some]), step, middle)
+            closed = high[some] - low[some] <= SURE
+            done = np.abs(off) <= np.where(closed, 1e-6, 1e-9)
+            for name in ("kl", "lam", "beta", "missing"):
+                getattr(found, name)[some[done]] = getattr(tilts, name)[done]
+            found.lam[some[~far], 0] = tilts.lam[~far, 0]
+            open_[some] = ~(done | closed)
+        return found
+
+    def horizons(self, scores: Floats, tilts: Tilts) -> Floats:
+        """By tilts at `reach`, the largest KL at which rows give an estimate, to 1 %; NaN where they are the policy."""
+        n = len(tilts.column)
+        if self.exact:
+            return np.full(n, np.nan)
+        if self.few or self.silent:
+            return np.full(n, 0.0 if self.silent else FIRST_KL)
+        low, high = np.where(tilts.missing <= LIMIT, self.reach, 0.0), np.full(n, self.reach)
+        for _ in range(6):
+            some = np.flatnonzero(low < high)
+            if not len(some):
+                break
+            middle = (low[some] + high[some]) / 2
+            good = self.strengths(scores, tilts.column[some], middle, middle * np.nan).missing <= LIMIT
+            low[some], high[some] = np.where(good, middle, low[some]), np.where(good, high[some], middle)
+        return low
+
+    def curve(self, scores: Floats, column: Ints, lam: Floats, node: Ints) -> Floats:
+        """Mean KL and its slope in lam of tilts (C,), each at a node, (C, 2); one walk."""
+        return np.asarray(_core.prompt_curve(
+            scores, column, lam, node, self.p.offsets, self.weight, self.copies, self.blends[:, :1], self.omega,
+            self.n_threads,
         ))  # fmt: skip
 
-    def cell(self, score: Floats, kl: float, start: float | None = None, *, given_beta: bool = False) -> MatchedCell:
-        """Estimates at one level, NaN where the rows cannot say; `start` is a beta to begin at.
+    def cells(self, scores: Floats, tilts: Tilts, *, given_beta: bool = False) -> list[MatchedCell]:
+        """Estimates of scores (N, K) at these tilts, NaN where the rows cannot say.
 
-        given_beta: beta is given and this is the KL that it has, so errors are those at that beta.
+        given_beta: errors are those at the betas, not at the KL that they have. Walks the rows once for as many tilts
+        as tables of TABLE_BYTES hold.
         """
-        if self.silent or np.isnan(kl):
-            return self._unknown(np.nan)
-        if kl == 0:
-            return self._base()
+        good = (tilts.kl > 0) & (tilts.missing <= LIMIT) & (tilts.kl <= self.reach * (1 + 1e-9))
+        base = (tilts.kl == 0) & (not self.silent)
+        out = [
+            self._base() if at_base else self._unknown(float(x), np.nan if self.silent or np.isnan(x) else float(low))
+            for at_base, x, low in zip(base, tilts.kl, tilts.missing, strict=True)
+        ]
+        fields, M = PROMPT + VALUE * len(self.values), len(self.responses.nodes)
+        step, held = max(1, TABLE_BYTES // max(8 * M * fields * self.p.n_prompts, 1)), np.flatnonzero(good)
+        for some in (held[at : at + step] for at in range(0, len(held), step)):
+            tables = np.asarray(_core.prompt_tilt(
+                scores, np.repeat(tilts.column[some], M), tilts.lam[some].ravel(), np.tile(np.arange(M), len(some)),
+                self.p.offsets, self.weight, self.copies, self.values, self.ranked, self.blends, self.n_threads,
+            )).reshape(len(some), M, fields, -1)  # fmt: skip
+            work = [(tables[i], tilts, int(c), given_beta) for i, c in enumerate(some)]
+            for c, cell in zip(some, shared(lambda given: self._estimated(*given), work, self.n_threads), strict=True):
+                out[c] = cell
+        return out
+
+    def _estimated(self, tables: Floats, tilts: Tilts, c: int, given_beta: bool) -> MatchedCell:
+        kl, J = float(tilts.kl[c]), len(self.values)
         level, scale = (TINY, float(np.sqrt(kl / TINY))) if self.few else (kl, 1.0)
-        lams, beta, missing = self.strengths(score, level, None if self.few else start)
-        if not missing <= LIMIT or kl > self.reach * (1 + 1e-9):
-            return self._unknown(missing)
-        tables = [self.table(score, lam, node, True) for node, lam in enumerate(lams)]
-        parts = [self._matched(t, lam, level, node) for node, (t, lam) in enumerate(zip(tables, lams, strict=True))]
+        parts = [self._matched(t, float(lam), level) for t, lam in zip(tables, tilts.lam[c], strict=True)]
         # the first order is a covariance over a standard deviation, low by sqrt(1 - 1/n)
         weights = np.array([1 / np.sqrt(1 - 1 / self.responses.mean)]) if self.few else self.responses.weights
-        without = np.einsum("p,puq->uq", weights, np.array([part for part, _ in parts]))
+        without = np.einsum("p,pqu->qu", weights, np.array([part for part, _ in parts]))
         if given_beta:
             slopes = np.einsum("p,pq->q", weights, np.array([slope for _, slope in parts]))
-            without -= (without[:, -1:] - without[-1, -1]) * (slopes / slopes[-1])
+            without -= (slopes / slopes[-1])[:, None] * (without[-1] - without[-1, -1])
         kind = "exact" if self.exact else "first order" if self.few else "jackknife"
-        harmed = self._harmed(tables[0])
         if kind == "jackknife" and not self.responses.pairs and kl > WINS * np.log(self.responses.mean) * (1 + 1e-9):
-            without[:, len(self.values) : -1] = np.nan
-        return self._estimated(without[:, :-1], weights.sum() - 1, scale, harmed, beta / scale, missing, kind)
+            without[J:-1] = np.nan
+        without = without[:-1]  # of gains and win rates, (2 J, U + 1)
+        without[J:] -= 0.5 * (weights.sum() - 1)  # a win rate without a tilt is 1/2, which is not scaled
+        estimate = without[:, -1].copy()
+        psi = np.ascontiguousarray((self.rest[self.both, :-1] * (estimate[:, None] - without[:, :-1]) * scale).T)
+        estimate[:J], estimate[J:] = estimate[:J] * scale, 0.5 + (estimate[J:] - 0.5) * scale
+        se, freedom = unit_errors(psi, self.units[:, self.both]), worth(psi, self.units[:, self.both]) - 1
+        silent = ~(np.abs(psi).max(axis=0, initial=0.0) > 0)  # nothing varies: no error can be seen
+        silent |= np.tile(self.unseen != "", 2)
+        se, freedom = np.where(silent, np.nan, se), np.where(silent, np.nan, freedom)
+        return MatchedCell(
+            kl, float(tilts.beta[c]), estimate[:J], se[:J], freedom[:J], estimate[J:], se[J:], freedom[J:],
+            *self._harmed(tables[0]), float(tilts.missing[c]), kind, bucketed(psi[:, :J]),
+        )  # fmt: skip
 
-    def _unknown(self, missing: float) -> MatchedCell:
+    def _unknown(self, kl: float, missing: float) -> MatchedCell:
         none = np.full(len(self.values), np.nan)
         flat = np.zeros((len(self.held), len(none)))
-        return MatchedCell(np.nan, none, none, none, none, none, none, none, none, missing, "none", flat)
+        return MatchedCell(kl, np.nan, none, none, none, none, none, none, none, none, missing, "none", flat)
 
     def _base(self) -> MatchedCell:
         """At an infinite beta: the base policy itself."""
         still = np.zeros(len(self.values))
         free = np.full(len(still), len(self.held) - 1.0)
         flat = np.zeros((len(self.held), len(still)))
-        return MatchedCell(np.inf, still, still, free, still + 0.5, still, free, still, still, 0.0, "exact", flat)
-
-    def _estimated(
-        self, without: Floats, excess: float, scale: float, harmed: tuple[Floats, Floats], beta: float, missing: float,
-        kind: str,
-    ) -> MatchedCell:  # fmt: skip
-        """From gains and win rates without each unit, and last with all, (C + 1, 2 J)."""
-        J = len(self.values)
-        without[:, J:] -= 0.5 * excess  # a win rate without a tilt is 1/2, which is not scaled
-        estimate = without[-1].copy()
-        held = unit_sums(np.concatenate([self.share, self.share]).T, self.p)
-        psi = (held.sum(axis=0) - held) * (estimate - without[:-1]) * scale
-        estimate[:J], estimate[J:] = estimate[:J] * scale, 0.5 + (estimate[J:] - 0.5) * scale
-        se, freedom = unit_errors(psi, held), worth(psi, held) - 1
-        silent = ~(np.abs(psi).max(axis=0, initial=0.0) > 0)  # nothing varies: no error can be seen
-        silent |= np.tile(self.unseen != "", 2)
-        se, freedom = np.where(silent, np.nan, se), np.where(silent, np.nan, freedom)
-        return MatchedCell(
-            beta, estimate[:J], se[:J], freedom[:J], estimate[J:], se[J:], freedom[J:], *harmed, missing, kind,
-            bucketed(psi[:, :J]),
-        )  # fmt: skip
+        return MatchedCell(0.0, np.inf, still, still, free, still + 0.5, still, free, still, still, 0.0, "exact", flat)
 
     def _harmed(self, t: Floats) -> tuple[Floats, Floats]:
         """Least share of prompts whose own gain is negative, and its error, (J,) each.
@@ -219,112 +327,110 @@ class MatchedRows:
         Of prompts that lose nothing at most a tenth have a gain that is negative at that level by the t of their own
         responses, so with F of all the share is at least (F - 1/10)/(1 - 1/10) (Storey 2002).
         """
-        from scipy.special import stdtr
-
         out = np.zeros((2, len(self.values)))
-        for j, (share, n) in enumerate(zip(self.share, self.known, strict=True)):
+        for j, (share, limit) in enumerate(zip(self.share, self.harm, strict=True)):
             gain, variance = t[PROMPT + VALUE * j], t[PROMPT + VALUE * j + VALUE - 1]
-            with np.errstate(divide="ignore", invalid="ignore"):
-                p = stdtr(np.maximum(n - 1, 1), gain / np.sqrt(variance))
-            hit = np.where((variance > 0) & (p < HARMED), 1.0, 0.0)
+            hit = np.where((variance > 0) & (gain < limit * np.sqrt(np.maximum(variance, 0.0))), 1.0, 0.0)
             mean = float(applied(hit, share))
-            psi, held = (unit_sums((share * x)[:, None], self.p) for x in (hit - mean, np.ones_like(hit)))
-            out[:, j] = max((mean - HARMED) / (1 - HARMED), 0.0), unit_errors(psi, held)[0] / (1 - HARMED)
+            psi = unit_sums((share * (hit - mean))[:, None], self.p)
+            error = unit_errors(psi, self.units[:, [1 + j]])[0] / (1 - HARMED)
+            out[:, j] = max((mean - HARMED) / (1 - HARMED), 0.0), error
         return out[0], out[1]
 
-    def strengths(self, score: Floats, kl: float, start: float | None) -> tuple[list[float], float, float]:
-        """lam of each node at this KL, the policy's beta, and by what share the rows are low (inf: unreachable)."""
-        lam = 1 / start if start is not None and 0 < start < np.inf else self._first_guess(score, kl)
-        lams: list[float] = []
-        for node in range(len(self.responses.nodes)):
-            lam = self._solved(score, kl, lam * (1 + 1 / self.responses.mean) if node else lam, node)
-            if not np.isfinite(lam):
-                return lams, np.nan, np.inf
-            lams.append(lam)
-        if self.few:
-            return lams, 1 / lams[0] / np.sqrt(1 - 1 / self.responses.mean), 0.0
-        beta = float(self.responses.weights @ (1 / np.array(lams)))
-        return lams, beta, 1 - 1 / (lams[0] * beta) if beta > 0 else np.inf
-
-    def kl_of(self, score: Floats, beta: float) -> float:
-        """KL that the policy has at beta; NaN past what the rows can say."""
-        from scipy.optimize import brentq
-
-        if beta == np.inf:
-            return 0.0
-        if self.silent or not beta > 0:
-            return float("nan")
-
-        def excess(log_kl: float) -> float:
-            level = TINY if self.few else float(np.exp(log_kl))
-            _, found, missing = self.strengths(score, level, None)
-            if not missing <= LIMIT:
-                return 1.0  # a KL too large to have a beta: what is wanted lies below
-            return float(np.log(beta / found)) + (0.5 * (log_kl - np.log(TINY)) if self.few else 0.0)
-
-        low, high = np.log(1e-12), np.log(max(np.log(max(self.responses.mean, 2.0)), 1e-3))
-        if excess(low) >= 0 or excess(high) <= 0:
-            return float("nan")
-        root = float(brentq(excess, low, high, xtol=1e-10))
-        return float(np.exp(root)) if abs(excess(root)) < 1e-6 else float("nan")
-
-    def _first_guess(self, score: Floats, kl: float) -> float:
-        t = score - np.repeat(self._prompts(self.weight * score), self.p.sizes)
-        variance = float(applied(self._prompts(self.weight * t * t), self.omega))
-        return float(np.sqrt(2 * kl / variance)) if variance > 0 else np.nan
-
-    def _solved(self, score: Floats, kl: float, lam: float, node: int) -> float:
-        """lam with that KL, by Newton's steps in logarithms inside a bracket; NaN past the reach of the rows."""
-        low, high = 0.0, np.inf
-        for _ in range(60):
-            if not np.isfinite(lam):
-                return np.nan
-            at, slope = self._curve(self.table(score, lam, node, False), node)
-            if abs(at - kl) <= 1e-10 * kl:
-                return lam
-            low, high = (lam, high) if at < kl else (low, lam)
-            if at < kl and slope * lam < 1e-6 * kl:  # the curve has come to its limit
-                return np.nan
-            if high < np.inf and high - low <= 1e-14 * high:
-                return lam
-            step = lam * np.exp(np.clip(np.log(kl / at) * at / (lam * slope), -2, 2)) if min(at, slope) > 0 else np.nan
-            middle = 2 * lam if np.isinf(high) else (low + high) / 2
-            lam = float(step) if np.isfinite(step) and low < step < high else middle
-        return lam if abs(at - kl) <= 1e-6 * kl else np.nan
-
-    def _curve(self, table: Floats, node: int) -> tuple[float, float]:
-        """Mean KL and its slope in lam at a node."""
-        kl, slope = _at_node(table, self.blend[node], (0, 1))
-        return float(applied(kl, self.omega)), float(applied(slope, self.omega))
-
-    def _matched(self, t: Floats, lam: float, kl: float, node: int) -> tuple[Floats, Floats]:
-        """Gains, win rates and beta at this KL without each unit in turn and with all, (C + 1, 2 J + 1); slopes in KL.
+    def _matched(self, t: Floats, lam: float, kl: float) -> tuple[Floats, Floats]:
+        """Gains, win rates and beta at this KL without each unit in turn and with all, (2 J + 1, U + 1); slopes in KL.
 
         Without unit u: C_u + s_u (kl - K_u), with C_u, K_u the means and s_u the slope of all other units.
         """
         J = len(self.values)
-
-        def others(x: Floats, share: Floats) -> Floats:
-            sums, held = (unit_sums(y.T, self.p) for y in (x * share, np.broadcast_to(share, x.shape)))
-            sums, held = (np.concatenate([y.sum(axis=0) - y, y.sum(axis=0)[None]]) for y in (sums, held))
-            return np.asarray(np.divide(sums, held, out=np.full(sums.shape, np.nan), where=held > 1e-12))
-
-        k = others(_at_node(t, self.blend[node], (0, 1)), self.omega)
+        k = self._others(t[:PROMPT], 0)
         with np.errstate(divide="ignore", invalid="ignore"):
-            along = (kl - k[:, 0]) / k[:, 1]
-        out, slopes = np.empty((len(k), 2 * J + 1)), np.empty(2 * J + 1)
-        out[:, -1], slopes[-1] = 1 / lam - along / lam**2, -1 / (lam**2 * k[-1, 1])
+            along = (kl - k[0]) / k[1]
+        out, slopes = np.empty((2 * J + 1, k.shape[1])), np.empty(2 * J + 1)
+        out[-1], slopes[-1] = 1 / lam - along / lam**2, -1 / (lam**2 * k[1, -1])
         for j in range(J):
-            own = others(_at_node(t[PROMPT + VALUE * j :], self.blend_of[j][node], (0, 1, 6, 7)), self.share[j])
-            out[:, j], out[:, J + j] = own[:, 0] + own[:, 1] * along, own[:, 2] + own[:, 3] * along
-            slopes[j], slopes[J + j] = own[-1, 1] / k[-1, 1], own[-1, 3] / k[-1, 1]
+            gain, of_gain, win, of_win = self._others(t[PROMPT + VALUE * j :][: VALUE - 1], 1 + j)
+            out[j], out[J + j] = gain + of_gain * along, win + of_win * along
+            slopes[j], slopes[J + j] = of_gain[-1] / k[1, -1], of_win[-1] / k[1, -1]
         return out, slopes
 
+    def _others(self, x: Floats, which: int) -> Floats:
+        """Means of numbers (F, G) over the prompts of all other units, and last of all, (F, U + 1)."""
+        x = x * self.shares[which]
+        units = x if self.p.cluster is None else unit_sums(x.T, self.p).T
+        total = units.sum(axis=1, keepdims=True)
+        out = np.concatenate([units, np.zeros_like(total)], axis=1)
+        np.subtract(total, out, out=out)
+        out /= self.rest[which]
+        return out
 
-def _at_node(t: Floats, blend: tuple[Floats, ...], fields: tuple[int, ...]) -> Floats:
-    """Every prompt's numbers at a node: blends of those with all responses, without one and without two, (F, G)."""
-    a, b, c = blend
-    return np.stack([a * t[i] + b * t[i + 2] + c * t[i + 4] for i in fields])
+
+class Curves:
+    """KL over lam of tilts (C,) at every node, and the lam (C, M) where each comes to its level.
+
+    Newton's steps in logarithms, inside brackets; two looks with their slopes give a cubic, which is taken without a
+    third where it agrees with the last step. Every look is one walk over the rows for all tilts and nodes.
+    """
+
+    def __init__(self, rows: MatchedRows, scores: Floats, column: Ints, kl: Floats, start: Floats) -> None:
+        self.rows, self.scores, self.column = rows, scores, column
+        n, M = rows.responses.mean, len(rows.responses.nodes)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            lam = np.where((start > 0) & np.isfinite(start), 1 / start, np.nan)
+            guess = np.isnan(lam)
+            lam[guess] = np.sqrt(2 * kl[guess] / variances(rows, scores, column[guess]))
+            apart = np.array([np.sqrt((1 - 1 / n) / (1 - 1 / (n - m))) if m else 1.0 for m in range(M)])
+            self.x, self.goal = np.log(lam[:, None] * apart), np.repeat(np.log(kl)[:, None], M, axis=1)
+        self.low, self.high = np.full(self.x.shape, -np.inf), np.full(self.x.shape, np.inf)
+        self.open = np.isfinite(self.x)
+        self.seen = np.full((2, 3, *self.x.shape), np.nan)  # two looks: log lam, log KL and d log lam / d log KL
+
+    def solved(self) -> Floats:
+        """lam (C, M), NaN past the reach of the rows."""
+        for _ in range(60):
+            if not self.open.any():
+                break
+            self._look()
+            self._step()
+        self.x[self.open] = np.nan
+        return np.asarray(np.exp(self.x))
+
+    def _look(self) -> None:
+        """One walk; where a curve has come to its limit below its level there is no root."""
+        at = np.nonzero(self.open)
+        lam, goal = np.exp(self.x[at]), np.exp(self.goal[at])
+        kl, slope = self.rows.curve(self.scores, self.column[at[0]], lam, at[1]).T
+        self.seen[0] = self.seen[1]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            self.seen[1][:, *at] = np.log(lam), np.log(kl), kl / (lam * slope)
+        ended = ~(kl >= goal) & ~(slope * lam >= 1e-6 * goal)
+        self.x[at[0][ended], at[1][ended]], self.open[at[0][ended], at[1][ended]] = np.nan, False
+
+    def _step(self) -> None:
+        (x0, y0, d0), (x, y, d), goal = *self.seen, self.goal
+        self.low = np.where(y < goal, np.fmax(self.low, x), self.low)
+        self.high = np.where(y < goal, self.high, np.fmin(self.high, x))
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            line, h = x + np.clip((goal - y) * d, -2, 2), y - y0
+            t, rise = (goal - y) / h, (x - x0) / h
+            cubic = x + h * t * (d + t * (d0 + 2 * d - 3 * rise + t * (d0 + d - 2 * rise)))  # Hermite's
+            middle = np.where(np.isinf(self.high), x + np.log(2), np.log((np.exp(self.low) + np.exp(self.high)) / 2))
+        apart = np.abs(cubic - line)
+        step = np.where(apart <= np.abs(line - x), cubic, line)
+        inside = (step > self.low) & (step < self.high)
+        done = (np.abs(y - goal) <= SURE) | (self.high - self.low <= 1e-14)
+        self.x = np.where(self.open & ~done, np.where(inside, step, middle), self.x)
+        self.open &= ~(done | (inside & (apart <= CLOSE)))
+
+
+def variances(rows: MatchedRows, scores: Floats, columns: Ints) -> Floats:
+    """Of scores inside prompts, (C,); NaN where nothing varies."""
+    out = np.full(len(columns), np.nan)
+    for k in np.unique(columns):
+        t = scores[:, k] - np.repeat(rows.prompts(rows.weight * scores[:, k]), rows.p.sizes)
+        variance = float(applied(rows.prompts(rows.weight * t * t), rows.omega))
+        out[columns == k] = variance if variance > 0 else np.nan
+    return out
 
 
 def _copies(p: Population) -> Floats | None:

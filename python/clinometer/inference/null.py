@@ -152,11 +152,11 @@ def _shuffle(prompt: NDArray[np.int64], p: Population, rng: np.random.Generator)
     return np.lexsort((rng.random(p.n_rows), prompt))
 
 
-def null_gains(call: Call, kept: Floats, levels: Floats) -> Floats:
-    """Gains (M, B, J) at each KL of many kept scores."""
+def null_gains(call: Call, kept: Floats, levels: Floats, variance: Floats | None = None) -> Floats:
+    """Gains (M, B, J) at each KL of many kept scores, whose variances inside prompts (M,) may be known."""
     names = tuple(map(str, range(kept.shape[1])))
     quiet = replace(call, names=names, progress=None)
-    kept, _ = in_range(kept)
-    betas = roots.solve(quiet, kept, levels, names)
+    kept, exponent = in_range(kept)
+    betas = roots.solve(quiet, kept, levels, names, None if exponent.any() else variance)
     state = _core.Tilt(0, kept.shape[1], 0, call.n_values, betas, False, not call.in_double, False)
     return np.asarray(run(quiet, [state], kept=kept)[0].finish()["gain"])

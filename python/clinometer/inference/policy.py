@@ -13,15 +13,14 @@ from numpy.typing import NDArray
 
 from clinometer.common.resampling import t_bounds
 from clinometer.common.results import Axes, Result, TiltResult
-from clinometer.common.threads import shared
 from clinometer.engine.inputs import Call
 from clinometer.engine.passes import in_range
 from clinometer.engine.population import Population
 
-from .matched import FIRST_KL, LIMIT, MatchedCell, MatchedRows
+from .matched import MatchedCell, MatchedRows
 from .tails import opened
 
-__all__ = ["PolicyGains", "policy_gains", "policy_horizon", "pooled_gains"]
+__all__ = ["PolicyGains", "gains_and_horizon", "policy_gains", "policy_horizon", "pooled_gains"]
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -86,6 +85,11 @@ class PolicyGains(Result):
         """Weighted gains (C, K, B, J) of the units: their sum over any of them, over that of `_held`, estimates it."""
         return np.asarray(self._held[:, None, None] * np.nan_to_num(self.gain) + self._influence)
 
+    def part(self, some: slice) -> PolicyGains:
+        """Of some of the directions."""
+        own = {n: getattr(self, n)[some] for at, names in self.axes.items() if at != "value" for n in names.split()}
+        return replace(self, directions=self.directions[some], _influence=self._influence[:, some], **own)
+
     def comparisons(self, cells: Flags, n_values: int) -> float:
         """How many independent comparisons the cells (K, B) and first values amount to.
 
@@ -120,32 +124,39 @@ def policy_gains(call: Call, kept: Floats, kl: Floats | None, start: Floats | No
 
     With kl None the betas themselves are what the policy is at, whatever its KL.
 
-    Cost: for each direction and level about eight exponentials a row to solve for two betas, and three tables of
-    `_core.prompt_tilt`.
+    Cost: three walks or so to solve for all betas, of about eight exponentials a row for each, and one for the tables
+    of `_core.prompt_tilt`, or as many as these need to stay small.
     """
+    return gains_and_horizon(call, kept, kl, start, 0)[0]
+
+
+def gains_and_horizon(
+    call: Call, kept: Floats, kl: Floats | None, start: Floats | None, n: int
+) -> tuple[PolicyGains, Floats]:
+    """`policy_gains`, and `policy_horizon` of the first n columns, from the same walks."""
     kept, exponent = in_range(kept)
-    rows, K, J = MatchedRows(call), kept.shape[1], call.n_values
+    rows, K = MatchedRows(call), kept.shape[1]
     levels = np.full((K, 0 if start is None else start.shape[1]), np.nan) if kl is None else np.tile(kl, (K, 1))
-    B = levels.shape[1]
-
-    def of(k: int) -> list[MatchedCell]:
-        score = np.ascontiguousarray(kept[:, k])
-        begin = [None] * B if start is None else [float(x) for x in np.ldexp(start[k], -exponent[k])]
-        if kl is None:
-            levels[k] = [rows.kl_of(score, float(beta or 0.0)) for beta in begin]
-        return [rows.cell(score, float(x), b, given_beta=kl is None) for x, b in zip(levels[k], begin, strict=True)]
-
-    made = [cell for row in shared(of, range(K), call.n_threads) for cell in row]
+    begin = np.full(levels.shape, np.nan) if start is None else np.ldexp(start, -exponent[:, None])
+    shape, column = levels.shape, np.repeat(np.arange(K), levels.shape[1])
+    if kl is None:
+        tilts, furthest = rows.at_betas(kept, column, begin.ravel()), np.full(n, np.nan)
+    else:  # behind the levels the reach of the first
+        reach, some = np.full(n, rows.reach if np.isfinite(rows.reach) else np.nan), len(column)
+        column, kls = np.append(column, np.arange(n)), np.append(levels.ravel(), reach)
+        every = rows.strengths(kept, column, kls, np.append(begin.ravel(), reach * np.nan))
+        tilts, furthest = every.at(slice(some)), rows.horizons(kept, every.at(slice(some, None)))
+    made = rows.cells(kept, tilts, given_beta=kl is None)
     arrays = {f.name: np.array([getattr(cell, f.name) for cell in made]) for f in fields(MatchedCell)}
-    influence = np.moveaxis(arrays.pop("influence").reshape(K, B, -1, J), 2, 0)
-    arrays = {name: x.reshape(K, B, *x.shape[1:]) for name, x in arrays.items()}
+    influence = np.moveaxis(arrays.pop("influence").reshape(*shape, *rows.held.shape), 2, 0)
+    arrays = {name: x.reshape(*shape, *x.shape[1:]) for name, x in arrays.items()}
     with np.errstate(over="ignore", under="ignore"):
         arrays["betas"] = np.ldexp(arrays["betas"], exponent[:, None])
-    none = np.full((K, B, J, 2), np.nan)
+    none = np.full((*shape, call.n_values, 2), np.nan)
     return _bounded(PolicyGains(
-        kl=levels, unseen=rows.unseen, skewed=rows.skewed, interval=none, win_interval=none, directions=call.names,
+        unseen=rows.unseen, skewed=rows.skewed, interval=none, win_interval=none, directions=call.names,
         values=call.value_names, _influence=influence, _held=rows.held, **arrays,
-    ))  # fmt: skip
+    )), furthest  # fmt: skip
 
 
 def _bounded(p: PolicyGains) -> PolicyGains:
@@ -170,21 +181,7 @@ def pooled_gains(t: TiltResult, p: Population, kl: Floats) -> PolicyGains:
 
 def policy_horizon(call: Call, kept: Floats) -> Floats:
     """Largest KL (K,) at which the rows give an estimate, to 1 %; NaN where the rows are the policy."""
-    rows = MatchedRows(call, values=False)
-    if rows.exact:
-        return np.full(kept.shape[1], np.nan)
-    if rows.few or rows.silent:
-        return np.full(kept.shape[1], 0.0 if rows.silent else FIRST_KL)
-    kept, _ = in_range(kept)
-
-    def of(k: int) -> float:
-        score, low, high = np.ascontiguousarray(kept[:, k]), 0.0, rows.reach
-        for middle in (rows.reach, *np.full(6, np.nan)):
-            middle = (low + high) / 2 if np.isnan(middle) else middle
-            _, _, missing = rows.strengths(score, middle, None)
-            low, high = (middle, high) if missing <= LIMIT else (low, middle)
-            if low == high:
-                break
-        return low
-
-    return np.array(shared(of, range(kept.shape[1]), call.n_threads))
+    rows, (kept, _), column = MatchedRows(call, values=False), in_range(kept), np.arange(kept.shape[1])
+    none = np.full(len(column), np.nan)
+    level = np.where(np.isfinite(rows.reach), rows.reach, none)
+    return rows.horizons(kept, rows.strengths(kept, column, level, none))

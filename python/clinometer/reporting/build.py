@@ -111,7 +111,10 @@ def report(
             left = sorted(chosen & set(WITHIN))
             skipped += [f"within=False: no {', '.join(left)}, which are of tilts inside prompts"] if left else []
             chosen -= set(WITHIN)
-        s = gather(opened, judges, shown, len(names), levels, length, options, variances="null" in chosen, gold=gold)
+        s = gather(
+            opened, judges, shown, len(names), levels, length, options, variances="null" in chosen,
+            net="length" in chosen, gold=gold,
+        )  # fmt: skip
         made = _first(s, self_judged, chosen, u_gen)
         made = replace(made, **_inside(s, made, chosen), **_fits(s, chosen, pairs), groups=s.groups(groups))
         shown_texts = opened.texts if texts is None else texts
@@ -130,7 +133,7 @@ def _first(s: Scene, self_judged: bool, chosen: frozenset[str], u_gen: Any) -> R
         generation = cross_covariance(s.dump, _direction(u_gen), list(s.values), **quiet).correlation[0]
     made = Report(
         dump=summarise(s.call), constitutions=s.tilt.directions, values=s.values, n_requested=s.n_requested,
-        self_judged=self_judged, kl=s.levels, tilt=s.shown_tilt, net=s.net() if "length" in chosen else None,
+        self_judged=self_judged, kl=s.levels, tilt=s.shown_tilt, net=s.net(),
         policy=s.policy, horizon=s.horizon, compared=1.0, gold=s.gold,
         length=s.length, classes=np.zeros((0, 0), str), value_sd=s.sd, correlation=s.correlation(),
         generation_correlation=generation, cone=None, encoding_quality=None, examples=(), notes=(), not_covered=(),

@@ -13,12 +13,13 @@ from clinometer import _core
 from clinometer.common.results import TiltResult
 from clinometer.dump import Dump
 from clinometer.dump.directions import Scores
+from clinometer.engine import kl as roots
 from clinometer.engine.inputs import Call, prepare
 from clinometer.engine.passes import adjusted, covariance_of, kept_with_spread, origin_table, tilt_of
 from clinometer.engine.spread import spread_within, within_sd
 from clinometer.inference.gold import GoldCorrection, corrected, corrected_tilt, gold_labels
 from clinometer.inference.groups import GroupGains, group_columns, group_gains
-from clinometer.inference.policy import PolicyGains, policy_gains, policy_horizon, pooled_gains
+from clinometer.inference.policy import PolicyGains, gains_and_horizon, pooled_gains
 
 __all__ = ["Scene", "gather"]
 
@@ -29,8 +30,9 @@ Floats = NDArray[np.float64]
 class Scene:
     """K constitutions at B levels on J values, the first `n_requested` of them asked for.
 
-    `kept` (N, K) are scores in canonical order, relative to `origins` as every pass keeps them; `variances` (d,) within
-    prompts where a section wants them; `notes` are what sections say when they cannot be had.
+    `kept` (N, K) are scores in canonical order, relative to `origins` as every pass keeps them, and `spread` (K,) their
+    variances within prompts; `variances` (d,) those of the rows, where a section wants them; `notes` are what sections
+    say when they cannot be had.
     """
 
     call: Call
@@ -42,7 +44,9 @@ class Scene:
     kept: Floats
     origins: Floats
     variances: Floats | None
+    spread: Floats
     tilt: TiltResult
+    net_of_length: bool
     gold_given: Any = None
     notes: list[str] = field(default_factory=list)
 
@@ -72,13 +76,20 @@ class Scene:
         return np.where(asked & (self.sd > 0), self.sd, np.nan)
 
     @cached_property
+    def _found(self) -> tuple[PolicyGains, Floats]:
+        """Gains and horizons of the constitutions, and behind them of their scores net of length: one solve for all."""
+        kept, call, start = self.kept, self.call, self.tilt.betas
+        if self._net_kept is not None:
+            kept = np.append(kept, self._net_kept, axis=1)
+            call, start = replace(call, names=2 * call.names), np.append(start, np.full_like(start, np.nan), axis=0)
+        return gains_and_horizon(call, kept, self.levels, start, len(self.call.names))
+
+    @cached_property
     def policy(self) -> PolicyGains:
         """Gains of the policy behind the rows, which every claim of the report rests on."""
         if not self.call.within:
             return pooled_gains(self.tilt, self.call.population, self.levels)
-        if self.gold is not None:
-            return self.gold.policy
-        return policy_gains(self.call, self.kept, self.levels, self.tilt.betas)
+        return self._found[0].part(slice(len(self.call.names))) if self.gold is None else self.gold.policy
 
     @cached_property
     def gold(self) -> GoldCorrection | None:
@@ -116,10 +127,11 @@ class Scene:
             for name, labels in columns.items()
         )
 
-    @cached_property
+    @property
     def horizon(self) -> Floats:
         """Largest KL at which the rows give an estimate, (K,); NaN where no horizon applies."""
-        return policy_horizon(self.call, self.kept) if self.call.within else np.full(len(self.call.names), np.nan)
+        K = len(self.call.names)
+        return self._found[1] if self.call.within else np.full(K, np.nan)
 
     def scores(self, ks: Any = slice(None)) -> Scores:
         """Constitutions `ks` as scores of the dump's rows: passes over them read nothing."""
@@ -128,18 +140,27 @@ class Scene:
         names = tuple(np.array(self.call.names, object)[ks])
         return Scores(table[:, ks], names=names)
 
+    @cached_property
+    def _net_kept(self) -> Floats | None:
+        """Scores with length partialled out; None without a finite length that varies, or where it is not looked at."""
+        if self.length is None or not self.net_of_length:
+            return None
+        length = self.dump.column(self.length).astype(np.float64)
+        if not np.isfinite(length).all() or not spread_within(length, self.call.population) > 0:
+            return None
+        return adjusted(self.call, self.kept, self.length)
+
     def net(self) -> PolicyGains | None:
         """Gains with length partialled out of the scores; None without a finite length."""
-        if self.length is None or not np.isfinite(self.dump.column(self.length).astype(np.float64)).all():
+        if self._net_kept is None:
             return None
-        if not spread_within(self.dump.column(self.length).astype(np.float64), self.call.population) > 0:
-            return None
-        kept, call = adjusted(self.call, self.kept, self.length), replace(self.call, progress=None)
         if self.labels is not None:
-            return corrected(call, kept, self.labels, self.levels, None, self.n_requested).policy
+            call = replace(self.call, progress=None)
+            return corrected(call, self._net_kept, self.labels, self.levels, None, self.n_requested).policy
         if self.call.within:
-            return policy_gains(call, kept, self.levels)
-        found = tilt_of(call, kept, kl=self.levels, pareto_k=False, roots_in_kl=False, origins=self.origins)
+            return self._found[0].part(slice(len(self.call.names), None))
+        call = replace(self.call, progress=None)
+        found = tilt_of(call, self._net_kept, kl=self.levels, pareto_k=False, roots_in_kl=False, origins=self.origins)
         return pooled_gains(found, call.population, self.levels)
 
     def correlation(self) -> Floats:
@@ -150,7 +171,7 @@ class Scene:
 
 def gather(
     dump: Dump, judges: list[Any], shown: tuple[str, ...], n_requested: int, levels: Floats, length: str | None,
-    options: dict[str, Any], *, variances: bool, gold: Any = None,
+    options: dict[str, Any], *, variances: bool, net: bool, gold: Any = None,
 ) -> Scene:  # fmt: skip
     """Read the dump once and tilt."""
     call = prepare(dump, judges, list(shown), **options)
@@ -163,5 +184,20 @@ def gather(
     if done:
         moments = done[0].finish()
         by_column = moments["scatter"][0, : dump.dim, 0] / moments["mass"][0]
+    spread = roots.spread(call, kept) if spread is None else spread
     found = tilt_of(call, kept, kl=levels, origins=origins, spread=spread)
-    return Scene(call, judges, levels, n_requested, length, options, kept, origins, by_column, found, gold)
+    return Scene(
+        call,
+        judges,
+        levels,
+        n_requested,
+        length,
+        options,
+        kept,
+        origins,
+        by_column,
+        spread["variance"],
+        found,
+        net,
+        gold,
+    )

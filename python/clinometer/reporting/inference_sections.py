@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from clinometer.common.notices import listening
 from clinometer.common.threads import applied
-from clinometer.engine import kl as roots
-from clinometer.engine.passes import kept_scores
+from clinometer.engine.passes import kept_with_spread, origin_table
 from clinometer.fit.scale import in_range
 from clinometer.inference import gain_intervals
 from clinometer.inference.label_error import label_status
@@ -65,12 +64,12 @@ def null(s: Scene) -> dict[str, Any]:
         s.call, directions=u, columns=None, order=None, n_folds=1, fold=None, progress=None,
         names=tuple(map(str, range(NULLS))),
     )  # fmt: skip
-    kept = kept_scores(replace(bare, values=None))
+    kept, own, _ = kept_with_spread(replace(bare, values=None), [], origin_table(bare))
     few = np.unique(s.levels)
     if len(few) > NULL_LEVELS:
         few = np.linspace(np.sqrt(few[0]), np.sqrt(few[-1]), NULL_LEVELS) ** 2
     with listening():  # past the reach of the rows: so are the judges, and they are noted
-        gain = null_gains(bare, kept, few) / np.sqrt(few)[:, None]
+        gain = null_gains(bare, kept, few, None if own is None else own["variance"]) / np.sqrt(few)[:, None]
     wide = _student(NULLS - 1) * np.sqrt(1 + 1 / NULLS)
     middle, spread = (_between(x, few, s.levels) for x in (gain.mean(axis=0), gain.std(axis=0, ddof=1)))
     return {"null_band": np.stack([middle - wide * spread, middle + wide * spread], axis=-1)}
@@ -100,7 +99,7 @@ def selection(s: Scene) -> dict[str, Any]:
 def mixtures(s: Scene) -> dict[str, Any]:
     """Best direction, best mixture of the constitutions and the price of each floor."""
     values = [v for v, used in zip(s.values, ~np.isnan(s.scale), strict=False) if used]
-    varies = np.flatnonzero(roots.score_variance(s.call, s.kept) > 0)
+    varies = np.flatnonzero(s.spread > 0)
     if not values or not len(varies):
         raise ValueError("no constitution or no value varies inside prompts")
     table, _ = in_range(np.asarray(s.call.values)[:, ~np.isnan(s.scale)])  # what is found is in sd

@@ -96,8 +96,8 @@ def iterate(
     Returns
     -------
     Iteration
-        With a warning where a round goes beyond `stop_kl`. Cost: one pass over the dump, then T tilts of the scores;
-        memory 8 N (K + 6).
+        With a warning where a round goes beyond `stop_kl`. Cost: one pass over the dump, then one of T tilts of the
+        scores; memory 8 N (K + T + 6).
 
     Examples
     --------
@@ -137,29 +137,26 @@ def _rounds(s: Scored, lam: Floats, rebase: bool) -> dict[str, Any]:
     values = [w.centre(s.value(j)) for j, w in enumerate(weights)]
     whole, total = s.weights(), np.zeros(len(s.scores))
     before = np.zeros_like(total)
-    lists: dict[str, list[Any]] = {name: [] for name in (*FROM_TILT, "step", "kl_step")}
+    lists: dict[str, list[Any]] = {name: [] for name in ("step", "kl_step")}
     gains = [[np.zeros(w.p.n_prompts)] for w in weights]
+    totals = np.empty((len(total), len(lam) + 1))  # after each round, and the last again for its limit
     for i, strength in enumerate(lam):
         t = s.scores[:, min(i, s.scores.shape[1] - 1)] * strength
         start = total if rebase else np.zeros_like(total)
         lists["step"].append([_promised(w, f, start, t) for w, f in zip(weights, values, strict=True)])
-        total = start + t
-        tilted = _tilt(s, total, 1.0)
-        for name in FROM_TILT:
-            lists[name].append(tilted[name][0, 0])
+        totals[:, i] = totals[:, -1] = total = start + t
         now = whole.tilt(total, 1.0)[1]
         lists["kl_step"].append(_between(whole, now, before if rebase else np.zeros_like(now)))
         before = now
         for w, f, g in zip(weights, values, gains, strict=True):
             g.append(w.total(w.change(total, 1.0)[0] * f))
-    out: dict[str, Any] = {name: np.array(x) for name, x in lists.items()}
+    tilted = tilts(replace(s.call, progress=None), totals, np.append(np.ones(len(lam)), 0.0)[:, None])
+    out: dict[str, Any] = {name: np.array(x) for name, x in lists.items()} | {
+        name: tilted[name][:-1, 0] for name in FROM_TILT
+    }
     out["falls"] = np.array([_falls(w, np.stack(g, axis=1)) for w, g in zip(weights, gains, strict=True)], np.int64)
-    out["limit"] = _tilt(s, total, 0.0)["gain"][0, 0] if rebase else np.full(len(weights), np.nan)
+    out["limit"] = tilted["gain"][-1, 0] if rebase else np.full(len(weights), np.nan)
     return out
-
-
-def _tilt(s: Scored, t: Floats, beta: float) -> dict[str, Floats]:
-    return tilts(replace(s.call, progress=None), t[:, None], np.full((1, 1), beta))
 
 
 def _strengths(s: Scored, beta: ArrayLike, rounds: int | None) -> Floats:
