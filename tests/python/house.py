@@ -36,7 +36,7 @@ FLOORS = (
     ("lp",),
     ("reporting",),
     ("plot",),
-    ("sklearn", "trl", ""),  # the door: names of the rooms below
+    ("sklearn", "trl", "distributed", ""),  # the door: names of the rooms below
     ("verify", "bench"),
     ("cli",),
     ("__main__",),
