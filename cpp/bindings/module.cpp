@@ -44,6 +44,7 @@ void statistics(py::module_& m) {
           "Absorb the state of later rows; it is used up.")
       .def("finish", [](const Statistic& s) { return bindings::to_python(s.finish()); })
       .def("empty", [](const Statistic& s) { return std::shared_ptr<Statistic>(s.empty()); })
+      .def_property_readonly("span", &Statistic::span, "Leaves that share a state: where a pass may be cut.")
       .def("state", [](const Statistic& s) { return py::bytes(serialise(s)); })
       .def("settings", &bindings::settings, "What it was made with, arrays by name; states merge where this agrees.")
       .def("__eq__", [](const Statistic& a, const Statistic& b) { return serialise(a) == serialise(b); });
@@ -85,7 +86,17 @@ void statistics(py::module_& m) {
                py::init([](std::int64_t score_at, std::int64_t k, const py::array& out, bool single, bool canonical,
                            bool relative) {
                  return beside(out, Scores(score_at, k, output(out), single, canonical, relative));
-               }));
+               }))
+      .def(
+          "take", [](Scores& s, const py::array& out, std::int64_t first) { s.write_to(output(out), first); },
+          py::keep_alive<1, 2>(), "In a part of a pass: the table that its rows go to, from canonical row `first` on.")
+      .def(
+          "receive",
+          [](Scores& s, const py::array& table, std::int64_t first, const std::optional<Ints>& row) {
+            if (row && row->size() != table.shape(0)) throw py::value_error("receive: a row number for each row");
+            s.receive(table.data(), first, table.shape(0), row ? row->data() : nullptr);
+          },
+          "Rows that a part has written, which are `row` in the dump.");
   bind<PerPrompt<LogRatios>>(m, "LogRatios", "Writes log-ratios.",
                              py::init([](std::int64_t score_at, std::int64_t k, const Array& betas, const Array& out) {
                                LogRatios made(score_at, k, copy(betas), static_cast<double*>(output(out)),
@@ -106,14 +117,49 @@ void statistics(py::module_& m) {
         list->weight = copy(weight);
         list->sort();
         return list;
-      }));
+      }))
+      .def(py::pickle(
+          [](const PairList& p) { return py::make_tuple(p.first, p.second, p.label, p.weight, p.n_weights); },
+          [](const py::tuple& t) {
+            auto list = std::make_shared<PairList>();
+            list->first = t[0].cast<std::vector<std::int64_t>>();
+            list->second = t[1].cast<std::vector<std::int64_t>>();
+            list->label = t[2].cast<std::vector<double>>();
+            list->weight = t[3].cast<std::vector<double>>();
+            list->n_weights = t[4].cast<std::int64_t>();
+            list->n = std::int64_t(list->first.size());
+            const std::int64_t k = list->n ? std::int64_t(list->label.size()) / list->n : 0, w = list->n_weights;
+            if (std::int64_t(list->second.size()) != list->n || std::int64_t(list->label.size()) != list->n * k ||
+                std::int64_t(list->weight.size()) != list->n * w || (list->n && w != 1 && w != k))
+              throw py::value_error("PairList: the parts of a pickled list do not fit each other");
+            list->sort();
+            return list;
+          }));
   bind<Pairs>(
       m, "Pairs", "Bradley-Terry loss and gradient.",
       py::init([](std::int64_t d, std::int64_t score_at, std::int64_t k, std::shared_ptr<PairList> list,
-                  const Array& bias) { return std::make_shared<Pairs>(d, score_at, k, std::move(list), copy(bias)); }));
+                  const Array& bias) { return std::make_shared<Pairs>(d, score_at, k, std::move(list), copy(bias)); }))
+      .def(
+          "part",
+          [](const Pairs& s, std::int64_t begin, std::int64_t end) {
+            return std::make_shared<PairList>(s.pairs()->touching(begin, end));
+          },
+          "The pairs that canonical rows [begin, end) take part in.")
+      .def(
+          "take", [](Pairs& s, std::shared_ptr<PairList> list, std::int64_t) { s.take_pairs(std::move(list)); },
+          "In a part of a pass: the pairs of its rows.");
   bind<WeightedRows>(m, "WeightedRows", "Weighted sums of rows.", py::init([](std::int64_t d, const Array& weights) {
                        return beside(weights, WeightedRows(d, weights.data(), weights.shape(1)));
-                     }));
+                     }))
+      .def(
+          "part",
+          [](const WeightedRows& s, std::int64_t begin, std::int64_t end) {
+            return Array({end - begin, s.weights_per_row()}, s.at(begin));
+          },
+          "The weights of canonical rows [begin, end).")
+      .def(
+          "take", [](WeightedRows& s, const Array& weights, std::int64_t first) { s.weigh_by(weights.data(), first); },
+          py::keep_alive<1, 2>(), "In a part of a pass: the weights of its rows, from canonical row `first` on.");
 }
 
 void files(py::module_& m) {

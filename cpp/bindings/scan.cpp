@@ -26,6 +26,12 @@ const T* data(const Maybe<T>& a) {
   return a ? a->data() : nullptr;
 }
 
+/// As if the array began with row 0.
+template <class T>
+const T* from(const Maybe<T>& a, std::int64_t first) {
+  return a ? a->data() - first : nullptr;
+}
+
 template <class T>
 void need(const Maybe<T>& a, std::int64_t size, const char* name) {
   if (a && a->size() != size)
@@ -75,7 +81,7 @@ struct Inputs {
 class PyScan {
  public:
   PyScan(const std::vector<std::shared_ptr<Statistic>>& statistics, std::int64_t first_leaf)
-      : scan_(statistics, first_leaf) {
+      : scan_(statistics, first_leaf), statistics_(statistics), first_leaf_(first_leaf) {
     for (const auto& s : statistics) needs_rows_ = needs_rows_ || s->needs_rows();
     if (first_leaf < 0) throw py::value_error("first_leaf: negative");
   }
@@ -86,23 +92,24 @@ class PyScan {
               const Maybe<std::int64_t>& fold, const Maybe<double>& directions, std::int64_t n_folds,
               const Maybe<double>& columns, const Maybe<double>& values, const Maybe<double>& kept,
               std::optional<Array<double>> origins, std::int64_t n_threads, bool in_double, const py::object& progress,
-              std::int64_t begin, std::int64_t end) {
+              std::int64_t begin, std::int64_t end, std::int64_t first_row, std::int64_t first_dump_row) {
     const Turn turn(busy_);
+    const bool part = first_row >= 0;  // arrays of rows hold those from first_row on, values from first_dump_row on
+    const std::int64_t at = part ? first_row : 0, stop = end < 0 ? n_rows : end, held = (part ? stop : n_rows) - at;
     const std::int64_t G = offsets.size() - 1;
     Inputs in{kept ? Rows{} : rows_of(segments, dtype, n_dump, d), {}, {}};
-    in.prompts = {n_rows,       G,           begin,        end < 0 ? n_rows : end, data(order), offsets.data(),
-                  data(weight), data(omega), data(unbias), data(cluster),          data(fold)};
-    need(order, n_rows, "order");
-    need(weight, n_rows, "weight");
+    in.prompts = {n_rows,           G,           begin,        stop,          from(order, at), offsets.data(),
+                  from(weight, at), data(omega), data(unbias), data(cluster), data(fold)};
+    need(order, held, "order");
+    need(weight, held, "weight");
     need(omega, G, "omega");
     need(unbias, G, "unbias");
     need(cluster, G, "cluster");
     need(fold, G, "fold");
-    if (offsets.size() < 1 || offsets.at(0) != 0 || offsets.at(G) != n_rows)
+    if (offsets.size() < 1 || offsets.at(0) < 0 || offsets.at(0) > at || offsets.at(G) != n_rows)
       throw py::value_error("offsets: must run from 0 to n_rows");
-    if (begin < 0 || begin > in.prompts.end || in.prompts.end > n_rows)
-      throw py::value_error("begin, end: outside the rows");
-    for (std::int64_t i = 0; order && i < n_rows; ++i)
+    if (begin < at || begin > stop || stop > n_rows) throw py::value_error("begin, end: outside the rows");
+    for (std::int64_t i = 0; order && i < held; ++i)
       if (order->at(i) < 0 || order->at(i) >= n_dump) throw py::value_error("order: a row is outside the dump");
     const auto width = [&](const Maybe<double>& a, std::int64_t rows, const char* name) -> std::int64_t {
       if (!a) return 0;
@@ -117,21 +124,28 @@ class PyScan {
     s.n_folds = n_folds;
     s.n_directions = directions ? directions->shape(0) / n_folds : 0;
     s.directions = data(directions);
-    s.n_columns = width(columns, n_dump, "columns");
-    s.columns = data(columns);
-    s.n_values = width(values, n_dump, "values");
-    s.values = data(values);
+    const std::int64_t rows_of_values = part && values ? values->shape(0) : n_dump;
+    const std::int64_t rows_of_columns = part && columns ? columns->shape(0) : n_dump;
+    for (std::int64_t i = begin; part && (values || columns) && i < stop; ++i) {
+      const std::int64_t row = (order ? order->at(i - at) : i) - first_dump_row;
+      if (row < 0 || (values && row >= rows_of_values) || (columns && row >= rows_of_columns))
+        throw py::value_error("values, columns: a row of this part is not among theirs");
+    }
+    s.n_columns = width(columns, rows_of_columns, "columns");
+    s.columns = from(columns, first_dump_row * s.n_columns);
+    s.n_values = width(values, rows_of_values, "values");
+    s.values = from(values, first_dump_row * s.n_values);
     s.kept = data(kept);
     if (kept) {
       s.n_directions = width(kept, n_rows, "kept");
       s.n_columns = 0;
     }
     if (origins) {
-      const std::int64_t leaves = (n_rows + kLeafRows - 1) / kLeafRows;
-      need(origins, leaves * 2 * n_folds * (s.n_directions + s.n_columns), "origins");
+      const std::int64_t from_leaf = part ? begin / kLeafRows : 0, leaf = 2 * n_folds * (s.n_directions + s.n_columns);
+      need(origins, (((part ? stop : n_rows) + kLeafRows - 1) / kLeafRows - from_leaf) * leaf, "origins");
       if (begin % kLeafRows != 0 || (in.prompts.end != n_rows && in.prompts.end % kLeafRows != 0))
         throw py::value_error("origins: wanted a pass over whole leaves");
-      s.origins = origins->mutable_data();
+      s.origins = origins->mutable_data() - from_leaf * leaf;
     }
     if (kept)
       lent_.insert(lent_.end(),
@@ -159,13 +173,15 @@ class PyScan {
   py::list nodes() {
     const Turn turn(busy_);
     py::list out;
+    for (const auto& s : statistics_)
+      if (first_leaf_ % s->span() != 0)
+        throw py::value_error("nodes: a statistic of wide rows or folds keeps one running state for " +
+                              std::to_string(s->span()) + " leaves and cannot be cut at leaf " +
+                              std::to_string(first_leaf_));
     for (Node& node : scan_.nodes()) {
       py::list states;
-      for (auto& s : node.states) {
-        if (!s || s->running())
-          throw py::value_error("nodes: a statistic with folds keeps one running state and has no nodes");
-        states.append(std::shared_ptr<Statistic>(std::move(s)));
-      }
+      for (std::size_t i = 0; i < node.states.size(); ++i)
+        states.append(std::shared_ptr<Statistic>(node.states[i] ? std::move(node.states[i]) : statistics_[i]->empty()));
       out.append(py::make_tuple(node.leaf, node.level, states));
     }
     return out;
@@ -176,6 +192,8 @@ class PyScan {
  private:
   Scan scan_;
   std::atomic<bool> busy_{false};
+  std::vector<std::shared_ptr<Statistic>> statistics_;
+  std::int64_t first_leaf_;
   bool needs_rows_ = false;
   std::int64_t non_finite_ = -1;
   std::vector<py::object> lent_;  // arrays that open prompts may still point into
@@ -215,7 +233,7 @@ void bind_scan(py::module_& m) {
            "unbias"_a = py::none(), "cluster"_a = py::none(), "fold"_a = py::none(), "directions"_a = py::none(),
            "n_folds"_a = 1, "columns"_a = py::none(), "values"_a = py::none(), "kept"_a = py::none(),
            "origins"_a = py::none(), "n_threads"_a = 1, "in_double"_a = false, "progress"_a = py::none(), "begin"_a = 0,
-           "end"_a = -1)
+           "end"_a = -1, "first_row"_a = -1, "first_dump_row"_a = 0)
       .def("collapse", &PyScan::collapse)
       .def("nodes", &PyScan::nodes, "The states as nodes (leaf, level, states) of the tree over the grid.")
       .def_property_readonly("needs_rows", &PyScan::needs_rows,

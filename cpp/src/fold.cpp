@@ -112,8 +112,9 @@ void Scan::absorb_panels(Pass& pass, Team& team) {
     const std::int64_t leaf_end = std::min(n, leaf + kLeafRows);
     reader.begin_leaf(leaf, leaf_end - leaf);
     States states = empty_states(Split::state);
+    const std::int64_t on_grid = (pass.base_row + leaf - pass.prompts.begin) / kLeafRows;
     for (std::size_t i = 0; !by_state_.empty() && i < states.size(); ++i)
-      if (states[i] && states[i]->running()) states[i] = std::move(by_state_.back().states[i]);
+      if (states[i] && on_grid % states[i]->span() != 0) states[i] = std::move(by_state_.back().states[i]);
     for (std::int64_t at = leaf; at < leaf_end;) {
       pass.check_stop();
       ahead.at(at);
@@ -127,7 +128,7 @@ void Scan::absorb_panels(Pass& pass, Team& team) {
       }
       at += rows;
     }
-    push(by_state_, {(pass.base_row + leaf - pass.prompts.begin) / kLeafRows, 0, std::move(states)});
+    push(by_state_, {on_grid, 0, std::move(states)});
     pass.done += leaf_end - leaf;
   }
 }

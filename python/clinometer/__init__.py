@@ -8,6 +8,7 @@ lp           small linear programs with certificates, mixtures of constitutions,
 inference    intervals of gains, gold labels, null bands, recommendations, simpler measures; `Adjust` for `adjust=`
 fit          what the fits return
 stat         statistics of `scan` and `Fold`
+distributed  passes, fits and reports by the workers of a Dask cluster
 plot         figures of results
 values       values of the responses' texts
 reference    every definition again in plain NumPy
@@ -28,6 +29,7 @@ from .engine.passes import moments, score, tilt, tilted_mean
 from .errors import CheckFailed, DumpChangedError, DumpError
 
 if TYPE_CHECKING:
+    from . import distributed as distributed
     from . import fit as fit
     from . import inference, lp, plot, reference, theory, values
     from .capturing import capture
@@ -49,6 +51,7 @@ __version__ = "0.1.0"
 _LAZY = {
     "capture": "capturing",
     "compare": "theory.comparing",
+    "distributed": "",
     "examples": "reporting.responses",
     "fit": "",
     "fit_generation_direction": "fit",
@@ -94,6 +97,7 @@ __all__ = [
     "Scores",
     "capture",
     "compare",
+    "distributed",
     "examples",
     "fit_generation_direction",
     "fit_preference_direction",

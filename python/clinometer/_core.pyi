@@ -67,6 +67,11 @@ class Statistic:
         What it was made with, arrays by name; states merge where this agrees.
         """
     def state(self) -> bytes: ...
+    @property
+    def span(self) -> int:
+        """
+        Leaves that share a state: where a pass may be cut.
+        """
 
 class Moments(Statistic):
     """
@@ -188,6 +193,21 @@ class Scores(Statistic):
     ) -> None: ...
     def __repr__(self) -> str: ...
     def __setstate__(self, arg0: bytes) -> None: ...
+    def receive(
+        self,
+        arg0: numpy.ndarray[typing.Any, numpy.dtype[typing.Any]],
+        arg1: typing.SupportsInt | typing.SupportsIndex,
+        arg2: typing.Annotated[numpy.typing.ArrayLike, numpy.int64] | None,
+    ) -> None:
+        """
+        Rows that a part has written, which are `row` in the dump.
+        """
+    def take(
+        self, arg0: numpy.ndarray[typing.Any, numpy.dtype[typing.Any]], arg1: typing.SupportsInt | typing.SupportsIndex
+    ) -> None:
+        """
+        In a part of a pass: the table that its rows go to, from canonical row `first` on.
+        """
 
 class LogRatios(Statistic):
     """
@@ -208,6 +228,7 @@ class PairList:
     """
     Pairs of canonical rows with their labels.
     """
+    def __getstate__(self) -> tuple[list[int], list[int], list[float], list[float], int]: ...
     def __init__(
         self,
         arg0: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
@@ -215,6 +236,7 @@ class PairList:
         arg2: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
         arg3: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
     ) -> None: ...
+    def __setstate__(self, arg0: tuple) -> None: ...
 
 class Pairs(Statistic):
     """
@@ -231,6 +253,16 @@ class Pairs(Statistic):
     ) -> None: ...
     def __repr__(self) -> str: ...
     def __setstate__(self, arg0: bytes) -> None: ...
+    def part(
+        self, arg0: typing.SupportsInt | typing.SupportsIndex, arg1: typing.SupportsInt | typing.SupportsIndex
+    ) -> PairList:
+        """
+        The pairs that canonical rows [begin, end) take part in.
+        """
+    def take(self, arg0: PairList, arg1: typing.SupportsInt | typing.SupportsIndex) -> None:
+        """
+        In a part of a pass: the pairs of its rows.
+        """
 
 class WeightedRows(Statistic):
     """
@@ -244,6 +276,20 @@ class WeightedRows(Statistic):
     ) -> None: ...
     def __repr__(self) -> str: ...
     def __setstate__(self, arg0: bytes) -> None: ...
+    def part(
+        self, arg0: typing.SupportsInt | typing.SupportsIndex, arg1: typing.SupportsInt | typing.SupportsIndex
+    ) -> numpy.typing.NDArray[numpy.float64]:
+        """
+        The weights of canonical rows [begin, end).
+        """
+    def take(
+        self,
+        arg0: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+        arg1: typing.SupportsInt | typing.SupportsIndex,
+    ) -> None:
+        """
+        In a part of a pass: the weights of its rows, from canonical row `first` on.
+        """
 
 class MappedFile:
     """
@@ -289,6 +335,8 @@ class Scan:
         progress: typing.Any = None,
         begin: typing.SupportsInt | typing.SupportsIndex = 0,
         end: typing.SupportsInt | typing.SupportsIndex = -1,
+        first_row: typing.SupportsInt | typing.SupportsIndex = -1,
+        first_dump_row: typing.SupportsInt | typing.SupportsIndex = 0,
     ) -> None: ...
     def collapse(self) -> list[Statistic]: ...
     def nodes(self) -> list:

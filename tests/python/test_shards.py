@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -248,6 +251,29 @@ def test_different_work_is_refused() -> None:
         a.merge(sharded)
 
 
+def test_shards_of_another_dump_or_call_are_refused_by_name(tmp_path: Path) -> None:
+    """Same prompts and sizes throughout: what differs is rows, a value, or the judge."""
+    other = dict(COLUMNS, v=np.nan_to_num(COLUMNS["v"]), judge=-COLUMNS["judge"])
+    sources = {
+        "rows": (cm.open_dump(PHI + 1, prompt_ids=IDS, columns=COLUMNS), "tilt"),
+        "prompts, weights, scores or values": (cm.open_dump(PHI, prompt_ids=IDS, columns=other), "tilt"),
+    }
+    files = [tmp_path / f"{i}.state" for i in range(4)]
+    for i in (1, 2):
+        shard(dump(), i, 2, *SETS["tilt"]()).save(files[i])
+    for what, (source, name) in sources.items():
+        shard(source, 2, 2, *SETS[name]()).save(files[3])
+        with pytest.raises(ValueError, match=rf"3\.state: merge: the two folds differ in {what}"):
+            cm.merge(files[1], files[3])
+    with pytest.raises(ValueError, match=r"1\.state: merge: .* overlap"):
+        cm.merge(files[1], files[1])
+    with pytest.raises(ValueError, match=r"2\.state: the first begins at row"):
+        cm.merge(files[2], files[1])
+    shard(dump(), 2, 2, *SETS["judge"]()).save(files[3])
+    with pytest.raises(ValueError, match=r"3\.state: merge: the two folds differ in statistics"):
+        cm.merge(files[1], files[3])
+
+
 def test_a_missing_last_shard_is_named() -> None:
     parts = [shard(dump(), i, 3, *SETS["moments"]()) for i in (1, 2)]
     with pytest.raises(ValueError, match=f"end at row {borders(3)[2]} of {N}"):
@@ -285,7 +311,7 @@ def test_a_share_that_is_none(index: Any, count: Any) -> None:
 
 
 def test_what_cannot_be_sharded_says_so() -> None:
-    scan = _core.Scan([_core.Moments(5, 0, 2, 0, True)])
+    scan = _core.Scan([_core.Moments(5, 0, 2, 0, True)], 1)  # folds run over eight leaves, and this part begins inside
     scan.absorb(segments=[(PHI[:9], 0)], dtype=0, n_dump=9, d=5, n_rows=9, offsets=np.array([0, 4, 9]),
                 fold=np.array([0, 1]))  # fmt: skip
     with pytest.raises(ValueError, match="running state"):
@@ -363,3 +389,16 @@ def test_a_share_of_fewer_rows_than_a_leaf_is_said_to_be_empty(tmp_path: Path, c
 def test_shard_options_that_do_not_go_together(on_disk: Path, capsys: Any, argv: list[str], says: str) -> None:
     code, out, err = run(capsys, "tilt", on_disk, "--constitutions", "judge", *argv)
     assert code == 2 and out == "" and says in err and err.count("\n") == 1
+
+
+def test_the_shell_recipe_of_the_page_gives_one_machines_numbers(on_disk: Path, tmp_path: Path) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs/scale.md").read_text(encoding="utf-8")
+    recipe = page.split("A plain shell:\n\n```sh\n")[1].split("```")[0]
+    assert recipe.count("judge") == 1 and recipe.count("helpful") == 1
+    here = f'clinometer() {{ "{sys.executable}" -m clinometer "$@"; }}\n'
+    script = here + recipe.replace("helpful", "v")
+    env = {**os.environ, "DUMP": str(on_disk), "OUT": str(tmp_path)}
+    ran = subprocess.run(["sh", "-ec", script], env=env, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    files = [tmp_path / f"{i}.state" for i in (1, 2, 3, 4)]
+    same_bits(cm.merge(*files), cm.scan(on_disk, cm.stat.Tilt("judge", "v", betas=[0.5, 2.0]))[0])

@@ -57,7 +57,7 @@ struct NonFiniteRow {
 struct Node {
   std::int64_t leaf = 0;
   int level = 0;
-  std::vector<std::unique_ptr<Statistic>> states;  // null where another list of nodes holds the statistic
+  std::vector<std::unique_ptr<Statistic>> states;  // null where another node, or list of nodes, holds the statistic
 };
 
 /// Adjacent nodes in leaf order. A node and its sibling become their parent, so the list is the same however the

@@ -99,8 +99,9 @@ class Statistic {
   virtual bool needs_prompts() const { return true; }
   /// Reads Block::absolute.
   virtual bool needs_absolute() const { return false; }
-  /// One state for all leaves instead of a node of the tree for each: for states too large to hold a few of.
-  virtual bool running() const { return false; }
+  /// Leaves that share one running state, a power of two: more than one where a node for each would take too long or
+  /// too much memory.
+  virtual std::int64_t span() const { return 1; }
 };
 
 namespace detail {

@@ -95,7 +95,10 @@ def _listed(value: Any, name: str) -> NDArray[Any]:
 def _from_dlpack(value: Any, name: str) -> NDArray[Any]:
     device = value.__dlpack_device__() if hasattr(value, "__dlpack_device__") else (1, 0)
     if int(device[0]) not in _CPU_DEVICES:
-        raise TypeError(f"{name} lies on a device (DLPack type {int(device[0])}); an array in CPU memory is wanted")
+        kind = f"{type(value).__module__.split('.')[0]}.{type(value).__name__}"
+        raise TypeError(
+            f"{name} is a {kind} on a device (DLPack type {int(device[0])}); an array in CPU memory is wanted"
+        )
     try:
         return np.from_dlpack(value)
     except (BufferError, RuntimeError, TypeError):

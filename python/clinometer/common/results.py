@@ -52,6 +52,12 @@ class Result:
 
         return frame(self)
 
+    def to_polars(self) -> Any:
+        """The table of `to_frame` as a polars DataFrame."""
+        from .tabular import polars
+
+        return polars(self)
+
     def to_xarray(self) -> Any:
         """An xarray Dataset of all arrays with labelled axes, units and attributes (extra ``frame``)."""
         from .tabular import xarray

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from .results import Result
 
-__all__ = ["cells", "frame", "labels_of", "scalars", "sizes_of", "variables", "xarray"]
+__all__ = ["cells", "frame", "labels_of", "polars", "scalars", "sizes_of", "variables", "xarray"]
 
 Dims = tuple[str, ...]
 Variables = dict[str, tuple[Dims, NDArray[Any]]]
@@ -182,6 +182,15 @@ def frame(result: Result) -> Any:
     made = pd.DataFrame(cells(result))
     made.attrs = scalars(result)
     return made
+
+
+def polars(result: Result) -> Any:
+    """The long table as a polars DataFrame."""
+    try:
+        import polars as pl
+    except ImportError as error:
+        raise ImportError("to_polars needs polars: pip install polars") from error
+    return pl.DataFrame({name: column.tolist() for name, column in cells(result).items()})
 
 
 def xarray(result: Result) -> Any:

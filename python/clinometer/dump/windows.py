@@ -94,12 +94,13 @@ def placeholder(dump: Dump) -> list[tuple[NDArray[Any], int]]:
 
 
 def resident(
-    dump: Dump, order: NDArray[np.int64] | None, offsets: NDArray[np.int64] | None, begin: int, end: int, leaf: int
-) -> Iterator[tuple[int, int, list[tuple[NDArray[Any], int]]]]:
+    dump: Dump, order: NDArray[np.int64] | None, offsets: NDArray[np.int64] | None, begin: int, end: int, leaf: int,
+    first_row: int = 0,
+) -> Iterator[tuple[int, int, list[tuple[NDArray[Any], int]]]]:  # fmt: skip
     """Cut canonical rows [begin, end) into windows of whole leaves; each with segments that hold its rows.
 
     With `offsets` of prompts, the first row of one that a window continues is there too: its scores are relative to
-    that row.
+    that row. `order` holds the rows from the canonical `first_row` on.
 
     The next window is fetched while the caller works on one, so at most two are in memory: each of 64 MiB, or one
     leaf where that is more.
@@ -113,7 +114,7 @@ def resident(
         if order is None and origin == a:
             return _present(dump, (a, b))
         rows = np.append(origin, np.arange(a, b))
-        return _present(dump, np.unique(rows if order is None else order[rows]))
+        return _present(dump, np.unique(rows if order is None else order[rows - first_row]))
 
     held = ahead(partial(load, a, b) for a, b in spans)
     try:

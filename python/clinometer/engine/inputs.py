@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -487,12 +488,27 @@ def segments_of(dump: Dump) -> tuple[list[tuple[NDArray[Any], int]], int, int, i
     return held, DTYPES[dump.dtype], dump.n_rows, dump.dim
 
 
-def non_finite_rows(dump: Dump) -> NDArray[np.int64]:
-    """Rows that hold NaN or Inf, ascending; one pass over the rows."""
-    if not is_windowed(dump):
-        return _core.non_finite_rows(*segments_of(dump))
+class Elsewhere(Protocol):
+    """Other processes that read rows in place of this one."""
+
+    def run(self, call: Call, statistics: list[Any], p: Population, origins: Floats | None) -> list[Any] | None:
+        """The states of a fold over the rows of p, as `run` here gives them; None if the rows are not theirs."""
+
+    def non_finite_rows(self, dump: Dump) -> NDArray[np.int64] | None:
+        """Rows that hold NaN or Inf, None if the rows are not theirs."""
+
+
+elsewhere: ContextVar[Elsewhere | None] = ContextVar("elsewhere", default=None)
+
+
+def non_finite_rows(dump: Dump, begin: int = 0, end: int = -1) -> NDArray[np.int64]:
+    """Of the rows [begin, end) those that hold NaN or Inf, ascending; one pass over the rows."""
+    away, end = elsewhere.get(), dump.n_rows if end < 0 else end
+    if away is not None and (there := away.non_finite_rows(dump)) is not None:
+        return there
+    windows = [(begin, end, segments_of(dump)[0])]
     found = []
-    for first, last, segments in resident(dump, None, None, 0, dump.n_rows, LEAF):
+    for first, last, segments in resident(dump, None, None, begin, end, LEAF) if is_windowed(dump) else windows:
         held = [(a[max(first - at, 0) : last - at], max(first - at, 0) + at) for a, at in segments if at < last]
         held = [(a, at - first) for a, at in held if len(a)]
         found.append(_core.non_finite_rows(held, DTYPES[dump.dtype], last - first, dump.dim) + first)
@@ -504,6 +520,9 @@ def run(
     origins: Floats | None = None,
 ) -> list[Any]:  # fmt: skip
     """One ordered fold of the statistics over the call's rows (or over kept scores)."""
+    away = elsewhere.get() if kept is None else None
+    if away is not None and (done := away.run(call, statistics, population or call.effective(), origins)) is not None:
+        return done
     scan = _core.Scan(statistics)
     absorb(call, scan, kept=kept, population=population, origins=origins)
     return list(scan.collapse())
@@ -511,16 +530,19 @@ def run(
 
 def absorb(
     call: Call, scan: Any, *, kept: Floats | None = None, population: Population | None = None,
-    begin: int = 0, end: int = -1, origins: Floats | None = None,
+    begin: int = 0, end: int = -1, origins: Floats | None = None, part: tuple[int, int] | None = None,
 ) -> None:  # fmt: skip
     """Fold the call's canonical rows [begin, end) into a scan.
 
-    `origins` (leaves, 2, folds, scores) takes what scores are relative to, or gives it for kept ones.
+    `origins` (leaves, 2, folds, scores) takes what scores are relative to, or gives it for kept ones. Of a `part`
+    arrays by canonical row begin with its first number and columns and values with its second, origins with its first
+    leaf; a row with NaN or Inf is then left to the caller (`scan.non_finite`).
     """
     p = population or call.effective()
     end = p.n_rows if end < 0 else end
     reads = kept is None and (call.directions is not None or scan.needs_rows)
-    for first, last, segments in _windows(call, p, reads, begin, end):
+    first_row, first_dump_row = part or (-1, 0)
+    for first, last, segments in _windows(call, p, reads, begin, end, max(first_row, 0)):
         scan.absorb(
             segments=segments, dtype=DTYPES[call.dump.dtype], n_dump=call.dump.n_rows, d=call.dump.dim,
             n_rows=p.n_rows, offsets=p.offsets, order=p.order,
@@ -530,26 +552,32 @@ def absorb(
             columns=call.columns if kept is None else None, values=call.values, kept=kept, origins=origins,
             n_threads=call.n_threads, in_double=call.in_double,
             progress=_share_of(call.progress, first - begin, end - begin), begin=first, end=last,
+            first_row=first_row, first_dump_row=first_dump_row,
         )  # fmt: skip
         if scan.non_finite >= 0:
             break
     if reads:  # of 100,000 files that takes a second, and a report is many passes over scores
         _check_files(call.dump)
-    if scan.non_finite >= 0:
-        bad = non_finite_rows(call.dump)
-        bad = bad if p.n_rows == call.dump.n_rows else bad[np.isin(bad, p.rows)]
-        raise DumpError(
-            f"{call.dump.name}: {len(bad)} rows hold NaN or Inf, first row {bad[0]}; "
-            "open the dump with nonfinite='drop' to leave out their prompts"
-        )
+    if scan.non_finite >= 0 and part is None:
+        refuse_non_finite(call, p)
 
 
-def _windows(call: Call, p: Population, reads: bool, begin: int, end: int) -> Any:
+def refuse_non_finite(call: Call, p: Population) -> None:
+    """Name and count the rows of p that no pass can use."""
+    bad = non_finite_rows(call.dump)
+    bad = bad if p.n_rows == call.dump.n_rows else bad[np.isin(bad, p.rows)]
+    raise DumpError(
+        f"{call.dump.name}: {len(bad)} rows hold NaN or Inf, first row {bad[0]}; "
+        "open the dump with nonfinite='drop' to leave out their prompts"
+    )
+
+
+def _windows(call: Call, p: Population, reads: bool, begin: int, end: int, first_row: int) -> Any:
     """(first, last, segments): all at once where rows are in memory or not read, else windows of whole leaves."""
     if not is_windowed(call.dump):
         return [(begin, end, segments_of(call.dump)[0])]
     if reads:
-        return resident(call.dump, p.order, p.offsets, begin, end, LEAF)
+        return resident(call.dump, p.order, p.offsets, begin, end, LEAF, first_row)
     return [(begin, end, placeholder(call.dump))]
 
 

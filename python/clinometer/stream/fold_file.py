@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMAT", "VERSION", "Snapshot", "described", "encode", "spec", "write"]
 
-FORMAT, VERSION = "clinometer-fold", 4
+FORMAT, VERSION = "clinometer-fold", 5
 
 
 def described(fold: Fold) -> dict[str, Any]:
@@ -40,7 +40,8 @@ def described(fold: Fold) -> dict[str, Any]:
     return {
         "statistics": [spec(s) for s in fold.statistics], "dim": fold.dim, "base": fold.options["base"],
         "precision": fold.options["precision"], "directions": list(call.names), "values": list(call.value_names),
-        "vectors": vectors, "rows of the dump": facts.get("n_rows"), "prompts of the dump": facts.get("population"),
+        "vectors": vectors, "rows of the dump": facts.get("n_rows"), "rows": facts.get("dump"),
+        "prompts, weights, scores or values": facts.get("population"),
     }  # fmt: skip
 
 

@@ -34,6 +34,7 @@ FACTS: dict[str, Any] = {
     "prompts": int,
     "policy": (str, type(None)),
     "population": str,
+    "dump": str,
 }
 _DAMAGE = (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, RecursionError)
 

@@ -30,8 +30,8 @@ def merge(*states: Any) -> Any:
     -------
     the result of the statistic they hold; a list where they hold several. Shards placed on leaf borders
     (`Fold(start_row=)`, `clinometer tilt --shards`) give the bits of one machine's pass and must be all there:
-    a gap, an overlap, a wrong order or a missing end is a ValueError. Folds without a place agree with one pass up to
-    rounding.
+    a gap, an overlap, a wrong order, a missing end or a shard of another dump or call is a ValueError. Folds without a
+    place agree with one pass up to rounding.
 
     Cost: reading the states and the leaves on their borders.
 
@@ -47,10 +47,14 @@ def merge(*states: Any) -> Any:
         raise ValueError("states is empty, wanted at least one")
     folds = [_as_fold(s) for s in states]
     whole, *rest = folds
+    names = [f"{s}: " if isinstance(s, (str, os.PathLike)) else "" for s in states]
     if whole.start_row:
-        raise ValueError(f"states: the first begins at row {whole.start_row}; the shard of row 0 is missing")
-    for later in rest:
-        whole.merge(later)
+        raise ValueError(f"states: {names[0]}the first begins at row {whole.start_row}; the shard of row 0 is missing")
+    for name, later in zip(names[1:], rest, strict=True):
+        try:
+            whole.merge(later)
+        except ValueError as error:
+            raise ValueError(f"{name}{error}") from None
     facts = whole.dump_facts
     if facts is not None and whole.end_row != facts["n_rows"]:
         raise ValueError(
@@ -91,20 +95,22 @@ def shard(dump: Any, index: int, count: int, *statistics: Statistic, **options: 
     if call.n_folds > 1:
         raise ValueError("directions: a cross-fitted direction cannot be sharded; pass its .vectors")
     p = call.population
-    leaves = -(-p.n_rows // LEAF)
-    begin, end = (min(leaves * i // count * LEAF, p.n_rows) for i in (index - 1, index))
-    start = leaves * (index - 1) // count * LEAF
+    states = [s.state(call, *share) for s, share in zip(statistics, shares, strict=True)]
+    unit = LEAF * max(s.span for s in states)
+    units = -(-p.n_rows // unit)
+    begin, end = (min(units * i // count * unit, p.n_rows) for i in (index - 1, index))
+    start = units * (index - 1) // count * unit
     fold = Fold(*statistics, dim=call.dump.dim, start_row=start, base=p.base,
                 precision="double" if call.in_double else "mixed", n_threads=call.n_threads)  # fmt: skip
-    scan = _core.Scan([s.state(call, *share) for s, share in zip(statistics, shares, strict=True)], start // LEAF)
+    scan = _core.Scan(states, start // LEAF)
     absorb(call, scan, begin=begin, end=end)
     fold.nodes, fold.n_rows, fold.folded_to, fold.open_left = list(scan.nodes()), end - begin, end, False
     fold.call, fold.shares = call, shares
     fold.unlabelled = dict(zip(call.value_names, map(int, call.n_unlabelled), strict=True))
     described = hashlib.sha256(p.offsets.tobytes())
-    for part in (p.order, p.weight, p.omega, p.cluster):
+    for part in (p.order, p.weight, p.omega, p.cluster, call.columns, call.values):
         described.update(b"-" if part is None else np.ascontiguousarray(part).tobytes())
     begun = int(((p.offsets[:-1] >= begin) & (p.offsets[:-1] < end)).sum())
     fold.dump_facts = {"n_rows": p.n_rows, "n_dropped": p.n_dropped, "prompts": begun, "policy": call.dump.policy,
-                       "population": described.hexdigest()}  # fmt: skip
+                       "dump": call.dump.fingerprint(), "population": described.hexdigest()}  # fmt: skip
     return fold

@@ -2,7 +2,7 @@
 // Columns beyond d are values, so one pass gives Sigma, Cov(phi, s) and Var(s) (theory 1.1).
 // State: (folds, width, width) scatter, its upper triangle by rows of tiles. Rows are centred by the mean of their
 // part of a prompt, so nothing cancels; parts of a straddling prompt are joined by one more row.
-// With folds the state is a running one: several trees of d x d nodes would not fit.
+// With folds a state runs over several leaves: adding up d x d nodes for every leaf would cost more than the rows.
 #pragma once
 #include <clinometer/fold.hpp>
 #include <clinometer/straddle.hpp>
@@ -25,8 +25,11 @@ class Moments : public StatisticOf<Moments> {
   Moments cleared() const { return {d, width - d, n_folds, ddof, full}; }
   Split split() const override { return Split::state; }
   bool needs_rows() const override { return true; }
-  /// A tree of leaves holds a state a level: too much for several folds or wide rows.
-  bool running() const override { return n_folds > 1 || ld > kWide; }
+  /// A tree holds a state a level, so large ones have few levels.
+  std::int64_t span() const override {
+    if (n_folds == 1 && ld <= kWide) return 1;
+    return 8 * n_folds * size() <= kLargeBytes ? 8 : 512;
+  }
 
   using Statistic::absorb;
   bool absorb(Panel& panel, Team& team) override {
@@ -102,7 +105,7 @@ class Moments : public StatisticOf<Moments> {
   }
 
  private:
-  static constexpr std::int64_t kWide = 2048;
+  static constexpr std::int64_t kWide = 2048, kLargeBytes = std::int64_t(1) << 27;
   static constexpr std::int64_t kWidest = 1 << 24;  // of a matrix: more could be counted but not held
   std::int64_t width = 0, d = 0, n_folds = 1, ddof = 0;
   bool full = true;

@@ -26,6 +26,22 @@ struct PairList {
   double weight_of(std::int64_t p, std::int64_t k) const { return weight[p * n_weights + (n_weights > 1 ? k : 0)]; }
   std::int64_t later(std::int64_t p) const { return std::max(first[p], second[p]); }
   std::int64_t earlier(std::int64_t p) const { return std::min(first[p], second[p]); }
+  /// The pairs of which a row is among [begin, end), in the same order.
+  PairList touching(std::int64_t begin, std::int64_t end) const {
+    PairList out;
+    out.n_weights = n_weights;
+    const std::int64_t K = n ? std::int64_t(label.size()) / n : 0;
+    const auto in = [&](std::int64_t row) { return begin <= row && row < end; };
+    for (std::int64_t p = 0; p < n; ++p) {
+      if (!in(first[p]) && !in(second[p])) continue;
+      ++out.n;
+      out.first.push_back(first[p]);
+      out.second.push_back(second[p]);
+      out.label.insert(out.label.end(), &label[p * K], &label[p * K] + K);
+      out.weight.insert(out.weight.end(), &weight[p * n_weights], &weight[p * n_weights] + n_weights);
+    }
+    return out;
+  }
   void sort() {
     by_later.resize(std::size_t(n));
     for (std::int64_t p = 0; p < n; ++p) by_later[p] = p;
@@ -48,6 +64,8 @@ class Pairs : public StatisticOf<Pairs> {
     loss.assign(std::size_t(n_scores), 0);
     bias_gradient = mass = loss;
   }
+  const PairList* pairs() const { return list.get(); }
+  void take_pairs(std::shared_ptr<const PairList> own) { list = std::move(own); }
   Pairs cleared() const { return {d, score_at, n_scores, list, bias}; }
   bool needs_rows() const override { return true; }
   std::int64_t weights_per_row() const override { return n_scores; }

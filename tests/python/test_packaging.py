@@ -1,0 +1,34 @@
+"""What a release must agree on."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import clinometer as cm
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_one_version_everywhere() -> None:
+    said = {
+        "pyproject.toml": tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"],
+        "CMakeLists.txt": re.search(r"project\(clinometer VERSION (\S+)", (ROOT / "CMakeLists.txt").read_text())[1],
+        "CITATION.cff": re.search(r"^version: (\S+)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)[1],
+    }
+    assert set(said.values()) == {cm.__version__}, said
+
+
+def test_states_of_both_languages_have_one_version() -> None:
+    from clinometer.stream.fold_file import VERSION
+
+    header = (ROOT / "cpp/include/clinometer/fold_file.hpp").read_text()
+    assert f'"version": {VERSION},' in header
+
+
+def test_every_extra_of_the_package_is_in_all() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    (together,) = extras["all"]
+    held = set(together.removeprefix("clinometer[").removesuffix("]").split(","))
+    assert held == set(extras) - {"all", "test", "bench", "dev"}
