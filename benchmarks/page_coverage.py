@@ -125,6 +125,8 @@ def _covered(
     allowed = 0.02 if world.prompts >= 5 else 0.03
     off = 0.95 + 0.025 * one - share  # of one bound it is no fault to hold more often
     off = max(off, 0.0) if one > 0.5 else abs(off)
+    if one > 0.5:  # a width of the few that have two says nothing
+        wide = t_wide = np.nan
     sure = off - allowed > 1.96 * error
     verdict = "MISSED" if sure or t_wide > 1.3 else "open" if off > allowed else "met by t" if wide > 1.3 else "met"
     if none > 0.5 and (1 - share) * (1 - none) <= 0.05:

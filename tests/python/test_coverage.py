@@ -136,6 +136,7 @@ def test_one_bound_is_held_to_half_of_the_misses_and_has_no_width(pages: Any) ->
     assert abs(float(both[0]) - 0.95) < 0.015 and abs(float(one[0]) - 0.975) < 0.01
     assert line(x - 1.3, np.full(4000, np.inf))[-1] == "MISSED" and line(x - 9, np.full(4000, np.inf))[-1] == "met"
     some = np.where(rng.random(4000) < 0.3, np.inf, x + 1.96)
+    assert line(x - 1.96, np.where(rng.random(4000) < 0.9, np.inf, x + 9))[2] == "nan"
     mixed = line(x - 1.96, some)
     assert mixed[-1] == "met" and abs(float(mixed[-4]) - 0.3) < 0.05 and float(mixed[2]) == pytest.approx(1.0, abs=0.05)
 
