@@ -310,3 +310,33 @@ def test_bounds_of_best_of_n_hold_its_gain_at_twelve_prompts() -> None:
         (low, high), (least, most) = found.gain_interval[0, 0, 0], found.regret_interval[0, 0, 0]
         gain, regret = gain + (low <= want <= high), regret + (least <= want / 0.6 - want <= most)
     assert gain >= 135 and regret >= 135  # 142 expected, 134 of normal bounds
+
+
+def test_a_judge_among_others_has_the_bits_it_has_alone() -> None:
+    """All judges and levels share the walks that solve for their betas; none knows of the others."""
+    rng, ids = np.random.default_rng(11), np.repeat(np.arange(40), 7)
+    t, f = rng.normal(size=(280, 3)), rng.normal(size=(280, 2))
+    f[rng.random(f.shape) < 0.1] = np.nan
+    every, alone = gains(t, f, ids, kl=[0.05, 0.3, 5.0]), gains(t[:, 1], f, ids, kl=[0.3])
+    assert every.kind[:, 2].tolist() == ["none"] * 3  # past the reach of seven responses
+    for name in ("gain", "gain_se", "win_rate", "win_rate_se", "harmed", "betas", "correction"):
+        np.testing.assert_array_equal(getattr(every, name)[1, 1], getattr(alone, name)[0, 0])
+
+
+def test_a_prompt_of_two_responses_says_nothing_of_harm() -> None:
+    """Without one of the two there is nothing to compare, so no prompt's own gain has an error to be judged by."""
+    rng, ids = np.random.default_rng(12), np.repeat(np.arange(50), 2)
+    t = rng.normal(size=100)
+    assert (gains(t, -t + rng.normal(size=100), ids, kl=[0.05]).harmed == 0).all()
+
+
+@pytest.mark.parametrize("n", [2, 5, 12, 40])
+def test_the_betas_of_a_policy_and_its_kl_are_each_others_inverse(n: int) -> None:
+    rng, ids = np.random.default_rng(13), np.repeat(np.arange(60), n)
+    t = rng.normal(size=(len(ids), 2))
+    call = prepare(np.zeros((len(t), 1), np.float32), cm.Scores(t), t[:, 0], prompt_ids=ids)
+    kept = kept_scores(call)
+    at_kl = policy_gains(call, kept, np.array([0.02, 0.08]))
+    again = policy_gains(call, kept, None, at_kl.betas)
+    np.testing.assert_allclose(again.kl, at_kl.kl, rtol=1e-6)
+    np.testing.assert_allclose(again.gain, at_kl.gain, rtol=1e-6)

@@ -198,7 +198,7 @@ class MatchedRows:
                     0 * lam[:, 0],
                 )
             else:
-                out[0] = (1 / lam) @ self.responses.weights
+                out[0] = applied(1 / lam, self.responses.weights)
                 out[1] = 1 - 1 / (lam[:, 0] * out[0])
         return Tilts(column, kl, lam, out[0], np.where(out[0] > 0, out[1], np.inf))
 
