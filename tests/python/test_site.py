@@ -46,7 +46,7 @@ def run_shell(command: str, folder: Path) -> str:
         ["bash", "-c", command], cwd=folder, env={**os.environ, "PATH": path, "COLUMNS": "100"}, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True, timeout=300, check=True,
     )  # fmt: skip
-    return done.stdout
+    return done.stdout.replace(f"{folder}/", "")
 
 
 def printed(text: str, folder: Path) -> list[tuple[re.Match[str], str]]:
@@ -82,6 +82,8 @@ def test_the_blocks_of_the_page_print_what_it_shows(page: Path, tmp_path: Path, 
     missing = [name for name in needs(text) if importlib.util.find_spec(name) is None]
     if missing:
         pytest.skip(f"{', '.join(missing)} not installed")
+    if page.name == "cli.md" and sys.version_info >= (3, 13):
+        pytest.skip("argparse of this Python writes options in another form")
     monkeypatch.chdir(tmp_path)
     for block, got in printed(text, tmp_path):
         same(block[2] if block[1] == "console" else block[4] or "", got)
