@@ -25,3 +25,12 @@ autodoc_default_options = {"members": True}
 autodoc_mock_imports = ["torch", "transformers", "trl"]  # extras that a build of the site need not have
 linkcheck_ignore = [r"https?://"]  # the site's own links alone: a build needs no network
 suppress_warnings = ["myst.header", "mystnb.mime_priority"]  # headings of included pages begin where they begin
+
+
+def as_it_stands(app: object, what: str, name: str, item: object, options: object, lines: list[str]) -> None:
+    """Docstrings are plain text with sections, not reStructuredText: shown as `help` shows them."""
+    lines[:] = ["::", "", *(f"   {line}" for line in lines), ""] if any(lines) else lines
+
+
+def setup(app: object) -> None:
+    app.connect("autodoc-process-docstring", as_it_stands)  # type: ignore[attr-defined]
