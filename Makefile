@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SOURCES := pyproject.toml CMakeLists.txt \
            $(shell find cpp python -type f ! -name '*.pyc' ! -name '*.so' ! -path '*/.*')
 
-.PHONY: demo test house bench verify mutants coverage torture promises fuzz docs clean
+.PHONY: demo test house bench verify mutants coverage torture promises fuzz docs pictures clean
 
 demo: $(VENV)/.installed
 	$(BIN)/clinometer demo -o "$(CURDIR)/clinometer-demo.html"
@@ -47,8 +47,15 @@ coverage: $(VENV)/.installed
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/page_coverage.py --output benchmarks/results/page_coverage.txt
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/interval_coverage.py --output benchmarks/results/coverage.txt
 
-# the pictures in docs/img: plots, and the page as Chromium shows it (apt install chromium)
+# the site in build/site, warnings as errors and its own links checked; every block of its pages run
 docs: $(VENV)/.tested
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "clinometer[docs]"
+	$(BIN)/sphinx-build -q -W --keep-going -b html docs build/site
+	$(BIN)/sphinx-build -q -W --keep-going -b linkcheck docs build/links
+	$(BIN)/python -m pytest tests/python/test_site.py
+
+# the pictures in docs/img: plots, and the page as Chromium shows it (apt install chromium)
+pictures: $(VENV)/.tested
 	$(BIN)/python examples/plots.py
 	$(BIN)/python tests/browser/screenshots.py docs/img
 

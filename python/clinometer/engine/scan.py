@@ -20,7 +20,7 @@ Share = tuple[int, int, int, int]  # of one statistic: first score, scores, firs
 
 @listed()
 def scan(dump: Any, *statistics: Statistic, **options: Any) -> list[Any]:
-    """Several statistics in one read of the dump; each row is decoded and projected once.
+    """Several statistics in one read of the dump; each of the N rows (N, d) is decoded and projected once.
 
     Parameters
     ----------
@@ -29,6 +29,13 @@ def scan(dump: Any, *statistics: Statistic, **options: Any) -> list[Any]:
     Returns
     -------
     list of results, in the order of the statistics. Cost: one pass.
+
+    Raises
+    ------
+    TypeError
+        No statistic is given, or something that is none.
+    DumpError
+        A row holds NaN or Inf; the first one and their number are named.
 
     >>> import numpy as np, clinometer as cm
     >>> x = np.array([[0.0], [2.0]], np.float32)

@@ -68,8 +68,9 @@ def pareto_cone(
     a_j = Sigma^(1/2) u_j ("kl") or Sigma u_j ("euclid") and R the cosines of the rows a_j (theory 8.3).
     `feasible` is True only with a direction whose products are positive in rational arithmetic on the rows;
     False only with no such direction and a Gordan certificate mu >= 0, |sum mu_j a_j| <= 1e-13 sum mu_j |a_j|
-    rounding included; otherwise None. With fewer values than dimensions the cone is open almost surely: read
-    the margin. Rows that Sigma sends to its own rounding count as zero.
+    rounding included; otherwise None. In the "kl" metric the margin is in sd of a value per sqrt(2 KL). With fewer
+    values than dimensions the cone is open almost surely: read the margin. Rows that Sigma sends to its own rounding
+    count as zero.
 
     Parameters
     ----------
@@ -85,6 +86,11 @@ def pareto_cone(
     -------
     ConeResult
         Costs O(d^3) for Sigma, then O(k^2 d + k^4); the fraction imports SciPy for k > 3.
+
+    Raises
+    ------
+    ValueError
+        The metric is unknown, or values are not finite.
 
     Examples
     --------

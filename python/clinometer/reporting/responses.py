@@ -78,7 +78,8 @@ def examples(
 ) -> Examples:  # fmt: skip
     """Responses that gain and lose most probability under one constitution's tilt.
 
-    Ranked by pi_C / pi0 inside the prompt; rows of base weight 0 are left out, and ties keep the order of the dump.
+    Ranked by pi_C / pi0 inside the prompt (theory 2.2); rows of base weight 0 are left out, and ties keep the dump's
+    order.
 
     Parameters
     ----------
@@ -90,6 +91,11 @@ def examples(
 
     Returns
     -------
+    Raises
+    ------
+    ValueError
+        More than one constitution is given.
+
     Examples
         ``print`` shows them. Cost: one pass over the dump.
 

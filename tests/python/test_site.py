@@ -1,0 +1,117 @@
+"""The blocks of the site's pages and of the README run, page by page in a fresh folder, and print what the pages show.
+
+    python tests/python/test_site.py docs/tutorial.md ...
+
+writes into pages what their blocks print: a ```text block right after a ```python block, and in a ```console block the
+lines below a command. A page whose first line is `% needs: torch` runs where that package is installed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import clinometer as cm
+
+ROOT = Path(__file__).resolve().parents[2]
+BLOCK = re.compile(r"^```(python|console)\n(.*?)^```$(\n\n```text\n(.*?)^```$)?", re.MULTILINE | re.DOTALL)
+COMMAND = re.compile(r"^\$ ((?:.*\\\n)*.*)\n", re.MULTILINE)
+NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:e[-+]\d+)?")  # kernels of other machines may differ in the last digit
+PAGES = sorted(p for p in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")] if BLOCK.search(p.read_text("utf-8")))
+
+
+def run_python(source: str, names: dict[str, Any]) -> str:
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        exec(compile(source, "block", "exec"), names)
+    return out.getvalue()
+
+
+def run_shell(command: str, folder: Path) -> str:
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=folder, env={**os.environ, "PATH": path, "COLUMNS": "100"}, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True, timeout=300, check=True,
+    )  # fmt: skip
+    return done.stdout.replace(f"{folder}/", "")
+
+
+def printed(text: str, folder: Path) -> list[tuple[re.Match[str], str]]:
+    """Every block of a page with what it prints, in its form on the page; runs/hh-32 is the packaged dump."""
+    (folder / "runs").mkdir()
+    (folder / "runs/hh-32").symlink_to(Path(cm.__file__).parent / "data/demo")
+    names: dict[str, Any] = {"__name__": "page"}
+    out = []
+    for block in BLOCK.finditer(text):
+        if block[1] == "console":
+            asked = COMMAND.finditer(block[2])
+            out.append((block, "".join(c[0] + run_shell(c[1], folder) for c in asked)))
+        else:
+            out.append((block, run_python(block[2], names)))
+    return out
+
+
+def same(shown: str, got: str) -> None:
+    assert NUMBER.sub("#", shown.rstrip()) == NUMBER.sub("#", got.rstrip())
+    shown_, got_ = ([float(x) for x in NUMBER.findall(text)] for text in (shown, got))
+    np.testing.assert_allclose(shown_, got_, rtol=0.01, atol=1e-4)
+
+
+def needs(text: str) -> list[str]:
+    first = text.split("\n", 1)[0]
+    return first.removeprefix("% needs:").split() if first.startswith("% needs:") else []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_the_blocks_of_the_page_print_what_it_shows(page: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    text = page.read_text(encoding="utf-8")
+    missing = [name for name in needs(text) if importlib.util.find_spec(name) is None]
+    if missing:
+        pytest.skip(f"{', '.join(missing)} not installed")
+    if page.name == "cli.md" and sys.version_info >= (3, 13):
+        pytest.skip("argparse of this Python writes options in another form")
+    monkeypatch.chdir(tmp_path)
+    for block, got in printed(text, tmp_path):
+        same(block[2] if block[1] == "console" else block[4] or "", got)
+
+
+def test_a_page_that_shows_another_number_is_noticed(tmp_path: Path) -> None:
+    page = "```python\nprint('gain', 0.5)\n```\n\n```text\ngain 0.7\n```\n"
+    ((block, got),) = printed(page, tmp_path)
+    assert got == "gain 0.5\n"
+    with pytest.raises(AssertionError):
+        same(block[4], got)
+
+
+def write(page: Path) -> None:
+    """Put what the blocks print into the page."""
+    text, at = page.read_text(encoding="utf-8"), 0
+    before, parts = Path.cwd(), []
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        for block, got in printed(text, Path(folder)):
+            body = got if block[1] == "console" else block[2]
+            shown = f"\n\n```text\n{got.rstrip()}\n```" if block[1] == "python" and got.strip() else ""
+            parts += [text[at : block.start()], f"```{block[1]}\n{body.rstrip()}\n```{shown}"]
+            at = block.end()
+        os.chdir(before)
+    page.write_text("".join(parts) + text[at:], encoding="utf-8")
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:]:
+        write(Path(name).resolve())
