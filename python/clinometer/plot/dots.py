@@ -108,9 +108,10 @@ def _profile(result: Any, kl: float | None, se: Any, constitutions: Any, values:
     if se is not None:
         raise ValueError("se is for an array; this result has its own errors")
     rows, columns = _picked(p.constitutions, constitutions, "constitutions"), _picked(p.values, values, "values")
+    at = np.ix_(rows, columns)
     return _Profile(
-        *(x[np.ix_(rows, columns)] for x in (p.table, p.se, p.open)), tuple(p.constitutions[i] for i in rows),
-        tuple(p.values[i] for i in columns), p.axis, p.title, p.past[rows],
+        p.table[at], p.se[at], p.open[at], tuple(p.constitutions[i] for i in rows), tuple(p.values[i] for i in columns),
+        p.axis, p.title, p.past[rows],
     )  # fmt: skip
 
 
