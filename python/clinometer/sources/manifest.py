@@ -199,10 +199,10 @@ def _shards(folder: str, path: str, shards: list[Any], n_rows: int, text: set[st
         raise bad(path, f"{n_rows} rows are stated but the shards hold {at}", "n_rows")
     tensors = {name: Tensor(name, tuple(parts)) for name, parts in pieces.items() if name not in text}
     for name in text:
-        parts = pieces.get(name, [])
-        if not parts or any(p.tag != "U8" or len(p.shape) != 2 for p in parts):
+        lines = pieces.get(name, [])
+        if not lines or any(p.tag != "U8" or len(p.shape) != 2 for p in lines):
             raise bad(path, f"the text column {quote(name)} is not a 2-D U8 tensor of the shards", "columns")
-        tensors[name] = Tensor(name, tuple(parts), text=True)
+        tensors[name] = Tensor(name, tuple(lines), text=True)
     return tensors
 
 
