@@ -11,9 +11,9 @@ SOURCES := pyproject.toml CMakeLists.txt \
 demo: $(VENV)/.installed
 	$(BIN)/clinometer demo -o "$(CURDIR)/clinometer-demo.html"
 
-# a worker per core; a file's tests stay together, so that what they share is made once
+# a worker per core, whose BLAS then has one thread; a file's tests stay together, so that what they share is made once
 test: $(VENV)/.tested
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 # lines, files, rooms and arrows between them, counted from the tree
 house: $(VENV)/.tested
