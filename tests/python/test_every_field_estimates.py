@@ -172,12 +172,13 @@ def test_gold_labels_of_a_report() -> None:
     gold = np.asarray(held.column("gold"))
     a = np.asarray(held.column("a"))
     three = np.column_stack([a, gold, np.where(np.isnan(gold), np.nan, a)])
-    f, y, on_gold = np.moveaxis(
-        cm.inference.gain_intervals(held, "t", values=three, kl=[0.05, 0.2], precision="double").estimate, 2, 0
-    )
+    own = cm.inference.gain_intervals(held, "t", values=three, kl=[0.05, 0.2], precision="double")
+    f, y, on_gold = np.moveaxis(own.estimate, 2, 0)
     agree(found, {
         "kl": [[0.05, 0.2]], "gain_values": f[..., None], "shared": found.gain_values - found.policy.gain,
         "power": ((y - found.policy.gain[..., 0]) / (on_gold - f))[..., None],
+        "interval_values": own.estimate_interval[:, :, :1],
+        "gain_rows_values": cm.tilt(held, "t", values="a", kl=[0.05, 0.2], precision="double").gain,
     }, apart="shared_interval", rtol=1e-5)  # fmt: skip
     np.testing.assert_allclose(found.shared_interval.mean(axis=-1), found.shared, rtol=1e-9)
     assert (found.power > 0.1).all()

@@ -8,12 +8,13 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from clinometer.common.notices import listening
 from clinometer.common.options import listed, used
 from clinometer.common.resampling import t_bounds, unit_errors, worth
 from clinometer.common.results import Axes, Result, TiltResult
 from clinometer.common.threads import applied
 from clinometer.engine.checks import check_strength, need_scores
-from clinometer.engine.inputs import Call, prepare
+from clinometer.engine.inputs import BARE, Call, prepare
 from clinometer.engine.passes import adjusted, in_range, kept_scores, strength, tilt_of, true_betas
 from clinometer.engine.population import Population
 
@@ -256,7 +257,8 @@ def ppi_gain(
 def _gold(call: Call, gold: Any) -> Floats:
     ids = np.zeros(call.dump.n_rows, np.int64) if call.ids is None else call.ids
     try:
-        found = prepare(call.dump, None, gold, prompt_ids=ids)
+        with listening(BARE):  # without a label of some value there is an error below
+            found = prepare(call.dump, None, gold, prompt_ids=ids)
     except (ValueError, TypeError) as error:
         raise type(error)(f"gold: {error}") from None
     truth = found.values
