@@ -75,7 +75,7 @@ def test_names_of_the_contract_are_there_and_names_that_moved_warn() -> None:
         "tilted_mean", "scan", "Fold", "merge", "fit_value_direction", "fit_preference_direction",
         "fit_generation_direction", "report", "compare", "examples", "pareto_cone", "simulate", "DumpError",
         "DumpChangedError", "CheckFailed", "theory", "lp", "inference", "stat", "plot", "reference",
-        "capture", "judge", "values", "covariance_projection", "cross_covariance",
+        "capture", "judge", "values", "distributed", "covariance_projection", "cross_covariance",
     ]  # fmt: skip
     with warnings.catch_warnings():
         warnings.simplefilter("error")
