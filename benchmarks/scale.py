@@ -165,7 +165,7 @@ def workers(args: argparse.Namespace) -> None:
         found: dict[str, list[float]] = {}
         clients = {}
         for k in (1, 2):
-            cluster = LocalCluster(n_workers=k, threads_per_worker=1, dashboard_address=None)
+            cluster = LocalCluster(n_workers=k, threads_per_worker=1, dashboard_address=":0")
             clients[k] = Client(cluster)
             cm.distributed.score(dump, np.ones((1, d)), client=clients[k])  # workers have opened the dump
         want = cm.moments(dump, n_threads=1)
@@ -199,7 +199,7 @@ def scheduler(args: argparse.Namespace) -> None:
 
     header()
     total = int(args.rate * args.seconds)
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client:
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster, Client(cluster) as client:
         client.gather(client.map(one_small, range(2)))
         begun, futures = time.perf_counter(), []
         for i in range(total):

@@ -11,11 +11,11 @@ again after it has lost a worker counts once. Workers open the dump by its path 
 
 from __future__ import annotations
 
+import copy
 import functools
 import hashlib
 import inspect
 import os
-import pickle
 import uuid
 import warnings
 from collections.abc import Callable, Iterator
@@ -68,7 +68,7 @@ class Work:
     """What all tasks of a pass share."""
 
     source: Source
-    states: bytes
+    states: list[Any]
     directions: Floats | None
     n_folds: int
     in_double: bool
@@ -129,7 +129,7 @@ def _why_not(source: Source) -> str | None:
 # ---- tasks
 
 
-def pass_over(work: Work, part: Part) -> tuple[bytes, tuple[int, list[Any], Floats | None]]:
+def pass_over(work: Work, part: Part) -> tuple[list[Any], tuple[int, list[Any], Floats | None]]:
     """Nodes of a part's leaves; then a row with NaN or Inf or -1, tables of scores and their origins."""
     dump = opened(work.source)
     prompts, rows = part.prompts, part.rows
@@ -141,7 +141,7 @@ def pass_over(work: Work, part: Part) -> tuple[bytes, tuple[int, list[Any], Floa
         dump, population, in_double=work.in_double, directions=work.directions, n_folds=work.n_folds,
         fold=prompts["fold"], columns=rows["columns"], values=rows["values"],
     )  # fmt: skip
-    states, tables = pickle.loads(work.states), []
+    states, tables = copy.deepcopy(work.states), []
     for state, given in zip(states, part.given, strict=True):
         if isinstance(state, _core.Scores):
             made = state.settings()
@@ -158,19 +158,19 @@ def pass_over(work: Work, part: Part) -> tuple[bytes, tuple[int, list[Any], Floa
         part=(part.first_row, part.first_dump_row),
     )  # fmt: skip
     if scan.non_finite >= 0:
-        return pickle.dumps([]), (scan.non_finite, [], None)
-    return pickle.dumps(scan.nodes()), (-1, tables, origins)
+        return [], (scan.non_finite, [], None)
+    return scan.nodes(), (-1, tables, origins)
 
 
-def merge(earlier: Any, later: Any) -> bytes:
-    """Nodes of two neighbours, those of tasks or of earlier merges; bytes, since merging uses states up."""
-    nodes, more = (pickle.loads(x if isinstance(x, bytes) else x[0]) for x in (earlier, later))
+def merge(earlier: Any, later: Any) -> list[Any]:
+    """Nodes of two neighbours, those of tasks or of earlier merges; of copies, since merging uses states up."""
+    nodes, more = (copy.deepcopy(x if isinstance(x, list) else x[0]) for x in (earlier, later))
     for node in more:
         push(nodes, node)
-    return pickle.dumps(nodes)
+    return list(nodes)
 
 
-def beside(done: tuple[bytes, Any]) -> Any:
+def beside(done: tuple[list[Any], Any]) -> Any:
     """What a task returns beside its nodes."""
     return done[1]
 
@@ -266,7 +266,7 @@ class Cluster:
         source = self._source_of(call.dump) if reads and p.n_rows else None
         if source is None:
             return None
-        states = pickle.dumps([s.empty() for s in statistics])
+        states = [s.empty() for s in statistics]
         work = self._submit(
             _itself,
             Work(source, states, call.directions, call.n_folds, call.in_double, call.n_scores, origins is not None),
@@ -277,7 +277,7 @@ class Cluster:
         root = self._merged(tasks)
         self._take_tables(call, statistics, p, origins, dict(zip(tasks, cuts, strict=True)))
         done = root.result()
-        return list(collapse(pickle.loads(done if isinstance(done, bytes) else done[0])))
+        return list(collapse(copy.deepcopy(done if isinstance(done, list) else done[0])))
 
     def _merged(self, tasks: list[Any]) -> Any:
         """The tree over neighbours; any tree over them gives the same nodes."""

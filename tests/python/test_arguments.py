@@ -351,7 +351,8 @@ def test_one_row() -> None:
 def test_a_value_without_any_label_is_nan_and_counted() -> None:
     values = V.copy()
     values[:, 1] = nan
-    got = cm.tilt(DUMP, U, [1.0], values)
+    with pytest.warns(UserWarning, match="no row that counts has a label of value1"):
+        got = cm.tilt(DUMP, U, [1.0], values)
     assert np.isfinite(got.gain[..., 0]).all() and np.isnan(got.gain[..., 1]).all()
     assert got.n_unlabelled.tolist() == [0, N]
 

@@ -188,7 +188,10 @@ def test_frontier_with_missing_labels_is_the_frontier_of_the_labelled_rows() -> 
     b = theory.gain_kl_frontier(t[keep], [[1.0]], f[keep, 0], kl=[0.1], prompt_ids=IDS[keep], precision="double")
     np.testing.assert_allclose(a.oracle, b.oracle, rtol=1e-9)
     np.testing.assert_allclose(a.correlation, b.correlation, rtol=1e-9)
-    with pytest.raises(ValueError, match="has no label"):
+    with (
+        pytest.warns(UserWarning, match="no row that counts has a label"),
+        pytest.raises(ValueError, match="has no label"),
+    ):
         theory.gain_kl_frontier(t, [[1.0]], np.full(len(IDS), np.nan), prompt_ids=IDS)
     with pytest.raises(ValueError, match="within is False"):
         theory.gain_kl_frontier(t, [[1.0]], gaps, prompt_ids=IDS, within=False)

@@ -61,7 +61,7 @@ def mixed(tmp_path_factory: Any) -> cm.Dump:
 
 def workers(n: int) -> Iterator[Client]:
     with (
-        LocalCluster(n_workers=n, threads_per_worker=1, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=n, threads_per_worker=1, dashboard_address=":0") as cluster,
         Client(cluster) as made,
     ):
         yield made

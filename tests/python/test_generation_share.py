@@ -155,8 +155,10 @@ def test_what_is_refused() -> None:
         ("s", {"folds": 1}, "folds is 1"),
         ("s", {"level": 0}, "level is 0"),
         ("s", {"logprobs": None}, "logprobs is None"),
-        (np.full(96, np.nan), {}, "no row in common"),
         (np.where(np.arange(96) % 8 < 2, 1.0, np.nan), {}, "wanted more than 2 d"),
     ):
         with pytest.raises(ValueError, match=message):
             theory.generation_share(world, values, **options)
+    bare = pytest.warns(UserWarning, match="no row that counts has a label")
+    with bare, pytest.raises(ValueError, match="no row in common"):
+        theory.generation_share(world, np.full(96, np.nan))

@@ -213,7 +213,8 @@ def test_what_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         with pytest.raises(ValueError, match=message):
             _encoding(phi, noise, **options)
-    with pytest.raises(ValueError, match="'value1' has no label"):
+    bare = pytest.warns(UserWarning, match="no row that counts has a label")
+    with bare, pytest.raises(ValueError, match="'value1' has no label"):
         _encoding(phi, np.stack([noise, np.full(G * N, np.nan)], axis=1))
     phi[17, 2] = np.nan
     with pytest.raises(cm.DumpError, match="row 17"):

@@ -233,7 +233,7 @@ BAD: dict[str, tuple[Any, str]] = {
         lambda *_: (302, b"", {"Location": "http://user:s3cret@127.0.0.1:1/x?X-Sig=s1gnature"}), "after 4 tries"),
     "continues for ever": (continues, "after 4 tries"),
     "headers without end": (lambda h, a, b, s, body, head: (
-        s, body, {**head, **{f"X-{k}": "x" * 100 for k in range(60_000)}}), "cannot be read"),
+        s, body, {**head, **{f"X-{k}": "x" * 100 for k in range(10_000)}}), "cannot be read"),
     "endless header": (headers(X_Long="x" * 70000), "cannot be read"),
     "other size": (on_rows(lambda h, a, b, s, body, head: (s, body, {**head, "Content-Range":
                    f"bytes {a}-{b - 1}/{SIZE + 9}"})), "changed since"),

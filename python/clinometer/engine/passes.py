@@ -97,8 +97,9 @@ def _need_float32(call: Call, table: NDArray[Any]) -> None:
     top = np.fmax(np.fmax.reduce(table, axis=0), -np.fmin.reduce(table, axis=0))
     if (odd := (top > 1e38) | (top < 1e-34)).any():
         exact = _in_float64(call)[:, odd]
+        lost = np.isinf(top[odd])
         top = np.fmax.reduce(np.abs(exact), axis=0)
-        extreme = (top > 3e38) | ((top > 0) & (top < 1e-34))
+        extreme = (lost & np.isfinite(top)) | ((top > 0) & (top < 1e-34))
         if extreme.any():
             k = int(np.argmax(extreme))
             what = "large" if top[k] > 1 else "small"
