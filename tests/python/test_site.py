@@ -3,8 +3,8 @@
     python tests/python/test_site.py docs/tutorial.md ...
 
 writes into pages what their blocks print: a ```text block right after a ```python block, and in a ```console block the
-lines below a command; ```py is for what needs a cluster or files that are not here, and does not run. A page whose first
-line is `% needs: torch` runs where that package is installed.
+lines below a command; ```py is for what needs a cluster or files that are not here, and does not run. A page whose
+first line is `% needs: torch` runs where that package is installed.
 """
 
 from __future__ import annotations
