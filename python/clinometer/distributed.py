@@ -5,8 +5,9 @@ numbers stays here; each read of the rows becomes a task for every range of whol
 tree of one machine. So neither the workers, their threads nor the order of arrival change a bit, and what Dask does
 again after it has lost a worker counts once. Workers open the dump by its path or URL themselves.
 
->>> import clinometer as cm                                                         # doctest: +SKIP
->>> cm.distributed.tilt("s3://bucket/dump", "judge", kl=[0.5], values="helpful", client="tcp://scheduler:8786")
+>>> import clinometer as cm
+>>> where = "tcp://scheduler:8786"
+>>> cm.distributed.tilt("s3://bucket/dump", "judge", kl=[0.5], values="helpful", client=where)  # doctest: +SKIP
 """
 
 from __future__ import annotations
