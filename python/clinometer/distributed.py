@@ -38,7 +38,7 @@ from .fit import fit_generation_direction as generation
 from .fit import fit_preference_direction as preference
 from .fit import fit_value_direction as value
 from .reporting import report as reported
-from .stream.nodes import collapse, push
+from .stream.nodes import Node, collapse, copied, push
 
 __all__ = [
     "covariance_projection", "cross_covariance", "fit_generation_direction", "fit_preference_direction",
@@ -165,10 +165,15 @@ def pass_over(work: Work, part: Part) -> tuple[list[Any], tuple[int, list[Any], 
 
 def merge(earlier: Any, later: Any) -> list[Any]:
     """Nodes of two neighbours, those of tasks or of earlier merges; of copies, since merging uses states up."""
-    nodes, more = (copy.deepcopy(x if isinstance(x, list) else x[0]) for x in (earlier, later))
+    nodes, more = _nodes_of(earlier), _nodes_of(later)
     for node in more:
         push(nodes, node)
-    return list(nodes)
+    return nodes
+
+
+def _nodes_of(done: Any) -> list[Node]:
+    """Copies of the nodes of a task, which has tables beside them, or of a merge."""
+    return [copied(node) for node in (done if isinstance(done, list) else done[0])]
 
 
 def beside(done: tuple[list[Any], Any]) -> Any:
@@ -277,8 +282,7 @@ class Cluster:
         tasks = [self._submit(pass_over, work, cut(call, p, statistics, a, b)) for a, b in cuts]
         root = self._merged(tasks)
         self._take_tables(call, statistics, p, origins, dict(zip(tasks, cuts, strict=True)))
-        done = root.result()
-        return list(collapse(copy.deepcopy(done if isinstance(done, list) else done[0])))
+        return list(collapse(_nodes_of(root.result())))
 
     def _merged(self, tasks: list[Any]) -> Any:
         """The tree over neighbours; any tree over them gives the same nodes."""
