@@ -287,7 +287,7 @@ void tails(py::module_& m) {
   m.def("prompt_tilt", prompt_table, py::arg("score"), py::arg("column"), py::arg("lam"), py::arg("node"),
         py::arg("offsets"), py::arg("weight"), py::arg("copies"), py::arg("values"), py::arg("ranked"),
         py::arg("blend"), py::arg("n_threads"),
-        "Tilts prompt by prompt, blended from those with and without each response and pair, (C, 2 + 5 J, G).");
+        "Tilts prompt by prompt, blended from those with and without each response and pair, (C, 2 + 6 J, G).");
   m.def("prompt_curve", prompt_means, py::arg("score"), py::arg("column"), py::arg("lam"), py::arg("node"),
         py::arg("offsets"), py::arg("weight"), py::arg("copies"), py::arg("blend"), py::arg("omega"),
         py::arg("n_threads"), "Mean KL of such tilts and its slope, (C, 2).");

@@ -126,6 +126,7 @@ class Ways {
   Slope gain(const Label& v) const;
   Slope win(const Sample& s, const Label& v, const std::vector<double>& beaten, const std::vector<double>& beaten_t,
             const Slope& all) const;
+  const std::vector<double>& coefficients() const { return gain_; }
 
  private:
   /// Weights of ways over the base mass they leave, the tilted mass, and both; the last two times the mean score too.
@@ -302,7 +303,7 @@ class AtPrompt {
   std::vector<std::int64_t> slot_, place_;  // of a row among the responses that count, and among those with a label
   Sample s_, own_;
   std::vector<Label> labels_;
-  std::vector<double> beaten_, beaten_t_;
+  std::vector<double> beaten_, beaten_t_, coefficient_;
   Ways whole_[2], other_;
   bool known_[2] = {false, false};
 };
@@ -420,6 +421,17 @@ double variance(const Sample& s, const Label& v, double f, double base_f) {
   return spread > 1e-12 * square ? (s.responses - 1) * spread : 0;
 }
 
+/// Standard deviation of sum coefficient f over all orders of the values, copies written out.
+double shuffled(const Sample& s, const Label& v, const std::vector<double>& coefficient) {
+  double mean = 0, square = 0, coefficients = 0;
+  for (std::int64_t i = 0; i < s.n; ++i) mean += s.copies[i] * v.f[i] / s.responses;
+  for (std::int64_t i = 0; i < s.n; ++i) {
+    square += s.copies[i] * (v.f[i] - mean) * (v.f[i] - mean);
+    coefficients += coefficient[i] * coefficient[i] / s.copies[i];
+  }
+  return s.responses > 1 ? std::sqrt(coefficients * square / (s.responses - 1)) : 0;
+}
+
 void AtPrompt::value(std::int64_t j, double* out, std::int64_t step) {
   const Label& v = labels_[std::size_t(j)];
   const Sample* const s = labelled(v);
@@ -432,7 +444,10 @@ void AtPrompt::value(std::int64_t j, double* out, std::int64_t step) {
     f += p * v.f[i], ft += p * v.f[i] * t, base_f += s->base[i] * v.f[i];
     win.at += p * v.beats[i], win.slope += p * v.beats[i] * t;
   }
-  if (const double all = blend(1 + j, 0); all != 0) {
+  const double all = blend(1 + j, 0);
+  coefficient_.resize(std::size_t(s->n));
+  for (std::int64_t i = 0; i < s->n; ++i) coefficient_[i] = all * (s->tilted[i] - s->base[i]);
+  if (all != 0) {
     gains.add(all, {f - base_f, ft - f * s->mean});
     wins.add(all, {win.at, win.slope - win.at * s->mean});
   }
@@ -443,10 +458,12 @@ void AtPrompt::value(std::int64_t j, double* out, std::int64_t step) {
     if (!ranked) rank(*s, v), ranked = true;
     const Ways& w = ways(*s, v.whole, m);
     gains.add(b, w.gain(v));
+    for (std::int64_t i = 0; i < s->n; ++i) coefficient_[i] += b * w.coefficients()[i];
     wins.add(b, w.win(*s, v, beaten_, beaten_t_, win));
   }
   out[0] = gains.at, out[step] = gains.slope, out[2 * step] = wins.at, out[3 * step] = wins.slope;
   if (tilts_.node[c_] == 0 && can_leave_out(*s, 1)) out[4 * step] = variance(*s, v, f, base_f);
+  out[5 * step] = shuffled(*s, v, coefficient_);
 }
 
 }  // namespace

@@ -510,7 +510,7 @@ def prompt_tilt(
     n_threads: typing.SupportsInt | typing.SupportsIndex,
 ) -> numpy.typing.NDArray[numpy.float64]:
     """
-    Tilts prompt by prompt, blended from those with and without each response and pair, (C, 2 + 5 J, G).
+    Tilts prompt by prompt, blended from those with and without each response and pair, (C, 2 + 6 J, G).
     """
 
 def solve_ridge(

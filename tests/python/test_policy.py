@@ -161,9 +161,10 @@ def test_a_skewed_value_has_the_bound_away_from_its_extremes_until_prompts_are_m
         np.testing.assert_allclose(p.interval[..., 0], low, rtol=1e-12)
         np.testing.assert_allclose(p.interval[..., 1], np.inf if skewed else high, rtol=1e-12)
     low, high, half = ends_of(down)
-    assert (down.gain + 1.5 * half < 0).all()  # settled, however many extremes there are
+    further = down.gain + np.maximum(half, stats.norm.ppf(0.975) * down.null_se)
+    assert (further < 0).all()  # settled, however many extremes there are
     np.testing.assert_allclose(down.interval[..., 0], -np.inf if skewed else low, rtol=1e-12)
-    np.testing.assert_allclose(down.interval[..., 1], down.gain + 1.5 * half if skewed else high, rtol=1e-12)
+    np.testing.assert_allclose(down.interval[..., 1], further if skewed else high, rtol=1e-12)
     # a value turned round turns its bounds, and units do not matter
     minus = gains(t, -4 * f + 7, ids, kl=[0.2])
     assert minus.skewed.tolist() == (-up.skewed).tolist()
@@ -202,8 +203,28 @@ def test_one_bound_is_by_hand_what_it_says() -> None:
     want = [[-0.8, inf], [-1.2, inf], [-inf, -1.5], [-inf, 1.2], [1.5, inf], [0, 0], [nan, nan]]
     np.testing.assert_allclose(found, want)
     np.testing.assert_allclose(reach(found, gain), [1, 1.5, 1.5, 1.5, 1.5, 0, nan])
+    known = opened(bounds, gain, np.array([1, 1, 1, -1, -1, 1, 1]), np.array([0.1, 0.1, 1, 0.1, 2, 0.1, 0.1]), 0.9)
+    z = stats.norm.ppf(0.95)  # of errors under independence, or what bounds reach where that is more
+    np.testing.assert_allclose(known, [*want[:2], [-inf, z - 3], want[3], [-inf, 4], *want[5:]])
+    assert (reach(known, gain) >= np.abs(gain))[[0, 1, 3, 4]].all() and reach(known, gain)[2] == pytest.approx(z)
     np.testing.assert_array_equal(opened(bounds, gain, np.zeros(7, int)), bounds)
     assert list(map(in_words, found[:3])) == ["at least -0.8", "at least -1.2", "at most -1.5"]
+
+
+@pytest.mark.parametrize(("prompts", "n"), [(12, 8), (10, 20), (20, 5)])
+def test_the_error_under_independence_is_that_of_values_in_any_order(prompts: int, n: int) -> None:
+    rng, ids = np.random.default_rng(n), np.repeat(np.arange(prompts), n)
+    t, f = rng.normal(size=len(ids)), np.exp(rng.normal(size=len(ids)))
+    orders = [np.concatenate([rng.permutation(f[ids == g]) for g in range(prompts)]) for _ in range(500)]
+    holed = np.where(ids == 0, np.nan, f)
+    p = gains(t, np.stack([f, -4 * f, holed, *orders], axis=1), ids, kl=[0.1, 0.3])
+    np.testing.assert_allclose(p.null_se[0, :, 0], p.gain[0, :, 3:].std(axis=1), rtol=4 / np.sqrt(2 * 500))
+    np.testing.assert_allclose(p.null_se[0, :, 1], 4 * p.null_se[0, :, 0], rtol=1e-12)
+    alone = gains(t, holed, ids, kl=[0.1, 0.3])
+    np.testing.assert_array_equal(p.null_se[..., 2], alone.null_se[..., 0])
+    twice = gains(t, f, ids, kl=[0.1], base="counts", counts=np.full(len(ids), 2.0))
+    rows = gains(np.repeat(t, 2), np.repeat(f, 2), np.repeat(ids, 2), kl=[0.1])
+    np.testing.assert_allclose(twice.null_se, rows.null_se, rtol=1e-9)
 
 
 def test_values_that_are_not_skewed_keep_both_bounds() -> None:

@@ -171,7 +171,7 @@ class _Filling:
             np.array([k in errors for k in range(len(betas))]), self.call.names, self.call.value_names,
             self.call.fit_status, p.n_prompts if p.cluster is None else len(np.unique(p.cluster)), self.replicates,
             self.level, matched, tuple(status), self.units, self.units_labels, e.win_rate, e.win_rate_se, e.gain,
-            e.gain_se, e.bounds(self.level), self.estimate_labels, e.kind, self.ess, e.skewed, e.freedom + 1,
+            e.gain_se, e.bounds(self.level), self.estimate_labels, e.kind, self.ess, e.skewed, e.freedom + 1, e.null_se,
             self.cov, self.cov_labels,
         )  # fmt: skip
 

@@ -40,7 +40,7 @@ PAIRS = (5.5, 16.5)  # responses for which two are left out, 6 to 16
 FIRST_KL = 0.1  # up to which the first order is taken for the gain there
 TINY = 1e-6  # KL at which it is read off
 HARMED = 0.1  # level at which a single prompt's gain counts as negative
-PROMPT, VALUE = 2, 5  # fields of `_core.prompt_tilt`
+PROMPT, VALUE = 2, 6  # fields of `_core.prompt_tilt`
 TABLE_BYTES = 1 << 26  # of the tables of one walk
 SURE, CLOSE = 1e-10, 1e-8  # how well a level is met, and how near a line is to a cubic that meets it
 
@@ -69,6 +69,7 @@ class MatchedCell:
     betas: float
     gain: Floats
     gain_se: Floats
+    null_se: Floats
     freedom: Floats
     win_rate: Floats
     win_rate_se: Floats
@@ -305,21 +306,33 @@ class MatchedRows:
         silent |= np.tile(self.unseen != "", 2)
         se, freedom = np.where(silent, np.nan, se), np.where(silent, np.nan, freedom)
         return MatchedCell(
-            kl, float(tilts.beta[c]), estimate[:J], se[:J], freedom[:J], estimate[J:], se[J:], freedom[J:],
+            kl, float(tilts.beta[c]), estimate[:J], se[:J], scale * self._shuffled(tables, weights), freedom[:J],
+            estimate[J:], se[J:], freedom[J:],
             *self._harmed(tables[0]), float(tilts.missing[c]), kind, bucketed(psi[:, :J]),
         )  # fmt: skip
+
+    def _shuffled(self, tables: Floats, weights: Floats) -> Floats:
+        """Standard errors (J,) that gains would have were the values in random order inside prompts.
+
+        The same rows at another node have coefficients on the values that are nearly in proportion, so that standard
+        deviations extrapolate as the gains do.
+        """
+        spread = np.einsum("p,pjg->jg", weights, tables[:, PROMPT + VALUE - 1 :: VALUE])
+        return np.asarray(np.sqrt(((self.share * spread) ** 2).sum(axis=1)))
 
     def _unknown(self, kl: float, missing: float) -> MatchedCell:
         none = np.full(len(self.values), np.nan)
         flat = np.zeros((len(self.held), len(none)))
-        return MatchedCell(kl, np.nan, none, none, none, none, none, none, none, none, missing, "none", flat)
+        return MatchedCell(kl, np.nan, none, none, none, none, none, none, none, none, none, missing, "none", flat)
 
     def _base(self) -> MatchedCell:
         """At an infinite beta: the base policy itself."""
         still = np.zeros(len(self.values))
         free = np.full(len(still), len(self.held) - 1.0)
         flat = np.zeros((len(self.held), len(still)))
-        return MatchedCell(0.0, np.inf, still, still, free, still + 0.5, still, free, still, still, 0.0, "exact", flat)
+        return MatchedCell(
+            0.0, np.inf, still, still, still, free, still + 0.5, still, free, still, still, 0.0, "exact", flat
+        )
 
     def _harmed(self, t: Floats) -> tuple[Floats, Floats]:
         """Least share of prompts whose own gain is negative, and its error, (J,) each.
@@ -329,7 +342,7 @@ class MatchedRows:
         """
         out = np.zeros((2, len(self.values)))
         for j, (share, limit) in enumerate(zip(self.share, self.harm, strict=True)):
-            gain, variance = t[PROMPT + VALUE * j], t[PROMPT + VALUE * j + VALUE - 1]
+            gain, variance = t[PROMPT + VALUE * j], t[PROMPT + VALUE * j + 4]
             hit = np.where((variance > 0) & (gain < limit * np.sqrt(np.maximum(variance, 0.0))), 1.0, 0.0)
             mean = float(applied(hit, share))
             psi = unit_sums((share * (hit - mean))[:, None], self.p)
@@ -349,7 +362,7 @@ class MatchedRows:
         out, slopes = np.empty((2 * J + 1, k.shape[1])), np.empty(2 * J + 1)
         out[-1], slopes[-1] = 1 / lam - along / lam**2, -1 / (lam**2 * k[1, -1])
         for j in range(J):
-            gain, of_gain, win, of_win = self._others(t[PROMPT + VALUE * j :][: VALUE - 1], 1 + j)
+            gain, of_gain, win, of_win = self._others(t[PROMPT + VALUE * j :][:4], 1 + j)
             out[j], out[J + j] = gain + of_gain * along, win + of_win * along
             slopes[j], slopes[J + j] = of_gain[-1] / k[1, -1], of_win[-1] / k[1, -1]
         return out, slopes

@@ -36,6 +36,8 @@ class PolicyGains(Result):
     kl : (K, B) nats; betas (K, B) what the policy is trained at to reach it
     gain, gain_se, win_rate, win_rate_se : (K, B, J); win rates of more than 16 responses (or fewer than 6) only up to
         0.2 log n nats, past which their bias would show
+    null_se : (K, B, J) error that a gain would have did the judge know nothing of the value: over all orders of the
+        values inside prompts; NaN where it is not known
     freedom, win_freedom : (K, B, J) degrees of freedom of their bounds, by Student's t
     interval, win_interval : (K, B, J, 2) 95 % bounds of each number by itself; of skewed values the gain has one
         bound, which holds in 97.5 %, and the other is infinite
@@ -50,7 +52,7 @@ class PolicyGains(Result):
     """
 
     axes: ClassVar[Axes] = {
-        "direction kl value": "gain gain_se win_rate win_rate_se freedom win_freedom harmed harmed_se",
+        "direction kl value": "gain gain_se null_se win_rate win_rate_se freedom win_freedom harmed harmed_se",
         "direction kl value bound": "interval win_interval",
         "direction kl": "kl betas correction kind",
         "value": "unseen skewed",
@@ -60,6 +62,7 @@ class PolicyGains(Result):
     betas: Floats
     gain: Floats
     gain_se: Floats
+    null_se: Floats
     freedom: Floats
     win_rate: Floats
     win_rate_se: Floats
@@ -79,7 +82,8 @@ class PolicyGains(Result):
 
     def bounds(self, level: float) -> Floats:
         """Bounds of each gain, (K, B, J, 2)."""
-        return opened(t_bounds(self.gain, self.gain_se, self.freedom + 1, level), self.gain, self.skewed)
+        plain = t_bounds(self.gain, self.gain_se, self.freedom + 1, level)
+        return opened(plain, self.gain, self.skewed, self.null_se, level)
 
     def units(self) -> Floats:
         """Weighted gains (C, K, B, J) of the units: their sum over any of them, over that of `_held`, estimates it."""
@@ -172,7 +176,7 @@ def pooled_gains(t: TiltResult, p: Population, kl: Floats) -> PolicyGains:
     wide = np.full((*t.gain.shape, 2), np.nan)
     gain, se, wins = (np.where(reached[..., None], x, np.nan) for x in (t.gain, t.gain_se, t.win_rate))
     return _bounded(PolicyGains(
-        np.array(np.broadcast_to(kl, t.kl.shape)), t.betas, gain, se, freedom, wins, none, none, none, none,
+        np.array(np.broadcast_to(kl, t.kl.shape)), t.betas, gain, se, none, freedom, wins, none, none, none, none,
         np.zeros(t.kl.shape), np.full(t.kl.shape, "pooled"), np.full(len(t.values), ""),
         np.zeros(len(t.values), np.int64), wide, wide, t.directions, t.values, np.zeros((1, *t.gain.shape)),
         np.ones((1, t.gain.shape[2])),

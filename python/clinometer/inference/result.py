@@ -81,6 +81,7 @@ class GainIntervals(Result):
     ess_quantiles: Floats
     skewed: NDArray[np.int64]
     _estimate_units: Floats
+    _null_se: Floats
     _cov: Floats
     _cov_labels: Floats
 
@@ -99,7 +100,7 @@ class GainIntervals(Result):
         interval = t_bounds(self.gain, self.se, self.units, level)
         with_labels = t_bounds(self.gain, self.se_labels, self.units_labels, level)
         estimate = t_bounds(self.estimate, self.estimate_se, self._estimate_units, level)
-        estimate = opened(estimate, self.estimate, self.skewed)
+        estimate = opened(estimate, self.estimate, self.skewed, self._null_se, level)
         return replace(
             self, level=float(level), interval=interval, interval_labels=with_labels, estimate_interval=estimate,
             estimate_interval_labels=none, bootstrap=none, bootstrap_labels=none,

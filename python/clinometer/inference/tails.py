@@ -83,16 +83,21 @@ def _quantiles(x: Floats, held: Floats, at: Floats) -> Floats:
     return np.asarray(x[sides[0]] / 2 + x[sides[1]] / 2)
 
 
-def opened(bounds: Floats, gain: Floats, skewed: Ints) -> Floats:
+def opened(bounds: Floats, gain: Floats, skewed: Ints, null_se: Floats | float = np.nan, level: float = 0.95) -> Floats:
     """Bounds (..., J, 2) of gains (..., J) without one end where a value (J,) is skewed.
 
     Extremes that were not drawn take a gain to their own side, so the end away from them bounds it, at its level: with
-    bounds of 95 % it holds in 97.5 %. Only where a gain lies beyond zero from them even 1.5 times as far as bounds
-    reach does that further end bound it, for then the extremes that were not drawn would take it further from zero.
+    bounds of 95 % it holds in 97.5 %. Where a gain lies beyond zero from them, the extremes that were not drawn would
+    take it further from zero, and the further end bounds it. That end is as far as bounds reach, and as the error
+    under independence does (`null_se`, normal), for a gain that chance made negative has too small an error; or 1.5
+    times as far where that error is not known.
     """
+    from scipy.special import ndtri
+
     low, high = bounds[..., 0], bounds[..., 1]
-    side = np.where(high > low, skewed, 0)
-    further = gain + FURTHER * side * (high - low) / 2
+    side, half = np.where(high > low, skewed, 0), (high - low) / 2
+    far = np.where(np.isnan(null_se), FURTHER * half, np.fmax(half, ndtri(0.5 + level / 2) * null_se))
+    further = gain + side * far
     turned = side * further < 0
     end = np.where(turned, further, np.where(side > 0, low, high))
     above = (side > 0) != turned  # the end that is open
@@ -103,10 +108,12 @@ def opened(bounds: Floats, gain: Floats, skewed: Ints) -> Floats:
 
 def reach(bounds: Floats, gain: Floats) -> Floats:
     """How far from zero a gain has to be for a sign: half of the width of its bounds, or with one of them its way to
-    that one, and 1.5 times as far where zero is on the side that is open."""
+    that one; where zero is on the side that is open, 1.5 times as far, and further than it is."""
     low, high = bounds[..., 0], bounds[..., 1]
     with np.errstate(invalid="ignore"):
-        above, below = (np.where(away, FURTHER * x, x) for away, x in ((gain < 0, gain - low), (gain > 0, high - gain)))
+        away, back = gain - low, high - gain
+        above = np.where(gain < 0, np.fmax(FURTHER * away, -gain), away)
+        below = np.where(gain > 0, np.fmax(FURTHER * back, gain), back)
         return np.where(np.isinf(high), above, np.where(np.isinf(low), below, (high - low) / 2))
 
 

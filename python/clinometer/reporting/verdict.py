@@ -62,11 +62,9 @@ def choose(report: Report, floor: float | Mapping[str, float] | None = None) -> 
     gain, half = without_flat(report.gain[..., :n], reach(bounds, report.gain[..., :n]), sd)
     lower, upper = np.moveaxis(np.where((sd == 0)[:, None], 0.0, bounds), -1, 0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        # a value without bounds in any cell ranks none of them
-        worst, near = (
-            np.fmin.reduce(np.where(sd > 0, x / sd, np.where(np.isnan(x), np.nan, 0.0)), axis=-1)
-            for x in (lower, gain - half)
-        )
+        # a value without bounds in any cell ranks none of them; without a lower bound, what a sign would need ranks
+        near = np.where(np.isneginf(lower), gain - half, lower)
+        worst = np.fmin.reduce(np.where(sd > 0, near / sd, np.where(np.isnan(near), np.nan, 0.0)), axis=-1)
         plain = np.where(sd > 0, gain / sd, 0.0)
     if floor is not None:
         cells = cells & (lower >= _floors(floor, report.values[:n])).all(axis=-1)
@@ -74,10 +72,8 @@ def choose(report: Report, floor: float | Mapping[str, float] | None = None) -> 
             return None
         rank = plain.mean(axis=-1)
     else:
-        # where no cell has all lower bounds, what a sign would need ranks; without errors (one prompt) the gains do,
-        # and the class says undetermined
-        ranks = (x for x in (worst, near) if np.isfinite(x[cells]).any())
-        rank = next(ranks, plain.min(axis=-1))
+        # without errors (one prompt) the gains rank, and the class says undetermined
+        rank = worst if np.isfinite(worst[cells]).any() else plain.min(axis=-1)
     rank = np.where(cells & ~np.isnan(rank), rank, -np.inf)
     k, b = (int(i) for i in np.unravel_index(int(np.argmax(rank)), rank.shape))
     kind = str(classes(gain[k, b], half[k, b], z=1.0)[0])
