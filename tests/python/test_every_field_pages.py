@@ -75,13 +75,18 @@ def test_gains_of_the_policy() -> None:
     agree(p, {
         "kl": [LEVELS] * 2, "correction": 1 - rows / p.betas, "interval": bounds(p.gain, p.gain_se, p.freedom),
         "win_interval": bounds(p.win_rate, p.win_rate_se, p.win_freedom),
-    }, apart="gain gain_se win_rate win_rate_se betas freedom win_freedom harmed harmed_se", rtol=1e-6)  # fmt: skip
+    }, apart="gain gain_se null_se win_rate win_rate_se betas freedom win_freedom harmed harmed_se",
+       rtol=1e-6)  # fmt: skip
     np.testing.assert_allclose(p.bounds(0.8), bounds(p.gain, p.gain_se, p.freedom, 0.8), rtol=1e-9)
     for k, b, j in ((0, 0, 0), (1, 1, 1)):
         gain, se, wins, win_se, beta = twin(k, b, j)
         np.testing.assert_allclose([p.gain[k, b, j], p.win_rate[k, b, j], p.betas[k, b]], [gain, wins, beta], rtol=1e-4)
         # the twin takes slopes by differences
         np.testing.assert_allclose([p.gain_se[k, b, j], p.win_rate_se[k, b, j]], [se, win_se], rtol=0.005)
+        null_se = reference.null_se(judged()[:, k], values()[:, j], IDS, LEVELS[b])
+        np.testing.assert_allclose(
+            p.null_se[k, b, j], null_se, rtol=0.005
+        )  # the twin adds coefficients of the nodes up
 
 
 def half_and_half(harmed: int) -> tuple[cm.Dump, Floats]:

@@ -13,7 +13,7 @@ from .lp import ExactLP, cone_value, constrained_value, exact_lp, game_value, pr
 from .moments import covariance_projection, cross_covariance, moments, score, within_residual
 from .one_prompt import PromptTilt, tilt_block
 from .pareto import pareto_k
-from .policy import policy_gain
+from .policy import policy_gain, policy_null_se
 from .tilt import tilt, tilted_mean
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "moments",
     "pareto_k",
     "policy_gain",
+    "policy_null_se",
     "prompt_value",
     "score",
     "solve_kl",

@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["policy_gain"]
+__all__ = ["policy_gain", "policy_null_se"]
 
 Floats = NDArray[np.float64]
 
@@ -57,17 +57,9 @@ def policy_gain(
     >>> bool(abs(gain - 0.447) < 3 * se)  # a normal score gains sqrt(2 KL)
     True
     """
-    from scipy.optimize import brentq
-
-    t, f, ids = np.asarray(scores, float), np.asarray(values, float), np.asarray(prompt_ids)
-    groups = [(t[ids == x], f[ids == x]) for x in np.unique(ids)]
-    groups = [g for g in groups if len(g[0]) > 1]
-    n = float(1 / np.mean([1 / len(g[0]) for g in groups]))
-    pairs = 5.5 <= n <= 16.5
-    shifts = [m / (n - 0.25 - m) for m in range(3 if pairs else 2)]
+    groups, nodes, pairs = _nodes(scores, values, prompt_ids, kl)
     parts, beta = [], 0.0
-    for weight, s in zip(_lagrange(shifts, -1.0), shifts, strict=True):
-        lam = brentq(lambda x, s=s: _by_prompt(groups, x, s, pairs)[:, 0].mean() - kl, 1e-6, 30, xtol=1e-14, rtol=1e-14)
+    for weight, s, lam in nodes:
         at, small = _by_prompt(groups, lam, s, pairs), 1e-5 * lam
         high, low = (_by_prompt(groups, lam + step, s, pairs) for step in (small, -small))
         slope = (high - low) / (2 * small)
@@ -79,6 +71,44 @@ def policy_gain(
     psi = (1 - 1 / G) * (whole - rest)
     se = np.sqrt(G / (G - 1) * (psi**2).sum(axis=0))
     return float(whole[0]), float(se[0]), float(whole[1]), float(se[1]), float(beta)
+
+
+def policy_null_se(scores: ArrayLike, values: ArrayLike, prompt_ids: ArrayLike, kl: float) -> float:
+    """Error of `policy_gain` over all orders of the values inside prompts (theory 2.9), by the gain's coefficients.
+
+    >>> import numpy as np
+    >>> t, f = np.random.default_rng(0).normal(size=(2, 240))
+    >>> ids = np.repeat(np.arange(30), 8)
+    >>> gain, se, *_ = policy_gain(t, f, ids, 0.1)
+    >>> bool(0.6 < policy_null_se(t, f, ids, 0.1) / se < 1.5)
+    True
+    """
+    groups, nodes, pairs = _nodes(scores, values, prompt_ids, kl)
+    variance = 0.0
+    for t, f in groups:
+        each = [(t, unit) for unit in np.eye(len(t))]
+        coefficients = sum(weight * _by_prompt(each, lam, s, pairs)[:, 1] for weight, s, lam in nodes)
+        variance += float(np.sum(coefficients**2) * f.var(ddof=1))
+    return float(np.sqrt(variance)) / len(groups)
+
+
+def _nodes(
+    scores: ArrayLike, values: ArrayLike, prompt_ids: ArrayLike, kl: float
+) -> tuple[list[tuple[Floats, Floats]], list[tuple[float, float, float]], bool]:
+    """Prompts of two responses or more; weight, shift and lam of each node; and whether pairs are left out."""
+    from scipy.optimize import brentq
+
+    t, f, ids = np.asarray(scores, float), np.asarray(values, float), np.asarray(prompt_ids)
+    groups = [(t[ids == x], f[ids == x]) for x in np.unique(ids)]
+    groups = [g for g in groups if len(g[0]) > 1]
+    n = float(1 / np.mean([1 / len(g[0]) for g in groups]))
+    pairs = 5.5 <= n <= 16.5
+    shifts = [m / (n - 0.25 - m) for m in range(3 if pairs else 2)]
+    roots = [
+        brentq(lambda x, s=s: _by_prompt(groups, x, s, pairs)[:, 0].mean() - kl, 1e-6, 30, xtol=1e-14, rtol=1e-14)
+        for s in shifts
+    ]
+    return groups, list(zip(_lagrange(shifts, -1.0), shifts, roots, strict=True)), pairs
 
 
 def _without_each(at: Floats, slope: Floats, kl: float) -> Floats:
