@@ -83,10 +83,8 @@ def test_gains_of_the_policy() -> None:
         np.testing.assert_allclose([p.gain[k, b, j], p.win_rate[k, b, j], p.betas[k, b]], [gain, wins, beta], rtol=1e-4)
         # the twin takes slopes by differences
         np.testing.assert_allclose([p.gain_se[k, b, j], p.win_rate_se[k, b, j]], [se, win_se], rtol=0.005)
-        null_se = reference.null_se(judged()[:, k], values()[:, j], IDS, LEVELS[b])
-        np.testing.assert_allclose(
-            p.null_se[k, b, j], null_se, rtol=0.005
-        )  # the twin adds coefficients of the nodes up
+        null_se = reference.policy_null_se(judged()[:, k], values()[:, j], IDS, LEVELS[b])
+        np.testing.assert_allclose(p.null_se[k, b, j], null_se, rtol=0.005)  # the twin adds up coefficients
 
 
 def half_and_half(harmed: int) -> tuple[cm.Dump, Floats]:
