@@ -118,7 +118,7 @@ def _covered(
     if m < 2:
         return f"{world.name:<28} {name:<16} {'no interval in any dump':<53}{len(rows):6d}  none"
     share = ((ends[known, 0] <= target) & (target <= ends[known, 1])).mean()
-    error = np.sqrt(max(share * (1 - share), 0.0475 / m) / m)
+    error = np.sqrt(max(share * (1 - share), 0.0475) / m)  # of all of fifty dumps no less than of most
     spread = value[known].std(ddof=1)
     one = 1 - both.sum() / m
     width = np.mean(ends[both, 1] - ends[both, 0]) / (2 * spread) if both.any() else np.nan
