@@ -40,7 +40,7 @@ def shortened(report: Report) -> Report:
             vars(x).update(held)
         return x
 
-    return walk(report) if cut else report  # type: ignore[no-any-return]
+    return walk(report) if cut else report
 
 
 def wrapped(sentence: str, first: str, rest: str) -> list[str]:
