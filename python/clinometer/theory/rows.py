@@ -15,7 +15,14 @@ from numpy.typing import ArrayLike, NDArray
 from clinometer.common.resampling import t_bounds, unit_errors, worth
 from clinometer.engine import kl as roots
 from clinometer.engine import stat
-from clinometer.engine.checks import DEFAULT_KL, check_strength, checked_betas, checked_kl, need_scores
+from clinometer.engine.checks import (
+    DEFAULT_KL,
+    check_strength,
+    checked_betas,
+    checked_kl,
+    need_moderate_scores,
+    need_scores,
+)
 from clinometer.engine.inputs import Call, prepare, run
 from clinometer.engine.passes import adjusted, kept_scores
 from clinometer.engine.population import Population
@@ -178,6 +185,7 @@ def scored(dump: Any, directions: Any, values: Any, *, adjust: Any = None, **opt
         raise ValueError("within is False; wanted True: a policy is renormalised inside every prompt")
     call = prepare(dump, directions, values, **options)
     need_scores(call)
+    need_moderate_scores(call)
     if values is not None and call.n_values == 0:
         raise ValueError("values is empty, wanted at least one value")
     call, kept = roots.written_out(call, np.asarray(adjusted(call, kept_scores(call), adjust)))
