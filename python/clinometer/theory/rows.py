@@ -102,10 +102,11 @@ class Weights:
             x = np.where(x < 0.0, -np.inf, 0.0)
         else:
             x = lam * x
-        mass = self.total(self.row * np.exp(x))
-        log_mass = np.log(np.where(mass > 0.0, mass, 1.0))
-        r = x - self.spread(log_mass)
-        return self.row * np.exp(r), r
+        with np.errstate(under="ignore"):
+            mass = self.total(self.row * np.exp(x))
+            log_mass = np.log(np.where(mass > 0.0, mass, 1.0))
+            r = x - self.spread(log_mass)
+            return self.row * np.exp(r), r
 
     def change(self, t: Floats, lam: float) -> tuple[Floats, Floats]:
         """p - w and r; at small tilts as w expm1(r), where the difference would cancel."""
@@ -228,7 +229,7 @@ def betas_of(call: Call, kept: Floats, betas: Any, kl: Any) -> Floats:
 
 def tilts(call: Call, kept: Floats, betas: Floats) -> dict[str, Floats]:
     """What the compiled tilt gives of kept scores (N, K) at betas (K, B); beta 0 is the argmax limit."""
-    statistic = stat.Tilt(betas=np.maximum(betas, np.nextafter(0.0, 1.0)))
+    statistic = stat.Tilt(betas=np.maximum(betas, 5e-324))
     state = statistic.state(call, 0, kept.shape[1], 0, call.n_values)
     return dict(run(call, [state], kept=np.ascontiguousarray(kept))[0].finish())
 
