@@ -1,7 +1,6 @@
 // The stored rows of a block in lanes, and whether the lanes hold them.
 #pragma once
 #include <limits>
-#include <stdexcept>
 
 #include "src/fold/pass.hpp"
 
@@ -125,9 +124,8 @@ class LaneTile : public Tile {
         spoiled[k] += row[k] - row[k];
       }
     if (!std::all_of(spoiled, spoiled + pass_.lds, [](double x) { return x == 0; })) {
-      if (sizeof(L) == 4) return false;
-      refuse_non_finite(pass_, at_, n_, row_, std::vector<double>(shift, shift + d));
-      throw std::invalid_argument("scores leave float64: divide the directions, or the rows, by a constant");
+      if (sizeof(L) == 8) refuse_non_finite(pass_, at_, n_, row_, std::vector<double>(shift, shift + d));
+      return sizeof(L) == 8;
     }
     for (std::int64_t k = 0; sizeof(L) == 4 && k < pass_.n_projected; ++k)
       if (!pass_.zero(k) && (top[k] > kHuge || top[k] < kTiny)) return false;
