@@ -41,8 +41,8 @@ def interrupted(call: Callable[[], Any], after: float) -> float:
         os.kill(os.getpid(), signal.SIGINT)
 
     thread = threading.Thread(target=send)
-    thread.start()
     try:
+        thread.start()  # on a busy machine the signal may come before it returns
         while True:
             call()
     except KeyboardInterrupt:
