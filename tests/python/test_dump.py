@@ -18,11 +18,13 @@ import safetensors.numpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import clinometer as cm
 from clinometer.dump import Dump, open_dump, write_dump
 from clinometer.dump.directions import Directions
 from clinometer.dump.rounding import to_bfloat16
 from clinometer.errors import DumpChangedError, DumpError
 from clinometer.files.plain import PlainFile
+from clinometer.reporting import build
 from clinometer.sources.npy import read_npy
 from clinometer.sources.safetensors import read_header
 
@@ -625,6 +627,24 @@ def test_a_file_that_changes_is_an_error(tmp_path: Path) -> None:
         dump.read(0, 4)
     with pytest.raises(DumpChangedError):
         dump.column("x")
+
+
+def test_a_file_replaced_in_the_middle_of_a_report_is_an_error_and_no_missing_section(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, gather, file = rows(60, 3), build.gather, tmp_path / "x.safetensors"
+    safetensors.numpy.save_file({"phi": x, "value_x": x[:, 0].copy(), "prompt_id": np.arange(60) // 6}, file)
+
+    def gather_and_replace(*args: Any, **kw: Any) -> Any:
+        found = gather(*args, **kw)
+        os.replace(_copy(file, tmp_path / "y"), file)
+        return found
+
+    dump = open_dump(file)
+    assert cm.report(dump, constitutions=[[1.0, 0.0, 0.0]], values=["x"], kl=[0.1]).cone is not None
+    monkeypatch.setattr(build, "gather", gather_and_replace)
+    with pytest.raises(DumpChangedError):
+        cm.report(dump, constitutions=[[1.0, 0.0, 0.0]], values=["x"], kl=[0.1])
 
 
 def _copy(source: Path, target: Path) -> Path:

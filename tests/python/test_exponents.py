@@ -50,6 +50,38 @@ SCORES: dict[str, Callable[[np.ndarray, float], Found]] = {
         (0, cm.inference.null_band(X, V, judges=cm.Scores(s), kl=[0.2], draws=8, **KW).interval)
     ],
 }
+# those that take powers of scores as they are, which may refuse them
+POWERS: dict[str, Callable[[np.ndarray, float], Found]] = {
+    "cumulants": lambda s, c: [
+        (0, found)
+        for t in [cm.theory.cumulants(X, cm.Scores(s, IDS), V)]
+        for found in (
+            t.gain[:, 2] / c / c / c,
+            t.gain_se[:, 2] / c / c / c,
+            t.score[:, 1] / c / c / c,
+            t.exact_radius * c,
+        )
+    ],
+    "gain_kl_frontier": lambda s, c: [
+        (0, x) for t in [cm.theory.gain_kl_frontier(X, cm.Scores(s), V[:, 0], **KW)] for x in (t.gain, t.gain_se)
+    ],
+    "judge_ceiling": lambda s, c: [(0, cm.theory.judge_ceiling(X, cm.Scores(s), V, beta=c, **KW).ceiling)],
+    "best_of_n": lambda s, c: [(0, cm.theory.best_of_n(X, cm.Scores(s), V, n=[4], **KW).normal)],
+    "baselines": lambda s, c: [(0, cm.inference.baselines(X, cm.Scores(s), V, **KW).correlation)],
+    "pareto": lambda s, c: [(0, lp.pareto(X, cm.Scores(s), np.nan_to_num(V), splits=5, **KW).gains)],
+    "stat.CrossCovariance": lambda s, c: [(0, _crossed(s).correlation), (0, _crossed(s).se / c)],
+    "report": lambda s, c: [(0, x) for r in [_judged(s)] for x in (r.baselines.correlation, r.pareto.gains, r.gain)],
+}
+
+
+def _crossed(s: np.ndarray) -> Any:
+    dump = cm.open_dump(X, prompt_ids=IDS, columns={"a": s[:, 0], "v": V[:, 0]})
+    return cm.scan(dump, cm.stat.CrossCovariance(["a"], ["v"]))[0]
+
+
+def _judged(s: np.ndarray) -> Any:
+    dump = cm.open_dump(X, prompt_ids=IDS, columns={"value_v": V[:, 0], "judge/a": s[:, 0]})
+    return cm.report(dump, constitutions=["judge/a"], values=["v"], kl=[0.2])
 
 
 def _tilt(t: Any) -> Found:
@@ -119,6 +151,41 @@ def test_scores_in_any_unit(name: str) -> None:
         want = SCORES[name](scores, 1.0)
         for e in EXPONENTS:
             agree(SCORES[name](scores * 10.0**e, 10.0**e), want, 1.0)
+
+
+@pytest.mark.parametrize("name", POWERS)
+def test_scores_whose_powers_leave_float64_are_refused_by_name(name: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        scores, kept = (X @ U.T).astype(np.float64), 0
+        want = POWERS[name](scores, 1.0)
+        for e in EXPONENTS:
+            try:
+                found = POWERS[name](scores * 10.0**e, 10.0**e)
+            except ValueError as error:
+                assert not -34 < e < 34 and "scores: " in str(error), f"1e{e}: {error}"
+                continue
+            kept += 1
+            agree(found, want, 1.0)
+    assert kept >= 4
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_directions_whose_scores_leave_float64_are_refused(dtype: type) -> None:
+    x, end = X.astype(dtype), 1.7e308
+    u, dump = np.full((1, d), end), cm.open_dump(x, prompt_ids=IDS, columns={"v": V[:, 0]})
+    fold = cm.Fold(cm.stat.Tilt(u, "v", betas=[end]), dim=d)
+    calls: tuple[Callable[[], Any], ...] = (
+        lambda: cm.tilt(x, u, [end], V, **KW), lambda: cm.tilt(x, u, None, V, kl=[0.1], **KW),
+        lambda: cm.score(x, u, **KW), lambda: cm.score(x, u, precision="double", **KW),
+        lambda: cm.cross_covariance(x, u, V, **KW), lambda: cm.tilted_mean(x, u, [end], **KW),
+        lambda: cm.scan(dump, cm.stat.Tilt(u, "v", betas=[end])),
+        lambda: fold.absorb(x, IDS, v=V[:, 0]) or fold.finish(),
+        lambda: cm.inference.gain_intervals(x, u, None, V, kl=[0.1], **KW),
+    )  # fmt: skip
+    for call in calls:
+        with pytest.raises(ValueError, match=r"scores leave float64|too large"):
+            call()
 
 
 # for rows in a unit: numbers in that unit, and the power of ten from which a refusal is right

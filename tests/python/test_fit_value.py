@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -397,6 +398,14 @@ def test_a_damaged_file_is_refused(world: World, tmp_path: Path) -> None:
     for wrong in (raw[:-8], raw.replace(b"n_pairs", b"n_peers"), raw.replace(b'"vectors"', b'"victors"')):
         (tmp_path / "bad").write_bytes(wrong)
         with pytest.raises(cm.DumpError):
+            cm.fit.DirectionFit.load(tmp_path / "bad")
+    lies: list[tuple[dict[str, Any], str]] = [
+        ({"n_prompts": fit.n_rows + 1}, "prompts of"), ({"alpha": -1 - fit.alpha}, "'alpha'"),
+        ({"alpha": fit.alpha * np.nan}, "'alpha'"), ({"intercepts": fit.intercepts * np.nan}, "'intercepts'"),
+    ]  # fmt: skip
+    for lie, says in lies:
+        replace(fit, **lie).save(tmp_path / "bad")
+        with pytest.raises(cm.DumpError, match=says):
             cm.fit.DirectionFit.load(tmp_path / "bad")
     cm.Directions(["u"], world.u).save(tmp_path / "u")
     with pytest.raises(cm.DumpError, match="saved fit"):

@@ -6,7 +6,9 @@ import subprocess
 import sys
 import textwrap
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -306,3 +308,22 @@ def test_no_ids_anywhere_is_one_prompt_and_a_warning() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         cm.score(phi, u)  # a score needs no prompts
+
+
+def test_a_caller_whose_numpy_raises_on_everything_gets_the_same_numbers() -> None:
+    rng = np.random.default_rng(0)
+    x, ids, odd = rng.normal(size=(120, 3)), np.arange(120) // 6, np.geomspace(1e-300, 1e300, 20)
+    columns = {"judge/a": x[:, 0], "value_v": x[:, 0] + x[:, 1], "value_w": (x[:, 2] > 0).astype(float)}
+    dump = cm.open_dump(x, prompt_ids=ids, columns=columns, policy="on_policy")
+    calls: tuple[Callable[[], Any], ...] = (
+        lambda: cm.report(dump, constitutions=["judge/a"], values=["v", "w"], kl=[0.1]).to_json(),
+        lambda: cm.tilt(dump, ["judge/a"], [5e-324, 1e-8, 1.0, 1e300], ["v"]).gain.tolist(),
+        lambda: cm.tilt(dump, ["judge/a"], [1.0], ["v"], prompt_weights=odd).gain.tolist(),
+        lambda: cm.theory.cumulants(dump, ["judge/a"], ["v"]).exact_radius.tolist(),
+    )
+    for call in calls:
+        want = call()
+        before = np.geterr()
+        with np.errstate(all="raise"):
+            assert call() == want
+        assert np.geterr() == before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import house
@@ -45,3 +46,12 @@ def test_what_is_forbidden_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert [(a.module, a.source) for a in house.upward(arrows)] == [("engine.up", "reporting.text")]
     assert [a.name for a in house.private(arrows)] == ["_hidden"]
     assert house.circles(arrows) == [["engine.up", "reporting.other", "reporting.text"]]
+
+
+def test_every_check_behind_a_promise_is_there() -> None:
+    sys.path.insert(0, str(Path(__file__).parents[1] / "torture"))
+    from promises import PROMISES
+
+    for name in (check for _, checks in PROMISES for check in checks):
+        file, _, test = name.partition("::")
+        assert f"def {test or 'test_'}" in (Path(__file__).parent / file).read_text(encoding="utf-8"), name

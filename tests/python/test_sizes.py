@@ -113,6 +113,24 @@ def test_texts_on_a_page_are_shortened(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(report.to_json()) < 100_000
 
 
+def test_overlong_names_are_cut_where_they_are_read_and_whole_where_they_are_data() -> None:
+    rng, n = np.random.default_rng(0), 30_000
+    x, ids = rng.normal(size=(120, 3)), np.repeat([f"{k}{'p' * n}" for k in range(12)], 10)
+    judges, value, group = ["j" * n + end for end in "ab"], "v<" * n, "g" * n
+    held = {f"judge/{j}": x[:, k] for k, j in enumerate(judges)} | {f"value_{value}": x[:, 0] + x[:, 1]}
+    dump = cm.open_dump(x, prompt_ids=ids, columns=held | {group: np.repeat(["m" * n, "w"], 60)}, policy="on_policy")
+    texts = [{"prompt": "p", "response": "r"}] * 120
+    report = cm.report(dump, constitutions=[f"judge/{j}" for j in judges], values=[value], kl=[0.1], groups=[group],
+                       texts=texts)  # fmt: skip
+    assert report.groups[0].groups == ("m" * n, "w") and report.examples
+    for shown in (report.to_html(), report.to_text(full=True), report.to_text(), report.verdict()):
+        assert len(shown) < 200_000 and "more characters, long name" in shown
+        assert not any(name in shown for name in (judges[0], judges[1], group))
+    frame = report.to_frame()
+    assert set(frame["constitution"]) == {f"judge/{j}" for j in judges} and set(frame["value"]) == {value}
+    assert json.loads(report.to_json())["constitutions"] == [f"judge/{j}" for j in judges]
+
+
 def test_messages_name_a_few() -> None:
     assert few(["a", "b"]) == "a, b"
     assert few([f"n{k}" for k in range(1000)]) == "n0, n1, n2, n3 and 996 more"

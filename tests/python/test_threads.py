@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
+import time
 
 import numpy as np
 import pytest
 
-from clinometer.common.threads import applied, images, shared
+from clinometer.common.threads import applied, heard, images, shared
 
 
 @pytest.mark.parametrize("n_threads", [1, 2, 3])
@@ -32,3 +35,14 @@ def test_products_are_numpys(d: int, k: int) -> None:
     u = rng.standard_normal((k, d))
     np.testing.assert_allclose(images(square[:d, :d], u), u @ square[:d, :d], rtol=1e-10, atol=1e-10)
     np.testing.assert_allclose(applied(u, square[0, :d]), u @ square[0, :d], rtol=1e-10, atol=1e-10)
+
+
+def test_ctrl_c_is_heard_while_something_deaf_computes() -> None:
+    computed, begun = threading.Event(), time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        heard(lambda: (os.kill(os.getpid(), signal.SIGINT), computed.wait(60)))
+    assert time.monotonic() - begun < 30
+    computed.set()
+    assert heard(lambda: 3) == 3
+    with pytest.raises(ZeroDivisionError):
+        heard(lambda: 1 // 0)

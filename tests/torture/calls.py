@@ -14,6 +14,7 @@ import numpy as np
 
 import clinometer as cm
 from clinometer import _core, lp
+from clinometer.dump.converting import convert_dump
 
 Calls = dict[str, Callable[[], Any]]
 
@@ -55,6 +56,12 @@ def calls(prompts: int, n: int, d: int, folder: str, seed: int = 0) -> Calls:
         ),
         "null_band": lambda: cm.inference.null_band(held, ["good"], kl=[0.1], draws=8),
         "report": lambda: cm.report(held, **judge).to_json(),
+        "screen": lambda: cm.theory.screen(held, _many(d, prompts), ["good"]),
+        "lp.game": lambda: lp.game(held, _many(d, prompts), ["good", "yes"]),
+        "lp.pareto": lambda: lp.pareto(held, u, ["good", "yes"], splits=5),
+        "best_of_n": lambda: cm.theory.best_of_n(held, u, ["good"], n=[4]),
+        "compare": lambda: cm.compare(dump, cm.open_dump(x[:, ::-1] * 2, prompt_ids=ids, columns=columns), ["good"]),
+        "convert": lambda: _converted(path),
         "fold": lambda: _folded(x, ids),
         "lp.cone": lambda: lp.cone(rng_of(1).standard_normal((max(prompts, 8), 6, 9))),
         "lp.gram_cone": lambda: lp.gram_cone(_grams(max(prompts, 8))),
@@ -75,6 +82,17 @@ def calls(prompts: int, n: int, d: int, folder: str, seed: int = 0) -> Calls:
 
 def rng_of(seed: int) -> np.random.Generator:
     return np.random.default_rng(seed)
+
+
+def _many(d: int, prompts: int) -> Any:
+    return rng_of(7).standard_normal((max(prompts, 8), d))
+
+
+def _converted(path: str) -> Any:
+    with tempfile.TemporaryDirectory() as folder:
+        convert_dump(path, os.path.join(folder, "again"))
+        again = cm.open_dump(os.path.join(folder, "again"))
+        return again.read(0, again.n_rows)
 
 
 def _grams(problems: int) -> Any:

@@ -41,8 +41,8 @@ def interrupted(call: Callable[[], Any], after: float) -> float:
         os.kill(os.getpid(), signal.SIGINT)
 
     thread = threading.Thread(target=send)
-    thread.start()
     try:
+        thread.start()  # on a busy machine the signal may come before it returns
         while True:
             call()
     except KeyboardInterrupt:
@@ -98,7 +98,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=100)
     parser.add_argument("--cuts", type=int, default=200)
-    parser.add_argument("--prompts", type=int, default=4000, help="of 8 responses and 256 columns")
+    parser.add_argument("--prompts", type=int, default=1000, help="of 8 responses")
+    parser.add_argument("--dim", type=int, default=256, help="columns of a row")
     parser.add_argument("name", nargs="*", help="only these calls")
     args = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -111,7 +112,7 @@ def main() -> int:
             *wrong[:5],
             sep="\n  ",
         )
-        for name, call in calls(args.prompts, 8, 256, folder).items():
+        for name, call in calls(args.prompts, 8, args.dim, folder).items():
             if args.name and name not in args.name:
                 continue
             said = waits(call, args.trials, rng)

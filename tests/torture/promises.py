@@ -35,13 +35,14 @@ PROMISES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("no row is lost or invented silently", (
         "test_shards.py", "test_writer.py::test_lost_files_are_refused_and_not_papered_over", "test_readers.py")),
     ("values are exactly those in the file", (
-        "test_dump.py::test_every_half_pattern_decodes_exactly",
+        "test_dump.py::test_every_half_pattern_decodes_exactly", "test_dump.py::test_array_is_viewed_and_decoded",
+        "test_dump.py::test_fortran_and_big_endian_files_are_right_and_announced",
         "test_writer.py::test_every_half_pattern_is_exact_at_every_level")),
     ("memory and room are bounded and asked for first", ("test_room.py", "test_sizes.py")),
     ("large means do not hurt", ("test_far_means.py",)),
     ("tilts are right at the ends of float64", ("test_extremes.py", "test_exponents.py")),
     ("every tilt states its ESS and tail index", (
-        "test_passes.py::test_pareto_k", "test_tilt_lanes.py::test_jackknife_and_tail_index_are_those_of_the_twin",
+        "test_pareto.py", "test_passes.py::test_pareto_k",
         "test_passes.py::test_kl_roots_and_horizon_follow_the_twin")),
     ("same bits for any threads, cuts and environment", (
         "../laws/test_laws.py::test_one_hash_for_any_threads_and_cuts", "test_bits.py", "test_thread_safety.py")),
@@ -59,7 +60,7 @@ PROMISES: tuple[tuple[str, tuple[str, ...]], ...] = (
         "test_remote.py::test_a_remote_file_that_changes_is_an_error")),
     ("reports are safe to open and logs safe to print", (
         "test_reporting.py::test_hostile_names_do_nothing", "test_dump.py::test_messages_show_no_control_characters",
-        "test_format.py::test_hostile_names_are_harmless_in_every_message")),
+        "test_format.py::test_hostile_names_are_harmless_in_every_message", "../browser/test_hostile.py")),
     ("a verdict carries a certificate that exact arithmetic accepts", (
         "test_lp_families.py", "test_cone.py::test_planted_dependence_is_found_and_certified",
         "test_lp_cone.py::test_wendel_and_certificates_of_closed_cones",

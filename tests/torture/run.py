@@ -2,7 +2,8 @@
 
     python tests/torture/run.py [--results FILE] [--kills 200] [STEP ...]
 
-A run that is interrupted goes on with the step (and kill) where it stopped, as long as the commit is the same.
+A run that is interrupted goes on with the step (and kill) where it stopped, as long as the commit is the same; steps
+can be run one by one, and a run of all of them then prints the table.
 Needs Linux and a C compiler (CC, else cc). Files go to memory (/dev/shm) unless TMPDIR says otherwise: what a killed
 process leaves does not depend on the disk, and fsync takes no time there.
 """
@@ -105,7 +106,8 @@ def main() -> int:
             status |= int(code != 0)
     if args.results:
         Path(args.results).write_text("\n".join(about) + "\n")
-    state.unlink()
+    if not args.step:
+        state.unlink()
     return status
 
 

@@ -1,5 +1,8 @@
 // From canonical rows to blocks: the shift of a leaf, the projections, and what scores are relative to.
 #pragma once
+#include <algorithm>
+#include <stdexcept>
+
 #include "src/fold/lane_tile.hpp"
 #include "src/fold/read_ahead.hpp"
 
@@ -217,9 +220,20 @@ class Reader {
   void scores(const Block& b) {
     if (b.pieces.empty()) scores(0, b.n, 0, own_.gap, score_);
     for (const Piece& p : b.pieces) scores(p.first, p.count, fold(p), origin(p.prompt).gap, score_);
+    refuse_overflow(score_, b.n);
     if (!pass_.absolute) return;
     if (b.pieces.empty()) scores(0, b.n, 0, offset_, absolute_);
     for (const Piece& p : b.pieces) scores(p.first, p.count, fold(p), offset_, absolute_);
+    refuse_overflow(absolute_, b.n);
+  }
+  /// Rows of double and directions near the end of it may give scores that are infinite, or whose differences are.
+  void refuse_overflow(const std::vector<double>& x, std::int64_t n) const {
+    const double steepest = *std::max_element(pass_.scale.begin(), pass_.scale.end());
+    if (pass_.rows.dtype != Dtype::f64 && steepest < 0x1p800) return;
+    for (std::int64_t i = 0; i < n; ++i)
+      for (std::int64_t k = 0; k < pass_.scored.n_directions; ++k)
+        if (std::abs(x[i * pass_.n_scores + k]) > 0x1p1021)
+          throw std::invalid_argument("scores leave float64: divide the directions, or the rows, by a constant");
   }
   void scores(std::int64_t first, std::int64_t n, std::int64_t fold, const std::vector<double>& from,
               std::vector<double>& to) const {

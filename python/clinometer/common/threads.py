@@ -6,15 +6,16 @@ each other: on a busy machine a product of a millisecond then takes thirty, and 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["applied", "images", "product", "shared"]
+__all__ = ["applied", "heard", "images", "product", "shared"]
 
 Floats = NDArray[np.float64]
 STRIP = 1 << 18  # multiply-adds of one product, up to which BLAS starts no threads
@@ -32,6 +33,22 @@ def shared(work: Callable[[S], T], items: Iterable[S], n_threads: int) -> list[T
     contexts = [copy_context() for _ in held]  # NumPy's error state and who listens to notes
     with ThreadPoolExecutor(max_workers=workers) as pool:
         return list(pool.map(lambda context, item: context.run(work, item), contexts, held))
+
+
+def heard(work: Callable[[], T]) -> T:
+    """work() in a thread of its own where this is the main one: LAPACK hears no Ctrl-C, and who waits for it does."""
+    if threading.current_thread() is not threading.main_thread():
+        return work()
+    done, context = Future[T](), copy_context()
+
+    def run() -> None:
+        try:
+            done.set_result(context.run(work))
+        except BaseException as error:
+            done.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return done.result()
 
 
 def applied(x: Floats, w: Floats) -> Floats:

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from clinometer.dump import Dump
 
-from .inputs import Call
+from .inputs import MODERATE, Call, refuse_extreme, tops
 
 Floats = NDArray[np.float64]
 
@@ -20,6 +20,7 @@ __all__ = [
     "checked_betas",
     "checked_kl",
     "need_finite",
+    "need_moderate_scores",
     "need_rows",
     "need_scores",
     "need_squares",
@@ -35,6 +36,18 @@ def need_scores(call: Call) -> None:
     if call.n_scores == 0:
         raise ValueError("directions is empty, wanted at least one direction, column name or score")
     need_rows(call)
+
+
+def need_moderate_scores(call: Call, most: float = MODERATE) -> None:
+    """Refuse score columns and directions whose powers leave float64, for functions that take them as they are."""
+    found = []
+    if call.directions is not None:
+        found.append(np.abs(call.directions).max(axis=1).reshape(-1, call.n_folds).max(axis=1))
+    if call.columns is not None and call.columns.size:
+        found.append(tops(call.columns))
+    if found:
+        top = np.concatenate(found)
+        refuse_extreme("scores", call.names, top if call.order is None else top[call.order], most)
 
 
 def need_rows(call: Call) -> None:

@@ -111,6 +111,7 @@ def _check_said(said: Any) -> None:
             isinstance(said[name], list) and all(isinstance(x, str) for x in said[name]), f"{name} is no list of texts"
         )
     _need(isinstance(said["source"], dict), "source is no mapping")
+    _need(said["n_prompts"] <= said["n_rows"], f"{said['n_prompts']} prompts of {said['n_rows']} rows")
     J = len(said["names"])
     _need(J > 0 and len(said["labels"]) in (0, J), f"{J} names and {len(said['labels'])} labels")
 
@@ -136,6 +137,8 @@ def _check_held(held: dict[str, NDArray[Any]], J: int) -> None:
         )
     for name in ("vectors", "fold_vectors"):
         _need(d > 0 and bool(np.isfinite(held[name]).all()), f"tensor {name!r} has no columns, or NaN or Inf")
+    _need(bool((held["alpha"] >= 0).all()), "tensor 'alpha' is negative, or NaN")
+    _need(not np.isnan(held["intercepts"]).any(), "tensor 'intercepts' holds NaN")
     folds, seen = held["folds"], held["seen"].view(np.uint64)
     _need(bool(((folds >= 0) & (folds < F)).all()), "tensor 'folds' names a fold that is not there")
     _need(bool((seen[1:] >= seen[:-1]).all()), "tensor 'seen' is not in order")

@@ -421,16 +421,24 @@ def tell_of_bare(names: Iterable[str], gone: Iterable[int], n_rows: int, *, stac
 
 def _need_moderate(call: Call) -> None:
     """Errors are made of fourth powers, which leave float64 where values are very large or very small."""
-    if call.values is None or not call.values.size:
-        return
-    top = np.fmax(np.fmax.reduce(call.values, axis=0), -np.fmin.reduce(call.values, axis=0))
-    extreme = np.isfinite(top) & ((top > MODERATE) | ((top > 0) & (top < 1 / MODERATE)))
+    if call.values is not None and call.values.size:
+        refuse_extreme("values", call.value_names, tops(call.values))
+
+
+def tops(columns: Floats) -> Floats:
+    """Largest magnitude in each column, NaN left out."""
+    return np.asarray(np.fmax(np.fmax.reduce(columns, axis=0), -np.fmin.reduce(columns, axis=0)))
+
+
+def refuse_extreme(what: str, names: tuple[str, ...], top: Floats, most: float = MODERATE) -> None:
+    """Name the first whose squares, and products of them, leave float64."""
+    extreme = np.isfinite(top) & ((top > most) | ((top > 0) & (top < 1 / most)))
     if extreme.any():
         j = int(np.argmax(extreme))
-        what = "large" if top[j] > 1 else "small"
+        size = "large" if top[j] > 1 else "small"
         raise ValueError(
-            f"values: {visible(call.value_names[j])!r} reaches {top[j]:.3g}, too {what} for squares in float64: "
-            f"divide it by a constant, to between {1 / MODERATE:.0e} and {MODERATE:.0e}"
+            f"{what}: {visible(names[j])!r} reaches {top[j]:.3g}, too {size} for squares in float64: "
+            f"divide it by a constant, to between {1 / most:.0e} and {most:.0e}"
         )
 
 

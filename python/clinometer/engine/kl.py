@@ -171,7 +171,7 @@ def score_variance(call: Call, kept: Floats) -> Floats:
 def gaussian_kl(variance: Floats, betas: Floats) -> Floats:
     """lam^2 Var/2 of each tilt, (K, B): the KL of a Gaussian policy of that variance (K,) (theory 2.4)."""
     variance = variance[:, None]
-    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+    with np.errstate(all="ignore"):
         root = np.sqrt(variance) / betas
         return np.where(np.isinf(betas) | (variance == 0), 0.0, root * root / 2)
 

@@ -79,7 +79,7 @@ class Population:
     def prompt_weight(self) -> Floats:
         """omega, summing to 1; NaN where no prompt has any, as where a value has no label at all."""
         omega = np.ones(self.n_prompts) if self.omega is None else self.omega
-        with np.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore", under="ignore"):
             return np.asarray(omega / omega.sum())
 
     def pooled(self) -> Population:
@@ -257,7 +257,8 @@ def _changes(a: NDArray[Any]) -> Ints:
 def _in_range(weights: Floats) -> Floats:
     """Weights over a power of two, where their squares may leave the range: only ratios matter, and they are kept."""
     top = weights.max(initial=0.0)
-    return weights if 1e-6 <= top <= 1e6 else np.ldexp(weights, -int(np.frexp(top)[1]))
+    with np.errstate(under="ignore"):
+        return weights if 1e-6 <= top <= 1e6 else np.ldexp(weights, -int(np.frexp(top)[1]))
 
 
 def take(p: Population, prompts: Ints) -> Population:

@@ -16,7 +16,7 @@ from clinometer.common import memory
 from clinometer.common.results import Axes, CrossCovarianceResult, Result, TiltResult
 from clinometer.common.results import Moments as MomentsResult
 
-from .checks import need_squares
+from .checks import need_moderate_scores, need_squares
 
 if TYPE_CHECKING:
     from .inputs import Call
@@ -95,6 +95,7 @@ class CrossCovariance(Statistic):
 
     def state(self, call: Call, score_at: int, n_scores: int, value_at: int, n_values: int) -> Any:
         ddof = _checked_ddof(self.ddof, call)
+        need_moderate_scores(call)
         return _core.CrossCovariance(score_at, n_scores, value_at, n_values, ddof)
 
     def result(self, call: Call, state: Any, names: tuple[str, ...], values: tuple[str, ...]) -> CrossCovarianceResult:

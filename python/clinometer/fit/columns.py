@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from clinometer.common.threads import product
+from clinometer.common.threads import heard, product
 
 __all__ = ["column_scale", "null_space", "unit_scale", "without_null"]
 
@@ -51,7 +51,7 @@ def null_space(sigma: Floats, cutoff: float) -> tuple[Floats, Floats, Floats, Fl
     Eigenvalues up to `cutoff` of the largest are null; Z spans the null space of Sigma itself.
     """
     D = unit_scale(np.diagonal(sigma))
-    lam, q = np.linalg.eigh(sigma * np.outer(D, D))
+    lam, q = heard(lambda: np.linalg.eigh(sigma * np.outer(D, D)))
     keep = lam > cutoff * max(lam.max(initial=0.0), 0.0)
     return lam[keep], q[:, keep], D, D[:, None] * q[:, ~keep]
 

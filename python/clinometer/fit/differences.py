@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clinometer import _core
-from clinometer.common.threads import applied, product
+from clinometer.common.threads import applied, heard, product
 from clinometer.engine.checks import need_squares
 from clinometer.engine.inputs import Call, run
 from clinometer.engine.pairs import pair_list
@@ -177,5 +177,5 @@ def reduced(streamed: Streamed, weight: Floats) -> tuple[Differences, Floats | N
     dense.rows *= column_scale(squares)
     if d <= P:
         return dense, None, squares
-    basis, upper = np.linalg.qr(dense.rows.T)
+    basis, upper = heard(lambda: np.linalg.qr(dense.rows.T))
     return Dense(np.ascontiguousarray(upper.T)), np.ascontiguousarray(basis), squares

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clinometer import _core
-from clinometer.common.threads import product
+from clinometer.common.threads import heard, product
 
 from .columns import column_scale, null_space, without_null
 from .shifted import STEPS, ridge_shifted
@@ -65,7 +65,8 @@ def ridge_solve(sigma: Floats, ridge: float, c: Floats) -> Floats:
         return np.zeros_like(c)
     out = cholesky_solve(sigma, ridge, c)
     if out is None:  # a penalty below the rounding of Sigma
-        out = np.asarray(np.linalg.lstsq(sigma + ridge * np.eye(len(sigma)), c.T, rcond=None)[0].T, np.float64)
+        whole = sigma + ridge * np.eye(len(sigma))
+        out = np.asarray(heard(lambda: np.linalg.lstsq(whole, c.T, rcond=None))[0].T, np.float64)
     return np.ascontiguousarray(out)
 
 
@@ -76,7 +77,8 @@ def cholesky_solve(sigma: Floats, ridge: float, c: Floats) -> Floats | None:
     from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
     try:
-        return np.asarray(cho_solve(cho_factor(sigma + ridge * np.eye(len(sigma)), lower=True), c.T).T)
+        whole = sigma + ridge * np.eye(len(sigma))
+        return np.asarray(heard(lambda: cho_solve(cho_factor(whole, lower=True), c.T)).T)
     except LinAlgError:
         return None
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from clinometer.common.options import listed, used
 from clinometer.common.results import Axes, Result
-from clinometer.engine.checks import need_scores
+from clinometer.engine.checks import need_moderate_scores, need_scores
 from clinometer.engine.inputs import Call, prepare
 from clinometer.engine.passes import absolute_scores, kept_scores, origin_table
 from clinometer.fit import fit_value_direction
@@ -79,6 +79,7 @@ def baselines(dump: Any, directions: Any, values: Any, *, folds: int = 5, **opti
     options = used("baselines", options, within="looks inside prompts")
     call = prepare(dump, directions, values, **options)
     need_scores(call)
+    need_moderate_scores(call)
     if call.n_values == 0:
         raise ValueError("values is empty, wanted at least one value")
     origins = origin_table(call)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from clinometer.common.options import listed, used
 from clinometer.common.resampling import bucketed, unit_errors, worth
 from clinometer.common.results import Axes, Result
+from clinometer.engine.checks import need_moderate_scores
 from clinometer.engine.inputs import Call, prepare
 from clinometer.engine.passes import kept_scores
 from clinometer.inference.split import averaged_bound, halves, tail
@@ -117,6 +118,7 @@ def pareto(dump: Any, constitutions: Any, values: Any, *, splits: int = 50, **op
     call = prepare(dump, constitutions, values, **used("pareto", options, within="takes covariances inside prompts"))
     if call.n_scores == 0 or call.n_values == 0:
         raise ValueError("constitutions and values: wanted at least one of each")
+    need_moderate_scores(call)
     parts, unlabelled = _products(call)
     table = _normalised(parts.sum(axis=0)[None], call.n_scores, call.n_values)[0]
     if not np.isfinite(table).all():

@@ -17,6 +17,7 @@ from clinometer.dump.directions import Directions
 from clinometer.engine.checks import DEFAULT_KL, checked_kl
 from clinometer.engine.inputs import prepare
 from clinometer.engine.passes import cross_covariance, score
+from clinometer.errors import DumpChangedError
 from clinometer.fit import DirectionFit, fit_preference_direction
 from clinometer.inference.tails import reach
 from clinometer.lp.pareto_cone import ConeResult
@@ -160,6 +161,8 @@ def _tried(s: Scene, name: str, make: Callable[[], Any]) -> Any:
     """A section, or None and a note that says why it cannot be had."""
     try:
         return make()
+    except DumpChangedError:  # the other sections are of other rows
+        raise
     except ValueError as error:
         s.notes.append(f"no {name}: {error}")
         return None
@@ -197,13 +200,10 @@ def _value_cone(s: Scene, fit: DirectionFit | None) -> ConeResult | None:
     if flat:
         s.notes.append(f"no cone: {', '.join(flat)} cannot be told from the rows inside prompts")
         return None
-    try:
-        return (
-            encoding_sections.label_cone(s) if fit is None else encoding_sections.value_cone(s, s.dump, fit.vectors[:n])
-        )
-    except ValueError as error:
-        s.notes.append(f"no cone: {error}")
-        return None
+    if fit is None:
+        return _tried(s, "cone", lambda: encoding_sections.label_cone(s))  # type: ignore[no-any-return]
+    vectors = fit.vectors[:n]
+    return _tried(s, "cone", lambda: encoding_sections.value_cone(s, s.dump, vectors))  # type: ignore[no-any-return]
 
 
 def _sections(given: str | Iterable[str]) -> frozenset[str]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clinometer.common.notices import listening
-from clinometer.common.threads import images
+from clinometer.common.threads import heard, images
 from clinometer.dump import Dump
 from clinometer.dump.directions import Directions
 from clinometer.engine.passes import moments, tilt
@@ -173,7 +173,7 @@ Spectrum = tuple[Floats, Floats, dict[str, Any]]  # eigenvalues, their vectors a
 def _whole(s: Scene, sigma: Floats | None) -> Spectrum:
     """Every eigenvalue."""
     held = np.asarray(moments(s.dump, **s.quiet).covariance) if sigma is None else sigma
-    values, turn = np.linalg.eigh(held)
+    values, turn = heard(lambda: np.linalg.eigh(held))
     values = np.maximum(values[::-1], 0.0)
     rank = effective_rank(values)
     found = {"effective_rank": rank.entropy, "participation": rank.participation, "stable": rank.stable}

@@ -14,6 +14,7 @@ from clinometer.common.results import TiltResult
 from clinometer.dump import Dump
 from clinometer.dump.directions import Scores
 from clinometer.engine import kl as roots
+from clinometer.engine.checks import need_moderate_scores
 from clinometer.engine.inputs import Call, prepare
 from clinometer.engine.passes import adjusted, covariance_of, kept_with_spread, origin_table, tilt_of
 from clinometer.engine.spread import spread_within, within_sd
@@ -175,6 +176,7 @@ def gather(
 ) -> Scene:  # fmt: skip
     """Read the dump once and tilt."""
     call = prepare(dump, judges, list(shown), **options)
+    need_moderate_scores(call)
     if not call.population.n_rows:
         raise ValueError(f"{dump.name} has no rows to pass over ({call.population.n_dropped} prompts dropped)")
     states = [_core.Moments(dump.dim, 0, 1, 0, False)] if variances else []

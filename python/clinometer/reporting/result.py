@@ -190,8 +190,9 @@ class Report(Result):
         Bounds are corrected for having picked the best of all trusted cells (theory 10.4).
         """
         from .verdict import verdict
+        from .wrapping import shortened
 
-        return verdict(self)
+        return verdict(shortened(self))
 
     def best(self, floor: float | Mapping[str, float] | None = None) -> Choice | None:
         """Recommend a constitution and a KL.
@@ -225,8 +226,9 @@ class Report(Result):
         """Aligned text of at most 110 columns: 30 lines that begin with the verdict, or all there is at every KL."""
         from .brief import brief
         from .text import text
+        from .wrapping import shortened
 
-        return text(self) if full else brief(self)
+        return text(shortened(self)) if full else brief(self)
 
     def __str__(self) -> str:
         return self.to_text()
@@ -247,8 +249,9 @@ class Report(Result):
     def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
         """One HTML file that loads nothing and reads without JavaScript; written to `path` if given, and returned."""
         from .page import page
+        from .wrapping import shortened
 
-        made = page(self)
+        made = page(shortened(self))
         if path is not None:
             save_text(path, made)
         return made

@@ -145,7 +145,8 @@ def _check_places(fold: Fold) -> None:
     waiting, start = sum(map(len, fold.waiting)), fold.start_row or 0
     need(fold.begin <= waiting and fold.folded_to >= start, "begin", "lies outside the rows")
     counted = fold.folded_to - start + waiting - fold.begin
-    need(fold.n_rows == counted or (bool(fold.before) and fold.n_rows > counted), "n_rows", "differs from the rows")
+    need(fold.n_rows > counted if fold.before else fold.n_rows == counted, "n_rows", "differs from the rows")
+    need(fold.n_rows > 0 or fold.dump_facts is not None, "n_rows", "there are none, and such a fold is not saved")
     at = start // LEAF
     if fold.head is not None:
         rows, end = fold.head

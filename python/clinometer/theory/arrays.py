@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from clinometer.common.threads import heard
 from clinometer.engine.intake import numbers
 
 Floats = NDArray[np.float64]
@@ -87,7 +88,7 @@ def spectrum(sigma: Floats) -> tuple[Floats, Floats]:
     if np.array_equal(sigma, np.diag(np.diagonal(sigma))):
         values, vectors = np.diagonal(sigma).copy(), np.eye(d)
     else:
-        values, vectors = np.linalg.eigh(sigma)
+        values, vectors = heard(lambda: np.linalg.eigh(sigma))
     order = np.argsort(-values, kind="stable")
     values, vectors = values[order], vectors[:, order]
     largest = float(values.max(initial=0.0))

@@ -10,6 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from clinometer.common.options import listed
 from clinometer.common.results import Axes, Result
+from clinometer.engine.checks import need_moderate_scores
+from clinometer.engine.inputs import refuse_extreme, tops
 
 from .arrays import Floats
 from .rows import Weights, ratio, scored
@@ -17,6 +19,7 @@ from .rows import Weights, ratio, scored
 __all__ = ["Cumulants", "cumulants"]
 
 SCAN = 100
+EIGHTH = 1e35  # the largest score and value, and one over the smallest, whose eighth powers float64 holds
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -106,6 +109,8 @@ def cumulants(dump: Any, directions: Any, values: Any, *, q: float = 0.1, **opti
     if not 0.0 < q < 1.0:
         raise ValueError(f"q is {q!r}; wanted a share in (0, 1)")
     s = scored(dump, directions, values, **options)
+    need_moderate_scores(s.call, EIGHTH)
+    refuse_extreme("values", s.call.value_names, tops(s.values), EIGHTH)
     K, J = s.scores.shape[1], s.values.shape[1]
     gain, gain_se = np.empty((K, 3, J)), np.empty((K, 3, J))
     score, score_se = np.empty((K, 3)), np.empty((K, 3))

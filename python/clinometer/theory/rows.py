@@ -15,7 +15,14 @@ from numpy.typing import ArrayLike, NDArray
 from clinometer.common.resampling import t_bounds, unit_errors, worth
 from clinometer.engine import kl as roots
 from clinometer.engine import stat
-from clinometer.engine.checks import DEFAULT_KL, check_strength, checked_betas, checked_kl, need_scores
+from clinometer.engine.checks import (
+    DEFAULT_KL,
+    check_strength,
+    checked_betas,
+    checked_kl,
+    need_moderate_scores,
+    need_scores,
+)
 from clinometer.engine.inputs import Call, prepare, run
 from clinometer.engine.passes import adjusted, kept_scores
 from clinometer.engine.population import Population
@@ -95,10 +102,11 @@ class Weights:
             x = np.where(x < 0.0, -np.inf, 0.0)
         else:
             x = lam * x
-        mass = self.total(self.row * np.exp(x))
-        log_mass = np.log(np.where(mass > 0.0, mass, 1.0))
-        r = x - self.spread(log_mass)
-        return self.row * np.exp(r), r
+        with np.errstate(under="ignore"):
+            mass = self.total(self.row * np.exp(x))
+            log_mass = np.log(np.where(mass > 0.0, mass, 1.0))
+            r = x - self.spread(log_mass)
+            return self.row * np.exp(r), r
 
     def change(self, t: Floats, lam: float) -> tuple[Floats, Floats]:
         """p - w and r; at small tilts as w expm1(r), where the difference would cancel."""
@@ -178,6 +186,7 @@ def scored(dump: Any, directions: Any, values: Any, *, adjust: Any = None, **opt
         raise ValueError("within is False; wanted True: a policy is renormalised inside every prompt")
     call = prepare(dump, directions, values, **options)
     need_scores(call)
+    need_moderate_scores(call)
     if values is not None and call.n_values == 0:
         raise ValueError("values is empty, wanted at least one value")
     call, kept = roots.written_out(call, np.asarray(adjusted(call, kept_scores(call), adjust)))
@@ -220,7 +229,7 @@ def betas_of(call: Call, kept: Floats, betas: Any, kl: Any) -> Floats:
 
 def tilts(call: Call, kept: Floats, betas: Floats) -> dict[str, Floats]:
     """What the compiled tilt gives of kept scores (N, K) at betas (K, B); beta 0 is the argmax limit."""
-    statistic = stat.Tilt(betas=np.maximum(betas, np.nextafter(0.0, 1.0)))
+    statistic = stat.Tilt(betas=np.maximum(betas, 5e-324))
     state = statistic.state(call, 0, kept.shape[1], 0, call.n_values)
     return dict(run(call, [state], kept=np.ascontiguousarray(kept))[0].finish())
 
