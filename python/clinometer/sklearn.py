@@ -47,6 +47,8 @@ class ValueProbe(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     -----
     In a pipeline, groups arrive with ``probe.set_fit_request(groups=True)`` under metadata routing.
 
+    Cost: that of `clinometer.fit_value_direction`. Errors: ValueError as there, and before `fit` NotFittedError.
+
     Examples
     --------
     >>> import clinometer as cm

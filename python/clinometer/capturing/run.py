@@ -86,7 +86,8 @@ def capture(
     again or not; batches decide rounding, and in rare cases through rounding a token. What the model's generation
     config asks for beside (temperature, top_p, penalties) is not applied, is told, and stands in the manifest.
 
-    Errors: before any pass, ValueError or TypeError with the argument's name; DumpError where `out` holds something
+    Errors: before any pass, ValueError or TypeError with the argument's name, ImportError without
+    transformers; DumpError where `out` holds something
     else or was begun with other prompts, seed or settings.
 
     Cost: a pass over the prompts, max_new_tokens steps of one token for the rows of a batch that have not ended, and a

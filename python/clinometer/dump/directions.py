@@ -79,6 +79,9 @@ class Directions:
         Where they were fitted: model, layer, position. `layers`, a list of K integers,
         gives each its own layer.
 
+    Errors: ValueError for names that are not K distinct strings, or vectors that are not finite. Memory: O(K d), a
+    copy.
+
     Examples
     --------
     >>> a = Directions(["kind", "honest"], [[1.0, 0.0], [0.0, 2.0]])
@@ -305,6 +308,9 @@ class Scores:
         Integers or strings, compared row by row with those of a dump. Default: a frame's column prompt_id.
     names : sequence of K strings, optional
         Default: the columns of a frame, else score0, score1, ...
+
+    Errors: TypeError for what are no numbers; ValueError for names of another number. Memory: O(N K), no copy of
+    float arrays.
 
     Examples
     --------

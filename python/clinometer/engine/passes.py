@@ -164,6 +164,9 @@ def covariance_projection(dump: Any, directions: Any, *, within: bool = True, dd
     -------
     (K, d) float64. Cost: one pass, 4 N d K flops.
 
+    Errors: ValueError where directions and rows differ in width or ddof is neither 0 nor 1; DumpError for NaN or
+    Inf in a row.
+
     >>> import numpy as np, clinometer as cm
     >>> cm.covariance_projection(np.array([[0.0, 0.0], [2.0, 1.0]]), [[1.0, 0.0]], prompt_ids=[0, 0]).tolist()
     [[1.0, 0.5]]
@@ -304,6 +307,7 @@ def cross_covariance(
 
     Parameters
     ----------
+    directions, values : as in `tilt`
     ddof : None means 1, and 0 for base="logprob"
     adjust : columns taken out of the scores inside prompts, as in `tilt`
 
@@ -312,6 +316,13 @@ def cross_covariance(
     CrossCovarianceResult with .value .se .correlation (K, J) and .cov(k) (J, J)
 
     Cost: one pass over the dump; kept scores of 8 N K bytes.
+
+    Errors: ValueError where a column is not in the dump, ddof is neither 0 nor 1, or ddof is 1 with
+    base="logprob"; DumpError for NaN or Inf in a row.
+
+    >>> import numpy as np, clinometer as cm
+    >>> cm.cross_covariance(np.array([[0.0], [1.0]]), [[1.0]], np.array([0.0, 4.0]), prompt_ids=[0, 0]).value.tolist()
+    [[2.0]]
     """
     call = prepare(dump, directions, values, any_size=True, **options)
     need_scores(call)
@@ -629,7 +640,7 @@ def _refined(
 
 @listed("clusters")
 def tilted_mean(dump: Any, directions: Any, betas: Any = None, *, kl: Any = None, **options: Any) -> TiltedMeanResult:
-    """Mean representation E_x E_{pi_C}[phi] under each tilt (theory 2.2).
+    """Mean representation E_x E_{pi_C}[phi] under each tilt (theory 2.2); directions and strengths as in `tilt`.
 
     Returns
     -------

@@ -63,6 +63,9 @@ def solve(
     SolveResult
         Needs highspy: ``pip install 'clinometer[lp]'``.
 
+    Cost: the solver's, beside O(m n) for the evaluation.
+    Errors: ValueError where shapes differ or numbers are not finite; ImportError without highspy.
+
     Examples
     --------
     >>> from clinometer import lp  # doctest: +SKIP

@@ -87,10 +87,7 @@ def pareto_cone(
     ConeResult
         Costs O(d^3) for Sigma, then O(k^2 d + k^4); the fraction imports SciPy for k > 3.
 
-    Raises
-    ------
-    ValueError
-        The metric is unknown, or values are not finite.
+    Errors: ValueError where the metric is unknown or values are not finite; TypeError without values and gram.
 
     Examples
     --------

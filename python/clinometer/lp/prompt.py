@@ -35,7 +35,7 @@ def prompt(
     uncapped: bool = False,
     **options: Any,
 ) -> PromptResult:
-    """t = max_q min_j (M q)_j in every prompt, M_ji = (S_ji - mean_j) / sd_j, mean and q inside the prompt.
+    """t = max_q min_j (M q)_j in every prompt, M_ji = (S_ji - mean_j) / sd_j, in the prompt; q too (theory 9.3).
 
     sd_j is the within-prompt sd over all prompts, so margins compare across prompts; mean and sd use the base weights
     w. q lies in the simplex with q_i <= ratio_cap w_i (a cap of 1 gives 0), or with `uncapped` anywhere on the support
@@ -57,6 +57,9 @@ def prompt(
         prompt (to 1e-12) is left out there: its dual is NaN. A prompt with NaN or Inf in a value is "invalid". Cost: a
         few pivots of n k multiply-adds a prompt; prompts of one shape share vector lanes, and no order or thread count
         changes a bit of a prompt's answer beyond its part in sd_j.
+
+    Errors: ValueError for ratio_cap below 1, kl below 0, more than one of the three, or where a column is not in
+    the dump.
 
     Examples
     --------

@@ -30,6 +30,8 @@ def cone(result: Any, ax: Any = None, *, values: Any = None, highlight: Any = No
     -------
     Axes
 
+    Errors: TypeError for another result; ValueError for a report without a cone or names of another number.
+
     Examples
     --------
     >>> import clinometer as cm

@@ -54,6 +54,8 @@ def frontier(result: Any, ax: Any = None, *, value: Any = None, highlight: Any =
         standard errors, solid up to each constitution's KL horizon and dashed past it. Bands are left out where more
         than eight would lie over one another.
 
+    Errors: TypeError for another result; ValueError for a tilt without values or a name that it has not.
+
     Examples
     --------
     >>> import clinometer as cm
@@ -94,7 +96,7 @@ def frontier(result: Any, ax: Any = None, *, value: Any = None, highlight: Any =
 def prompts(
     report: Report, ax: Any = None, *, value: Any = None, kl: float | None = None, highlight: Any = None
 ) -> Any:
-    """Draw the gains of single prompts from the lowest up, a line for each constitution: who loses under a mean.
+    """Draw the gains of single prompts from the lowest up: who loses under a mean (theory 2.9).
 
     Parameters
     ----------
@@ -110,6 +112,8 @@ def prompts(
         The height at a share of the prompts is the gain that so many do not exceed; the area under a line is the gain
         of all. A prompt's gain has the noise of its few responses, so some lie below 0 by chance: the labels say
         which share loses beyond noise, at the least.
+
+    Errors: TypeError for another result; ValueError where no gain has parts by prompt.
 
     Examples
     --------
@@ -203,6 +207,8 @@ def iterate(
     Axes
         Solid up to the round whose KL the rows can still tell (`stop`) and dashed after it; bands are +- 1.96
         standard errors. KL from the first policy is written under the rounds.
+
+    Errors: TypeError for another result; ValueError for a value that it has not.
 
     Examples
     --------

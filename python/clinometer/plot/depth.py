@@ -35,6 +35,8 @@ def layers(result: Any, ax: Any = None, *, highlight: Any = None, names: Any = N
     Axes
         Out-of-fold R^2 inside prompts, bands 95 %. Layers with numbers are drawn to scale.
 
+    Errors: TypeError for another result; ValueError for names of another number.
+
     Examples
     --------
     >>> import clinometer as cm

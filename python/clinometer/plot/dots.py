@@ -54,6 +54,9 @@ def tradeoffs(
         A row for each constitution, a dot for each value with gain +- 1.96 standard errors; hollow dots lie past the
         KL horizon.
 
+    Errors: TypeError for another result; ValueError for names of another number, or se beside a result that has
+    its own.
+
     Examples
     --------
     >>> import clinometer as cm

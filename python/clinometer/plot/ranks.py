@@ -31,6 +31,8 @@ def spectrum(result: Any, ax: Any = None) -> Any:
     Axes
         Both axes logarithmic: number of the eigenvalue, and its share of the trace.
 
+    Errors: TypeError for another result; ValueError for a matrix that is not square, or a spectrum of zeros.
+
     Examples
     --------
     >>> import numpy as np, clinometer as cm

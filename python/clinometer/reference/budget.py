@@ -39,7 +39,7 @@ def kl_curve(
     within: bool = True,
     **policy: Unpack[BaseOptions],
 ) -> Array:
-    """E_x KL(pi_lam || pi0) at each tilt strength lam (M,) = 1/beta, (K, M); non-decreasing in lam.
+    """E_x KL(pi_lam || pi0) at each tilt strength lam (M,) = 1/beta, (K, M); non-decreasing in lam (theory 2.2).
 
     Examples
     --------
@@ -62,7 +62,7 @@ def solve_kl(
     within: bool = True,
     **policy: Unpack[BaseOptions],
 ) -> Array:
-    """Beta at which the mean KL over prompts is `kl` (M,) nats, (K, M).
+    """Beta at which the mean KL over prompts is `kl` (M,) nats, (K, M) (theory 2.2).
 
     At or above the KL of the argmax policy, -E_x log w(argmax t), the answer is beta = 0; a direction
     without variance gives beta = inf, as does kl = 0.
@@ -186,7 +186,7 @@ def kl_horizon(scores: npt.ArrayLike, prompt_ids: npt.ArrayLike | None = None, *
 def kl_horizon_sized(
     scores: npt.ArrayLike, prompt_ids: npt.ArrayLike | None = None, **policy: Unpack[BaseOptions]
 ) -> Array:
-    """Largest KL at which the size of a gain is good to a tenth or to its error, (K,) nats; levels as `kl_horizon`.
+    """Largest KL at which the size of a gain is good to a tenth or to its error, (K,) nats (theory 2.8).
 
     The bias that counts is the one at matched KL, bias(gain) - beta bias(KL): beta is the slope of the score's own
     gain in KL. 0 where prompts with two draws or more have a median of four or fewer.

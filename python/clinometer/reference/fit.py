@@ -97,7 +97,7 @@ def encoding_quality(
 ) -> dict[str, float]:
     """R^2 = 1 - SSE/SST of out-of-fold predictions, inside prompts and pooled (theory 1.4).
 
-    within: both sides centred in each prompt, the number that decides the ceiling; negative is legitimate.
+    Both are (N,). within: centred in each prompt, the number that decides the ceiling; negative is legitimate.
     pooled: under row weights, without centring in the prompt: topic alone can make it large.
 
     Returns

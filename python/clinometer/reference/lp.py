@@ -21,7 +21,7 @@ Rational = Fraction | float | int
 
 @dataclass(frozen=True)
 class ExactLP:
-    """`status` "optimal", "infeasible" or "unbounded"; value and x are exact."""
+    """`status` "optimal", "infeasible" or "unbounded"; `value` and `x` (n,) are exact fractions."""
 
     status: str
     value: Fraction
@@ -29,7 +29,7 @@ class ExactLP:
 
 
 def exact_lp(c: Sequence[Rational], a: Sequence[Sequence[Rational]], b: Sequence[Rational]) -> ExactLP:
-    """max c.x with A x <= b and x >= 0, exactly.
+    """max c.x with A (m, n) x <= b and x >= 0, in fractions: Bland's simplex method (theory 9).
 
     Examples
     --------
@@ -116,7 +116,7 @@ def _exact(a: npt.ArrayLike) -> list[list[Fraction]]:
 
 
 def cone_value(a: npt.ArrayLike) -> Fraction:
-    """max t with A v >= t, |v|_inf <= 1.
+    """max t with A (k, d) v >= t, |v|_inf <= 1 (theory 8.3).
 
     Examples
     --------
@@ -135,7 +135,7 @@ def cone_value(a: npt.ArrayLike) -> Fraction:
 
 
 def game_value(m: npt.ArrayLike) -> Fraction:
-    """max over w in the simplex of min_j (M w)_j.
+    """max over w in the simplex of min_j (M w)_j, M (k, m) (theory 9.1).
 
     Examples
     --------
@@ -150,7 +150,7 @@ def game_value(m: npt.ArrayLike) -> Fraction:
 
 
 def constrained_value(m: npt.ArrayLike, c: npt.ArrayLike, tau: npt.ArrayLike) -> Fraction | None:
-    """max c.w with M w >= tau, w in the simplex; None where no w meets the floors.
+    """max c.w with M (k, m) w >= tau, w in the simplex; None where no w meets the floors (theory 9.2).
 
     Examples
     --------
@@ -166,7 +166,7 @@ def constrained_value(m: npt.ArrayLike, c: npt.ArrayLike, tau: npt.ArrayLike) ->
 
 
 def prompt_value(m: npt.ArrayLike, caps: npt.ArrayLike) -> Fraction:
-    """max over q in the simplex with q <= caps of min_j (M q)_j; caps sum to at least 1.
+    """max over q in the simplex with q <= caps (n,) of min_j (M q)_j, M (k, n); caps sum to 1 or more (theory 9.3).
 
     Examples
     --------

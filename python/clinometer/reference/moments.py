@@ -30,7 +30,7 @@ __all__ = [
 
 
 def score(phi: npt.ArrayLike, directions: npt.ArrayLike) -> Array:
-    """Scores <u_k, phi_i>, (N, K), of rows (N, d) and directions (K, d) or (d,).
+    """Scores <u_k, phi_i>, (N, K), of rows (N, d) and directions (K, d) or (d,) (theory 0.1).
 
     Examples
     --------
@@ -51,7 +51,7 @@ def moments(
     ddof: int = 0,
     **policy: Unpack[BaseOptions],
 ) -> dict[str, Array]:
-    """Mean and covariance of the rows.
+    """Mean and covariance of the rows (theory 0.3).
 
     within: `Sigma = sum_x omega_x Cov_x(phi)`, each Cov_x with the weights w of its prompt.
     within=False: the covariance under the row weights omega_x w_i, which is Sigma + Cov_x(prompt means).
@@ -92,7 +92,7 @@ def covariance_projection(
     ddof: int = 0,
     **policy: Unpack[BaseOptions],
 ) -> Array:
-    """Rows Sigma u_k = sum_x omega_x sum_i w_i phi~_i <phi~_i, u_k>, (K, d); Sigma is never formed.
+    """Rows Sigma u_k = sum_x omega_x sum_i w_i phi~_i <phi~_i, u_k>, (K, d); Sigma is never formed (theory 3.1).
 
     Examples
     --------
@@ -139,7 +139,7 @@ def cross_covariance(
     ddof: int | None = None,
     **policy: Unpack[BaseOptions],
 ) -> dict[str, Array]:
-    """Covariance of each score with each value inside prompts: the first-order gain at beta = 1.
+    """Covariance of each score with each value inside prompts: the first-order gain at beta = 1 (theory 2.3).
 
     `sum_x omega_x Cov_x(f_j, t_k)`; a NaN in a value leaves that row out of that value only.
 

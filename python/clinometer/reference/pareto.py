@@ -16,7 +16,7 @@ LEAST = 1e-290  # excesses below it, beside a largest of at most 1, have no digi
 
 
 def pareto_k(log_ratios: npt.ArrayLike) -> float:
-    """Shape of a generalised Pareto law fitted to the largest ratios, after Zhang and Stephens (2009).
+    """Shape of a generalised Pareto law fitted to the largest ratios, after Zhang and Stephens (2009) (theory 2.7).
 
     The tail is the `ceil(min(S/5, 3 sqrt S))` largest of S ratios, measured from the largest ratio outside
     it; ratios that tie with that cutoff stay in the tail with excess 0, as in loo, posterior and ArviZ. k below

@@ -312,7 +312,7 @@ def tilted_mean(
     within: bool = True,
     **policy: Unpack[BaseOptions],
 ) -> Array:
-    """Mean representation E_x sum_i p_i phi_i under each tilted policy, (K, B, d).
+    """Mean representation E_x sum_i p_i phi_i under each tilted policy, (K, B, d) (theory 2.2).
 
     Examples
     --------

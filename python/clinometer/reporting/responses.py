@@ -31,6 +31,8 @@ class Examples(Result):
     `row` in the dump, `prompt_id`, `before` and `after` the response's probability inside its prompt, `ratio` their
     quotient, `gains` whether it is of the first kind; `values` (M, J) signed as asked for, `mean_values` (J,) over
     all rows; `n_tokens` NaN without such a column; `prompts` and `responses` "" without texts.
+
+    `constitution`, `kl` (nats) and `beta` are of the tilt; `value_names` name the axis of `values`.
     """
 
     axes: ClassVar[Axes] = {
@@ -91,13 +93,11 @@ def examples(
 
     Returns
     -------
-    Raises
-    ------
-    ValueError
-        More than one constitution is given.
-
     Examples
         ``print`` shows them. Cost: one pass over the dump.
+
+    Errors: ValueError for more than one constitution, n below 1, or a kl not above 0; DumpError for NaN
+    or Inf in a row.
 
     Examples
     --------

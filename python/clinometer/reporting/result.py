@@ -77,6 +77,9 @@ class Report(Result):
         band, cone, mixtures, rounds, correlations, encoding and simpler measures stay those of the values as given
     needs : sentences, what would decide what the rows leave open
     command : Python text that makes this report again
+
+    self_judged : whether the values themselves act as judges
+    examples : one dict a response that the recommended tilt changes most, with its texts
     """
 
     axes: ClassVar[Axes] = {

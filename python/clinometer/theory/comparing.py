@@ -29,6 +29,8 @@ class Comparison(Result):
     out-of-fold correlation on b of the direction fitted on a, `own` that of b's own, `transfer_loss` = own - transfer
     with `transfer_ci`. `drift` is the angle in radians between both directions, arccos of the correlation of their
     scores, under b's rows; `drift_a` under a's. `shift` is None unless the rows are the same.
+
+    `same_rows`: both dumps have the same responses in the same order.
     """
 
     axes: ClassVar[Axes] = {
@@ -91,6 +93,9 @@ def compare(
     Comparison
         Cost: two covariances of each side's rows, a fit's and its errors', and some ten passes; the shift reads both
         twice.
+
+    Errors: ValueError where a column is not in the dump, the prompts differ, or there are fewer prompts than
+    folds.
 
     Examples
     --------

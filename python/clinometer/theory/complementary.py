@@ -72,6 +72,9 @@ def complementarity(judge_a: Any, judge_b: Any, value: Any, *, dump: Any = None,
     Complementarity
         Cost: two passes over the dump, or none.
 
+    Errors: ValueError where scores and value differ in length or a column is not in the dump; TypeError for names
+    without a dump.
+
     Examples
     --------
     >>> import numpy as np

@@ -27,6 +27,9 @@ class Ensembles(Result):
     its gain is exactly sum_i w_i of the members' `member_gain` (K, B, J), its KL at most that of `member_kl` (K, B).
     `first_order` (M, B, J) = sum_i w_i Cov(s, t_i)/beta, at `pool_betas`: both agree there.
     `worst_member` (B, J) is the least member gain, what averaging protects against.
+
+    `weights` (M, K) are those given, `member_betas` (K, B) the members' own, and scores were divided by `scale`
+    (K,).
     """
 
     axes: ClassVar[Axes] = {
@@ -92,6 +95,9 @@ def ensembles(
     -------
     Ensembles
         Cost: one pass over the dump, then (K + M) B J exponentials a row.
+
+    Errors: ValueError for weights outside the simplex or of another number than the directions, or for both betas
+    and kl.
 
     Examples
     --------

@@ -92,8 +92,10 @@ def cumulants(dump: Any, directions: Any, values: Any, *, q: float = 0.1, **opti
 
     Returns
     -------
-    Cumulants
+    Cumulants (K, 3, J)
         Cost: one pass over the dump, then some 180 exponentials a row, direction and value for the radius and flip.
+
+    Errors: ValueError where q is outside (0, 1) or a column is not in the dump.
 
     Examples
     --------

@@ -34,6 +34,8 @@ def pareto_fraction(gram: ArrayLike, *, n_points: int = 8192, n_shifts: int = 12
     float
         Costs O(n_points n_shifts k^2) beyond the closed forms; imports SciPy.
 
+    Errors: ValueError for a gram that is not square, symmetric and finite, or has a negative diagonal entry.
+
     Examples
     --------
     >>> round(pareto_fraction([[2.0, 1.0], [1.0, 2.0]]), 6)

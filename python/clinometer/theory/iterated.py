@@ -28,6 +28,8 @@ class Iteration(Result):
     choosing the response of largest accumulated score. `stop` is the first round (1-based) whose KL exceeds
     log(median n)/2, `stop_kl`, beyond which rows cannot tell the policy (None: no round does), and `falls` (J,) the
     first round after which a value turns down by more than two paired errors (0: none).
+
+    `rebase` is as asked for.
     """
 
     axes: ClassVar[Axes] = {
@@ -98,6 +100,9 @@ def iterate(
     Iteration
         With a warning where a round goes beyond `stop_kl`. Cost: one pass over the dump, then one of T tilts of the
         scores; memory 8 N (K + T + 6).
+
+    Errors: ValueError where a beta is not above 0, rounds is below 1, or directions, betas and rounds do not
+    agree.
 
     Examples
     --------
@@ -203,12 +208,15 @@ def drifting_projection(rounds: ArrayLike, *, step: float, start: float = 0.0, s
 
     Parameters
     ----------
-    rounds : whole numbers T >= 0
+    rounds : whole numbers T >= 0, one or (R,)
     step, start : th and the first angle a0 to the value, in radians
 
     Returns
     -------
     array of the shape of `rounds`
+
+    Cost: O(1) a round.
+    Errors: ValueError for a round that is no whole number >= 0.
 
     Examples
     --------

@@ -65,8 +65,10 @@ def judge_ceiling(dump: Any, judges: Any, values: Any, *, beta: float = 1.0, **o
 
     Returns
     -------
-    JudgeCeiling
+    JudgeCeiling, (K, J)
         Cost: two passes over the dump. For gains beyond the first order see `gain_kl_frontier`.
+
+    Errors: ValueError where beta is not above 0 or a column is not in the dump.
 
     Examples
     --------

@@ -117,8 +117,10 @@ def labeler_scaling(
 
     Returns
     -------
-    LabelerScaling
+    LabelerScaling, (M, J)
         Cost: two passes over each dump.
+
+    Errors: ValueError for fewer than two models, a name without a size, or a level outside (0, 1).
 
     Examples
     --------

@@ -68,6 +68,9 @@ def learning_curve(
     LearningCurve
         Cost: S x R small fits and one pass over the dump.
 
+    Errors: ValueError where a pair joins two prompts, prob or held_out is out of range, or a size is more than the
+    pairs of every repeat.
+
     Examples
     --------
     >>> import clinometer as cm, numpy as np

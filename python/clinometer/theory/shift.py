@@ -62,6 +62,9 @@ def shift_rank(after: Any, before: Any, *, threshold: float = 0.9, clusters: Any
         Cost: two reads of both dumps, n d^2 flops and d x d float64; for the leading part at large d see
         `randomised_spectrum`.
 
+    Errors: ValueError for rows of another shape or not finite, or a threshold outside (0, 1]; TypeError for what
+    is no dump.
+
     Examples
     --------
     >>> import numpy as np

@@ -17,7 +17,11 @@ __all__ = ["EffectiveRank", "ValueConcentration", "effective_rank", "value_conce
 
 @dataclass(frozen=True, repr=False, eq=False)
 class EffectiveRank(Result):
-    """Four effective ranks of one spectrum; all are 0 for a zero spectrum."""
+    """Four effective ranks of one spectrum, numbers of dimensions; all are 0 for a zero spectrum.
+
+    `participation` = (sum lam)^2 / sum lam^2, `entropy` = exp(H(lam / sum lam)), `stable` = sum lam / max lam, and
+    `energy`, the fewest eigenvalues that reach the share `threshold` of the trace.
+    """
 
     participation: float
     entropy: float
@@ -42,6 +46,9 @@ def effective_rank(eigenvalues_or_moments: Any, *, threshold: float = 0.9) -> Ef
     -------
     EffectiveRank
         ``.participation``, ``.entropy``, ``.stable``, ``.energy``. Costs O(d) from eigenvalues, else O(d^3).
+
+    Errors: ValueError for eigenvalues below 0 or not finite, a matrix that is not square and symmetric, or a
+    threshold outside (0, 1].
 
     Examples
     --------
@@ -80,10 +87,12 @@ def eigenvalues_of(source: Any) -> Floats:
 
 @dataclass(frozen=True, repr=False, eq=False)
 class ValueConcentration(Result):
-    """Shares of directions in the m leading eigenvectors, with their nulls for an isotropic direction.
+    """Shares of K directions in the m leading eigenvectors, with their nulls for an isotropic direction.
 
-    Arrays are (K,), one entry a direction. `tie` says that eigenvalue m equals eigenvalue m + 1, so that the
-    leading space is not defined (always so after whitening). `estimator` names how the directions were fitted.
+    `share` and `variance_share` (K,), in [0, 1], have the means `null_mean` and `variance_null_mean` under the
+    null and the p-values `p_value` and `variance_p_value` (K,). `tie` says that eigenvalue m equals eigenvalue m +
+    1, so that the leading space is not defined (always so after whitening). `estimator` names how the directions
+    were fitted.
     """
 
     axes: ClassVar[Axes] = {"direction": "share p_value variance_share variance_p_value"}
@@ -120,6 +129,8 @@ def value_concentration(
     -------
     ValueConcentration
         Arrays (K,). Costs O(d^3 + K d^2 + draws d); imports SciPy.
+
+    Errors: ValueError where moments and directions differ in size, or m is not from 0 to d.
 
     Examples
     --------

@@ -29,6 +29,8 @@ def tradeoff_profile(values: Any, sigma: Any, directions: Any) -> Floats:
     array (K, J)
         Axes: direction, value. Costs O(J d^2 + K J d).
 
+    Errors: ValueError where widths differ or numbers are not finite.
+
     Examples
     --------
     >>> tradeoff_profile([[1.0, 0.0], [0.0, 1.0]], None, [2.0, -1.0]).tolist()
@@ -61,6 +63,8 @@ def classify(profile: ArrayLike, *, se: ArrayLike | None = None, z: float = 1.96
     ------
     ValueError
         For NaN in the profile.
+
+    Cost: O(K J).
 
     Examples
     --------
@@ -122,6 +126,9 @@ def optimal_direction(values: Any, sigma: Any, weights: ArrayLike, *, metric: Li
     -------
     array (d,)
         NaN where Sigma u_w = 0: nothing to gain, so no optimum.
+
+    Cost: O(J d + d^2).
+    Errors: ValueError for weights of another length, or an unknown metric.
 
     Examples
     --------
