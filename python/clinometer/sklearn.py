@@ -49,8 +49,6 @@ class ValueProbe(RegressorMixin, BaseEstimator):  # type: ignore[misc]
 
     Cost: that of `clinometer.fit_value_direction`. Errors: ValueError as there, and before `fit` NotFittedError.
 
-    Examples
-    --------
     >>> import clinometer as cm
     >>> from clinometer.sklearn import ValueProbe
     >>> world = cm.simulate(n_prompts=60, n_responses=8, dim=4, random_state=0)

@@ -93,8 +93,6 @@ def capture(
     Cost: a pass over the prompts, max_new_tokens steps of one token for the rows of a batch that have not ended, and a
     pass over the responses; memory of a batch: keys and values of token_budget tokens, 2^27 logits.
 
-    Examples
-    --------
     >>> import clinometer as cm
     >>> dump = cm.capture("HuggingFaceTB/SmolLM2-135M-Instruct", None, ["Name a colour."], n=4, layers=[16, 24],
     ...                   max_new_tokens=24, out="colours")  # doctest: +SKIP

@@ -82,8 +82,6 @@ class Directions:
     Errors: ValueError for names that are not K distinct strings, or vectors that are not finite. Memory: O(K d), a
     copy.
 
-    Examples
-    --------
     >>> a = Directions(["kind", "honest"], [[1.0, 0.0], [0.0, 2.0]])
     >>> (0.5 * a).vectors.tolist(), len(a)
     ([[0.5, 0.0], [0.0, 1.0]], 2)
@@ -312,8 +310,6 @@ class Scores:
     Errors: TypeError for what are no numbers; ValueError for names of another number. Memory: O(N K), no copy of
     float arrays.
 
-    Examples
-    --------
     >>> Scores([[0.1, 2.0], [0.3, 1.0]]).names
     ('score0', 'score1')
     """

@@ -67,8 +67,6 @@ class Dump:
     left_out : Mapping
         What the source holds besides and is not read, by name, and why.
 
-    Examples
-    --------
     >>> import numpy as np
     >>> from clinometer.dump import open_dump
     >>> dump = open_dump(np.eye(3, 4, dtype=np.float32), prompt_ids=[5, 5, 9])

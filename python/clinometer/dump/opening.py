@@ -94,8 +94,6 @@ def open_dump(
     Errors: DumpError for a file that is not what it claims to be, or a choice of tensors left open; ValueError and
     TypeError for an argument that does not fit the rows.
 
-    Examples
-    --------
     >>> import numpy as np
     >>> open_dump(np.ones((4, 2), np.float16), prompt_ids=["a", "a", "b", "b"]).n_prompts
     2

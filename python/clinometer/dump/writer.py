@@ -82,8 +82,6 @@ def write_dump(
     Errors: ValueError for a folder that holds something else, numbers beyond the dtype, or lengths that differ;
     OSError as the system gives it.
 
-    Examples
-    --------
     >>> import numpy as np, tempfile, os
     >>> from clinometer.dump import open_dump, write_dump
     >>> with tempfile.TemporaryDirectory() as folder:

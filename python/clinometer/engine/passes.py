@@ -62,12 +62,8 @@ def score(dump: Any, directions: Any, *, out: NDArray[Any] | None = None, **opti
 
     Cost: one pass over the dump. See theory 0.1.
 
-    Raises
-    ------
-    DumpError
-        A row holds NaN or Inf; the first one and their number are named.
-    ValueError
-        Directions and rows differ in width.
+    Errors: DumpError for a row that holds NaN or Inf (the first and their number are named); ValueError where
+    directions and rows differ in width.
 
     >>> import numpy as np, clinometer as cm
     >>> cm.score(np.eye(3, dtype=np.float32), [[1.0, 2.0, 3.0]], prompt_ids=[0, 0, 1]).ravel().tolist()
@@ -136,12 +132,8 @@ def moments(dump: Any, *, within: bool = True, ddof: int = 0, covariance: bool =
     Cost: one pass, N d^2 multiply-adds with the covariance; d^2 / 2 float64 for each node of the tree of leaves that
     waits for its sibling, at most log2(N / 8192) + 2 of them, and the result.
 
-    Raises
-    ------
-    DumpError
-        A row holds NaN or Inf; the first one and their number are named.
-    ValueError
-        ddof is neither 0 nor 1.
+    Errors: DumpError for a row that holds NaN or Inf (the first and their number are named); ValueError where ddof is
+    neither 0 nor 1.
 
     >>> import numpy as np, clinometer as cm
     >>> cm.moments(np.array([[0.0], [2.0], [0.0], [2.0], [5.0]]), prompt_ids=[0, 0, 0, 0, 1]).covariance.tolist()
@@ -434,12 +426,8 @@ def tilt(
 
     Cost: one pass over the dump, kept scores of 8 N K bytes, then passes over the scores alone.
 
-    Raises
-    ------
-    DumpError
-        A row holds NaN or Inf; the first one and their number are named.
-    ValueError
-        Both betas and kl are given, a beta is below 0, or values have another length than the dump.
+    Errors: DumpError for a row that holds NaN or Inf (the first and their number are named); ValueError where both
+    betas and kl are given, a beta is below 0, or values have another length than the dump.
 
     >>> import numpy as np, clinometer as cm
     >>> scores = cm.Scores(np.array([[0.0], [1.0]]), prompt_ids=[0, 0])
@@ -649,12 +637,8 @@ def tilted_mean(dump: Any, directions: Any, betas: Any = None, *, kl: Any = None
     Cost: one pass, 2 N d K (1 + B) flops; with kl= one more for kept scores. States of 8 K B d bytes, in strips
     of at most 64 MiB.
 
-    Raises
-    ------
-    DumpError
-        A row holds NaN or Inf; the first one and their number are named.
-    ValueError
-        Both betas and kl are given, or a beta is below 0.
+    Errors: DumpError for a row that holds NaN or Inf (the first and their number are named); ValueError where both
+    betas and kl are given, or a beta is below 0.
 
     >>> import numpy as np, clinometer as cm
     >>> cm.tilted_mean(np.array([[0.0], [4.0]]), [[1.0]], [np.inf], prompt_ids=[0, 0]).mean.tolist()

@@ -72,8 +72,6 @@ def judge(
     Errors: ValueError for a dump without texts, an unknown kind, a prompt longer than the model's context, and
     names with their row; TypeError for constitutions of another form; ImportError names the extra ``torch``.
 
-    Examples
-    --------
     >>> import clinometer as cm
     >>> cm.judge("model", None, cm.simulate(2, 2, 2), {"kind": "Be kind."}, kind="guess")
     Traceback (most recent call last):

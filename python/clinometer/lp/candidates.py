@@ -104,8 +104,6 @@ def game(dump: Any, directions: Any, values: Any, *, scale: str | None = "sd", *
 
     Errors: ValueError for candidates of another width, an unknown scale, or where a column is not in the dump.
 
-    Examples
-    --------
     >>> import clinometer as cm, numpy as np
     >>> from clinometer import lp
     >>> world = cm.simulate(n_prompts=300, n_responses=8, dim=6, random_state=0)

@@ -35,8 +35,6 @@ def cone(a: Any, *, n_threads: int | None = None) -> LPResult:
 
     Errors: ValueError for another shape, NaN or Inf (one problem alone), or n_threads below 1.
 
-    Examples
-    --------
     >>> from clinometer import lp
     >>> lp.cone([[1.0, 0.0], [-1.0, 1e-9]]).status
     'improvable'

@@ -43,8 +43,6 @@ def constrained(m: Any, c: Any, tau: Any, *, n_threads: int | None = None) -> LP
 
     Errors: ValueError where shapes differ, for NaN or Inf (one problem alone), or n_threads below 1.
 
-    Examples
-    --------
     >>> from clinometer import lp
     >>> found = lp.constrained([[1.0, 0.0]], [0.0, 1.0], [0.25])
     >>> found.status, found.weights.tolist(), found.dual.tolist()

@@ -46,8 +46,6 @@ def ensemble(m: Any, *, scale_rows: Any = None, scale_columns: Any = None, n_thr
 
     Errors: ValueError for another shape, NaN or Inf (one problem alone), or a factor that is not above 0.
 
-    Examples
-    --------
     >>> from clinometer import lp
     >>> found = lp.ensemble([[2.0, -1.0, 0.1], [-1.0, 2.0, 0.1]])
     >>> found.status, round(found.value, 4), found.weights.round(4).tolist()

@@ -30,8 +30,6 @@ def pareto_front(points: Any, *, n_threads: int | None = None) -> NDArray[np.boo
 
     Errors: ValueError for another shape, NaN or Inf.
 
-    Examples
-    --------
     >>> from clinometer import lp
     >>> lp.pareto_front([[1.0, 2.0], [2.0, 1.0], [1.0, 1.0], [2.0, 1.0]]).tolist()
     [True, True, False, True]

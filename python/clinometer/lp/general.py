@@ -66,8 +66,6 @@ def solve(
     Cost: the solver's, beside O(m n) for the evaluation.
     Errors: ValueError where shapes differ or numbers are not finite; ImportError without highspy.
 
-    Examples
-    --------
     >>> from clinometer import lp  # doctest: +SKIP
     >>> lp.solve([1.0, 2.0], [[1.0, 1.0]], row_upper=1.0, upper=0.75).value  # doctest: +SKIP
     1.75

@@ -35,8 +35,6 @@ def gram_cone(grams: Any, *, n_threads: int | None = None) -> GramConeResult:
 
     Errors: ValueError for another shape, NaN or Inf (one problem alone), or what is no Gram.
 
-    Examples
-    --------
     >>> from clinometer import lp
     >>> found = lp.gram_cone([[1.0, 0.5], [0.5, 1.0]])
     >>> found.status, round(found.margin, 4), found.weights.round(4).tolist()

@@ -107,8 +107,6 @@ def pareto(dump: Any, constitutions: Any, values: Any, *, splits: int = 50, **op
 
     Errors: ValueError where splits is below 1 or a column is not in the dump.
 
-    Examples
-    --------
     >>> import numpy as np, clinometer as cm
     >>> rng = np.random.default_rng(0)
     >>> s = rng.standard_normal((400, 2))

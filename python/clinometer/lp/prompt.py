@@ -61,8 +61,6 @@ def prompt(
     Errors: ValueError for ratio_cap below 1, kl below 0, more than one of the three, or where a column is not in
     the dump.
 
-    Examples
-    --------
     >>> from clinometer import lp
     >>> found = lp.prompt([[1.0, 0.0], [0.0, 1.0], [2.0, 0.0], [0.0, 0.0]], prompt_ids=[0, 0, 1, 1], uncapped=True)
     >>> found.status.tolist(), found.margin.round(2).tolist(), found.weights.round(2).tolist()

@@ -56,8 +56,6 @@ def frontier(result: Any, ax: Any = None, *, value: Any = None, highlight: Any =
 
     Errors: TypeError for another result; ValueError for a tilt without values or a name that it has not.
 
-    Examples
-    --------
     >>> import clinometer as cm
     >>> world = cm.simulate(n_prompts=40, n_responses=8, dim=4, random_state=1)
     >>> ax = cm.plot.frontier(cm.tilt(world, ["judge/c0", "judge/c1"], values="s"), highlight="judge/c0")
@@ -115,8 +113,6 @@ def prompts(
 
     Errors: TypeError for another result; ValueError where no gain has parts by prompt.
 
-    Examples
-    --------
     >>> import clinometer as cm
     >>> world = cm.simulate(n_prompts=40, n_responses=8, dim=4, random_state=1)
     >>> made = cm.report(world, constitutions=["judge/c0"], values=["s"], kl=[0.1], sections=())
@@ -210,8 +206,6 @@ def iterate(
 
     Errors: TypeError for another result; ValueError for a value that it has not.
 
-    Examples
-    --------
     >>> import clinometer as cm
     >>> world = cm.simulate(n_prompts=40, n_responses=8, dim=4, random_state=1)
     >>> cm.plot.iterate(cm.theory.iterate(world, "judge/c0", 6.0, "s", rounds=3)).get_xlabel()

@@ -57,8 +57,6 @@ def tradeoffs(
     Errors: TypeError for another result; ValueError for names of another number, or se beside a result that has
     its own.
 
-    Examples
-    --------
     >>> import clinometer as cm
     >>> cm.plot.tradeoffs([[0.2, -0.1], [0.1, 0.3]], se=0.05, values=["kind", "brief"]).get_xlabel()
     'first-order gain x beta'

@@ -33,8 +33,6 @@ def spectrum(result: Any, ax: Any = None) -> Any:
 
     Errors: TypeError for another result; ValueError for a matrix that is not square, or a spectrum of zeros.
 
-    Examples
-    --------
     >>> import numpy as np, clinometer as cm
     >>> cm.plot.spectrum(np.geomspace(1, 1e-3, 50)).get_yscale()
     'log'

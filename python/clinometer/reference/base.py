@@ -177,8 +177,6 @@ def base_weights(
     -------
     BaseWeights, prompts in order of first appearance.
 
-    Examples
-    --------
     >>> base_weights(3, ["b", "a", "b"]).w.tolist()
     [0.5, 1.0, 0.5]
     """

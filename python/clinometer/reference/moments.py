@@ -32,8 +32,6 @@ __all__ = [
 def score(phi: npt.ArrayLike, directions: npt.ArrayLike) -> Array:
     """Scores <u_k, phi_i>, (N, K), of rows (N, d) and directions (K, d) or (d,) (theory 0.1).
 
-    Examples
-    --------
     >>> score([[1.0, 2.0]], [[3.0, 4.0]]).tolist()
     [[11.0]]
     """
@@ -65,8 +63,6 @@ def moments(
     -------
     dict of mean (d,), the mean over prompts of prompt means; covariance (d, d); variances (d,).
 
-    Examples
-    --------
     >>> moments([[0.0], [2.0], [5.0]], ["a", "a", "b"])["covariance"].tolist()
     [[0.5]]
     """
@@ -94,8 +90,6 @@ def covariance_projection(
 ) -> Array:
     """Rows Sigma u_k = sum_x omega_x sum_i w_i phi~_i <phi~_i, u_k>, (K, d); Sigma is never formed (theory 3.1).
 
-    Examples
-    --------
     >>> covariance_projection([[0.0, 1.0], [2.0, 1.0]], [[3.0, 4.0]]).tolist()
     [[3.0, 0.0]]
     """
@@ -153,8 +147,6 @@ def cross_covariance(
     dict of value, se, correlation, each (K, J), and cov (K, J, J), the covariance over values of the
     estimates. The correlation uses the labelled rows of its value throughout, so it lies in [-1, 1].
 
-    Examples
-    --------
     >>> cross_covariance([0.0, 1.0], [0.0, 4.0], ddof=0)["value"].tolist()
     [[1.0]]
     """
@@ -199,8 +191,6 @@ def within_residual(
     folds, knots : with 3 knots or more, scores are first taken net of each column and a natural cubic spline of its
         logarithm (arsinh of what is not positive), with b from the rows of all other folds (N,).
 
-    Examples
-    --------
     >>> bool(abs(within_residual([1.0, 2.0, 3.0], [0.0, 1.0, 2.0])).max() < 1e-12)
     True
     """

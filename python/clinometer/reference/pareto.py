@@ -32,8 +32,6 @@ def pareto_k(log_ratios: npt.ArrayLike) -> float:
     half of the tail or more ties with the cutoff, or where all of it is equal (a constant tail has no shape).
     inf where a quarter of the tail is 1e-290 of its largest or less: float64 cannot tell how heavy it is.
 
-    Examples
-    --------
     >>> pareto_k([0.0, 0.0, 0.0])
     nan
     """

@@ -99,8 +99,6 @@ def examples(
     Errors: ValueError for more than one constitution, n below 1, or a kl not above 0; DumpError for NaN
     or Inf in a row.
 
-    Examples
-    --------
     >>> import numpy as np, clinometer as cm
     >>> found = examples(np.array([[0.0], [1.0], [2.0]]), [[1.0]], kl=0.1, n=1, prompt_ids=[0, 0, 0])
     >>> found.row.tolist(), found.gains.tolist()

@@ -213,12 +213,9 @@ class Report(Result):
         With several constitutions the check must say for which: one by name, each of them (all), at least one (any,
         whose bounds pay for the choice) or the one that `best` recommends (likewise).
 
-        Raises
-        ------
-        CheckFailed
-            The 95 % bound on the unfavourable side does not hold, or the rows cannot tell; `.row` is the row.
-        ValueError
-            The check cannot be read, or names a value, KL or constitution that the report does not have.
+        Errors: CheckFailed where the 95 % bound on the unfavourable side does not hold, or the rows cannot tell;
+        `.row` is the row; ValueError where the check cannot be read, or names a value, KL or constitution that the
+        report does not have.
         """
         from .check import run
 

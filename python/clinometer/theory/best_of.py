@@ -89,8 +89,6 @@ def best_of_n(
     with weights are to be drawn without replacement; TypeError where the arguments of one form meet those of the
     other.
 
-    Examples
-    --------
     >>> best_of_n(2, 0.6, 1.0).regret.round(5).ravel().tolist()
     [0.22568]
     >>> import numpy as np

@@ -48,8 +48,6 @@ def gaussian_tilt(values: Any, sigma: Any, directions: Any, betas: ArrayLike) ->
     Cost: O(K d^2 + J K (d + B)).
     Errors: ValueError where widths differ, numbers are not finite, or a beta is not above 0.
 
-    Examples
-    --------
     >>> found = gaussian_tilt([1.0, 0.0], None, [0.9, 0.436], 1.0)
     >>> found.gain.item(), found.kl.round(3).item()
     (0.9, 0.5)
@@ -108,8 +106,6 @@ def quadratic_tilt(v: Any, tau: float, mean: float, sigma: Any, u_c: Any, betas:
     Cost: O(d^2 + B).
     Errors: ValueError where widths differ or a beta is not above 0.
 
-    Examples
-    --------
     >>> found = quadratic_tilt([1.0], 1.0, 0.0, None, [1.0], [1.0, 0.4])
     >>> found.gain.round(6).tolist(), found.first_order.round(6).tolist(), found.best_beta
     ([1.0, -1.25], [2.0, 5.0], 1.0)
@@ -134,8 +130,6 @@ def wendel_probability(k: int, d: int) -> float:
     Cost: k binomial coefficients.
     Errors: ValueError where k or d is no whole number >= 1.
 
-    Examples
-    --------
     >>> wendel_probability(3, 3), wendel_probability(4, 2)
     (1.0, 0.5)
     """

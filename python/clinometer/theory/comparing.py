@@ -97,8 +97,6 @@ def compare(
     Errors: ValueError where a column is not in the dump, the prompts differ, or there are fewer prompts than
     folds.
 
-    Examples
-    --------
     >>> import clinometer as cm
     >>> world = cm.simulate(n_prompts=60, n_responses=8, dim=4, random_state=5)
     >>> same = compare(world, world, "s", fits={"alpha": 0.01})

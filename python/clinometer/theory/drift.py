@@ -115,8 +115,6 @@ def judge_drift(
     Errors: ValueError for fewer than two dumps, a bound outside (0, pi) or a level outside (0, 1); TypeError for
     an option that no fit has.
 
-    Examples
-    --------
     >>> import clinometer as cm, numpy as np
     >>> turn = 0.3 + 0.5 * np.arange(4)
     >>> rounds = [

@@ -99,8 +99,6 @@ def ensembles(
     Errors: ValueError for weights outside the simplex or of another number than the directions, or for both betas
     and kl.
 
-    Examples
-    --------
     >>> import clinometer as cm
     >>> world = cm.simulate(n_prompts=50, n_responses=8, dim=4)
     >>> found = ensembles(world, ["judge/c0", "judge/c1"], [0.5, 0.5], "s", [2.0])

@@ -97,8 +97,6 @@ def cumulants(dump: Any, directions: Any, values: Any, *, q: float = 0.1, **opti
 
     Errors: ValueError where q is outside (0, 1) or a column is not in the dump.
 
-    Examples
-    --------
     >>> import numpy as np
     >>> t = np.array([[-1.0], [1.0]])
     >>> found = cumulants(t, [[1.0]], t[:, 0], prompt_ids=[0, 0])

@@ -36,8 +36,6 @@ def pareto_fraction(gram: ArrayLike, *, n_points: int = 8192, n_shifts: int = 12
 
     Errors: ValueError for a gram that is not square, symmetric and finite, or has a negative diagonal entry.
 
-    Examples
-    --------
     >>> round(pareto_fraction([[2.0, 1.0], [1.0, 2.0]]), 6)
     0.333333
     """

@@ -123,8 +123,6 @@ def gain_kl_frontier(
 
     Errors: ValueError where a kl is not above 0, z is below 0, a column is not in the dump, or within is False.
 
-    Examples
-    --------
     >>> import clinometer as cm
     >>> world = cm.simulate(n_prompts=200, n_responses=16, dim=4, random_state=1)
     >>> found = gain_kl_frontier(world, "judge/c0", "s", kl=[0.25, 0.5])

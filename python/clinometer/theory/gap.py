@@ -83,8 +83,6 @@ def generation_judgment_gap(
 
     Errors: ValueError where widths differ or numbers are not finite; TypeError for names without a dump.
 
-    Examples
-    --------
     >>> generation_judgment_gap([1.0, 0.0], [0.9, 0.436], [0.1, 0.995]).gap.round(3).tolist()
     [[0.8]]
     """

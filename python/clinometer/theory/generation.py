@@ -107,8 +107,6 @@ def generation_share(
         On rows that have every value and a log-probability, and more than 2 d of them beyond the prompts in every
         fit, else a ValueError. Cost: two passes of N d^2 and three of N d.
 
-    Examples
-    --------
     >>> import clinometer as cm
     >>> world = cm.simulate(n_prompts=300, n_responses=8, dim=4, generation_alignment=0.6, random_state=1)
     >>> found = cm.theory.generation_share(world, "s")

@@ -51,8 +51,6 @@ def score_correlation(u: Any, v: Any, sigma: Any = None) -> Floats:
 
     Errors: ValueError where widths differ, numbers are not finite, or sigma is not square and symmetric.
 
-    Examples
-    --------
     >>> score_correlation([1.0, 0.0], [[0.6, 0.8], [0.0, 0.0]]).round(3).tolist()
     [[0.6, nan]]
     """
@@ -96,8 +94,6 @@ def policy_direction(u_gen: Any, u_c: Any, beta: ArrayLike) -> Floats:
     Cost: O(K B d).
     Errors: ValueError where widths differ or a beta is not above 0.
 
-    Examples
-    --------
     >>> policy_direction([0.1, 0.995], [0.9, 0.436], 1.0).round(3).tolist()
     [[1.0, 1.431]]
     """
@@ -132,8 +128,6 @@ def robustness_radius(u_star: Any, u_c: Any, sigma: Any = None, *, metric: Liter
     Cost: O(J d^2 + J K d).
     Errors: ValueError where widths differ or the metric is unknown.
 
-    Examples
-    --------
     >>> robustness_radius([1.0, 3.0], [1.0, -1.0], [[10.0, 0.0], [0.0, 0.1]]).round(3).tolist()
     [[2.938]]
     """
@@ -193,8 +187,6 @@ def worst_direction(
     Cost: O(m d^2 + m^3), m = d without a basis.
     Errors: ValueError where widths differ, the metric is unknown, or radius is below 0.
 
-    Examples
-    --------
     >>> worst = worst_direction([1.0, 0.0], [[4.0, 0.0], [0.0, 1.0]])
     >>> worst.direction.tolist(), worst.value
     ([-0.5, -0.0], -2.0)

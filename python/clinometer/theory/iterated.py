@@ -104,8 +104,6 @@ def iterate(
     Errors: ValueError where a beta is not above 0, rounds is below 1, or directions, betas and rounds do not
     agree.
 
-    Examples
-    --------
     >>> import clinometer as cm, numpy as np
     >>> world = cm.simulate(n_prompts=50, n_responses=8, dim=4)
     >>> three = iterate(world, "judge/c0", 6.0, "s", rounds=3)
@@ -218,8 +216,6 @@ def drifting_projection(rounds: ArrayLike, *, step: float, start: float = 0.0, s
     Cost: O(1) a round.
     Errors: ValueError for a round that is no whole number >= 0.
 
-    Examples
-    --------
     >>> import numpy as np
     >>> drifting_projection([1, 2, 3], step=np.pi / 3).round(6).tolist()
     [1.0, 1.5, 1.0]

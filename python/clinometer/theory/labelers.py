@@ -122,8 +122,6 @@ def labeler_scaling(
 
     Errors: ValueError for fewer than two models, a name without a size, or a level outside (0, 1).
 
-    Examples
-    --------
     >>> import clinometer as cm
     >>> models = {
     ...     name: cm.simulate(150, 8, 4, n_constitutions=1, alignment=a, world=1, random_state=r)

@@ -76,8 +76,6 @@ def randomised_spectrum(
     Errors: ValueError where rank or n_probes is too small, rank is above d, or a function comes without trace and
     dim.
 
-    Examples
-    --------
     >>> import numpy as np
     >>> sigma = np.diag(1.0 / np.arange(1, 101))
     >>> found = randomised_spectrum(lambda u: u @ sigma, 4, trace=float(np.trace(sigma)), dim=100)

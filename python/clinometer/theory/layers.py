@@ -81,8 +81,6 @@ def ceiling_by_layer(
 
     Errors: ValueError for a dump that names no layers, an empty mapping, or a column that a layer has not.
 
-    Examples
-    --------
     >>> import clinometer as cm
     >>> world = cm.simulate(n_prompts=60, n_responses=8, dim=4, random_state=3)
     >>> ceiling_by_layer({"only": world}, "s").ceiling.shape

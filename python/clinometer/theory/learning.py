@@ -71,8 +71,6 @@ def learning_curve(
     Errors: ValueError where a pair joins two prompts, prob or held_out is out of range, or a size is more than the
     pairs of every repeat.
 
-    Examples
-    --------
     >>> import clinometer as cm, numpy as np
     >>> world = cm.simulate(n_prompts=80, n_responses=8, dim=4, random_state=2)
     >>> pairs = np.arange(640).reshape(-1, 2)

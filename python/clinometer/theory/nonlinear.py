@@ -119,8 +119,6 @@ def nonlinear_encoding(
     Errors: ValueError where folds is below 3, features is unknown, or a gamma or n_features is not above 0;
     ImportError without scikit-learn.
 
-    Examples
-    --------
     >>> import clinometer as cm, numpy as np
     >>> rng = np.random.default_rng(0)
     >>> phi, ids = rng.normal(size=(800, 2)), np.repeat(np.arange(100), 8)

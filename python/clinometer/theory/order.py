@@ -30,8 +30,6 @@ def expected_max_normal(n: ArrayLike) -> Floats:
 
     Errors: ValueError where n is no whole number from 1 to 1e15.
 
-    Examples
-    --------
     >>> expected_max_normal([1, 2, 64]).round(5).tolist()
     [0.0, 0.56419, 2.34373]
     """

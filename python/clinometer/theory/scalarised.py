@@ -74,8 +74,6 @@ def scalarise(
     Errors: ValueError for an unknown kind, and for weights, a scale or floors of another length or out of range;
     TypeError where floors are wanted and missing.
 
-    Examples
-    --------
     >>> scalarise([1.0, 2.0], [0.5, -1.0], kind="worst_case").rate.item()
     0.5
     >>> scalarise([1.0, 1.0], [0.5, -1.0], kind="worst_case").rate.item()
@@ -159,8 +157,6 @@ def class_probabilities(profile: ArrayLike, covariance: ArrayLike) -> ClassProba
     Cost: at most 200,000 points of a normal integral for each direction and sign.
     Errors: ValueError for a covariance of another shape, or one whose correlations are not positive semi-definite.
 
-    Examples
-    --------
     >>> both = class_probabilities([1.0, 1.0], [[1.0, 1.0], [1.0, 1.0]])
     >>> round(float(both.improving[0]), 4)
     0.8413
@@ -215,8 +211,6 @@ def value_angles(values: Any, sigma: Any = None) -> Floats:
     Cost: O(J d^2).
     Errors: ValueError where sigma and values differ in size, or numbers are not finite.
 
-    Examples
-    --------
     >>> value_angles([[1.0, 0.0], [0.0, 2.0]]).round(4).tolist()
     [[0.0, 1.5708], [1.5708, 0.0]]
     """

@@ -97,8 +97,6 @@ def screen(
     Errors: ValueError for candidates of another width or not finite, fdr outside (0, 1), keep below 1, or an
     unknown method.
 
-    Examples
-    --------
     >>> import clinometer as cm, numpy as np
     >>> world = cm.simulate(n_prompts=300, n_responses=8, dim=6, random_state=0)
     >>> found = screen(world, np.random.default_rng(0).standard_normal((1000, 6)), "s")

@@ -65,8 +65,6 @@ def shift_rank(after: Any, before: Any, *, threshold: float = 0.9, clusters: Any
     Errors: ValueError for rows of another shape or not finite, or a threshold outside (0, 1]; TypeError for what
     is no dump.
 
-    Examples
-    --------
     >>> import numpy as np
     >>> before = np.random.default_rng(0).standard_normal((40, 5))
     >>> found = shift_rank(before + [1.0, 0, 0, 0, 0], before)

@@ -50,8 +50,6 @@ def effective_rank(eigenvalues_or_moments: Any, *, threshold: float = 0.9) -> Ef
     Errors: ValueError for eigenvalues below 0 or not finite, a matrix that is not square and symmetric, or a
     threshold outside (0, 1].
 
-    Examples
-    --------
     >>> effective_rank([1.0, 1.0, 0.0]).participation
     2.0
     """
@@ -132,8 +130,6 @@ def value_concentration(
 
     Errors: ValueError where moments and directions differ in size, or m is not from 0 to d.
 
-    Examples
-    --------
     >>> value_concentration([1.0, 0.0, 0.0], [[9.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0]], 1).share.tolist()
     [1.0]
     """

@@ -31,8 +31,6 @@ def tradeoff_profile(values: Any, sigma: Any, directions: Any) -> Floats:
 
     Errors: ValueError where widths differ or numbers are not finite.
 
-    Examples
-    --------
     >>> tradeoff_profile([[1.0, 0.0], [0.0, 1.0]], None, [2.0, -1.0]).tolist()
     [[2.0, -1.0]]
     """
@@ -59,15 +57,10 @@ def classify(profile: ArrayLike, *, se: ArrayLike | None = None, z: float = 1.96
     -------
     array (K,) of str
 
-    Raises
-    ------
-    ValueError
-        For NaN in the profile.
+    Errors: ValueError for NaN in the profile.
 
     Cost: O(K J).
 
-    Examples
-    --------
     >>> classify([[1.0, 2.0], [1.0, -1.0], [1.0, 0.0]]).tolist()
     ['pareto_improving', 'tradeoff', 'weakly_improving']
     >>> classify([1.0, 0.1], se=[0.2, 0.2]).tolist()
@@ -130,8 +123,6 @@ def optimal_direction(values: Any, sigma: Any, weights: ArrayLike, *, metric: Li
     Cost: O(J d + d^2).
     Errors: ValueError for weights of another length, or an unknown metric.
 
-    Examples
-    --------
     >>> optimal_direction([[1.0, 0.0], [0.0, 1.0]], [[4.0, 0.0], [0.0, 1.0]], [1.0, 0.0]).tolist()
     [0.5, 0.0]
     """

@@ -65,8 +65,6 @@ def toy_example() -> ToyExample:
 
     Cost: four rows of two numbers.
 
-    Examples
-    --------
     >>> toy_example().cosine_after.round(3).tolist()
     [0.573, 0.713, -0.402, -0.564]
     """
@@ -127,8 +125,6 @@ def pooled_versus_within(
     Cost: O(n_prompts n_responses).
     Errors: ValueError for a size below 2.
 
-    Examples
-    --------
     >>> example = pooled_versus_within()
     >>> example.within < 0 < example.pooled, bool((example.gain < 0).all())
     (True, True)
