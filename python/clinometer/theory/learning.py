@@ -84,6 +84,8 @@ def learning_curve(
         raise ValueError(f"held_out is {held_out!r}; wanted a share in (0, 1)")
     if repeats < 1:
         raise ValueError(f"repeats is {repeats!r}; wanted at least 1")
+    if not ridge >= 0.0:
+        raise ValueError(f"ridge is {ridge!r}; wanted a number >= 0")
     anchor = scored(dump, np.zeros((1, dump.dim)), values, **options)
     first, p, prompt = _pairs(dump, anchor.population, pairs, prob)
     G = anchor.population.n_prompts

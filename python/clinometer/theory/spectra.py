@@ -145,6 +145,8 @@ def value_concentration(
         m = min(d, int(np.ceil(effective_rank(eigenvalues).participation - 1e-9)))
     if not 0 <= m <= d:
         raise ValueError(f"m is {m}; wanted a number of eigenvectors from 0 to {d}")
+    if draws < 1:
+        raise ValueError(f"draws is {draws!r}; wanted a whole number >= 1")
     squares = (rows @ vectors) ** 2
     share = _share(squares[:, :m].sum(axis=1), squares.sum(axis=1))
     weighted = squares * eigenvalues
