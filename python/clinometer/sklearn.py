@@ -47,8 +47,8 @@ class ValueProbe(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     -----
     In a pipeline, groups arrive with ``probe.set_fit_request(groups=True)`` under metadata routing.
 
-    Examples
-    --------
+    Cost: that of `clinometer.fit_value_direction`. Errors: ValueError as there, and before `fit` NotFittedError.
+
     >>> import clinometer as cm
     >>> from clinometer.sklearn import ValueProbe
     >>> world = cm.simulate(n_prompts=60, n_responses=8, dim=4, random_state=0)

@@ -53,6 +53,8 @@ def trainer_beta(
 
     Where training stops early, the beta reached is larger than the optimum's: compare at equal KL (`ForecastCallback`).
 
+    Cost: none. Errors: ValueError for an unknown trainer or a number not above 0.
+
     >>> from clinometer.trl import trainer_beta
     >>> trainer_beta(0.5, "dpo"), trainer_beta(0.5, "rloo"), trainer_beta(0.5, "grpo", score_sd=2.0)
     (0.5, 0.5, 0.25)
@@ -62,6 +64,8 @@ def trainer_beta(
 
 def policy_beta(beta: float, trainer: str, *, score_sd: float | None = None, label_scale: float = 1.0) -> float:
     """Our beta of a trainer's: the inverse of `trainer_beta`.
+
+    Cost: none. Errors: as `trainer_beta`.
 
     >>> from clinometer.trl import policy_beta
     >>> policy_beta(0.04, "grpo", score_sd=2.0)
@@ -301,6 +305,8 @@ def preferences(dataset: Any) -> Preferences:
     Preferences, for ``capture(held.prompts, responses=held.responses)``, whose rows come in the same order, and for
     ``write_dump(texts=, pairs=, columns=)``
 
+    Cost: one look at each entry, O(P) memory. Errors: ValueError for an entry without two responses to one prompt.
+
     >>> from clinometer.trl import preferences
     >>> held = preferences({"prompt": ["q", "q"], "chosen": ["a", "c"], "rejected": ["b", "a"]})
     >>> held.pairs.tolist(), [t["response"] for t in held.texts]
@@ -400,6 +406,8 @@ def preference_columns(
     dict of lists: prompt, chosen, rejected, score_chosen, score_rejected, and the ref_*_logps. Prompts are messages
     where they were, and where the texts went through a chat template (as `capture` does and says in the dump's source):
     trainers put it on messages alone. Pairs of probability 1/2 are left out unless they are drawn.
+
+    Cost: O(P). Errors: ValueError for a dump without texts or pairs, or without that judge.
     """
     opened = open_dump(dump)
     if opened.texts is None or not opened.pairs:

@@ -68,6 +68,8 @@ _REGISTRY: dict[str, TextFunction] = {
 def names() -> tuple[str, ...]:
     """Names of the registry, beside ``regex:PATTERN``.
 
+    Cost: none.
+
     >>> from clinometer import values
     >>> values.names()[:3]
     ('characters', 'words', 'sentences')
@@ -77,6 +79,8 @@ def names() -> tuple[str, ...]:
 
 def register(name: str, function: TextFunction) -> TextFunction:
     """Give a function of a text a name, which `text_values`, `cm.report` and ``--value`` then take.
+
+    Errors: ValueError for a name that is empty or begins with '-' or 'regex:', TypeError for no function. Cost: none.
 
     >>> from clinometer import values
     >>> _ = values.register("digits", lambda text: sum(c.isdigit() for c in text))
@@ -92,10 +96,14 @@ def register(name: str, function: TextFunction) -> TextFunction:
 
 
 def text_function(value: str | TextFunction) -> TextFunction:
-    """The function behind a name, ``regex:PATTERN`` (how often it matches), or a function itself; ValueError if none.
+    """The function behind a name, ``regex:PATTERN`` (how often it matches), or the value itself if it is a function.
+
+    Errors: ValueError for another name, TypeError for what is neither.
 
     By name: "characters", "words", "sentences", "questions" (runs of question marks), and the shares of a text's
     words that hedge ("hedges": perhaps, likely, ...) or are words of courtesy ("courtesy": please, sorry, ...).
+
+    Cost of each function: O(length of the text).
 
     >>> from clinometer import values
     >>> [values.text_function(v)("Perhaps. Or not?") for v in ("words", "sentences", "hedges", "regex:o")]
@@ -121,6 +129,14 @@ def found_in_texts(dump: Dump, values: Any) -> tuple[Dump, Any]:
     """The dump with columns for those of the listed values that it has not and texts give, and all values by name.
 
     A minus before a name stays with it; what is no list of names and functions comes back as it is.
+
+    Cost: a call of each function for each response. Errors: ValueError and TypeError as `text_values`.
+
+    >>> import numpy as np
+    >>> from clinometer import open_dump, values
+    >>> dump, called = values.found_in_texts(open_dump(np.zeros((1, 1))), ["judge", "helpful"])
+    >>> called  # nothing here is a value of texts
+    ['judge', 'helpful']
     """
     listed = [values] if isinstance(values, str) or callable(values) else values
     if not isinstance(listed, (list, tuple)) or not all(isinstance(v, str) or callable(v) for v in listed):
@@ -154,10 +170,8 @@ def text_values(dump: Any, values: Any, *, texts: Any = None) -> Dump:
         In memory: rows are not copied, `write_dump` keeps the columns. A text that is None, and a number that is NaN,
         is unlabelled. Cost: a call a response.
 
-    Raises
-    ------
-    ValueError for an unknown name, a dump without texts, or texts of another length; TypeError for a function that
-    gives something else than numbers, with the row.
+    Errors: ValueError for an unknown name, a dump without texts, or texts of another length; TypeError for a
+    function that gives something else than numbers, with the row.
 
     >>> import numpy as np
     >>> from clinometer import values
@@ -219,6 +233,8 @@ def _parts(rows: list[int]) -> Iterator[list[int]]:
 def tokens(tokenizer: Any) -> TextFunction:
     """Length in tokens of a tokenizer of Hugging Face, without special tokens.
 
+    Cost: a call of the tokenizer for each text. Errors: the tokenizer's; TypeError for what cannot be called.
+
     >>> from clinometer import values
     >>> values.tokens(lambda text, **_: {"input_ids": text.split()})("one two")
     2.0
@@ -253,9 +269,9 @@ def probability(classifier: Any, label: Any) -> TextFunction:
         of transformers, or the name or folder of such a model (extra ``torch``)
     label : one of the classifier's labels
 
-    Raises
-    ------
-    ValueError for a label that the classifier does not have, when it is first asked.
+    Errors: ValueError for a label that the classifier does not have, when it is first asked.
+
+    Cost: one call of the classifier for 64 texts.
 
     >>> from sklearn.feature_extraction.text import CountVectorizer
     >>> from sklearn.naive_bayes import MultinomialNB

@@ -32,9 +32,9 @@ def build(tmp_path_factory: pytest.TempPathFactory):
         assert "CLINOMETER_NO_SKIP" not in os.environ, "cmake or a compiler is missing"
         pytest.skip("cmake or a compiler is missing")
 
-    def built(name: str) -> Path:
+    def built(name: str, source: Path | None = None) -> Path:
         to = tmp_path_factory.mktemp(name)
-        shutil.copytree(ROOT / "examples/cpp" / name, to / "source")  # away from the headers of the tree
+        shutil.copytree(source or ROOT / "examples/cpp" / name, to / "source")  # away from the headers of the tree
         for command in (
             [cmake, "-S", to / "source", "-B", to / "build", f"-Dclinometer_ROOT={INSTALLED}"],
             [cmake, "--build", to / "build"],
@@ -44,6 +44,14 @@ def build(tmp_path_factory: pytest.TempPathFactory):
         return to / "build" / name
 
     return built
+
+
+def test_the_program_of_the_how_to_page(build, tmp_path: Path) -> None:
+    page = (ROOT / "docs/how-to/cpp.md").read_text(encoding="utf-8")
+    blocks = dict(re.findall(r"^```(cmake|c|text)\n(.*?)^```$", page, re.M | re.S))
+    (tmp_path / "CMakeLists.txt").write_text(blocks["cmake"], encoding="utf-8")
+    (tmp_path / "main.c").write_text(blocks["c"], encoding="utf-8")
+    assert ran(build("first", tmp_path)) == blocks["text"].splitlines()
 
 
 def ran(*command: object) -> list[str]:

@@ -98,6 +98,35 @@ def test_a_page_that_shows_another_number_is_noticed(tmp_path: Path) -> None:
         same(block[4], got)
 
 
+LINK = re.compile(r"(?<!`)\[[^\]]*\]\(([^)\s]+)\)")
+TREE = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+
+
+def anchors(page: Path) -> set[str]:
+    """The names that headings of a page get, as GitHub and MyST make them."""
+    text = re.sub(r"^(`{3,}).*?^\1$", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    plain = (re.sub(r"[`*]|\]\([^)]*\)|\[", "", h).strip().lower() for h in re.findall(r"^#+ (.*)$", text, re.M))
+    return {re.sub(r"[^\w\- ]", "", h).replace(" ", "-") for h in plain}
+
+
+@pytest.mark.parametrize("page", TREE, ids=lambda p: str(p.relative_to(ROOT)))
+def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
+    text = re.sub(r"^(`{3,}).*?^\1$", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    wrong = []
+    for target in LINK.findall(text):
+        if re.match(r"https://[a-z0-9.-]+\.[a-z]+(/[^\s<>\"]*)?$", target):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        if not file.exists() or (anchor and anchor not in anchors(file)):
+            wrong.append(target)
+    assert wrong == []
+
+
+def test_the_pages_have_links() -> None:
+    assert sum(len(LINK.findall(page.read_text(encoding="utf-8"))) for page in TREE) > 100
+
+
 def write(page: Path) -> None:
     """Put what the blocks print into the page."""
     text, at = page.read_text(encoding="utf-8"), 0

@@ -86,14 +86,13 @@ def capture(
     again or not; batches decide rounding, and in rare cases through rounding a token. What the model's generation
     config asks for beside (temperature, top_p, penalties) is not applied, is told, and stands in the manifest.
 
-    Errors: before any pass, ValueError or TypeError with the argument's name; DumpError where `out` holds something
+    Errors: before any pass, ValueError or TypeError with the argument's name, ImportError without
+    transformers; DumpError where `out` holds something
     else or was begun with other prompts, seed or settings.
 
     Cost: a pass over the prompts, max_new_tokens steps of one token for the rows of a batch that have not ended, and a
     pass over the responses; memory of a batch: keys and values of token_budget tokens, 2^27 logits.
 
-    Examples
-    --------
     >>> import clinometer as cm
     >>> dump = cm.capture("HuggingFaceTB/SmolLM2-135M-Instruct", None, ["Name a colour."], n=4, layers=[16, 24],
     ...                   max_new_tokens=24, out="colours")  # doctest: +SKIP

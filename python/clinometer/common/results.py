@@ -17,7 +17,17 @@ Axes = dict[str, str]  # axes -> the fields that have them
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Result:
-    """Base of all results: export and display.
+    """Base of all results: export and display. Fields that mean the same in each:
+
+    directions, values : names of the K directions or judges (also `constitutions`) and of the J values
+    betas, kl : strengths of the tilt in score units a nat, and KL from the base policy in nats
+    n_rows, n_prompts, n_dropped : rows and prompts that count, and prompts left out as not finite
+    n_unlabelled : (J,) rows without a label of the value
+    fit_status : (K,) "given", "score", "cross-fitted" or "in-sample"
+    level : coverage of the intervals
+
+    Gains are in units of their value; NAME_se is the standard error of NAME and NAME_ci or NAME_interval (..., 2)
+    its bounds, in the unit of NAME. Correlations, shares and p-values have no unit.
 
     `axes` names the axes of every array field, "direction beta value" -> "gain gain_se"; those of its first entry
     make the rows of `to_frame`. An axis "name?" in front may be missing, "..." stands for any number of axes.
@@ -87,7 +97,10 @@ class _Kept:
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Moments(Result):
-    """Mean and covariance of the rows; within prompts unless said otherwise."""
+    """`mean` (d,), `covariance` (d, d) or None and `variances` (d,) of the rows, in the unit of phi and its square.
+
+    Covariances are inside prompts unless `within` is False.
+    """
 
     axes: ClassVar[Axes] = {
         "feature": "mean variances",
@@ -105,7 +118,10 @@ class Moments(Result):
 
 @dataclass(frozen=True, repr=False, eq=False)
 class CrossCovarianceResult(Result):
-    """Covariances of K scores and J values; `value`, `se`, `correlation` are (K, J)."""
+    """Covariances of K scores and J values, in units of both; `value`, `se`, `correlation` are (K, J).
+
+    `covariance` (K, J, J) is that of the estimates, over values.
+    """
 
     axes: ClassVar[Axes] = {
         "direction value": "value se correlation",
@@ -133,22 +149,30 @@ class CrossCovarianceResult(Result):
 
 @dataclass(frozen=True, repr=False, eq=False)
 class TiltResult(Result):
-    """Exact tilts of the rows beside their expansions; axes are direction, beta, value.
+    """Exact tilts of the rows beside their expansions; axes are direction, beta, value (theory 2).
 
-    The fields are those of theory 2: `gain` exact on rows with `gain_se` clustered by prompt (or by the
-    clusters given), `first_order` and `second_order` the predictions on these rows (ddof 0),
-    `first_order_unbiased` with `first_order_se` the estimate of the population's first order (ddof 1). `gain_se` is the
-    error of the rows' own `gain`, at betas as they stand, and not of the policy's, of which `gain` falls short by a
-    term in 1/n: gain +- 1.96 gain_se is no 95 % interval (at 12 prompts it holds even its own mean in 91 %). Those by
-    Student's t, of the rows' gain and of the policy's, are in `gain_intervals`. `kl` is that of the rows, which cannot
-    exceed log n; `gaussian_kl` (K, B) is lam^2 Var/2 with the variance of the policy behind them (ddof 1): where it is
-    much the larger of the two, the rows are too few for the tilt.
+    `gain` (K, B, J) is exact on rows, with `gain_se` clustered by prompt (or by the clusters given), over
+    `baseline` (J,); `win_rate` (K, B, J) the chance that a response of the tilt beats one of the base.
+    `first_order` and `second_order` are the predictions on these rows (ddof 0), `first_order_unbiased` with
+    `first_order_se` the estimate of the population's first order (ddof 1), from `n_prompts_unbiased` prompts of
+    two responses or more. `gain_se` is the error of the rows' own `gain`, at betas as they stand, and not of the
+    policy's, of which `gain` falls short by a term in 1/n: gain +- 1.96 gain_se is no 95 % interval (at 12 prompts
+    it holds even its own mean in 91 %). Those by Student's t, of the rows' gain and of the policy's, are in
+    `gain_intervals`. `kl` is that of the rows, which cannot exceed log n; `gaussian_kl` (K, B) is lam^2 Var/2 with
+    the variance of the policy behind them (ddof 1): where it is much the larger of the two, the rows are too few
+    for the tilt.
+    (K, B) are also `reverse_kl` = KL(pi0 || pi) in nats, `chi2` = E[(pi/pi0)^2] - 1, the share of responses left
+    `ess` = 1/(1 + chi2), mean over prompts, and `ess_min`, `max_ratio` the largest pi/pi0, and `log_partition`,
+    with `log_partition_centred` for scores centred in the prompt, nats.
     `pareto_k` (K, B) is NaN where the ratios have no tail to fit, which is no good sign: `pareto_status` says why.
-    `kl_horizon` is the KL up to which the bias of the rows stays below their error, which vanishes with many prompts;
-    `kl_horizon_sized` that up to which gains are good to a tenth, or to their error (theory 2.8). Neither is the
-    `horizon` of a report, up to which responses are enough for an estimate of the policy's gain (theory 2.9).
-    With `adjust`, `adjusted_r2` (K,) is the share of each score's within-prompt variance that the columns explain, and
-    `adjusted_gone` (K, J) the share of each gain, to first order and at equal KL, that goes with them.
+    `kl_horizon` (K,) is the KL up to which the bias of the rows stays below their error, which vanishes with many
+    prompts; `kl_horizon_sized` that up to which gains are good to a tenth, or to their error (theory 2.8). Neither
+    is the `horizon` of a report, up to which responses are enough for an estimate of the policy's gain (theory
+    2.9).
+    `linear_radius` and `sign_flip` (K, J), in 1/beta, are where the series leaves the first order by a tenth and
+    where the gain returns to 0 (theory 2.4). With `adjust`, `adjusted_r2` (K,) is the share of each score's
+    within-prompt variance that the columns explain, and `adjusted_gone` (K, J) the share of each gain, to first
+    order and at equal KL, that goes with them.
     """
 
     axes: ClassVar[Axes] = {
@@ -211,7 +235,7 @@ class TiltResult(Result):
 
 @dataclass(frozen=True, repr=False, eq=False)
 class TiltedMeanResult(Result):
-    """Mean representation under each tilt, (K, B, d)."""
+    """The `mean` representation under each tilt, (K, B, d), at `betas` (K, B)."""
 
     axes: ClassVar[Axes] = {
         "direction beta feature": "mean",

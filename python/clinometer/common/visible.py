@@ -18,8 +18,6 @@ _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 def visible(text: object) -> str:
     """The text with every character that is not plainly visible written as an escape.
 
-    Examples
-    --------
     >>> visible("a" + chr(27) + "[31m" + chr(0x202E))
     'a\\\\x1b[31m\\\\u202e'
     """
@@ -29,8 +27,6 @@ def visible(text: object) -> str:
 def without_secrets(text: str) -> str:
     """The text with users, passwords and the values of queries in its web addresses shown as ***.
 
-    Examples
-    --------
     >>> without_secrets("https://me:word@host/x.npy?X-Signature=abc: gone")
     'https://***@host/x.npy?X-Signature=*** gone'
     """

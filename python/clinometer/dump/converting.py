@@ -78,8 +78,6 @@ def convert_dump(
     Converted
         Cost: one read and one write; a few batches of 64 MiB are in memory, and the columns.
 
-    Examples
-    --------
     >>> import numpy as np, os, tempfile
     >>> from clinometer.dump import open_dump
     >>> from clinometer.dump.converting import convert_dump

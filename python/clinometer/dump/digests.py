@@ -28,8 +28,6 @@ def check_digests(path: str | os.PathLike[str]) -> int:
         Shards compared; 0 where the manifest states no digest. A difference is a DumpError that names the
         file. Cost: one read of the dump.
 
-    Examples
-    --------
     >>> import numpy as np, os, tempfile
     >>> from clinometer.dump import check_digests, write_dump
     >>> with tempfile.TemporaryDirectory() as folder:

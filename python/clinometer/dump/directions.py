@@ -79,8 +79,9 @@ class Directions:
         Where they were fitted: model, layer, position. `layers`, a list of K integers,
         gives each its own layer.
 
-    Examples
-    --------
+    Errors: ValueError for names that are not K distinct strings, or vectors that are not finite. Memory: O(K d), a
+    copy.
+
     >>> a = Directions(["kind", "honest"], [[1.0, 0.0], [0.0, 2.0]])
     >>> (0.5 * a).vectors.tolist(), len(a)
     ([[0.5, 0.0], [0.0, 1.0]], 2)
@@ -306,8 +307,9 @@ class Scores:
     names : sequence of K strings, optional
         Default: the columns of a frame, else score0, score1, ...
 
-    Examples
-    --------
+    Errors: TypeError for what are no numbers; ValueError for names of another number. Memory: O(N K), no copy of
+    float arrays.
+
     >>> Scores([[0.1, 2.0], [0.3, 1.0]]).names
     ('score0', 'score1')
     """

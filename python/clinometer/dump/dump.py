@@ -58,13 +58,15 @@ class Dump:
     nonfinite : "raise" | "drop" | "keep"
     path, name : str
         Where it lies (None in memory), and a short description for messages.
-    pairs : Mapping or None
-        Tensors of the dump's pairs file; row numbers count from 0 in this dump.
+    pairs, directions, texts : Mapping, Directions, Texts, or None
+        Saved beside the rows: pairs, whose row numbers count from 0 in this dump, and prompts with responses.
+    tensor : str or None
+        Name of the tensor that is phi.
+    truth : Truth or None
+        What a simulated dump was drawn from.
     left_out : Mapping
         What the source holds besides and is not read, by name, and why.
 
-    Examples
-    --------
     >>> import numpy as np
     >>> from clinometer.dump import open_dump
     >>> dump = open_dump(np.eye(3, 4, dtype=np.float32), prompt_ids=[5, 5, 9])

@@ -94,8 +94,6 @@ class DumpWriter:
     Cost: one write of phi, and a record of the journal for each append. Columns of the shard in progress are kept in
     memory. benchmarks/writer_speed.py compares with a copy of the same bytes.
 
-    Examples
-    --------
     >>> import numpy as np, os, tempfile
     >>> from clinometer.dump import DumpWriter, open_dump
     >>> with tempfile.TemporaryDirectory() as folder:

@@ -90,8 +90,10 @@ def open_dump(
     Dump
         Headers are read and checked against the files' sizes; rows and columns are read when used.
 
-    Examples
-    --------
+    Cost: the headers; O(1) memory beside ids and columns when they are asked for.
+    Errors: DumpError for a file that is not what it claims to be, or a choice of tensors left open; ValueError and
+    TypeError for an argument that does not fit the rows.
+
     >>> import numpy as np
     >>> open_dump(np.ones((4, 2), np.float16), prompt_ids=["a", "a", "b", "b"]).n_prompts
     2

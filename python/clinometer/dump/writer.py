@@ -78,8 +78,10 @@ def write_dump(
     digests : bool
         Whether the manifest states the SHA-256 of every shard (read back once), for `check_digests`.
 
-    Examples
-    --------
+    Cost: one write of phi, O(batch) memory.
+    Errors: ValueError for a folder that holds something else, numbers beyond the dtype, or lengths that differ;
+    OSError as the system gives it.
+
     >>> import numpy as np, tempfile, os
     >>> from clinometer.dump import open_dump, write_dump
     >>> with tempfile.TemporaryDirectory() as folder:

@@ -31,6 +31,8 @@ class Adjust:
     method : "spline", any smooth curve of each column, with coefficients fitted on other prompts; or "linear", one
         coefficient for each column over all prompts, fitted on the very rows
 
+    Errors: ValueError for an unknown method. Cost: one more look at the kept scores, O(N m).
+
     >>> import numpy as np, clinometer as cm
     >>> length = np.array([1.0, 2.0, 4.0, 2.0, 3.0, 9.0])
     >>> scores = cm.Scores(3 * length, prompt_ids=[0, 0, 0, 1, 1, 1])

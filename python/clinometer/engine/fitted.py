@@ -44,6 +44,10 @@ class DirectionFit(Result):
     within : False: fitted to all rows about their one mean, and its quality is over all rows too
     labels : for each direction "scores", "binary", "soft", "hard", or "separable": hard labels that the direction
         separates without error, so that its norm is the penalty's and beta means nothing (theory 1.3)
+
+    names, method, source : names of the directions, how they were fitted, where (model, layer, position)
+    fingerprint : `Dump.fingerprint` of the dump it was fitted on
+    n_pairs : pairs of a preference fit
     """
 
     axes: ClassVar[Axes] = {

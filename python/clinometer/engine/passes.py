@@ -62,12 +62,8 @@ def score(dump: Any, directions: Any, *, out: NDArray[Any] | None = None, **opti
 
     Cost: one pass over the dump. See theory 0.1.
 
-    Raises
-    ------
-    DumpError
-        A row holds NaN or Inf; the first one and their number are named.
-    ValueError
-        Directions and rows differ in width.
+    Errors: DumpError for a row that holds NaN or Inf (the first and their number are named); ValueError where
+    directions and rows differ in width.
 
     >>> import numpy as np, clinometer as cm
     >>> cm.score(np.eye(3, dtype=np.float32), [[1.0, 2.0, 3.0]], prompt_ids=[0, 0, 1]).ravel().tolist()
@@ -136,12 +132,8 @@ def moments(dump: Any, *, within: bool = True, ddof: int = 0, covariance: bool =
     Cost: one pass, N d^2 multiply-adds with the covariance; d^2 / 2 float64 for each node of the tree of leaves that
     waits for its sibling, at most log2(N / 8192) + 2 of them, and the result.
 
-    Raises
-    ------
-    DumpError
-        A row holds NaN or Inf; the first one and their number are named.
-    ValueError
-        ddof is neither 0 nor 1.
+    Errors: DumpError for a row that holds NaN or Inf (the first and their number are named); ValueError where ddof is
+    neither 0 nor 1.
 
     >>> import numpy as np, clinometer as cm
     >>> cm.moments(np.array([[0.0], [2.0], [0.0], [2.0], [5.0]]), prompt_ids=[0, 0, 0, 0, 1]).covariance.tolist()
@@ -163,6 +155,9 @@ def covariance_projection(dump: Any, directions: Any, *, within: bool = True, dd
     Returns
     -------
     (K, d) float64. Cost: one pass, 4 N d K flops.
+
+    Errors: ValueError where directions and rows differ in width or ddof is neither 0 nor 1; DumpError for NaN or
+    Inf in a row.
 
     >>> import numpy as np, clinometer as cm
     >>> cm.covariance_projection(np.array([[0.0, 0.0], [2.0, 1.0]]), [[1.0, 0.0]], prompt_ids=[0, 0]).tolist()
@@ -304,6 +299,7 @@ def cross_covariance(
 
     Parameters
     ----------
+    directions, values : as in `tilt`
     ddof : None means 1, and 0 for base="logprob"
     adjust : columns taken out of the scores inside prompts, as in `tilt`
 
@@ -312,6 +308,13 @@ def cross_covariance(
     CrossCovarianceResult with .value .se .correlation (K, J) and .cov(k) (J, J)
 
     Cost: one pass over the dump; kept scores of 8 N K bytes.
+
+    Errors: ValueError where a column is not in the dump, ddof is neither 0 nor 1, or ddof is 1 with
+    base="logprob"; DumpError for NaN or Inf in a row.
+
+    >>> import numpy as np, clinometer as cm
+    >>> cm.cross_covariance(np.array([[0.0], [1.0]]), [[1.0]], np.array([0.0, 4.0]), prompt_ids=[0, 0]).value.tolist()
+    [[2.0]]
     """
     call = prepare(dump, directions, values, any_size=True, **options)
     need_scores(call)
@@ -423,12 +426,8 @@ def tilt(
 
     Cost: one pass over the dump, kept scores of 8 N K bytes, then passes over the scores alone.
 
-    Raises
-    ------
-    DumpError
-        A row holds NaN or Inf; the first one and their number are named.
-    ValueError
-        Both betas and kl are given, a beta is below 0, or values have another length than the dump.
+    Errors: DumpError for a row that holds NaN or Inf (the first and their number are named); ValueError where both
+    betas and kl are given, a beta is below 0, or values have another length than the dump.
 
     >>> import numpy as np, clinometer as cm
     >>> scores = cm.Scores(np.array([[0.0], [1.0]]), prompt_ids=[0, 0])
@@ -629,7 +628,7 @@ def _refined(
 
 @listed("clusters")
 def tilted_mean(dump: Any, directions: Any, betas: Any = None, *, kl: Any = None, **options: Any) -> TiltedMeanResult:
-    """Mean representation E_x E_{pi_C}[phi] under each tilt (theory 2.2).
+    """Mean representation E_x E_{pi_C}[phi] under each tilt (theory 2.2); directions and strengths as in `tilt`.
 
     Returns
     -------
@@ -638,12 +637,8 @@ def tilted_mean(dump: Any, directions: Any, betas: Any = None, *, kl: Any = None
     Cost: one pass, 2 N d K (1 + B) flops; with kl= one more for kept scores. States of 8 K B d bytes, in strips
     of at most 64 MiB.
 
-    Raises
-    ------
-    DumpError
-        A row holds NaN or Inf; the first one and their number are named.
-    ValueError
-        Both betas and kl are given, or a beta is below 0.
+    Errors: DumpError for a row that holds NaN or Inf (the first and their number are named); ValueError where both
+    betas and kl are given, or a beta is below 0.
 
     >>> import numpy as np, clinometer as cm
     >>> cm.tilted_mean(np.array([[0.0], [4.0]]), [[1.0]], [np.inf], prompt_ids=[0, 0]).mean.tolist()

@@ -30,12 +30,8 @@ def scan(dump: Any, *statistics: Statistic, **options: Any) -> list[Any]:
     -------
     list of results, in the order of the statistics. Cost: one pass.
 
-    Raises
-    ------
-    TypeError
-        No statistic is given, or something that is none.
-    DumpError
-        A row holds NaN or Inf; the first one and their number are named.
+    Errors: TypeError where no statistic is given, or something that is none; DumpError for a row that holds NaN or Inf
+    (the first and their number are named).
 
     >>> import numpy as np, clinometer as cm
     >>> x = np.array([[0.0], [2.0]], np.float32)

@@ -28,7 +28,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Statistic:
-    """Base: directions and values wanted, and the two steps around a pass."""
+    """Base: `directions` and `values` wanted, as the passes take them, and the two steps around a pass."""
 
     directions: Any = None
     values: Any = None
@@ -50,7 +50,17 @@ def _checked_ddof(ddof: Any, call: Call) -> int:
 
 @dataclass(frozen=True)
 class Moments(Statistic):
-    """Mean and covariance, as `clinometer.moments`."""
+    """Mean (d,) and covariance (d, d), as `clinometer.moments` (theory 0.3), in the unit of phi and its square.
+
+    `ddof` is 0 or 1, else a ValueError; `covariance` False gives variances alone.
+
+    Cost: one pass, N d^2 multiply-adds with the covariance, and O(d^2) memory.
+
+    >>> import numpy as np, clinometer as cm
+    >>> one, = cm.scan(cm.open_dump(np.array([[0.0], [2.0]]), prompt_ids=[0, 0]), cm.stat.Moments(ddof=1))
+    >>> one.covariance.tolist()
+    [[2.0]]
+    """
 
     ddof: int = 0
     covariance: bool = True
@@ -75,11 +85,22 @@ class Moments(Statistic):
 
 @dataclass(frozen=True)
 class CovarianceProjection(Statistic):
-    """Rows Sigma u_k, as `clinometer.covariance_projection`."""
+    """Rows Sigma u_k (K, d), as `clinometer.covariance_projection` (theory 0.3); in the squared unit of phi.
+
+    `directions` (K, d) array, Directions or fits: a ValueError without, or for score columns. `ddof` is 0 or 1.
+    Cost: one pass, 2 N K d multiply-adds.
+
+    >>> import numpy as np, clinometer as cm
+    >>> one, = cm.scan(cm.open_dump(np.array([[0.0], [2.0]]), prompt_ids=[0, 0]), cm.stat.CovarianceProjection([[1.0]]))
+    >>> one.tolist()
+    [[1.0]]
+    """
 
     ddof: int = 0
 
     def state(self, call: Call, score_at: int, n_scores: int, value_at: int, n_values: int) -> Any:
+        if call.columns is not None or n_scores == 0:
+            raise ValueError("stat.CovarianceProjection needs directions: Sigma has nothing to multiply")
         ddof = _checked_ddof(self.ddof, call)
         return _core.CovarianceProjection(call.dump.dim, score_at, n_scores, ddof)
 
@@ -89,7 +110,15 @@ class CovarianceProjection(Statistic):
 
 @dataclass(frozen=True)
 class CrossCovariance(Statistic):
-    """Covariance of scores and values, as `clinometer.cross_covariance`."""
+    """Covariance (K, J) of scores and values, as `clinometer.cross_covariance` (theory 2.3), in units of both.
+
+    A ValueError where `ddof` is neither 0 nor 1 or a column is not there. Cost: one pass and O(K J^2) memory.
+
+    >>> import numpy as np, clinometer as cm
+    >>> x = cm.open_dump(np.array([[0.0], [2.0]]), prompt_ids=[0, 0])
+    >>> cm.scan(x, cm.stat.CrossCovariance([[1.0]], np.array([0.0, 1.0])))[0].value.tolist()
+    [[1.0]]
+    """
 
     ddof: int = 1
 
@@ -108,7 +137,12 @@ class CrossCovariance(Statistic):
 
 @dataclass(frozen=True, repr=False, eq=False)
 class TiltSums(Result):
-    """What one pass gives of a tilt: `clinometer.tilt` adds what needs kept scores (tail index, horizon, roots)."""
+    """What one pass gives of a tilt: `clinometer.tilt` adds what needs kept scores (tail index, horizon, roots).
+
+    `arrays` holds the fields of `TiltResult` by name, each an attribute too, with `gain_cov` (K, B, J, J),
+    `cumulants` (K, 3, J) and the clusters that count, `n_clusters` (J,); (K, B, J), (K, B) and (K,) as there.
+    `policy` is the dump's.
+    """
 
     axes: ClassVar[Axes] = {
         **TiltResult.axes,
@@ -140,9 +174,17 @@ class TiltSums(Result):
 
 @dataclass(frozen=True)
 class Tilt(Statistic):
-    """Exact tilts at given betas, in the same pass that projects; kl= needs kept scores: use `clinometer.tilt`.
+    """Exact tilts at given `betas` (B,) or (K, B), in the same pass that projects (theory 2.2): a `TiltSums`, gains
+    in units of the value, KL in nats.
 
-    `extras=False` gives gains, KL and log-partitions alone; the other arrays are NaN, and the tilt takes less time.
+    `extras=False` gives gains, KL and log-partitions alone; the other arrays are NaN, and the tilt takes less
+    time. A ValueError for no betas or one below 0: kl= needs kept scores, use `clinometer.tilt`. Cost: one pass, N
+    K B exponentials, O(K B J^2) memory.
+
+    >>> import numpy as np, clinometer as cm
+    >>> x = cm.open_dump(np.array([[0.0], [1.0]]), prompt_ids=[0, 0])
+    >>> cm.scan(x, cm.stat.Tilt([[1.0]], np.array([0.0, 1.0]), [1.0]))[0].gain.round(4).tolist()
+    [[[0.2311]]]
     """
 
     betas: Any = None
@@ -167,17 +209,20 @@ class Tilt(Statistic):
 
 @dataclass(frozen=True, repr=False, eq=False)
 class PairLoss(Result):
-    """Bradley-Terry loss of K directions, mean over the labelled pairs by weight, and its slopes."""
+    """Bradley-Terry loss of K directions, mean over the labelled pairs by weight, and its slopes.
+
+    `loss` (K,) in nats with `gradient` (K, d) and `bias_gradient` (K,); `weight` (K,) is what the mean divides by.
+    """
 
     axes: ClassVar[Axes] = {
         "direction": "loss bias_gradient weight",
         "direction feature": "gradient",
     }
 
-    loss: Floats  # (K,)
-    gradient: Floats  # (K, d)
-    bias_gradient: Floats  # (K,)
-    weight: Floats  # (K,) what the mean divides by
+    loss: Floats
+    gradient: Floats
+    bias_gradient: Floats
+    weight: Floats
     directions: tuple[str, ...]
 
 
@@ -185,9 +230,12 @@ class PairLoss(Result):
 class Pairs(Statistic):
     """Bradley-Terry loss and gradient of directions over pairs of rows of one prompt, in one pass (theory 1.3).
 
-    With z = <u_k, phi_a - phi_b> + bias_k a pair of label p costs log(1 + exp(z)) - p z. `pairs` (P, 2) are rows of
-    the dump, `prob` (P,) or (P, K) in [0, 1], NaN where a pair is not judged; a pair weighs what its prompt does.
-    Not for `Fold`, which does not know the rows to come.
+    With z = <u_k, phi_a - phi_b> + bias_k, `bias` (K,) or none, a pair of label p costs log(1 + exp(z)) - p z.
+    `pairs` (P, 2) are rows of the dump, `prob` (P,) or (P, K) in [0, 1], NaN where a pair is not judged; a pair weighs
+    what its prompt does.
+    The loss is in nats. Not for `Fold`, which does not know the rows to come.
+
+    Errors: ValueError without directions, for rows of two prompts, or for another number of labels.
 
     >>> import numpy as np, clinometer as cm
     >>> phi, u = np.array([[0.0], [1.0]]), [[0.0]]
@@ -222,7 +270,15 @@ class Pairs(Statistic):
 
 @dataclass(frozen=True)
 class Scores(Statistic):
-    """Scores of every row, written in dump order; as `clinometer.score`. Not for `Fold`."""
+    """Scores (N, K) of every row, written in dump order; as `clinometer.score` (theory 0.1). Not for `Fold`:
+    ValueError.
+
+    Cost: one pass, 2 N K d flops, N K float32 (float64 in double).
+
+    >>> import numpy as np, clinometer as cm
+    >>> cm.scan(cm.open_dump(np.array([[3.0]]), prompt_ids=[0]), cm.stat.Scores([[2.0]]))[0].tolist()
+    [[6.0]]
+    """
 
     def state(self, call: Call, score_at: int, n_scores: int, value_at: int, n_values: int) -> Any:
         dtype = np.float64 if call.in_double else np.float32

@@ -51,8 +51,6 @@ def new_file(path: str | os.PathLike[str]) -> Iterator[Any]:
     there is the old file or the new one. A link is followed; a device or pipe is written to directly. Halves that
     killed processes left in the folder are removed.
 
-    Examples
-    --------
     >>> import os, tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     with new_file(os.path.join(folder, "x")) as out:

@@ -16,8 +16,6 @@ def ahead(calls: Iterable[Callable[[], T]]) -> Generator[T, None, None]:
     An error of a call is raised in its turn. Whoever leaves early does not wait for a call under way.
     Cost: two results are in memory.
 
-    Examples
-    --------
     >>> list(ahead([lambda: 1, lambda: 2]))
     [1, 2]
     """

@@ -56,12 +56,8 @@ def fit_generation_direction(
 
     Cost: one pass of N (d + C)^2 multiply-adds and (folds + 1) d^2 float64.
 
-    Raises
-    ------
-    DumpError
-        A row holds NaN or Inf; the first one and their number are named.
-    ValueError
-        Fewer than two folds, or a covariate that is not finite.
+    Errors: DumpError for a row that holds NaN or Inf (the first and their number are named); ValueError for fewer
+    than two folds, or a covariate that is not finite.
 
     >>> import clinometer as cm
     >>> world = cm.simulate(n_prompts=60, n_responses=8, dim=4, random_state=1)

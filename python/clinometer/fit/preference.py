@@ -61,12 +61,8 @@ def fit_preference_direction(
     Cost: the rows of the pairs in float64 up to 1 GiB, else read again in each of some 10 to 30 steps a penalty; all
     constitutions and folds share a step. With P < d the work is in P dimensions.
 
-    Raises
-    ------
-    DumpError
-        A row holds NaN or Inf; the first one and their number are named.
-    ValueError
-        A pair joins two prompts, a probability is outside [0, 1], or labels are separable and alpha is 0.
+    Errors: DumpError for a row that holds NaN or Inf (the first and their number are named); ValueError where a pair
+    joins two prompts, a probability is outside [0, 1], or labels are separable and alpha is 0.
 
     >>> import numpy as np, clinometer as cm
     >>> phi, ids = np.array([[0.0], [1.0], [2.0], [0.0], [3.0]]), [0, 0, 0, 1, 1]

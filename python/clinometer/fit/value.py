@@ -74,6 +74,9 @@ def fit_value_direction(
     step, some 20 steps for a penalty of 1 and 200 for one of 1e-3 where few directions hold most of the variance, and
     (folds + 1) d float64 a step.
 
+    Errors: DumpError for NaN or Inf in a row; ValueError where a column is not in the dump, method is unknown or
+    wants two-valued labels, alpha is below 0, or folds below 2.
+
     >>> import clinometer as cm
     >>> world = cm.simulate(n_prompts=50, n_responses=8, dim=4, random_state=1)
     >>> cm.fit_value_direction(world, "s").vectors.shape

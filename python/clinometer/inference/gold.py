@@ -37,6 +37,9 @@ class PPIResult(Result):
 
     `gain` with `se`, `interval` is the corrected one, `gain_values` that of the values as given, `gain_gold` with
     `gain_gold_se` that of the gold prompts alone, `power` the weight lambda in [0, 1] of the values.
+
+    All are (K, B, J) but for `interval` (K, B, J, 2) and the prompts with gold labels, `n_gold` (J,); gains in
+    units of the value.
     """
 
     axes: ClassVar[Axes] = {
@@ -70,8 +73,8 @@ class GoldCorrection(Result):
     ----------
     gain_values, interval_values : gains of the values as given, of the policy, with 95 % bounds
     gain_rows_values : of the tilt of the rows, the values as given: what random directions are compared with
-    shared, shared_interval : by how much these exceed the corrected ones, with 95 % bounds: what the judge and the
-        labels owe to errors they share
+    shared, shared_interval : by how much these exceed the corrected ones, (K, B, J), with bounds (K, B, J, 2): what
+        the judge and the labels owe to errors they share
     power : weight in [0, 1] of the values where there is no gold
     n_gold : (J,) prompts with a gold label
     policy : PolicyGains, corrected; a value without gold stays as given
@@ -212,6 +215,8 @@ def ppi_gain(
     Returns
     -------
     PPIResult, axes direction, beta, value. Cost: one pass, then work on kept scores.
+
+    Errors: ValueError for gold labels of another length, none of a value, or a power outside [0, 1].
 
     >>> import numpy as np, clinometer as cm
     >>> world = cm.simulate(n_prompts=100, n_responses=8, dim=4, n_values=1, random_state=1)

@@ -34,6 +34,8 @@ class GroupGains(Result):
     interval : (M, K, B, J, 2) 95 % bounds of each number by itself
     paid : (M, K, B, J, 2) bounds that hold together for all subgroups and values asked for of one constitution and KL
     n_prompts : (M,) of each subgroup
+
+    column, groups : the column, and its M labels
     """
 
     axes: ClassVar[Axes] = {

@@ -60,9 +60,11 @@ def gain_intervals(
 
     Returns
     -------
-    GainIntervals, axes direction, beta, value.
+    GainIntervals, (K, B, J) of direction, beta, value; gains in units of the value.
 
     Cost: one pass for scores; one covariance pass for each fit, and two passes and a d x d solve for each direction.
+
+    Errors: ValueError for both betas and kl, no values, a level outside (0, 1), or replicates below 0.
 
     >>> import clinometer as cm
     >>> world = cm.simulate(n_prompts=80, n_responses=8, dim=4, random_state=1)

@@ -27,9 +27,9 @@ STRIP_BYTES = 1 << 28
 
 @dataclass(frozen=True, repr=False, eq=False)
 class NullBand(Result):
-    """Gains of `draws` nulls at each KL; `gain` (K, M, B, J), `interval` (K, B, J, 2).
+    """Gains of `draws` nulls at each `kl` (B,): `gain` (K, M, B, J), `interval` (K, B, J, 2), in units of the value.
 
-    K is the number of judges shuffled, or 1 for random directions (`kind` "permuted" or "random").
+    K is the number of `judges` shuffled, or 1 for random directions (`kind` "permuted" or "random").
     """
 
     axes: ClassVar[Axes] = {
@@ -86,6 +86,9 @@ def null_band(
     NullBand with .gain (K, M, B, J), .interval (K, B, J, 2), .p_value(gain)
 
     Cost: a pass of N d M multiply-adds for random directions, one for judges; then tilts of N M kept scores.
+
+    Errors: ValueError where a column is not in the dump, draws is below 1, a kl is not above 0, or level is
+    outside (0, 1).
 
     >>> import clinometer as cm
     >>> world = cm.simulate(n_prompts=60, n_responses=8, dim=4, random_state=1)

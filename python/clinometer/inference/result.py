@@ -39,6 +39,8 @@ class GainIntervals(Result):
     ess_quantiles : (K, B, 3) 5 %, 25 % and 50 % quantile over prompts of the share of rows left, 1/(1 + chi^2)
     n_units : prompts, or clusters; units (K, B, J) their effective number, less 1 the
         degrees of freedom; units_labels the same with labels, no more than prompts or clusters that have any
+
+    matched : whether errors are at matched KL (kl= was given)
     """
 
     axes: ClassVar[Axes] = {

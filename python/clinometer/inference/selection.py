@@ -39,6 +39,8 @@ class Recommendation(Result):
         over prompts, and its 95 % bounds (one of them where the value is skewed, as in `PolicyGains`)
     optimism : (J,) by how much the half that chose was better, the winner's curse
     objective : (K, B) of all prompts
+
+    index, levels : where the cell stands in `share`, and the KLs (B,) in nats
     """
 
     axes: ClassVar[Axes] = {
@@ -114,6 +116,9 @@ def recommend(
     Returns
     -------
     Recommendation. Cost: one pass, then tilts of kept scores; splits touch only gains by prompt.
+
+    Errors: ValueError where a column is not in the dump, splits is below 1, or weights are negative or of another
+    length.
 
     >>> import clinometer as cm
     >>> world = cm.simulate(n_prompts=100, n_responses=8, dim=4, random_state=1)
@@ -215,7 +220,9 @@ def _scales(call: Call) -> Floats:
 
 
 def holm(p: ArrayLike) -> Floats:
-    """p-values corrected so that any false sign among them is unlikely (Holm); NaN are left out and stay NaN.
+    """p-values corrected so that any false sign among them is unlikely (Holm 1979); NaN are left out and stay NaN.
+
+    `p` (m,) in [0, 1], else a ValueError; the result too, without unit. Cost: a sort, O(m log m).
 
     >>> holm([0.01, 0.04, 0.03]).round(3).tolist()
     [0.03, 0.06, 0.06]
@@ -231,7 +238,9 @@ def holm(p: ArrayLike) -> Floats:
 
 
 def benjamini_hochberg(p: ArrayLike) -> Floats:
-    """p-values corrected so that few of those called are false (false discovery rate); NaN stay NaN.
+    """p-values corrected so that few of those called are false (Benjamini and Hochberg 1995); NaN stay NaN.
+
+    `p` (m,) in [0, 1], else a ValueError; the result too, without unit. Cost: a sort, O(m log m).
 
     >>> benjamini_hochberg([0.01, 0.04, 0.03]).round(3).tolist()
     [0.03, 0.04, 0.04]

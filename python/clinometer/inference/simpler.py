@@ -58,7 +58,7 @@ def baselines(dump: Any, directions: Any, values: Any, *, folds: int = 5, **opti
 
     What one would look at without the theory: the cosine of two directions, the shift of the chosen responses
     along the value's direction (Persona Vectors, arXiv 2507.21509, with the judge's choice in place of training
-    data), and how judge and value correlate. None has the units of a gain or knows the KL.
+    data), and how judge and value correlate. None has the units of a gain or knows the KL (theory 10.4).
 
     Parameters
     ----------
@@ -68,7 +68,9 @@ def baselines(dump: Any, directions: Any, values: Any, *, folds: int = 5, **opti
 
     Returns
     -------
-    Baselines. Cost: two fits of the values and two passes.
+    Baselines, each (K, J). Cost: two fits of the values and two passes.
+
+    Errors: ValueError where a column is not in the dump or folds is below 2.
 
     >>> import clinometer as cm
     >>> world = cm.simulate(n_prompts=100, n_responses=8, dim=4, random_state=1)

@@ -46,6 +46,8 @@ class Judgment(Result):
         ties half, each prompt weighing as much as its pairs, with the error over prompts; NaN without gold labels
     warnings : (W,) strings
     dump : Dump with the new columns, None of numbers alone
+
+    constitutions, kind : names of the K constitutions, and how they were asked
     """
 
     axes: ClassVar[Axes] = {

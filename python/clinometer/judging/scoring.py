@@ -69,13 +69,9 @@ def judge(
     Cost: a prompt's tokens are read once for all constitutions, each constitution's once a prompt, and each response's
     once a constitution (twice: persona and opposite). Pairwise and pointwise read two and one replies a question.
 
-    Raises
-    ------
-    ValueError for a dump without texts, an unknown kind, a prompt longer than the model's context, and names with their
-    row; TypeError for constitutions of another form; ImportError names the extra ``torch``.
+    Errors: ValueError for a dump without texts, an unknown kind, a prompt longer than the model's context, and
+    names with their row; TypeError for constitutions of another form; ImportError names the extra ``torch``.
 
-    Examples
-    --------
     >>> import clinometer as cm
     >>> cm.judge("model", None, cm.simulate(2, 2, 2), {"kind": "Be kind."}, kind="guess")
     Traceback (most recent call last):

@@ -33,6 +33,10 @@ class Game:
     `table` (k, m) float32 holds M for the passes, in memory to 256 MiB and in a temporary file beyond. Certificates
     never come from it: `columns` and `price` form the entries anew in float64, from the directions and from what one
     reading of the dump left, E_x Cov(phi, s_j) (k, d).
+
+    `scale_rows` (k,) and `scale_columns` (m,) are 1 over sd, or 1; `covariances` (k, d) is what was left, rows
+    scaled; `values` names the rows; `directions` are the candidates as given; `n_rows`, `n_prompts` count what was
+    read.
     """
 
     table: NDArray[np.float32]
@@ -42,7 +46,7 @@ class Game:
     n_rows: int
     n_prompts: int
     directions: Any
-    covariances: Floats  # (k, d), rows scaled
+    covariances: Floats
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -77,7 +81,7 @@ class Game:
 
 @listed("within", "clusters")
 def game(dump: Any, directions: Any, values: Any, *, scale: str | None = "sd", **options: Any) -> Game:
-    """The game of `ensemble` over candidate directions: its value is the best worst gain of a mixture of them.
+    """The game of `ensemble` over candidate directions: its value is the best worst gain of a mixture (theory 9.1).
 
     Columns are candidates, not rows of the dump: M_ji is the first-order gain of value j under the score of candidate
     i. With scale "sd" (the default, recorded in the factors) rows are divided by the within-prompt sd of the value and
@@ -98,8 +102,8 @@ def game(dump: Any, directions: Any, values: Any, *, scale: str | None = "sd", *
         Pass it to `ensemble`. Memory: (1 + 2 k) d^2 float64, k m float32 (beyond 256 MiB in a temporary file) and m
         float64. Cost: one reading of the dump a value, then k m d^2 multiply-adds.
 
-    Examples
-    --------
+    Errors: ValueError for candidates of another width, an unknown scale, or where a column is not in the dump.
+
     >>> import clinometer as cm, numpy as np
     >>> from clinometer import lp
     >>> world = cm.simulate(n_prompts=300, n_responses=8, dim=6, random_state=0)

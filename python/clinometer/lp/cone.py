@@ -14,7 +14,7 @@ __all__ = ["cone"]
 
 
 def cone(a: Any, *, n_threads: int | None = None) -> LPResult:
-    """max t with A v >= t and |v|_inf <= 1, in the given coordinates: min |A' lambda|_1 over the simplex.
+    """max t with A v >= t and |v|_inf <= 1, in the given coordinates: min |A' lambda|_1 over the simplex (theory 8.3).
 
     The value is never negative (v = 0); it is positive iff the cone {v: A v > 0} is not empty, and then the
     `weights` v lie in it: status "improvable". "blocked" is proved by a Gordan certificate: some lambda in the
@@ -33,8 +33,8 @@ def cone(a: Any, *, n_threads: int | None = None) -> LPResult:
         weights v (d,), dual (k,). A batch marks problems with NaN or Inf "invalid"; a single one raises. Costs
         about k pivots of k d multiply-adds; problems of a batch share vector lanes.
 
-    Examples
-    --------
+    Errors: ValueError for another shape, NaN or Inf (one problem alone), or n_threads below 1.
+
     >>> from clinometer import lp
     >>> lp.cone([[1.0, 0.0], [-1.0, 1e-9]]).status
     'improvable'

@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 
 
 def constrained(m: Any, c: Any, tau: Any, *, n_threads: int | None = None) -> LPResult:
-    """max c.w with M w >= tau, w in the simplex; `dual` says what each floor costs.
+    """max c.w with M w >= tau, w in the simplex; `dual` says what each floor costs (theory 9.2).
 
     First the game of M - tau is played until its sign is known: if its value is negative no mixture meets the
     floors, status "infeasible", and `dual` is the Farkas certificate in the simplex, max_i (dual'(M - tau))_i < 0.
@@ -38,10 +38,11 @@ def constrained(m: Any, c: Any, tau: Any, *, n_threads: int | None = None) -> LP
     Returns
     -------
     LPResult
-        weights w (m,), dual (k,) in units of c per unit of the floor. Makes one copy of M and c.
+        weights w (m,), dual (k,) in units of c per unit of the floor. Cost: one copy of M
+        and c, and some passes (`n_passes`).
 
-    Examples
-    --------
+    Errors: ValueError where shapes differ, for NaN or Inf (one problem alone), or n_threads below 1.
+
     >>> from clinometer import lp
     >>> found = lp.constrained([[1.0, 0.0]], [0.0, 1.0], [0.25])
     >>> found.status, found.weights.tolist(), found.dual.tolist()

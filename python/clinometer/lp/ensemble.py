@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 
 
 def ensemble(m: Any, *, scale_rows: Any = None, scale_columns: Any = None, n_threads: int | None = None) -> LPResult:
-    """max over w in the simplex of min_j (M w)_j = min over prices lambda in the simplex of max_i (M' lambda)_i.
+    """max over w in the simplex of min_j (M w)_j = min over prices lambda of max_i (M' lambda)_i (theory 9.1).
 
     Column generation: a game of some hundred columns gives prices, one pass prices all columns, the best of them
     join. lower > 0: the mixture `weights` improves every value ("improvable"). upper <= 0: the prices `dual` prove
@@ -44,8 +44,8 @@ def ensemble(m: Any, *, scale_rows: Any = None, scale_columns: Any = None, n_thr
         with a game of the columns that can matter solved apart). Memory beyond M is O(m) for the weights and O(k
         sqrt(m)) columns; scaling makes one copy.
 
-    Examples
-    --------
+    Errors: ValueError for another shape, NaN or Inf (one problem alone), or a factor that is not above 0.
+
     >>> from clinometer import lp
     >>> found = lp.ensemble([[2.0, -1.0, 0.1], [-1.0, 2.0, 0.1]])
     >>> found.status, round(found.value, 4), found.weights.round(4).tolist()

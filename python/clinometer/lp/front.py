@@ -16,7 +16,7 @@ __all__ = ["pareto_front"]
 
 
 def pareto_front(points: Any, *, n_threads: int | None = None) -> NDArray[np.bool_]:
-    """Which points are on the Pareto front: none is at least as large everywhere and larger somewhere.
+    """Which points are on the Pareto front: none is at least as large everywhere and larger somewhere (theory 9.1).
 
     Larger is better in every coordinate. Equal points stand or fall together, so a front may hold copies.
 
@@ -28,8 +28,8 @@ def pareto_front(points: Any, *, n_threads: int | None = None) -> NDArray[np.boo
     -------
     (m,) bool. Costs O(m log m) for k <= 3; above, at worst m times the size of the front.
 
-    Examples
-    --------
+    Errors: ValueError for another shape, NaN or Inf.
+
     >>> from clinometer import lp
     >>> lp.pareto_front([[1.0, 2.0], [2.0, 1.0], [1.0, 1.0], [2.0, 1.0]]).tolist()
     [True, True, False, True]

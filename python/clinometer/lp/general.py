@@ -63,8 +63,9 @@ def solve(
     SolveResult
         Needs highspy: ``pip install 'clinometer[lp]'``.
 
-    Examples
-    --------
+    Cost: the solver's, beside O(m n) for the evaluation.
+    Errors: ValueError where shapes differ or numbers are not finite; ImportError without highspy.
+
     >>> from clinometer import lp  # doctest: +SKIP
     >>> lp.solve([1.0, 2.0], [[1.0, 1.0]], row_upper=1.0, upper=0.75).value  # doctest: +SKIP
     1.75

@@ -16,7 +16,7 @@ __all__ = ["gram_cone"]
 
 
 def gram_cone(grams: Any, *, n_threads: int | None = None) -> GramConeResult:
-    """Margin of the cone {v: <a_j, v> > 0} from the Gram of its rows: min over the simplex of sqrt(lambda' R lambda).
+    """Margin of the cone {v: <a_j, v> > 0} from its rows' Gram: min over the simplex of sqrt(l' R l) (theory 8.3).
 
     R holds the cosines of the rows. The margin is the best worst-case product with unit rows over unit
     directions; arcsin of it is the half-angle of the widest round cone inside. In the metric U Sigma U' it is the
@@ -33,8 +33,8 @@ def gram_cone(grams: Any, *, n_threads: int | None = None) -> GramConeResult:
     GramConeResult
         Costs about 2 k pivots of k^2 multiply-adds a problem; problems share vector lanes.
 
-    Examples
-    --------
+    Errors: ValueError for another shape, NaN or Inf (one problem alone), or what is no Gram.
+
     >>> from clinometer import lp
     >>> found = lp.gram_cone([[1.0, 0.5], [0.5, 1.0]])
     >>> found.status, round(found.margin, 4), found.weights.round(4).tolist()

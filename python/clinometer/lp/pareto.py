@@ -50,6 +50,8 @@ class ParetoResult(Result):
     alone : index of the constitution whose worst gain is largest, and `alone_value` that gain
     best : (k,) largest gain of each value if no other value may fall; NaN if none manages
     price : (k, k) price[i, j] is what best[i] loses per unit by which the floor of value j is raised
+
+    splits : halves of the prompts that chose
     """
 
     axes: ClassVar[Axes] = {
@@ -87,7 +89,7 @@ class ParetoResult(Result):
 
 @listed("within")
 def pareto(dump: Any, constitutions: Any, values: Any, *, splits: int = 50, **options: Any) -> ParetoResult:
-    """Best direction, best mixture of the constitutions and prices of floors, judged on prompts that did not choose.
+    """Best direction, best mixture of the constitutions and prices of floors, judged on other prompts (theory 9.1).
 
     The best of many on these rows is better here than elsewhere: of noise judges there is always a mixture that raises
     every value. So halves of the prompts judge what the other halves choose, by Student's t; twice the mean of the
@@ -101,11 +103,11 @@ def pareto(dump: Any, constitutions: Any, values: Any, *, splits: int = 50, **op
 
     Returns
     -------
-    ParetoResult
-        Costs one pass for the scores, (k + m) (k + 1) sums over rows, and a small game a split.
+    ParetoResult, correlations (m, k)
+        Cost: one pass for the scores, (k + m) (k + 1) sums over rows, and a small game a split.
 
-    Examples
-    --------
+    Errors: ValueError where splits is below 1 or a column is not in the dump.
+
     >>> import numpy as np, clinometer as cm
     >>> rng = np.random.default_rng(0)
     >>> s = rng.standard_normal((400, 2))

@@ -87,13 +87,8 @@ def pareto_cone(
     ConeResult
         Costs O(d^3) for Sigma, then O(k^2 d + k^4); the fraction imports SciPy for k > 3.
 
-    Raises
-    ------
-    ValueError
-        The metric is unknown, or values are not finite.
+    Errors: ValueError where the metric is unknown or values are not finite; TypeError without values and gram.
 
-    Examples
-    --------
     >>> cone = pareto_cone([[1.0, 0.0], [0.0, 1.0]])
     >>> cone.feasible, round(cone.margin, 4), cone.direction.round(4).tolist(), round(cone.fraction, 4)
     (True, 0.7071, [0.7071, 0.7071], 0.25)

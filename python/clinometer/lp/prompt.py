@@ -35,7 +35,7 @@ def prompt(
     uncapped: bool = False,
     **options: Any,
 ) -> PromptResult:
-    """t = max_q min_j (M q)_j in every prompt, M_ji = (S_ji - mean_j) / sd_j, mean and q inside the prompt.
+    """t = max_q min_j (M q)_j in every prompt, M_ji = (S_ji - mean_j) / sd_j, in the prompt; q too (theory 9.3).
 
     sd_j is the within-prompt sd over all prompts, so margins compare across prompts; mean and sd use the base weights
     w. q lies in the simplex with q_i <= ratio_cap w_i (a cap of 1 gives 0), or with `uncapped` anywhere on the support
@@ -58,8 +58,9 @@ def prompt(
         few pivots of n k multiply-adds a prompt; prompts of one shape share vector lanes, and no order or thread count
         changes a bit of a prompt's answer beyond its part in sd_j.
 
-    Examples
-    --------
+    Errors: ValueError for ratio_cap below 1, kl below 0, more than one of the three, or where a column is not in
+    the dump.
+
     >>> from clinometer import lp
     >>> found = lp.prompt([[1.0, 0.0], [0.0, 1.0], [2.0, 0.0], [0.0, 0.0]], prompt_ids=[0, 0, 1, 1], uncapped=True)
     >>> found.status.tolist(), found.margin.round(2).tolist(), found.weights.round(2).tolist()

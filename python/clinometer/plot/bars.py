@@ -30,8 +30,8 @@ def cone(result: Any, ax: Any = None, *, values: Any = None, highlight: Any = No
     -------
     Axes
 
-    Examples
-    --------
+    Errors: TypeError for another result; ValueError for a report without a cone or names of another number.
+
     >>> import clinometer as cm
     >>> ax = cm.plot.cone(cm.pareto_cone([[1.0, 0.0], [0.0, 1.0]]), values=["kind", "brief"])
     >>> [t.get_text() for t in ax.get_yticklabels()]

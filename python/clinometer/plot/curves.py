@@ -54,8 +54,8 @@ def frontier(result: Any, ax: Any = None, *, value: Any = None, highlight: Any =
         standard errors, solid up to each constitution's KL horizon and dashed past it. Bands are left out where more
         than eight would lie over one another.
 
-    Examples
-    --------
+    Errors: TypeError for another result; ValueError for a tilt without values or a name that it has not.
+
     >>> import clinometer as cm
     >>> world = cm.simulate(n_prompts=40, n_responses=8, dim=4, random_state=1)
     >>> ax = cm.plot.frontier(cm.tilt(world, ["judge/c0", "judge/c1"], values="s"), highlight="judge/c0")
@@ -94,7 +94,7 @@ def frontier(result: Any, ax: Any = None, *, value: Any = None, highlight: Any =
 def prompts(
     report: Report, ax: Any = None, *, value: Any = None, kl: float | None = None, highlight: Any = None
 ) -> Any:
-    """Draw the gains of single prompts from the lowest up, a line for each constitution: who loses under a mean.
+    """Draw the gains of single prompts from the lowest up: who loses under a mean (theory 2.9).
 
     Parameters
     ----------
@@ -111,8 +111,8 @@ def prompts(
         of all. A prompt's gain has the noise of its few responses, so some lie below 0 by chance: the labels say
         which share loses beyond noise, at the least.
 
-    Examples
-    --------
+    Errors: TypeError for another result; ValueError where no gain has parts by prompt.
+
     >>> import clinometer as cm
     >>> world = cm.simulate(n_prompts=40, n_responses=8, dim=4, random_state=1)
     >>> made = cm.report(world, constitutions=["judge/c0"], values=["s"], kl=[0.1], sections=())
@@ -204,8 +204,8 @@ def iterate(
         Solid up to the round whose KL the rows can still tell (`stop`) and dashed after it; bands are +- 1.96
         standard errors. KL from the first policy is written under the rounds.
 
-    Examples
-    --------
+    Errors: TypeError for another result; ValueError for a value that it has not.
+
     >>> import clinometer as cm
     >>> world = cm.simulate(n_prompts=40, n_responses=8, dim=4, random_state=1)
     >>> cm.plot.iterate(cm.theory.iterate(world, "judge/c0", 6.0, "s", rounds=3)).get_xlabel()

@@ -35,8 +35,8 @@ def layers(result: Any, ax: Any = None, *, highlight: Any = None, names: Any = N
     Axes
         Out-of-fold R^2 inside prompts, bands 95 %. Layers with numbers are drawn to scale.
 
-    Examples
-    --------
+    Errors: TypeError for another result; ValueError for names of another number.
+
     >>> import clinometer as cm
     >>> world = cm.simulate(n_prompts=40, n_responses=8, dim=4, random_state=3)
     >>> fits = {layer: cm.fit_value_direction(world, "s") for layer in (8, 16)}

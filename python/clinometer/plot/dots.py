@@ -54,8 +54,9 @@ def tradeoffs(
         A row for each constitution, a dot for each value with gain +- 1.96 standard errors; hollow dots lie past the
         KL horizon.
 
-    Examples
-    --------
+    Errors: TypeError for another result; ValueError for names of another number, or se beside a result that has
+    its own.
+
     >>> import clinometer as cm
     >>> cm.plot.tradeoffs([[0.2, -0.1], [0.1, 0.3]], se=0.05, values=["kind", "brief"]).get_xlabel()
     'first-order gain x beta'

@@ -31,8 +31,8 @@ def spectrum(result: Any, ax: Any = None) -> Any:
     Axes
         Both axes logarithmic: number of the eigenvalue, and its share of the trace.
 
-    Examples
-    --------
+    Errors: TypeError for another result; ValueError for a matrix that is not square, or a spectrum of zeros.
+
     >>> import numpy as np, clinometer as cm
     >>> cm.plot.spectrum(np.geomspace(1, 1e-3, 50)).get_yscale()
     'log'

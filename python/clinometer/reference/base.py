@@ -22,7 +22,7 @@ Mode = Literal["sampled", "counts", "logprob", "reweight"]
 
 
 class BaseOptions(TypedDict, total=False):
-    """Keyword arguments that describe the base policy; every function of this package takes them."""
+    """Keyword arguments that describe the base policy, as `base_weights` takes them (theory 0.2)."""
 
     base: Mode
     logprobs: npt.ArrayLike | None
@@ -34,14 +34,20 @@ class BaseOptions(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Block:
-    """Rows that share one normaliser: a prompt, or all rows at once when `within=False`."""
+    """Rows that share one normaliser: a prompt, or all rows at once when `within=False` (theory 0.3).
 
-    rows: Index  # (n,) positions of the rows of positive weight
-    w: Array  # (n,) weights, sum 1
-    log_w: Array  # (n,) kept beside w because exp(log_w) may underflow
-    omega: float  # weight of the block; the blocks sum to 1
-    factor: float  # turns a ddof=0 covariance into the unbiased one; NaN where no such factor exists
-    prompt: int  # which prompt, -1 for all of them
+    `rows` (n,) are the positions of the rows of positive weight, `w` (n,) their weights, of sum 1, and `log_w`
+    (n,), kept because exp(log_w) may underflow. `omega` is the weight of the block; the blocks sum to 1. `factor`
+    turns a ddof=0 covariance into the unbiased one (NaN where none exists). `prompt` says which prompt, -1 for all
+    of them.
+    """
+
+    rows: Index
+    w: Array
+    log_w: Array
+    omega: float
+    factor: float
+    prompt: int
 
     def centre(self, column: Array) -> Array:
         """Return the rows of `column` minus their weighted mean, shape (n,) or (n, d)."""
@@ -53,16 +59,22 @@ class Block:
 
 @dataclass(frozen=True)
 class BaseWeights:
-    """Weights of the rows inside their prompts and of the prompts, prompts in order of first appearance."""
+    """Weights of the rows inside their prompts and of the prompts, prompts in order of first appearance (theory 0.2).
+
+    `mode` is the base policy; `ids` (G,) the prompt ids and `prompt` (N,) which one a row belongs to; `log_w` (N,)
+    log weights inside the prompt, -inf for a row that can never win, and `w` (N,) their exponentials, of sum 1 in
+    each prompt; `draws` (N,) how many draws a row stands for (1, or its count); `omega` (G,) prompt weights, of
+    sum 1; `clusters` (G,) what errors are clustered by.
+    """
 
     mode: Mode
-    ids: npt.NDArray[Any]  # (G,) prompt ids
-    prompt: Index  # (N,) which prompt a row belongs to
-    log_w: Array  # (N,) log weight inside the prompt, -inf for a row that can never win
-    w: Array  # (N,) exp(log_w), sum 1 in each prompt
-    draws: Array  # (N,) how many draws a row stands for (1, or its count)
-    omega: Array  # (G,) prompt weights, sum 1
-    clusters: npt.NDArray[Any]  # (G,) what errors are clustered by
+    ids: npt.NDArray[Any]
+    prompt: Index
+    log_w: Array
+    w: Array
+    draws: Array
+    omega: Array
+    clusters: npt.NDArray[Any]
 
     @cached_property
     def rows(self) -> list[Index]:
@@ -165,8 +177,6 @@ def base_weights(
     -------
     BaseWeights, prompts in order of first appearance.
 
-    Examples
-    --------
     >>> base_weights(3, ["b", "a", "b"]).w.tolist()
     [0.5, 1.0, 0.5]
     """
@@ -247,6 +257,10 @@ def clustered_covariance(influence: Array, clusters: npt.NDArray[Any]) -> Array:
     Returns
     -------
     (J, J); NaN for an estimate with fewer than two clusters.
+
+    >>> import numpy as np
+    >>> clustered_covariance(np.array([[1.0], [-1.0]]), np.array([0, 1])).round(9).tolist()
+    [[4.0]]
     """
     present = ~np.isnan(influence)
     _, member = np.unique(clusters, return_inverse=True)

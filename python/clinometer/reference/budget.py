@@ -39,10 +39,8 @@ def kl_curve(
     within: bool = True,
     **policy: Unpack[BaseOptions],
 ) -> Array:
-    """E_x KL(pi_lam || pi0) at each tilt strength lam (M,) = 1/beta, (K, M); non-decreasing in lam.
+    """E_x KL(pi_lam || pi0) at each tilt strength lam (M,) = 1/beta, (K, M); non-decreasing in lam (theory 2.2).
 
-    Examples
-    --------
     >>> kl_curve([0.0, 1.0], [0.0, float("inf")]).round(4).tolist()
     [[0.0, 0.6931]]
     """
@@ -62,13 +60,11 @@ def solve_kl(
     within: bool = True,
     **policy: Unpack[BaseOptions],
 ) -> Array:
-    """Beta at which the mean KL over prompts is `kl` (M,) nats, (K, M).
+    """Beta at which the mean KL over prompts is `kl` (M,) nats, (K, M) (theory 2.2).
 
     At or above the KL of the argmax policy, -E_x log w(argmax t), the answer is beta = 0; a direction
     without variance gives beta = inf, as does kl = 0.
 
-    Examples
-    --------
     >>> solve_kl([0.0, 1.0], [5.0]).tolist()
     [[0.0]]
     """
@@ -147,8 +143,6 @@ def jackknife_bias(
     Per prompt `(n - 1)(mean_i th_(-i) - th)`, averaged with omega; gain - bias is the jackknifed gain
     `n th - (n - 1) mean_i th_(-i)`, which kills the 1/n term. Not for lam sd > 1. NaN for base="logprob".
 
-    Examples
-    --------
     >>> jackknife_bias([0.0, 1.0], [1.0], [0.0, 1.0]).round(4).tolist()
     [[[-0.2311]]]
     """
@@ -175,8 +169,6 @@ def kl_horizon(scores: npt.ArrayLike, prompt_ids: npt.ArrayLike | None = None, *
     levels from cap/1000 to cap it is the last one such that at it and below it the jackknifed bias of the
     score's own gain is smaller than the gain's SE; 0 if there is none. NaN for base="logprob".
 
-    Examples
-    --------
     >>> kl_horizon([0.0, 1.0, 3.0, 4.0], ["a", "a", "b", "b"]).tolist()
     [0.0]
     """
@@ -186,13 +178,11 @@ def kl_horizon(scores: npt.ArrayLike, prompt_ids: npt.ArrayLike | None = None, *
 def kl_horizon_sized(
     scores: npt.ArrayLike, prompt_ids: npt.ArrayLike | None = None, **policy: Unpack[BaseOptions]
 ) -> Array:
-    """Largest KL at which the size of a gain is good to a tenth or to its error, (K,) nats; levels as `kl_horizon`.
+    """Largest KL at which the size of a gain is good to a tenth or to its error, (K,) nats (theory 2.8).
 
     The bias that counts is the one at matched KL, bias(gain) - beta bias(KL): beta is the slope of the score's own
     gain in KL. 0 where prompts with two draws or more have a median of four or fewer.
 
-    Examples
-    --------
     >>> kl_horizon_sized([0.0, 1.0, 3.0, 4.0], ["a", "a", "b", "b"]).tolist()
     [0.0]
     """

@@ -35,8 +35,6 @@ def fit_value_direction(
     alpha : ridge in units of tr(Sigma)/d.
     eps : rounding unit of the stored dtype; eigenvalues up to max(N - G, d) eps lam_max are null.
 
-    Examples
-    --------
     >>> fit_value_direction([[0.0], [1.0], [2.0]], [5.0, 7.0, 9.0]).round(12).tolist()
     [2.0]
     """
@@ -97,15 +95,13 @@ def encoding_quality(
 ) -> dict[str, float]:
     """R^2 = 1 - SSE/SST of out-of-fold predictions, inside prompts and pooled (theory 1.4).
 
-    within: both sides centred in each prompt, the number that decides the ceiling; negative is legitimate.
+    Both are (N,). within: centred in each prompt, the number that decides the ceiling; negative is legitimate.
     pooled: under row weights, without centring in the prompt: topic alone can make it large.
 
     Returns
     -------
     dict of value (within R^2), r (within correlation), pooled (R^2), pooled_r; NaN without variance.
 
-    Examples
-    --------
     >>> encoding_quality([0.0, 1.0], [3.0, 4.0])["value"]
     1.0
     """

@@ -21,7 +21,7 @@ Rational = Fraction | float | int
 
 @dataclass(frozen=True)
 class ExactLP:
-    """`status` "optimal", "infeasible" or "unbounded"; value and x are exact."""
+    """`status` "optimal", "infeasible" or "unbounded"; `value` and `x` (n,) are exact fractions."""
 
     status: str
     value: Fraction
@@ -29,10 +29,8 @@ class ExactLP:
 
 
 def exact_lp(c: Sequence[Rational], a: Sequence[Sequence[Rational]], b: Sequence[Rational]) -> ExactLP:
-    """max c.x with A x <= b and x >= 0, exactly.
+    """max c.x with A (m, n) x <= b and x >= 0, in fractions: Bland's simplex method (theory 9).
 
-    Examples
-    --------
     >>> exact_lp([1, 1], [[2, 1], [1, 3]], [4, 6]).value
     Fraction(14, 5)
     """
@@ -116,10 +114,8 @@ def _exact(a: npt.ArrayLike) -> list[list[Fraction]]:
 
 
 def cone_value(a: npt.ArrayLike) -> Fraction:
-    """max t with A v >= t, |v|_inf <= 1.
+    """max t with A (k, d) v >= t, |v|_inf <= 1 (theory 8.3).
 
-    Examples
-    --------
     >>> cone_value([[1.0, 0.0], [-1.0, 0.5]])
     Fraction(1, 4)
     """
@@ -135,10 +131,8 @@ def cone_value(a: npt.ArrayLike) -> Fraction:
 
 
 def game_value(m: npt.ArrayLike) -> Fraction:
-    """max over w in the simplex of min_j (M w)_j.
+    """max over w in the simplex of min_j (M w)_j, M (k, m) (theory 9.1).
 
-    Examples
-    --------
     >>> game_value([[1.0, -1.0], [-1.0, 1.0]])
     Fraction(0, 1)
     """
@@ -150,10 +144,8 @@ def game_value(m: npt.ArrayLike) -> Fraction:
 
 
 def constrained_value(m: npt.ArrayLike, c: npt.ArrayLike, tau: npt.ArrayLike) -> Fraction | None:
-    """max c.w with M w >= tau, w in the simplex; None where no w meets the floors.
+    """max c.w with M (k, m) w >= tau, w in the simplex; None where no w meets the floors (theory 9.2).
 
-    Examples
-    --------
     >>> constrained_value([[1.0, 0.0]], [0.0, 1.0], [0.5])
     Fraction(1, 2)
     """
@@ -166,10 +158,8 @@ def constrained_value(m: npt.ArrayLike, c: npt.ArrayLike, tau: npt.ArrayLike) ->
 
 
 def prompt_value(m: npt.ArrayLike, caps: npt.ArrayLike) -> Fraction:
-    """max over q in the simplex with q <= caps of min_j (M q)_j; caps sum to at least 1.
+    """max over q in the simplex with q <= caps (n,) of min_j (M q)_j, M (k, n); caps sum to 1 or more (theory 9.3).
 
-    Examples
-    --------
     >>> prompt_value([[1.0, -1.0]], [0.75, 1.0])
     Fraction(1, 2)
     """

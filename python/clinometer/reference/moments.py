@@ -30,10 +30,8 @@ __all__ = [
 
 
 def score(phi: npt.ArrayLike, directions: npt.ArrayLike) -> Array:
-    """Scores <u_k, phi_i>, (N, K), of rows (N, d) and directions (K, d) or (d,).
+    """Scores <u_k, phi_i>, (N, K), of rows (N, d) and directions (K, d) or (d,) (theory 0.1).
 
-    Examples
-    --------
     >>> score([[1.0, 2.0]], [[3.0, 4.0]]).tolist()
     [[11.0]]
     """
@@ -51,7 +49,7 @@ def moments(
     ddof: int = 0,
     **policy: Unpack[BaseOptions],
 ) -> dict[str, Array]:
-    """Mean and covariance of the rows.
+    """Mean and covariance of the rows (theory 0.3).
 
     within: `Sigma = sum_x omega_x Cov_x(phi)`, each Cov_x with the weights w of its prompt.
     within=False: the covariance under the row weights omega_x w_i, which is Sigma + Cov_x(prompt means).
@@ -65,8 +63,6 @@ def moments(
     -------
     dict of mean (d,), the mean over prompts of prompt means; covariance (d, d); variances (d,).
 
-    Examples
-    --------
     >>> moments([[0.0], [2.0], [5.0]], ["a", "a", "b"])["covariance"].tolist()
     [[0.5]]
     """
@@ -92,10 +88,8 @@ def covariance_projection(
     ddof: int = 0,
     **policy: Unpack[BaseOptions],
 ) -> Array:
-    """Rows Sigma u_k = sum_x omega_x sum_i w_i phi~_i <phi~_i, u_k>, (K, d); Sigma is never formed.
+    """Rows Sigma u_k = sum_x omega_x sum_i w_i phi~_i <phi~_i, u_k>, (K, d); Sigma is never formed (theory 3.1).
 
-    Examples
-    --------
     >>> covariance_projection([[0.0, 1.0], [2.0, 1.0]], [[3.0, 4.0]]).tolist()
     [[3.0, 0.0]]
     """
@@ -139,7 +133,7 @@ def cross_covariance(
     ddof: int | None = None,
     **policy: Unpack[BaseOptions],
 ) -> dict[str, Array]:
-    """Covariance of each score with each value inside prompts: the first-order gain at beta = 1.
+    """Covariance of each score with each value inside prompts: the first-order gain at beta = 1 (theory 2.3).
 
     `sum_x omega_x Cov_x(f_j, t_k)`; a NaN in a value leaves that row out of that value only.
 
@@ -153,8 +147,6 @@ def cross_covariance(
     dict of value, se, correlation, each (K, J), and cov (K, J, J), the covariance over values of the
     estimates. The correlation uses the labelled rows of its value throughout, so it lies in [-1, 1].
 
-    Examples
-    --------
     >>> cross_covariance([0.0, 1.0], [0.0, 4.0], ddof=0)["value"].tolist()
     [[1.0]]
     """
@@ -199,8 +191,6 @@ def within_residual(
     folds, knots : with 3 knots or more, scores are first taken net of each column and a natural cubic spline of its
         logarithm (arsinh of what is not positive), with b from the rows of all other folds (N,).
 
-    Examples
-    --------
     >>> bool(abs(within_residual([1.0, 2.0, 3.0], [0.0, 1.0, 2.0])).max() < 1e-12)
     True
     """

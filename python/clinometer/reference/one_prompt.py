@@ -40,13 +40,17 @@ _KL_TAIL = np.array([(m - 1) / math.factorial(m) for m in _POWERS])  # e^x x - e
 
 @dataclass(frozen=True)
 class PromptTilt:
-    """One prompt tilted at one beta; rows of base weight zero are not in it."""
+    """One prompt tilted at one `beta`; rows of base weight zero are not in it (theory 2.2).
 
-    w: Array  # (n,) base weights
-    p: Array  # (n,) tilted weights
-    log_ratio: Array  # (n,) l = log p/w, at most -log w, -inf where p = 0
+    `w` and `p` (n,) are base and tilted weights, `log_ratio` (n,) l = log p/w, at most -log w, -inf where p = 0;
+    `log_mass` is what the log-partition exceeds `level` / beta by, and the centred one `level_centred` / beta.
+    """
+
+    w: Array
+    p: Array
+    log_ratio: Array
     beta: float
-    log_mass: float  # what the log-partition exceeds level / beta by, and the centred one level_centred / beta
+    log_mass: float
     level: float
     level_centred: float
 
@@ -97,9 +101,14 @@ class PromptTilt:
 
 
 def tilt_block(t: Array, block: Block, beta: float) -> PromptTilt:
-    """Tilt the rows of a block by the column t (N,): pi ~ w exp(t / beta).
+    """Tilt the rows of a block by the column t (N,): pi ~ w exp(t / beta) (theory 2.2).
 
     beta = inf gives exact zeros; beta = 0 is the argmax limit, ties share by w.
+
+    >>> import numpy as np
+    >>> from clinometer.reference import base_weights
+    >>> tilt_block(np.array([0.0, 1.0]), base_weights(2).blocks()[0], 1.0).p.round(4).tolist()
+    [0.2689, 0.7311]
     """
     w, log_w = block.w, block.log_w
     best = float(t[block.rows].max())

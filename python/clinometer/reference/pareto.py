@@ -16,7 +16,7 @@ LEAST = 1e-290  # excesses below it, beside a largest of at most 1, have no digi
 
 
 def pareto_k(log_ratios: npt.ArrayLike) -> float:
-    """Shape of a generalised Pareto law fitted to the largest ratios, after Zhang and Stephens (2009).
+    """Shape of a generalised Pareto law fitted to the largest ratios, after Zhang and Stephens (2009) (theory 2.7).
 
     The tail is the `ceil(min(S/5, 3 sqrt S))` largest of S ratios, measured from the largest ratio outside
     it; ratios that tie with that cutoff stay in the tail with excess 0, as in loo, posterior and ArviZ. k below
@@ -32,8 +32,6 @@ def pareto_k(log_ratios: npt.ArrayLike) -> float:
     half of the tail or more ties with the cutoff, or where all of it is equal (a constant tail has no shape).
     inf where a quarter of the tail is 1e-290 of its largest or less: float64 cannot tell how heavy it is.
 
-    Examples
-    --------
     >>> pareto_k([0.0, 0.0, 0.0])
     nan
     """

@@ -45,7 +45,7 @@ def _lagrange(points: list[float], at: float) -> list[float]:
 def policy_gain(
     scores: ArrayLike, values: ArrayLike, prompt_ids: ArrayLike, kl: float
 ) -> tuple[float, float, float, float, float]:
-    """Gain, its error, win rate, its error, and beta of the policy at a KL (theory 2.9); equal prompt weights.
+    """Gain, its error, win rate, its error, and beta of the policy at a KL (theory 2.9), of (N,); equal prompt weights.
 
     With theta_m of m responses, each at the lam that gives it the KL, the line through theta_n and theta_{n-1} in
     1/(m - 1/4) is taken to 0, or for 6 to 16 responses (n their harmonic mean) the parabola through theta_{n-2} too.

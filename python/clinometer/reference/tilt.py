@@ -64,8 +64,6 @@ def tilt(
     win_rate, first_order, second_order, first_order_unbiased, first_order_se. (K, B, J, J): gain_cov.
     (K, J): linear_radius, sign_flip. Scalars: n_prompts, n_prompts_unbiased.
 
-    Examples
-    --------
     >>> tilt([0.0, 1.0], [1.0], [0.0, 1.0])["gain"].round(4).tolist()
     [[[0.2311]]]
     """
@@ -312,10 +310,8 @@ def tilted_mean(
     within: bool = True,
     **policy: Unpack[BaseOptions],
 ) -> Array:
-    """Mean representation E_x sum_i p_i phi_i under each tilted policy, (K, B, d).
+    """Mean representation E_x sum_i p_i phi_i under each tilted policy, (K, B, d) (theory 2.2).
 
-    Examples
-    --------
     >>> tilted_mean([[0.0], [1.0]], [0.0, 1.0], [0.0]).tolist()
     [[[1.0]]]
     """

@@ -87,6 +87,9 @@ def report(
     float64, and "layers" does so for each site. "spectrum" takes that covariance where some value is complete; else
     seven passes of 32 directions, or a covariance of its own up to d = 512.
 
+    Errors: ValueError where a column is not in the dump, a kl is not above 0, or a section is unknown; DumpError
+    for NaN or Inf in a row.
+
     >>> import clinometer as cm
     >>> r = cm.report(cm.simulate(n_prompts=60, n_responses=8, dim=4, random_state=1), values=["s"], kl=[0.1])
     >>> r.constitutions, r.tilt.gain.shape

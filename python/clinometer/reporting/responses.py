@@ -31,6 +31,8 @@ class Examples(Result):
     `row` in the dump, `prompt_id`, `before` and `after` the response's probability inside its prompt, `ratio` their
     quotient, `gains` whether it is of the first kind; `values` (M, J) signed as asked for, `mean_values` (J,) over
     all rows; `n_tokens` NaN without such a column; `prompts` and `responses` "" without texts.
+
+    `constitution`, `kl` (nats) and `beta` are of the tilt; `value_names` name the axis of `values`.
     """
 
     axes: ClassVar[Axes] = {
@@ -91,16 +93,12 @@ def examples(
 
     Returns
     -------
-    Raises
-    ------
-    ValueError
-        More than one constitution is given.
-
     Examples
         ``print`` shows them. Cost: one pass over the dump.
 
-    Examples
-    --------
+    Errors: ValueError for more than one constitution, n below 1, or a kl not above 0; DumpError for NaN
+    or Inf in a row.
+
     >>> import numpy as np, clinometer as cm
     >>> found = examples(np.array([[0.0], [1.0], [2.0]]), [[1.0]], kl=0.1, n=1, prompt_ids=[0, 0, 0])
     >>> found.row.tolist(), found.gains.tolist()

@@ -77,6 +77,9 @@ class Report(Result):
         band, cone, mixtures, rounds, correlations, encoding and simpler measures stay those of the values as given
     needs : sentences, what would decide what the rows leave open
     command : Python text that makes this report again
+
+    self_judged : whether the values themselves act as judges
+    examples : one dict a response that the recommended tilt changes most, with its texts
     """
 
     axes: ClassVar[Axes] = {
@@ -211,12 +214,9 @@ class Report(Result):
         With several constitutions the check must say for which: one by name, each of them (all), at least one (any,
         whose bounds pay for the choice) or the one that `best` recommends (likewise).
 
-        Raises
-        ------
-        CheckFailed
-            The 95 % bound on the unfavourable side does not hold, or the rows cannot tell; `.row` is the row.
-        ValueError
-            The check cannot be read, or names a value, KL or constitution that the report does not have.
+        Errors: CheckFailed where the 95 % bound on the unfavourable side does not hold, or the rows cannot tell;
+        `.row` is the row; ValueError where the check cannot be read, or names a value, KL or constitution that the
+        report does not have.
         """
         from .check import run
 

@@ -21,6 +21,9 @@ class DumpSummary(Result):
     """The rows a report rests on; counts are after dropped prompts.
 
     `responses` is (min, median, max) of the responses per prompt.
+
+    `name`, `dim`, `dtype`, `layer`, `policy` are the dump's, `site` the position or module of its rows, `base` the
+    base policy taken; `n_singletons` counts prompts of one response.
     """
 
     name: str

@@ -30,6 +30,9 @@ class Choice(Result):
     The bounds hold together at 95 % for every cell that could have been picked (`PolicyGains.comparisons`), so having
     picked the best is paid for. `kind` is the class under those bounds. A bound that a skewed value does not have is
     infinite.
+
+    `index` is its place (k, b), `n_cells` how many cells could be picked; `past_horizon`: no cell has an estimate;
+    `idle`: the judge's scores are equal inside every prompt. Gains are in units of the value.
     """
 
     axes: ClassVar[Axes] = {"value": "gain lower upper"}
@@ -44,7 +47,7 @@ class Choice(Result):
     kind: str
     n_cells: int
     past_horizon: bool
-    idle: bool = False  # its scores are equal inside every prompt
+    idle: bool = False
 
 
 def trusted(report: Report) -> NDArray[np.bool_]:

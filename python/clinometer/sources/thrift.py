@@ -17,8 +17,6 @@ def read_struct(data: bytes) -> dict[int, Any]:
 
     Linear in the length of `data`: every element of a list takes a byte at least, and no count is believed.
 
-    Examples
-    --------
     >>> read_struct(bytes([0x15, 0x06, 0x18, 1, 65, 0]))
     {1: 3, 2: b'A'}
     """

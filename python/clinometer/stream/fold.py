@@ -54,6 +54,9 @@ class Fold:
 
     Memory: the states of log2(leaves) nodes and the waiting rows; `finish` holds the states twice.
 
+    Errors: TypeError without a statistic of ``cm.stat``; ValueError for a setting, a prompt that returns, or rows
+    of another width or with NaN or Inf. Cost: that of the same pass over a dump.
+
     >>> import numpy as np, clinometer as cm
     >>> fold = cm.Fold(cm.stat.Moments(), dim=1)
     >>> fold.absorb(np.array([[0.0], [2.0], [0.0], [2.0]]), [7, 7, 7, 7])

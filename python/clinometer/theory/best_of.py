@@ -85,8 +85,10 @@ def best_of_n(
     BestOfN
         Cost: one pass over the dump and one sort of N scores a judge and value.
 
-    Examples
-    --------
+    Errors: ValueError where n is no whole number >= 1, rho no correlation, a column is not in the dump, or rows
+    with weights are to be drawn without replacement; TypeError where the arguments of one form meet those of the
+    other.
+
     >>> best_of_n(2, 0.6, 1.0).regret.round(5).ravel().tolist()
     [0.22568]
     >>> import numpy as np

@@ -18,7 +18,7 @@ __all__ = ["GaussianTilt", "QuadraticTilt", "gaussian_tilt", "quadratic_tilt", "
 
 @dataclass(frozen=True, repr=False, eq=False)
 class GaussianTilt(Result):
-    """Gains (K, B, J) and KL (K, B) of linear values, exact at every beta in a Gaussian world."""
+    """`gain` (K, B, J) and `kl` (K, B) of linear values, exact at every beta of `betas` (B,) in a Gaussian world."""
 
     axes: ClassVar[Axes] = {
         "direction beta value": "gain",
@@ -45,8 +45,9 @@ def gaussian_tilt(values: Any, sigma: Any, directions: Any, betas: ArrayLike) ->
     -------
     GaussianTilt
 
-    Examples
-    --------
+    Cost: O(K d^2 + J K (d + B)).
+    Errors: ValueError where widths differ, numbers are not finite, or a beta is not above 0.
+
     >>> found = gaussian_tilt([1.0, 0.0], None, [0.9, 0.436], 1.0)
     >>> found.gain.item(), found.kl.round(3).item()
     (0.9, 0.5)
@@ -67,10 +68,11 @@ def _betas(betas: ArrayLike) -> Floats:
 
 @dataclass(frozen=True, repr=False, eq=False)
 class QuadraticTilt(Result):
-    """Tilts of f = -(<v, phi> - tau)^2; arrays are (B,).
+    """Tilts of f = -(<v, phi> - tau)^2; arrays are (B,), gains in units of f.
 
-    `gain` is exact, `first_order` = 2 (tau - m) h and `second_order` = gain (the series ends there). It improves only
-    for `shift` h between 0 and 2 (tau - m); `best_beta` puts h at tau - m (inf or negative: no beta improves).
+    `gain` is exact, `first_order` = 2 (tau - m) h and `second_order` = gain (the series ends there). It improves
+    only for `shift` h between 0 and 2 (tau - m); `best_beta` puts h at tau - m (inf or negative: no beta improves)
+    and reaches `best_gain`; beyond `sign_flip`, in 1/beta, the gain is negative.
     """
 
     axes: ClassVar[Axes] = {"beta": "gain first_order shift"}
@@ -101,8 +103,9 @@ def quadratic_tilt(v: Any, tau: float, mean: float, sigma: Any, u_c: Any, betas:
     QuadraticTilt
         ``.sign_flip`` is the 1/beta beyond which the value is lower than before.
 
-    Examples
-    --------
+    Cost: O(d^2 + B).
+    Errors: ValueError where widths differ or a beta is not above 0.
+
     >>> found = quadratic_tilt([1.0], 1.0, 0.0, None, [1.0], [1.0, 0.4])
     >>> found.gain.round(6).tolist(), found.first_order.round(6).tolist(), found.best_beta
     ([1.0, -1.25], [2.0, 5.0], 1.0)
@@ -124,8 +127,9 @@ def wendel_probability(k: int, d: int) -> float:
 
     2^(1-k) sum_{i<d} C(k-1, i): 1 for k <= d, 1/2 at k = 2 d.
 
-    Examples
-    --------
+    Cost: k binomial coefficients.
+    Errors: ValueError where k or d is no whole number >= 1.
+
     >>> wendel_probability(3, 3), wendel_probability(4, 2)
     (1.0, 0.5)
     """

@@ -29,6 +29,8 @@ class Comparison(Result):
     out-of-fold correlation on b of the direction fitted on a, `own` that of b's own, `transfer_loss` = own - transfer
     with `transfer_ci`. `drift` is the angle in radians between both directions, arccos of the correlation of their
     scores, under b's rows; `drift_a` under a's. `shift` is None unless the rows are the same.
+
+    `same_rows`: both dumps have the same responses in the same order.
     """
 
     axes: ClassVar[Axes] = {
@@ -92,8 +94,9 @@ def compare(
         Cost: two covariances of each side's rows, a fit's and its errors', and some ten passes; the shift reads both
         twice.
 
-    Examples
-    --------
+    Errors: ValueError where a column is not in the dump, the prompts differ, or there are fewer prompts than
+    folds.
+
     >>> import clinometer as cm
     >>> world = cm.simulate(n_prompts=60, n_responses=8, dim=4, random_state=5)
     >>> same = compare(world, world, "s", fits={"alpha": 0.01})

@@ -72,8 +72,9 @@ def complementarity(judge_a: Any, judge_b: Any, value: Any, *, dump: Any = None,
     Complementarity
         Cost: two passes over the dump, or none.
 
-    Examples
-    --------
+    Errors: ValueError where scores and value differ in length or a column is not in the dump; TypeError for names
+    without a dump.
+
     >>> import numpy as np
     >>> a, b = np.array([1.0, 0.0, -1.0, 0.0]), np.array([0.0, 1.0, 0.0, -1.0])
     >>> found = complementarity(a, b, a + b, prompt_ids=[0, 0, 0, 0])

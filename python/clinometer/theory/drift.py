@@ -112,8 +112,9 @@ def judge_drift(
     JudgeDrift
         Cost: three fits a round, one pass over the first dump, and `gain_intervals` of every round.
 
-    Examples
-    --------
+    Errors: ValueError for fewer than two dumps, a bound outside (0, pi) or a level outside (0, 1); TypeError for
+    an option that no fit has.
+
     >>> import clinometer as cm, numpy as np
     >>> turn = 0.3 + 0.5 * np.arange(4)
     >>> rounds = [

@@ -27,6 +27,9 @@ class Ensembles(Result):
     its gain is exactly sum_i w_i of the members' `member_gain` (K, B, J), its KL at most that of `member_kl` (K, B).
     `first_order` (M, B, J) = sum_i w_i Cov(s, t_i)/beta, at `pool_betas`: both agree there.
     `worst_member` (B, J) is the least member gain, what averaging protects against.
+
+    `weights` (M, K) are those given, `member_betas` (K, B) the members' own, and scores were divided by `scale`
+    (K,).
     """
 
     axes: ClassVar[Axes] = {
@@ -93,8 +96,9 @@ def ensembles(
     Ensembles
         Cost: one pass over the dump, then (K + M) B J exponentials a row.
 
-    Examples
-    --------
+    Errors: ValueError for weights outside the simplex or of another number than the directions, or for both betas
+    and kl.
+
     >>> import clinometer as cm
     >>> world = cm.simulate(n_prompts=50, n_responses=8, dim=4)
     >>> found = ensembles(world, ["judge/c0", "judge/c1"], [0.5, 0.5], "s", [2.0])

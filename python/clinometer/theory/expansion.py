@@ -95,11 +95,11 @@ def cumulants(dump: Any, directions: Any, values: Any, *, q: float = 0.1, **opti
 
     Returns
     -------
-    Cumulants
+    Cumulants (K, 3, J)
         Cost: one pass over the dump, then some 180 exponentials a row, direction and value for the radius and flip.
 
-    Examples
-    --------
+    Errors: ValueError where q is outside (0, 1) or a column is not in the dump.
+
     >>> import numpy as np
     >>> t = np.array([[-1.0], [1.0]])
     >>> found = cumulants(t, [[1.0]], t[:, 0], prompt_ids=[0, 0])

@@ -34,11 +34,13 @@ def pareto_fraction(gram: ArrayLike, *, n_points: int = 8192, n_shifts: int = 12
     float
         Costs O(n_points n_shifts k^2) beyond the closed forms; imports SciPy.
 
-    Examples
-    --------
+    Errors: ValueError for a gram that is not square, symmetric and finite, or has a negative diagonal entry.
+
     >>> round(pareto_fraction([[2.0, 1.0], [1.0, 2.0]]), 6)
     0.333333
     """
+    if n_points < 1 or n_shifts < 1:
+        raise ValueError(f"n_points, n_shifts are {n_points!r}, {n_shifts!r}; wanted whole numbers >= 1")
     correlation = normalised(as_gram("gram", gram))
     if correlation is None:
         return 0.0

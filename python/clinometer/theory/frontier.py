@@ -31,6 +31,9 @@ class GainKLFrontier(Result):
     itself; `oracle_limit` and `oracle_kl_max` (J,) its end at beta = 0. `curve` (K, L, J) holds the exact gains on an
     even grid of 1/beta, with `curve_kl` (K, L). `shape` (K, J) says what the curve does; `peak_gain`, `peak_kl`,
     `drop`, `drop_se` are (K, J): where it turns and how far it goes back from there.
+
+    `correlation` (K, J) is r, inside prompts; `kl_horizon` (K,) as in `clinometer.tilt` (theory 2.8). Gains are in
+    units of the value.
     """
 
     axes: ClassVar[Axes] = {
@@ -114,12 +117,12 @@ def gain_kl_frontier(
 
     Returns
     -------
-    GainKLFrontier
+    GainKLFrontier, gains (K, B, J) in units of the value
         ``.shape`` is "rising", "falling", "rises then falls", "falls then rises", "unsettled" or "flat"; paired
         errors clustered by prompt. Cost: one pass over the dump, then 30 passes over the scores.
 
-    Examples
-    --------
+    Errors: ValueError where a kl is not above 0, z is below 0, a column is not in the dump, or within is False.
+
     >>> import clinometer as cm
     >>> world = cm.simulate(n_prompts=200, n_responses=16, dim=4, random_state=1)
     >>> found = gain_kl_frontier(world, "judge/c0", "s", kl=[0.25, 0.5])

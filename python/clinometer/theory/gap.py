@@ -81,8 +81,8 @@ def generation_judgment_gap(
     GenerationJudgmentGap
         NaN for directions without variance. Cost with a dump: three passes, and for each fit three passes and a solve.
 
-    Examples
-    --------
+    Errors: ValueError where widths differ or numbers are not finite; TypeError for names without a dump.
+
     >>> generation_judgment_gap([1.0, 0.0], [0.9, 0.436], [0.1, 0.995]).gap.round(3).tolist()
     [[0.8]]
     """

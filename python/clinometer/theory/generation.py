@@ -40,6 +40,8 @@ class GenerationShare(Result):
     rho2, rho2_ci : (J,) and (J, 2) encoded share of each value, as `EncodingQuality.rho2_debiased`
     generation_quality : out-of-fold R^2 of the log-probabilities: low where Assumption 2 fails, and then alpha is of
         the part of them that phi holds
+
+    n_incomplete : rows left out because a value or a log-probability is missing
     """
 
     axes: ClassVar[Axes] = {
@@ -68,6 +70,9 @@ class GenerationShare(Result):
 
 def orthonormal_alpha(share: Any) -> Floats:
     """alpha with cos^2 = share, cos = alpha / sqrt(alpha^2 + (1 - alpha)^2) (theory 3.3); cut to [0, 1].
+
+    `share` is a number or an array (J,), the result an array of its shape, without unit. Cost: O(J). Errors:
+    ValueError for what is no number; NaN stays NaN.
 
     >>> orthonormal_alpha([0.0, 0.1104315**2, 0.5, 1.0]).round(4).tolist()
     [0.0, 0.1, 0.5, 1.0]
@@ -102,8 +107,6 @@ def generation_share(
         On rows that have every value and a log-probability, and more than 2 d of them beyond the prompts in every
         fit, else a ValueError. Cost: two passes of N d^2 and three of N d.
 
-    Examples
-    --------
     >>> import clinometer as cm
     >>> world = cm.simulate(n_prompts=300, n_responses=8, dim=4, generation_alignment=0.6, random_state=1)
     >>> found = cm.theory.generation_share(world, "s")

@@ -49,8 +49,8 @@ def score_correlation(u: Any, v: Any, sigma: Any = None) -> Floats:
     array (K, J)
         Axes: row of `u`, row of `v`; NaN where a direction has no variance. Costs O((K + J) d^2).
 
-    Examples
-    --------
+    Errors: ValueError where widths differ, numbers are not finite, or sigma is not square and symmetric.
+
     >>> score_correlation([1.0, 0.0], [[0.6, 0.8], [0.0, 0.0]]).round(3).tolist()
     [[0.6, nan]]
     """
@@ -91,8 +91,9 @@ def policy_direction(u_gen: Any, u_c: Any, beta: ArrayLike) -> Floats:
     array (K, d) for one beta, (K, B, d) for several
         Axes: direction, beta, coordinate.
 
-    Examples
-    --------
+    Cost: O(K B d).
+    Errors: ValueError where widths differ or a beta is not above 0.
+
     >>> policy_direction([0.1, 0.995], [0.9, 0.436], 1.0).round(3).tolist()
     [[1.0, 1.431]]
     """
@@ -124,8 +125,9 @@ def robustness_radius(u_star: Any, u_c: Any, sigma: Any = None, *, metric: Liter
     array (K, J)
         Axes: direction, value; NaN where the value has no variance.
 
-    Examples
-    --------
+    Cost: O(J d^2 + J K d).
+    Errors: ValueError where widths differ or the metric is unknown.
+
     >>> robustness_radius([1.0, 3.0], [1.0, -1.0], [[10.0, 0.0], [0.0, 0.1]]).round(3).tolist()
     [[2.938]]
     """
@@ -145,7 +147,7 @@ def robustness_radius(u_star: Any, u_c: Any, sigma: Any = None, *, metric: Liter
 
 @dataclass(frozen=True, repr=False, eq=False)
 class WorstDirection(Result):
-    """The most harmful direction of a span, and the product u*' Sigma v it reaches (beta times the gain)."""
+    """The most harmful `direction` (d,) of a span, and the `value` u*' Sigma v it reaches (beta times the gain)."""
 
     axes: ClassVar[Axes] = {"feature": "direction"}
 
@@ -179,10 +181,12 @@ def worst_direction(
     Returns
     -------
     WorstDirection
-        ``.direction`` (d,), NaN if the span cannot move the value, and ``.value`` = u' Sigma v.
+        ``.direction`` (d,), NaN if the span cannot move the value, and ``.value`` = u' Sigma v,
+        in units of the value.
 
-    Examples
-    --------
+    Cost: O(m d^2 + m^3), m = d without a basis.
+    Errors: ValueError where widths differ, the metric is unknown, or radius is below 0.
+
     >>> worst = worst_direction([1.0, 0.0], [[4.0, 0.0], [0.0, 1.0]])
     >>> worst.direction.tolist(), worst.value
     ([-0.5, -0.0], -2.0)

@@ -28,6 +28,8 @@ class Iteration(Result):
     choosing the response of largest accumulated score. `stop` is the first round (1-based) whose KL exceeds
     log(median n)/2, `stop_kl`, beyond which rows cannot tell the policy (None: no round does), and `falls` (J,) the
     first round after which a value turns down by more than two paired errors (0: none).
+
+    `rebase` is as asked for.
     """
 
     axes: ClassVar[Axes] = {
@@ -99,8 +101,9 @@ def iterate(
         With a warning where a round goes beyond `stop_kl`. Cost: one pass over the dump, then one of T tilts of the
         scores; memory 8 N (K + T + 6).
 
-    Examples
-    --------
+    Errors: ValueError where a beta is not above 0, rounds is below 1, or directions, betas and rounds do not
+    agree.
+
     >>> import clinometer as cm, numpy as np
     >>> world = cm.simulate(n_prompts=50, n_responses=8, dim=4)
     >>> three = iterate(world, "judge/c0", 6.0, "s", rounds=3)
@@ -203,15 +206,16 @@ def drifting_projection(rounds: ArrayLike, *, step: float, start: float = 0.0, s
 
     Parameters
     ----------
-    rounds : whole numbers T >= 0
+    rounds : whole numbers T >= 0, one or (R,)
     step, start : th and the first angle a0 to the value, in radians
 
     Returns
     -------
     array of the shape of `rounds`
 
-    Examples
-    --------
+    Cost: O(1) a round.
+    Errors: ValueError for a round that is no whole number >= 0.
+
     >>> import numpy as np
     >>> drifting_projection([1, 2, 3], step=np.pi / 3).round(6).tolist()
     [1.0, 1.5, 1.0]

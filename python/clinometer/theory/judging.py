@@ -65,11 +65,11 @@ def judge_ceiling(dump: Any, judges: Any, values: Any, *, beta: float = 1.0, **o
 
     Returns
     -------
-    JudgeCeiling
+    JudgeCeiling, (K, J)
         Cost: two passes over the dump. For gains beyond the first order see `gain_kl_frontier`.
 
-    Examples
-    --------
+    Errors: ValueError where beta is not above 0 or a column is not in the dump.
+
     >>> import numpy as np
     >>> t = np.array([[0.0, 0.0], [1.0, 4.0]])
     >>> found = judge_ceiling(t, [[1.0, 0.0], [0.0, 1.0]], t[:, 0], prompt_ids=[0, 0])

@@ -117,11 +117,11 @@ def labeler_scaling(
 
     Returns
     -------
-    LabelerScaling
+    LabelerScaling, (M, J)
         Cost: two passes over each dump.
 
-    Examples
-    --------
+    Errors: ValueError for fewer than two models, a name without a size, or a level outside (0, 1).
+
     >>> import clinometer as cm
     >>> models = {
     ...     name: cm.simulate(150, 8, 4, n_constitutions=1, alignment=a, world=1, random_state=r)

@@ -28,6 +28,8 @@ class RandomisedSpectrum(Result):
     estimates |Sigma|_F^2 with `square_se`, and `participation` = trace^2 / square with `participation_se` from it.
     `stable` = trace / lam_max is high by at most residual_1 / lam_1 relative. `energy_share` (rank,) is the share of
     the trace reached.
+
+    `n_passes` counts the multiplications by Sigma of all its columns: passes over a dump.
     """
 
     axes: ClassVar[Axes] = {
@@ -55,15 +57,15 @@ def randomised_spectrum(
     """Leading eigenvalues by subspace iteration, and tr(Sigma)^2 / |Sigma|_F^2 by probing the remainder.
 
     With Q an orthonormal basis of the sketch, |Sigma|_F^2 = |Sigma Q|^2 + E |(I - Q Q')Sigma (I - Q Q') g|^2 +
-    |(I - Q Q')Sigma Q|^2 over random signs g: only the small remainder is estimated, from `n_probes` of them. Needs
-    d x (rank + oversample) numbers where a covariance needs d x d.
+    |(I - Q Q')Sigma Q|^2 over random signs g: only the small remainder is estimated, from `n_probes` of them
+    (theory 5.1). Needs d x (rank + oversample) numbers where a covariance needs d x d.
 
     Parameters
     ----------
     source : dump, or a function from rows (K, d) to rows Sigma u_k, with `trace` and `dim`
     rank, oversample : eigenvalues wanted, and extra columns
     n_iterations : multiplications by Sigma after the first
-    n_probes : random vectors for the remainder, at least 2
+    n_probes, random_state : random vectors for the remainder, at least 2, and their seed
     **options : those of the passes, for a dump
 
     Returns
@@ -71,8 +73,9 @@ def randomised_spectrum(
     RandomisedSpectrum
         Cost: n_iterations + 4 passes over a dump, each of 4 N d (rank + oversample) flops.
 
-    Examples
-    --------
+    Errors: ValueError where rank or n_probes is too small, rank is above d, or a function comes without trace and
+    dim.
+
     >>> import numpy as np
     >>> sigma = np.diag(1.0 / np.arange(1, 101))
     >>> found = randomised_spectrum(lambda u: u @ sigma, 4, trace=float(np.trace(sigma)), dim=100)

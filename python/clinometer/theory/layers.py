@@ -27,6 +27,8 @@ class CeilingByLayer(Result):
     `quality` is the out-of-fold within R^2 with `quality_ci` (L, J, 2), `correlation` the out-of-fold r; `ceiling`
     (L, B, J) = r sd_s sqrt(2 KL) and `best_of` (L, M, J) = e_n r sd_s are Gaussian-world gains of a judge that reads
     the layer that well, `oracle` (B, J) and `best_of_oracle` (M, J) the same for r = 1. `best` (J,) is a layer.
+
+    `layers` (L,), `kl` (B,) and the best-of-n sizes `n` (M,) are those compared; gains are in units of the value.
     """
 
     axes: ClassVar[Axes] = {
@@ -74,11 +76,11 @@ def ceiling_by_layer(
 
     Returns
     -------
-    CeilingByLayer
+    CeilingByLayer, gains (L, B, J) in units of the value
         Cost: one fit a layer.
 
-    Examples
-    --------
+    Errors: ValueError for a dump that names no layers, an empty mapping, or a column that a layer has not.
+
     >>> import clinometer as cm
     >>> world = cm.simulate(n_prompts=60, n_responses=8, dim=4, random_state=3)
     >>> ceiling_by_layer({"only": world}, "s").ceiling.shape

@@ -68,8 +68,9 @@ def learning_curve(
     LearningCurve
         Cost: S x R small fits and one pass over the dump.
 
-    Examples
-    --------
+    Errors: ValueError where a pair joins two prompts, prob or held_out is out of range, or a size is more than the
+    pairs of every repeat.
+
     >>> import clinometer as cm, numpy as np
     >>> world = cm.simulate(n_prompts=80, n_responses=8, dim=4, random_state=2)
     >>> pairs = np.arange(640).reshape(-1, 2)
@@ -83,6 +84,8 @@ def learning_curve(
         raise ValueError(f"held_out is {held_out!r}; wanted a share in (0, 1)")
     if repeats < 1:
         raise ValueError(f"repeats is {repeats!r}; wanted at least 1")
+    if not ridge >= 0.0:
+        raise ValueError(f"ridge is {ridge!r}; wanted a number >= 0")
     anchor = scored(dump, np.zeros((1, dump.dim)), values, **options)
     first, p, prompt = _pairs(dump, anchor.population, pairs, prob)
     G = anchor.population.n_prompts

@@ -44,6 +44,8 @@ class NonlinearEncoding(Result):
     linear_r, nonlinear_r : (J,) correlations of the predictions with the value: what Theorem 6 calls rho, and eta
     gamma, alpha, linear_alpha : (F, J) bandwidth and penalties that each fold's training prompts chose; an alpha of
         inf takes no feature
+
+    n_features : M, random features or landmarks
     """
 
     axes: ClassVar[Axes] = {
@@ -114,8 +116,9 @@ def nonlinear_encoding(
     Rahimi and Recht, "Random features for large-scale kernel machines", NIPS 2007. Williams and Seeger, "Using the
     Nystroem method to speed up kernel machines", NIPS 2000.
 
-    Examples
-    --------
+    Errors: ValueError where folds is below 3, features is unknown, or a gamma or n_features is not above 0;
+    ImportError without scikit-learn.
+
     >>> import clinometer as cm, numpy as np
     >>> rng = np.random.default_rng(0)
     >>> phi, ids = rng.normal(size=(800, 2)), np.repeat(np.arange(100), 8)

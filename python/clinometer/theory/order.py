@@ -21,15 +21,15 @@ def expected_max_normal(n: ArrayLike) -> Floats:
 
     Parameters
     ----------
-    n : positive integer or array of them, up to 1e15
+    n : positive integer or array (M,) of them, up to 1e15
 
     Returns
     -------
     array of the shape of `n` (a scalar for a scalar)
         Within 1e-10. Cost: some 3000 nodes for each distinct n; imports SciPy.
 
-    Examples
-    --------
+    Errors: ValueError where n is no whole number from 1 to 1e15.
+
     >>> expected_max_normal([1, 2, 64]).round(5).tolist()
     [0.0, 0.56419, 2.34373]
     """

@@ -23,7 +23,8 @@ class Scalarised(Result):
     """`value` (...,) and its one-sided derivative `rate` (...,) along the rates given (NaN without them).
 
     `active` (..., J): values that decide: the worst ones, or the constraints that hold with equality. `feasible`
-    (...,) is False where a constraint is broken, and the value is -inf there.
+    (...,) is False where a constraint is broken, and the value is -inf there. Units are those of levels, over
+    `scale` for `kind` "worst_case".
     """
 
     axes: ClassVar[Axes] = {
@@ -69,8 +70,10 @@ def scalarise(
     -------
     Scalarised
 
-    Examples
-    --------
+    Cost: O(size of levels).
+    Errors: ValueError for an unknown kind, and for weights, a scale or floors of another length or out of range;
+    TypeError where floors are wanted and missing.
+
     >>> scalarise([1.0, 2.0], [0.5, -1.0], kind="worst_case").rate.item()
     0.5
     >>> scalarise([1.0, 1.0], [0.5, -1.0], kind="worst_case").rate.item()
@@ -122,7 +125,10 @@ def _vector(name: str, given: ArrayLike | None, J: int, *, least: float, strict:
 
 @dataclass(frozen=True, repr=False, eq=False)
 class ClassProbabilities(Result):
-    """Probability of each class for K directions, (K,), given a profile and the joint covariance of its error."""
+    """Chances of three classes for K directions, given a profile and the joint covariance of its error.
+
+    `improving`, `degrading` and `tradeoff`, the rest, are (K,) and sum to 1.
+    """
 
     axes: ClassVar[Axes] = {"direction": "improving degrading tradeoff"}
 
@@ -148,8 +154,9 @@ def class_probabilities(profile: ArrayLike, covariance: ArrayLike) -> ClassProba
     ClassProbabilities
         NaN where an entry is NaN. Within 1e-4 for J > 2 (randomised lattices of SciPy, seeded); imports SciPy.
 
-    Examples
-    --------
+    Cost: at most 200,000 points of a normal integral for each direction and sign.
+    Errors: ValueError for a covariance of another shape, or one whose correlations are not positive semi-definite.
+
     >>> both = class_probabilities([1.0, 1.0], [[1.0, 1.0], [1.0, 1.0]])
     >>> round(float(both.improving[0]), 4)
     0.8413
@@ -201,8 +208,9 @@ def value_angles(values: Any, sigma: Any = None) -> Floats:
     array (J, J)
         NaN for a value without variance.
 
-    Examples
-    --------
+    Cost: O(J d^2).
+    Errors: ValueError where sigma and values differ in size, or numbers are not finite.
+
     >>> value_angles([[1.0, 0.0], [0.0, 2.0]]).round(4).tolist()
     [[0.0, 1.5708], [1.5708, 0.0]]
     """

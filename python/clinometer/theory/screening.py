@@ -22,14 +22,15 @@ __all__ = ["Screen", "screen"]
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Screen(Result):
-    """What a screen found, by value (J,), and the `keep` candidates at either end.
+    """What a screen of `n_candidates` found, by value, and the `keep` candidates at either end.
 
-    `n_harmful`, `n_helpful`, `n_undetermined`, `n_flat` count candidates; `n_fragile` those found helpful whose
-    robustness radius is below `fragile` sd of the score. `threshold` (J,) is the level that the p-values of findings
-    do not pass. `status` (M, J) int8: -1 harmful, 1 helpful, 0 undetermined, 2 without within-prompt variance. For the
-    extremes, most harmful first (least gain over its error): `worst` (J, keep) candidate numbers with `worst_gain`,
-    `worst_se`, `worst_correlation`, `worst_p`; and the same for `best`. Gains are Cov(s, t), beta times the first-order
-    gain, ddof 1.
+    `n_harmful`, `n_helpful`, `n_undetermined`, `n_flat` (J,) count candidates, `n_fragile` (J,) those found
+    helpful whose robustness radius is below `fragile` sd of the score. `threshold` (J,) is the level that the
+    p-values of findings do not pass, by `method` at `fdr`. `status` (M, J) int8: -1 harmful, 1 helpful, 0
+    undetermined, 2 without within-prompt variance. For the extremes, most harmful first (least gain over its
+    error): `worst` (J, keep) candidate numbers with `worst_gain`, `worst_se`, `worst_correlation`, `worst_p`, and
+    `best` with `best_gain`, `best_se`, `best_correlation`, `best_p`. Gains are Cov(s, t), beta times the
+    first-order gain, ddof 1, in units of the value and the score.
     """
 
     axes: ClassVar[Axes] = {
@@ -69,7 +70,7 @@ def screen(
     dump: Any, directions: Any, values: Any, *, fdr: float = 0.05, method: str = "bh", keep: int = 20,
     fragile: float = 0.1, **options: Any,
 ) -> Screen:  # fmt: skip
-    """Flag harmful candidates among millions, controlling the share of false ones.
+    """Flag harmful candidates among millions, controlling the share of false ones (theory 6.2).
 
     The gain of a candidate is u'c with c = E_x Cov(phi, s), and its clustered variance u'V u with V that of c: one
     reading of the dump gives c, V and Sigma, after which a candidate costs d^2 flops and no rows. Two-sided t tests
@@ -93,8 +94,9 @@ def screen(
         Memory: (1 + 2 J) d^2 float64, 32 MiB of rows and 17 J bytes a candidate, 16 of which go to a temporary file
         beyond 256 MiB. Cost: one reading of the dump a value, then 4 J M d^2 flops.
 
-    Examples
-    --------
+    Errors: ValueError for candidates of another width or not finite, fdr outside (0, 1), keep below 1, or an
+    unknown method.
+
     >>> import clinometer as cm, numpy as np
     >>> world = cm.simulate(n_prompts=300, n_responses=8, dim=6, random_state=0)
     >>> found = screen(world, np.random.default_rng(0).standard_normal((1000, 6)), "s")

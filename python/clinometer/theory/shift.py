@@ -62,8 +62,9 @@ def shift_rank(after: Any, before: Any, *, threshold: float = 0.9, clusters: Any
         Cost: two reads of both dumps, n d^2 flops and d x d float64; for the leading part at large d see
         `randomised_spectrum`.
 
-    Examples
-    --------
+    Errors: ValueError for rows of another shape or not finite, or a threshold outside (0, 1]; TypeError for what
+    is no dump.
+
     >>> import numpy as np
     >>> before = np.random.default_rng(0).standard_normal((40, 5))
     >>> found = shift_rank(before + [1.0, 0, 0, 0, 0], before)

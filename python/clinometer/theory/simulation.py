@@ -125,13 +125,8 @@ def simulate(
         `logprob`, `n_tokens`, computed in float64 from the rows as stored; `.truth` is a `Truth`.
         Costs O(N d), without a d x d matrix until ``truth.sigma`` is asked for.
 
-    Raises
-    ------
-    ValueError
-        A size is below 1, or rho2 outside (0, 1].
+    Errors: ValueError where a size is below 1, or rho2 outside (0, 1].
 
-    Examples
-    --------
     >>> dump = simulate(n_prompts=3, n_responses=4, dim=5)
     >>> dump.n_rows, dump.dim, sorted(dump.columns)
     (12, 5, ['judge/c0', 'judge/c1', 'logprob', 'n_tokens', 's'])

@@ -17,7 +17,11 @@ __all__ = ["EffectiveRank", "ValueConcentration", "effective_rank", "value_conce
 
 @dataclass(frozen=True, repr=False, eq=False)
 class EffectiveRank(Result):
-    """Four effective ranks of one spectrum; all are 0 for a zero spectrum."""
+    """Four effective ranks of one spectrum, numbers of dimensions; all are 0 for a zero spectrum.
+
+    `participation` = (sum lam)^2 / sum lam^2, `entropy` = exp(H(lam / sum lam)), `stable` = sum lam / max lam, and
+    `energy`, the fewest eigenvalues that reach the share `threshold` of the trace.
+    """
 
     participation: float
     entropy: float
@@ -43,8 +47,9 @@ def effective_rank(eigenvalues_or_moments: Any, *, threshold: float = 0.9) -> Ef
     EffectiveRank
         ``.participation``, ``.entropy``, ``.stable``, ``.energy``. Costs O(d) from eigenvalues, else O(d^3).
 
-    Examples
-    --------
+    Errors: ValueError for eigenvalues below 0 or not finite, a matrix that is not square and symmetric, or a
+    threshold outside (0, 1].
+
     >>> effective_rank([1.0, 1.0, 0.0]).participation
     2.0
     """
@@ -80,10 +85,12 @@ def eigenvalues_of(source: Any) -> Floats:
 
 @dataclass(frozen=True, repr=False, eq=False)
 class ValueConcentration(Result):
-    """Shares of directions in the m leading eigenvectors, with their nulls for an isotropic direction.
+    """Shares of K directions in the m leading eigenvectors, with their nulls for an isotropic direction.
 
-    Arrays are (K,), one entry a direction. `tie` says that eigenvalue m equals eigenvalue m + 1, so that the
-    leading space is not defined (always so after whitening). `estimator` names how the directions were fitted.
+    `share` and `variance_share` (K,), in [0, 1], have the means `null_mean` and `variance_null_mean` under the
+    null and the p-values `p_value` and `variance_p_value` (K,). `tie` says that eigenvalue m equals eigenvalue m +
+    1, so that the leading space is not defined (always so after whitening). `estimator` names how the directions
+    were fitted.
     """
 
     axes: ClassVar[Axes] = {"direction": "share p_value variance_share variance_p_value"}
@@ -121,8 +128,8 @@ def value_concentration(
     ValueConcentration
         Arrays (K,). Costs O(d^3 + K d^2 + draws d); imports SciPy.
 
-    Examples
-    --------
+    Errors: ValueError where moments and directions differ in size, or m is not from 0 to d.
+
     >>> value_concentration([1.0, 0.0, 0.0], [[9.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0]], 1).share.tolist()
     [1.0]
     """
@@ -138,6 +145,8 @@ def value_concentration(
         m = min(d, int(np.ceil(effective_rank(eigenvalues).participation - 1e-9)))
     if not 0 <= m <= d:
         raise ValueError(f"m is {m}; wanted a number of eigenvectors from 0 to {d}")
+    if draws < 1:
+        raise ValueError(f"draws is {draws!r}; wanted a whole number >= 1")
     squares = (rows @ vectors) ** 2
     share = _share(squares[:, :m].sum(axis=1), squares.sum(axis=1))
     weighted = squares * eigenvalues

@@ -29,8 +29,8 @@ def tradeoff_profile(values: Any, sigma: Any, directions: Any) -> Floats:
     array (K, J)
         Axes: direction, value. Costs O(J d^2 + K J d).
 
-    Examples
-    --------
+    Errors: ValueError where widths differ or numbers are not finite.
+
     >>> tradeoff_profile([[1.0, 0.0], [0.0, 1.0]], None, [2.0, -1.0]).tolist()
     [[2.0, -1.0]]
     """
@@ -57,13 +57,10 @@ def classify(profile: ArrayLike, *, se: ArrayLike | None = None, z: float = 1.96
     -------
     array (K,) of str
 
-    Raises
-    ------
-    ValueError
-        For NaN in the profile.
+    Errors: ValueError for NaN in the profile.
 
-    Examples
-    --------
+    Cost: O(K J).
+
     >>> classify([[1.0, 2.0], [1.0, -1.0], [1.0, 0.0]]).tolist()
     ['pareto_improving', 'tradeoff', 'weakly_improving']
     >>> classify([1.0, 0.1], se=[0.2, 0.2]).tolist()
@@ -123,8 +120,9 @@ def optimal_direction(values: Any, sigma: Any, weights: ArrayLike, *, metric: Li
     array (d,)
         NaN where Sigma u_w = 0: nothing to gain, so no optimum.
 
-    Examples
-    --------
+    Cost: O(J d + d^2).
+    Errors: ValueError for weights of another length, or an unknown metric.
+
     >>> optimal_direction([[1.0, 0.0], [0.0, 1.0]], [[4.0, 0.0], [0.0, 1.0]], [1.0, 0.0]).tolist()
     [0.5, 0.0]
     """

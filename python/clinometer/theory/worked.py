@@ -17,7 +17,11 @@ __all__ = ["PooledVersusWithin", "ToyExample", "pooled_versus_within", "toy_exam
 
 @dataclass(frozen=True, repr=False, eq=False)
 class ToyExample(Result):
-    """Rows of the toy table; `print` shows it. Vectors are (rows, 2), numbers (rows,)."""
+    """Rows (R,) of the toy table; `print` shows it.
+
+    `names` with `beta`; `vector` (R, 2) = u_gen + u/beta and `normalised` (R, 2), of unit length; `cosine_before`
+    and `cosine_after` (R,) of u_gen and of the vector with u*; `gain` and `kl` (R,), nats, in the Gaussian world.
+    """
 
     axes: ClassVar[Axes] = {
         "name": "beta cosine_before cosine_after gain kl",
@@ -59,8 +63,8 @@ def toy_example() -> ToyExample:
     ToyExample
         Four rows: (u_C, u_adv) x (beta 1, .5).
 
-    Examples
-    --------
+    Cost: four rows of two numbers.
+
     >>> toy_example().cosine_after.round(3).tolist()
     [0.573, 0.713, -0.402, -0.564]
     """
@@ -85,7 +89,10 @@ def toy_example() -> ToyExample:
 
 @dataclass(frozen=True, repr=False, eq=False)
 class PooledVersusWithin(Result):
-    """Covariances of a value and a tilt score, and the exact gains on the rows at every 1/beta (B,)."""
+    """`within` and `pooled`, covariances of a value and a tilt score, and the exact gains on the rows.
+
+    `gain` (B,) at each `inverse_beta` (B,), 1/beta.
+    """
 
     axes: ClassVar[Axes] = {"inverse_beta": "gain inverse_beta"}
 
@@ -115,8 +122,9 @@ def pooled_versus_within(
     PooledVersusWithin
         ``.gain`` follows ``.inverse_beta`` = .1, .25, .5, 1 and is computed on the rows.
 
-    Examples
-    --------
+    Cost: O(n_prompts n_responses).
+    Errors: ValueError for a size below 2.
+
     >>> example = pooled_versus_within()
     >>> example.within < 0 < example.pooled, bool((example.gain < 0).all())
     (True, True)

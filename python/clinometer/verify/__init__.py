@@ -31,8 +31,6 @@ def verify(only: Sequence[str] | None = None, *, progress: Callable[[int, int], 
         ``.item .claim .measured .expected .verdict``, the verdict "pass" or "fail". Draws are seeded: the same
         numbers every time on one machine. Cost: well under a minute for all; imports SciPy.
 
-    Examples
-    --------
     >>> [row.verdict for row in verify(["P5"])][:2]
     ['pass', 'pass']
     """
