@@ -13,14 +13,14 @@ TEMPLATES = (
     "Describe a good day with {}.", "My sister hates {}. Is she right?",
 )  # fmt: skip
 TOPICS = (
-    "baking bread", "learning to swim", "a first job interview", "growing tomatoes", "playing chess", "saving money",
-    "waking up early", "speaking in public", "walking in the rain", "keeping a diary", "fixing a bicycle",
-    "learning the violin", "living alone", "owning a dog", "reading old books", "cooking for guests",
-    "running ten miles", "moving to a new town", "sleeping well", "making new friends", "painting a room", "writing letters",
-    "watching birds", "travelling by train", "drinking less coffee", "cleaning the kitchen", "saying sorry",
-    "teaching a child to read", "eating less sugar", "planting a tree", "taking photographs", "asking for help",
-    "learning a language", "working at night", "camping in winter", "mending clothes", "driving in the city",
-    "looking after a cat", "singing in a choir", "building a shelf",
+    "baking bread", "learning to swim", "a first job interview", "growing tomatoes", "playing chess",
+    "saving money", "waking up early", "speaking in public", "walking in the rain", "keeping a diary",
+    "fixing a bicycle", "learning the violin", "living alone", "owning a dog", "reading old books",
+    "cooking for guests", "running ten miles", "moving to a new town", "sleeping well", "making new friends",
+    "painting a room", "writing letters", "watching birds", "travelling by train", "drinking less coffee",
+    "cleaning the kitchen", "saying sorry", "teaching a child to read", "eating less sugar", "planting a tree",
+    "taking photographs", "asking for help", "learning a language", "working at night", "camping in winter",
+    "mending clothes", "driving in the city", "looking after a cat", "singing in a choir", "building a shelf",
 )  # fmt: skip
 
 

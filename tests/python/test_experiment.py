@@ -160,19 +160,20 @@ def test_a_step_of_dpo_through_the_blocks_lowers_the_loss_and_its_gradient_is_a_
 
     begin = loss()
     begin.backward()
-    parameters = list(top.layers.parameters())
-    length = sum(float((q.grad**2).sum()) for q in parameters)
-    with torch.no_grad():
-        moved = []
-        for step in (-1.0, 1.0):
-            size = step * 0.01 / length**0.5
-            for q in parameters:
-                q.add_(size * q.grad)
-            moved.append(float(loss()))
-            for q in parameters:
-                q.sub_(size * q.grad)
-    assert moved[0] < float(begin) < moved[1]
-    assert (moved[1] - moved[0]) / 0.02 == pytest.approx(length**0.5, rel=0.02)
+    slopes = [q.grad.clone() for q in top.layers.parameters()]
+    length = float(sum((g**2).sum() for g in slopes)) ** 0.5
+
+    def moved(by):
+        with torch.no_grad():
+            for q, g in zip(top.layers.parameters(), slopes, strict=True):
+                q.add_(by / length * g)
+            found = loss().item()
+            for q, g in zip(top.layers.parameters(), slopes, strict=True):
+                q.sub_(by / length * g)
+        return found
+
+    assert moved(-0.01) < begin.item() < moved(0.01)
+    assert (moved(0.01) - moved(-0.01)) / 0.02 == pytest.approx(length, rel=0.02)
 
 
 def test_the_policy_gradient_is_in_its_mean_that_of_the_reward_less_the_divergence():
@@ -187,7 +188,7 @@ def test_the_policy_gradient_is_in_its_mean_that_of_the_reward_less_the_divergen
         at = list(draw)
         loss = training.policy_gradient_loss(logs[at], reference[at], score[at], beta)
         (gradient,) = torch.autograd.grad(loss, logits, retain_graph=True)
-        mean -= float(logs[at].sum().exp()) * gradient
+        mean -= logs[at].sum().exp().item() * gradient
     assert mean.numpy() == pytest.approx(wanted.numpy(), abs=1e-12)
 
 
