@@ -13,7 +13,7 @@ from .network import smollm2
 from .rows import judge, sample
 from .runner import train, train_by_workers
 from .settings import Settings, full, small
-from .table import show
+from .table import show, show_costs
 
 STEPS = ("sample", "judges", "forecast", "train", "table")
 
@@ -24,13 +24,15 @@ def step(s: Settings, what: str, lm: Any = None) -> None:
         write_forecast(s)
     elif what == "table":
         print(show(s))
+    elif what == "costs":
+        print(show_costs(s))
     else:
         {"sample": sample, "judges": judge, "train": train}[what](s, smollm2() if lm is None else lm)
 
 
 def main() -> None:
     asked = argparse.ArgumentParser(prog="python -m experiments", description=__doc__)
-    asked.add_argument("step", choices=[*STEPS, "all"])
+    asked.add_argument("step", choices=[*STEPS, "costs", "all"])
     asked.add_argument("--size", choices=["full", "small"], default="full")
     asked.add_argument("--part", help="K/N: of the policies every N-th from K on, in this process")
     asked.add_argument("--workers", type=int, choices=[1, 2], default=2)

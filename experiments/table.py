@@ -163,8 +163,12 @@ def show(s: Settings) -> str:
             "",
             *_markdown(["policy", *columns], [[p["spec"]["name"], *(p["held"][c] for c in columns)] for p in found]),
         ]
-    lines += ["", *_markdown(["step", "units", "CPU s", "wall s"], [list(row) for row in costs(s)])]
-    return "\n".join(lines)
+    return "\n".join([*lines, "", show_costs(s)])
+
+
+def show_costs(s: Settings) -> str:
+    """The table of costs alone, which is there from the first step on."""
+    return "\n".join(_markdown(["step", "units", "CPU s", "wall s"], [list(row) for row in costs(s)]))
 
 
 def _markdown(head: list[str], body: list[list[Any]]) -> list[str]:

@@ -21,6 +21,7 @@ import tiny_models  # noqa: E402
 from clinometer.models import loaded  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
+pytest.importorskip("experiments")  # not in the source distribution
 from experiments import forecast, measuring, network, rows, runner, settings, table, training  # noqa: E402
 
 
@@ -52,13 +53,19 @@ def forecast_made(s, lm):
         return forecast.write_forecast(s)
 
 
+@pytest.mark.slow
 def test_every_step_runs_and_a_run_that_was_stopped_ends_in_the_same_policy(tmp_path, lm, monkeypatch):
     s = tiny(tmp_path)
     held = forecast_made(s, lm)
     assert held["judges"] == list(rows.judges(s)) and len(held["values"]) == len(rows.VALUES) + len(held["judges"])
     runner.train(s, lm)
     text = table.show(s)
-    assert "5 trained policies of 5" in text and "closed form" in text and "policy gradient" in text
+    assert (
+        table.show_costs(s) in text
+        and "5 trained policies of 5" in text
+        and "closed form" in text
+        and "policy gradient" in text
+    )
     first = {p.name: json.loads(p.read_text()) for p in (s.folder / "policies").glob("*.json")}
     assert first["dpo-planted-kl0.1-seed0.json"]["fresh"]["mean_ratio"] == pytest.approx(1, abs=0.5)
     assert not list((s.folder / "policies").glob("*.pt"))
@@ -84,6 +91,7 @@ def test_every_step_runs_and_a_run_that_was_stopped_ends_in_the_same_policy(tmp_
         assert again[name] | {"seconds": 0} == found | {"seconds": 0}
 
 
+@pytest.mark.slow
 def test_training_is_refused_without_the_forecast_that_was_committed(tmp_path, lm):
     def git(*words):
         subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", *words], cwd=tmp_path, check=True)
