@@ -44,6 +44,24 @@ def by_samples(ratio: Any, values: Any, base: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def closed_form(score: Any, strength: float) -> dict[str, float]:
+    """The tilt by score (G, n) at 1/beta on rows of pi0: KL, ESS and mean ratio, each row by the other half's constant.
+
+    log pi - log pi0 = strength s - log Z(x). A row's Z comes from rows that it is not among, so that mean ratio and KL
+    are too high by what the constants of so few rows are unsure of: by (1/ESS - 1) 2/n in the mean ratio.
+    """
+    t = strength * (score - score.mean(1, keepdims=True))
+    half = np.arange(score.shape[1]) % 2 == 0
+    r = np.where(half, t - _log_mean_exp(t[:, ~half]), t - _log_mean_exp(t[:, half]))
+    found = by_weights(r, score[:, :, None])
+    return {name: float(found[name]) for name in ("kl", "kl_se", "ess", "mean_ratio", "mean_ratio_se")}
+
+
+def _log_mean_exp(x: Any) -> Any:
+    most = x.max(1, keepdims=True)
+    return most + np.log(np.exp(x - most).mean(1, keepdims=True))
+
+
 def likeness(ratio: Any, score: Any) -> dict[str, float]:
     """Correlation of log-ratio and score inside prompts, and the slope d ratio / d score: a tilt has 1 and 1/beta."""
     a, b = (np.asarray(x, np.float64) - np.mean(x, axis=1, keepdims=True) for x in (ratio, score))

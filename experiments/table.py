@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 
-from .forecast import file_digest, frozen, intervals
+from .forecast import file_digest, frozen, intervals, strength_at
+from .measuring import closed_form
 from .rows import VALUES, rows
 from .settings import Settings
 
 WIDE = 1.96
+CLOSED = ("kl", "kl_se", "ess", "mean_ratio", "mean_ratio_se")
 Cell = dict[str, Any]
 
 
@@ -66,6 +68,17 @@ def closed_cells(s: Settings, held: dict[str, Any]) -> list[Cell]:
                     "forecast": forecast, "forecast_se": error, "gain": gain, "gain_se": se, "matched_se": se,
                 })  # fmt: skip
     return [cell for cell in cells if np.isfinite([cell[n] for n in ("forecast", "gain", "gain_se")]).all()]
+
+
+def closed_forms(s: Settings, held: dict[str, Any], kl: float) -> list[list[Any]]:
+    """Of each judge's tilt at the frozen beta of one KL, what it is on held-out rows."""
+    r = rows(s, "held")
+    scores = r.scores.reshape(s.prompts["held"], -1, r.scores.shape[1])
+    out = []
+    for k, judge in enumerate(held["judges"]):
+        found = closed_form(scores[:, :, k], strength_at(held, judge, kl))
+        out.append([judge, *(found[n] for n in CLOSED)])
+    return out
 
 
 def summary(cells: list[Cell]) -> dict[str, float]:
@@ -157,6 +170,8 @@ def show(s: Settings) -> str:
                 "",
                 *_markdown(["chosen by", "share lost"], [list(x) for x in lost.items()]),
             ]
+    kl = min(s.kl, key=lambda level: abs(level - 0.1))
+    lines += ["", f"Closed form at KL {kl:g}", "", *_markdown(["judge", *CLOSED], closed_forms(s, held, kl))]
     if found:
         columns = ["kl", "kl_se", "mean_ratio", "mean_ratio_se", "ess", "efficiency", "correlation"]
         lines += [

@@ -217,3 +217,29 @@ def test_gains_and_divergence_by_weights_and_by_samples_are_without_bias():
     with np.errstate(invalid="ignore"):
         tilt = measuring.likeness(np.array([[1.0, 3.0, 5.0]]), np.array([[0.0, 1.0, 2.0]]))
     assert tilt == {"correlation": pytest.approx(1), "slope": pytest.approx(2)}
+
+
+def test_weights_of_the_closed_form_are_those_of_the_tilt():
+    rng, strength = np.random.default_rng(3), 0.5
+    found = measuring.closed_form(rng.normal(size=(400, 800)), strength)  # of normal scores the KL is strength^2 / 2
+    assert found["kl"] == pytest.approx(strength**2 / 2, rel=0.02)
+    assert found["ess"] == pytest.approx(np.exp(-(strength**2)), rel=0.02)
+    assert found["mean_ratio"] == pytest.approx(1, abs=2e-3)
+    few = measuring.closed_form(rng.normal(size=(4000, 8)), strength)
+    assert few["mean_ratio"] == pytest.approx(1 + np.expm1(strength**2) / 4, abs=0.03)
+
+
+def test_signs_ranks_coverage_and_regret_of_cells_made_by_hand():
+    judges, gains, forecasts = ["a", "b", "c", "d"], [0.4, 0.1, -0.2, 0.3], [0.2, 0.1, -0.11, 0.5]
+    common = {"arm": "x", "asked": 0.1, "kl": 0.1, "value": "you", "gain_se": 0.04, "matched_se": 0.04}
+    cells = [
+        {**common, "judge": j, "gain": g, "forecast": f, "forecast_se": 0.03}
+        for j, g, f in zip(judges, gains, forecasts, strict=True)
+    ]
+    found = table.summary(cells)
+    assert found["inside both"] == 0.5 and found["inside forecast"] == 0.25
+    assert found["significant"] == 4 and found["signs right"] == 1 and found["rank"] == pytest.approx(0.8)
+    held = {"judges": judges, "simpler": {"cosine": [[0.0] * 8, [0.0] * 8, [1.0] * 8, [0.0] * 8]}}
+    assert table.regrets(held, cells) == {"clinometer": pytest.approx(0.25), "cosine": pytest.approx(1.5)}
+    own = {**common, "judge": "a", "value": "own/a", "gain": 0.3, "forecast": 0.6, "forecast_se": 0.1}
+    assert table.summary([*cells, own])["efficiency"] == pytest.approx(0.5)
