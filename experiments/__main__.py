@@ -1,0 +1,52 @@
+"""python -m experiments STEP [--size full|small] [--part K/N]: see README.md beside this file."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import Any
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is looked up
+
+from .forecast import write_forecast
+from .network import smollm2
+from .rows import judge, sample
+from .runner import train, train_by_workers
+from .settings import Settings, full, small
+from .table import show, show_costs
+
+STEPS = ("sample", "judges", "forecast", "train", "table")
+
+
+def step(s: Settings, what: str, lm: Any = None) -> None:
+    """One step, with the model where it needs one; each goes on where a stopped call was."""
+    if what == "forecast":
+        write_forecast(s)
+    elif what == "table":
+        print(show(s))
+    elif what == "costs":
+        print(show_costs(s))
+    else:
+        {"sample": sample, "judges": judge, "train": train}[what](s, smollm2() if lm is None else lm)
+
+
+def main() -> None:
+    asked = argparse.ArgumentParser(prog="python -m experiments", description=__doc__)
+    asked.add_argument("step", choices=[*STEPS, "costs", "all"])
+    asked.add_argument("--size", choices=["full", "small"], default="full")
+    asked.add_argument("--part", help="K/N: of the policies every N-th from K on, in this process")
+    asked.add_argument("--workers", type=int, choices=[1, 2], default=2)
+    given = asked.parse_args()
+    s = {"full": full, "small": small}[given.size]()
+    for what in STEPS if given.step == "all" else (given.step,):
+        if what == "train" and given.part:
+            part, parts = map(int, given.part.split("/"))
+            train(s, smollm2(), part, parts)
+        elif what == "train":
+            train_by_workers(s, given.workers)
+        else:
+            step(s, what)
+
+
+if __name__ == "__main__":
+    main()

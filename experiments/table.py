@@ -1,0 +1,193 @@
+"""The outcome as tables: size, sign, rank and regret apart, and what every step cost."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from .forecast import file_digest, frozen, intervals, strength_at
+from .measuring import closed_form
+from .rows import VALUES, rows
+from .settings import Settings
+
+WIDE = 1.96
+CLOSED = ("kl", "kl_se", "ess", "mean_ratio", "mean_ratio_se")
+Cell = dict[str, Any]
+
+
+def policies(s: Settings) -> list[dict[str, Any]]:
+    """Finished policies, all of this forecast."""
+    found = [json.loads(path.read_text()) for path in sorted((s.folder / "policies").glob("*.json"))]
+    own = file_digest(s)
+    if strangers := [p["spec"]["name"] for p in found if p["forecast"] != own]:
+        raise ValueError(f"policies of another forecast: {', '.join(strangers)}")
+    return found
+
+
+def trained_cells(held: dict[str, Any], found: Iterable[dict[str, Any]]) -> list[Cell]:
+    """A cell a policy and value: what was forecast at the KL that came about, and what came about."""
+    cells = []
+    for p in found:
+        m = {name: np.array(p["held"][name], np.float64) for name in ("gain", "gain_se", "matched_se")}
+        forecast, error = (np.array(p["held"][n], np.float64) for n in ("forecast_gain", "forecast_se"))
+        for j in (*range(len(VALUES)), p["held"]["own"]):
+            cells.append({
+                "arm": arm(p["spec"]), "judge": p["spec"]["judge"], "asked": p["spec"]["kl"], "kl": p["held"]["kl"],
+                "value": held["values"][j], "forecast": forecast[j], "forecast_se": error[j], "gain": m["gain"][j],
+                "gain_se": m["gain_se"][j], "matched_se": m["matched_se"][j],
+            })  # fmt: skip
+    return cells
+
+
+def arm(spec: dict[str, Any]) -> str:
+    if spec["arm"] == "gradient":
+        return "policy gradient"
+    if spec["passes"] > 1:
+        return "DPO, responses repeated"
+    return "DPO, each response once" if not spec["prompts"] else f"DPO, {spec['prompts']} prompts"
+
+
+def closed_cells(s: Settings, held: dict[str, Any]) -> list[Cell]:
+    """The tilt itself on held-out rows, at the KLs of the forecast: what estimation alone gets wrong."""
+    r, c = rows(s, "held"), held["curve"]
+    found = intervals(s, r, "held")
+    cells = []
+    for k, judge in enumerate(held["judges"]):
+        for b, kl in enumerate(held["curve"]["kl"]):
+            for j in (*range(len(VALUES)), len(VALUES) + k):
+                forecast, error = (np.float64(c[n][k][b][j]) for n in ("estimate", "se"))
+                gain, se = found.estimate[k, b, j], found.estimate_se[k, b, j]
+                cells.append({
+                    "arm": "closed form", "judge": judge, "asked": kl, "kl": kl, "value": held["values"][j],
+                    "forecast": forecast, "forecast_se": error, "gain": gain, "gain_se": se, "matched_se": se,
+                })  # fmt: skip
+    return [cell for cell in cells if np.isfinite([cell[n] for n in ("forecast", "gain", "gain_se")]).all()]
+
+
+def closed_forms(s: Settings, held: dict[str, Any], kl: float) -> list[list[Any]]:
+    """Of each judge's tilt at the frozen beta of one KL, what it is on held-out rows."""
+    r = rows(s, "held")
+    scores = r.scores.reshape(s.prompts["held"], -1, r.scores.shape[1])
+    out = []
+    for k, judge in enumerate(held["judges"]):
+        found = closed_form(scores[:, :, k], strength_at(held, judge, kl))
+        out.append([judge, *(found[n] for n in CLOSED)])
+    return out
+
+
+def summary(cells: list[Cell]) -> dict[str, float]:
+    """Coverage, signs, ranks and efficiency of some cells."""
+    gain, se, forecast, f_se, matched = (
+        np.array([c[n] for c in cells]) for n in ("gain", "gain_se", "forecast", "forecast_se", "matched_se")
+    )
+    off, sure = abs(gain - forecast), abs(gain) > 2 * se
+    own = np.array([c["value"].startswith("own/") for c in cells])
+    known = np.isfinite(forecast)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        efficiency = (gain / forecast)[own & known & (abs(forecast) > 2 * f_se)]
+    return {
+        "cells": len(cells), "inside forecast": _share(off <= WIDE * f_se, known),
+        "inside both": _share(off <= WIDE * np.hypot(f_se, matched), known), "significant": int(sure.sum()),
+        "signs right": _share(np.sign(gain) == np.sign(forecast), sure & known), "rank": ranks(cells),
+        "efficiency": float(np.median(efficiency)) if len(efficiency) else np.nan,
+    }  # fmt: skip
+
+
+def _share(right: Any, of: Any) -> float:
+    return float(right[of].mean()) if of.any() else np.nan
+
+
+def ranks(cells: list[Cell]) -> float:
+    """Mean over values and levels of the rank correlation of forecast and gain over judges."""
+    groups: dict[Any, list[Cell]] = defaultdict(list)
+    for c in cells:
+        if not c["value"].startswith("own/") and np.isfinite(c["forecast"]):
+            groups[c["value"], c["asked"]].append(c)
+    found = []
+    for group in groups.values():
+        if len({c["judge"] for c in group}) >= 4:
+            found.append(spearmanr([c["forecast"] for c in group], [c["gain"] for c in group]).statistic)
+    return float(np.nanmean(found)) if found else np.nan
+
+
+def regrets(held: dict[str, Any], cells: list[Cell]) -> dict[str, float]:
+    """Share of the best realised gain that is lost by choosing the judge of each value by a measure, mean over values.
+
+    Gains are brought to the KL that was asked for along sqrt(KL); a value counts where its best gain is sure.
+    """
+    lost: dict[str, list[float]] = defaultdict(list)
+    for j, value in enumerate(VALUES):
+        for asked in {c["asked"] for c in cells}:
+            some = [c for c in cells if c["value"] == value and c["asked"] == asked and np.isfinite(c["forecast"])]
+            if len({c["judge"] for c in some}) < 4:
+                continue
+            scale = np.sqrt([asked / max(c["kl"], 1e-9) for c in some])
+            gain = scale * [c["gain"] for c in some]
+            best = int(np.argmax(gain))
+            if gain[best] <= 2 * scale[best] * some[best]["gain_se"]:
+                continue
+            at = [held["judges"].index(c["judge"]) for c in some]
+            measures = {"clinometer": scale * [c["forecast"] for c in some]} | {
+                name: np.nan_to_num(np.array(table, np.float64))[at, j] for name, table in held["simpler"].items()
+            }
+            for name, measure in measures.items():
+                lost[name].append(float(1 - gain[int(np.argmax(measure))] / gain[best]))
+    return {name: float(np.mean(x)) for name, x in lost.items()}
+
+
+def costs(s: Settings) -> list[tuple[str, float, float, float]]:
+    """Step, units, CPU seconds, wall seconds; a step that was gone on with counts all its calls."""
+    total: dict[str, list[float]] = {}
+    for line in (s.folder / "costs.jsonl").read_text().splitlines():
+        found = json.loads(line)
+        held = total.setdefault(found["what"], [0.0, 0.0, 0.0])
+        held[0] = (
+            max(held[0], found["units"]) if re.match("sample|judge|pair", found["what"]) else held[0] + found["units"]
+        )
+        held[1], held[2] = held[1] + found["cpu"], held[2] + found["wall"]
+    return [(what, *numbers) for what, numbers in total.items()]  # type: ignore[misc]
+
+
+def show(s: Settings) -> str:
+    """All tables as Markdown."""
+    held, found = frozen(s), policies(s)
+    cells = closed_cells(s, held) + trained_cells(held, found)
+    lines = [f"{len(found)} trained policies of {len(s.policies)}; forecast {file_digest(s)[:19]}", ""]
+    names = ["cells", "inside forecast", "inside both", "significant", "signs right", "rank", "efficiency"]
+    by_arm = {a: summary([c for c in cells if c["arm"] == a]) for a in dict.fromkeys(c["arm"] for c in cells)}
+    lines += _markdown(["arm", *names], [[a, *(m[n] for n in names)] for a, m in by_arm.items()])
+    for a in by_arm:
+        if lost := regrets(held, [c for c in cells if c["arm"] == a]):
+            lines += [
+                "",
+                f"Regret by arm: {a}",
+                "",
+                *_markdown(["chosen by", "share lost"], [list(x) for x in lost.items()]),
+            ]
+    kl = min(s.kl, key=lambda level: abs(level - 0.1))
+    lines += ["", f"Closed form at KL {kl:g}", "", *_markdown(["judge", *CLOSED], closed_forms(s, held, kl))]
+    if found:
+        columns = ["kl", "kl_se", "mean_ratio", "mean_ratio_se", "ess", "efficiency", "correlation"]
+        lines += [
+            "",
+            *_markdown(["policy", *columns], [[p["spec"]["name"], *(p["held"][c] for c in columns)] for p in found]),
+        ]
+    return "\n".join([*lines, "", show_costs(s)])
+
+
+def show_costs(s: Settings) -> str:
+    """The table of costs alone, which is there from the first step on."""
+    return "\n".join(_markdown(["step", "units", "CPU s", "wall s"], [list(row) for row in costs(s)]))
+
+
+def _markdown(head: list[str], body: list[list[Any]]) -> list[str]:
+    def cell(x: Any) -> str:
+        return x if isinstance(x, str) else "-" if x is None or not np.isfinite(x) else f"{x:.4g}"
+
+    return ["| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *([cell(x) for x in r] for r in body))]

@@ -1,0 +1,245 @@
+"""The experiment from first sample to last table on a tiny model, and the theorems that its numbers rest on."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import subprocess
+import sys
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+import tiny_models  # noqa: E402
+
+from clinometer.models import loaded  # noqa: E402
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+pytest.importorskip("experiments")  # not in the source distribution
+from experiments import forecast, measuring, network, rows, runner, settings, table, training  # noqa: E402
+
+
+@pytest.fixture
+def lm():
+    made = tiny_models.model(num_hidden_layers=3, max_position_embeddings=512, initializer_range=0.15)
+    made.generation_config.eos_token_id = [2, *range(10, 80, 9)]  # several ends, so that lengths differ
+    return loaded(made, tiny_models.tokenizer())
+
+
+def tiny(root, committed=False):
+    counts = {"train": 8, "held": 6, "valid": 8, "more": 4}
+    return settings.Settings(
+        "tiny", root / "work", root / "frozen" / "tiny.json", committed, constitutions=1, blocks=1, max_new_tokens=6,
+        prompts=counts, responses={"train": 6, "held": 7, "valid": 6, "more": 6}, kl=(0.02, 0.1), tries=2,
+        gradient_steps=3, fresh=2, checkpoint_every=2, learning_rate=3e-3, policies=(
+            settings.dpo("planted", fresh=True), settings.dpo("text/kind", 0.05, prompts=3, passes=2),
+            settings.dpo("noise", prompts=10), settings.policy_gradient("length"),
+            settings.policy_gradient("text/kind"),
+        ),
+    )  # fmt: skip
+
+
+def forecast_made(s, lm):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # random weights on eight prompts are told of in many ways
+        rows.sample(s, lm)
+        rows.judge(s, lm)
+        return forecast.write_forecast(s)
+
+
+@pytest.mark.slow
+def test_every_step_runs_and_a_run_that_was_stopped_ends_in_the_same_policy(tmp_path, lm, monkeypatch):
+    s = tiny(tmp_path)
+    held = forecast_made(s, lm)
+    assert held["judges"] == list(rows.judges(s)) and len(held["values"]) == len(rows.VALUES) + len(held["judges"])
+    runner.train(s, lm)
+    text = table.show(s)
+    assert (
+        table.show_costs(s) in text
+        and "5 trained policies of 5" in text
+        and "closed form" in text
+        and "policy gradient" in text
+    )
+    first = {p.name: json.loads(p.read_text()) for p in (s.folder / "policies").glob("*.json")}
+    assert first["dpo-planted-kl0.1-seed0.json"]["fresh"]["mean_ratio"] == pytest.approx(1, abs=0.5)
+    assert not list((s.folder / "policies").glob("*.pt"))
+    for path in (s.folder / "policies").iterdir():
+        path.unlink()
+    keep, calls = training.Training._keep, itertools.count()
+
+    def stopping(*args):
+        keep(*args)
+        if next(calls) % 3 == 0:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(training.Training, "_keep", stopping)
+    for _ in range(60):
+        try:
+            runner.train(s, lm)
+            break
+        except KeyboardInterrupt:
+            continue
+    again = {p.name: json.loads(p.read_text()) for p in (s.folder / "policies").glob("*.json")}
+    assert next(calls) > 6
+    for name, found in first.items():
+        assert again[name] | {"seconds": 0} == found | {"seconds": 0}
+
+
+@pytest.mark.slow
+def test_training_is_refused_without_the_forecast_that_was_committed(tmp_path, lm):
+    def git(*words):
+        subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", *words], cwd=tmp_path, check=True)
+
+    s = tiny(tmp_path, committed=True)
+    with pytest.raises(forecast.NotFrozen, match="not there"):
+        runner.train(s, lm)
+    forecast_made(s, lm)
+    with pytest.raises(forecast.NotFrozen, match="not in git"):
+        runner.train(s, lm)
+    git("init", "-q")
+    git("add", "frozen")
+    with pytest.raises(forecast.NotFrozen, match="not in git"):
+        runner.train(s, lm)
+    git("commit", "-qm", "forecast")
+    assert forecast.frozen_for_training(s)["judges"] == list(rows.judges(s))
+    kept = s.forecast.read_text()
+    s.forecast.write_text(kept.replace("text/kind", "text/kimd"))
+    with pytest.raises(forecast.NotFrozen, match="not in git"):
+        runner.train(s, lm)
+    s.forecast.write_text(kept)
+    with pytest.raises(forecast.NotFrozen, match="other policies"):
+        runner.train(replace(s, policies=s.policies[1:]), lm)
+    (s.folder / "rows" / "held.npz").rename(s.folder / "held.npz")
+    with np.load(s.folder / "held.npz") as found:
+        np.savez(s.folder / "rows" / "held.npz", **{**found, "scores": found["scores"] + 1e-9})
+    with pytest.raises(forecast.NotFrozen, match="scores held"):
+        runner.train(s, lm)
+
+
+def test_log_ratios_of_packed_responses_are_those_of_transformers_one_by_one(lm):
+    cut = network.halves(lm, 1)
+    prompt, responses = [5, 9, 12, 7], [[8, 3, 2], [30], [11, 12, 13, 14, 15], [8, 3, 2]]
+    p = network.pack(prompt, responses)
+    residual, top = cut.residual(p), cut.trainable()
+    with torch.no_grad():
+        for parameter in top.layers.parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
+    found = [cut.logprobs(p, residual, t).detach().numpy() for t in (None, top)]
+    for k, response in enumerate(responses):
+        ids = torch.tensor([[*prompt, *response]])
+        for now, many in zip((False, True), found, strict=True):
+            with cut.as_policy(top if now else cut.top), torch.no_grad():
+                logs = lm.model(ids).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
+            alone = float(logs.gather(1, torch.tensor(response)[:, None]).sum())
+            assert many[k] == pytest.approx(alone, abs=2e-5)
+    assert abs(found[0] - found[1]).max() > 0.05
+    states = lm.model(torch.tensor([[*prompt, *responses[2]]]), output_hidden_states=True).hidden_states[2]
+    assert p.mean_of(residual)[2] == pytest.approx(states[0, len(prompt) :].mean(0).detach().numpy(), abs=1e-5)
+
+
+def test_a_step_of_dpo_lowers_its_loss_which_is_least_at_the_tilt():
+    rng, beta = np.random.default_rng(0), 0.4
+    score = torch.tensor(rng.normal(size=5))
+    best = training.dpo_loss(score / beta + 3.0, score, beta)
+    ratio = torch.tensor(rng.normal(size=5), requires_grad=True)
+    loss = training.dpo_loss(ratio, score, beta)
+    (gradient,) = torch.autograd.grad(loss, ratio)
+    assert best < training.dpo_loss(ratio - 0.1 * gradient, score, beta) < loss
+    labels = 1 / (1 + np.exp(-(score[:, None] - score[None]).numpy()))
+    z = beta * (ratio[:, None] - ratio[None]).detach().numpy()
+    said = -labels * np.log(1 / (1 + np.exp(-z))) - (1 - labels) * np.log(1 / (1 + np.exp(z)))
+    assert loss.item() == pytest.approx(said[np.triu_indices(5, 1)].mean(), rel=1e-12)
+
+
+def test_a_step_of_dpo_through_the_blocks_lowers_the_loss_and_its_gradient_is_a_finite_difference(lm):
+    cut = network.halves(lm, 1)
+    p = network.pack([5, 9, 12], [[8, 3, 2], [30, 31], [11, 12, 13, 14]])
+    residual, top = cut.residual(p), cut.trainable()
+    reference, score = cut.logprobs(p, residual).double(), torch.tensor([1.0, -0.5, 0.2], dtype=torch.float64)
+
+    def loss():
+        return training.dpo_loss(cut.logprobs(p, residual, top).double() - reference, score, 0.5)
+
+    begin = loss()
+    begin.backward()
+    slopes = [q.grad.clone() for q in top.layers.parameters()]
+    length = float(sum((g**2).sum() for g in slopes)) ** 0.5
+
+    def moved(by):
+        with torch.no_grad():
+            for q, g in zip(top.layers.parameters(), slopes, strict=True):
+                q.add_(by / length * g)
+            found = loss().item()
+            for q, g in zip(top.layers.parameters(), slopes, strict=True):
+                q.sub_(by / length * g)
+        return found
+
+    assert moved(-0.01) < begin.item() < moved(0.01)
+    assert (moved(0.01) - moved(-0.01)) / 0.02 == pytest.approx(length, rel=0.02)
+
+
+def test_the_policy_gradient_is_in_its_mean_that_of_the_reward_less_the_divergence():
+    rng, beta = np.random.default_rng(1), 0.7
+    logits, score = torch.tensor(rng.normal(size=4), requires_grad=True), torch.tensor(rng.normal(size=4))
+    reference = torch.tensor(rng.normal(size=4)).log_softmax(0)
+    logs = logits.log_softmax(0)
+    goal = (logs.exp() * (score - beta * (logs - reference))).sum()
+    (wanted,) = torch.autograd.grad(goal, logits, retain_graph=True)
+    mean = torch.zeros(4, dtype=torch.float64)
+    for draw in itertools.product(range(4), repeat=3):  # all draws of three responses with their probability
+        at = list(draw)
+        loss = training.policy_gradient_loss(logs[at], reference[at], score[at], beta)
+        (gradient,) = torch.autograd.grad(loss, logits, retain_graph=True)
+        mean -= logs[at].sum().exp().item() * gradient
+    assert mean.numpy() == pytest.approx(wanted.numpy(), abs=1e-12)
+
+
+def test_gains_and_divergence_by_weights_and_by_samples_are_without_bias():
+    rng = np.random.default_rng(2)
+    base, other, f = (rng.normal(size=4) for _ in range(3))
+    p0, p = np.exp(base) / np.exp(base).sum(), np.exp(other) / np.exp(other).sum()
+    ratio = np.log(p / p0)
+    kl, gain = p @ ratio, p @ f - p0 @ f
+    sums = np.zeros(4)
+    for draw in itertools.product(range(4), repeat=3):
+        at = list(draw)
+        weighed = measuring.by_weights(np.stack([ratio[at]] * 2), np.stack([f[at][:, None]] * 2))
+        sums[:2] += p0[at].prod() * np.array([weighed["kl"], weighed["gain"][0]])
+        own = measuring.by_samples(np.stack([ratio[at]] * 2), np.stack([f[at][:, None]] * 2), np.full((2, 1), p0 @ f))
+        sums[2:] += p[at].prod() * np.array([own["kl"], own["gain"][0]])
+    assert sums == pytest.approx([kl, gain, kl, gain], abs=1e-12)
+    with np.errstate(invalid="ignore"):
+        tilt = measuring.likeness(np.array([[1.0, 3.0, 5.0]]), np.array([[0.0, 1.0, 2.0]]))
+    assert tilt == {"correlation": pytest.approx(1), "slope": pytest.approx(2)}
+
+
+def test_weights_of_the_closed_form_are_those_of_the_tilt():
+    rng, strength = np.random.default_rng(3), 0.5
+    found = measuring.closed_form(rng.normal(size=(400, 800)), strength)  # of normal scores the KL is strength^2 / 2
+    assert found["kl"] == pytest.approx(strength**2 / 2, rel=0.02)
+    assert found["ess"] == pytest.approx(np.exp(-(strength**2)), rel=0.02)
+    assert found["mean_ratio"] == pytest.approx(1, abs=2e-3)
+    few = measuring.closed_form(rng.normal(size=(4000, 8)), strength)
+    assert few["mean_ratio"] == pytest.approx(1 + np.expm1(strength**2) / 4, abs=0.03)
+
+
+def test_signs_ranks_coverage_and_regret_of_cells_made_by_hand():
+    judges, gains, forecasts = ["a", "b", "c", "d"], [0.4, 0.1, -0.2, 0.3], [0.2, 0.1, -0.11, 0.5]
+    common = {"arm": "x", "asked": 0.1, "kl": 0.1, "value": "you", "gain_se": 0.04, "matched_se": 0.04}
+    cells = [
+        {**common, "judge": j, "gain": g, "forecast": f, "forecast_se": 0.03}
+        for j, g, f in zip(judges, gains, forecasts, strict=True)
+    ]
+    found = table.summary(cells)
+    assert found["inside both"] == 0.5 and found["inside forecast"] == 0.25
+    assert found["significant"] == 4 and found["signs right"] == 1 and found["rank"] == pytest.approx(0.8)
+    held = {"judges": judges, "simpler": {"cosine": [[0.0] * 8, [0.0] * 8, [1.0] * 8, [0.0] * 8]}}
+    assert table.regrets(held, cells) == {"clinometer": pytest.approx(0.25), "cosine": pytest.approx(1.5)}
+    own = {**common, "judge": "a", "value": "own/a", "gain": 0.3, "forecast": 0.6, "forecast_se": 0.1}
+    assert table.summary([*cells, own])["efficiency"] == pytest.approx(0.5)
