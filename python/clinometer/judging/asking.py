@@ -44,7 +44,8 @@ class Settings:
         templates = asked.PAIRWISE + asked.POINTWISE
         how = {
             "kind": self.kind, "model": self.lm.name, "dtype": str(self.lm.model.dtype).removeprefix("torch."),
-            "chat_template_digest": self.lm.template_digest, "per_token": self.per_token, "levels": list(self.levels),
+            "chat_template_digest": self.lm.template_digest, "weights_digest": self.lm.weights_digest,
+            "per_token": self.per_token, "levels": list(self.levels),
             "pairs_per_prompt": self.wanted_pairs, "tie": self.tie, "random_state": self.seed,
             "question_digest": "sha256:" + hashlib.sha256(templates.encode()).hexdigest(),
         }  # fmt: skip
