@@ -302,7 +302,8 @@ def test_other_settings_are_refused_by_name(tmp_path: Path, scenario: Scenario) 
         "source": {"model": "other"}, "sampling": {"temperature": 1.0}, "preprocessing": {"centered": True},
         "columns": {"x": "float32"}, "digests": False, "directions": cm.Directions(["u"], [[1.0]]),
     }  # fmt: skip
-    inside = dict.fromkeys(("dtype", "dim", "columns", "source", "sampling", "preprocessing"), "['")  # the entry that differs
+    # of these the entry that differs is named
+    inside = dict.fromkeys(("dtype", "dim", "columns", "source", "sampling", "preprocessing"), "['")
     for name, value in changes.items():
         with pytest.raises(cm.DumpError, match=f"other settings: {re.escape(name + inside.get(name, ' is'))}"):
             DumpWriter(path, **{**options, name: value})
