@@ -139,6 +139,23 @@ def test_pairwise_and_pointwise_are_read_off_the_next_token(network, written):
             assert made.scores[row, k] == pytest.approx(p @ [1, 2, 3, 4] / p.sum(), abs=1e-4)
 
 
+def test_a_rating_of_1_is_not_the_beginning_of_a_10(written):
+    """Where numbers are several tokens, p("1") holds p("10"), p("11") and p("12"), which are ratings of their own."""
+    pytest.importorskip("torch")
+    import tiny_models
+
+    network, tokenizer = tiny_models.model(max_position_embeddings=1024), tiny_models.tokenizer()
+    digit = [tokenizer(str(k), add_special_tokens=False)["input_ids"][0] for k in range(10)]
+    made = a_judge(network, cm.open_dump(written, layer=3), {"kind": "Be kind."}, kind="pointwise", levels=(1, 12))
+    for row, text in enumerate(TEXTS[:4]):
+        asked = pointwise_prompt(text["prompt"], text["response"], "Be kind.", (1, 12), chat=True)
+        messages = [{"role": "user", "content": asked}]
+        context = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)["input_ids"]
+        first, after = (np.exp(said(network, [*context, *more])[1])[digit] for more in ([], [digit[1]]))
+        p = np.array([first[1] * (1 - after[:3].sum()), *first[2:], *(first[1] * after[:3])])
+        assert made.scores[row, 0] == pytest.approx(p @ np.arange(1, 13) / p.sum(), abs=1e-4)
+
+
 def test_a_bias_planted_in_the_model_moves_the_bias_and_nothing_else(written):
     pytest.importorskip("torch")
     import tiny_models
