@@ -20,7 +20,6 @@ from typing import Any
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is looked up
 
 import clinometer as cm
-from clinometer.common.progress import bar
 from clinometer.models import LanguageModel, loaded
 from clinometer.reporting import Report
 
@@ -66,7 +65,7 @@ def run(model: Any, tokenizer: Any, folder: Path) -> Report:
         progress=True,
     )  # fmt: skip
     done(f"{captured.n_rows} responses")
-    judged = cm.judge(model, tokenizer, captured, CONSTITUTIONS, out=folder / "judged", progress=bar())
+    judged = cm.judge(model, tokenizer, captured, CONSTITUTIONS, out=folder / "judged", progress=True)
     done(f"judged by {len(CONSTITUTIONS)} constitutions")
     print(judged)
     judges = [f"judge/{name}" for name in CONSTITUTIONS]

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import filecmp
 import json
-import multiprocessing
-import signal
-import time
+import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +16,9 @@ import tiny_models  # noqa: E402
 
 import clinometer as cm  # noqa: E402
 from clinometer.models import loaded, sampled, uniforms  # noqa: E402
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "torture"))
+import model_kills  # noqa: E402
 
 PROMPTS = [
     "why",
@@ -69,8 +67,14 @@ def test_rows_and_log_probabilities_are_those_of_the_drawn_tokens(tmp_path, arch
     assert 0 < ended.sum() < 15 and (dump.columns["n_tokens"][~ended] == 13).all()
 
 
-def test_one_token_prompts_and_an_end_at_once_are_rows_like_others(tmp_path):
-    network, tokenizer = tiny_models.model("gpt2"), tiny_models.tokenizer(template=None)
+@pytest.mark.parametrize("architecture", tiny_models.ARCHITECTURES)
+def test_one_token_prompts_and_an_end_at_once_are_rows_like_others(tmp_path, architecture):
+    network, tokenizer = tiny_models.model(architecture), tiny_models.tokenizer(template=None)
+    network.generation_config.eos_token_id = list(range(tiny_models.VOCABULARY))
+    drawn = cm.capture(network, tokenizer, ["a"], n=3, layers=1, out=tmp_path / "at once")
+    assert drawn.columns["n_tokens"].tolist() == [1, 1, 1] and drawn.columns["ended"].all()
+    assert [t["response"] for t in drawn.texts] == [""] * 3
+    network.generation_config.eos_token_id = 2
     given = [[[2], "ab", ""], [[5, 6, 7]]]
     dump = cm.capture(network, tokenizer, ["a", "b"], responses=given, layers=1, out=tmp_path / "d")
     assert dump.columns["n_tokens"].tolist() == [1, 3, 1, 3] and dump.columns["ended"].tolist() == [
@@ -167,11 +171,14 @@ def test_a_response_without_a_token_at_the_span_is_a_row_of_nan_and_counted(tmp_
     [
         ({"layers": 3}, "layers holds 3; 0 .embeddings. to 2"),
         ({"layers": []}, "distinct numbers of layers"),
+        ({"layers": 1.0}, "layers holds 1.0"),
+        ({"layers": [1, "2"]}, "layers holds '2'"),
         ({"position": "first"}, "position is .*'mean_response'"),
         ({"n": 0}, "n is 0; a positive integer"),
         ({"max_new_tokens": 500}, r"prompts\[0\] with a response of up to 500 tokens has 5.. tokens; the context"),
         ({"random_state": -1}, "random_state is -1"),
         ({"prompt_ids": [1, 1]}, "2 distinct integers or strings"),
+        ({"prompt_ids": [1, "b"]}, "2 distinct integers or strings"),
         ({"policy": "off_policy"}, "are on-policy"),
         ({"responses": [["a"]]}, "responses has 1 entries; 2 are wanted"),
         ({"responses": [["a"], []]}, r"responses\[1\] is empty"),
@@ -188,12 +195,39 @@ def test_wrong_arguments_are_refused_before_anything_is_written(tmp_path, change
     assert not (tmp_path / "d").exists()
 
 
-def test_an_empty_plain_prompt_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"prompts\[1\] has no tokens"):
-        cm.capture(tiny_models.model(), tiny_models.tokenizer(), ["p", ""], layers=1, chat=False, out=tmp_path / "d")
+@pytest.mark.parametrize(
+    ("prompts", "options", "message"),
+    [
+        ([], {}, "prompts is empty"),
+        ("ab", {}, "prompts is str"),
+        ({"a": "p"}, {}, "prompts is dict"),
+        (["p", ""], {"chat": False}, r"prompts\[1\] has no tokens"),
+        (["p", "\ud800"], {}, r"prompts\[1\]: text has half a character .* at 0"),
+        (["p", None], {}, r"prompts\[1\]: prompt is None; a str or a list of messages"),
+        (["p", {"role": "user", "content": "q"}], {}, r"prompts\[1\]: .* a list of messages"),
+        (["p", [{"role": "user"}]], {}, r"prompts\[1\]: .*a message with a content"),
+        (["p", [{"role": "assistant", "content": "q"}]], {}, r"prompts\[1\]: prompt ends with a message of the ass"),
+        ([[{"role": "user", "content": "q"}]], {"template": None}, r"prompts\[0\]: .* has no chat template"),
+        (["zzz"], {"vocab_size": 40}, r"prompts\[0\]: the tokenizer is another model's: it gives token 76"),
+    ],
+)
+def test_odd_prompts_are_refused_with_their_number(tmp_path, prompts, options, message):
+    tokenizer = tiny_models.tokenizer(**{k: options[k] for k in options if k == "template"})
+    network = tiny_models.model(**{k: options[k] for k in options if k == "vocab_size"})
+    with pytest.raises((ValueError, TypeError), match=message):
+        cm.capture(network, tokenizer, prompts, layers=1, chat=options.get("chat"), out=tmp_path / "d")
+    assert not (tmp_path / "d").exists()
 
 
-def test_another_seed_or_prompt_does_not_go_on_in_the_same_folder(tmp_path):
+def test_a_model_that_overflows_is_refused_and_not_written_down(tmp_path):
+    network = tiny_models.model()
+    network.model.layers[0].mlp.up_proj.weight.data.fill_(float("nan"))
+    for responses in (None, [["a"]]):
+        with pytest.raises(ValueError, match=r"model gives log.* (NaN|not finite)"):
+            cm.capture(network, tiny_models.tokenizer(), ["p"], responses=responses, layers=1, out=tmp_path / "d")
+
+
+def test_another_seed_prompt_or_model_does_not_go_on_in_the_same_folder(tmp_path):
     network, tokenizer = tiny_models.model(), tiny_models.tokenizer()
     options = {"layers": 1, "n": 2, "max_new_tokens": 4, "out": tmp_path / "d"}
     done = []
@@ -201,64 +235,21 @@ def test_another_seed_or_prompt_does_not_go_on_in_the_same_folder(tmp_path):
     assert done[0] == (0, 4) and done[-1] == (4, 4)
     cm.capture(network, tokenizer, ["p", "q"], progress=lambda *x: done.append(x), **options)
     assert done[-1] == (4, 4) and done.count((0, 4)) == 1  # nothing is drawn again
-    for prompts, seed in ((["p", "x"], 0), (["p", "q"], 1)):
-        with pytest.raises(cm.DumpError):
-            cm.capture(network, tokenizer, prompts, random_state=seed, **options)
+    other = tiny_models.model(seed=1)  # of the same class and sizes
+    for changed, name in (
+        ({"prompts": ["p", "x"]}, r"source\['prompts_digest'\]"), ({"model": other}, r"source\['weights_digest'\]"),
+        ({"random_state": 1}, r"sampling\['random_state'\] is 1"),
+        ({"position": "last"}, r"source\['position'\] is 'last'"),
+    ):  # fmt: skip
+        call = {"model": network, "tokenizer": tokenizer, "prompts": ["p", "q"], **options, **changed}
+        with pytest.raises(cm.DumpError, match=f"other settings: {name}"):
+            cm.capture(**call)
 
 
-def work(out: str, said: Any) -> None:
-    """A capture of 36 rows in several batches, as a process of its own does it."""
-    torch.set_num_threads(1)
-    prompts = [f"prompt number {k}" * (1 + k % 3) for k in range(12)]
-    cm.capture(
-        tiny_models.model("llama"), tiny_models.tokenizer(), prompts, n=3, layers=[1, 2], max_new_tokens=12,
-        token_budget=300, out=out, progress=lambda done, total: said.send(done),
-    )  # fmt: skip
-    said.close()
-
-
-def run(out: Path, until: int = 1 << 30, delay: float = 0.0) -> int:
-    """One process, killed `delay` seconds after it said that `until` rows are in; its exit code."""
-    context = multiprocessing.get_context("forkserver")  # whose server has torch, and no thread yet
-    context.set_forkserver_preload(["tiny_models", "clinometer.capturing"])
-    here, there = context.Pipe(duplex=False)
-    process = context.Process(target=work, args=(str(out), there))
-    process.start()
-    there.close()
-    with here, contextlib.suppress(EOFError):
-        while here.recv() < until:
-            pass
-        time.sleep(delay)
-        process.kill()
-    process.join()
-    code = process.exitcode
-    process.close()
-    return code
-
-
-def killed_and_resumed(out, whole, kills, rng):
-    """Kill at random rows until none is left to kill; how often rows were left for the next one."""
-    left = 0
-    while kills:
-        n_done = 0
-        while kills and n_done < 30:
-            n_done += int(rng.integers(1, 13))
-            kills -= run(out, n_done, rng.uniform(0, 0.02)) == -signal.SIGKILL
-            left += not (out / "manifest.json").exists()
-        assert run(out) == 0 and same(out, whole)
-        if kills:
-            for path in out.iterdir():
-                path.unlink()
-    return left
-
-
-def same(a: Path, b: Path) -> bool:
-    names = sorted(p.name for p in b.iterdir())
-    return sorted(p.name for p in a.iterdir()) == names and filecmp.cmpfiles(a, b, names, shallow=False)[0] == names
-
-
+@pytest.mark.parametrize("kind", model_kills.KINDS)
 @pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
-def test_kills_resume_to_the_same_bytes(tmp_path, kills):
-    assert run(tmp_path / "whole") == 0
-    assert json.loads((tmp_path / "whole" / "manifest.json").read_text())["n_rows"] == 36
-    assert killed_and_resumed(tmp_path / "killed", tmp_path / "whole", kills, np.random.default_rng(kills)) > 0
+def test_kills_resume_to_the_same_bytes(tmp_path, kind, kills):
+    found = model_kills.torture(kind, kills, np.random.default_rng(kills), tmp_path)
+    assert json.loads((tmp_path / kind / "manifest.json").read_text())["n_rows"] == 36
+    assert found["kills"] >= kills and found["ends"] > 0 and found["wrong"] == 0
+    assert found["unfinished"] > 0 or kills < 20

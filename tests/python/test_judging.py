@@ -139,6 +139,23 @@ def test_pairwise_and_pointwise_are_read_off_the_next_token(network, written):
             assert made.scores[row, k] == pytest.approx(p @ [1, 2, 3, 4] / p.sum(), abs=1e-4)
 
 
+def test_a_rating_of_1_is_not_the_beginning_of_a_10(written):
+    """Where numbers are several tokens, p("1") holds p("10"), p("11") and p("12"), which are ratings of their own."""
+    pytest.importorskip("torch")
+    import tiny_models
+
+    network, tokenizer = tiny_models.model(max_position_embeddings=1024), tiny_models.tokenizer()
+    digit = [tokenizer(str(k), add_special_tokens=False)["input_ids"][0] for k in range(10)]
+    made = a_judge(network, cm.open_dump(written, layer=3), {"kind": "Be kind."}, kind="pointwise", levels=(1, 12))
+    for row, text in enumerate(TEXTS[:4]):
+        asked = pointwise_prompt(text["prompt"], text["response"], "Be kind.", (1, 12), chat=True)
+        messages = [{"role": "user", "content": asked}]
+        context = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)["input_ids"]
+        first, after = (np.exp(said(network, [*context, *more])[1])[digit] for more in ([], [digit[1]]))
+        p = np.array([first[1] * (1 - after[:3].sum()), *first[2:], *(first[1] * after[:3])])
+        assert made.scores[row, 0] == pytest.approx(p @ np.arange(1, 13) / p.sum(), abs=1e-4)
+
+
 def test_a_bias_planted_in_the_model_moves_the_bias_and_nothing_else(written):
     pytest.importorskip("torch")
     import tiny_models
@@ -252,6 +269,40 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(written, tmp_path, stop_at):
         assert (tmp_path / "whole" / file).read_bytes() == (tmp_path / "halted" / file).read_bytes(), file
 
 
+def test_a_stopped_run_goes_on_with_the_same_model_constitutions_and_texts_alone(written, tmp_path):
+    pytest.importorskip("torch")
+    import tiny_models
+
+    dump = cm.open_dump(written, layer=3)
+    network, other = (tiny_models.model(seed=seed, max_position_embeddings=1024) for seed in (0, 1))
+
+    def stop(done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        a_judge(network, dump, PERSONAS, out=tmp_path / "halted", progress=stop)
+    texts = [*TEXTS[:-1], {"prompt": "question 2?", "response": "another"}]
+    for judge, personas, options, name in (
+        (other, PERSONAS, {}, r"\['weights_digest'\]"), (network, PERSONAS, {"texts": texts}, r"\['texts_digest'\]"),
+        (network, PERSONAS | {"kind": "Be kind."}, {}, r"\['constitutions'\]\['kind'\]\['persona'\] is 'Be kind.'"),
+    ):  # fmt: skip
+        with pytest.raises(cm.DumpError, match=rf"other settings: source\['judge'\]{name}"):
+            a_judge(judge, dump, personas, out=tmp_path / "halted", **options)
+
+
+def test_constitutions_share_the_tokens_of_the_prompt():
+    """Six of them read a long prompt once: fewer tokens than two readings of it alone."""
+    pytest.importorskip("torch")
+    import tiny_models
+
+    network, read = tiny_models.model(max_position_embeddings=1024), []
+    network.register_forward_pre_hook(lambda _, __, given: read.append(given["input_ids"].numel()), with_kwargs=True)
+    dump = cm.open_dump(np.zeros((2, 1)))
+    texts = [{"prompt": "a long question " * 30, "response": r} for r in ("yes", "no")]
+    a_judge(network, dump, {str(k): (f"p{k}", f"q{k}") for k in range(6)}, texts=texts, progress=True)
+    assert 480 < sum(read) < 2 * 480
+
+
 def test_rows_without_their_pairs_get_them_when_a_run_goes_on(written, tmp_path, monkeypatch):
     pytest.importorskip("torch")
     import tiny_models
@@ -318,6 +369,13 @@ def test_each_warning_comes_at_its_threshold_and_not_below(side):
         assert any("of the scale" in w for w in made.warnings) == (told and made.same_answer[0] >= SAME_ANSWER)
 
 
+def test_a_judge_that_gives_one_score_to_all_is_told_of_and_single_responses_have_no_letters():
+    made = assessed_of(np.zeros((8, 1)))
+    assert made.spread[0] == 0 and any("says the same to 100%" in w for w in made.warnings)
+    made = assessed(["c"], "pairwise", np.zeros((3, 1)), [0, 1, 2])
+    assert np.isnan(made.same_answer[0]) and not len(made.warnings) and "nan" not in str(made)
+
+
 @pytest.mark.parametrize(("share", "told"), [(SAME_ANSWER - 0.02, False), (SAME_ANSWER + 0.02, True)])
 def test_a_judge_that_says_one_letter_in_both_orders_is_told_of(share, told):
     pairs = np.arange(200).reshape(100, 2)
@@ -351,9 +409,16 @@ def test_constitutions_come_as_texts_pairs_mappings_and_files(tmp_path):
     path.write_text('{"judge/kind": {"persona": "a", "opposite": "b"}, "true": "c"}')
     held = as_constitutions(str(path))
     assert [(c.name, c.text, c.opposite) for c in held] == [("kind", "a", "b"), ("true", "c", None)]
-    for wrong, said_ in (({"x": 3}, "is 3"), ({}, "mapping of name"), ({"x": {"text": "a"}}, "persona and opposite")):
+    for wrong, said_ in (
+        ({"x": 3}, "is 3"), ({}, "mapping of name"), ({"x": {"text": "a"}}, "persona and opposite"),
+        (["x"], "is a list"),
+        ({"x": "a", "judge/x": "b"}, "a name twice"), ({"x": ("a", " a")}, "the same text as persona and opposite"),
+    ):  # fmt: skip
         with pytest.raises((TypeError, ValueError), match=said_):
             as_constitutions(wrong)
+    path.write_text('{"kind": "a", "true": "b", "kind": "c"}')  # JSON itself keeps the last
+    with pytest.raises(ValueError, match="a name twice among kind, true, kind"):
+        as_constitutions(path)
 
 
 def test_arguments_are_refused_before_a_model_is_looked_at(written):
@@ -401,7 +466,7 @@ def test_the_command_judges_by_a_model_in_a_folder(written, tmp_path, capsys):
     network.save_pretrained(tmp_path / "model")
     tokenizer.save_pretrained(tmp_path / "model")
     (tmp_path / "c.json").write_text(json.dumps({k: list(v) for k, v in PERSONAS.items()}))
-    line = ["judge", written, "--layer", "3", "--model", str(tmp_path / "model"), "--gold", "gold"]
+    line = ["judge", written, "--model", str(tmp_path / "model"), "--gold", "gold"]
     line += ["--constitutions", str(tmp_path / "c.json"), "-o", str(tmp_path / "new"), "--json"]
     capsys.readouterr()
     assert main(line) == 0
@@ -409,7 +474,8 @@ def test_the_command_judges_by_a_model_in_a_folder(written, tmp_path, capsys):
     wanted = a_judge(network, cm.open_dump(written, layer=3), PERSONAS, gold="gold")
     assert told["constitutions"] == ["kind", "short"] and told["dump"] == str(tmp_path / "new")
     np.testing.assert_allclose(told["gold_agreement"], wanted.gold_agreement)
+    assert a_judge(network, written, PERSONAS).dump.dim == 7  # of layers 3 and 5, which a judge does not read
     new = cm.open_dump(tmp_path / "new", layer=3)
     np.testing.assert_allclose(new.column("judge/short"), wanted.dump.column("judge/short"), atol=1e-5)
-    assert main([*line[:2], "--layer", "3", "--model", "x", "--constitutions", "none.json", "-o", "y"]) == 2
+    assert main([*line[:2], "--model", "x", "--constitutions", "none.json", "-o", "y"]) == 2
     assert "none.json" in capsys.readouterr().err

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,14 +94,17 @@ def as_request(
     seed: int,
 ) -> Request:  # fmt: skip
     """Everything checked; errors name the argument."""
-    if isinstance(prompts, str) or not len(prompts):
-        raise ValueError("prompts is one str or empty; a sequence of prompts, each a str or messages, is wanted")
+    if isinstance(prompts, (str, Mapping)) or not isinstance(prompts, Iterable) or not (prompts := list(prompts)):
+        raise ValueError(
+            f"prompts is {'empty' if prompts == [] else type(prompts).__name__}; "
+            "a sequence of prompts, each a str or messages, is wanted"
+        )
     for name, value in (("n", n), ("max_new_tokens", longest)):
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
             raise ValueError(f"{name} is {value!r}; a positive integer is wanted")
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
         raise ValueError(f"random_state is {seed!r}; an integer >= 0 is wanted")
-    tokens = [lm.prompt_tokens(p, chat=chat) for p in prompts]
+    tokens = [_tokens(lm, p, k, chat) for k, p in enumerate(prompts)]
     for k, t in enumerate(tokens):
         if not t:
             raise ValueError(f"prompts[{k}] has no tokens; at least one is wanted, such as the first-token mark")
@@ -109,7 +112,14 @@ def as_request(
     for k, t in enumerate(tokens):
         answer = longest if given is None else max(map(len, given[k]), default=0)
         lm.check_length(len(t) + answer, f"prompts[{k}] with a response of up to {answer} tokens")
-    return Request(list(prompts), tokens, _ids(prompt_ids, len(tokens)), given, int(n), int(longest), int(seed))
+    return Request(prompts, tokens, _ids(prompt_ids, len(tokens)), given, int(n), int(longest), int(seed))
+
+
+def _tokens(lm: LanguageModel, prompt: Any, k: int, chat: bool | None) -> list[int]:
+    try:
+        return lm.prompt_tokens(prompt, chat=chat)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"prompts[{k}]: {error}") from None
 
 
 def _given(lm: LanguageModel, responses: Any, n_prompts: int) -> list[list[list[int]]]:
@@ -133,8 +143,8 @@ def _given(lm: LanguageModel, responses: Any, n_prompts: int) -> list[list[list[
 def _ids(prompt_ids: Any, count: int) -> list[int] | list[str]:
     if prompt_ids is None:
         return list(range(count))
-    out = np.asarray(prompt_ids).tolist()
+    out = [i.item() if isinstance(i, np.generic) else i for i in prompt_ids]
     kind = {type(i) for i in out}
     if len(out) != count or len(set(out)) != count or kind not in ({int}, {str}):
         raise ValueError(f"prompt_ids are not {count} distinct integers or strings, one for each prompt")
-    return out  # type: ignore[no-any-return]
+    return out

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import numpy as np
+
 from clinometer.common.notices import tell
-from clinometer.common.progress import bar
+from clinometer.common.progress import shown
 from clinometer.dump import Dump, DumpWriter, open_dump
 from clinometer.dump.schema import ROW_TAGS
 from clinometer.models import LanguageModel, loaded, not_applied
@@ -100,7 +102,7 @@ def capture(
     """
     lm = loaded(model, tokenizer)
     where = as_position(position)
-    sites = [layers] if isinstance(layers, int) else list(layers)
+    sites = [int(k) if isinstance(k, np.integer) else k for k in (layers if isinstance(layers, Iterable) else [layers])]
     if not sites or len(set(sites)) < len(sites):
         raise ValueError(f"layers is {layers!r}; distinct numbers of layers are wanted")
     lm.check_layers(sites)
@@ -119,7 +121,7 @@ def capture(
         source=_source(lm, request, sites, where, chat), sampling=sampling,
         policy="on_policy" if responses is None else policy, columns=_COLUMNS,
     ) as writer:  # fmt: skip
-        show = _shown(progress, writer.n_rows)
+        show = shown(progress, writer.n_rows)
         show(writer.n_rows, request.n_rows)
         for unit in request.units(writer.n_rows, token_budget) if not writer.finished else ():
             phi, ids, columns, texts = rows_of(lm, request, unit, sites, where, token_budget)
@@ -136,7 +138,8 @@ def _source(
         "model": lm.name, "revision": getattr(lm.model.config, "_commit_hash", None),
         "layer": layers[0] if len(layers) == 1 else None, "layer_convention": "0=embeddings",
         "hook": "output of the block, before any final norm", "position": position.name, "drops": ["prompt", "pad"],
-        "chat_template_digest": lm.template_digest, "prompts_digest": request.digest(),
+        "chat_template_digest": lm.template_digest, "weights_digest": lm.weights_digest,
+        "prompts_digest": request.digest(),
         "prompt_format": "chat" if lm.is_chat(chat) else "plain",
     }  # fmt: skip
     return {name: value for name, value in found.items() if value is not None}
@@ -150,16 +153,6 @@ def _sampling(lm: LanguageModel, request: Request) -> dict[str, Any]:
         "max_new_tokens": request.longest, "random_state": request.seed, "stop_ids": list(lm.stop_ids),
         "generation_config_not_applied": not_applied(lm.model),
     }  # fmt: skip
-
-
-def _shown(progress: bool | Callable[[int, int], None] | None, begun: int) -> Callable[[int, int], None]:
-    """Rows that are in; the line on a terminal counts from where this call began, so that its rate is true."""
-    if callable(progress):
-        return progress
-    if not progress:
-        return lambda done, total: None
-    line = bar()
-    return lambda done, total: line(done - begun, total - begun)
 
 
 def _warn(dump: Dump, position: Position, sampling: dict[str, Any]) -> None:

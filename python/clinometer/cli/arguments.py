@@ -187,14 +187,18 @@ def _judging(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--tokenizer", metavar="NAME|PATH", help="default: the model's own")
     sub.add_argument(
         "--constitutions", required=True, metavar="FILE.json",
-        help="{name: text, or [persona, opposite], ..}",
+        help='{"kind": ["You are kind.", "You are rude."], ..}: [persona, opposite], or one text',
     )  # fmt: skip
-    sub.add_argument("--kind", default="contrast", choices=["contrast", "pairwise", "pointwise"])
+    sub.add_argument(
+        "--kind", default="contrast", choices=["contrast", "pairwise", "pointwise"],
+        help="log p under persona less opposite (default); A or B in both orders; expected rating",
+    )  # fmt: skip
     sub.add_argument("--gold", metavar="NAME", help="column of labels to compare with")
     sub.add_argument("--levels", nargs=2, type=int, default=[1, 5], metavar=("LOW", "HIGH"), help="of --kind pointwise")
     sub.add_argument("--per-token", action="store_true", help="contrast as a mean over tokens")
     sub.add_argument("--pairs-per-prompt", type=int, metavar="P", help="default: n pairs of n responses")
     sub.add_argument("--tie", type=float, default=0.0, metavar="T", help="|prob - 1/2| that counts as undecided")
+    sub.add_argument("--seed", type=int, default=0, metavar="S", help="of which pairs; default 0")
     sub.add_argument("--token-budget", type=int, default=8192, metavar="T", help="tokens read at once")
     sub.add_argument(
         "-o", "--output", required=True, metavar="NEW", help="the new dump; run again, a stopped one goes on"
@@ -212,11 +216,14 @@ def _capture(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--layers", type=int, nargs="+", required=True, metavar="L", help="0 embeddings, L after block L")
     sub.add_argument("--tokenizer", metavar="NAME", help="default: the model's")
     sub.add_argument("-n", type=int, default=16, metavar="N", help="responses a prompt; default 16")
-    sub.add_argument("--position", default="mean_response", choices=["mean_response", "last"])
+    sub.add_argument(
+        "--position", default="mean_response", metavar="WHERE",
+        help="tokens of the response that a row is the mean of: mean_response (default), last, or A:B as in a slice",
+    )  # fmt: skip
     sub.add_argument(
         "--max-new-tokens", type=int, default=128, metavar="T", help="responses are cut there; default 128"
     )
-    sub.add_argument("--seed", type=int, default=0, metavar="S")
+    sub.add_argument("--seed", type=int, default=0, metavar="S", help="of the draws; default 0")
     sub.add_argument("--plain", action="store_true", help="prompts are text to go on with, not a user's messages")
     sub.add_argument("--policy", choices=["on_policy", "off_policy"], help="who wrote given responses")
     sub.add_argument("--dtype", choices=["float16", "bfloat16", "float32"], help="of phi; default: the model's")

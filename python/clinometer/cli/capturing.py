@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 from typing import Any
 
 from .output import emit, written
@@ -21,13 +20,21 @@ def capture(args: argparse.Namespace) -> int:
     given, ids = _all_or_none(rows, "responses", args.prompts), _all_or_none(rows, "prompt_id", args.prompts)
     dump = make(
         args.model, args.tokenizer, [row["prompt"] for row in rows], responses=given, n=args.n, layers=args.layers,
-        position=args.position, out=args.out, max_new_tokens=args.max_new_tokens, random_state=args.seed,
+        position=_position(args.position), out=args.out, max_new_tokens=args.max_new_tokens, random_state=args.seed,
         prompt_ids=ids, chat=False if args.plain else None, policy=args.policy, dtype=args.dtype,
-        token_budget=args.token_budget, progress=True if sys.stderr.isatty() else None,
+        token_budget=args.token_budget, progress=True,
     )  # fmt: skip
     emit(args, {"path": args.out, "n_rows": dump.n_rows, "n_prompts": dump.n_prompts, "layers": args.layers})
     written(args, f"{args.out}: {dump.n_rows} rows of {dump.n_prompts} prompts, layers {args.layers}")
     return 0
+
+
+def _position(given: str) -> str | tuple[int, int | None]:
+    begin, colon, end = given.partition(":")
+    try:
+        return (int(begin or 0), int(end) if end else None) if colon else given
+    except ValueError:
+        return given  # refused with what is wanted
 
 
 def _rows(path: str) -> list[dict[str, Any]]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import sys
+
+from clinometer.errors import DumpError
 
 from .output import emit, written
 from .sources import opened
@@ -13,16 +14,20 @@ __all__ = ["judge"]
 
 def judge(args: argparse.Namespace) -> int:
     """Judge a dump's texts, print what the judgments rest on, and write the new dump."""
-    from clinometer.common.progress import bar
     from clinometer.judging import judge as make
     from clinometer.judging.constitutions import as_constitutions
 
-    dump = opened(args)
+    try:
+        dump = opened(args)
+    except DumpError as error:  # texts are judged, so that of several layers any will do
+        if not error.candidates:
+            raise
+        dump = opened(argparse.Namespace(**{**vars(args), "tensor": error.candidates[-1]}))
     as_constitutions(args.constitutions)  # before a model is loaded
     made = make(
         args.model, args.tokenizer, dump, args.constitutions, kind=args.kind, out=args.output, gold=args.gold,
         levels=tuple(args.levels), per_token=args.per_token, pairs_per_prompt=args.pairs_per_prompt, tie=args.tie,
-        token_budget=args.token_budget, progress=bar() if sys.stderr.isatty() else None,
+        random_state=args.seed, token_budget=args.token_budget, progress=True,
     )  # fmt: skip
     by_row = ("scores", "pairs", "prob")
     emit(args, {name: value for name, value in made.to_dict().items() if name not in by_row} | {"dump": args.output})

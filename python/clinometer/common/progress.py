@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 
-__all__ = ["bar", "clear"]
+__all__ = ["bar", "clear", "shown"]
 
 PATIENCE, EVERY = 1.0, 0.2  # seconds before the first line, and between two
 _open = [False]  # whether the cursor stands behind an unfinished line
@@ -35,6 +35,16 @@ def bar(*, row_bytes: int = 0, unit: str = "rows") -> Callable[[int, int], None]
         _open[0] = done < total
 
     return show
+
+
+def shown(progress: bool | Callable[[int, int], None] | None, begun: int = 0) -> Callable[[int, int], None]:
+    """What a call's progress= stands for; a line counts from `begun`, where a stopped run goes on, for its rate."""
+    if callable(progress):
+        return progress
+    if not progress:
+        return lambda done, total: None
+    line = bar()
+    return lambda done, total: line(done - begun, total - begun)
 
 
 def clear() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clinometer.arrays.strings import text_bytes, text_of
-from clinometer.common.visible import quote
+from clinometer.common.visible import quote, visible
 from clinometer.errors import bad
 from clinometer.files.atomic import named
 from clinometer.sources.tensors import NUMPY_CODES
@@ -97,12 +97,23 @@ def replay(journal: Journal, settings: Mapping[str, Any]) -> State:
 
 def check_settings(path: str, held: Mapping[str, Any], given: Mapping[str, Any]) -> None:
     """Raise the DumpError that names every setting which is not what the unfinished or finished dump has."""
-    wrong = [key for key in given if held.get(key) != given[key]]
+    wrong = [entry for key in given for entry in _differing(key, held.get(key), given[key])]
     if wrong:
-        shown = "; ".join(
-            f"{key} is {quote(repr(given[key]), 200)}, there it is {quote(repr(held.get(key)), 200)}" for key in wrong
-        )
+        shown = "; ".join(f"{key} is {_shown(given)}, there it is {_shown(held)}" for key, held, given in wrong)
         raise bad(path, f"was written with other settings: {shown}; write to another path, or remove this one")
+
+
+def _shown(setting: Any) -> str:
+    return quote(setting, 200) if isinstance(setting, str) else visible(f"{setting!r:.200}")
+
+
+def _differing(key: str, held: Any, given: Any) -> Iterator[tuple[str, Any, Any]]:
+    """What differs, by its name inside mappings as well."""
+    if isinstance(held, Mapping) and isinstance(given, Mapping):
+        for inner in {**held, **given}:
+            yield from _differing(f"{key}[{inner!r}]", held.get(inner), given.get(inner))
+    elif held != given:
+        yield key, held, given
 
 
 def pack_columns(columns: Mapping[str, NDArray[Any]], kinds: Mapping[str, str]) -> tuple[dict[str, int], bytes]:

@@ -44,7 +44,8 @@ class Settings:
         templates = asked.PAIRWISE + asked.POINTWISE
         how = {
             "kind": self.kind, "model": self.lm.name, "dtype": str(self.lm.model.dtype).removeprefix("torch."),
-            "chat_template_digest": self.lm.template_digest, "per_token": self.per_token, "levels": list(self.levels),
+            "chat_template_digest": self.lm.template_digest, "weights_digest": self.lm.weights_digest,
+            "per_token": self.per_token, "levels": list(self.levels),
             "pairs_per_prompt": self.wanted_pairs, "tie": self.tie, "random_state": self.seed,
             "question_digest": "sha256:" + hashlib.sha256(templates.encode()).hexdigest(),
         }  # fmt: skip
@@ -107,11 +108,21 @@ def _pointwise(s: Settings, prompt: Any, responses: Sequence[str], pairs: NDArra
         for response in responses
     ]  # fmt: skip
     found = np.array(list(branch_logprobs(s.lm, groups, s.budget)))  # (n, K, R)
-    p = np.exp(found - found.max(axis=2, keepdims=True))
+    p = _whole_answers(np.exp(found - found.max(axis=2, keepdims=True)), labels)
     p /= p.sum(axis=2, keepdims=True)
     a, b = p[pairs[:, 0]], p[pairs[:, 1]]
     below = np.cumsum(b, axis=2) - b / 2
     return Judged(p @ numbers, pairs, (a * below).sum(axis=2))
+
+
+def _whole_answers(p: Floats, labels: Sequence[Sequence[int]]) -> Floats:
+    """Probabilities (n, K, R) of answers from those of their tokens: of "1" without "10", "11", .., which begin so."""
+    out = p.copy()
+    for r in sorted(range(len(labels)), key=lambda r: -len(labels[r])):
+        size = len(labels[r])
+        longer = [j for j, other in enumerate(labels) if len(other) > size and other[:size] == labels[r]]
+        out[..., r] -= out[..., longer].sum(axis=-1)
+    return np.maximum(out, 0)
 
 
 def _label(s: Settings, text: str) -> list[int]:

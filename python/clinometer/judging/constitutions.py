@@ -59,15 +59,27 @@ def as_constitutions(given: Any) -> tuple[Constitution, ...]:
             f"constitutions is a {type(given).__name__}; a mapping of name to text or (persona, opposite) "
             "is wanted, with one entry at least"
         )
-    return tuple(_one(str(name).removeprefix("judge/"), entry) for name, entry in given.items())
+    held = tuple(_one(str(name).removeprefix("judge/"), entry) for name, entry in given.items())
+    if len({c.name for c in held}) < len(held):
+        raise ValueError(
+            f"constitutions has a name twice among {quote([c.name for c in held])}; distinct names are wanted"
+        )
+    return held
 
 
 def _from_file(path: str) -> Any:
     with open(path, encoding="utf-8") as file:
         try:
-            return json.load(file)
+            return json.load(file, object_pairs_hook=_distinct)
         except ValueError as error:
-            raise ValueError(f"constitutions: {quote(path)} is no JSON: {error}") from None
+            raise ValueError(f"constitutions: {quote(path)} is no JSON of distinct names: {error}") from None
+
+
+def _distinct(entries: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, which would keep the last of two entries of one name."""
+    if len(dict(entries)) < len(entries):
+        raise ValueError(f"a name twice among {', '.join(name for name, _ in entries)}")
+    return dict(entries)
 
 
 def _one(name: str, entry: Any) -> Constitution:
@@ -78,6 +90,10 @@ def _one(name: str, entry: Any) -> Constitution:
     text, opposite = (entry, None) if isinstance(entry, str) else entry if _is_pair(entry) else (None, None)
     if not name or not isinstance(text, str) or not text.strip() or not isinstance(opposite, str | None):
         raise TypeError(f"constitutions[{quote(name)}] is {entry!r:.80}; a text or (persona, opposite) is wanted")
+    if opposite is not None and opposite.strip() == text.strip():
+        raise ValueError(
+            f"constitutions[{quote(name)}] has the same text as persona and opposite; every score would be 0"
+        )
     return Constitution(name, text.strip(), None if opposite is None else opposite.strip())
 
 

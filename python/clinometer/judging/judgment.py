@@ -93,10 +93,9 @@ class Judgment(Result):
         for k, name in enumerate(self.constitutions):
             place = _with_error(self.position_bias[k], self.position_bias_se[k], "+.2f")
             gold = _with_error(self.gold_agreement[k], self.gold_se[k], ".2f")
-            lines.append(
-                f"{visible(name):{wide}}{self.same_answer[k]:>13.2f}{_cell(self.length_correlation[k], '+.2f'):>10}"
-                f"{place:>18}{_cell(self.order_agreement[k], '.2f'):>8}{gold:>16}"
-            )
+            same, length = _cell(self.same_answer[k], ".2f"), _cell(self.length_correlation[k], "+.2f")
+            orders = _cell(self.order_agreement[k], ".2f")
+            lines.append(f"{visible(name):{wide}}{same:>13}{length:>10}{place:>18}{orders:>8}{gold:>16}")
         return "\n".join([*lines, *(f"warning: {w}" for w in self.warnings)])
 
 
@@ -155,7 +154,7 @@ def assessed(
 
 
 def _same_sign(table: Floats, kind: str, levels: tuple[int, int]) -> Floats:
-    if not len(table):
+    if not len(table) or kind == "pairwise":  # whose answers are letters: without pairs there are none
         return np.full(table.shape[1], np.nan)
     high = (table > (sum(levels) / 2 if kind == "pointwise" else 0.0)).mean(axis=0)
     return np.asarray(np.maximum(high, 1 - high))
@@ -190,7 +189,7 @@ def _spread(table: Floats, inside: Floats, kind: str, levels: tuple[int, int]) -
     if kind == "pairwise" or not len(table):
         return np.full(table.shape[1], np.nan)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(sd / abs(table.mean(axis=0)))
+        return np.asarray(np.where(sd > 0, sd / abs(table.mean(axis=0)), 0.0))
 
 
 def _gold(table: Floats, gold: Any, at: NDArray[np.int64], units: int) -> tuple[Floats, Floats]:

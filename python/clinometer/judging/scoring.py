@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from clinometer.common.notices import tell
 from clinometer.common.visible import quote
 from clinometer.dump import Dump, open_dump
+from clinometer.errors import DumpError
 from clinometer.models import LanguageModel, loaded
 
 from .asking import KINDS, Settings
@@ -28,7 +29,7 @@ def judge(
     model: Any, tokenizer: Any, dump: Any, constitutions: Any, *, kind: str = "contrast", out: Any = None,
     texts: Any = None, gold: Any = None, levels: tuple[int, int] = (1, 5), per_token: bool = False,
     pairs_per_prompt: int | None = None, tie: float = 0.0, random_state: int = 0, token_budget: int = 8192,
-    progress: Callable[[int, int], None] | None = None,
+    progress: bool | Callable[[int, int], None] | None = None,
 ) -> Judgment:  # fmt: skip
     """Score a dump's responses under constitutions by a language model, the one that wrote them or another.
 
@@ -42,7 +43,7 @@ def judge(
     ----------
     model, tokenizer : as in `clinometer.models.loaded`; a name is loaded in float32, since differences of bfloat16
         log-probabilities are quantised
-    dump : Dump or path, with texts
+    dump : Dump or path, with texts; of a path with several layers, .dump is of the last
     constitutions : mapping of name to a text, to (persona, opposite), or to {"persona", "opposite"}; or a JSON file of
         one. Contrast without an opposite is against the bare prompt, which is weaker; the other kinds ask by `text`
     kind : "contrast" | "pairwise" | "pointwise"
@@ -57,7 +58,7 @@ def judge(
     tie : |prob - 1/2| up to which a pair counts as undecided; its prob is then 1/2
     random_state : of which pairs, and which of the two is first
     token_budget : tokens read at once; memory is their keys and values
-    progress : function of (done, total) rows
+    progress : True or callable(done, total), rows
 
     Returns
     -------
@@ -78,7 +79,7 @@ def judge(
     ValueError: kind is 'guess'; one of contrast, pairwise, pointwise is wanted
     """
     held, levels = _checked(constitutions, kind, levels, pairs_per_prompt, tie)
-    opened = open_dump(dump)
+    opened = _opened(dump)
     replies = _checked_texts(opened, texts)
     labels = _gold(opened, gold)
     lm = _loaded(model, tokenizer)
@@ -119,6 +120,16 @@ def _loaded(model: Any, tokenizer: Any) -> LanguageModel:
             f"model is in {kind}, whose differences of log-probabilities are quantised; judge in float32", stacklevel=3
         )
     return lm
+
+
+def _opened(dump: Any) -> Dump:
+    """The dump; a judge reads its texts, so that of several layers any will do."""
+    try:
+        return open_dump(dump)
+    except DumpError as error:
+        if not error.candidates:
+            raise
+        return open_dump(dump, tensor=error.candidates[-1])
 
 
 def _checked_texts(dump: Dump, texts: Any) -> Any:

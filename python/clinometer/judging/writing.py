@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clinometer.common.notices import tell
+from clinometer.common.progress import shown
 from clinometer.dump import Dump, DumpWriter, open_dump
 
 from .asking import Judged, Settings, judged
@@ -24,11 +27,18 @@ Floats = NDArray[np.float64]
 class Work:
     settings: Settings
     texts: Any
-    progress: Callable[[int, int], None] | None = None
+    progress: bool | Callable[[int, int], None] | None = None
 
     def n_pairs(self, n: int) -> int:
         """Pairs of n responses."""
         return len(within_prompt_pairs(n, self.settings.wanted_pairs, 0, 0))
+
+    def said(self) -> dict[str, Any]:
+        """How the scores were made, and of which texts, for the dump's source."""
+        found = hashlib.sha256()
+        for entry in self.texts:
+            found.update(json.dumps(dict(entry), sort_keys=True).encode())
+        return self.settings.said() | {"texts_digest": f"sha256:{found.hexdigest()}"}
 
     def columns(self, dump: Dump, rows: range, scores: Floats) -> dict[str, NDArray[Any]]:
         """What a dump gets of these rows."""
@@ -40,25 +50,25 @@ class Work:
             out["n_tokens"] = np.array([len(t) for t in tokens], np.int32)
         return out
 
-    def judged(self, dump: Dump, run: range) -> Judged:
+    def judged(self, dump: Dump, run: range, show: Callable[[int, int], None]) -> Judged:
         """What the judge says of the rows in `run`, which answer one prompt."""
         entries = [self.texts[row] for row in run]
         prompt = entries[0].get("messages") or entries[0]["prompt"]
         made = judged(self.settings, prompt, [e["response"] for e in entries], _id(dump, run))
-        if self.progress is not None:
-            self.progress(run.stop, dump.n_rows)
+        show(run.stop, dump.n_rows)
         return made
 
 
 def in_memory(dump: Dump, work: Work) -> Dump:
     """The dump with columns, pairs and source of its own; rows are not copied."""
     runs = list(_runs(dump))
-    made = [work.judged(dump, run) for run in runs]
+    show = shown(work.progress)
+    made = [work.judged(dump, run, show) for run in runs]
     scores = np.concatenate([np.zeros((0, len(work.settings.held))), *(m.scores for m in made)])
     tensors = [_tensors(m, run.start) for m, run in zip(made, runs, strict=True)]
     pairs = {name: np.concatenate([part[name] for part in tensors]) for name in tensors[0]} if tensors else None
     columns = work.columns(dump, range(dump.n_rows), scores)
-    source = {**(dump.source or {}), "judge": work.settings.said()}
+    source = {**(dump.source or {}), "judge": work.said()}
     return dump.with_options(columns=dump.columns.merged(columns), pairs=pairs, source=source)
 
 
@@ -69,16 +79,16 @@ def in_folder(dump: Dump, work: Work, out: Any) -> Dump:
     sites = {t: dump.select(tensor=t) for t in dump.candidates} or {"phi": dump}
     with DumpWriter(
         out, dim={t: d.dim for t, d in sites.items()}, dtype={t: d.dtype for t, d in sites.items()},
-        source={**(dump.source or {}), "judge": work.settings.said()}, policy=dump.policy,
+        source={**(dump.source or {}), "judge": work.said()}, policy=dump.policy,
         sampling={k: v for k, v in dump.sampling.items() if k != "policy"}, preprocessing=dump.preprocessing,
         directions=dump.directions,
     ) as writer:  # fmt: skip
-        pairs = 0
+        pairs, show = 0, shown(work.progress, writer.n_rows)
         for run in _runs(dump) if not writer.finished else ():
             pairs += work.n_pairs(len(run))
             if run.stop <= writer.n_rows and pairs <= writer.n_pairs:
                 continue
-            judged = work.judged(dump, run)
+            judged = work.judged(dump, run, show)
             if run.stop > writer.n_rows:
                 rows = slice(run.start, run.stop)
                 held = {n: c[rows] for n, c in dump.columns.items() if n != "prompt_id"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,6 +57,8 @@ class LanguageModel:
     name : str
     template_digest : str or None
         "sha256:..." of the tokenizer's chat template.
+    weights_digest : str
+        "sha256:..." of some numbers of every parameter, by which another checkpoint of the same name is told.
     n_layers, dim, vocabulary : int
     context : int or None
         Most tokens of prompt and response together.
@@ -85,6 +87,17 @@ class LanguageModel:
         self.end_id = own if own is not None else next(iter(self.stop_ids), None)
 
     @property
+    def weights_digest(self) -> str:
+        """Sixteen numbers or so of every parameter that is in memory, hashed with its name and shape."""
+        found = hashlib.sha256()
+        for name, held in self.model.named_parameters():
+            found.update(f"{name} {tuple(held.shape)}".encode())
+            if not held.is_meta:
+                some = held.detach().flatten()[:: max(1, held.numel() // 16)]
+                found.update(some.double().cpu().numpy().tobytes())
+        return f"sha256:{found.hexdigest()}"
+
+    @property
     def device(self) -> Any:
         """Where token ids go."""
         return self.model.get_input_embeddings().weight.device
@@ -101,16 +114,12 @@ class LanguageModel:
             True or False decides what a str is.
         """
         if isinstance(prompt, str) and not self.is_chat(chat):
-            return [int(t) for t in self.tokenizer(prompt)["input_ids"]]
+            return self._known(self.tokenizer(_whole(prompt))["input_ids"])
+        messages = _checked([{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt)
         if self.template_digest is None:
             raise ValueError(f"prompt has messages, but the tokenizer of {quote(self.name)} has no chat template")
-        messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
-        if not messages or not all(isinstance(m, Mapping) and "role" in m for m in messages):
-            raise TypeError("prompt is neither a str nor a list of messages {'role': ..., 'content': ...}")
-        if messages[-1]["role"] == "assistant":
-            raise ValueError("prompt ends with a message of the assistant; one of somebody else is wanted last")
         made = self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)
-        return [int(t) for t in made["input_ids"]]
+        return self._known(made["input_ids"])
 
     def is_chat(self, chat: bool | None) -> bool:
         """Whether a str is a message of the user; by default, where there is a chat template."""
@@ -121,10 +130,20 @@ class LanguageModel:
 
         Text that a model wrote may have been other tokens: keep those where there are some.
         """
-        tokens = [int(t) for t in self.tokenizer(text, add_special_tokens=False)["input_ids"]]
+        tokens = self._known(self.tokenizer(_whole(text), add_special_tokens=False)["input_ids"])
         if end and self.end_id is not None and tokens[-1:] != [self.end_id]:
             tokens.append(self.end_id)
         return tokens
+
+    def _known(self, tokens: Iterable[Any]) -> list[int]:
+        """The tokens, all of which the model has."""
+        found = [int(t) for t in tokens]
+        if max(found, default=0) >= self.vocabulary:
+            raise ValueError(
+                f"the tokenizer is another model's: it gives token {max(found)}, and {quote(self.name)} has "
+                f"{self.vocabulary} of them"
+            )
+        return found
 
     def response_text(self, tokens: Tokens) -> str:
         """The text of a response without its end token."""
@@ -168,7 +187,7 @@ class LanguageModel:
     def check_layers(self, layers: Sequence[int]) -> None:
         """ValueError for a layer that there is not, or where layers cannot be numbered."""
         for layer in layers:
-            if isinstance(layer, bool) or int(layer) != layer or not 0 <= layer <= self.n_layers:
+            if type(layer) is not int or not 0 <= layer <= self.n_layers:
                 raise ValueError(f"layers holds {layer!r}; 0 (embeddings) to {self.n_layers} (last block) are wanted")
         if layers:
             blocks_of(self.model)
@@ -261,7 +280,35 @@ def _logprobs(logits: Any, targets: Any) -> Any:
     for part, at in zip(logits.split(step), targets.to(logits.device).split(step), strict=True):
         values = part.float()
         out.append(values.gather(1, at[:, None])[:, 0] - values.logsumexp(-1))
-    return torch.cat(out).double().cpu()
+    found = torch.cat(out).double().cpu()
+    if found.isnan().any():
+        raise ValueError("the model gives log-probabilities that are NaN; float16 overflows where bfloat16 does not")
+    return found
+
+
+def _whole(text: str) -> str:
+    """The text, unless it holds halves of characters, which no tokenizer reads."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError(f"text has half a character (a lone surrogate) at {error.start}") from None
+    return text
+
+
+def _checked(messages: Any) -> list[Mapping[str, Any]]:
+    """A conversation that ends with a message to answer."""
+    given = [] if isinstance(messages, Mapping) or not isinstance(messages, Iterable) else list(messages)
+    if not given or not all(isinstance(m, Mapping) and "role" in m for m in given):
+        raise TypeError(
+            f"prompt is {messages!r:.80}; a str or a list of messages {{'role': ..., 'content': ...}} is wanted"
+        )
+    if given[-1]["role"] == "assistant":
+        raise ValueError("prompt ends with a message of the assistant; one of somebody else is wanted last")
+    if not isinstance(given[-1].get("content"), (str, list)):
+        raise TypeError(f"prompt ends with {given[-1]!r:.80}; a message with a content is wanted last")
+    for message in given:
+        _whole(str(message.get("content")))
+    return given
 
 
 def _unusable(model: Any) -> str:

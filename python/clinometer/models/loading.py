@@ -43,7 +43,7 @@ def loaded(model: Any, tokenizer: Any = None, *, dtype: str | None = None) -> La
         return model
     if isinstance(model, (str, os.PathLike)):
         name = os.fspath(model)
-        network = _from_name("AutoModelForCausalLM", name, dtype=dtype or "auto")
+        network = _from_name("model", "AutoModelForCausalLM", name, dtype=dtype or "auto")
         return LanguageModel(network, _tokenizer(tokenizer, name), _shown(name))
     if not hasattr(model, "config") or not hasattr(model, "get_output_embeddings"):
         raise TypeError(
@@ -65,18 +65,22 @@ def _tokenizer(tokenizer: Any, name: str) -> Any:
     if tokenizer is None and not name:
         raise ValueError("tokenizer is None and the model has no name to find one by; a tokenizer is wanted")
     if tokenizer is None or isinstance(tokenizer, (str, os.PathLike)):
-        return _from_name("AutoTokenizer", name if tokenizer is None else os.fspath(tokenizer))
+        return _from_name("tokenizer", "AutoTokenizer", name if tokenizer is None else os.fspath(tokenizer))
     if not callable(tokenizer) or not hasattr(tokenizer, "decode"):
         raise TypeError(f"tokenizer is of type {type(tokenizer).__name__}; a tokenizer of transformers is wanted")
     return tokenizer
 
 
-def _from_name(kind: str, name: str, **options: Any) -> Any:
+def _from_name(argument: str, kind: str, name: str, **options: Any) -> Any:
     try:
         import transformers
     except ImportError as error:
         raise ImportError(f"loading {quote(name)} needs transformers: pip install 'clinometer[torch]'") from error
+    folder = name
     if name.endswith(".gguf"):
         folder, options["gguf_file"] = os.path.split(name)
-        name = folder or "."
-    return getattr(transformers, kind).from_pretrained(name, **options)
+    try:
+        return getattr(transformers, kind).from_pretrained(folder or ".", **options)
+    except (OSError, ValueError) as error:
+        why = str(error).strip().partition("\n")[0]
+        raise ValueError(f"{argument} {quote(name)} is no folder or name that transformers loads: {why}") from error
