@@ -33,10 +33,11 @@ struct PromptTilts {
 constexpr std::int64_t kPromptFields = 2, kValueFields = 6;
 
 /// out[((tilt * fields) + field) * G + g]: of the prompt its KL and dKL/dlam, then of each value its gain and win rate,
-/// each followed by its slope in lam, all at the tilt's node; at node 0 the gain's delete-one variance inside the prompt;
-/// and the standard deviation of its gain over all orders of the values. 0 where no response is left to compare, and without two where a prompt has more than 16. One walk over the
-/// rows serves all tilts. Cost of a tilt: n exponentials, n^2/2 times 40 operations where pairs are left out, and for
-/// each value n^2 additions more. The calling thread looks at `poll`, which may throw, between prompts.
+/// each followed by its slope in lam, all at the tilt's node; at node 0 the gain's delete-one variance inside the
+/// prompt; and the standard deviation of its gain over all orders of the values. 0 where no response is left to
+/// compare, and without two where a prompt has more than 16. One walk over the rows serves all tilts. Cost of a tilt: n
+/// exponentials, n^2/2 times 40 operations where pairs are left out, and for each value n^2 additions more. The calling
+/// thread looks at `poll`, which may throw, between prompts.
 void prompt_tilt(const PromptRows& rows, const PromptTilts& tilts, std::int64_t n_threads, double* out,
                  const std::function<void()>& poll = {});
 
