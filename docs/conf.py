@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import clinometer
 
 project, author, copyright = "clinometer", "the clinometer authors", "the clinometer authors, Apache-2.0"
@@ -10,6 +12,7 @@ extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.mathjax"]
 exclude_patterns = ["img"]
 html_theme = "furo"
 html_title = "clinometer"
+html_static_path, html_css_files = ["_static"], ["site.css"]
 html_copy_source = False
 
 myst_enable_extensions = ["dollarmath", "amsmath", "deflist"]
@@ -28,8 +31,28 @@ suppress_warnings = ["myst.header", "mystnb.mime_priority"]  # headings of inclu
 
 
 def as_it_stands(app: object, what: str, name: str, item: object, options: object, lines: list[str]) -> None:
-    """Docstrings are plain text with sections, not reStructuredText: shown as `help` shows them."""
-    lines[:] = ["::", "", *(f"   {line}" for line in lines), ""] if any(lines) else lines
+    """Docstrings are plain text with sections, not reStructuredText: shown as `help` shows them, but that lines of one
+    paragraph are one, for the page to wrap."""
+    out: list[str] = []
+    for line in lines:
+        before = out[-1] if out else ""
+        apart = re.match(r" *(-|>>>|\.\.\.|(?:Cost|Errors|Memory): |[\w*., `/]+ : )", line)
+        apart = apart or re.match(r" *(-{3,}$|>>>|\.\.\.)", before)
+        if not line or not before or apart or _indent(line) != _indent(before) or _in_example(out):
+            out.append(line)
+        else:
+            out[-1] += " " + line.strip()
+    lines[:] = [".. code-block:: text", "   :class: docstring", "", *(f"   {line}" for line in out), ""] if out else out
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())
+
+
+def _in_example(lines: list[str]) -> bool:
+    """Whether the paragraph that the lines end in has a prompt of Python."""
+    last = len(lines) - next((i for i, line in enumerate(reversed(lines)) if not line), len(lines))
+    return any(line.lstrip().startswith(">>>") for line in lines[last:])
 
 
 def setup(app: object) -> None:

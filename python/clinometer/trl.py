@@ -65,7 +65,7 @@ def trainer_beta(
 def policy_beta(beta: float, trainer: str, *, score_sd: float | None = None, label_scale: float = 1.0) -> float:
     """Our beta of a trainer's: the inverse of `trainer_beta`.
 
-    Cost: none. Errors: as `trainer_beta`.
+    Its unit is score units a nat; `label_scale` and `score_sd` as there. Cost: none. Errors: ValueError as there.
 
     >>> from clinometer.trl import policy_beta
     >>> policy_beta(0.04, "grpo", score_sd=2.0)
@@ -109,6 +109,7 @@ class ForecastCallback(TrainerCallback):  # type: ignore[misc]
     tokenizer : default the trainer's
     texts : as in `judge`, default the dump's own
     prefix : of the logged names
+    token_budget : tokens of a batch, as in `capture`
 
     Attributes
     ----------
@@ -120,7 +121,8 @@ class ForecastCallback(TrainerCallback):  # type: ignore[misc]
 
     Warns, once each, where the judge's gain is above 0 and a value's below 0 by two errors each though its forecast is
     not, and where the mean ratio is not 1. Cost: a pass over the responses at the start of training and at every
-    evaluation. Dropout is off meanwhile and no random number is drawn, so that training goes as it would without.
+    evaluation. Errors: ValueError for a name that the dump has not. Dropout is off meanwhile and no random number is
+    drawn, so that training goes as it would without.
 
     Examples
     --------
@@ -408,6 +410,10 @@ def preference_columns(
     trainers put it on messages alone. Pairs of probability 1/2 are left out unless they are drawn.
 
     Cost: O(P). Errors: ValueError for a dump without texts or pairs, or without that judge.
+
+    ::
+
+        Dataset.from_dict(preference_columns("judged", "judge/kind"))
     """
     opened = open_dump(dump)
     if opened.texts is None or not opened.pairs:

@@ -67,18 +67,18 @@ FILES = "Dump Directions Scores DumpWriter Fold open_dump write_dump merge scan 
 SAYS = {
     "shapes": (
         r"^(?! *>>>| *\.\.\.).*\((?:[A-Z]|[dnmk]|\.\.\.)(?:, ?\w+)*,?\)",
-        f"compare merge Fold DumpWriter plot. {TEXTS} "
-        "theory.pooled_versus_within trl.preferences trl.preference_columns",
+        f"compare merge Fold DumpWriter plot. {TEXTS} theory.pooled_versus_within",
     ),
     "units": (
         r"\bnats?\b|\bsd\b|\bunits?\b|correlation|log-prob|bytes|float(16|32|64)|share|chance|radians|\bshares?\b|"
         r"[Pp]robabilit|cosine|fraction|number|1/beta|angle|R\^2|rank",
         f"compare values.found_in_texts inference.Adjust theory.classify theory.pooled_versus_within lp.pareto_front "
+        f"trl.preferences "
         f"reference. {NUMBERS}",
     ),
     "errors": (
         r"\b[A-Z]\w*(Error|Failed)\b",
-        "reference. theory.toy_example values.names Dump trl.policy_beta trl.ForecastCallback",
+        "reference. theory.toy_example values.names Dump",
     ),
     "cost": (r"(?i)\bcosts?\b|memory", "reference. plot."),
     "source": (r"[Tt]heory \d|\b(19|20)\d\d\b", f"{FILES} values. trl. sklearn. lp.solve inference.Adjust"),
