@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
+import shutil
 import struct
 import uuid
 from collections.abc import Callable
@@ -352,6 +354,34 @@ def test_hidden_files_beside_the_data_are_none_of_it(tmp_path: Path, suffix: str
     (folder / "_metadata").write_bytes(b"PAR1")
     (folder / "_SUCCESS").touch()
     np.testing.assert_array_equal(open_dump(folder, prompt_ids=np.arange(36)).read(0, 36), rows(36))
+
+
+@pytest.mark.parametrize(
+    "copy",
+    ["part-1 (1)", "part-1(2)", "part-1 copy", "part-1 copy 2", "part-1 - Copy (3)", "part-1 (copy)", "Copy of part-1"],
+)
+@pytest.mark.parametrize("suffix", [".parquet", ".arrow", ".npy", ".safetensors"])
+def test_a_copy_of_a_shard_does_not_count_twice(tmp_path: Path, copy: str, suffix: str) -> None:
+    phi = rows()
+    put = {
+        ".parquet": lambda path, x: pq.write_table(pa.table({"phi": lists(x)}), path),
+        ".arrow": lambda path, x: put_arrow(path, pa.table({"phi": lists(x)})),
+        ".npy": np.save,
+        ".safetensors": lambda path, x: safetensors.numpy.save_file({"phi": x}, path),
+    }[suffix]
+    for k, piece in enumerate((phi[:16], phi[16:])):
+        put(tmp_path / f"part-{k}{suffix}", piece)
+    assert np.array_equal(open_dump(tmp_path).read(0, N), phi)
+    shutil.copy(tmp_path / f"part-1{suffix}", tmp_path / f"{copy}{suffix}")
+    with pytest.raises(DumpError, match=f"{re.escape(copy + suffix)}' has the name of a copy of 'part-1{suffix}'"):
+        open_dump(tmp_path)
+
+
+def test_shards_that_were_all_downloaded_a_second_time_are_read(tmp_path: Path) -> None:
+    phi = rows()
+    for k, piece in enumerate((phi[:16], phi[16:])):
+        pq.write_table(pa.table({"phi": lists(piece)}), tmp_path / f"part-{k} (1).parquet")
+    assert np.array_equal(open_dump(tmp_path).read(0, N), phi)
 
 
 def test_folders_of_folders_say_what_to_open(tmp_path: Path) -> None:
