@@ -17,7 +17,7 @@ __all__ = ["all_inside", "entries", "inside", "natural", "numbered", "refuse_cop
 
 _PLAIN = re.compile(r"[^/\\:]+\Z").match
 _NUMBER = re.compile(r"([0-9]+)")
-# second copies as browsers, file managers and drives name them: "x (1)", "x copy 2", "x - Copy", "x (copy)", "Copy of x"
+# second copies as browsers, desktops and drives name them: "x (1)", "x copy 2", "x - Copy", "x (copy)", "Copy of x"
 _COPY = re.compile(r"(?i)\Acopy of |(?: ?\([0-9]+\)| copy(?: [0-9]+)?| - copy(?: \([0-9]+\))?| \([^()]*copy\))\Z")
 # where caches of one repository keep the files that its folders link to, from the folder that holds both
 _STORES = ("blobs", ".git/annex/objects", ".dvc/cache")
