@@ -113,7 +113,7 @@ def open_dump(
                 "tensor and layer choose among tensors of a file; source is an array: of (rows, layers, d) pass "
                 "source[:, layer]"
             )
-        if (pool, prompt_tokens, half_bits) != (None, None, None):
+        if any(option is not None for option in (pool, prompt_tokens, half_bits)):
             raise ValueError("pool, prompt_tokens and half_bits say how files are read; source is an array")
         dump, prompt_ids = _from_memory(source, prompt_ids)
     else:
