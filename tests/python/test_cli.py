@@ -93,11 +93,13 @@ def test_a_report_is_written_as_its_name_says(dump: str, capsys: Any, tmp_path: 
 
 
 def test_a_failed_check_is_one_and_still_reports(dump: str, capsys: Any) -> None:
-    code, out, err = run(capsys, "report", dump, "--value=good", "--kl", "0.1", "--check", "good >= 99 at kl=0.1")
+    code, out, err = run(
+        capsys, "report", dump, "--value=good", "--kl", "0.1", "--check", "good >= 99 at kl=0.1 for good"
+    )
     assert code == 1 and out.startswith("verdict, at 0.1 nats")
     assert err.startswith("clinometer: check failed") and err.count("\n") == 1
     code, out, err = run(
-        capsys, "report", dump, "--value=good", "--kl", "0.1", "--check", "good >= 99 at kl=0.1", "--json"
+        capsys, "report", dump, "--value=good", "--kl", "0.1", "--check", "good >= 99 at kl=0.1 for good", "--json"
     )
     assert code == 1 and not json.loads(out)["checks"][0]["holds"] and "check failed" in err
 
@@ -110,6 +112,7 @@ def test_a_failed_check_is_one_and_still_reports(dump: str, capsys: Any) -> None
      ["report", "DUMP", "--value", "good", "--kl", "-1"], ["report", "DUMP", "--value", "good", "--layer", "99"],
      ["report", "DUMP", "--value", "good", "--check", "good > 0"],
      ["report", "DUMP", "--value", "good", "--check", "good > 0 at kl=77"],
+     ["report", "DUMP", "--value", "good", "--kl", "0.1", "--check", "good > -9 at kl=0.1"],  # it judges itself
      ["report", "DUMP", "--value", "good", "-o", "/no/such/folder/x.html"],
      ["report", "DUMP", "--value", "good", "--constitutions", "judge/part"],
      ["tilt", "DUMP", "--betas=-1"], ["tilt", "DUMP", "--betas", "1", "--kl", "1"], ["inspect", "DUMP", "--bogus"],

@@ -584,3 +584,26 @@ def test_directions_of_another_place_are_refused_wherever_a_dump_is(kind: str) -
         with pytest.raises(ValueError, match=f"{kind}.*check_source=False"):
             call(other)
             pytest.fail(name)
+
+
+def test_a_label_beside_numbered_features_is_no_feature() -> None:
+    """Counted among the features f0, f1, ..., a label would predict itself."""
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame({"f0": Y, "f1": Y**2, "prompt_id": IDS, "judge/kind": Y})
+    assert cm.open_dump(frame).dim == 2
+    with pytest.raises(ValueError, match="the columns 'helpful', 'reward' beside 'f0' to 'f1'"):
+        cm.open_dump(frame.assign(helpful=Y, reward=-Y))
+    assert cm.open_dump(pd.DataFrame({"left": Y, "right": Y**2, "up": -Y})).dim == 3
+
+
+def test_options_of_files_are_refused_for_arrays() -> None:
+    for option in ({"pool": "mean"}, {"prompt_tokens": {0: 1}}, {"half_bits": "float16"}):
+        with pytest.raises(ValueError, match="say how files are read; source is an array"):
+            cm.open_dump(PHI, **option)
+    with pytest.raises(ValueError, match=r"of \(rows, layers, d\) pass source\[:, layer\]"):
+        cm.open_dump(np.zeros((4, 3, 2)), layer=1)
+
+
+def test_a_direction_given_as_an_array_of_values_is_told_what_to_be() -> None:
+    with pytest.raises(ValueError, match=r"a direction is a value as Directions\(names, vectors\)"):
+        cm.tilt(PHI, np.ones((1, PHI.shape[1])), kl=[0.1], values=np.ones((1, PHI.shape[1])), prompt_ids=IDS)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
+import shutil
 import struct
 import uuid
 from collections.abc import Callable
@@ -354,6 +356,34 @@ def test_hidden_files_beside_the_data_are_none_of_it(tmp_path: Path, suffix: str
     np.testing.assert_array_equal(open_dump(folder, prompt_ids=np.arange(36)).read(0, 36), rows(36))
 
 
+@pytest.mark.parametrize(
+    "copy",
+    ["part-1 (1)", "part-1(2)", "part-1 copy", "part-1 copy 2", "part-1 - Copy (3)", "part-1 (copy)", "Copy of part-1"],
+)
+@pytest.mark.parametrize("suffix", [".parquet", ".arrow", ".npy", ".safetensors"])
+def test_a_copy_of_a_shard_does_not_count_twice(tmp_path: Path, copy: str, suffix: str) -> None:
+    phi = rows()
+    put = {
+        ".parquet": lambda path, x: pq.write_table(pa.table({"phi": lists(x)}), path),
+        ".arrow": lambda path, x: put_arrow(path, pa.table({"phi": lists(x)})),
+        ".npy": np.save,
+        ".safetensors": lambda path, x: safetensors.numpy.save_file({"phi": x}, path),
+    }[suffix]
+    for k, piece in enumerate((phi[:16], phi[16:])):
+        put(tmp_path / f"part-{k}{suffix}", piece)
+    assert np.array_equal(open_dump(tmp_path).read(0, N), phi)
+    shutil.copy(tmp_path / f"part-1{suffix}", tmp_path / f"{copy}{suffix}")
+    with pytest.raises(DumpError, match=f"{re.escape(copy + suffix)}' has the name of a copy of 'part-1{suffix}'"):
+        open_dump(tmp_path)
+
+
+def test_shards_that_were_all_downloaded_a_second_time_are_read(tmp_path: Path) -> None:
+    phi = rows()
+    for k, piece in enumerate((phi[:16], phi[16:])):
+        pq.write_table(pa.table({"phi": lists(piece)}), tmp_path / f"part-{k} (1).parquet")
+    assert np.array_equal(open_dump(tmp_path).read(0, N), phi)
+
+
 def test_folders_of_folders_say_what_to_open(tmp_path: Path) -> None:
     (tmp_path / "layer=1").mkdir()
     with pytest.raises(DumpError, match=r"'layer=1'.*open one of them"):
@@ -530,3 +560,51 @@ def test_long_prompts_as_ids_take_the_memory_of_their_text(tmp_path: Path) -> No
     assert dump.select(prompts=["y" * 50_000]).n_rows == 4
     with pytest.raises(ValueError, match="as wide as the longest"):
         write_dump(tmp_path / "e", rows(n), columns={"who": ["z" * 3_000_000, *ids[1:]]})
+
+
+def labelled(phi: np.ndarray, ids: Any, **more: Any) -> Any:
+    return pa.table({"phi": lists(phi), "prompt_id": ids, **more})
+
+
+def test_prompts_of_several_files_with_one_numbering_are_told(tmp_path: Path) -> None:
+    phi, y = rows(), np.arange(N, dtype=float)
+    ids = np.arange(N // 2) // 4
+    for k, half in enumerate((slice(0, N // 2), slice(N // 2, N))):
+        pq.write_table(labelled(phi[half], ids + 100), tmp_path / f"part-{k}.parquet")
+    with pytest.warns(UserWarning, match="3 prompt ids of one file start again in another, first '100' at row"):
+        cm.tilt(tmp_path, np.eye(D), kl=[0.1], values=y)
+    with pytest.warns(UserWarning, match="start again"):
+        cm.fit_value_direction(tmp_path, y, alpha=1.0, folds=2)
+    pq.write_table(labelled(phi[N // 2 :], ids + 103), tmp_path / "part-1.parquet")
+    cm.tilt(tmp_path, np.eye(D), kl=[0.1], values=y)
+
+
+def test_a_response_that_is_there_twice_is_told() -> None:
+    phi, ids, number = rows(), np.arange(N) // 4, np.arange(N) % 4
+    dump = open_dump(phi, prompt_ids=ids, columns={"response_id": number})
+    cm.tilt(dump, np.eye(D), kl=[0.1], values=np.arange(N))
+    number[7] = number[5]
+    dump = open_dump(phi, prompt_ids=ids, columns={"response_id": number})
+    with pytest.warns(UserWarning, match="1 rows have the prompt_id and response_id of another row, first 5 and 7"):
+        cm.tilt(dump, np.eye(D), kl=[0.1], values=np.arange(N))
+
+
+def test_rounds_of_one_response_to_each_prompt_and_prompts_across_a_border_are_not_told(tmp_path: Path) -> None:
+    phi, y = rows(), np.arange(N, dtype=float)
+    for k in range(4):
+        pq.write_table(labelled(phi[6 * k : 6 * k + 6], np.arange(6)), tmp_path / f"part-{k}.parquet")
+    cm.tilt(tmp_path, np.eye(D), kl=[0.1], values=y)
+    for k in range(4):
+        pq.write_table(labelled(phi[6 * k : 6 * k + 6], IDS[6 * k : 6 * k + 6]), tmp_path / f"part-{k}.parquet")
+    cm.tilt(tmp_path, np.eye(D), kl=[0.1], values=y)
+
+
+def test_a_file_of_labels_of_other_prompts_is_refused(tmp_path: Path) -> None:
+    write_dump(tmp_path / "dump", rows(), prompt_ids=np.arange(N) // 4)
+    np.savez(tmp_path / "same.npz", prompt_id=np.arange(N) // 4, y=np.arange(N))
+    np.savez(tmp_path / "other.npz", prompt_id=np.arange(N) // 4 + 1, y=np.arange(N))
+    assert open_dump(tmp_path / "dump", columns=tmp_path / "same.npz").n_prompts == 6
+    with pytest.raises(ValueError, match=f"columns: {N} rows have another prompt_id than the dump's, first row 0: '1'"):
+        open_dump(tmp_path / "dump", columns=tmp_path / "other.npz")
+    given = open_dump(tmp_path / "dump", columns=tmp_path / "other.npz", prompt_ids=np.arange(N) // 2)
+    assert given.n_prompts == 12

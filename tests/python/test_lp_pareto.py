@@ -71,6 +71,24 @@ def test_bounds_hold_the_gain_of_what_was_chosen() -> None:
     assert (first.mixture_gain >= first.mixture_ci[0]).all()
 
 
+def test_the_averaged_score_gains_what_the_mixture_does_at_a_smaller_kl() -> None:
+    """Per sqrt(2 KL) of its own, a score gains its correlation: the average of the members' over the score's sd."""
+    rng = np.random.default_rng(3)
+    u, ids = rng.standard_normal((4000, 3)), np.arange(4000) // 8
+    judges = 1.2 * u - 0.3 * u.sum(axis=1, keepdims=True)
+    found = lp.pareto(cm.open_dump(u, prompt_ids=ids), cm.Scores(judges), u, splits=4)
+
+    def centred(x: np.ndarray) -> np.ndarray:
+        return x - x.reshape(-1, 8, x.shape[1]).mean(axis=1).repeat(8, axis=0)
+
+    scores, values = centred(judges), centred(u)
+    mixed = (scores / scores.std(axis=0)) @ found.mixture
+    own = (mixed @ values) / len(mixed) / mixed.std() / values.std(axis=0)
+    assert found.mixture_value == pytest.approx((found.gains.T @ found.mixture).min(), rel=1e-9)
+    assert own.min() == pytest.approx(found.mixture_value / mixed.std(), rel=1e-6)
+    assert own.min() > 5 * found.mixture_value
+
+
 def test_a_mixture_of_noise_is_not_sure() -> None:
     """Of ten judges that know nothing there is always a mixture that raises both values on its own rows."""
     sure = []

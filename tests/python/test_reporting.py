@@ -254,6 +254,15 @@ def test_a_check_of_several_constitutions_says_for_which(made: Report) -> None:
         made.check("good >= 0 at kl=0.2")
 
 
+def test_a_check_of_values_that_judge_themselves_names_the_judge() -> None:
+    """Without constitutions a value raises itself, so a gate that forgot to name them would hold for ever."""
+    alone = report(world(), values=["good"], kl=[0.05], sections=())
+    for words in ("", " for all", " for any", " for recommended"):
+        with pytest.raises(ValueError, match="none was given, so that the values judge themselves"):
+            alone.check(f"good >= 0 at kl=0.05{words}")
+    assert alone.check("good >= 0 at kl=0.05 for good")["lower"] > 0
+
+
 @pytest.mark.parametrize(
     "text",
     ["", "good", "good >= at kl=0.2", "good == 0 at kl=0.2", "good >= 0", "good >= 0 at kl=0.3", "x >= 0 at kl=0.2",

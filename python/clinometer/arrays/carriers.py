@@ -55,7 +55,8 @@ def carried(value: Any, name: str) -> Carried:
         return Carried(_from_dlpack(value, name))
     if hasattr(value, "__array__"):
         return from_numpy(np.asarray(value), name)
-    wanted = "an array, a frame or a list is wanted"
+    fitted = ", .coef_ of it say" if hasattr(value, "coef_") else ""
+    wanted = f"an array, a frame or a list is wanted{fitted}"
     ordered = hasattr(value, "__iter__") and not isinstance(value, (str, bytes, set, frozenset))
     hint = "; list(...) of it" if ordered else ""
     raise TypeError(f"{name} is a {type(value).__name__}; {wanted}{hint}")

@@ -80,7 +80,7 @@ def as_column(value: Any, name: str, n_rows: int) -> NDArray[Any]:
         return decode_bfloat16(np.ascontiguousarray(array.view(np.uint16)))
     if array.dtype == object:
         row = next(k for k, x in enumerate(array) if x is None)
-        raise ValueError(f'{name} has no string at row {row} (missing); fill it, with "" say')
+        raise ValueError(f"{name} has no string at row {row} (missing); give it one, or leave out the row")
     if array.dtype.kind not in "biufUT" or (array.dtype.itemsize > 8 and array.dtype.kind == "f"):
         hint = " (.astype(str))" if array.dtype.kind in "mM" else ""
         raise TypeError(f"{name} has dtype {array.dtype}; numbers, booleans or strings are wanted{hint}")

@@ -21,7 +21,9 @@ _INDEX = "__index_level_0__"  # the index of a pandas frame in an Arrow table ma
 def _torch(value: Any, name: str) -> Carried:
     torch = sys.modules["torch"]
     if not isinstance(value, torch.Tensor):
-        raise TypeError(f"{name} is a {type(value).__name__} of torch; a tensor is wanted")
+        raise TypeError(
+            f"{name} is a {type(value).__name__} of torch; a tensor is wanted (DumpWriter and Fold take batches)"
+        )
     if value.device.type != "cpu":
         raise TypeError(f"{name} is a torch tensor on {value.device}; a CPU tensor is wanted (.cpu())")
     if value.layout != torch.strided or value.is_quantized or value.is_nested:

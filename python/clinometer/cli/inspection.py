@@ -88,7 +88,7 @@ def _warnings(dump: Dump, found: dict[str, Any], chosen: bool) -> list[str]:
             f"{found['n_singletons']} of {found['n_prompts']} prompts have a single response, which no tilt changes"
         )
     if 1 < found["responses"][1] <= 4:
-        out.append("four responses per prompt or fewer: only first-order gains are estimates for the policy")
+        out.append("four responses per prompt or fewer: too few to estimate gains except at small KL")
     if dump.policy is None:
         out.append("policy unknown: results are a re-weighting of these rows, not a forecast")
     elif dump.policy == "off_policy":

@@ -42,7 +42,7 @@ def tilt_table(t: Any) -> str:
         horizon = ""
         if full:
             below = number(t.kl_horizon[k], sign=False, digits=3)
-            horizon = f"; up to {below} nats the bias of few responses is below the error"
+            horizon = f"; beyond {below} nats few responses bias gains by more than the error: see report"
         lines += ["", f"{visible(name)}   ({t.fit_status[k]}{horizon}{_explained(t, k)})"]
         for b in range(t.betas.shape[1]):
             cells = {
@@ -86,7 +86,8 @@ def pareto_table(r: Any) -> str:
 
     lines = [
         f"{r.n_rows} rows, {r.n_prompts} prompts, {r.n_unlabelled} rows without every label left out",
-        "gains are correlations of score and value inside prompts; a mixture averages unit-sd scores",
+        "gains are correlations of score and value inside prompts; a mixture's are averages of its members', each",
+        "tilted alone: a tilt by the average of their unit-sd scores gains more at the same KL",
         "",
         f"any direction        worst gain {number_of(r.margin)}  {r.status}{sure(r.margin_ci, r.sure)}",
         *mixed(r.direction, r.values),
@@ -129,7 +130,7 @@ def _next_steps(r: Any) -> list[str]:
     """What the bounds say to do: train on the mixture, look for a constitution, or give up a floor."""
     worst = number(r.mixture_value, digits=3)
     if r.mixture_status == "improvable" and r.mixture_sure > SURE:
-        lines = [f"next: the mixture raises every value, by {worst} sd per sqrt(2 KL) on these rows"]
+        lines = [f"next: the mixture raises every value, by {worst} sd per sqrt(2 KL) of its members on these rows"]
     elif r.mixture_status == "improvable":
         lines = ["next: cannot tell whether a mixture raises every value: on these rows, which chose it, it does"]
     elif r.status == "improvable":

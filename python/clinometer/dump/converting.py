@@ -14,6 +14,7 @@ from clinometer.common.notices import listening
 from clinometer.common.visible import few, quote
 from clinometer.errors import DumpError, bad
 from clinometer.files.atomic import save_text, sync_folder
+from clinometer.files.folders import numbered
 from clinometer.files.plain import PlainFile, RemoteFile
 from clinometer.files.urls import is_url, stem
 from clinometer.sources import manifest
@@ -136,8 +137,9 @@ def _opened(source: Any, options: dict[str, Any]) -> Iterator[tuple[Dump, list[s
 def _check_rows(dump: Dump, names: list[str]) -> None:
     counts = {n: dump.candidates[n].n_rows for n in names if n in dump.candidates}
     if len(set(counts.values())) > 1:
+        rows = "; shards of one table are called part-0, part-1, ..." if numbered(counts) else ""
         shown = few([f"{quote(n)} {c}" for n, c in counts.items()], 8)
-        raise DumpError(f"{dump.name}: tensors have different numbers of rows ({shown}); choose one with tensor=")
+        raise DumpError(f"{dump.name}: tensors have different numbers of rows ({shown}); choose one with tensor={rows}")
 
 
 def _check_names(dump: Dump) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from clinometer.arrays.carriers import carried
 from clinometer.arrays.coerce import as_column, as_ids, as_matrix, is_array
 from clinometer.arrays.held import Carried
-from clinometer.common.visible import quote, visible, without_secrets
+from clinometer.common.visible import few, quote, visible, without_secrets
 from clinometer.errors import DumpError, bad
 from clinometer.files.plain import PlainFile
 from clinometer.files.urls import is_url, local_path, stem
@@ -111,7 +111,12 @@ def open_dump(
         dump = _from_path(os.fspath(source), layer, How(tensor, half_bits, pool, prompt_tokens))
     elif is_array(source):
         if tensor is not None or layer is not None:
-            raise ValueError("tensor and layer choose among tensors of a file; source is an array")
+            raise ValueError(
+                "tensor and layer choose among tensors of a file; source is an array: of (rows, layers, d) pass "
+                "source[:, layer]"
+            )
+        if any(option is not None for option in (pool, prompt_tokens, half_bits)):
+            raise ValueError("pool, prompt_tokens and half_bits say how files are read; source is an array")
         dump, prompt_ids = _from_memory(source, prompt_ids)
     else:
         raise TypeError(f"source is a {type(source).__name__}; a path, an array or a Dump is wanted")
@@ -156,7 +161,20 @@ def _parted(frame: Carried) -> tuple[Carried, dict[str, NDArray[Any]]]:
     if len(vectors) > 1:
         raise ValueError(f"source has columns of vectors {quote(vectors)}; one is wanted: select it, with the others")
     rows = vectors or [n for n in held if n not in _ROLES and role(n) not in ("value", "judge")]
+    if not vectors:
+        _refuse_labels(rows)
     return replace(frame, columns={n: held.pop(n) for n in rows}), held
+
+
+def _refuse_labels(names: list[str]) -> None:
+    """Refuse columns beside those of f0, f1, ...: a label among the features predicts itself."""
+    counted = [n for n in names if n[-1:].isdigit()]
+    others = [quote(n) for n in names if n not in counted]
+    if others and len(counted) > 1 and len({n.rstrip("0123456789") for n in counted}) == 1:
+        raise ValueError(
+            f"source has the columns {few(others, 8)} beside {quote(counted[0])} to {quote(counted[-1])}: are they "
+            "rows or labels? Pass the columns of the rows alone, and labels by columns="
+        )
 
 
 def _check_options(tensor: Any, layer: Any, policy: Any, nonfinite: Any) -> None:
@@ -175,9 +193,10 @@ def with_arguments(dump: Dump, prompt_ids: Any, columns: Any, policy: str | None
     if columns is not None:
         given = _given_columns(columns, dump.n_rows)
         if prompt_ids is None and "prompt_id" in given:
-            if is_array(columns) and dump.prompt_ids is not None:
-                own = as_ids(given["prompt_id"], "columns['prompt_id']", dump.n_rows)
-                same_ids("columns", own, dump.prompt_ids)
+            held = _held_ids(dump)
+            # a mapping may give other ids on purpose; a table or file of labels says which rows it has
+            if held is not None and not isinstance(columns, Mapping):
+                same_ids("columns", as_ids(given["prompt_id"], "columns['prompt_id']", dump.n_rows), held)
             prompt_ids = given["prompt_id"]
     ids = dump.prompt_ids
     if prompt_ids is None and ids is None and "prompt_id" not in dump.columns:
@@ -200,6 +219,16 @@ def with_arguments(dump: Dump, prompt_ids: Any, columns: Any, policy: str | None
         nonfinite=nonfinite if nonfinite != "raise" else dump.nonfinite,
     )
     return dump if columns is None else replace(dump, columns=dump.columns.merged(_checked_columns(given, dump)))
+
+
+def _held_ids(dump: Dump) -> NDArray[Any] | None:
+    """The prompt ids that a dump has before any are given, if they can be read."""
+    if dump.prompt_ids is not None or "prompt_id" not in dump.columns:
+        return dump.prompt_ids
+    try:
+        return as_ids(dump.columns["prompt_id"], "column 'prompt_id'", dump.n_rows)
+    except (TypeError, ValueError):
+        return None
 
 
 def _check_no_ids(dump: Dump) -> None:

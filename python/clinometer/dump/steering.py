@@ -46,7 +46,11 @@ def read_layers(file: PlainFile, layer_offset: int) -> tuple[dict[int, Any], str
         match = _LAYER.match(key)
         layer = int(match[1]) if match is not None else layer_of(key)
         if layer is None or layer + layer_offset in named or layer + layer_offset < 0:
-            raise bad(file.path, "is not the number of one layer", f"direction {quote(key)}")
+            raise bad(
+                file.path,
+                "is not the number of one layer; directions by name go into .npy or .safetensors",
+                f"direction {quote(key)}",
+            )
         named[layer + layer_offset] = vector
     return named, stem or "direction", source
 

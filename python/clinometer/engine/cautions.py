@@ -1,15 +1,18 @@
-"""Warnings about what a tilt cannot change, given before its numbers are read as findings."""
+"""Warnings about rows and directions, given before numbers are read as findings."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from clinometer.common.notices import tell
-from clinometer.common.visible import few
+from clinometer.common.visible import few, quote
 
-from .inputs import Call
+if TYPE_CHECKING:
+    from .inputs import Call
 
-__all__ = ["warn_of_stillness"]
+__all__ = ["warn_of_stillness", "warn_of_twins"]
 
 
 def warn_of_stillness(call: Call) -> None:
@@ -28,4 +31,36 @@ def warn_of_stillness(call: Call) -> None:
             f"{single} of {p.n_prompts} prompts have one response: no tilt changes them, yet they count "
             "in every mean; prompt_weights of 0 leave them out",
             stacklevel=3,
+        )
+
+
+def warn_of_twins(call: Call) -> None:
+    """Warn of rows that seem to be there twice, or of prompts of several files that bear one id."""
+    dump, ids = call.dump, call.ids
+    if ids is None or not dump.n_rows:
+        return
+    if "response_id" in dump.columns:
+        codes, responses = (np.unique(a, return_inverse=True)[1] for a in (ids, dump.columns["response_id"]))
+        order = np.lexsort((responses, codes))
+        same = (np.diff(codes[order]) == 0) & (np.diff(responses[order]) == 0)
+        if same.any():
+            a, b = np.sort(order[np.flatnonzero(same)[0] :][:2])
+            tell(
+                f"{int(same.sum())} rows have the prompt_id and response_id of another row, first {a} and {b}, both of "
+                f"prompt {quote(ids[a])}: rows are there twice, or ids of other prompts start again",
+                stacklevel=4,
+            )
+            return
+    begins = np.flatnonzero(np.append(True, ids[1:] != ids[:-1]))
+    if len(dump.segments) < 2 or dump.n_rows < 2 * len(begins):
+        return
+    prompt = np.unique(ids[begins], return_inverse=True)[1]
+    file = np.searchsorted([s.row_start for s in dump.segments], begins, side="right")
+    again = len(prompt) - len(np.unique(prompt))
+    if again and len(np.unique(np.stack([file, prompt]), axis=1).T) == len(prompt):
+        second = int(begins[np.setdiff1d(np.arange(len(prompt)), np.unique(prompt, return_index=True)[1])[0]])
+        tell(
+            f"{again} prompt ids of one file start again in another, first {quote(ids[second])} at row {second}: their "
+            "rows are taken as responses to one prompt; if they are other prompts, number them on",
+            stacklevel=4,
         )

@@ -23,6 +23,7 @@ from clinometer.dump.windows import is_windowed, placeholder, resident
 from clinometer.errors import DumpError
 from clinometer.sources.window import Window
 
+from .cautions import warn_of_twins
 from .fitted import DirectionFit, load_any
 from .intake import by_row, ids_of, vectors
 from .population import Population, population
@@ -139,6 +140,7 @@ def prepare(
     threads = thread_count(n_threads)
     call = Call(dump, None, bool(within), precision == "double", threads, _progress(progress, dump))  # type: ignore[arg-type]
     call.ids, call.check_source = _ids(dump, prompt_ids, directions), bool(check_source)
+    warn_of_twins(call)
     with_logs, reweight = base in ("logprob", "reweight"), base == "reweight"
     extra = {
         "logprobs": column(dump, logprobs, "logprob" if with_logs else None, "logprobs", call.ids),

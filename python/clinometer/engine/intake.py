@@ -67,8 +67,9 @@ def by_row(name: str, given: Any, dump: Dump, ids: NDArray[Any] | None) -> tuple
     said = {key: columns.pop(key) for key in _IDS if key in columns}
     table = flat(name, numbers(name, replace(held, columns=columns) if said else held), dump.n_rows, ids)
     if table.ndim not in (1, 2) or len(table) != dump.n_rows:
-        n = dump.n_rows
-        raise ValueError(f"{name} has shape {table.shape}, wanted ({n},) or ({n}, J)")
+        n, wide = dump.n_rows, table.ndim in (1, 2) and table.shape[-1] == dump.dim
+        hint = "; a direction is a value as Directions(names, vectors)" if wide else ""
+        raise ValueError(f"{name} has shape {table.shape}, wanted ({n},) or ({n}, J){hint}")
     for key, own in said.items():
         theirs = ids if key == "prompt_id" else dump.columns[key] if dump.has_column(key) else None
         if theirs is None and key == "prompt_id":

@@ -13,10 +13,12 @@ from .plain import REFUSED
 from .remote import listing
 from .urls import beside, is_url
 
-__all__ = ["all_inside", "entries", "inside", "natural", "numbered"]
+__all__ = ["all_inside", "entries", "inside", "natural", "numbered", "refuse_copies"]
 
 _PLAIN = re.compile(r"[^/\\:]+\Z").match
 _NUMBER = re.compile(r"([0-9]+)")
+# second copies as browsers, desktops and drives name them: "x (1)", "x copy 2", "x - Copy", "x (copy)", "Copy of x"
+_COPY = re.compile(r"(?i)\Acopy of |(?: ?\([0-9]+\)| copy(?: [0-9]+)?| - copy(?: \([0-9]+\))?| \([^()]*copy\))\Z")
 # where caches of one repository keep the files that its folders link to, from the folder that holds both
 _STORES = ("blobs", ".git/annex/objects", ".dvc/cache")
 
@@ -52,6 +54,16 @@ def entries(folder: str) -> list[str]:
             raise bad(folder, f"is a folder that cannot be opened ({exc.strerror})") from exc
         raise
     return sorted((name for name in held if not name.startswith(".")), key=natural)
+
+
+def refuse_copies(folder: str, names: Iterable[str]) -> None:
+    """Refuse a file whose name says that it is a copy of another one here: its rows would count twice."""
+    held = set(names)
+    for name in sorted(held, key=natural):
+        stem, dot, ending = name.rpartition(".")
+        first = _COPY.sub("", stem) + dot + ending
+        if first != name and first in held:
+            raise bad(folder, f"{quote(name)} has the name of a copy of {quote(first)}: remove or rename it", "folder")
 
 
 def inside(folder: str, name: object, field: str, manifest: str) -> str:

@@ -1,7 +1,8 @@
 """What to do next with these constitutions: the best direction, the best mixture, what floors cost, and how sure.
 
 Everything is first order in the tilt and in standard deviations: the gain of value j under unit-sd score t is
-Cov(s_j, t) / (sd_j sd_t), a correlation inside prompts (theory 8.1, 9.1 and 9.2).
+Cov(s_j, t) / (sd_j sd_t), a correlation inside prompts (theory 8.1, 9.1 and 9.2). That of a mixture is the average of
+its members' (theory 6.3); the tilt by the averaged score gains as much at a smaller KL.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class ParetoResult(Result):
     margin_ci, sure : 95 % bounds of the worst gain of directions chosen on half of the prompts, on the other half, and
         the confidence that they raise every value there (1 less a p-value, over many halves)
     mixture_status, mixture_value, mixture : of the best mixture of the constitutions on these rows, its worst gain and
-        its (m,) weights on unit-sd scores, in the simplex
+        its (m,) weights on unit-sd scores, in the simplex; gains per sqrt(2 KL) of the members, not of the mixture
     mixture_gain : (k,) what mixtures chosen on half of the prompts gain on the other half
     mixture_ci, mixture_sure : of the worst of these, as of the direction
     alone : index of the constitution whose worst gain is largest, and `alone_value` that gain

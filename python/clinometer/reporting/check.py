@@ -80,6 +80,11 @@ def _subjects(report: Report, check: Check, text: str) -> list[tuple[int, float]
     names, K = report.constitutions, len(report.constitutions)
     if check.name is not None and check.name in names:
         return [(names.index(check.name), 0.95)]
+    if report.self_judged and check.name in (None, "all", "any", "recommended"):
+        raise ValueError(
+            f"check {visible(text)[:200]!r} has no constitution to be about: none was given, so that the values judge "
+            "themselves, and each raises itself; give constitutions, or say `for NAME` of the value that judges"
+        )
     if check.name is None and K > 1:
         have = ", ".join(visible(n) for n in names[:20]) + (f" and {K - 20} more" if K > 20 else "")
         raise ValueError(

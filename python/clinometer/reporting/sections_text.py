@@ -93,9 +93,9 @@ def _mixtures(report: Report) -> list[str]:
     alone, between = visible(p.constitutions[p.alone]), f"{p.mixture_ci[0]:+.3f} to {p.mixture_ci[1]:+.3f}"
     first = (
         f"best mixture of the constitutions' unit-sd scores: {mixture}; worst value {p.mixture_value:+.3f} sd per "
-        f"sqrt(2 KL) on these rows, {between} (95 %) on prompts that did not choose it, {100 * p.mixture_sure:.0f} % "
-        f"sure that all rise; {alone} alone {p.alone_value:+.3f}; any score at all {p.margin:.3f} "
-        f"({p.margin_ci[0]:.3f} to {p.margin_ci[1]:.3f})"
+        f"sqrt(2 KL) of its members on these rows, {between} (95 %) on prompts that did not choose it, "
+        f"{100 * p.mixture_sure:.0f} % sure that all rise; {alone} alone {p.alone_value:+.3f}; any score at all "
+        f"{p.margin:.3f} ({p.margin_ci[0]:.3f} to {p.margin_ci[1]:.3f})"
     )
     out = ["", *_lines(_given(report, first))]
     for i, name in enumerate(p.values):

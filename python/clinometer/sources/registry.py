@@ -6,7 +6,7 @@ import os
 
 from clinometer.common.visible import quote
 from clinometer.errors import bad
-from clinometer.files.folders import entries, inside
+from clinometer.files.folders import entries, inside, refuse_copies
 from clinometer.files.plain import PlainFile
 from clinometer.files.urls import is_url, stem
 
@@ -82,6 +82,7 @@ def _folder(path: str, how: How) -> Found:
         return manifest.read_index(path, index[0])
     arrays = [n for n in names if n.endswith(".npy")]
     if arrays:
+        refuse_copies(path, arrays)
         return Found(joined_arrays(path, arrays))
     stored = [n for n in names if n.endswith(".safetensors")]
     if stored and not index:
@@ -113,6 +114,7 @@ def _has(folder: str, name: str) -> bool:
 
 def _loose(path: str, stored: list[str], how: How) -> Found:
     """Safetensors files that nothing ties together: one alone, the requests of a server, or numbered shards."""
+    refuse_copies(path, stored)
     first = inside(path, stored[0], "folder", path)
     parts, _ = safetensors.read_header(PlainFile(first))
     if is_request(set(parts)):

@@ -195,9 +195,10 @@ def _mixture(report: Report) -> str:
     mixed = ", ".join(f"{p.constitutions[i]} {percent(float(p.mixture[i]))}" for i in order)
     text = (
         f"Best mixture of the constitutions: {mixed or 'none'}; its worst value gains "
-        f"{number(p.mixture_value, digits=3)} sd per sqrt(2 KL) on these rows, on prompts that did not choose "
-        f"the mixture {between(*p.mixture_ci)} (95 %); that all values rise is {percent(p.mixture_sure)} sure; "
-        f"the best alone, {p.constitutions[p.alone]}, {number(p.alone_value, digits=3)}."
+        f"{number(p.mixture_value, digits=3)} sd per sqrt(2 KL) of its members on these rows, on prompts that did "
+        f"not choose the mixture {between(*p.mixture_ci)} (95 %); that all values rise is "
+        f"{percent(p.mixture_sure)} sure; the best alone, {p.constitutions[p.alone]}, "
+        f"{number(p.alone_value, digits=3)}."
     )
     head = ["value", "most it can gain", *(f"price of a floor on {v}" for v in p.values)]
     rows = [
@@ -209,5 +210,5 @@ def _mixture(report: Report) -> str:
         for i, v in enumerate(p.values)
     ]
     text = _given(report, text)
-    caption = "sd per sqrt(2 KL) if no other value may fall, and what a floor raised by one costs it"
+    caption = "sd per sqrt(2 KL) of the members if no other value may fall, and what a floor raised by one costs it"
     return f"<h3>Best mixture and the price of floors</h3>\n<p>{markup(text)}</p>\n{table(caption, head, rows)}"
