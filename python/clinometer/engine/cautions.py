@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clinometer.common.notices import tell
 from clinometer.common.visible import few, quote
@@ -35,32 +36,49 @@ def warn_of_stillness(call: Call) -> None:
 
 
 def warn_of_twins(call: Call) -> None:
-    """Warn of rows that seem to be there twice, or of prompts of several files that bear one id."""
+    """Warn of rows that seem to be there twice, or of prompts of several files that bear one id.
+
+    Rows in order of prompt and response cost a look, others a sort.
+    """
     dump, ids = call.dump, call.ids
     if ids is None or not dump.n_rows:
         return
-    if "response_id" in dump.columns:
-        codes, responses = (np.unique(a, return_inverse=True)[1] for a in (ids, dump.columns["response_id"]))
-        order = np.lexsort((responses, codes))
-        same = (np.diff(codes[order]) == 0) & (np.diff(responses[order]) == 0)
-        if same.any():
-            a, b = np.sort(order[np.flatnonzero(same)[0] :][:2])
-            tell(
-                f"{int(same.sum())} rows have the prompt_id and response_id of another row, first {a} and {b}, both of "
-                f"prompt {quote(ids[a])}: rows are there twice, or ids of other prompts start again",
-                stacklevel=4,
-            )
-            return
-    begins = np.flatnonzero(np.append(True, ids[1:] != ids[:-1]))
-    if len(dump.segments) < 2 or dump.n_rows < 2 * len(begins):
-        return
+    begin = np.append(True, ids[1:] != ids[:-1])
+    begins = np.flatnonzero(begin)
     prompt = np.unique(ids[begins], return_inverse=True)[1]
+    again = len(prompt) - int(prompt.max()) - 1
+    if "response_id" in dump.columns:
+        responses = np.asarray(dump.columns["response_id"])
+        in_order = not again and (begin[1:] | (responses[1:] > responses[:-1])).all()
+        rows = None if in_order else _first_twins(call, responses)
+    else:
+        rows = None
+    if rows:
+        a, b, n = rows
+        tell(
+            f"{n} rows have the prompt_id and response_id of another row, first {a} and {b}, both of prompt "
+            f"{quote(ids[a])}: rows are there twice, or ids of other prompts start again",
+            stacklevel=4,
+        )
+        return
+    if not again or len(dump.segments) < 2 or dump.n_rows < 2 * len(begins):
+        return
     file = np.searchsorted([s.row_start for s in dump.segments], begins, side="right")
-    again = len(prompt) - len(np.unique(prompt))
-    if again and len(np.unique(np.stack([file, prompt]), axis=1).T) == len(prompt):
+    if len(np.unique(np.stack([file, prompt]), axis=1).T) == len(prompt):
         second = int(begins[np.setdiff1d(np.arange(len(prompt)), np.unique(prompt, return_index=True)[1])[0]])
         tell(
             f"{again} prompt ids of one file start again in another, first {quote(ids[second])} at row {second}: their "
             "rows are taken as responses to one prompt; if they are other prompts, number them on",
             stacklevel=4,
         )
+
+
+def _first_twins(call: Call, responses: NDArray[Any]) -> tuple[int, int, int] | None:
+    """Two rows of one prompt and response, and how many have such a row before them."""
+    codes, responses = (np.unique(x, return_inverse=True)[1] for x in (call.ids, responses))
+    order = np.lexsort((responses, codes))
+    same = (np.diff(codes[order]) == 0) & (np.diff(responses[order]) == 0)
+    if not same.any():
+        return None
+    a, b = np.sort(order[np.flatnonzero(same)[0] :][:2])
+    return int(a), int(b), int(same.sum())
