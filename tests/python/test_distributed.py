@@ -168,7 +168,7 @@ def test_a_report_is_the_same_page(dump: cm.Dump, client: Client) -> None:
 def test_a_worker_killed_in_mid_pass_changes_nothing(name: str, dump: cm.Dump, four: Client) -> None:
     function, given, options = CALLS[name]
     want = getattr(cm, function)(dump, *given, **options, n_threads=1)
-    four.wait_for_workers(4)
+    four.wait_for_workers(4, timeout=120)
     pids = list(four.run(os.getpid).values())
     killed: list[int] = []
     seen: list[tuple[int, int]] = []
@@ -207,7 +207,7 @@ def test_a_worker_that_dies_twice_while_a_fit_iterates(dump: cm.Dump, client: Cl
     killed: list[int] = []
 
     def kill() -> None:
-        client.wait_for_workers(2)
+        client.wait_for_workers(2, timeout=120)
         killed.append(client.run(os.getpid, nanny=False)[client.cluster.workers[0].worker_address])
         os.kill(killed[-1], signal.SIGKILL)
 
