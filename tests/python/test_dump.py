@@ -132,6 +132,32 @@ def test_torch_tensors_are_viewed() -> None:
     assert open_dump(torch.ones(2, 2, dtype=torch.float16)).dtype == "float16"
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32", "bfloat16"])
+def test_jax_arrays_are_viewed(dtype: str) -> None:
+    jnp = pytest.importorskip("jax.numpy")
+    phi = jnp.arange(15, dtype=dtype).reshape(5, 3)
+    dump = open_dump(phi)
+    assert dump.dtype == dtype and dump.segments[0].array.ctypes.data == phi.unsafe_buffer_pointer()
+    np.testing.assert_array_equal(dump.read(0, 5), np.arange(15).reshape(5, 3))
+
+
+def test_array_api_arrays_are_viewed() -> None:
+    strict = pytest.importorskip("array_api_strict")
+    phi = rows(4, 3)
+    assert np.shares_memory(open_dump(strict.asarray(phi, copy=False)).segments[0].array, phi)
+
+
+def test_cupy_arrays_are_refused_by_name() -> None:
+    def no(*_: Any, **__: Any) -> Any:
+        raise AssertionError("nothing is asked of memory of another device")
+
+    body = {"__dlpack__": no, "__array__": no, "__dlpack_device__": lambda _: (2, 0), "shape": (4, 3)}
+    phi = type("ndarray", (), {**body, "__module__": "cupy"})()
+    for call in (lambda: open_dump(phi), lambda: open_dump(rows(4, 3), columns={"value_v": phi})):
+        with pytest.raises(TypeError, match=r"is a cupy\.ndarray on a device .*; an array in CPU memory is wanted"):
+            call()
+
+
 def test_every_half_pattern_decodes_exactly() -> None:
     every = np.arange(65536, dtype=np.uint16).reshape(256, 256)
     for dtype in (BF16, np.float16):

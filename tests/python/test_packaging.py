@@ -32,3 +32,23 @@ def test_every_extra_of_the_package_is_in_all() -> None:
     (together,) = extras["all"]
     held = set(together.removeprefix("clinometer[").removesuffix("]").split(","))
     assert held == set(extras) - {"all", "test", "bench", "dev", "docs"}
+
+
+def test_platforms_that_were_never_built_are_marked() -> None:
+    text = (ROOT / "pyproject.toml").read_text()
+    settings = tomllib.loads(text)["tool"]["cibuildwheel"]
+    assert settings["linux"]["archs"] == ["x86_64", "aarch64"] and "musllinux_x86_64" not in settings["skip"]
+    for platform in ("linux", "macos", "windows"):
+        section = text.split(f"[tool.cibuildwheel.{platform}]")[1].split("[tool.")[0]
+        assert "never built" in section, platform
+    page = (ROOT / "docs/releasing.md").read_text()
+    assert all(
+        x in page for x in ("never been built", "auditwheel show", "under 6 MB", "builds offline", "cibuildwheel")
+    )
+
+
+def test_the_citation_file_has_what_its_format_requires() -> None:
+    text = (ROOT / "CITATION.cff").read_text()
+    keys = {line.split(":")[0] for line in text.splitlines() if not line.startswith(" ")}
+    assert {"cff-version", "message", "title", "authors", "version", "license", "type"} <= keys
+    assert "cff-version: 1.2.0" in text and re.search(r"authors:\n  - (name|family-names): \S", text)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -114,6 +116,17 @@ def test_plain_c(build) -> None:
     np.testing.assert_allclose(numbers["gain"], tilt.gain.ravel(), atol=1e-6)
     np.testing.assert_allclose(numbers["kl"], tilt.kl.ravel(), atol=1e-6)
     assert said[-1] == "refused: code 1, rows.dtype is 7, wanted CLINOMETER_F32, F16, BF16 or F64"
+
+
+def test_what_a_wheel_installs_is_under_6_megabytes() -> None:
+    if not (INSTALLED / "lib/cmake/clinometer").is_dir():
+        pytest.skip("an editable installation is no wheel: CLINOMETER_SDK=DIR names an unpacked wheel's")
+    held = io.BytesIO()
+    with zipfile.ZipFile(held, "w", zipfile.ZIP_DEFLATED) as wheel:
+        for file in INSTALLED.rglob("*"):
+            if file.is_file() and file.suffix != ".pyc":
+                wheel.write(file, file.relative_to(INSTALLED))
+    assert 2 << 20 < held.tell() < 6_000_000
 
 
 def test_public_headers_need_neither_python_nor_eigen() -> None:

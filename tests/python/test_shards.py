@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -389,6 +391,49 @@ def test_a_share_of_fewer_rows_than_a_leaf_is_said_to_be_empty(tmp_path: Path, c
 def test_shard_options_that_do_not_go_together(on_disk: Path, capsys: Any, argv: list[str], says: str) -> None:
     code, out, err = run(capsys, "tilt", on_disk, "--constitutions", "judge", *argv)
     assert code == 2 and out == "" and says in err and err.count("\n") == 1
+
+
+def test_eight_shards_in_any_order_by_processes_of_two_machines(on_disk: Path, tmp_path: Path) -> None:
+    """A machine here is a process with its own copy of the dump, working folder and number of threads."""
+    command = ["--constitutions", "judge", "-w", "--value", "v", "w", "--betas", "0.5", "inf", "--shards"]
+    order, running = np.random.default_rng(3).permutation(8), []
+    for machine in (0, 1):
+        copy = tmp_path / str(machine)
+        shutil.copytree(on_disk, copy / f"dump-{machine}")
+        code = "import sys; from clinometer import cli\nfor i in sys.argv[1].split(): assert cli.main("
+        code += "['tilt', sys.argv[2], *sys.argv[3:], f'{i}/8', '--state', f'../{i}.state']) == 0"
+        shares = " ".join(str(i + 1) for i in order[machine::2])
+        env = {**os.environ, "CLINOMETER_NUM_THREADS": str(machine + 1)}
+        argv = [sys.executable, "-c", code, shares, f"dump-{machine}", *command]
+        running.append(subprocess.Popen(argv, cwd=copy, env=env, stdout=subprocess.DEVNULL))
+    assert [one.wait() for one in running] == [0, 0]
+    states = [tmp_path / f"{i}.state" for i in range(1, 9)]
+    same_bits(cm.merge(*states), cm.scan(on_disk, cm.stat.Tilt(["judge", "-w"], ["v", "w"], betas=[0.5, np.inf]))[0])
+    for given, says in [
+        (states[:3] + states[2:], r"3\.state.*overlap"), (states[:3] + states[4:], r"5\.state.*gap"),
+        (states[:7], "is missing|end at row"), ([*states[:7], tmp_path / "9.state"], r"9\.state"),
+    ]:  # fmt: skip
+        with pytest.raises((ValueError, OSError), match=says):
+            cm.merge(*given)
+
+
+def test_the_job_array_of_the_page_gives_one_machines_numbers(on_disk: Path, tmp_path: Path) -> None:
+    """The scripts as they stand; `srun` and the number of a task are what Slurm would give."""
+    page = (Path(__file__).resolve().parents[2] / "docs/scale.md").read_text(encoding="utf-8")
+    task, rest = page.split("```sh\n#!/bin/bash\n")[1].split("```", 1)
+    merge = rest.split("```sh\n")[1].split("```")[0].replace("64", "4")
+    here = f'set -e\nsrun() {{ "$@"; }}\nclinometer() {{ "{sys.executable}" -m clinometer "$@"; }}\n'
+    env = {**os.environ, "DUMP": str(on_disk), "OUT": str(tmp_path)}
+    (first, last), jobs = re.findall(r"--array=(\d+)-(\d+)", task)[0], []
+    assert (first, last) == ("1", "64") and task.count("64") == 2
+    for i in (3, 1, 4, 2):
+        script = here + task.replace("helpful", "v").replace("64", "4")
+        own = {**env, "SLURM_ARRAY_TASK_ID": str(i)}
+        jobs.append(subprocess.run(["bash", "-c", script], env=own, capture_output=True, text=True))
+    jobs.append(subprocess.run(["bash", "-c", here + merge], env=env, capture_output=True, text=True))
+    assert [job.returncode for job in jobs] == [0] * 5, [job.stderr for job in jobs]
+    files = [tmp_path / f"{i}.state" for i in (1, 2, 3, 4)]
+    same_bits(cm.merge(*files), cm.scan(on_disk, cm.stat.Tilt("judge", "v", betas=[0.5, 2.0]))[0])
 
 
 def test_the_shell_recipe_of_the_page_gives_one_machines_numbers(on_disk: Path, tmp_path: Path) -> None:

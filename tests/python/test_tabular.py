@@ -275,6 +275,68 @@ def test_a_report_in_xarray() -> None:
     assert data.attrs["verdict"] == r.verdict()
 
 
+def test_a_tilt_in_polars_and_as_a_dataset() -> None:
+    t = cm.tilt(WORLD, J, [1.0, 2.0], V)
+    for module, call in (("polars", t.to_polars), ("datasets", t.to_datasets)):
+        try:
+            __import__(module)
+        except ImportError:
+            with pytest.raises(ImportError, match=f"pip install {module}"):
+                call()
+            continue
+        table = call()
+        assert list(table["gain"]) == t.gain.ravel().tolist() and list(table["kl"][:1]) == [t.kl[0, 0]]
+        assert list(table["direction"])[-1] == J[1] and list(table["value"])[:3] == V
+
+
+@pytest.mark.parametrize("within", [True, False])
+@pytest.mark.parametrize("levels", [{"betas": [0.7, np.inf]}, {"kl": [0.05]}], ids=str)
+def test_weights_in_arviz_are_those_of_the_tilt(levels: dict[str, Any], within: bool) -> None:
+    pytest.importorskip("xarray")
+    order = np.random.default_rng(0).permutation(G * N)
+    values = np.stack([WORLD.columns["harm"], WORLD.columns["length"]], axis=1)[order]
+    scores = cm.Scores(np.stack([WORLD.columns[j] for j in J], axis=1)[order], names=J)
+    dump = cm.open_dump(WORLD.read(0, G * N)[order], prompt_ids=WORLD.prompt_ids[order])
+    weights = np.random.default_rng(1).uniform(size=G)
+    options: dict[str, Any] = {"values": values, "within": within, "prompt_weights": weights, **levels}
+    t = cm.tilt(dump, [scores, np.eye(D)[0]], **options)
+    tree = cm.inference.to_arviz(dump, [scores, np.eye(D)[0]], **options)
+    draws, held = tree["posterior"], tree["sample_stats"]
+    assert tuple(map(str, held["direction"].values)) == t.directions
+    assert dict(draws.sizes) == {"chain": 1, "draw": G * N, "value": 2}
+    np.testing.assert_array_equal(held["betas"], t.betas)
+    np.testing.assert_array_equal(draws["prompt_id"], dump.prompt_ids)
+    w = np.exp(held["log_weight"].values[0])
+    np.testing.assert_allclose(w.sum(axis=0), 1, rtol=1e-12)
+    np.testing.assert_array_equal(draws["values"].values[0], values)
+    np.testing.assert_allclose(np.einsum("nkb,nj->kbj", w, values) - t.baseline, t.gain, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose((w * held["log_ratio"].values[0]).sum(axis=0), t.kl, rtol=1e-5, atol=1e-12)
+
+
+def test_arviz_draws_from_the_tilted_policy_by_the_weights() -> None:
+    base = pytest.importorskip("arviz_base")
+    tree = cm.inference.to_arviz(WORLD, J[1], [0.7], V)
+    w = np.exp(tree["sample_stats"]["log_weight"].values.ravel())
+    drawn = base.extract(tree, weights=w, resampling_method="stratified", num_samples=400, random_seed=0)
+    harm = tree["posterior"]["values"].sel(value="-harm").values.ravel()
+    error = np.sqrt(w @ (harm - w @ harm) ** 2 / 400)
+    assert abs(float(drawn.sel(value="-harm").mean()) - w @ harm) < 4 * error
+    assert abs(w @ harm - harm.mean()) > 4 * error  # the draws of the base policy are others
+
+
+def test_arviz_before_1_makes_inference_data_of_it() -> None:
+    pytest.importorskip("xarray")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        arviz = pytest.importorskip("arviz")
+        tree = cm.inference.to_arviz(WORLD, J[0], [0.7], V)
+        if not hasattr(arviz, "from_datatree"):
+            pytest.skip("ArviZ 1 takes the tree itself")
+        data = arviz.from_datatree(tree)
+    np.testing.assert_array_equal(data.sample_stats.log_weight, tree["sample_stats"]["log_weight"])
+    assert set(data.groups()) == {"posterior", "sample_stats"}
+
+
 def test_a_merged_state_survives_a_pickle() -> None:
     fold = cm.Fold(Tilt(np.eye(D)[:2], ["v"], betas=[1.0]), dim=D)
     fold.absorb(WORLD.read(0, G * N), WORLD.prompt_ids, v=WORLD.columns["length"])

@@ -68,6 +68,12 @@ class Result:
 
         return polars(self)
 
+    def to_datasets(self) -> Any:
+        """The table of `to_frame` as a Dataset of Hugging Face ``datasets``."""
+        from .tabular import datasets
+
+        return datasets(self)
+
     def to_xarray(self) -> Any:
         """An xarray Dataset of all arrays with labelled axes, units and attributes (extra ``frame``)."""
         from .tabular import xarray

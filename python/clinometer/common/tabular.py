@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from .results import Result
 
-__all__ = ["cells", "frame", "labels_of", "polars", "scalars", "sizes_of", "variables", "xarray"]
+__all__ = ["cells", "datasets", "frame", "labels_of", "polars", "scalars", "sizes_of", "variables", "xarray"]
 
 Dims = tuple[str, ...]
 Variables = dict[str, tuple[Dims, NDArray[Any]]]
@@ -191,6 +191,15 @@ def polars(result: Result) -> Any:
     except ImportError as error:
         raise ImportError("to_polars needs polars: pip install polars") from error
     return pl.DataFrame({name: column.tolist() for name, column in cells(result).items()})
+
+
+def datasets(result: Result) -> Any:
+    """The long table as a Hugging Face Dataset."""
+    try:
+        from datasets import Dataset
+    except ImportError as error:
+        raise ImportError("to_datasets needs datasets: pip install datasets") from error
+    return Dataset.from_dict({name: column.tolist() for name, column in cells(result).items()})
 
 
 def xarray(result: Result) -> Any:

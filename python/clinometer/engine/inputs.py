@@ -567,7 +567,7 @@ def absorb(
         if scan.non_finite >= 0:
             break
     if reads:  # of 100,000 files that takes a second, and a report is many passes over scores
-        _check_files(call.dump)
+        check_files(call.dump)
     if scan.non_finite >= 0 and part is None:
         refuse_non_finite(call, p)
 
@@ -598,7 +598,8 @@ def _share_of(progress: Any, before: int, total: int) -> Any:
     return lambda done, _: progress(before + done, total)
 
 
-def _check_files(dump: Dump) -> None:
+def check_files(dump: Dump) -> None:
+    """Refuse files that have changed since the dump was opened."""
     for s in dump.segments:
         check = getattr(s.file, "check", None)
         if check is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from clinometer.engine.adjusting import Adjust
 
+from .arviz import to_arviz
 from .gold import PPIResult, ppi_gain
 from .intervals import gain_intervals
 from .null import NullBand, null_band
@@ -13,5 +14,5 @@ from .simpler import Baselines, baselines
 
 __all__ = [
     "Adjust", "Baselines", "GainIntervals", "NullBand", "PPIResult", "Recommendation", "baselines",
-    "benjamini_hochberg", "gain_intervals", "holm", "null_band", "ppi_gain", "recommend",
+    "benjamini_hochberg", "gain_intervals", "holm", "null_band", "ppi_gain", "recommend", "to_arviz",
 ]  # fmt: skip

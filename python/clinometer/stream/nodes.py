@@ -5,7 +5,7 @@ A node is (leaf, level, states): one state for each statistic over the leaves [l
 
 from __future__ import annotations
 
-import copy
+import pickle
 from typing import Any
 
 __all__ = ["Node", "collapse", "copied", "push"]
@@ -27,7 +27,7 @@ def push(nodes: list[Node], node: Node) -> None:
 def copied(node: Node) -> Node:
     """A node of its own, for a merge that must not use this one up."""
     leaf, level, states = node
-    return leaf, level, [copy.deepcopy(s) for s in states]
+    return leaf, level, pickle.loads(pickle.dumps(states))  # copy.deepcopy takes seven times as long
 
 
 def collapse(nodes: list[Node]) -> list[Any]:
