@@ -251,6 +251,25 @@ def test_text_and_numbers_do_not_mix() -> None:
 # order is proved
 
 
+@pytest.mark.parametrize("end", ["text", "bytes", "fixed_size_binary"])
+@pytest.mark.parametrize("take", [list, "object", "arrow", "parquet"])
+def test_ids_that_differ_in_zero_bytes_at_the_end_do_not_become_one(end: str, take: Any, tmp_path: Path) -> None:
+    raw = [b"digest-0", b"digest-\0", b"digest--"]
+    ids = [x.decode() if end == "text" else x for x in np.repeat(np.array(raw, object), 2)]
+    phi = PHI[: len(ids)]
+    with pytest.raises((ValueError, cm.DumpError), match="row 2: zero bytes at the end"):
+        if take in (list, "object"):
+            cm.open_dump(phi, prompt_ids=ids if take is list else np.array(ids, object))
+        else:
+            pa = pytest.importorskip("pyarrow")
+            parquet = pytest.importorskip("pyarrow.parquet")
+            column = pa.array(ids, pa.binary(8) if end == "fixed_size_binary" else None)
+            rows = pa.FixedSizeListArray.from_arrays(pa.array(phi.ravel()), D)
+            table = pa.table({"prompt_id": column, "phi": rows})
+            parquet.write_table(table, tmp_path / "ids.parquet")
+            cm.open_dump(table if take == "arrow" else tmp_path / "ids.parquet")
+
+
 @settings(max_examples=10, deadline=None, derandomize=True)
 @given(st.permutations(range(N)))
 def test_what_carries_ids_in_another_order_is_refused(order: list[int]) -> None:

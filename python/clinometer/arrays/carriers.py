@@ -77,7 +77,7 @@ def _listed(value: Any, name: str) -> NDArray[Any]:
     if any(is_array(x) for x in {type(x): x for x in value}.values()):  # one of each type: lists may be long
         return from_objects(value, name)
     if value and all(type(x) is str for x in value):
-        return text_array(value)
+        return text_array(value, name)
     try:
         array = np.asarray(value)
     except (ValueError, TypeError) as error:

@@ -65,7 +65,7 @@ def from_objects(items: Sequence[Any] | NDArray[Any], name: str) -> NDArray[Any]
         out = held if missing.any() else None
         texts = [x if isinstance(x, str) else x.decode() if isinstance(x, bytes) else str(x) for x in there]
         if out is None:
-            return text_array(texts)
+            return text_array(texts, name)
         out[~missing], out[missing] = texts, None
         return out
     if kind == "sequences":

@@ -31,9 +31,14 @@ def is_text(dtype: np.dtype[Any]) -> bool:
     return dtype.kind in "UT"
 
 
-def text_array(values: Iterable[str]) -> NDArray[Any]:
+def text_array(values: Iterable[str], name: str = "a column") -> NDArray[Any]:
     """Strings as an array: of fixed width, or each of its own where that would mostly be padding (NumPy 2)."""
     held = values if isinstance(values, list) else list(values)
+    if (row := next((row for row, v in enumerate(held) if v.endswith("\0")), None)) is not None:
+        raise ValueError(
+            f"{name} holds {held[row]!r:.40} at row {row}: zero bytes at the end are lost in arrays of one width, and "
+            "two such entries become one; give digests as text (.hex()), words without them (.rstrip('\\0'))"
+        )
     lengths = [len(v) for v in held]
     own = getattr(np.dtypes, "StringDType", None)
     if own is not None and _is_padding(len(held), max(lengths, default=0), sum(lengths)):
