@@ -222,9 +222,9 @@ def test_odd_prompts_are_refused_with_their_number(tmp_path, prompts, options, m
 def test_a_model_that_overflows_is_refused_and_not_written_down(tmp_path):
     network = tiny_models.model()
     network.model.layers[0].mlp.up_proj.weight.data.fill_(float("nan"))
-    for responses in (None, [["a"]]):
+    for folder, responses in (("drawn", None), ("given", [["a"]])):
         with pytest.raises(ValueError, match=r"model gives log.* (NaN|not finite)"):
-            cm.capture(network, tiny_models.tokenizer(), ["p"], responses=responses, layers=1, out=tmp_path / "d")
+            cm.capture(network, tiny_models.tokenizer(), ["p"], responses=responses, layers=1, out=tmp_path / folder)
 
 
 def test_another_seed_prompt_or_model_does_not_go_on_in_the_same_folder(tmp_path):
