@@ -50,7 +50,7 @@ def warn_of_twins(call: Call) -> None:
     if "response_id" in dump.columns:
         responses = np.asarray(dump.columns["response_id"])
         in_order = not again and (begin[1:] | (responses[1:] > responses[:-1])).all()
-        rows = None if in_order else _first_twins(call, responses)
+        rows = None if in_order else _first_twins(ids, responses)
     else:
         rows = None
     if rows:
@@ -73,9 +73,9 @@ def warn_of_twins(call: Call) -> None:
         )
 
 
-def _first_twins(call: Call, responses: NDArray[Any]) -> tuple[int, int, int] | None:
+def _first_twins(ids: NDArray[Any], responses: NDArray[Any]) -> tuple[int, int, int] | None:
     """Two rows of one prompt and response, and how many have such a row before them."""
-    codes, responses = (np.unique(x, return_inverse=True)[1] for x in (call.ids, responses))
+    codes, responses = (np.unique(x, return_inverse=True)[1] for x in (ids, responses))
     order = np.lexsort((responses, codes))
     same = (np.diff(codes[order]) == 0) & (np.diff(responses[order]) == 0)
     if not same.any():
