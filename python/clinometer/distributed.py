@@ -12,11 +12,11 @@ again after it has lost a worker counts once. Workers open the dump by its path 
 
 from __future__ import annotations
 
+import copy
 import functools
 import hashlib
 import inspect
 import os
-import pickle
 import uuid
 import warnings
 from collections.abc import Callable, Iterator
@@ -31,14 +31,14 @@ from . import __version__, _core
 from .dump import Dump, open_dump
 from .engine import passes
 from .engine import scan as scans
-from .engine.inputs import LEAF, WIDTHS, Call, absorb, check_files, elsewhere, non_finite_rows, refuse_non_finite
+from .engine.inputs import LEAF, WIDTHS, Call, absorb, elsewhere, non_finite_rows, refuse_non_finite
 from .engine.population import Population
 from .engine.seen_prompts import gather
 from .fit import fit_generation_direction as generation
 from .fit import fit_preference_direction as preference
 from .fit import fit_value_direction as value
 from .reporting import report as reported
-from .stream.nodes import Node, collapse, push
+from .stream.nodes import Node, collapse, copied, push
 
 __all__ = [
     "covariance_projection", "cross_covariance", "fit_generation_direction", "fit_preference_direction",
@@ -48,9 +48,7 @@ __all__ = [
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 TASK_BYTES = 1 << 29  # of rows that a task goes over, at most: what a lost worker costs
-LEAST_BYTES = 1 << 23  # less takes the scheduler longer than a worker
 TASKS_A_THREAD = 8
-AT_ONCE = 4  # neighbours that one task merges
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,6 @@ class Source:
     shape: tuple[int, int]
     dtype: str
     rows: str  # a digest of up to 64 of them
-    call: str  # a dump written anew under its path is another one
     version: str = __version__
     isa: str = field(default_factory=_core.isa)
 
@@ -103,8 +100,7 @@ def _digest(dump: Dump) -> str:
 
 
 def _source(dump: Dump) -> Source:
-    check_files(dump)
-    return Source(str(dump.path), dump.tensor, (dump.n_rows, dump.dim), dump.dtype, _digest(dump), uuid.uuid4().hex)
+    return Source(str(dump.path), dump.tensor, (dump.n_rows, dump.dim), dump.dtype, _digest(dump))
 
 
 @functools.lru_cache(maxsize=4)
@@ -134,7 +130,7 @@ def _why_not(source: Source) -> str | None:
 # ---- tasks
 
 
-def pass_over(work: Work, part: Part) -> tuple[bytes, tuple[int, list[Any], Floats | None]]:
+def pass_over(work: Work, part: Part) -> tuple[list[Any], tuple[int, list[Any], Floats | None]]:
     """Nodes of a part's leaves; then a row with NaN or Inf or -1, tables of scores and their origins."""
     dump = opened(work.source)
     prompts, rows = part.prompts, part.rows
@@ -146,7 +142,7 @@ def pass_over(work: Work, part: Part) -> tuple[bytes, tuple[int, list[Any], Floa
         dump, population, in_double=work.in_double, directions=work.directions, n_folds=work.n_folds,
         fold=prompts["fold"], columns=rows["columns"], values=rows["values"],
     )  # fmt: skip
-    states, tables = [s.empty() for s in work.states], []
+    states, tables = copy.deepcopy(work.states), []
     for state, given in zip(states, part.given, strict=True):
         if isinstance(state, _core.Scores):
             made = state.settings()
@@ -163,25 +159,24 @@ def pass_over(work: Work, part: Part) -> tuple[bytes, tuple[int, list[Any], Floa
         part=(part.first_row, part.first_dump_row),
     )  # fmt: skip
     if scan.non_finite >= 0:
-        return pickle.dumps([]), (scan.non_finite, [], None)
-    return pickle.dumps(scan.nodes(), 5), (-1, tables, origins)
+        return [], (scan.non_finite, [], None)
+    return scan.nodes(), (-1, tables, origins)
 
 
-def merge(*neighbours: Any) -> bytes:
-    """Nodes of neighbours, those of tasks or of earlier merges."""
-    nodes: list[Node] = []
-    for done in neighbours:
-        for node in nodes_of(done):
-            push(nodes, node)
-    return pickle.dumps(nodes, 5)
+def merge(earlier: Any, later: Any) -> list[Any]:
+    """Nodes of two neighbours, those of tasks or of earlier merges; of copies, since merging uses states up."""
+    nodes, more = _nodes_of(earlier), _nodes_of(later)
+    for node in more:
+        push(nodes, node)
+    return nodes
 
 
-def nodes_of(done: Any) -> list[Node]:
-    """Nodes of a task, which has tables beside them, or of a merge; new ones, since merging uses states up."""
-    return list(pickle.loads(done if isinstance(done, bytes) else done[0]))
+def _nodes_of(done: Any) -> list[Node]:
+    """Copies of the nodes of a task, which has tables beside them, or of a merge."""
+    return [copied(node) for node in (done if isinstance(done, list) else done[0])]
 
 
-def beside(done: tuple[bytes, Any]) -> Any:
+def beside(done: tuple[list[Any], Any]) -> Any:
     """What a task returns beside its nodes."""
     return done[1]
 
@@ -224,27 +219,6 @@ def _of_rows(table: Floats | None, rows: Ints, low: int) -> Floats | None:
     return out
 
 
-def _graph(work: Work, parts: list[Part]) -> tuple[dict[Any, Any], list[Any]]:
-    """Tasks by key, and the keys of the merged nodes and of what there is beside them.
-
-    Any tree over neighbours gives the same nodes.
-    """
-    call = uuid.uuid4().hex
-    shared, each = f"work-{call}", [(f"pass_over-{call}", i) for i in range(len(parts))]
-    graph: dict[Any, Any] = {shared: (_itself, work)}
-    graph |= {key: (pass_over, shared, part) for key, part in zip(each, parts, strict=True)}
-    asides = {(f"beside-{call}", i): (beside, key) for i, key in enumerate(each)}
-    while len(each) > 1:
-        groups = [each[i : i + AT_ONCE] for i in range(0, len(each), AT_ONCE)]
-        each = [(f"merge-{call}", len(graph) + i) for i in range(len(groups))]
-        graph |= {key: (merge, *group) for key, group in zip(each, groups, strict=True)}
-    return graph | asides, [each[0], *asides]
-
-
-def _itself(x: Any) -> Any:
-    return x
-
-
 class Cluster:
     """Reads rows on the workers of a client, in place of this process."""
 
@@ -274,11 +248,14 @@ class Cluster:
         """Ranges of a power of two of leaves: a few for each thread of the cluster."""
         tasks = TASKS_A_THREAD * max(sum(self.client.nthreads().values()), 1)
         step = span * LEAF
-        while 2 * step * row_bytes <= LEAST_BYTES or (
-            2 * step * tasks <= n_rows and 2 * step * row_bytes <= TASK_BYTES
-        ):
+        while 2 * step * tasks <= n_rows and 2 * step * row_bytes <= TASK_BYTES:
             step *= 2
         return [(a, min(a + step, n_rows)) for a in range(0, n_rows, step)]
+
+    def _submit(self, function: Callable[..., Any], *args: Any) -> Any:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Sending large graph")
+            return self.client.submit(function, *args, key=f"{function.__name__}-{uuid.uuid4().hex}", pure=False)
 
     def non_finite_rows(self, dump: Dump) -> Ints | None:
         """Rows that hold NaN or Inf, found by the workers."""
@@ -286,9 +263,8 @@ class Cluster:
         if source is None:
             return None
         cuts = self._cuts(dump.n_rows, 1, dump.dim * WIDTHS[dump.dtype])
-        name = f"bad_rows-{uuid.uuid4().hex}"
-        graph = {(name, i): (bad_rows, source, a, b) for i, (a, b) in enumerate(cuts)}
-        return np.concatenate([np.zeros(0, np.int64), *self.client.gather(self._sent(graph, list(graph)))])
+        found = self.client.gather([self._submit(bad_rows, source, a, b) for a, b in cuts])
+        return np.concatenate([np.zeros(0, np.int64), *found])
 
     def run(self, call: Call, statistics: list[Any], p: Population, origins: Floats | None) -> list[Any] | None:
         """The fold of `engine.inputs.run` by the workers."""
@@ -297,19 +273,23 @@ class Cluster:
         if source is None:
             return None
         states = [s.empty() for s in statistics]
-        work = Work(source, states, call.directions, call.n_folds, call.in_double, call.n_scores, origins is not None)
-        cuts = self._cuts(p.n_rows, max(s.span for s in statistics), call.dump.dim * WIDTHS[call.dump.dtype])
-        parts = [cut(call, p, statistics, *ends) for ends in cuts]
-        root, *ends = self._sent(*_graph(work, parts))
-        self._take_tables(call, statistics, p, origins, dict(zip(ends, cuts, strict=True)))
-        check_files(call.dump)  # a worker that came in mid-pass has checked since then only
-        return list(collapse(nodes_of(root.result())))
+        work = self._submit(
+            _itself,
+            Work(source, states, call.directions, call.n_folds, call.in_double, call.n_scores, origins is not None),
+        )  # fmt: skip
+        row_bytes = call.dump.dim * WIDTHS[call.dump.dtype]
+        cuts = self._cuts(p.n_rows, max(s.span for s in statistics), row_bytes)
+        tasks = [self._submit(pass_over, work, cut(call, p, statistics, a, b)) for a, b in cuts]
+        root = self._merged(tasks)
+        self._take_tables(call, statistics, p, origins, dict(zip(tasks, cuts, strict=True)))
+        return list(collapse(_nodes_of(root.result())))
 
-    def _sent(self, graph: dict[Any, Any], keys: list[Any]) -> list[Any]:
-        """Futures of keys of a graph."""
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Sending large graph")
-            return list(self.client.get(graph, keys, sync=False))
+    def _merged(self, tasks: list[Any]) -> Any:
+        """The tree over neighbours; any tree over them gives the same nodes."""
+        while len(tasks) > 1:
+            pairs = [self._submit(merge, *tasks[i : i + 2]) for i in range(0, len(tasks) - 1, 2)]
+            tasks = pairs + tasks[2 * len(pairs) :]
+        return tasks[0]
 
     def _take_tables(
         self, call: Call, statistics: list[Any], p: Population, origins: Floats | None, tasks: dict[Any, Any]
@@ -317,10 +297,11 @@ class Cluster:
         """Scores and origins into the caller's arrays, as tasks end."""
         from distributed import as_completed
 
+        cut_of = {self._submit(beside, task): ends for task, ends in tasks.items()}
         tables_of = [s for s in statistics if isinstance(s, _core.Scores)]
         rows_done = 0
-        for future, (bad, tables, made) in as_completed(list(tasks), with_results=True):
-            begin, end = tasks.pop(future)
+        for future, (bad, tables, made) in as_completed(list(cut_of), with_results=True):
+            begin, end = cut_of.pop(future)
             if bad >= 0:
                 refuse_non_finite(call, p)
             for state, table in zip(tables_of, tables, strict=True):
@@ -333,6 +314,10 @@ class Cluster:
                 call.progress(rows_done, p.n_rows)
 
 
+def _itself(x: Any) -> Any:
+    return x
+
+
 @contextmanager
 def _client(given: Any) -> Iterator[Any]:
     """A client as given, or one of a cluster or address, closed afterwards; None is the one in use."""
@@ -341,8 +326,6 @@ def _client(given: Any) -> Iterator[Any]:
     except ImportError as error:
         raise ImportError("clinometer.distributed needs dask: pip install 'clinometer[dask]'") from error
     if isinstance(given, Client):
-        if given.status != "running":
-            raise ValueError(f"client is {given.status}; wanted one that is connected")
         yield given
     elif given is not None:
         with Client(given, set_as_default=False) as made:

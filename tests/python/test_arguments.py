@@ -85,7 +85,8 @@ def test_names_of_the_contract_are_there_and_names_that_moved_warn() -> None:
     from clinometer.lp import pareto_cone as cone
 
     homes = {"ConeResult": cone, "DirectionFit": fit, "Report": reporting}
-    for name in ("Adjust", "ConeResult", "DirectionFit", "Report", *(n for n in inference.__all__ if n != "Adjust")):
+    old = set(inference.__all__) - {"Adjust", "to_arviz"}  # what came later never stood at the top level
+    for name in ("Adjust", "ConeResult", "DirectionFit", "Report", *old):
         with pytest.warns(
             DeprecationWarning, match=rf"clinometer\.{name} has moved to clinometer\.[\w.]+\.{name}"
         ) as seen:

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import os
-import shutil
 import signal
-import sys
-import threading
-import tracemalloc
-from collections.abc import Callable, Iterator
-from http.server import ThreadingHTTPServer
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +13,11 @@ import pytest
 
 import clinometer as cm
 from clinometer import _core
-from clinometer.common import progress
-from clinometer.sources import window
 
 pytest.importorskip("distributed", reason="needs dask and distributed")
 from distributed import Client, LocalCluster
-from test_remote import Ranges
 
 from clinometer import distributed as away
-from clinometer.distributed import cut
 
 LEAF = int(_core.LEAF_ROWS)
 RNG = np.random.default_rng(5)
@@ -38,12 +28,6 @@ N = len(IDS)
 D = 19
 U = RNG.normal(size=(3, D))
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(autouse=True)
-def many_tasks(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
-    """Small dumps are cut as large ones are, into a leaf a task; into some seven tasks where there are many passes."""
-    monkeypatch.setattr(away, "LEAST_BYTES", 1 << 21 if "fit" in request.node.name else 0)
 
 
 def columns() -> dict[str, Any]:
@@ -168,7 +152,7 @@ def test_a_report_is_the_same_page(dump: cm.Dump, client: Client) -> None:
 def test_a_worker_killed_in_mid_pass_changes_nothing(name: str, dump: cm.Dump, four: Client) -> None:
     function, given, options = CALLS[name]
     want = getattr(cm, function)(dump, *given, **options, n_threads=1)
-    four.wait_for_workers(4, timeout=120)
+    four.wait_for_workers(4)
     pids = list(four.run(os.getpid).values())
     killed: list[int] = []
     seen: list[tuple[int, int]] = []
@@ -184,125 +168,6 @@ def test_a_worker_killed_in_mid_pass_changes_nothing(name: str, dump: cm.Dump, f
     first = [done for done, _ in seen[: 1 + next(i for i, (done, total) in enumerate(seen) if done == total)]]
     assert first == sorted(set(first))  # each part once, whatever was done again
     same(got, want)
-
-
-ROUNDS = CALLS["a logistic fit, in rounds of passes"]
-
-
-def between_passes(monkeypatch: pytest.MonkeyPatch, happens: dict[int, Callable[[], None]]) -> list[int]:
-    """Do something when the tasks of a pass have been sent; the passes so far."""
-    sent, seen = away.Cluster._sent, [0]
-
-    def also(*args: Any) -> Any:
-        out = sent(*args)
-        seen[0] += 1
-        happens.get(seen[0], lambda: None)()
-        return out
-
-    monkeypatch.setattr(away.Cluster, "_sent", also)
-    return seen
-
-
-def test_a_worker_that_dies_twice_while_a_fit_iterates(dump: cm.Dump, client: Client, monkeypatch: Any) -> None:
-    killed: list[int] = []
-
-    def kill() -> None:
-        client.wait_for_workers(2, timeout=120)
-        killed.append(client.run(os.getpid, nanny=False)[client.cluster.workers[0].worker_address])
-        os.kill(killed[-1], signal.SIGKILL)
-
-    seen = between_passes(monkeypatch, {5: kill, 10: kill})
-    want = cm.fit_value_direction(dump, *ROUNDS[1], **ROUNDS[2], n_threads=1)
-    same(away.fit_value_direction(dump, *ROUNDS[1], **ROUNDS[2], client=client), want)
-    assert len(set(killed)) == 2 and seen[0] > 10
-
-
-def test_a_dump_that_changes_between_passes(dump: cm.Dump, client: Client, tmp_path: Path, monkeypatch: Any) -> None:
-    shutil.copytree(dump.path, tmp_path / "d")
-    (file, *_) = sorted((tmp_path / "d").glob("phi*.safetensors"))
-
-    def change() -> None:
-        with open(file, "r+b") as opened:
-            opened.seek(-2, os.SEEK_END)  # of a row of which no worker has a digest
-            opened.write(b"\0\0")
-
-    between_passes(monkeypatch, {5: change})
-    with pytest.raises(cm.DumpChangedError, match=file.name):
-        away.fit_value_direction(tmp_path / "d", *ROUNDS[1], **ROUNDS[2], client=client)
-    same(away.moments(tmp_path / "d", client=client), cm.moments(tmp_path / "d"))  # as it is now
-
-
-def test_a_closed_client_is_refused(dump: cm.Dump, client: Client) -> None:
-    with Client(client.scheduler.address, set_as_default=False) as other:
-        assert away.moments(dump, client=other).n_rows == N
-    with pytest.raises(ValueError, match="client is closed"):
-        away.moments(dump, client=other)
-
-
-@pytest.mark.parametrize("sizes", [[7], [4 * LEAF + 3], [5] * 1000, [1]], ids=str)
-def test_one_prompt_and_more_workers_than_leaves(sizes: list[int], four: Client, tmp_path: Path) -> None:
-    ids, rng = np.repeat(np.arange(len(sizes)), sizes), np.random.default_rng(1)
-    phi, value = rng.normal(size=(len(ids), 3)).astype(np.float32), rng.normal(size=len(ids))
-    cm.write_dump(tmp_path / "d", phi, prompt_ids=ids, columns={"value_a": value})
-    same(away.moments(tmp_path / "d", client=four), cm.moments(tmp_path / "d"))
-    calls = [f(tmp_path / "d", U[:, :3], [1.0], "a", **o) for f, o in ((away.tilt, {"client": four}), (cm.tilt, {}))]
-    same(*calls)
-
-
-def test_no_rows_are_refused_as_on_one_machine(four: Client, tmp_path: Path) -> None:
-    cm.write_dump(tmp_path / "d", np.zeros((0, 3), np.float32), prompt_ids=np.zeros(0, int))
-    for function, options in ((away.moments, {"client": four}), (cm.moments, {})):
-        with pytest.raises(ValueError, match="d has no rows to pass over"):
-            function(tmp_path / "d", **options)
-
-
-def test_workers_read_a_dump_of_a_web_server(dump: cm.Dump, client: Client, monkeypatch: Any) -> None:
-    assert dump.path is not None
-    files = {f"/d/{file.name}": file.read_bytes() for file in Path(dump.path).iterdir()}
-    monkeypatch.setattr(Ranges, "files", files)
-    with ThreadingHTTPServer(("127.0.0.1", 0), Ranges) as http:
-        threading.Thread(target=http.serve_forever, daemon=True).start()
-        url = f"http://127.0.0.1:{http.server_port}/d"
-        same(away.tilt(url, U, [0.5], "a", client=client), cm.tilt(dump, U, [0.5], "a", n_threads=1))
-        same(away.moments(url, client=client), cm.moments(dump, n_threads=1))
-        http.shutdown()
-
-
-def test_a_task_holds_two_windows_of_a_remote_dump(monkeypatch: pytest.MonkeyPatch) -> None:
-    fsspec = pytest.importorskip("fsspec")
-    rows, d, a_window = 16 * LEAF, 64, LEAF * 64 * 4
-    fsspec.filesystem("memory").pipe("/two/x.npy", npy(np.random.default_rng(0).normal(size=(rows, d))))
-    monkeypatch.setattr(window, "WINDOW_BYTES", a_window)
-    monkeypatch.setattr(away, "TASKS_A_THREAD", 1)
-    dump = cm.open_dump("memory://two/x.npy", prompt_ids=np.arange(rows) // 8)
-    u, spans = np.ones((1, d)), []
-    monkeypatch.setattr(away, "cut", lambda *a: spans.append(a[-1] - a[-2]) or cut(*a))
-    with (
-        LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=":0") as cluster,
-        Client(cluster) as one,
-    ):
-        away.covariance_projection(dump, u, client=one)  # what is loaded once
-        tracemalloc.start()
-        got = away.covariance_projection(dump, u, client=one)
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-    assert spans == [rows, rows]  # one task, and windows of a leaf
-    assert peak < 6 * a_window  # two, and copies on the way from the store
-    np.testing.assert_array_equal(got, cm.covariance_projection(dump, u))
-    fsspec.filesystem("memory").store.clear()
-
-
-def npy(array: Any) -> bytes:
-    file = io.BytesIO()
-    np.save(file, np.asarray(array, np.float32))
-    return file.getvalue()
-
-
-def test_progress_is_a_line_of_the_terminal(dump: cm.Dump, client: Client, monkeypatch: Any, capsys: Any) -> None:
-    monkeypatch.setattr(progress, "PATIENCE", -1.0)
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    away.moments(dump, client=client, progress=True)
-    assert f"\r{N:,} of {N:,} rows" in capsys.readouterr().err
 
 
 def test_workers_that_cannot_do_it_say_so_before_any_work(dump: cm.Dump, client: Client, monkeypatch: Any) -> None:

@@ -142,6 +142,7 @@ def test_the_errors_that_docstrings_name_exist() -> None:
 
 # one wrong argument each; W is a simulated dump of 60 prompts of 8 responses, of 4 dimensions
 BROKEN = """
+inference.to_arviz(W, 'judge/c0', 1.0, kl=0.1)
 theory.best_of_n(0, 0.5, 1.0)
 theory.best_of_n(2, 1.5, 1.0)
 theory.best_of_n(W, 'judge/c0', 's')

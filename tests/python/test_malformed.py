@@ -157,7 +157,7 @@ def test_headers_are_read_in_linear_time(tmp_path: Path, kind: str) -> None:
 
     # eight times the bytes: a quadratic reader takes 64 times as long, and a busy machine does not make a linear one so
     small, limit, large = seconds(1 << 17), seconds(1 << 18), seconds(1 << 20)
-    assert large < 28 * max(small, 1e-3)
+    assert large < 40 * max(small, 1e-3)
     assert limit < 4 * SECONDS
     (tmp_path / "x.safetensors").write_bytes(header(1 << 18))
     tracemalloc.start()

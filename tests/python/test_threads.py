@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -37,6 +38,15 @@ def test_products_are_numpys(d: int, k: int) -> None:
     np.testing.assert_allclose(applied(u, square[0, :d]), u @ square[0, :d], rtol=1e-10, atol=1e-10)
 
 
+@pytest.fixture
+def heeded() -> Iterator[None]:
+    """Ctrl-C as in a terminal; what runs in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeded")
 def test_ctrl_c_is_heard_while_something_deaf_computes() -> None:
     computed, begun = threading.Event(), time.monotonic()
     with pytest.raises(KeyboardInterrupt):

@@ -30,15 +30,11 @@ def to_arviz(
 
     Returns
     -------
-    xarray.DataTree. ``posterior`` has ``values`` over (chain, draw, value): one chain, and a draw for each response
-    that counts, with coordinates ``row`` and ``prompt_id``. ``sample_stats`` has ``log_weight``, the log probability of
-    the response under the tilt times its prompt's weight (exponentials sum to 1), and ``log_ratio``, log pi/pi0, both
-    over (chain, draw, direction, beta). Cost: one pass over the dump, 16 N K B bytes.
-
-    Raises
-    ------
-    ValueError
-        As `clinometer.tilt`.
+    xarray.DataTree. ``posterior`` has ``values`` (N, J) over (chain, draw, value): one chain, and a draw for each
+    response that counts, with coordinates ``row`` and ``prompt_id``. ``sample_stats`` has ``log_weight``, the log
+    probability of the response under the tilt times its prompt's weight (exponentials sum to 1), and ``log_ratio``, log
+    pi/pi0 in nats, both (N, K, B) over (chain, draw, direction, beta). Cost: one pass over the dump, 16 N K B bytes.
+    ValueError as `clinometer.tilt`.
 
     >>> import numpy as np
     >>> tree = to_arviz(np.array([[0.0], [1.0]]), [[1.0]], [1.0], np.array([0.0, 1.0]), prompt_ids=[0, 0])

@@ -74,7 +74,7 @@ def policy_gain(
 
 
 def policy_null_se(scores: ArrayLike, values: ArrayLike, prompt_ids: ArrayLike, kl: float) -> float:
-    """Error of `policy_gain` over all orders of the values inside prompts (theory 2.9), by the gain's coefficients.
+    """Error of `policy_gain` over all orders of the values (N,) inside prompts (theory 2.9), by its coefficients.
 
     >>> import numpy as np
     >>> t, f = np.random.default_rng(0).normal(size=(2, 240))

@@ -5,7 +5,7 @@ A node is (leaf, level, states): one state for each statistic over the leaves [l
 
 from __future__ import annotations
 
-import pickle
+import copy
 from typing import Any
 
 __all__ = ["Node", "collapse", "copied", "push"]
@@ -27,7 +27,7 @@ def push(nodes: list[Node], node: Node) -> None:
 def copied(node: Node) -> Node:
     """A node of its own, for a merge that must not use this one up."""
     leaf, level, states = node
-    return leaf, level, pickle.loads(pickle.dumps(states))  # copy.deepcopy takes seven times as long
+    return leaf, level, [copy.deepcopy(s) for s in states]
 
 
 def collapse(nodes: list[Node]) -> list[Any]:
