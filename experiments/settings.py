@@ -57,14 +57,14 @@ class Settings:
 
 
 def full(root: Path = HERE) -> Settings:
-    return Settings("full", root / "work" / "full", root / "frozen" / "full.json", policies=_policies())
+    return Settings("full", root / "runs" / "full", root / "frozen" / "full.json", policies=_policies())
 
 
 def small(root: Path = HERE) -> Settings:
     """A quarter of an hour: that every step runs on the real model, not that it shows anything."""
     sizes = {"train": 32, "held": 24, "valid": 8}
     return Settings(
-        "small", root / "work" / "small", root / "work" / "small.json", committed=False, prompts=sizes,
+        "small", root / "runs" / "small", root / "runs" / "small.json", committed=False, prompts=sizes,
         responses={"train": 8, "held": 8, "valid": 8}, constitutions=4, tries=1, gradient_steps=8, fresh=4,
         policies=(
             dpo("planted"), dpo("text/cheerful"), dpo("length"), policy_gradient("planted"),

@@ -31,7 +31,7 @@ from .checks import (
     need_rows,
     need_scores,
 )
-from .inputs import Call, prepare, run
+from .inputs import Call, prepare, run, tops
 from .population import Population
 
 __all__ = ["covariance_projection", "cross_covariance", "moments", "score", "tilt", "tilted_mean"]
@@ -90,7 +90,7 @@ def _need_float32(call: Call, table: NDArray[Any]) -> None:
     """Refuse scores that are infinite or nothing in float32, where rows and directions are finite and something."""
     if table.dtype == np.float64 or call.dump.nonfinite == "keep" or not len(table):
         return
-    top = np.fmax(np.fmax.reduce(table, axis=0), -np.fmin.reduce(table, axis=0))
+    top = tops(table)
     if (odd := (top > 1e38) | (top < 1e-34)).any():
         exact = _in_float64(call)[:, odd]
         lost = np.isinf(top[odd])

@@ -40,7 +40,8 @@ PAIRS = (5.5, 16.5)  # responses for which two are left out, 6 to 16
 FIRST_KL = 0.1  # up to which the first order is taken for the gain there
 TINY = 1e-6  # KL at which it is read off
 HARMED = 0.1  # level at which a single prompt's gain counts as negative
-PROMPT, VALUE = 2, 6  # fields of `_core.prompt_tilt`
+PROMPT, VALUE = 2, 6  # fields of `_core.prompt_tilt`, of the prompt and of each value:
+MEANS, VARIANCE, SHUFFLED = 4, 4, 5  # gain and win rate with their slopes come first
 TABLE_BYTES = 1 << 26  # of the tables of one walk
 SURE, CLOSE = 1e-10, 1e-8  # how well a level is met, and how near a line is to a cubic that meets it
 
@@ -317,7 +318,7 @@ class MatchedRows:
         The same rows at another node have coefficients on the values that are nearly in proportion, so that standard
         deviations extrapolate as the gains do.
         """
-        spread = np.einsum("p,pjg->jg", weights, tables[:, PROMPT + VALUE - 1 :: VALUE])
+        spread = np.einsum("p,pjg->jg", weights, tables[:, PROMPT + SHUFFLED :: VALUE])
         return np.asarray(np.sqrt(((self.share * spread) ** 2).sum(axis=1)))
 
     def _unknown(self, kl: float, missing: float) -> MatchedCell:
@@ -342,7 +343,7 @@ class MatchedRows:
         """
         out = np.zeros((2, len(self.values)))
         for j, (share, limit) in enumerate(zip(self.share, self.harm, strict=True)):
-            gain, variance = t[PROMPT + VALUE * j], t[PROMPT + VALUE * j + 4]
+            gain, variance = t[PROMPT + VALUE * j], t[PROMPT + VALUE * j + VARIANCE]
             hit = np.where((variance > 0) & (gain < limit * np.sqrt(np.maximum(variance, 0.0))), 1.0, 0.0)
             mean = float(applied(hit, share))
             psi = unit_sums((share * (hit - mean))[:, None], self.p)
@@ -362,7 +363,7 @@ class MatchedRows:
         out, slopes = np.empty((2 * J + 1, k.shape[1])), np.empty(2 * J + 1)
         out[-1], slopes[-1] = 1 / lam - along / lam**2, -1 / (lam**2 * k[1, -1])
         for j in range(J):
-            gain, of_gain, win, of_win = self._others(t[PROMPT + VALUE * j :][:4], 1 + j)
+            gain, of_gain, win, of_win = self._others(t[PROMPT + VALUE * j :][:MEANS], 1 + j)
             out[j], out[J + j] = gain + of_gain * along, win + of_win * along
             slopes[j], slopes[J + j] = of_gain[-1] / k[1, -1], of_win[-1] / k[1, -1]
         return out, slopes

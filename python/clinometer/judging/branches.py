@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clinometer.models import LanguageModel, Prefix
-from clinometer.models.prefix import padded
+from clinometer.models.prefix import padded, refuse_nan
 
 __all__ = ["Group", "branch_logprobs"]
 
@@ -97,10 +97,7 @@ def _responses(lm: LanguageModel, prefix: Prefix, rows: range, group: Group, bud
     out = np.zeros((len(rows), len(group.responses)))
     if all(len(r) == 1 for r in group.responses):
         found: Any = prefix.logits[list(rows)].float().log_softmax(-1)
-        if found.isnan().any():
-            raise ValueError(
-                "the model gives log-probabilities that are NaN; float16 overflows where bfloat16 does not"
-            )
+        refuse_nan(found)
         return np.asarray(found[:, [r[0] for r in group.responses]].double().cpu().numpy())
     cells = [(c, r) for c in range(len(rows)) for r in range(len(group.responses))]
     width = prefix.mask.shape[1] + max(map(len, group.responses))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from clinometer.common.visible import quote
 
-from .prefix import Prefix, padded
+from .prefix import Prefix, padded, refuse_nan
 from .taps import blocks_of, still, tapped
 
 __all__ = ["LanguageModel", "Scored"]
@@ -281,8 +281,7 @@ def _logprobs(logits: Any, targets: Any) -> Any:
         values = part.float()
         out.append(values.gather(1, at[:, None])[:, 0] - values.logsumexp(-1))
     found = torch.cat(out).double().cpu()
-    if found.isnan().any():
-        raise ValueError("the model gives log-probabilities that are NaN; float16 overflows where bfloat16 does not")
+    refuse_nan(found)
     return found
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Prefix", "padded"]
+__all__ = ["Prefix", "padded", "refuse_nan"]
 
 
 @dataclass
@@ -51,3 +51,9 @@ def padded(sequences: Sequence[Sequence[int]], device: Any, *, left: bool) -> tu
         ids[row, at] = torch.as_tensor(list(tokens), dtype=torch.long)
         mask[row, at] = 1
     return ids.to(device), mask.to(device)
+
+
+def refuse_nan(log_probabilities: Any) -> None:
+    """Refuse what a model that overflowed in its dtype gives."""
+    if log_probabilities.isnan().any():
+        raise ValueError("the model gives log-probabilities that are NaN; float16 overflows where bfloat16 does not")
