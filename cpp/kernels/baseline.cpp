@@ -86,6 +86,20 @@ void dots(const void* const* rows, std::int64_t n, std::int64_t d, const L* shif
       (x * view(directions, n_directions, d, ld).transpose()).template cast<double>();
 }
 
+/// Here as rows of padded(d), one behind the other.
+template <class L>
+void pack_four(const L* four, std::int64_t ld, std::int64_t d, std::int64_t first, std::int64_t, L* to) {
+  for (std::int64_t k = 0; k < 4; ++k) std::copy_n(four + k * ld, padded(d), to + (first + k) * padded(d));
+}
+
+template <Dtype T, class L>
+void scores(const void* const* rows, std::int64_t n, std::int64_t, std::int64_t d, const L* shift, const L* packed,
+            std::int64_t n_directions, L*, double* scores, std::int64_t lds) {
+  Matrix<double> found(n, n_directions);
+  dots<T, L>(rows, n, d, shift, packed, padded(d), n_directions, found.data(), n_directions);
+  Sums(scores, n, n_directions, Stride(lds)) += found;
+}
+
 template <Dtype T, class L>
 double weigh(const void* const* rows, std::int64_t n, std::int64_t, std::int64_t d, const L* shift, const L* weights,
              std::int64_t n_weights, bool, L* out, std::int64_t ldo) {
@@ -99,17 +113,6 @@ double weigh(const void* const* rows, std::int64_t n, std::int64_t, std::int64_t
 template <class L>
 void add(const L* from, std::int64_t n, double factor, double* to) {
   for (std::int64_t c = 0; c < n; ++c) to[c] += factor * static_cast<double>(from[c]);
-}
-
-template <class L>
-void project(const L* tile, std::int64_t n, std::int64_t tile_rows, std::int64_t width, const L* packed,
-             std::int64_t ld, std::int64_t n_directions, double* scores, std::int64_t lds) {
-  for (std::int64_t k = 0; k < n_directions; k += kPad) {
-    Matrix<L> sum = Matrix<L>::Zero(n, kPad);
-    for (std::int64_t c = 0; c < width; c += kPad)
-      sum += view(tile + c * tile_rows, n, kPad, kPad) * view(packed + k * ld + c * kPad, kPad, kPad, kPad);
-    Sums(scores + k, n, kPad, Stride(lds)) += sum.template cast<double>();
-  }
 }
 
 template <class L>
@@ -210,11 +213,12 @@ template <class L>
 constexpr LaneTable<L> lane_table() {
   return {{decode<Dtype::f32, L>, decode<Dtype::f16, L>, decode<Dtype::bf16, L>, decode<Dtype::f64, L>},
           {dots<Dtype::f32, L>, dots<Dtype::f16, L>, dots<Dtype::bf16, L>, dots<Dtype::f64, L>},
+          pack_four<L>,
+          {scores<Dtype::f32, L>, scores<Dtype::f16, L>, scores<Dtype::bf16, L>, scores<Dtype::f64, L>},
           {},
           {weigh<Dtype::f32, L>, weigh<Dtype::f16, L>, weigh<Dtype::bf16, L>, weigh<Dtype::f64, L>},
           deviations<L>,
           add<L>,
-          project<L>,
           accumulate<L>,
           gram<L>};
 }

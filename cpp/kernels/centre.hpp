@@ -5,11 +5,6 @@
 namespace clinometer::kernels::CLINOMETER_ISA_NAMESPACE {
 namespace {
 
-template <int N>
-struct Count {
-  static constexpr int value = N;
-};
-
 /// f(a constant of the value n) for n < kPace: the tail of a row has loops of a length the compiler knows.
 template <int N = kPace - 1, class F>
 CLINOMETER_INLINE void with_width(std::int64_t n, const F& f) {

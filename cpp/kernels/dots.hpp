@@ -66,14 +66,14 @@ CLINOMETER_INLINE void dot_pair(const void* const* rows, std::int64_t c, const L
       u[k][1] = loadu<L>(directions + k * ld + kLanes<L>);
     }
     CLINOMETER_UNROLL for (int r = 0; r < R; ++r) {
-      const Pair<L> x = Load<T>::template moved_pair<L>(static_cast<const char*>(rows[r]) + c * Load<T>::bytes, shift);
+      const Pair<L> x = moved_pair<T, L>(static_cast<const char*>(rows[r]) + c * Load<T>::bytes, shift);
       CLINOMETER_UNROLL for (int k = 0; k < C; ++k) sum[r][k] += x.first * u[k][0];
       CLINOMETER_UNROLL for (int k = 0; k < C; ++k) sum[r][k] += x.second * u[k][1];
     }
   } else {
     Vec<L> first[R], second[R];
     CLINOMETER_UNROLL for (int r = 0; r < R; ++r) {
-      const Pair<L> x = Load<T>::template moved_pair<L>(static_cast<const char*>(rows[r]) + c * Load<T>::bytes, shift);
+      const Pair<L> x = moved_pair<T, L>(static_cast<const char*>(rows[r]) + c * Load<T>::bytes, shift);
       first[r] = x.first;
       second[r] = x.second;
     }
@@ -121,22 +121,9 @@ template <Dtype T, class L>
 void dots(const void* const* rows, std::int64_t n, std::int64_t d, const L* shift, const L* directions, std::int64_t ld,
           std::int64_t n_directions, double* scores, std::int64_t lds) {
   constexpr bool kMany = kRegisters >= 32;
-  DotOperands<L> o{d, shift, directions, ld, nullptr, scores, lds};
-  switch (n_directions) {
-    case 1:
-      return dot_rows<T, L, 8, 1>(rows, n, o);
-    case 2:
-      return dot_rows<T, L, kMany ? 8 : 4, 2>(rows, n, o);
-    case 4:
-      return dot_rows<T, L, kMany ? 4 : 3, 4>(rows, n, o);
-    default:
-      if constexpr (kMany) return dot_rows<T, L, 3, 8>(rows, n, o);
-      // twice four: decoding rows again, now near, costs less than eight directions out of reach
-      dot_rows<T, L, 3, 4>(rows, n, o);
-      o.directions += 4 * ld;
-      o.scores += 4;
-      dot_rows<T, L, 3, 4>(rows, n, o);
-  }
+  const DotOperands<L> o{d, shift, directions, ld, nullptr, scores, lds};
+  if (n_directions == 1) return dot_rows<T, L, 8, 1>(rows, n, o);
+  n_directions == 2 ? dot_rows<T, L, kMany ? 8 : 4, 2>(rows, n, o) : dot_rows<T, L, kMany ? 4 : 3, 4>(rows, n, o);
 }
 
 /// Stores a pair of sums in the order of the columns.
@@ -178,7 +165,7 @@ CLINOMETER_INLINE void weigh_pairs(const void* const* rows, std::int64_t c, cons
     if (kAsks && c < o.asked && i < o.next)
       ask<2 * P * N * Load<T>::bytes>(static_cast<const char*>(rows[o.n + i]) + c * Load<T>::bytes);
     CLINOMETER_UNROLL for (int p = 0; p < P; ++p) {
-      const Pair<L> x = Load<T>::template moved_pair<L>(row + 2 * p * N * Load<T>::bytes, o.shift + c + 2 * p * N);
+      const Pair<L> x = moved_pair<T, L>(row + 2 * p * N * Load<T>::bytes, o.shift + c + 2 * p * N);
       watch.see(x.first);
       watch.see(x.second);
       CLINOMETER_UNROLL for (int m = 0; m < M; ++m) {

@@ -8,6 +8,7 @@
 #include "kernels/dots.hpp"
 #include "kernels/product.hpp"
 #include "kernels/side_by_side.hpp"
+#include "kernels/spans.hpp"
 #include "kernels/tilt.hpp"
 #include "kernels/tilt_lanes.hpp"
 #include "kernels/tilt_slices.hpp"
@@ -23,11 +24,12 @@ template <class L>
 constexpr LaneTable<L> lane_table() {
   return {{decode<Dtype::f32, L>, decode<Dtype::f16, L>, decode<Dtype::bf16, L>, decode<Dtype::f64, L>},
           {dots<Dtype::f32, L>, dots<Dtype::f16, L>, dots<Dtype::bf16, L>, dots<Dtype::f64, L>},
+          pack_four<L>,
+          {scores<Dtype::f32, L>, scores<Dtype::f16, L>, scores<Dtype::bf16, L>, scores<Dtype::f64, L>},
           {kPairLanes<Dtype::f32, L>, kPairLanes<Dtype::f16, L>, kPairLanes<Dtype::bf16, L>, kPairLanes<Dtype::f64, L>},
           {weigh<Dtype::f32, L>, weigh<Dtype::f16, L>, weigh<Dtype::bf16, L>, weigh<Dtype::f64, L>},
           deviations<L>,
           add<L>,
-          project<L>,
           accumulate<L>,
           gram<L>};
 }

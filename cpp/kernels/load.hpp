@@ -66,12 +66,6 @@ CLINOMETER_INLINE auto widen_halves(const void* from, Vec<float, 4>*) {
 }
 #endif
 
-/// Two vectors of columns, less their shifts.
-template <class L>
-struct Pair {
-  Vec<L> first, second;
-};
-
 /// 16-bit patterns as the upper halves of words. GCC widens a conversion to 512 bits in five instructions, not one.
 template <int N>
 CLINOMETER_INLINE Vec<float, N> upper_halves(const void* from) {
@@ -99,11 +93,11 @@ struct Narrow {
       return to_double(Format::template widen<N>(from)) - loadu<L>(shift);
     }
   }
-  /// 2 kLanes<L> elements.
-  template <class L>
-  static CLINOMETER_INLINE Pair<L> moved_pair(const void* from, const L* shift) {
-    const char* const second = static_cast<const char*>(from) + kLanes<L> * Format::bytes;
-    return {moved<L>(from, shift), moved<L>(second, shift + kLanes<L>)};
+  /// Either vector of 2 kLanes<L> elements.
+  template <class L, bool Second>
+  static CLINOMETER_INLINE Vec<L> moved_half(const void* from, const L* shift) {
+    constexpr int N = Second ? kLanes<L> : 0;
+    return moved<L>(static_cast<const char*>(from) + N * Format::bytes, shift + N);
   }
 };
 #else
@@ -151,13 +145,13 @@ struct Load<Dtype::bf16> : Narrow<Load<Dtype::bf16>> {
   }
   static constexpr bool by_words = true;
   /// Even columns, then odd ones: one instruction each, where widening in order takes two.
-  template <class L>
-  static CLINOMETER_INLINE Pair<L> moved_pair(const void* from, const L* shift) {
+  template <class L, bool Second>
+  static CLINOMETER_INLINE Vec<L> moved_half(const void* from, const L* shift) {
     if constexpr (sizeof(L) == 8) {
-      return Narrow<Load<Dtype::bf16>>::template moved_pair<L>(from, shift);
+      return Narrow<Load<Dtype::bf16>>::template moved_half<L, Second>(from, shift);
     } else {
       const Vec<std::uint32_t> words = loadu<std::uint32_t>(from);
-      return {(Vec<L>)(words << 16) - loadu<L>(shift), (Vec<L>)(words & 0xffff0000u) - loadu<L>(shift + kLanes<L>)};
+      return (Vec<L>)(Second ? words & 0xffff0000u : words << 16) - loadu<L>(shift + (Second ? kLanes<L> : 0));
     }
   }
 #endif
@@ -180,12 +174,25 @@ struct Load<Dtype::f64> {
     }
   }
   static constexpr bool by_words = false;
-  template <class L>
-  static CLINOMETER_INLINE Pair<L> moved_pair(const void* from, const L* shift) {
-    return {moved<L>(from, shift), moved<L>(static_cast<const char*>(from) + kLanes<L> * bytes, shift + kLanes<L>)};
+  template <class L, bool Second>
+  static CLINOMETER_INLINE Vec<L> moved_half(const void* from, const L* shift) {
+    constexpr int N = Second ? kLanes<L> : 0;
+    return moved<L>(static_cast<const char*>(from) + N * bytes, shift + N);
   }
 #endif
 };
+
+#ifdef CLINOMETER_LEVEL
+/// Two vectors of columns, less their shifts.
+template <class L>
+struct Pair {
+  Vec<L> first, second;
+};
+template <Dtype T, class L>
+CLINOMETER_INLINE Pair<L> moved_pair(const void* from, const L* shift) {
+  return {Load<T>::template moved_half<L, false>(from, shift), Load<T>::template moved_half<L, true>(from, shift)};
+}
+#endif
 
 }  // namespace
 }  // namespace clinometer::kernels::CLINOMETER_LOAD_NAMESPACE

@@ -51,9 +51,9 @@ void split_whole(const void* const* rows, std::int64_t c, const float* shift, st
     const char* const a = static_cast<const char*>(rows[2 * pair]) + c * Load<T>::bytes;
     const char* const b = static_cast<const char*>(rows[2 * pair + 1]) + c * Load<T>::bytes;
     CLINOMETER_UNROLL for (int h = 0; h < 2; ++h)
-        store_pairs(Load<T>::template moved_pair<float>(a + h * kHalf, shift + h * kTileColumns),
-                    Load<T>::template moved_pair<float>(b + h * kHalf, shift + h * kTileColumns), upper,
-                    to + 2 * h * SplitRun::kTile, to + (2 * h + 1) * SplitRun::kTile, seen, watch);
+        store_pairs(moved_pair<T, float>(a + h * kHalf, shift + h * kTileColumns),
+                    moved_pair<T, float>(b + h * kHalf, shift + h * kTileColumns), upper, to + 2 * h * SplitRun::kTile,
+                    to + (2 * h + 1) * SplitRun::kTile, seen, watch);
   }
 }
 template <class W>
@@ -76,8 +76,7 @@ void split_rest(const void* const* rows, std::int64_t c, std::int64_t d, const f
       const auto columns = [&](const void* row) {
         const char* const at = static_cast<const char*>(row) + c * Load<T>::bytes;
         if (c >= d) return Pair<float>{};
-        return c + kTileColumns <= d ? Load<T>::template moved_pair<float>(at, shift + c)
-                                     : moved_rest<T>(at, shift + c, d - c);
+        return c + kTileColumns <= d ? moved_pair<T, float>(at, shift + c) : moved_rest<T>(at, shift + c, d - c);
       };
       store_pairs(columns(rows[2 * pair]), columns(rows[2 * pair + 1]), upper, to + pair * kTileColumns,
                   to + SplitRun::kTile + pair * kTileColumns, seen, watch);

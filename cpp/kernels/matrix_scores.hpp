@@ -24,7 +24,7 @@ int split_tile(const char* const* rows, std::int64_t c, std::int64_t d, const fl
   if (whole) {
     CLINOMETER_UNROLL for (std::int64_t r = 0; r < kTileRows; ++r) {
       const char* const at = rows[r] + c * Load<T>::bytes;
-      store_parts(Load<T>::template moved_pair<float>(at, shift + c), upper, to + r * kTileColumns, seen);
+      store_parts(moved_pair<T, float>(at, shift + c), upper, to + r * kTileColumns, seen);
     }
   } else {
     for (std::int64_t r = 0; r < kTileRows; ++r) {

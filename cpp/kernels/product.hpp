@@ -1,5 +1,5 @@
-// One register-blocked product serves scores, weighted sums and Gram matrices: F factors by V vectors of
-// sums, both operands contiguous in the panels of a tile (table.hpp).
+// One register-blocked product serves weighted sums and Gram matrices: F factors by V vectors of sums, both operands
+// contiguous in the panels of a tile (table.hpp).
 #pragma once
 #include "kernels/simd.hpp"
 #include "kernels/table.hpp"
@@ -7,15 +7,15 @@
 namespace clinometer::kernels::CLINOMETER_ISA_NAMESPACE {
 namespace {
 
-/// sum[f][v] += sum_s a[s * step + f * apart] * b[v][16 s ...]: `Apart` is 16 along a row, 1 across a panel.
-template <class L, int F, int V, int Apart>
+/// sum[f][v] += sum_s a[s * step + f] * b[v][16 s ...].
+template <class L, int F, int V>
 CLINOMETER_INLINE void product(const L* a, std::int64_t step, const L* const (&b)[V], std::int64_t steps,
                                Vec<L> (&sum)[F][V]) {
   for (std::int64_t s = 0; s < steps; ++s) {
     Vec<L> right[V];
     CLINOMETER_UNROLL for (int v = 0; v < V; ++v) right[v] = loadu<L>(b[v] + s * kPad);
     CLINOMETER_UNROLL for (int f = 0; f < F; ++f) {
-      const Vec<L> left = broadcast(a[s * step + f * Apart]);
+      const Vec<L> left = broadcast(a[s * step + f]);
       CLINOMETER_UNROLL for (int v = 0; v < V; ++v) sum[f][v] += left * right[v];
     }
   }
@@ -23,46 +23,6 @@ CLINOMETER_INLINE void product(const L* a, std::int64_t step, const L* const (&b
 
 template <class L>
 constexpr int kVectorsPerPanel = static_cast<int>(kPad) / kLanes<L>;
-
-/// F rows by V vectors of directions over a tile's columns.
-template <class L, int F, int V>
-CLINOMETER_INLINE void project_block(const L* tile, std::int64_t tile_rows, std::int64_t width, const L* packed,
-                                     std::int64_t ld, std::int64_t vector, double* scores, std::int64_t lds) {
-  Vec<L> sum[F][V] = {};
-  const L* b[V];
-  CLINOMETER_UNROLL for (int v = 0; v < V; ++v) {
-    const std::int64_t at = vector + v;
-    b[v] = packed + at / kVectorsPerPanel<L> * kPad * ld + at % kVectorsPerPanel<L> * kLanes<L>;
-  }
-  for (std::int64_t c = 0; c < width; c += kPad, tile += kPad * tile_rows) {
-    product<L, F, V, kPad>(tile, 1, b, kPad, sum);
-    CLINOMETER_UNROLL for (int v = 0; v < V; ++v) b[v] += kPad * kPad;
-  }
-  CLINOMETER_UNROLL for (int f = 0; f < F; ++f) CLINOMETER_UNROLL for (int v = 0; v < V; ++v)
-      add_to(scores + f * lds + (vector + v) * kLanes<L>, sum[f][v]);
-}
-
-template <class L, int F, int V>
-void project_strip(const L* tile, std::int64_t n, std::int64_t tile_rows, std::int64_t width, const L* packed,
-                   std::int64_t ld, std::int64_t vector, double* scores, std::int64_t lds) {
-  std::int64_t i = 0;
-  for (; i + F <= n; i += F)
-    project_block<L, F, V>(tile + i * kPad, tile_rows, width, packed, ld, vector, scores + i * lds, lds);
-  for (; i + F / 3 <= n; i += F / 3)
-    project_block<L, F / 3, V>(tile + i * kPad, tile_rows, width, packed, ld, vector, scores + i * lds, lds);
-  for (; i < n; ++i)
-    project_block<L, 1, V>(tile + i * kPad, tile_rows, width, packed, ld, vector, scores + i * lds, lds);
-}
-
-template <class L>
-void project(const L* tile, std::int64_t n, std::int64_t tile_rows, std::int64_t width, const L* packed,
-             std::int64_t ld, std::int64_t n_directions, double* scores, std::int64_t lds) {
-  constexpr int F = kRegisters >= 32 ? 12 : 6;
-  const std::int64_t vectors = n_directions / kLanes<L>;
-  std::int64_t v = 0;
-  for (; v + 2 <= vectors; v += 2) project_strip<L, F, 2>(tile, n, tile_rows, width, packed, ld, v, scores, lds);
-  for (; v < vectors; ++v) project_strip<L, F, 1>(tile, n, tile_rows, width, packed, ld, v, scores, lds);
-}
 
 /// How many factors and vectors a product across panels takes: 24 or 12 sums, and operands.
 constexpr int kFactors = kRegisters >= 32 ? 8 : 4;
@@ -84,7 +44,7 @@ CLINOMETER_INLINE void across_block(const L* left, std::int64_t step, const L* t
   for (std::int64_t i = 0; i < n; i += Chain) {
     const std::int64_t rows = n - i < Chain ? n - i : Chain;
     Vec<L> sum[F][V] = {};
-    product<L, F, V, 1>(left + i * step, step, b, rows, sum);
+    product<L, F, V>(left + i * step, step, b, rows, sum);
     CLINOMETER_UNROLL for (int v = 0; v < V; ++v) b[v] += rows * kPad;
     CLINOMETER_UNROLL for (int f = 0; f < F; ++f) CLINOMETER_UNROLL for (int v = 0; v < V; ++v) total[f][v] +=
         sum[f][v];

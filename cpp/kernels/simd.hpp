@@ -65,6 +65,12 @@ CLINOMETER_VECTOR(std::int64_t, kPace)
 CLINOMETER_VECTOR(std::uint64_t, kPace)
 #undef CLINOMETER_VECTOR
 
+/// A number that the compiler knows.
+template <int N>
+struct Count {
+  static constexpr int value = N;
+};
+
 template <class T, int N = kLanes<T>>
 using Vec = typename Vector<T, N>::type;
 using Doubles = Vec<double>;

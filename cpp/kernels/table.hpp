@@ -1,7 +1,7 @@
 // The table of hot loops. One instance per instruction-set level; dispatch.cpp picks one at start.
 // Everything is raw pointers; L is the lane type (float inside "mixed" blocks, double in "double").
 // A tile holds shifted rows as panels of 16 columns: tile[c / 16][i][c % 16], `rows` rows apart from panel to
-// panel. One layout serves all three products: a panel is read as vectors along its columns, or as factors
+// panel. One layout serves both products: a panel is read as vectors along its columns, or as factors
 // down its rows, always contiguous. Columns past the last are zero.
 // Sums run in lanes of L inside one call and leave as f64.
 #pragma once
@@ -14,8 +14,11 @@ using clinometer::Dtype;
 using clinometer::kDtypes;
 /// Width of a panel; directions, weights and results are padded to it.
 inline constexpr std::int64_t kPad = 16;
-/// Directions up to here are scored by dot products straight from the stored rows, without a tile.
-inline constexpr std::int64_t kDots = 8;
+/// Directions up to here are scored by dot products straight from the stored rows, which memory alone limits.
+inline constexpr std::int64_t kDots = 4;
+/// Beyond, that many rows of that many bytes of lanes are decoded at once: they fill half of the first cache.
+inline constexpr std::int64_t kSpanRows = 6, kSpanBytes = 2048;
+inline constexpr std::int64_t kSpanWork = kSpanRows * (kSpanBytes / 4 + kPad);
 /// Weights up to here are applied straight to the stored rows, without a tile.
 inline constexpr std::int64_t kFewWeights = 4;
 // Inlined even where nothing is optimised: the linker could keep a wide copy for a narrow machine.
@@ -40,12 +43,19 @@ struct LaneTable {
   /// they were seen before.
   double (*decode[kDtypes])(const void* const* rows, std::int64_t n, std::int64_t begin, std::int64_t end,
                             const L* shift, bool seen, L* tile, std::int64_t tile_rows);
-  /// scores[i, k] = sum_c (rows[i][c] - shift[c]) directions[k, c], K = 1, 2, 4 or 8 of them in rows of
+  /// scores[i, k] = sum_c (rows[i][c] - shift[c]) directions[k, c], K = 1, 2 or 4 of them in rows of
   /// ld >= padded(d), zero from d on; columns of shift and directions in the order of `paired`. A row that holds NaN
   /// or Inf gets scores that are NaN or infinite.
   void (*dots[kDtypes])(const void* const* rows, std::int64_t n, std::int64_t d, const L* shift, const L* directions,
                         std::int64_t ld, std::int64_t n_directions, double* scores, std::int64_t lds);
-  /// Order of columns for dots and weigh: p > 0 takes even and odd columns of 2 p apart, see `to_pairs`.
+  /// Four directions in rows of ld >= padded(d), zero from d on, columns in the order of `paired`, into their places
+  /// `first` to first + 3 among n_directions * padded(d) packed lanes.
+  void (*pack)(const L* four, std::int64_t ld, std::int64_t d, std::int64_t first, std::int64_t n_directions, L* to);
+  /// scores[i, k] += what `dots` gives, for K packed directions, a multiple of 4; work of kSpanWork lanes. Behind the n
+  /// rows may stand others, up to `known` in all, that are likely to be read next.
+  void (*scores[kDtypes])(const void* const* rows, std::int64_t n, std::int64_t known, std::int64_t d, const L* shift,
+                          const L* packed, std::int64_t n_directions, L* work, double* scores, std::int64_t lds);
+  /// Order of columns for dots, pack, scores and weigh: p > 0 takes even and odd columns of 2 p apart, see `to_pairs`.
   std::int64_t paired[kDtypes];
   /// out[m, c] = sum_i weights[i, m] (rows[i][c] - shift[c]), M = 1, 2 or 4; ldo >= padded(d). Shift in the order of
   /// `paired`, out in that of the columns. Returns what decode returns, or if rows were seen before, 0 where all of
@@ -57,10 +67,6 @@ struct LaneTable {
   void (*deviations)(const L* panel, std::int64_t n, const double* w, const L* factor, L* mean, L* to);
   /// to[c] += factor * from[c]
   void (*add)(const L* from, std::int64_t n, double factor, double* to);
-  /// scores[i, k] += sum over a tile's `width` columns; directions packed as [k / 16][c][k % 16], `ld` columns
-  /// apart from pack to pack, K a multiple of 16.
-  void (*project)(const L* tile, std::int64_t n, std::int64_t tile_rows, std::int64_t width, const L* packed,
-                  std::int64_t ld, std::int64_t n_directions, double* scores, std::int64_t lds);
   /// out[m, c] += sum_i weights[i, m] tile[i, c]; weights (n, ldw), out (M, ldo) f64, M a multiple of 4, M <= ldw.
   void (*accumulate)(const L* tile, std::int64_t n, std::int64_t tile_rows, std::int64_t width, const L* weights,
                      std::int64_t n_weights, std::int64_t ldw, double* out, std::int64_t ldo);

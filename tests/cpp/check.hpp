@@ -80,9 +80,10 @@ struct Sum {
     value += term;
     size += std::fabs(term);
   }
-  /// Within 8 units of L on the magnitudes: a dropped or doubled term stands far above it. False for NaN.
-  bool near(double got) const {
-    return std::fabs(Wide<L>(got) - value) <= 8 * Wide<L>(std::numeric_limits<L>::epsilon()) * size + 1e-300;
+  /// Within some units of L on the magnitudes: a dropped or doubled term stands far above it. False for NaN.
+  bool near(double got, std::int64_t units = 8) const {
+    return std::fabs(Wide<L>(got) - value) <=
+           Wide<L>(units) * Wide<L>(std::numeric_limits<L>::epsilon()) * size + 1e-300;
   }
 };
 

@@ -1,4 +1,4 @@
-// dots and weigh at every level: the products that read stored rows without a tile.
+// dots, scores and weigh at every level: the products that read stored rows without a tile.
 #include "check.hpp"
 
 namespace {
@@ -35,18 +35,26 @@ struct Directions {
   Wide<L> at(int j, int c) const { return Wide<L>(values[static_cast<std::size_t>(j * ld + c)]); }
 };
 
+/// Directions as `scores` takes them; what it may not read behind them is NaN.
 template <class L>
-void check_dots(const k::Table* level, Stored& stored, int count) {
+std::vector<L> packed(const k::Table* level, Dtype dtype, const Directions<L>& u, int count, int d) {
+  const std::vector<L> rows = u.ordered(level, dtype, d);
+  std::vector<L> out(static_cast<std::size_t>(count * u.ld), static_cast<L>(kNaN));
+  for (int j = 0; j < count; j += 4)
+    lanes<L>(level).pack(&rows[static_cast<std::size_t>(j * u.ld)], u.ld, d, j, count, out.data());
+  return out;
+}
+
+/// Scores near their sums, the same for a row alone; what lies between rows is as before.
+template <class L, class Call>
+void check_scores(const k::Table* level, Stored& stored, const Directions<L>& u, int count, double start, Call call) {
   const int n = stored.n, lds = count + 2;
-  const auto dots = lanes<L>(level).dots[static_cast<int>(stored.dtype)];
-  const std::vector<L> shift = paired(level, stored.dtype, stored.shift_in<L>(), stored.d);
-  const Directions<L> u(count, stored.d);
-  const std::vector<L> ordered = u.ordered(level, stored.dtype, stored.d);
   std::vector<double> scores(static_cast<std::size_t>((n - 1) * lds + count), -5.0);
-  dots(stored.rows.data(), n, stored.d, shift.data(), ordered.data(), u.ld, count, scores.data(), lds);
+  call(stored.rows.data(), n, scores.data(), lds);
   for (int i = 0; i < n; ++i) {
     for (int j = 0; j < count; ++j) {
       Sum<L> want;
+      want.add(start);
       for (int c = 0; c < stored.d; ++c) want.add(Wide<L>(stored.moved(i, c)) * u.at(j, c));
       CHECK(want.near(scores[static_cast<std::size_t>(i * lds + j)]));
     }
@@ -56,11 +64,35 @@ void check_dots(const k::Table* level, Stored& stored, int count) {
   if (!wide(level)) return;
   std::vector<double> alone(static_cast<std::size_t>(count));  // a score ignores its neighbours
   for (int i = 0; i < n; ++i) {
-    dots(&stored.rows[static_cast<std::size_t>(i)], 1, stored.d, shift.data(), ordered.data(), u.ld, count,
-         alone.data(), count);
+    alone.assign(alone.size(), -5.0);
+    call(&stored.rows[static_cast<std::size_t>(i)], 1, alone.data(), count);
     for (int j = 0; j < count; ++j)
       CHECK(alone[static_cast<std::size_t>(j)] == scores[static_cast<std::size_t>(i * lds + j)]);
   }
+}
+
+template <class L>
+void check_dots(const k::Table* level, Stored& stored, int count) {
+  const std::vector<L> shift = paired(level, stored.dtype, stored.shift_in<L>(), stored.d);
+  const Directions<L> u(count, stored.d);
+  const std::vector<L> ordered = u.ordered(level, stored.dtype, stored.d);
+  check_scores<L>(level, stored, u, count, 0.0, [&](const void* const* rows, int n, double* to, int lds) {
+    lanes<L>(level).dots[static_cast<int>(stored.dtype)](rows, n, stored.d, shift.data(), ordered.data(), u.ld, count,
+                                                         to, lds);
+  });
+}
+
+template <class L>
+void check_many(const k::Table* level, Stored& stored, int count) {
+  const std::vector<L> shift = paired(level, stored.dtype, stored.shift_in<L>(), stored.d);
+  const Directions<L> u(count, stored.d);
+  const std::vector<L> ready = packed(level, stored.dtype, u, count, stored.d);
+  std::vector<L> work(static_cast<std::size_t>(k::kSpanWork), static_cast<L>(kNaN));
+  check_scores<L>(level, stored, u, count, -5.0, [&](const void* const* rows, int n, double* to, int lds) {
+    const int known = rows == stored.rows.data() ? stored.n : n;  // others behind are prefetched at most
+    lanes<L>(level).scores[static_cast<int>(stored.dtype)](rows, n, known, stored.d, shift.data(), ready.data(), count,
+                                                           work.data(), to, lds);
+  });
 }
 
 template <class L>
@@ -113,15 +145,21 @@ void check_spoiled(const k::Table* level, Stored& stored) {
   const int type = static_cast<int>(stored.dtype);
   const std::vector<L> shift = stored.shift_in<L>();
   const Directions<L> u(8, stored.d);
+  const std::vector<L> ready = packed(level, stored.dtype, u, 8, stored.d);
+  std::vector<L> work(static_cast<std::size_t>(k::kSpanWork));
   const std::vector<L> weights(static_cast<std::size_t>(stored.n * 4), L(1));
   std::vector<double> scores(static_cast<std::size_t>(stored.n * 8));
   std::vector<L> sums(static_cast<std::size_t>(4 * u.ld));
   spoil<L>(stored, [&](int i) {
-    for (int count : {1, 2, 4, 8}) {
+    for (int count : {1, 2, 4}) {
       lanes<L>(level).dots[type](stored.rows.data(), stored.n, stored.d, shift.data(), u.values.data(), u.ld, count,
                                  scores.data(), 8);
       for (int j = 0; j < count; ++j) CHECK(!std::isfinite(scores[static_cast<std::size_t>(i * 8 + j)]));
     }
+    scores.assign(scores.size(), 0.0);
+    lanes<L>(level).scores[type](stored.rows.data(), stored.n, stored.n, stored.d, shift.data(), ready.data(), 8,
+                                 work.data(), scores.data(), 8);
+    for (int j = 0; j < 8; ++j) CHECK(!std::isfinite(scores[static_cast<std::size_t>(i * 8 + j)]));
     for (int count : {1, 2, 4})
       for (bool seen : {false, true})
         CHECK(lanes<L>(level).weigh[type](stored.rows.data(), stored.n, stored.n, stored.d, shift.data(),
@@ -137,7 +175,8 @@ void check_lanes(const k::Table* level) {
         const auto dtype = static_cast<Dtype>(type);
         where = text(level, "dots dtype, lane bytes, n, d:", type, static_cast<int>(sizeof(L)), n, d);
         Stored near_zero(dtype, n, d, 0.0), far(dtype, n, d, large_mean(dtype));
-        for (int count : {1, 2, 4, 8}) check_dots<L>(level, count < 4 ? near_zero : far, count);
+        for (int count : {1, 2, 4}) check_dots<L>(level, count < 2 ? near_zero : far, count);
+        for (int count : {4, 12, 16}) check_many<L>(level, count < 16 ? near_zero : far, count);
         for (int count : {1, 2, 4}) check_weigh<L>(level, count == 2 ? near_zero : far, count);
         if (n <= 17) check_spoiled<L>(level, near_zero);
       }
@@ -150,8 +189,10 @@ void check_empty(const k::Table* level) {
   double out[16];
   for (double& x : out) x = 3.0;
   L sums[16];
+  L work[1];
   for (int type = 0; type < k::kDtypes; ++type) {
     lanes<L>(level).dots[type](nullptr, 0, 5, shift, directions, 16, 1, out, 1);
+    lanes<L>(level).scores[type](nullptr, 0, 0, 5, shift, directions, 4, work, out, 4);
     CHECK(lanes<L>(level).weigh[type](nullptr, 0, 0, 5, shift, directions, 1, false, sums, 16) == 0.0);
     for (int c = 0; c < 5; ++c) CHECK(sums[c] == L(0));
   }
@@ -160,8 +201,20 @@ void check_empty(const k::Table* level) {
 
 }  // namespace
 
+/// Rows of several spans; directions that stay near, and such as do not, so that spans take turns over a block.
+template <class L>
+void check_wide(const k::Table* level) {
+  for (int type = 0; type < k::kDtypes; ++type) {
+    where = text(level, "scores of wide rows, dtype, lane bytes:", type, static_cast<int>(sizeof(L)));
+    Stored stored(static_cast<Dtype>(type), 20, 1543, 0.0);
+    for (int count : {8, 300}) check_many<L>(level, stored, count);
+  }
+}
+
 int main() {
   for (const k::Table* level : levels()) {
+    check_wide<float>(level);
+    check_wide<double>(level);
     check_lanes<float>(level);
     check_lanes<double>(level);
     check_add<float>(level);

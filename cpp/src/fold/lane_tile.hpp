@@ -71,10 +71,8 @@ class LaneTile : public Tile {
     if (pass_.dots()) {
       lanes<L>().dots[type()](at_, n, d, paired_.data(), u, ld, lds, scores.data(), lds);
     } else {
-      for (std::int64_t c = 0; c < d; c += kChunk) {
-        const std::int64_t width = decode(c);
-        lanes<L>().project(tile_.data(), n, apart(n), width, u + c * 16, ld, lds, scores.data(), lds);
-      }
+      tile_.resize(std::size_t(kernels::kSpanWork));
+      lanes<L>().scores[type()](at_, n, known_, d, paired_.data(), u, lds, tile_.data(), scores.data(), lds);
     }
     return trusted(scores);
   }

@@ -60,8 +60,9 @@ struct Pass {
         prompts_needed(prompts_needed || s.n_folds > 1),
         n_projected(s.n_directions * s.n_folds),
         n_scores(s.n_directions + s.n_columns) {
-    lds = n_projected > kernels::kDots ? kernels::padded(n_projected) : 1;
+    lds = n_projected > 8 ? kernels::padded(n_projected) : 1;
     while (lds < n_projected) lds *= 2;
+    if (!dots() && !matrix()) lds = (n_projected + 3) / 4 * 4;
     scale.assign(std::size_t(n_projected), 1);
     zero_.assign(std::size_t(n_projected), true);
     for (std::int64_t k = 0; this->rows_needed && k < n_projected; ++k) {
@@ -108,19 +109,18 @@ struct Pass {
     return scored.origins + (leaf * 2 + divided) * scored.n_folds * n_scores;
   }
 
-  /// Directions in lanes of L: rows for dot products, else packs of 16 (table.hpp). Doubles only if asked for.
+  /// Directions in lanes of L: rows for dot products, else packed (table.hpp). Doubles only if asked for.
   template <class L>
   const L* directions() const {
     auto& lanes = std::get<Lanes<L>>(lanes_);
     std::call_once(lanes.made, [&] {
       lanes.u.assign(std::size_t(lds * ld), L(0));
-      std::vector<L> u(std::size_t(rows.d));
-      for (std::int64_t k = 0; k < n_projected; ++k) {
-        direction(k, u.data());
-        if (dots())
-          kernels::to_pairs(u.data(), rows.d, pair<L>(), &lanes.u[k * ld]);
-        else
-          for (std::int64_t c = 0; c < rows.d; ++c) lanes.u[(k / 16 * ld + c) * 16 + k % 16] = u[c];
+      std::vector<L> u(std::size_t(rows.d)), four(std::size_t(dots() ? 0 : 4 * ld));
+      for (std::int64_t k = 0; k < lds; ++k) {
+        u.assign(u.size(), L(0));
+        if (k < n_projected) direction(k, u.data());
+        kernels::to_pairs(u.data(), rows.d, pair<L>(), dots() ? &lanes.u[k * ld] : &four[k % 4 * ld]);
+        if (!dots() && k % 4 == 3) clinometer::lanes<L>().pack(four.data(), ld, rows.d, k - 3, lds, lanes.u.data());
       }
     });
     return lanes.u.data();

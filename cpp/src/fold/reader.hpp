@@ -255,17 +255,12 @@ class Reader {
 inline std::int64_t wanted_rows(const Pass& pass) {
   if (!pass.rows_needed) return 1024;
   const std::int64_t bytes = std::max<std::int64_t>(pass.rows.d * kItemBytes[int(pass.rows.dtype)], 1);
-  // no second use of the rows, and no tile of them: what follows on scores pays by many prompts at once
-  const bool tiled = !pass.dots() && (pass.options.in_double || !pass.matrix());
-  if (pass.n_weights == 0 && !tiled) return std::clamp<std::int64_t>(kScoredBytes / (8 * pass.lds), 192, 1024);
+  // no second use of the rows: what follows on scores pays by many prompts at once
+  if (pass.n_weights == 0) return std::clamp<std::int64_t>(kScoredBytes / (8 * pass.lds), 192, 1024);
   // split sums read a block by columns, and are added to those of the leaf once a block: rows in cache, and not too few
   if (pass.many_weights() && kernels::active().matrix)
     return std::clamp<std::int64_t>(std::max(kSummedBytes / bytes, 2 * pass.n_weights), 64, kernels::kSumRows);
-  return std::clamp<std::int64_t>(kBlockBytes / bytes,
-                                  !pass.dots() || pass.many_weights() ? 192
-                                  : pass.matrix()                     ? 32
-                                                                      : 16,
-                                  256);
+  return std::clamp<std::int64_t>(kBlockBytes / bytes, pass.many_weights() ? 192 : pass.matrix() ? 32 : 16, 256);
 }
 
 }  // namespace clinometer

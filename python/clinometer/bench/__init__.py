@@ -19,7 +19,7 @@ __all__ = ["main"]
 BAD_INPUT = 2
 WRONG = 1
 QUICK = Sizes(
-    256, 512, LEAF // 2, LEAF // 2, LEAF // 2, (1 << 14, 1 << 12, 1 << 10), (10**4, 10**5), 256, (50_000, 64), 512
+    (), 256, 512, LEAF // 2, LEAF // 2, LEAF // 2, (1 << 14, 1 << 12, 1 << 10), (10**4, 10**5), 256, (50_000, 64), 512
 )
 
 
@@ -115,7 +115,9 @@ def _checked(args: argparse.Namespace) -> tuple[list[Cell], list[str]]:
 def _sizes(args: argparse.Namespace) -> Sizes:
     s, by = QUICK if args.quick else Sizes(), args.scale
     n = None if args.rows is None else -(-args.rows // 16) * 16
+    grid = () if n or args.dim else tuple((d, by * m) for d, m in s.grid)
     return Sizes(
+        grid,
         args.dim or s.narrow, args.dim or s.wide, n or by * s.narrow_rows, n or by * s.wide_rows, n or by * s.gram_rows,
         (n,) * 3 if n else tuple(by * m for m in s.scores), (n, 2 * n) if n else s.growth, args.dim or s.growth_d,
         (n, args.dim or s.memory[1]) if n else s.memory, n or by * s.report_rows,

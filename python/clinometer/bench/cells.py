@@ -10,6 +10,7 @@ __all__ = ["GROUPS", "Cell", "Sizes", "cells"]
 
 ALL = ("bfloat16", "float16", "float32")
 LEAF = 8192
+DIRECTIONS = (1, 2, 3, 4, 8, 16, 32, 48, 64, 128, 256, 512)
 
 
 @dataclass(frozen=True)
@@ -18,8 +19,8 @@ class Cell:
 
     `how` says what the call is compared with: "peers" and the limits; "parts", the sum of what it fuses; "extras",
     the same tilt without its further moments; "accuracy", what the mode allows; "odd", the next larger round size
-    `other`; "threads", one thread; "growth", the time per row and direction at the smaller size `other`; "report", two
-    passes of scores and a second; the rest are measurements of small.py.
+    `other`; "threads", one thread; "growth", the time per row and direction at the smaller size `other`; "whole",
+    scoring the same rows; "report", two passes of scores and a second; the rest are measurements of small.py.
     """
 
     how: str
@@ -46,8 +47,9 @@ class Cell:
 
 @dataclass(frozen=True)
 class Sizes:
-    """Rows by width: enough to be several times the last cache, and leaves for every thread."""
+    """Widths and rows of the grid of scores, and of the rest: several times the last cache, leaves for every thread."""
 
+    grid: tuple[tuple[int, int], ...] = ((576, 32 * LEAF), (1024, 16 * LEAF), (3072, 8 * LEAF), (4096, 4 * LEAF))
     narrow: int = 1024
     wide: int = 4096
     narrow_rows: int = 8 * LEAF
@@ -70,14 +72,13 @@ def _half(n: int) -> int:
 
 
 def _score(s: Sizes) -> Cells:
-    return [
-        Cell("peers", "score", t, k, d, n)
-        for t in ALL
-        for k, d, n in (
-            (1, s.wide, s.wide_rows), (8, s.wide, s.wide_rows), (64, s.wide, _half(s.wide_rows)),
-            (512, s.narrow, s.narrow_rows),
-        )
-    ]  # fmt: skip
+    """Every K at every width and number of rows of the grid; without a grid, four shapes."""
+    few = (
+        (1, s.wide, s.wide_rows), (8, s.wide, s.wide_rows), (64, s.wide, _half(s.wide_rows)),
+        (512, s.narrow, s.narrow_rows),
+    )  # fmt: skip
+    shapes = [(k, d, n) for d, n in s.grid for k in DIRECTIONS] or few
+    return [Cell("peers", "score", t, k, d, n) for t in ALL for k, d, n in shapes]
 
 
 def _tilt(s: Sizes) -> Cells:
@@ -131,6 +132,7 @@ def _rest(s: Sizes) -> Cells:
         Cell("threads", "score", "bfloat16", 64, s.narrow, s.narrow_rows),
         Cell("threads", "covariance_projection", "bfloat16", 128, s.narrow, half),
         Cell("threads", "covariance", "bfloat16", 1, s.narrow, half),
+        Cell("threads", "tilt", "float32", 16, 1, s.scores[1]),
     ]
     wider = [Cell("growth", "score", "bfloat16", k, s.narrow, half, other=(half, s.narrow, 16, 16)) for k in (64, 256)]
     longer = [Cell("growth", "score", "bfloat16", 1, s.growth_d, m, other=(n, s.growth_d, 1, 16)) for m in s.growth[1:]]
@@ -143,6 +145,7 @@ def _rest(s: Sizes) -> Cells:
     memory = [
         Cell("memory", f"memory of {name}", "bfloat16", 4, *s.memory[::-1]) for name in ("score", "tilt", "moments")
     ]
+    small.append(Cell("whole", "tilt", "float32", 4, s.growth_d, n))
     small.append(Cell("report", "report", "bfloat16", 32, s.wide, s.report_rows))
     return [*threads, *wider, *small, *shifted, *memory, *longer]
 

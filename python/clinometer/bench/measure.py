@@ -216,6 +216,20 @@ def _accuracy(bench: Bench, cell: Cell) -> Record:
     return {**found, "accuracy": found["tolerance"] / max(found["error"], 1e-300)}
 
 
+def _whole(bench: Bench, cell: Cell) -> Record:
+    """Scores alone over a tilt from rows."""
+    problem = Problem("fused", bench.rows(cell), cell.k)
+    mine, scores = ours.whole_tilt(problem), ours.score_into(problem, None)
+    result = mine()
+    scores()
+    seconds = bench.rounds({"ours": mine, "scores": scores}, {}).seconds
+    error = exact.gain_error(problem, 0, float(result.betas[0, -1]), result.gain[0, -1])
+    return {
+        "seconds": seconds["ours"], "whole": ratios(seconds["scores"], seconds["ours"]), "error": error,
+        "tolerance": 1.0, "checked": bool(error <= 1),
+    }  # fmt: skip
+
+
 def _report(bench: Bench, cell: Cell) -> Record:
     """Two passes of scores and a second, over the time of a report; once where that is less than half."""
     problem = Problem("fused", bench.rows(cell), cell.k)
@@ -253,5 +267,5 @@ def _memory(bench: Bench, cell: Cell) -> Record:
 
 _HOW: dict[str, Callable[[Bench, Cell], Record]] = {
     "peers": _with_peers, "parts": _parts, "extras": _extras, "odd": _odd, "threads": _threads, "growth": _growth,
-    "accuracy": _accuracy, "import": _import, "first": _first, "memory": _memory, "report": _report,
+    "accuracy": _accuracy, "import": _import, "first": _first, "memory": _memory, "report": _report, "whole": _whole,
 }  # fmt: skip

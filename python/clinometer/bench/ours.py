@@ -12,12 +12,12 @@ from clinometer import _core
 from clinometer.dump import open_dump
 from clinometer.dump.directions import Directions, Scores
 from clinometer.engine.inputs import prepare, run
-from clinometer.engine.passes import covariance_projection, moments, score, score_dump, tilted_mean
+from clinometer.engine.passes import covariance_projection, moments, score, score_dump, tilt, tilted_mean
 from clinometer.reporting import report
 
 from .problem import Problem
 
-__all__ = ["NotBuilt", "call", "report_call", "score_into"]
+__all__ = ["NotBuilt", "call", "report_call", "score_into", "whole_tilt"]
 
 Result = Callable[[], Any]
 REPORT_KL = np.geomspace(0.01, 1.0, 16)
@@ -38,6 +38,12 @@ def score_into(p: Problem, n_threads: int | None) -> Result:
     """Scores into an array that is there already."""
     out = np.empty((p.rows.n, p.k), np.float32)
     return lambda: score(p.rows.dump, p.u, out=out, n_threads=n_threads)
+
+
+def whole_tilt(p: Problem) -> Result:
+    """`cm.tilt` as a user calls it: rows, directions and values, at the default levels of KL."""
+    values = p.values.astype(np.float64)
+    return lambda: tilt(p.rows.dump, p.u, values)
 
 
 def report_call(p: Problem) -> Result:
