@@ -11,7 +11,7 @@ namespace clinometer {
 inline constexpr std::int64_t kPilotRows = 16;
 inline constexpr std::int64_t kNextRows = 64;  // of the next block, told to scores; weighing is told of a whole block
 inline constexpr std::int64_t kBlockBytes = 256 << 10;   // stored rows of a block: a second use finds them in cache
-inline constexpr std::int64_t kScoredBytes = 256 << 10;  // scores of a block whose rows are used once
+inline constexpr std::int64_t kScoredBytes = 256 << 10;  // scores of a block whose rows are used once, held three times
 inline constexpr std::int64_t kSummedBytes = 512 << 10;  // the same beside a matrix unit, whose CPUs have 2 MiB a core
 
 /// What the scores of a prompt are relative to: the leaf's shift, or where a leaf border divides the prompt its first
@@ -256,7 +256,7 @@ inline std::int64_t wanted_rows(const Pass& pass) {
   if (!pass.rows_needed) return 1024;
   const std::int64_t bytes = std::max<std::int64_t>(pass.rows.d * kItemBytes[int(pass.rows.dtype)], 1);
   // no second use of the rows: what follows on scores pays by many prompts at once
-  if (pass.n_weights == 0) return std::clamp<std::int64_t>(kScoredBytes / (8 * pass.lds), 192, 1024);
+  if (pass.n_weights == 0) return std::clamp<std::int64_t>(kScoredBytes / (24 * pass.lds), 96, 1024);
   // split sums read a block by columns, and are added to those of the leaf once a block: rows in cache, and not too few
   if (pass.many_weights() && kernels::active().matrix)
     return std::clamp<std::int64_t>(std::max(kSummedBytes / bytes, 2 * pass.n_weights), 64, kernels::kSumRows);
