@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +14,10 @@ from .bfloat16 import decode_bfloat16, is_bfloat16
 from .objects import from_objects, with_missing
 from .strings import decode_utf8, narrowed
 
-__all__ = ["Carried", "from_numpy"]
+__all__ = ["Carried", "from_numpy", "refuse_row_numbers"]
+
+_BINARY = re.compile(r"[\0-\x08\x0e-\x1f\x7f]").search
+_ROW_NUMBERS = re.compile(r"(?i)(?:.*_)?(?:id|idx|index|row|row_nr|level_0)\Z|Unnamed: 0\Z").match
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,7 @@ class Carried:
     columns: dict[str, NDArray[Any]] | None = None
     labels: NDArray[Any] | None = None
     label_name: str | None = None
+    responses: NDArray[Any] | None = None  # the level response_id of a MultiIndex
     indexed: bool = False  # of a library whose rows have labels: without `labels` they are 0, 1, ...
     name: str | None = None  # of a Series
     argument: str = "array"
@@ -52,6 +58,18 @@ class Carried:
         return next(iter(self.columns.values())) if self.columns and len(self.columns) == 1 else self.array
 
 
+def refuse_row_numbers(name: str, columns: Mapping[str, NDArray[Any]]) -> None:
+    """Refuse a frame's column that numbers its rows, as reset_index and with_row_index leave it: it is no value."""
+    for key in filter(_ROW_NUMBERS, columns) if len(columns) > 1 else ():
+        held = columns[key]
+        counted = held.dtype.kind in "iu" and held.ndim == 1 and len(held) > 0
+        if counted and np.array_equal(np.sort(held), np.arange(len(held)) + held.min()):
+            raise ValueError(
+                f"{name}: the column {key!r} numbers rows and would be taken as one more column of numbers; sort the "
+                "frame by it and leave it out"
+            )
+
+
 def _plain(array: NDArray[Any]) -> NDArray[Any]:
     return decode_bfloat16(np.ascontiguousarray(array.view(np.uint16))) if is_bfloat16(array.dtype) else array
 
@@ -73,4 +91,18 @@ def from_numpy(value: NDArray[Any], name: str) -> Carried:
     if held.dtype == object:
         flat = from_objects(held.reshape(-1), name)
         return Carried(flat if flat.ndim > 1 else flat.reshape(held.shape))
-    return Carried(decode_utf8(held) if held.dtype.kind == "S" else held)
+    return Carried(_text(held, name) if held.dtype.kind == "S" else held)
+
+
+def _text(held: NDArray[np.bytes_], name: str) -> NDArray[Any]:
+    """Strings of NumPy's bytes; digests are refused, since two that differ in zero bytes at the end became one."""
+    try:
+        text = decode_utf8(held)
+    except UnicodeDecodeError:
+        text = None
+    if text is None or any(map(_BINARY, set(text.reshape(-1).tolist()))):
+        raise ValueError(
+            f"{name} holds bytes that are no text, in an array of dtype {held.dtype}, which loses zero bytes at their "
+            "end: pass .hex() of each, made before there was such an array"
+        )
+    return text

@@ -36,6 +36,8 @@ def _torch(value: Any, name: str) -> Carried:
         return Carried(value.numpy())
     except TypeError:
         raise TypeError(f"{name} is a torch tensor of {value.dtype}; .float() of it is wanted") from None
+    except RuntimeError:  # a subclass that holds more than numbers: masks, shards
+        raise TypeError(f"{name} is a {type(value).__name__} of torch; a plain tensor is wanted") from None
 
 
 def _pandas(value: Any, name: str) -> Carried:
@@ -77,7 +79,9 @@ def _labels(index: Any) -> dict[str, Any]:
     if getattr(index, "nlevels", 1) > 1:
         if "prompt_id" not in index.names:
             return {"labels": np.array([str(x) for x in index]), "indexed": True}
-        index = index.get_level_values("prompt_id")
+        rest = index.get_level_values("response_id") if "response_id" in index.names else None
+        responses = None if rest is None else _series(rest, "the index, level 'response_id'")
+        return {**_labels(index.get_level_values("prompt_id")), "responses": responses}
     given = None if index.name is None else str(index.name)
     labels = _series(index, "the index")
     if given is None and labels.dtype.kind in "iu" and np.array_equal(labels, np.arange(len(labels))):

@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 from clinometer.arrays.bfloat16 import decode_bfloat16, is_bfloat16
 from clinometer.arrays.carriers import carried
 from clinometer.arrays.coerce import as_ids, as_numpy
-from clinometer.arrays.held import Carried
+from clinometer.arrays.held import Carried, refuse_row_numbers
+from clinometer.arrays.objects import EXACT
 from clinometer.common.notices import tell
 from clinometer.common.visible import quote
 from clinometer.dump import Dump
 from clinometer.dump.aligned import by_response, check_labels, flat, same_ids
 
-__all__ = ["by_prompt", "by_row", "ids_of", "numbers", "pairs_of", "vectors"]
+__all__ = ["by_prompt", "by_row", "exact", "ids_of", "numbers", "pairs_of", "vectors"]
 
 Floats = NDArray[np.float64]
 _IDS = ("prompt_id", "response_id")  # columns of a frame that say which rows they are
@@ -37,7 +38,20 @@ def numbers(name: str, given: Any) -> Floats:
         return np.asarray(decode_bfloat16(np.ascontiguousarray(array.view(np.uint16))), np.float64)
     if array.dtype.kind not in "fiub" and array.dtype.name not in _SMALL_FLOATS:
         raise TypeError(f"{name} has dtype {_kind(array)}, wanted numbers")
-    return array.astype(np.float64)
+    return exact(name, array)
+
+
+def exact(name: str, array: NDArray[Any]) -> Floats:
+    """Numbers as float64; integers beyond 2^53 that it does not hold are refused."""
+    out = array.astype(np.float64)
+    if array.dtype.itemsize == 8 and array.dtype.kind in "iu" and array.size and np.abs(out).max() > EXACT:
+        with np.errstate(invalid="ignore"):
+            lost = out.astype(array.dtype) != array
+        if lost.any():
+            raise ValueError(
+                f"{name} holds {array[lost][0]}, which float64 does not tell apart from others: subtract a level"
+            )
+    return out
 
 
 def _kind(array: NDArray[Any]) -> str:
@@ -65,7 +79,12 @@ def by_row(name: str, given: Any, dump: Dump, ids: NDArray[Any] | None) -> tuple
     held = carried(given, name)
     columns = dict(held.columns or {})
     said = {key: columns.pop(key) for key in _IDS if key in columns}
-    table = flat(name, numbers(name, replace(held, columns=columns) if said else held), dump.n_rows, ids)
+    if held.responses is not None:
+        said.setdefault("response_id", held.responses)
+    refuse_row_numbers(name, columns)
+    table = flat(
+        name, numbers(name, held if held.columns is None else replace(held, columns=columns)), dump.n_rows, ids
+    )
     if table.ndim not in (1, 2) or len(table) != dump.n_rows:
         n, wide = dump.n_rows, table.ndim in (1, 2) and table.shape[-1] == dump.dim
         hint = "; a direction is a value as Directions(names, vectors)" if wide else ""
@@ -173,6 +192,8 @@ def pairs_of(pairs: Any, prob: Any, ids: NDArray[Any] | None) -> tuple[NDArray[A
         ours, theirs = (np.arange(len(table)) if x.labels is None else x.labels for x in (held, labels))
         if len(ours) == len(theirs):
             same_ids("prob", theirs, ours, "label in its index")
+    elif (labels.labels is not None) and (labels.labels.dtype.kind not in "iu" or (np.diff(labels.labels) <= 0).any()):
+        raise ValueError("prob has an index that is not in order, and pairs have none to compare: .to_numpy() of it")
     if held.columns is not None and "prompt_id" in held.columns and ids is not None and table.dtype.kind in "iu":
         own = as_ids(held.columns["prompt_id"], "pairs, column 'prompt_id'", len(table))
         if len(table) and table.min() >= 0 and table.max() < len(ids):

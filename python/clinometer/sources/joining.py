@@ -8,7 +8,7 @@ from itertools import groupby
 
 from clinometer.common.visible import quote
 from clinometer.errors import bad
-from clinometer.files.folders import all_inside, natural, numbered
+from clinometer.files.folders import all_inside, natural, numbered, refuse_missing
 from clinometer.files.plain import PlainFile
 
 from . import manifest, npy
@@ -39,6 +39,7 @@ def joined_arrays(folder: str, names: list[str]) -> dict[str, Tensor]:
     for stem, group in groupby(sorted(names, key=_skeleton), _skeleton):
         files = sorted(group, key=natural)
         for name, members in ((stem, files),) if is_shards(files) else ((f[:-4], [f]) for f in files):
+            refuse_missing(folder, members)
             out[name] = Tensor(name, _alike([_part(paths[f]) for f in members]))
     return {name: out[name] for name in sorted(out, key=natural)}
 

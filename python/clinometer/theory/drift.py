@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from clinometer.common.options import listed
 from clinometer.common.resampling import t_bounds
 from clinometer.common.results import Axes, Result
 from clinometer.common.visible import visible
@@ -77,6 +78,7 @@ class JudgeDrift(Result):
         return "".join(f"{visible(v)[:24]:>28}" for v in self.values)
 
 
+@listed("within")
 def judge_drift(
     dumps: Any, judge: Any, values: Any, *, kl: float = 0.1, bound: float = np.pi / 4, level: float = 0.95,
     folds: int = 8, fits: Mapping[str, Any] | None = None, **options: Any,

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from clinometer.common.options import listed
 from clinometer.common.results import Axes, Result
 from clinometer.dump import Dump, open_dump
+from clinometer.engine.intake import pairs_of
 
 from .arrays import Floats
 from .pairs import bradley_terry
@@ -108,7 +109,8 @@ def learning_curve(
 
 def _pairs(dump: Any, p: Any, pairs: ArrayLike, prob: ArrayLike) -> tuple[NDArray[np.int64], Floats, NDArray[np.int64]]:
     """Pairs (P, 2), their soft labels and the canonical prompt of each; pairs of dropped prompts go."""
-    rows, label = np.asarray(pairs), np.asarray(prob, np.float64)
+    rows, labels = pairs_of(pairs, prob, None)
+    label = labels[:, 0] if labels.shape[1] == 1 else labels
     if rows.ndim != 2 or rows.shape[1] != 2 or rows.dtype.kind not in "iu":
         raise ValueError(f"pairs has shape {rows.shape} and dtype {rows.dtype}; wanted whole numbers (P, 2)")
     if label.shape != (len(rows),) or not ((label >= 0.0) & (label <= 1.0)).all():

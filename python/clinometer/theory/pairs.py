@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from clinometer.fit.columns import column_scale
+from clinometer.fit.scale import in_range
 
 from .arrays import Floats
 
@@ -19,6 +20,8 @@ def bradley_terry(difference: Floats, prob: Floats, *, ridge: float = 1e-2) -> F
     """
     D, p = np.asarray(difference, np.float64), np.asarray(prob, np.float64)
     P, d = D.shape
+    D, exponent = in_range(D.reshape(-1, 1))  # squares of rows in any unit fit float64
+    D = D.reshape(P, d)
     scale = column_scale((D * D).mean(axis=0))
     D = D * scale
     penalty = ridge * float((D * D).sum()) / max(P * d, 1)
@@ -47,4 +50,4 @@ def bradley_terry(difference: Floats, prob: Floats, *, ridge: float = 1e-2) -> F
         now = min(now, new)
         if done:
             break
-    return np.asarray(scale * (u if frame is None else frame @ u))
+    return np.asarray(np.ldexp(scale * (u if frame is None else frame @ u), -exponent))

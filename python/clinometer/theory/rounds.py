@@ -13,6 +13,7 @@ from clinometer.common.resampling import unit_errors, worth
 from clinometer.dump import Dump
 from clinometer.dump.directions import Scores
 from clinometer.engine.inputs import Call, prepare
+from clinometer.engine.intake import pairs_of
 from clinometer.engine.passes import covariance_projection
 from clinometer.engine.population import Population
 from clinometer.fit import DirectionFit, fit_preference_direction, fit_value_direction
@@ -50,7 +51,8 @@ def checked(dump: Dump, judge: Any, fits: Mapping[str, Any] | None, options: dic
     if isinstance(judge, tuple):
         if len(judge) != 2:
             raise ValueError(f"judge is a tuple of {len(judge)}; wanted (pairs (P, 2), prob (P,))")
-        pairs, prob = (np.asarray(x) for x in judge)
+        pairs, prob = pairs_of(*judge, dump.prompt_ids)
+        prob = prob[:, 0] if prob.shape[1] == 1 else prob
         if pairs.ndim != 2 or prob.shape != pairs.shape[:1]:
             raise ValueError(f"judge: pairs {pairs.shape} and prob {prob.shape}; wanted (P, 2) and (P,)")
         return pairs, prob

@@ -7,6 +7,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from clinometer.engine.intake import numbers
+
 from .arrays import Floats, as_covariance, as_rows, as_vector, check_metric, times_sigma
 from .geometry import _sigma_sd
 
@@ -66,7 +68,7 @@ def classify(profile: ArrayLike, *, se: ArrayLike | None = None, z: float = 1.96
     >>> classify([1.0, 0.1], se=[0.2, 0.2]).tolist()
     ['undetermined']
     """
-    table = np.asarray(profile, dtype=np.float64)
+    table = numbers("profile", profile)
     table = table[None, :] if table.ndim == 1 else table
     if table.ndim != 2 or table.shape[1] == 0:
         raise ValueError(f"profile has shape {np.shape(profile)}; wanted (K, J) with at least one value")
@@ -77,7 +79,7 @@ def classify(profile: ArrayLike, *, se: ArrayLike | None = None, z: float = 1.96
         raise ValueError(f"z is {z!r}; wanted a number >= 0")
     known = np.ones(table.shape, bool)
     if se is not None:
-        errors = np.asarray(se, dtype=np.float64)
+        errors = numbers("se", se)
         if (errors < 0.0).any():
             raise ValueError("se holds a negative number; wanted standard errors >= 0")
         errors = np.broadcast_to(errors, table.shape)
