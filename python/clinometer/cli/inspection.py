@@ -13,7 +13,7 @@ from clinometer.common.notices import listening
 from clinometer.dump import Dump, open_dump
 from clinometer.engine.inputs import non_finite_rows
 from clinometer.engine.population import Population, population
-from clinometer.engine.spread import spread_within
+from clinometer.engine.weights import spread_within
 from clinometer.errors import DumpError
 from clinometer.reporting.text import number
 

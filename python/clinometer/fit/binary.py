@@ -34,8 +34,8 @@ def binary_labels(values: Floats, p: Population, names: tuple[str, ...], method:
 
 def shares(labels: Floats, p: Population, fold: Ints, n_folds: int) -> tuple[Floats, Floats]:
     """Share of ones (m,) under the rows' weights, and without each fold (F, m)."""
-    weight = p.row_weight() * np.repeat(p.prompt_weight(), p.sizes)
-    at = np.repeat(fold, p.sizes)
+    weight = p.row_weight() * p.on_rows(p.prompt_weight())
+    at = p.on_rows(fold)
     mass = np.bincount(at, weight, n_folds)
     ones = np.stack([np.bincount(at, weight * np.nan_to_num(y[p.rows]), n_folds) for y in labels.T], axis=1)
     rest = mass.sum() - mass

@@ -167,6 +167,6 @@ def _quality(
     """Quality of predictions of what each fold's covariate coefficients (F, C) leave of the log-probabilities."""
     t = out_of_fold(call, fold_vectors, fold)[:, 0]
     held = np.nan_to_num(table[p.rows])
-    at = np.repeat(fold, p.sizes)
+    at = p.on_rows(fold)
     net = held[:, 0] - (held[:, 1:] * coefficients[at]).sum(axis=1)
     return quality_of(t, net, grouping(p), None)

@@ -70,8 +70,8 @@ class _Problem:
         self.pooled = scatter.between is not None
         self.F, self.m = scatter.n_folds, labels.shape[1]
         self.y = np.nan_to_num(labels[p.rows])
-        self.at = np.repeat(fold, p.sizes)
-        self.base = p.row_weight() * np.repeat(p.prompt_weight(), p.sizes)
+        self.at = p.on_rows(fold)
+        self.base = p.row_weight() * p.on_rows(p.prompt_weight())
         variances = [np.diagonal(scatter.sigma(f)) for f in (*range(self.F), None)]
         self.unit = np.tile([penalty_unit(v) for v in variances], self.m)
         self.scale = column_scale(variances[-1])
@@ -85,7 +85,7 @@ class _Problem:
         p = self.p
         if self.pooled:  # any one number would do: the intercept takes it back
             return np.asarray(t - applied(t, self.base))
-        return np.asarray(t - np.repeat(np.add.reduceat(p.row_weight() * t, p.offsets[:-1]), p.sizes))
+        return np.asarray(t - p.on_rows(p.sums(p.row_weight() * t)))
 
     def loss(self, u: Floats, b: Floats) -> tuple[Floats, Floats, Floats]:
         """Mean log-loss + ridge/2 |u|^2 with its gradients, for each label and fold."""
@@ -111,8 +111,8 @@ class _Problem:
         """d/du of centred scores: the residuals, less their sum in the prompt spread by base weight."""
         if self.pooled:
             return np.asarray(residual - self.base * residual.sum())
-        of_prompt = np.add.reduceat(residual, self.p.offsets[:-1])
-        return np.asarray(residual - self.p.row_weight() * np.repeat(of_prompt, self.p.sizes))
+        of_prompt = self.p.sums(residual)
+        return np.asarray(residual - self.p.row_weight() * self.p.on_rows(of_prompt))
 
     def held_out(self, u: Floats, b: Floats) -> Floats:
         """Mean log-loss of each label on the rows held out of its fold fits, (m,)."""

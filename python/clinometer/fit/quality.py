@@ -48,9 +48,9 @@ class Grouping:
 
 def grouping(p: Population, fold: Ints | None = None) -> Grouping:
     """Centred in prompts; or in folds, for quality over all rows."""
-    prompt = np.repeat(np.arange(p.n_prompts), p.sizes)
+    prompt = p.on_rows(np.arange(p.n_prompts))
     unit = prompt if p.cluster is None else p.cluster[prompt]
-    weight = p.row_weight() * np.repeat(p.prompt_weight(), p.sizes)
+    weight = p.row_weight() * p.on_rows(p.prompt_weight())
     return Grouping(weight, prompt if fold is None else fold[prompt], unit)
 
 

@@ -16,7 +16,7 @@ from clinometer.engine.inputs import Call, prepare
 from clinometer.engine.passes import adjusted, in_range, kept_scores, strength, true_betas
 from clinometer.engine.population import Population
 
-from .gains import Cell, cells, per_prompt, slope_in_kl, unit_sums
+from .gains import Cell, cells
 from .label_error import LabelError, label_errors, label_status
 from .policy import PolicyGains, policy_gains
 from .result import GainIntervals, check_level
@@ -116,15 +116,15 @@ class _Filling:
         given = [self._given(cell, t, matched) for cell in cells]
         if error is None:
             return
-        judged = float((unit_sums(error.present[:, None].astype(float), self.call.population) > 0).sum())
+        judged = float((self.call.population.unit_sums(error.present[:, None].astype(float)) > 0).sum())
         moved = error.of_prompts(cells, t, [slope for _, slope in given])
         for cell, (psi, _), more in zip(cells, given, moved, strict=True):
             # t is over 2^exponent, and so is the direction that the gradient is taken in
             both, at = psi + np.ldexp(more, -int(self.exponent[cell.k])), (cell.k, cell.b)
-            held = unit_sums(cell.share, self.call.population)
+            held = self.call.population.unit_sums(cell.share)
             found = self._errors(both, held, self.gain[at], judged)
             self.cov_labels[at], self.boot_labels[at], self.units_labels[at] = found
-            own = self.policy._influence[:, at[0], at[1]] + bucketed(unit_sums(both - psi, self.call.population))
+            own = self.policy._influence[:, at[0], at[1]] + bucketed(self.call.population.unit_sums(both - psi))
             se = np.where(self.policy.unseen != "", np.nan, unit_errors(own, self.policy._held))
             count = worth(own, self.policy._held, judged)
             gain = self.policy.gain[at]
@@ -138,15 +138,15 @@ class _Filling:
         self.gain[at], self.kl[at] = gain, applied(cell.kl, omega)
         self.ess[at] = _ess_quantiles(cell, p)
         psi = cell.share * np.nan_to_num(cell.gain - gain)
-        slope = slope_in_kl(cell, t, self.call) if matched else np.zeros(len(gain))
+        slope = cell.slope_in_kl(t) if matched else np.zeros(len(gain))
         psi = psi - np.outer(omega * (cell.kl - self.kl[at]), slope)
-        held = unit_sums(cell.share, p)
+        held = p.unit_sums(cell.share)
         self.cov[at], self.boot[at], self.units[at] = self._errors(psi, held, gain, np.inf)
         return psi, slope
 
     def _errors(self, psi: Floats, held: Floats, gain: Floats, most: float) -> tuple[Floats, Floats, Floats]:
         """Clustered covariance (J, J) of influences (G, J), the percentile interval (J, 2), effective units."""
-        units = unit_sums(psi, self.call.population)
+        units = self.call.population.unit_sums(psi)
         cov = unit_covariance(units, held)
         count = worth(units, held, most)
         if not self.replicates:
@@ -180,8 +180,7 @@ class _Filling:
 
 def _ess_quantiles(cell: Cell, p: Population) -> Floats:
     """Quantiles over prompts that count of 1/(1 + chi^2) = 1 / sum p^2/w; for "reweight" 1/(n sum p^2) (theory 2.2)."""
-    w = p.row_weight()
-    tilted = np.where(w > 0, w * np.exp(cell.log_ratio), 0.0)
-    base = 1 / np.repeat(p.sizes, p.sizes) if p.base == "reweight" else np.where(w > 0, w, 1.0)
-    left = 1 / per_prompt(tilted * tilted / base, p)
+    w, tilted = cell.weights.row, cell.weights.tilted(cell.log_ratio)
+    base = 1 / p.on_rows(p.sizes) if p.base == "reweight" else np.where(w > 0, w, 1.0)
+    left = 1 / p.sums(tilted * tilted / base)
     return np.asarray(np.quantile(left[p.prompt_weight() > 0], QUANTILES))

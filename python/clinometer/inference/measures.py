@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +15,13 @@ from clinometer.engine.inputs import Call, run
 from clinometer.engine.population import Population
 from clinometer.fit.out_of_fold import out_of_fold
 
-from .gains import blocks, per_prompt
-
-__all__ = ["cosines", "mean_correlation", "pooled_correlation", "projection_shift"]
+__all__ = [
+    "cosines", "difference_state", "differences_out_of_fold", "mean_correlation", "mean_differences",
+    "pooled_correlation", "projection_shift",
+]  # fmt: skip
 
 Floats = NDArray[np.float64]
+BLOCK = 1 << 18  # entries of one array of rows and columns: a few of them stay in cache
 
 
 def cosines(call: Call, ridge: Floats) -> Floats:
@@ -33,49 +36,63 @@ def cosines(call: Call, ridge: Floats) -> Floats:
     return out
 
 
-def projection_shift(call: Call, kept: Floats, folds: int) -> Floats:
-    """E_x of the favourite's projection less the prompt's mean, ties by base weight, in sd, (K, J); two passes."""
+def projection_shift(call: Call, kept: Floats, along: Floats) -> Floats:
+    """E_x of the favourite's projection less the prompt's mean, ties by base weight, in sd, (K, J).
+
+    `along` (N, J) are the rows' scores along the values' mean differences, out of fold.
+    """
     p = call.population
-    fold, w = p.folds(folds), p.row_weight()[:, None]
-    along = out_of_fold(replace(call, values=None, progress=None), mean_differences(call, fold, folds), fold)
-    along = along - np.repeat(per_prompt(w * along, p), p.sizes, axis=0)
-    sd = np.sqrt(p.prompt_weight() @ per_prompt(w * along**2, p))
-    along *= np.repeat(p.prompt_weight(), p.sizes)[:, None]
+    w = p.row_weight()[:, None]
+    along = along - p.on_rows(p.sums(w * along))
+    sd = np.sqrt(p.prompt_weight() @ p.sums(w * along**2))
+    along *= p.on_rows(p.prompt_weight())[:, None]
     shift = np.concatenate(_by_block(call, kept, lambda t: _favourites(t, p).T @ along))
     return np.asarray(np.divide(shift, sd, out=np.full(shift.shape, np.nan), where=sd > 0))
 
 
 def _by_block(call: Call, kept: Floats, take: Callable[[Floats], Floats]) -> list[Floats]:
     """take(scores (N, k)) for blocks of the scores that stay small; the blocks share the threads."""
-    return shared(lambda part: take(kept[:, part]), blocks(kept.shape[1], len(kept)), call.n_threads)
+    step = max(1, BLOCK // max(len(kept), 1))
+    parts = (slice(b, b + step) for b in range(0, kept.shape[1], step))
+    return shared(lambda part: take(kept[:, part]), parts, call.n_threads)
 
 
 def _favourites(t: Floats, p: Population) -> Floats:
     """Weight of each row among the highest scores of its prompt, for scores (N, k)."""
     w = p.row_weight()[:, None]
     top = np.maximum.reduceat(np.where(w > 0, t, -np.inf), p.offsets[:-1], axis=0)
-    chosen = np.where(t == np.repeat(top, p.sizes, axis=0), w, 0.0)
-    return np.asarray(chosen / np.repeat(per_prompt(chosen, p), p.sizes, axis=0))
+    chosen = np.where(t == p.on_rows(top), w, 0.0)
+    return np.asarray(chosen / p.on_rows(p.sums(chosen)))
 
 
-def mean_differences(call: Call, fold: NDArray[np.int64], folds: int) -> Floats:
-    """Mean of rows above their prompt's mean label less that of rows below, without each fold, (F, J, d); one pass."""
-    p, J = call.population, call.n_values
+def differences_out_of_fold(call: Call, folds: int) -> Floats:
+    """Scores (N, J) of the rows along the values' `mean_differences`; two passes."""
+    quiet = replace(call, values=None, progress=None)
+    state = run(quiet, [difference_state(call, folds)], population=call.population)[0]
+    return out_of_fold(quiet, mean_differences(state, call.n_values), call.population.folds(folds))
+
+
+def mean_differences(state: Any, J: int) -> Floats:
+    """Mean of rows above their prompt's mean label less that of rows below, without each fold, (F, J, d)."""
+    rows = np.asarray(state.finish()["sum"])
+    return np.moveaxis(rows.reshape(J, -1, rows.shape[1]), 0, 1)
+
+
+def difference_state(call: Call, folds: int) -> Any:
+    """The statistic behind `mean_differences`, for a pass over the rows of the call's prompts."""
+    p, J, fold = call.population, call.n_values, call.population.folds(folds)
     weights = np.empty((p.n_rows, J, folds))
-    at = np.repeat(fold, p.sizes)
+    at = p.on_rows(fold)
     for j, s in enumerate(np.asarray(call.values).T):
         own = p.labelled(s)
-        w = own.row_weight() * np.repeat(own.prompt_weight(), p.sizes)
+        w = own.row_weight() * p.on_rows(own.prompt_weight())
         held = np.where(w > 0, np.nan_to_num(s[p.rows]), 0.0)
-        side = np.sign(held - np.repeat(per_prompt(own.row_weight() * held, p), p.sizes)) * (w > 0)
+        side = np.sign(held - p.on_rows(p.sums(own.row_weight() * held))) * (w > 0)
         for f in range(folds):
             up, down = (np.where((side == sign) & (at != f), w, 0.0) for sign in (1, -1))
             weights[:, j, f] = up / max(up.sum(), 1e-300) - down / max(down.sum(), 1e-300)
-        weights[:, j] -= own.row_weight()[:, None] * np.repeat(per_prompt(weights[:, j], p), p.sizes, axis=0)
-    quiet = replace(call, values=None, progress=None)
-    state = _core.WeightedRows(call.dump.dim, weights.reshape(p.n_rows, J * folds))
-    rows = np.asarray(run(quiet, [state], population=p)[0].finish()["sum"])
-    return np.moveaxis(rows.reshape(J, folds, -1), 0, 1)
+        weights[:, j] -= own.row_weight()[:, None] * p.on_rows(p.sums(weights[:, j]))
+    return _core.WeightedRows(call.dump.dim, weights.reshape(p.n_rows, J * folds))
 
 
 def mean_correlation(call: Call, kept: Floats) -> tuple[Floats, NDArray[np.int64]]:
@@ -100,7 +117,7 @@ def _correlations(t: Floats, values: list[tuple[Population, Floats]]) -> tuple[F
         if p is not seen:  # values labelled on all rows share this
             seen, (centred, power) = p, _centred(t, p)
         f, ff = _centred(f[:, None], p)
-        cross = per_prompt(p.row_weight()[:, None] * f * centred, p)
+        cross = p.sums(p.row_weight()[:, None] * f * centred)
         with np.errstate(divide="ignore", invalid="ignore"):
             r = cross / np.sqrt(power * ff)
         weight = np.where((power > 0) & (ff > 0), p.prompt_weight()[:, None], 0.0)
@@ -113,9 +130,9 @@ def _correlations(t: Floats, values: list[tuple[Population, Floats]]) -> tuple[F
 def _centred(x: Floats, p: Population) -> tuple[Floats, Floats]:
     """Columns (N, k) less their means in prompts, exact zeros where they are constant, and variances (G, k)."""
     w = p.row_weight()[:, None]
-    x = x - np.repeat(x[p.offsets[:-1]], p.sizes, axis=0)  # rounding of large means would pass for variance
-    x -= np.repeat(per_prompt(w * x, p), p.sizes, axis=0)
-    return x, per_prompt(w * x * x, p)
+    x = x - p.on_rows(x[p.offsets[:-1]])  # rounding of large means would pass for variance
+    x -= p.on_rows(p.sums(w * x))
+    return x, p.sums(w * x * x)
 
 
 def pooled_correlation(call: Call, scores: Floats) -> Floats:

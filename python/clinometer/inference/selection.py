@@ -211,7 +211,7 @@ def _weights(given: ArrayLike | None, J: int) -> Floats | None:
 
 
 def _scales(call: Call) -> Floats:
-    from clinometer.engine.spread import within_sd
+    from clinometer.engine.weights import within_sd
 
     sd = within_sd(call)
     if not (sd > 0).any():

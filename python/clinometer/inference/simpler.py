@@ -15,7 +15,7 @@ from clinometer.engine.inputs import Call, prepare
 from clinometer.engine.passes import absolute_scores, kept_scores, origin_table
 from clinometer.fit import fit_value_direction
 
-from .measures import cosines, mean_correlation, pooled_correlation, projection_shift
+from .measures import cosines, differences_out_of_fold, mean_correlation, pooled_correlation, projection_shift
 
 __all__ = ["Baselines", "baselines", "baselines_of"]
 
@@ -87,18 +87,18 @@ def baselines(dump: Any, directions: Any, values: Any, *, folds: int = 5, **opti
     origins = origin_table(call)
     kept = kept_scores(call, origins)
     ridge = fit_value_direction(call.dump, call.values, folds=folds, pooled=False, **options).vectors
-    return baselines_of(call, kept, origins, ridge, folds)
+    return baselines_of(call, kept, origins, ridge, differences_out_of_fold(call, folds))
 
 
-def baselines_of(call: Call, kept: Floats, origins: Floats, ridge: Floats | None, folds: int) -> Baselines:
+def baselines_of(call: Call, kept: Floats, origins: Floats, ridge: Floats | None, along: Floats) -> Baselines:
     """`baselines` of kept scores (N, K) relative to `origins`, and ridge directions (j, d) of the first j values.
 
-    Cost: two passes over the rows for all values together.
+    `along` (N, J) are the rows' scores along the values' mean differences, out of fold.
     """
     cosine = np.full((call.n_scores, call.n_values), np.nan)
     if ridge is not None:
         cosine[:, : len(ridge)] = cosines(call, ridge)
-    shift = projection_shift(call, kept, folds)
+    shift = projection_shift(call, kept, along)
     within, counts = mean_correlation(call, kept)
     pooled = pooled_correlation(call, absolute_scores(call, kept, origins))
     return Baselines(cosine, shift, within, pooled, counts, call.names, call.value_names, call.fit_status)

@@ -27,9 +27,10 @@ from .ensemble import ensemble
 from .front import pareto_front
 from .gram_cone import gram_cone
 
-__all__ = ["ParetoResult", "pareto"]
+__all__ = ["ParetoResult", "pareto", "pareto_of"]
 
 Floats = NDArray[np.float64]
+SPLITS = 50
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -89,7 +90,7 @@ class ParetoResult(Result):
 
 
 @listed("within")
-def pareto(dump: Any, constitutions: Any, values: Any, *, splits: int = 50, **options: Any) -> ParetoResult:
+def pareto(dump: Any, constitutions: Any, values: Any, *, splits: int = SPLITS, **options: Any) -> ParetoResult:
     """Best direction, best mixture of the constitutions and prices of floors, judged on other prompts (theory 9.1).
 
     The best of many on these rows is better here than elsewhere: of noise judges there is always a mixture that raises
@@ -122,24 +123,29 @@ def pareto(dump: Any, constitutions: Any, values: Any, *, splits: int = 50, **op
     if call.n_scores == 0 or call.n_values == 0:
         raise ValueError("constitutions and values: wanted at least one of each")
     need_moderate_scores(call)
-    parts, unlabelled = _products(call)
+    return pareto_of(call, kept_scores(call, absolute=True), int(splits))
+
+
+def pareto_of(call: Call, kept: Floats, splits: int = SPLITS) -> ParetoResult:
+    """`pareto` of kept scores (N, m)."""
+    parts, unlabelled = _products(call, kept)
     table = _normalised(parts.sum(axis=0)[None], call.n_scores, call.n_values)[0]
     if not np.isfinite(table).all():
         raise ValueError("a constitution or a value does not vary inside any prompt; leave it out")
-    return _result(call, table, parts, int(splits), unlabelled)
+    return _result(call, table, parts, splits, unlabelled)
 
 
-def _products(call: Call) -> tuple[Floats, int]:
+def _products(call: Call, kept: Floats) -> tuple[Floats, int]:
     """Sums by unit, at most 4096 of prompts or clusters, (C, m + k, k + 1): covariances of scores and values inside
     prompts with the values, and last each one's own variance."""
     raw = np.asarray(call.values)
     p = call.population.labelled(np.where(np.isnan(raw).any(axis=1), np.nan, 0.0))
-    z = np.concatenate([kept_scores(call, absolute=True), np.nan_to_num(raw[p.rows])], axis=1)
+    z = np.concatenate([kept, np.nan_to_num(raw[p.rows])], axis=1)
     w, begin, size = p.row_weight(), p.offsets[:-1], np.abs(z).max(axis=0)
-    z -= np.repeat(np.add.reduceat(w[:, None] * z, begin), p.sizes, axis=0)
+    z -= p.on_rows(np.add.reduceat(w[:, None] * z, begin))
     z[:, np.abs(z[w > 0]).max(axis=0, initial=0.0) <= 1e-12 * size] = 0.0  # what centring a constant leaves
     m, k = call.n_scores, call.n_values
-    weighted = (w * np.repeat(p.prompt_weight(), p.sizes))[:, None] * z
+    weighted = (w * p.on_rows(p.prompt_weight()))[:, None] * z
 
     def units(x: Floats) -> Floats:
         sums = np.add.reduceat(x, begin)

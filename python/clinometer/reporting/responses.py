@@ -133,7 +133,7 @@ def examples(
         mean = np.array([np.nanmean(c) if not np.isnan(c).all() else np.nan for c in table[rows].T])
     return Examples(
         call.names[0], float(roots.kl_at(call, kept, betas)[0, 0]), float(betas[0, 0]), at,
-        np.repeat(p.ids, p.sizes)[pick], weight[pick], weight[pick] * np.exp(log_ratio[pick]),
+        p.on_rows(p.ids)[pick], weight[pick], weight[pick] * np.exp(log_ratio[pick]),
         np.exp(log_ratio[pick]), log_ratio[pick] > 0.0, table[at], mean, _lengths(call.dump, at),
         tuple(t[0] for t in shown), tuple(t[1] for t in shown), call.value_names,
     )  # fmt: skip

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from clinometer.common.options import listed
 from clinometer.common.results import Axes, Result
+from clinometer.engine.weights import Weights
 
 from .arrays import Floats
 from .order import expected_max_normal
-from .rows import Scored, Weights, ratio, scored
+from .rows import Scored, ratio, scored
 
 __all__ = ["BestOfN", "best_of_n"]
 
@@ -174,7 +175,7 @@ def _fill(s: Scored, j: int, sizes: NDArray[np.int64], replacement: bool, cells:
 
 def _chosen(w: Weights, t: Floats, sizes: NDArray[np.int64], replacement: bool) -> list[Floats]:
     """Probability of every row to be the pick, for each n."""
-    prompt = np.repeat(np.arange(w.p.n_prompts), w.p.sizes)
+    prompt = w.p.on_rows(np.arange(w.p.n_prompts))
     alive = np.flatnonzero(w.row > 0.0)
     order = alive[np.lexsort((t[alive], prompt[alive]))]
     weight, group, score = w.row[order], prompt[order], t[order]

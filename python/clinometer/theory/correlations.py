@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from clinometer.engine.weights import Weights
+
 from .arrays import Floats
-from .rows import Scored, Weights, ratio
+from .rows import Scored, ratio
 
 __all__ = ["correlation_influence", "correlations", "per_prompt_grams"]
 
@@ -32,7 +34,7 @@ def correlation_influence(w: Weights, a: Floats, b: Floats) -> tuple[Floats, tup
 
     r = C_ab / sqrt(C_aa C_bb): of a prompt C_ab,x/sqrt(..) - r/2 (C_aa,x/C_aa + C_bb,x/C_bb), times omega_x.
     """
-    row = w.row * w.spread(w.prompt)
+    row = w.row * w.p.on_rows(w.prompt)
     (aa, bb), ab = (float(row @ (v * v)) for v in (a, b)), float(row @ (a * b))
     if not (aa > 0 and bb > 0):
         return np.full(len(w.prompt), np.nan), (np.zeros(len(a)), np.zeros(len(b)))

@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 
 from clinometer.common.resampling import t_bounds, unit_errors, worth
 from clinometer.engine.population import Population
-from clinometer.inference.gains import unit_sums
+from clinometer.engine.weights import Weights
 
 from .arrays import Floats
-from .rows import Weights, ratio
+from .rows import ratio
 
 __all__ = ["UNSURE", "explained_share", "share_interval"]
 
@@ -55,7 +55,7 @@ def explained_share(w: Weights, t: Floats, y: Floats, fold: NDArray[np.int64]) -
         return float("nan"), float("nan"), float("nan"), whole
     share = float(w.prompt @ explained / whole[0, 0])
     psi = (w.prompt * (moves - share * moved[:, 0, 0]) / whole[0, 0])[:, None]
-    units, held = unit_sums(psi, w.p), unit_sums(w.prompt[:, None], w.p)
+    units, held = w.p.unit_sums(psi), w.p.unit_sums(w.prompt[:, None])
     units = units - held * units.sum()
     return share, float(unit_errors(units, held)[0]), float(worth(units, held)[0]), whole
 
@@ -72,7 +72,7 @@ def _weights(p: Population, omega: Floats, both: Floats, moved: Floats, labels: 
     size, turn = np.linalg.eigh(root.T @ v @ root)
     root = root @ turn
     psi = np.einsum("gjk,ja,ka->ga", moved[:, 1:, 1:], root, root)
-    units, held = (unit_sums(x, p) for x in (omega[:, None] * psi, omega[:, None]))
+    units, held = (p.unit_sums(x) for x in (omega[:, None] * psi, omega[:, None]))
     error = np.nan_to_num(unit_errors(units - held / held.sum() * units.sum(axis=0), held), nan=np.inf)
     damped = np.where(size > 0, ratio(1.0, size * (1.0 + (UNSURE * ratio(error, size)) ** 4)), 0.0)
     return np.asarray(root @ (np.nan_to_num(damped) * (root.T @ c)))

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from clinometer.engine.inputs import Call, prepare
 from clinometer.engine.population import Population
+from clinometer.engine.weights import Weights
 from clinometer.errors import DumpError
 
 from .arrays import Floats
-from .rows import Scored, Weights, rows_at
+from .rows import Scored, rows_at
 
 __all__ = ["BLOCK", "Gauge", "gauge_of"]
 

@@ -13,13 +13,14 @@ from clinometer.common.results import Axes, Result
 from clinometer.common.visible import visible
 from clinometer.engine.inputs import Call, column, prepare
 from clinometer.engine.population import Population
+from clinometer.engine.weights import Weights
 from clinometer.fit import fit_generation_direction, fit_value_direction
 from clinometer.fit.options import check_folds
 from clinometer.inference.result import check_level
 
 from .arrays import Floats
 from .explained import UNSURE, explained_share, share_interval
-from .rows import Weights, scored
+from .rows import scored
 
 __all__ = ["GenerationShare", "generation_share", "orthonormal_alpha"]
 
@@ -184,5 +185,5 @@ def _net(w: Weights, label: Floats, t: Floats, z: Floats) -> Floats:
     if not z.shape[1]:
         return label
     z = w.centre(z)
-    root = np.sqrt(w.row * w.spread(w.prompt))
+    root = np.sqrt(w.row * w.p.on_rows(w.prompt))
     return np.asarray(label - z @ np.linalg.lstsq(root[:, None] * z, root * (label - t), rcond=1e-10)[0])

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clinometer.engine.weights import Weights
 from clinometer.errors import DumpError
 
 from .arrays import Floats
 from .gauge import _blocks_of_clusters
-from .rows import Weights, rows_at
+from .rows import rows_at
 
 __all__ = ["Columns", "Maker", "feature_maker", "fold_moments", "row_blocks"]
 
@@ -41,7 +42,7 @@ def feature_maker(dump: Any, w: Weights, kind: str, n_features: int, seed: int) 
     from sklearn.kernel_approximation import Nystroem, RBFSampler
     from sklearn.preprocessing import StandardScaler
 
-    scaler, weight = StandardScaler(), w.row * w.spread(w.prompt)
+    scaler, weight = StandardScaler(), w.row * w.p.on_rows(w.prompt)
     for first, last, phi in row_blocks(dump, w, dump.dim):
         own = weight[w.p.offsets[first] : w.p.offsets[last]]
         if own.any():
@@ -72,7 +73,7 @@ def feature_maker(dump: Any, w: Weights, kind: str, n_features: int, seed: int) 
 def fold_moments(dump: Any, w: Weights, labels: Floats, columns: Columns, M: int, fold: Ints, folds: int) -> Floats:
     """Within-prompt second moments of [scaled rows, features, labels (N, J)] of every fold, (F, d+M+J, d+M+J)."""
     width = dump.dim + M + labels.shape[1]
-    out, share = np.zeros((folds, width, width)), w.row * w.spread(w.prompt)
+    out, share = np.zeros((folds, width, width)), w.row * w.p.on_rows(w.prompt)
     for first, last, phi in row_blocks(dump, w, width):
         rows = slice(int(w.p.offsets[first]), int(w.p.offsets[last]))
         table = np.concatenate([*columns(phi), labels[rows]], axis=1)

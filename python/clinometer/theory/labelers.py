@@ -14,7 +14,6 @@ from clinometer.common.results import Axes, Result
 from clinometer.common.visible import few, visible
 from clinometer.dump import Dump, open_dump
 from clinometer.engine.inputs import prepare
-from clinometer.inference.gains import unit_sums
 from clinometer.inference.result import check_level
 from clinometer.inference.tails import in_words
 
@@ -184,11 +183,11 @@ class _Model:
         """Correlation with value j, its error, and the interval on Fisher's scale, where it is nearly normal."""
         w = s.weights(j)
         a, b = w.centre(s.scores[:, 0]), w.centre(s.value(j))
-        row = w.row * w.spread(w.prompt)
+        row = w.row * w.p.on_rows(w.prompt)
         with np.errstate(divide="ignore", invalid="ignore"):
             r = float((row @ (a * b)) / np.sqrt((row @ (a * a)) * (row @ (b * b))))
         psi = correlation_influence(w, a, b)[0]
-        units, held = (unit_sums(x[:, None], w.p) for x in (psi, w.prompt))
+        units, held = (w.p.unit_sums(x[:, None]) for x in (psi, w.prompt))
         se = unit_errors(units, held)
         z, slope = np.arctanh(np.array([r]) * (1 - 1e-12)), max(1.0 - r * r, 1e-12)
         return r, float(se[0]), np.tanh(t_bounds(z, se / slope, worth(units, held), level)[0])

@@ -116,7 +116,7 @@ def _pairs(dump: Any, p: Any, pairs: ArrayLike, prob: ArrayLike) -> tuple[NDArra
     if len(rows) == 0 or rows.min() < 0 or rows.max() >= dump.n_rows:
         raise ValueError(f"pairs names rows outside 0 .. {dump.n_rows - 1}, or none at all")
     of_row = np.full(dump.n_rows, -1)
-    of_row[p.rows] = np.repeat(np.arange(p.n_prompts), p.sizes)
+    of_row[p.rows] = p.on_rows(np.arange(p.n_prompts))
     prompt = of_row[rows]
     apart = np.flatnonzero(prompt[:, 0] != prompt[:, 1])
     if apart.size:

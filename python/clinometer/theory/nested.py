@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clinometer.engine.weights import Weights
 from clinometer.fit.solve import ridge_path
 
 from .arrays import Floats
 from .kernel import Maker, fold_moments, row_blocks
-from .rows import Weights
 
 __all__ = ["FoldFit", "out_of_fold"]
 

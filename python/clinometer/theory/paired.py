@@ -35,7 +35,7 @@ class Side:
         folds = fit.fold_vectors[:, j]
         scores = scored(self.dump, folds, None, **self.options).scores
         p = self.s.population
-        return scores[np.arange(p.n_rows), np.repeat(p.folds(len(folds)), p.sizes)]
+        return np.asarray(scores[np.arange(p.n_rows), p.on_rows(p.folds(len(folds)))])
 
     def through(self, j: int, gradient: Floats) -> Floats:
         """What each prompt's labels do through the fit of value j to what has this gradient (d,) in it, (G,)."""
@@ -47,7 +47,7 @@ class _Labelled:
 
     def __init__(self, side: Side, j: int) -> None:
         self.side, self.j, self.w = side, j, side.s.weights(j)
-        self.row = self.w.row * self.w.spread(self.w.prompt)
+        self.row = self.w.row * self.w.p.on_rows(self.w.prompt)
         self.f, self.t = self.w.centre(side.s.value(j)), self.w.centre(side.s.scores[:, j])
         self.sst = float(self.row @ (self.f * self.f))
         self.bad = float(self.row @ (self.f - self.t) ** 2)

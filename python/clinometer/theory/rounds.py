@@ -73,7 +73,7 @@ def fitted(dump: Dump, judge: Any, folds: int, fits: Mapping[str, Any] | None, o
     """Fit a judge that is `checked` on all prompts and on the halves that a hash of ids makes."""
     p = prepare(dump, **options).population
     half = np.full(dump.n_rows, -1)
-    half[p.rows] = np.repeat(p.folds(2), p.sizes)
+    half[p.rows] = p.on_rows(p.folds(2))
     how = {**dict(fits or {}), "folds": folds, **options}
     if isinstance(judge, tuple):
         (pairs, label), at = judge, half[judge[0][:, 0]]
