@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import clinometer as cm
-from clinometer.common.escaping import fit, markup, visible, width
+from clinometer.common.visible import fit, markup, visible, width
 from clinometer.dump import open_dump
 from clinometer.engine.inputs import prepare
 from clinometer.engine.passes import tilt

@@ -7,9 +7,10 @@ import json
 import os
 from typing import Any
 
-from .output import emit, written
+from clinometer.errors import DumpError
 
-__all__ = ["capture"]
+from .output import emit, written
+from .sources import opened
 
 
 def capture(args: argparse.Namespace) -> int:
@@ -59,3 +60,28 @@ def _all_or_none(rows: list[dict[str, Any]], key: str, path: str) -> list[Any] |
     if held and len(held) < len(rows):
         raise ValueError(f"{path!r}: {len(held)} of {len(rows)} lines have {key}; all or none are wanted")
     return held or None
+
+
+def judge(args: argparse.Namespace) -> int:
+    """Judge a dump's texts, print what the judgments rest on, and write the new dump."""
+    from clinometer.judging import judge as make
+    from clinometer.judging.constitutions import as_constitutions
+
+    try:
+        dump = opened(args)
+    except DumpError as error:  # texts are judged, so that of several layers any will do
+        if not error.candidates:
+            raise
+        dump = opened(argparse.Namespace(**{**vars(args), "tensor": error.candidates[-1]}))
+    as_constitutions(args.constitutions)  # before a model is loaded
+    made = make(
+        args.model, args.tokenizer, dump, args.constitutions, kind=args.kind, out=args.output, gold=args.gold,
+        levels=tuple(args.levels), per_token=args.per_token, pairs_per_prompt=args.pairs_per_prompt, tie=args.tie,
+        random_state=args.seed, token_budget=args.token_budget, progress=True,
+    )  # fmt: skip
+    by_row = ("scores", "pairs", "prob")
+    emit(args, {name: value for name, value in made.to_dict().items() if name not in by_row} | {"dump": args.output})
+    if not args.json:
+        print(str(made).split("\nwarning:")[0])  # which have been said
+    written(args, args.output)
+    return 0

@@ -14,8 +14,6 @@ from .aligned import same_ids
 from .dump import Dump
 from .schema import as_site
 
-__all__ = ["brought", "check_said", "rows_of", "with_batch"]
-
 _KEPT = ("sampling", "preprocessing", "pairs", "directions", "texts", "policy")
 
 

@@ -13,19 +13,6 @@ from .inputs import MODERATE, Call, refuse_extreme, tops
 
 Floats = NDArray[np.float64]
 
-__all__ = [
-    "DEFAULT_KL",
-    "check_ddof",
-    "check_strength",
-    "checked_betas",
-    "checked_kl",
-    "need_finite",
-    "need_moderate_scores",
-    "need_rows",
-    "need_scores",
-    "need_squares",
-]
-
 
 DEFAULT_KL = (0.1, 0.25, 0.5, 1.0)
 _ROWS = 1e140  # the largest entry of a row, and one over the smallest, of which second moments are taken

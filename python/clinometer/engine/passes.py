@@ -34,8 +34,6 @@ from .checks import (
 from .inputs import Call, prepare, run, tops
 from .population import Population
 
-__all__ = ["covariance_projection", "cross_covariance", "moments", "score", "tilt", "tilted_mean"]
-
 Floats = NDArray[np.float64]
 KEPT_BYTES = 1 << 30
 LARGE = 2.0**100  # fourth powers of scores and values up to here, and down to one over it, are plain numbers

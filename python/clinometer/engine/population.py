@@ -19,8 +19,6 @@ from clinometer.common.notices import tell
 
 from .intake import by_prompt, ids_of
 
-__all__ = ["BASES", "Population", "population"]
-
 COPIES = 1 << 24  # rows that counts are written out to, at most
 BASES = ("sampled", "counts", "logprob", "reweight")
 Ints = NDArray[np.int64]

@@ -15,8 +15,6 @@ from . import kl as roots
 from .inputs import Call
 from .population import Population
 
-__all__ = ["Weights", "spread_within", "within_sd"]
-
 Floats = NDArray[np.float64]
 FLAT = 1e-12
 

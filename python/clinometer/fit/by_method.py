@@ -9,19 +9,16 @@ from numpy.typing import NDArray
 
 from clinometer import _core
 from clinometer.common.threads import shared
-from clinometer.engine.encoding_quality import EncodingQuality
+from clinometer.engine.fitted import EncodingQuality
 from clinometer.engine.inputs import Call, run
 from clinometer.engine.population import Population
 
-from .binary import lda_scale, mean_gap
+from .binary import fit_logistic, lda_scale, mean_gap
 from .curvature import Curvature, DenseCurvature, StreamedCurvature
 from .krylov import Operator, ridge_by_passes
-from .logistic import fit_logistic
 from .out_of_fold import out_of_fold, scores_of
 from .quality import Grouping, curvature_error, grouping, quality_of, stacked
 from .scatter import FoldScatter, fold_scatter, label_groups
-
-__all__ = ["Fit", "fit_values", "quality_of_fits"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

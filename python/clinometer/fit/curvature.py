@@ -14,8 +14,6 @@ from .krylov import Krylov, Operator
 from .out_of_fold import scores_of
 from .solve import ridge_path
 
-__all__ = ["Curvature", "DenseCurvature", "StreamedCurvature"]
-
 Floats = NDArray[np.float64]
 
 

@@ -10,12 +10,10 @@ from numpy.typing import NDArray
 from clinometer.common.options import listed, used
 from clinometer.common.threads import applied, product
 from clinometer.engine.checks import need_rows
-from clinometer.engine.encoding_quality import EncodingQuality
-from clinometer.engine.fitted import DirectionFit
+from clinometer.engine.fitted import DirectionFit, EncodingQuality, prompt_keys
 from clinometer.engine.inputs import Call, column, prepare
 from clinometer.engine.intake import by_row
 from clinometer.engine.population import Population
-from clinometer.engine.seen_prompts import prompt_keys
 
 from .options import check_alpha, check_folds
 from .out_of_fold import out_of_fold
@@ -23,8 +21,6 @@ from .quality import grouping, quality_of
 from .scale import in_range, in_units
 from .scatter import FoldScatter, fold_scatter
 from .solve import ridge_path
-
-__all__ = ["fit_generation_direction", "net_covariance"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

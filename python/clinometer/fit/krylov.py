@@ -20,11 +20,9 @@ from clinometer.engine.checks import need_squares
 from clinometer.engine.inputs import Call, run
 from clinometer.engine.population import Population
 
-from .columns import column_scale
 from .out_of_fold import out_of_fold, scores_of
+from .scale import column_scale
 from .solve import penalty_unit
-
-__all__ = ["Krylov", "Operator", "ridge_by_passes"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

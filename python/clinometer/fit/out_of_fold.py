@@ -9,8 +9,6 @@ from numpy.typing import NDArray
 
 from clinometer.engine.inputs import Call
 
-__all__ = ["out_of_fold", "scores_of"]
-
 Floats = NDArray[np.float64]
 
 

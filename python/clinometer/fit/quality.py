@@ -9,13 +9,8 @@ from numpy.typing import NDArray
 
 from clinometer.common.resampling import effective_units, t_bounds, unit_errors, worth
 from clinometer.common.threads import applied
-from clinometer.engine.encoding_quality import EncodingQuality
+from clinometer.engine.fitted import EncodingQuality
 from clinometer.engine.population import Population
-
-__all__ = [
-    "Grouping", "auc", "curvature_error", "grouping", "made", "of_units", "quality_of", "ratio_error",
-    "ratio_quality", "stacked",
-]  # fmt: skip
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -18,8 +18,6 @@ from clinometer.engine.population import Population
 
 from .solve import ridge_path, ridge_path_and_plain
 
-__all__ = ["FoldScatter", "fold_scatter", "label_groups"]
-
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 T = TypeVar("T")

@@ -11,17 +11,14 @@ from numpy.typing import NDArray
 from clinometer.common.notices import listening
 from clinometer.common.options import listed
 from clinometer.common.visible import visible
-from clinometer.engine.fitted import DirectionFit
+from clinometer.engine.fitted import DirectionFit, prompt_keys
 from clinometer.engine.inputs import BARE, prepare
-from clinometer.engine.seen_prompts import prompt_keys
 
 from .binary import binary_labels
 from .by_method import fit_values, quality_of_fits
 from .curvature import Curvature
 from .options import ALPHAS, check_alpha, check_folds
 from .scale import in_range, in_units
-
-__all__ = ["Fitting", "fit_value_direction", "fitted_with"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

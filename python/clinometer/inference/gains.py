@@ -12,8 +12,6 @@ from clinometer.common.threads import applied
 from clinometer.engine.inputs import Call
 from clinometer.engine.weights import Weights
 
-__all__ = ["Cell", "cells"]
-
 Floats = NDArray[np.float64]
 
 

@@ -19,12 +19,10 @@ from clinometer.engine.passes import adjusted, in_range, kept_scores, strength, 
 from clinometer.engine.population import Population
 
 from .gains import cells
+from .intervals import check_level
 from .matched import MatchedRows
 from .policy import PolicyGains, policy_gains
-from .result import check_level
 from .tails import opened
-
-__all__ = ["GoldCorrection", "PPIResult", "corrected", "corrected_tilt", "gold_labels", "ppi_gain"]
 
 Floats = NDArray[np.float64]
 OF_GOLD = ("win_rate", "win_rate_se", "win_freedom", "harmed", "harmed_se")  # of the gold prompts alone

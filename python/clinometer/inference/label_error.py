@@ -22,8 +22,6 @@ from clinometer.fit.solve import least_norm
 
 from .gains import Cell
 
-__all__ = ["LabelError", "label_errors", "label_status"]
-
 Floats = NDArray[np.float64]
 Scatters = dict[tuple[bytes, bytes], FoldScatter]  # by what tells their rows apart
 SCORES = ("ridge", "least_squares", "generation")

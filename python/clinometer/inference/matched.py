@@ -27,8 +27,6 @@ from clinometer.engine.population import Population
 
 from .tails import skewed, unseen
 
-__all__ = ["FIRST_KL", "LIMIT", "REACH", "MatchedCell", "MatchedRows"]
-
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 REACH = 0.35  # of log n, up to which n responses say what a policy gains: values in the tail of the score bend early

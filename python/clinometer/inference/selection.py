@@ -21,8 +21,6 @@ from .policy import PolicyGains, policy_gains
 from .split import Judged, Split, objective
 from .tails import in_words, opened
 
-__all__ = ["Recommendation", "benjamini_hochberg", "holm", "recommend"]
-
 Floats = NDArray[np.float64]
 
 

@@ -9,8 +9,6 @@ from numpy.typing import NDArray
 
 from clinometer.engine.population import Population
 
-__all__ = ["SCARCE", "in_words", "opened", "reach", "skewed", "unseen"]
-
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 Ints = NDArray[np.int64]

@@ -14,20 +14,18 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from clinometer import _core
 from clinometer.common.options import listed, used
 from clinometer.common.resampling import bucketed, unit_errors, worth
 from clinometer.common.results import Axes, Result
 from clinometer.engine.checks import need_moderate_scores
-from clinometer.engine.inputs import Call, prepare
+from clinometer.engine.inputs import Call, prepare, thread_count
 from clinometer.engine.passes import kept_scores
 from clinometer.inference.split import averaged_bound, halves, tail
 
-from .constrained import constrained
-from .ensemble import ensemble
-from .front import pareto_front
-from .gram_cone import gram_cone
-
-__all__ = ["ParetoResult", "pareto", "pareto_of"]
+from .cone import gram_cone
+from .ensemble import constrained, ensemble
+from .result import finite, real_array
 
 Floats = NDArray[np.float64]
 SPLITS = 50
@@ -252,3 +250,29 @@ def _result(call: Call, table: Floats, parts: Floats, splits: int, unlabelled: i
         alone=alone, alone_value=float(game[:, alone].min()), best=best, price=price, splits=splits,
         n_rows=call.population.n_rows, n_prompts=call.population.n_prompts, n_unlabelled=unlabelled,
     )  # fmt: skip
+
+
+def pareto_front(points: Any, *, n_threads: int | None = None) -> NDArray[np.bool_]:
+    """Which points are on the Pareto front: none is at least as large everywhere and larger somewhere (theory 9.1).
+
+    Larger is better in every coordinate. Equal points stand or fall together, so a front may hold copies.
+
+    Parameters
+    ----------
+    points : array (m, k), finite; one row a point
+
+    Returns
+    -------
+    (m,) bool. Costs O(m log m) for k <= 3; above, at worst m times the size of the front.
+
+    Errors: ValueError for another shape, NaN or Inf.
+
+    >>> from clinometer import lp
+    >>> lp.pareto_front([[1.0, 2.0], [2.0, 1.0], [1.0, 1.0], [2.0, 1.0]]).tolist()
+    [True, True, False, True]
+    """
+    table = real_array("points", points)
+    if table.ndim != 2 or table.shape[1] == 0:
+        raise ValueError(f"points has shape {table.shape}; wanted (m, k) with k at least 1")
+    finite("points", table)
+    return np.asarray(_core.lp_front(table, thread_count(n_threads)))

@@ -15,10 +15,7 @@ from clinometer.dump.directions import Scores
 from clinometer.engine.inputs import Call, prepare
 from clinometer.engine.passes import score_dump
 
-from .arrays import real_array
-from .result import STATUS, PromptResult
-
-__all__ = ["prompt"]
+from .result import STATUS, PromptResult, real_array
 
 Floats = NDArray[np.float64]
 MOST_VALUES = 64

@@ -14,8 +14,6 @@ from clinometer.theory.layers import CeilingByLayer
 
 from .canvas import GREY, canvas, distinct, inks, label_ends, name, titled
 
-__all__ = ["layers"]
-
 Floats = NDArray[np.float64]
 
 

@@ -15,8 +15,6 @@ from clinometer.theory.judging import JudgeCeiling
 
 from .canvas import GREY, Z95, canvas, chosen, distinct, inks, name, show_key, titled, whiskers
 
-__all__ = ["tradeoffs"]
-
 Floats = NDArray[np.float64]
 
 

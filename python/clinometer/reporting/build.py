@@ -25,16 +25,14 @@ from clinometer.lp.pareto_cone import ConeResult
 from clinometer.values import found_in_texts
 
 from . import encoding_sections, inference_sections
-from .command import command
+from .export import command
 from .foundation import Scene, gather
-from .moved_rows import moved_rows
 from .needs import needs
 from .notes import coverage, diagnostics
+from .responses import moved_rows
 from .result import Report
 from .summary import classes, summarise, without_flat
 from .verdict import choose, trusted
-
-__all__ = ["SECTIONS", "report"]
 
 SECTIONS = (
     "length", "encoding", "cone", "intervals", "null", "selection", "pareto", "baselines", "iterate", "spectrum",

@@ -21,11 +21,9 @@ from clinometer.fit.value import Fitting, fitted_with
 from clinometer.inference.simpler import Baselines, baselines_of
 from clinometer.lp.pareto_cone import ConeResult, pareto_cone
 from clinometer.theory import effective_rank
-from clinometer.theory.large import randomised_spectrum, subspace
+from clinometer.theory.spectra import randomised_spectrum, subspace
 
 from .foundation import Scene
-
-__all__ = ["baselines", "fitted", "label_cone", "layers", "linear_share", "spectrum", "value_cone"]
 
 Floats = NDArray[np.float64]
 FOLDS = 5

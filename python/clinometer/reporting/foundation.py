@@ -19,10 +19,8 @@ from clinometer.engine.passes import adjusted, covariance_of, kept_with_spread, 
 from clinometer.engine.weights import spread_within, within_sd
 from clinometer.inference.gold import GoldCorrection, corrected, corrected_tilt, gold_labels
 from clinometer.inference.groups import GroupGains, group_columns, group_gains
-from clinometer.inference.measures import difference_state, mean_differences
 from clinometer.inference.policy import PolicyGains, gains_and_horizon, pooled_gains
-
-__all__ = ["Scene", "gather"]
+from clinometer.inference.simpler import difference_state, mean_differences
 
 Floats = NDArray[np.float64]
 

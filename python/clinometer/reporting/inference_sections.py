@@ -22,8 +22,6 @@ from clinometer.theory.rows import scored_of
 
 from .foundation import Scene
 
-__all__ = ["intervals", "mixtures", "null", "rounds", "selection", "value_correlation"]
-
 Floats = NDArray[np.float64]
 NULLS, NULL_LEVELS = 64, 3
 SPLITS, ROUNDS = 200, 4

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clinometer.common.escaping import visible
+from clinometer.common.visible import visible
 from clinometer.inference.matched import REACH
 from clinometer.inference.tails import reach
 
@@ -15,8 +15,6 @@ from .verdict import Choice, choose
 
 if TYPE_CHECKING:
     from .result import Report
-
-__all__ = ["needs"]
 
 HOPELESS = 1e7
 

@@ -11,8 +11,6 @@ from clinometer.inference.tails import SCARCE
 if TYPE_CHECKING:
     from .result import Report
 
-__all__ = ["GOLD", "coverage", "diagnostics", "pareto_limit"]
-
 UNSEEN = {
     "rare": f"fewer than {SCARCE} responses, or prompts, differ from the rest of their prompt, too few for an interval "
     "of its gain or win rate",

@@ -5,7 +5,7 @@ Functions of directions and covariances read nothing; those that take a dump say
 
 from __future__ import annotations
 
-from .best_of import BestOfN, best_of_n
+from .best_of import BestOfN, best_of_n, expected_max_normal
 from .closed import GaussianTilt, QuadraticTilt, gaussian_tilt, quadratic_tilt, wendel_probability
 from .complementary import Complementarity, complementarity
 from .drift import JudgeDrift, judge_drift
@@ -19,15 +19,20 @@ from .geometry import WorstDirection, policy_direction, robustness_radius, score
 from .iterated import Iteration, drifting_projection, iterate
 from .judging import JudgeCeiling, judge_ceiling
 from .labelers import LabelerScaling, labeler_scaling
-from .large import RandomisedSpectrum, randomised_spectrum
 from .layers import CeilingByLayer, ceiling_by_layer
 from .learning import LearningCurve, learning_curve
 from .nonlinear import NonlinearEncoding, nonlinear_encoding
-from .order import expected_max_normal
 from .scalarised import ClassProbabilities, Scalarised, class_probabilities, scalarise, value_angles
 from .screening import Screen, screen
 from .shift import ShiftRank, shift_rank
-from .spectra import EffectiveRank, ValueConcentration, effective_rank, value_concentration
+from .spectra import (
+    EffectiveRank,
+    RandomisedSpectrum,
+    ValueConcentration,
+    effective_rank,
+    randomised_spectrum,
+    value_concentration,
+)
 from .tradeoffs import classify, optimal_direction, tradeoff_profile
 from .worked import PooledVersusWithin, ToyExample, pooled_versus_within, toy_example
 

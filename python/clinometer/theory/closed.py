@@ -13,8 +13,6 @@ from clinometer.common.results import Axes, Result
 from .arrays import Floats, as_covariance, as_rows, as_vector, times_sigma
 from .geometry import _sigma_sd
 
-__all__ = ["GaussianTilt", "QuadraticTilt", "gaussian_tilt", "quadratic_tilt", "wendel_probability"]
-
 
 @dataclass(frozen=True, repr=False, eq=False)
 class GaussianTilt(Result):

@@ -16,10 +16,7 @@ from clinometer.engine.weights import Weights
 from clinometer.fit.quality import ratio_error
 
 from .arrays import Floats
-from .correlations import correlation_influence, correlations, per_prompt_grams
-from .rows import ratio, scored
-
-__all__ = ["Complementarity", "complementarity"]
+from .rows import correlation_influence, correlations, per_prompt_grams, ratio, scored
 
 LEVEL = 0.95
 

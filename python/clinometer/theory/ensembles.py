@@ -16,8 +16,6 @@ from clinometer.engine.weights import Weights
 from .arrays import Floats
 from .rows import Scored, betas_of, kl_terms, levels, scored
 
-__all__ = ["Ensembles", "ensembles"]
-
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Ensembles(Result):

@@ -17,8 +17,6 @@ from clinometer.engine.weights import Weights
 from .arrays import Floats
 from .rows import ratio, scored
 
-__all__ = ["Cumulants", "cumulants"]
-
 SCAN = 100
 EIGHTH = 1e35  # the largest score and value, and one over the smallest, whose eighth powers float64 holds
 

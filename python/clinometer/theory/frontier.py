@@ -17,8 +17,6 @@ from clinometer.engine.weights import Weights
 from .arrays import Floats
 from .rows import Scored, kl_terms, levels, ratio, scored, tilts
 
-__all__ = ["GainKLFrontier", "gain_kl_frontier"]
-
 GRID = 24
 
 

@@ -13,15 +13,12 @@ from clinometer.common.results import Axes, Result
 from clinometer.engine.weights import Weights
 from clinometer.fit.out_of_fold import scores_of
 from clinometer.fit.quality import curvature_error
+from clinometer.inference.intervals import check_level
 from clinometer.inference.label_error import LabelError, label_errors, label_status
-from clinometer.inference.result import check_level
 
 from .arrays import Floats, as_covariance, as_rows
-from .correlations import correlation_influence, correlations, per_prompt_grams
 from .geometry import score_correlation
-from .rows import Scored, scored
-
-__all__ = ["GenerationJudgmentGap", "generation_judgment_gap"]
+from .rows import Scored, correlation_influence, correlations, per_prompt_grams, scored
 
 
 @dataclass(frozen=True, repr=False, eq=False)

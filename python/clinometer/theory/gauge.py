@@ -16,8 +16,6 @@ from clinometer.errors import DumpError
 from .arrays import Floats
 from .rows import Scored, rows_at
 
-__all__ = ["BLOCK", "Gauge", "gauge_of"]
-
 BLOCK = 1 << 22
 
 

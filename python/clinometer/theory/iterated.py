@@ -16,8 +16,6 @@ from clinometer.engine.weights import Weights
 from .arrays import Floats
 from .rows import Scored, kl_terms, scored, tilts
 
-__all__ = ["Iteration", "drifting_projection", "iterate", "iterate_of"]
-
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Iteration(Result):

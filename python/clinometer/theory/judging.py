@@ -15,8 +15,6 @@ from clinometer.engine import passes
 from .arrays import Floats
 from .rows import Scored, scored
 
-__all__ = ["JudgeCeiling", "judge_ceiling"]
-
 
 @dataclass(frozen=True, repr=False, eq=False)
 class JudgeCeiling(Result):

@@ -14,10 +14,8 @@ from clinometer.common.results import Axes, Result
 from clinometer.dump import Dump, open_dump
 
 from .arrays import Floats
-from .order import expected_max_normal
+from .best_of import expected_max_normal
 from .rows import levels, scored
-
-__all__ = ["CeilingByLayer", "ceiling_by_layer"]
 
 
 @dataclass(frozen=True, repr=False, eq=False)

@@ -15,14 +15,11 @@ from clinometer.engine.weights import Weights
 from clinometer.fit.options import ALPHAS, check_folds
 from clinometer.fit.quality import ratio_quality
 from clinometer.fit.scale import in_range
-from clinometer.inference.result import check_level
+from clinometer.inference.intervals import check_level
 
 from .arrays import Floats
-from .kernel import feature_maker
-from .nested import out_of_fold
+from .nested import feature_maker, out_of_fold
 from .rows import ratio
-
-__all__ = ["NonlinearEncoding", "nonlinear_encoding"]
 
 KINDS = ("fourier", "nystroem")
 

@@ -14,8 +14,6 @@ from clinometer.inference.tails import opened
 
 from .arrays import Floats
 
-__all__ = ["PolicyGain", "check_kl", "policy_gain"]
-
 
 @dataclass(frozen=True)
 class PolicyGain:

@@ -13,8 +13,6 @@ from clinometer.common.results import Axes, Result
 from .arrays import Floats, as_rows
 from .geometry import score_correlation
 
-__all__ = ["ClassProbabilities", "Scalarised", "class_probabilities", "scalarise", "value_angles"]
-
 KINDS = ("weighted", "worst_case", "constrained")
 
 

@@ -10,8 +10,6 @@ from numpy.typing import ArrayLike, NDArray
 from .arrays import Floats, as_covariance, as_rows, as_vector, check_metric, times_sigma
 from .geometry import _sigma_sd
 
-__all__ = ["classify", "optimal_direction", "tradeoff_profile"]
-
 
 def tradeoff_profile(values: Any, sigma: Any, directions: Any) -> Floats:
     """First-order gain of every value under every direction, times beta.

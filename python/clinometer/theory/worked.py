@@ -12,8 +12,6 @@ from clinometer.common.results import Axes, Result
 from .arrays import Floats
 from .geometry import policy_direction, score_correlation
 
-__all__ = ["PooledVersusWithin", "ToyExample", "pooled_versus_within", "toy_example"]
-
 
 @dataclass(frozen=True, repr=False, eq=False)
 class ToyExample(Result):

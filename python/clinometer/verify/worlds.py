@@ -11,18 +11,6 @@ from numpy.typing import NDArray
 from clinometer.dump import Dump, open_dump
 from clinometer.engine.passes import moments
 
-__all__ = [
-    "Floats",
-    "covariance",
-    "demeaned",
-    "gaussian_grid",
-    "generator",
-    "kl_of",
-    "prompts",
-    "random_rows",
-    "tilted",
-]
-
 Floats = NDArray[np.float64]
 
 
