@@ -13,7 +13,7 @@ from clinometer.engine.inputs import Call, run
 from clinometer.engine.population import Population
 
 from .descent import Metric, minimise, softplus
-from .out_of_fold import scores_of
+from .quality import scores_of
 from .scale import column_scale, null_space, without_null
 from .scatter import FoldScatter
 from .solve import penalty_unit

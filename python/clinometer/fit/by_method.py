@@ -16,8 +16,7 @@ from clinometer.engine.population import Population
 from .binary import fit_logistic, lda_scale, mean_gap
 from .curvature import Curvature, DenseCurvature, StreamedCurvature
 from .krylov import Operator, ridge_by_passes
-from .out_of_fold import out_of_fold, scores_of
-from .quality import Grouping, curvature_error, grouping, quality_of, stacked
+from .quality import Grouping, curvature_error, grouping, out_of_fold, quality_of, scores_of, stacked
 from .scatter import FoldScatter, fold_scatter, label_groups
 
 Floats = NDArray[np.float64]

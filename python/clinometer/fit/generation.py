@@ -16,8 +16,7 @@ from clinometer.engine.intake import by_row
 from clinometer.engine.population import Population
 
 from .options import check_alpha, check_folds
-from .out_of_fold import out_of_fold
-from .quality import grouping, quality_of
+from .quality import grouping, out_of_fold, quality_of
 from .scale import in_range, in_units
 from .scatter import FoldScatter, fold_scatter
 from .solve import ridge_path

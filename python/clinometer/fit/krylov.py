@@ -20,7 +20,7 @@ from clinometer.engine.checks import need_squares
 from clinometer.engine.inputs import Call, run
 from clinometer.engine.population import Population
 
-from .out_of_fold import out_of_fold, scores_of
+from .quality import out_of_fold, scores_of
 from .scale import column_scale
 from .solve import penalty_unit
 

@@ -16,7 +16,7 @@ from clinometer.fit.curvature import Curvature, DenseCurvature, StreamedCurvatur
 from clinometer.fit.differences import Streamed
 from clinometer.fit.generation import net_covariance
 from clinometer.fit.krylov import Operator
-from clinometer.fit.out_of_fold import out_of_fold, scores_of
+from clinometer.fit.quality import out_of_fold, scores_of
 from clinometer.fit.scatter import NULL_IN_DOUBLE, FoldScatter, fold_scatter
 from clinometer.fit.solve import least_norm
 

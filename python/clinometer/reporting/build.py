@@ -27,8 +27,7 @@ from clinometer.values import found_in_texts
 from . import encoding_sections, inference_sections
 from .export import command
 from .foundation import Scene, gather
-from .needs import needs
-from .notes import coverage, diagnostics
+from .notes import coverage, diagnostics, needs
 from .responses import moved_rows
 from .result import Report
 from .summary import classes, summarise, without_flat

@@ -16,7 +16,7 @@ from clinometer.engine.passes import moments, tilt
 from clinometer.engine.population import Population
 from clinometer.fit import DirectionFit, EncodingQuality, fit_preference_direction, fit_value_direction
 from clinometer.fit.curvature import DenseCurvature
-from clinometer.fit.out_of_fold import out_of_fold, scores_of
+from clinometer.fit.quality import out_of_fold, scores_of
 from clinometer.fit.value import Fitting, fitted_with
 from clinometer.inference.simpler import Baselines, baselines_of
 from clinometer.lp.pareto_cone import ConeResult, pareto_cone

@@ -14,8 +14,7 @@ from clinometer.common.results import Axes, Result
 from clinometer.common.visible import visible
 from clinometer.dump import Dump, open_dump
 from clinometer.fit import DirectionFit, fit_value_direction
-from clinometer.fit.out_of_fold import scores_of
-from clinometer.fit.quality import curvature_error, ratio_error
+from clinometer.fit.quality import curvature_error, ratio_error, scores_of
 from clinometer.inference.label_error import LabelError, label_errors
 
 from .arrays import Floats

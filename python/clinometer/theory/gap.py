@@ -11,8 +11,7 @@ from clinometer.common.options import listed
 from clinometer.common.resampling import t_bounds, unit_errors, worth
 from clinometer.common.results import Axes, Result
 from clinometer.engine.weights import Weights
-from clinometer.fit.out_of_fold import scores_of
-from clinometer.fit.quality import curvature_error
+from clinometer.fit.quality import curvature_error, scores_of
 from clinometer.inference.intervals import check_level
 from clinometer.inference.label_error import LabelError, label_errors, label_status
 

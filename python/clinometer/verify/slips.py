@@ -9,9 +9,8 @@ import numpy as np
 import clinometer as cm
 from clinometer import theory
 
-from .plain import Prompts
 from .registry import Check, at_least, at_most, claim, near, same
-from .worlds import covariance, demeaned, gaussian_grid, generator, prompts, random_rows
+from .worlds import Prompts, covariance, demeaned, gaussian_grid, generator, prompts, random_rows
 
 
 def _exact_gain(u_star: list[float], u_c: list[float], sigma: list[list[float]] | None = None) -> float:
