@@ -111,3 +111,9 @@ def check_strength(betas: Any, kl: Any, K: int) -> None:
         checked_betas(betas, K)
     elif kl is not None:
         checked_kl(kl)
+
+
+def need_within(options: dict[str, Any]) -> None:
+    """Refuse within=False where a policy is meant, not the rows."""
+    if not options.get("within", True):
+        raise ValueError("within is False; wanted True: a policy is renormalised inside every prompt")

@@ -13,6 +13,7 @@ from clinometer.common.options import listed
 from clinometer.common.results import Axes, Result
 from clinometer.dump import Dump, open_dump
 from clinometer.engine import passes
+from clinometer.engine.checks import need_within
 
 from .arrays import Floats
 from .best_of import expected_max_normal
@@ -179,8 +180,7 @@ def judge_ceiling(dump: Any, judges: Any, values: Any, *, beta: float = 1.0, **o
     """
     if not (np.isfinite(beta) and beta > 0.0):
         raise ValueError(f"beta is {beta!r}; wanted a finite number > 0")
-    if not options.get("within", True):
-        raise ValueError("within is False; wanted True: a policy is renormalised inside every prompt")
+    need_within(options)
     s = scored(dump, judges, values, **options)
     options = {**options, "ddof": 0 if s.population.base == "logprob" else 1}
     c = passes.cross_covariance(dump, judges, values, **options)

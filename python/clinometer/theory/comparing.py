@@ -13,6 +13,7 @@ from clinometer.common.resampling import t_bounds
 from clinometer.common.results import Axes, Result
 from clinometer.common.visible import visible
 from clinometer.dump import Dump, open_dump
+from clinometer.engine.checks import need_within
 from clinometer.fit import DirectionFit, fit_value_direction
 from clinometer.fit.quality import curvature_error, ratio_error, scores_of
 from clinometer.inference.label_error import LabelError, label_errors
@@ -109,8 +110,7 @@ def compare(
     if transfer and a.dim != b.dim:
         raise ValueError(f"dump_a has {a.dim} columns and dump_b {b.dim}; wanted equal d, or transfer=False")
     names_b = values if values_b is None else values_b
-    if not options.get("within", True):
-        raise ValueError("within is False; wanted True: a policy is renormalised inside every prompt")
+    need_within(options)
     sides = [
         Side(x, v, fit_value_direction(x, v, **(fits or {}), **options), options)
         for x, v in ((a, values), (b, names_b))

@@ -14,18 +14,18 @@ from clinometer.common.results import Axes, Result
 from clinometer.common.visible import visible
 from clinometer.dump import Dump, open_dump
 from clinometer.dump.directions import Scores
+from clinometer.engine.checks import need_within
 from clinometer.engine.inputs import Call, prepare
 from clinometer.engine.passes import covariance_projection
 from clinometer.engine.population import Population
 from clinometer.fit import DirectionFit, fit_preference_direction, fit_value_direction
 from clinometer.fit.options import check_folds
 from clinometer.fit.quality import curvature_error
-from clinometer.inference.intervals import check_level
+from clinometer.inference.intervals import PolicyGain, check_kl, check_level, policy_gain
 from clinometer.inference.label_error import label_errors, label_status
 from clinometer.inference.tails import in_words
 
 from .arrays import Floats
-from .policy import PolicyGain, check_kl, policy_gain
 from .rows import correlation_influence, scored
 
 
@@ -135,8 +135,7 @@ def judge_drift(
     kl = check_kl(kl)
     if not 0 < bound < np.pi:
         raise ValueError(f"bound is {bound!r}, wanted an angle in radians between 0 and pi")
-    if not options.get("within", True):
-        raise ValueError("within is False; wanted True: a policy is renormalised inside every prompt")
+    need_within(options)
     names, opened = _opened(dumps)
     called = {prepare(d, None, values, **options).value_names for d in opened}
     if len(called) > 1 or not (names_of := called.pop()):

@@ -12,6 +12,7 @@ from clinometer.common.notices import tell
 from clinometer.common.resampling import t_bounds, unit_errors, worth
 from clinometer.common.results import Axes, Result
 from clinometer.common.visible import visible
+from clinometer.engine.checks import need_within
 from clinometer.engine.inputs import Call, column, prepare
 from clinometer.engine.population import Population
 from clinometer.engine.weights import Weights
@@ -114,8 +115,7 @@ def generation_share(
     """
     check_level(level)
     check_folds(folds)
-    if not options.get("within", True):
-        raise ValueError("within is False; wanted True: a policy is renormalised inside every prompt")
+    need_within(options)
     call = prepare(dump, None, values, **options)
     if call.n_values == 0:
         raise ValueError("values is empty, wanted at least one value")

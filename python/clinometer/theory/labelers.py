@@ -15,11 +15,10 @@ from clinometer.common.results import Axes, Result
 from clinometer.common.visible import few, visible
 from clinometer.dump import Dump, open_dump
 from clinometer.engine.inputs import prepare
-from clinometer.inference.intervals import check_level
+from clinometer.inference.intervals import check_kl, check_level, policy_gain
 from clinometer.inference.tails import in_words
 
 from .arrays import Floats
-from .policy import check_kl, policy_gain
 from .rows import correlation_influence, scored
 
 

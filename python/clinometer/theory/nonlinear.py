@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from clinometer.common.resampling import t_bounds
 from clinometer.common.results import Axes, Result
+from clinometer.engine.checks import need_within
 from clinometer.engine.inputs import prepare
 from clinometer.engine.weights import Weights
 from clinometer.fit.options import ALPHAS, check_folds
@@ -127,8 +128,7 @@ def nonlinear_encoding(
     _check(n_features, features, folds)
     check_level(level)
     bandwidths, penalties = _positive("gammas", gammas), _positive("alphas", ALPHAS[::2] if alphas is None else alphas)
-    if not options.get("within", True):
-        raise ValueError("within is False; wanted True: a policy is renormalised inside every prompt")
+    need_within(options)
     seed = options.get("random_state") or 0
     call = prepare(dump, None, values, **options)
     p = call.population

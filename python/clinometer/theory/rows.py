@@ -20,6 +20,7 @@ from clinometer.engine.checks import (
     checked_kl,
     need_moderate_scores,
     need_scores,
+    need_within,
 )
 from clinometer.engine.inputs import Call, prepare, run
 from clinometer.engine.passes import adjusted, kept_scores
@@ -79,8 +80,7 @@ class Scored:
 
 def scored(dump: Any, directions: Any, values: Any, *, adjust: Any = None, **options: Any) -> Scored:
     """Check the arguments, read the dump once and gather scores and values in canonical order."""
-    if not options.get("within", True):
-        raise ValueError("within is False; wanted True: a policy is renormalised inside every prompt")
+    need_within(options)
     call = prepare(dump, directions, values, **options)
     need_scores(call)
     need_moderate_scores(call)
