@@ -1,4 +1,4 @@
-"""bfloat16 through DLPack, which NumPy has no dtype for: the same memory as 16-bit patterns."""
+"""bfloat16, which NumPy has no dtype for: told apart, made float32, and through DLPack as 16-bit patterns."""
 
 from __future__ import annotations
 

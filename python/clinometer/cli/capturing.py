@@ -1,4 +1,4 @@
-"""clinometer capture: prompts from a file, a model by name, a dump out."""
+"""clinometer capture and judge: a model by name, prompts or a dump's texts in, a dump out."""
 
 from __future__ import annotations
 

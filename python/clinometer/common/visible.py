@@ -1,4 +1,4 @@
-"""Text from outside made harmless for terminals, logs and messages."""
+"""Text from outside made harmless for terminals, pages, logs and messages, and the known name nearest to it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows of phi on their way to a shard, piece by piece in the dtype that is stored."""
+"""Rows of phi on their way to a shard, piece by piece and rounded exactly into the dtype that is stored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The journal of a dump that is being written: what was promised, record by record, each with its checksum."""
+"""The journal of a dump that is being written: what was promised, record by record, and what is in of it."""
 
 from __future__ import annotations
 

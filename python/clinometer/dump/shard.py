@@ -1,4 +1,5 @@
-"""A shard file while it grows: phi goes to its final place at once, columns and header follow at the end."""
+"""A shard file while it grows, phi in its final place at once, columns and header at the end; and whether finished ones
+still have the bytes that were written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The rows, columns, texts and pairs of a dump that grows: where they go, and what a new writer finds of them."""
+"""The rows, columns, texts and pairs of a dump that grows, and their files: where they go, whose they are, and what a
+new writer finds of them."""
 
 from __future__ import annotations
 

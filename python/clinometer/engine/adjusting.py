@@ -1,4 +1,4 @@
-"""Adjusted scores: the residual of a score inside prompts on length or any other columns."""
+"""Adjusted scores: the residual of a score inside prompts on smooth curves of length or any other columns."""
 
 from __future__ import annotations
 

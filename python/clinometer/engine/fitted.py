@@ -1,4 +1,5 @@
-"""What a fit returns: directions, their fold fits, and how well they do out of fold."""
+"""What a fit returns: directions, their fold fits and how well they do out of fold; its file; which prompts it has
+seen, told by their id and first row."""
 
 from __future__ import annotations
 

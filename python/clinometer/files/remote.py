@@ -1,4 +1,4 @@
-"""What fsspec (extra `cloud`) says of an address, with errors that name it and show no secret."""
+"""Addresses: what is one and what it names; what fsspec (extra `cloud`) says of it, in errors that show no secret."""
 
 from __future__ import annotations
 

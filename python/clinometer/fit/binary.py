@@ -1,4 +1,4 @@
-"""Two-valued labels: recoding them, mean differences, and the scale of LDA (theory 10.1)."""
+"""Two-valued labels: recoding them, mean differences, the scale of LDA, and logistic regression (theory 10.1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""How well predictions made out of fold do: R^2 with its interval, r, AUC, and rho^2 free of the fit's noise."""
+"""Scores of every row by the fit that did not see its prompt, and how well they do: R^2 with its interval, r, AUC, and
+rho^2 free of the fit's noise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""Labels of any size: their squares must fit the f32 lanes of the pass."""
+"""Scales of labels and columns, as powers of two, which scale rows and matrices without rounding (theory 10.2).
+
+Labels of any size: their squares must fit the f32 lanes of the pass. Whole dimensions of a model's states, massive
+activations, deviate hundreds of times as much as the median one. Multiplying a column by a power of two changes nothing
+about what the rows know, so it must not change which directions count as null and what a penalty means.
+"""
 
 from __future__ import annotations
 

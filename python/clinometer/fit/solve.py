@@ -1,4 +1,4 @@
-"""Small dense solves on finished d x d states."""
+"""Small dense solves on finished d x d states; ridge solutions of many penalties from one Krylov space."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Two intervals of a gain: given the judge's direction, and including the labels it was fitted to (theory 10.3)."""
+"""Two intervals of a gain, given the judge's direction and including the labels it was fitted to (theory 10.3), and
+what the theory's results print of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is there a direction that improves every value, and which is best in a box (theory 8.3)."""
+"""Is there a direction that improves every value, by rows in a box or by their products (theory 8.3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The best mixture of many candidates (theory 9.1)."""
+"""The best mixture of many candidates, with floors of values or without (theory 9.1 and 9.2)."""
 
 from __future__ import annotations
 

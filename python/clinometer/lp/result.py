@@ -1,4 +1,4 @@
-"""What a solved game returns: bounds, witnesses and a status drawn from them."""
+"""What a game takes and returns: float64 problems, bounds, witnesses and a status drawn from them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report as records, as CSV and as strict JSON."""
+"""The report as records, as CSV, as strict JSON, and as the Python text that makes it again."""
 
 from __future__ import annotations
 

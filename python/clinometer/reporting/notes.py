@@ -1,4 +1,5 @@
-"""What a reader must know beside the numbers: diagnostics, and what a report does not cover."""
+"""What a reader must know beside the numbers: diagnostics, what a report does not cover, and what would settle what it
+leaves open."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Arrow IPC files, folders of Hugging Face datasets and Parquet (extra `arrow`): list columns as rows phi."""
+"""Arrow IPC files, folders of Hugging Face datasets and Parquet (extra `arrow`): which files are data, and list columns
+as rows phi."""
 
 from __future__ import annotations
 

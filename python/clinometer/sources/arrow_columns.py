@@ -1,4 +1,4 @@
-"""Columns of an Arrow schema beside the lists: what each type becomes in NumPy, or why it is not read."""
+"""Columns and lists of an Arrow schema: what each type becomes in NumPy, or why it is not read."""
 
 from __future__ import annotations
 

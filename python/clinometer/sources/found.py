@@ -1,4 +1,4 @@
-"""What a path holds before phi is chosen; its arrays are read when they are first asked for."""
+"""What a path holds before phi is chosen: arrays read when they are first asked for, layers, texts beside the rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""From a path or URL to what it holds: the container is told by its name, a folder by its files."""
+"""From a path or URL to what it holds: the container is told by its name, a folder by its files, several of which may
+be shards of one table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""How much of the generation direction the values explain: Proposition 5's alpha, estimated (theory 3.3)."""
+"""How much of the generation direction the values explain, free of the noise of the fits: Proposition 5's alpha,
+estimated (theory 3.3)."""
 
 from __future__ import annotations
 

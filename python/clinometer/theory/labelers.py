@@ -1,4 +1,5 @@
-"""Labelers of several sizes on one axis: how a judge's quality and gain grow with the model (theory 4.4)."""
+"""Labelers of several sizes on one axis: how a judge's quality and gain grow with the model, by meta-regression and
+rank correlation (theory 4.4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Effective rank, and how much of a value lies in the leading eigenspace (theory 5)."""
+"""Effective rank, and how much of a value lies in the leading eigenspace, exactly or for large d (theory 5)."""
 
 from __future__ import annotations
 
