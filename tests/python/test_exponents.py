@@ -23,6 +23,10 @@ V = np.column_stack([X[:, 0], X[:, 1] - X[:, 0]]) + RNG.normal(size=(N * n, 2))
 V[5, 1] = np.nan
 KW: dict[str, Any] = {"prompt_ids": IDS}
 
+SCORED = (X @ U.T).astype(np.float64)
+PAIRS = np.stack([np.arange(N) * n, np.arange(N) * n + 1], 1)
+TOGETHER = ("gain", "ci", "together", "first", "second", "between")
+POOLED = ("pool_gain", "pool_se", "mixture_gain", "mixture_se", "member_gain", "first_order")
 # what a function gives for values, as (power of the unit, numbers)
 Found = list[tuple[int, Any]]
 VALUES: dict[str, Callable[[np.ndarray], Found]] = {
@@ -40,6 +44,13 @@ VALUES: dict[str, Callable[[np.ndarray], Found]] = {
     "screen": lambda v: [(0, cm.theory.screen(X, U, v[:, :1], **KW).worst_correlation)],
     "gain_kl_frontier": lambda v: [(1, cm.theory.gain_kl_frontier(X, U, v[:, 0], **KW).gain)],
     "report": lambda v: _report(v),
+    "complementarity": lambda v: _fields(
+        cm.theory.complementarity("f", "g", v, dump=_dump(SCORED, names="fg")), TOGETHER
+    ),
+    "learning_curve": lambda v: _fields(_curve(X, v[:, 0]), ("correlation",)),
+    "ensembles": lambda v: _fields(cm.theory.ensembles(X, U, [[0.5, 0.5]], v, kl=[0.2], **KW), (), POOLED),
+    "labeler_scaling": lambda v: _fields(_labelers(U[:1], v), ("quality", "quality_se"), ("gain", "gain_se")),
+    "nonlinear_encoding": lambda v: _fields(_curved(X, v), ("linear", "nonlinear")),
 }
 SCORES: dict[str, Callable[[np.ndarray, float], Found]] = {
     "tilt": lambda s, c: _tilt(cm.tilt(cm.Scores(s, IDS), None, None, V, kl=[0.1, 0.5])),
@@ -70,8 +81,35 @@ POWERS: dict[str, Callable[[np.ndarray, float], Found]] = {
     "baselines": lambda s, c: [(0, cm.inference.baselines(X, cm.Scores(s), V, **KW).correlation)],
     "pareto": lambda s, c: [(0, lp.pareto(X, cm.Scores(s), np.nan_to_num(V), splits=5, **KW).gains)],
     "stat.CrossCovariance": lambda s, c: [(0, _crossed(s).correlation), (0, _crossed(s).se / c)],
+    "complementarity": lambda s, c: _fields(
+        cm.theory.complementarity("f", "g", V[:, 0], dump=_dump(s, names="fg")), TOGETHER
+    ),
+    "ensembles": lambda s, c: _fields(
+        cm.theory.ensembles(X, cm.Scores(s, IDS), [[0.5, 0.5]], V, kl=[0.2], **KW), POOLED
+    ),
+    "labeler_scaling": lambda s, c: _fields(
+        _labelers({"a": cm.Scores(s[:, 0]), "b": cm.Scores(s[:, 1])}, V), ("quality", "quality_se", "gain", "gain_se")
+    ),
     "report": lambda s, c: [(0, x) for r in [_judged(s)] for x in (r.baselines.correlation, r.pareto.gains, r.gain)],
 }
+
+
+def _fields(found: Any, plain: tuple[str, ...], in_units: tuple[str, ...] = ()) -> Found:
+    return [(0, getattr(found, name)) for name in plain] + [(1, getattr(found, name)) for name in in_units]
+
+
+def _curve(x: np.ndarray, v: np.ndarray) -> Any:
+    prob = (V[PAIRS[:, 0], 0] > V[PAIRS[:, 1], 0]).astype(float)
+    return cm.theory.learning_curve(cm.open_dump(x, **KW), PAIRS, prob, v, repeats=2)
+
+
+def _labelers(judge: Any, v: np.ndarray) -> Any:
+    models = {name: cm.open_dump(x, **KW) for name, x in (("a", X), ("b", X[:, ::-1]))}
+    return cm.theory.labeler_scaling(models, judge, v, sizes=[7e9, 7e10])
+
+
+def _curved(x: np.ndarray, v: np.ndarray) -> Any:
+    return cm.theory.nonlinear_encoding(x, v, n_features=10, gammas=[1.0], alphas=[0.1, 1.0], folds=3, **KW)
 
 
 def _crossed(s: np.ndarray) -> Any:
@@ -106,8 +144,8 @@ def _gold(v: np.ndarray) -> np.ndarray:
     return np.where(IDS % 3 == 0, v[:, 0], np.nan)
 
 
-def _dump(v: np.ndarray) -> cm.Dump:
-    return cm.open_dump(X, prompt_ids=IDS, columns={"a": v[:, 0], "b": v[:, 1]})
+def _dump(v: np.ndarray, names: str = "ab") -> cm.Dump:
+    return cm.open_dump(X, prompt_ids=IDS, columns=dict(zip(names, v.T, strict=True)))
 
 
 def _pareto(p: Any) -> Found:
@@ -201,9 +239,10 @@ ROWS: dict[str, tuple[Callable[[np.ndarray, float], Any], int]] = {
     "fit, logistic": (lambda x, c: cm.fit_value_direction(x, V[:, 0] > 0, method="logistic", alpha=1.0, **KW).vectors
                       * c, 139),
     "fit of pairs": (lambda x, c: cm.fit_preference_direction(x, PAIRS, X[PAIRS[:, 0], 0] > 0, **KW).vectors * c, 139),
+    "nonlinear_encoding": (lambda x, c: [getattr(_curved(x, V), a) for a in ("linear", "nonlinear")], 139),
+    "learning_curve": (lambda x, c: _curve(x, V[:, 0]).correlation, 63),
     "fit of a judge": (lambda x, c: cm.fit_generation_direction(x, V[:, 0], **KW).vectors * c, 139),
 }  # fmt: skip
-PAIRS = np.stack([np.arange(N) * n, np.arange(N) * n + 1], 1)
 
 
 @pytest.mark.parametrize("name", ROWS)

@@ -444,6 +444,134 @@ def test_an_index_in_another_order_than_the_rows_is_refused() -> None:
         cm.tilt(own, U, [1.0], frame["y"])
 
 
+@pytest.mark.parametrize("order", ["in order", "moved"])
+@pytest.mark.parametrize("carrier", ["frame", "MultiIndex", "Scores of a frame", "Scores of a MultiIndex", "columns"])
+def test_responses_moved_inside_their_prompts_are_refused(carrier: str, order: str) -> None:
+    """Prompt ids are the same in every row then; only those of responses tell."""
+    pd = pytest.importorskip("pandas")
+    number = np.tile(np.arange(M), G)
+    dump = cm.open_dump(PHI, prompt_ids=IDS, columns={"y": Y, "response_id": number})
+    k = np.arange(N) if order == "in order" else M * (np.arange(N) // M) + (M - 1 - number)
+    frame = pd.DataFrame({"prompt_id": IDS[k], "response_id": number[k], "v": Y[k]})
+    series = frame.set_index(["prompt_id", "response_id"])["v"]
+    calls: dict[str, Callable[[], Any]] = {
+        "frame": lambda: cm.tilt(dump, U, [1.0], frame).gain,
+        "MultiIndex": lambda: cm.tilt(dump, U, [1.0], series).gain,
+        "Scores of a frame": lambda: cm.tilt(dump, cm.Scores(frame), [1.0], "y").gain,
+        "Scores of a MultiIndex": lambda: cm.tilt(dump, cm.Scores(series), [1.0], "y").gain,
+        "columns": lambda: cm.tilt(cm.open_dump(dump, columns=frame), U, [1.0], "v").gain,
+    }
+    if order == "moved":
+        with pytest.raises(ValueError, match=r"another response_id than the dump's, first row 0: '3'.*'0'"):
+            calls[carrier]()
+        return
+    judge = cm.Scores(Y) if carrier.startswith("Scores") else U
+    assert np.array_equal(calls[carrier](), cm.tilt(dump, judge, [1.0], Y).gain)
+
+
+@pytest.mark.parametrize("name", ["index", "sample_id", "row_nr", "id"])
+def test_a_column_that_numbers_rows_is_no_value_score_or_feature(name: str) -> None:
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame({name: np.random.default_rng(2).permutation(N), "y": Y})
+    calls: list[Callable[[Any], Any]] = [
+        lambda f: tilt(values=f),
+        lambda f: tilt(directions=cm.Scores(f)),
+        lambda f: cm.open_dump(f),
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match=f"'{name}' numbers rows"):
+            call(frame)
+        call(frame.assign(**{name: Y.astype(int)}))
+
+
+def test_labels_of_pairs_and_rows_of_two_dumps_in_another_order_are_refused() -> None:
+    pd = pytest.importorskip("pandas")
+    prob = pd.Series(PROB)
+    assert np.array_equal(fitted(prob=prob), fitted())
+    with pytest.raises(ValueError, match="prob has an index that is not in order"):
+        fitted(prob=prob.iloc[::-1])
+    before, after = pd.DataFrame(PHI), pd.DataFrame(PHI + Y[:, None])
+    assert theory.shift_rank(after, before).n_rows == N
+    with pytest.raises(ValueError, match="label in its index"):
+        theory.shift_rank(after.iloc[::-1], before)
+    number = np.tile(np.arange(M), G)
+    one, other = (cm.open_dump(p, prompt_ids=IDS, columns={"y": Y, "response_id": r})
+                  for p, r in ((PHI, number), (PHI + 1, M - 1 - number)))  # fmt: skip
+    with pytest.raises(ValueError, match="response_id"):
+        theory.shift_rank(other, one)
+    assert not cm.compare(one, other, "y", fits={"folds": 2}).same_rows
+
+
+def test_columns_of_other_prompts_than_those_given_beside_them_are_refused(tmp_path: Path) -> None:
+    other = {"prompt_id": IDS[::-1].copy(), "v": Y}
+    with pytest.raises(ValueError, match=r"columns: .* another prompt_id"):
+        cm.open_dump(PHI, prompt_ids=IDS, columns=other)
+    with pytest.raises(ValueError, match=r"columns: .* another prompt_id"):
+        cm.write_dump(tmp_path / "d", PHI, prompt_ids=IDS, columns=other)
+    assert cm.open_dump(DUMP, prompt_ids=IDS // 2, columns={"prompt_id": IDS, "v": Y}).n_prompts < N
+
+
+def test_a_frame_written_as_a_dump_keeps_its_ids_and_has_no_feature_of_them(tmp_path: Path) -> None:
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame(PHI, columns=list("abc")).assign(prompt_id=IDS, judge_kind=Y)
+    cm.write_dump(tmp_path / "whole", frame)
+    with cm.DumpWriter(tmp_path / "batches", dim=D, dtype="float32") as writer:
+        for half in (slice(0, N // 2), slice(N // 2, N)):
+            writer.append(frame[half])
+    for name in ("whole", "batches"):
+        dump = cm.open_dump(tmp_path / name)
+        assert dump.dim == D and dump.prompt_ids is not None and np.array_equal(dump.prompt_ids, IDS)
+        assert np.array_equal(dump.columns["judge_kind"], Y) and np.array_equal(dump.read(0, N), PHI)
+
+
+@pytest.mark.parametrize("name", ["prompt_ids", "Prompt_ID", "promptId"])
+def test_ids_under_nearly_their_name_do_not_make_all_rows_one_prompt(name: str) -> None:
+    dump = cm.open_dump(PHI, columns={name: IDS, "y": Y})
+    with pytest.raises(ValueError, match=f"no column 'prompt_id' but '{name}'"):
+        cm.tilt(dump, U, [1.0], "y")
+    assert np.array_equal(cm.tilt(dump, U, [1.0], "y", prompt_ids=name).gain, cm.tilt(DUMP, U, [1.0], "y").gain)
+
+
+def test_integers_that_float64_does_not_tell_apart_are_no_values() -> None:
+    wide = 2**60 + np.arange(N)
+    for call in (lambda x: tilt(values=x), lambda x: tilt(dump=cm.open_dump(DUMP, columns={"v": x}), values="v")):
+        for given_ in (wide, -wide, wide.astype(np.uint64)):
+            with pytest.raises(ValueError, match=r"holds integers up to 11529215046068\d+"):
+                call(given_)
+        assert np.isfinite(call(wide - 2**60)).all()
+
+
+def test_a_name_with_a_minus_that_is_two_columns_is_refused() -> None:
+    both, one = (cm.open_dump(PHI, prompt_ids=IDS, columns=c) for c in ({"y": Y, "-y": 2 * Y}, {"-y": 2 * Y}))
+    for call in (lambda d: cm.tilt(d, U, [1.0], ["-y"]), lambda d: cm.tilt(d, "-y", [1.0], Y)):
+        with pytest.raises(ValueError, match="'-y' is a column, and so is 'y'"):
+            call(both)
+        assert np.isfinite(call(one).gain).all()
+
+
+def test_log_likelihoods_of_the_wrong_sign_are_told() -> None:
+    logs = -1.0 - LOGS**2
+    assert np.isfinite(tilt(base="logprob", logprobs=logs)).all()
+    with pytest.warns(UserWarning, match="negative log-likelihoods"):
+        tilt(base="logprob", logprobs=-logs)
+
+
+def test_digests_in_arrays_that_lose_zero_bytes_are_refused() -> None:
+    for odd in (b"\xff\xfe", b"a\x01", b"a\0b"):
+        with pytest.raises(ValueError, match=r"prompt_ids holds bytes that are no text.*hex"):
+            cm.open_dump(PHI, prompt_ids=np.repeat(np.array([odd, b"plain"]), N // 2))
+    assert cm.open_dump(PHI, prompt_ids=np.repeat(np.array([b"two\nlines", b"plain"]), N // 2)).n_prompts == 2
+
+
+def test_tensors_that_hold_more_than_numbers_are_refused_by_name() -> None:
+    torch = pytest.importorskip("torch")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that masks are a prototype
+        masked = torch.masked.masked_tensor(torch.tensor(Y), torch.arange(N) != 3)
+        with pytest.raises(TypeError, match="values is a MaskedTensor of torch"):
+            tilt(values=masked)
+
+
 # names, shapes, options
 
 
@@ -548,6 +676,11 @@ def test_help_lists_the_options_with_their_types() -> None:
     shown = inspect.signature(cm.tilt).parameters
     assert {"base", "prompt_weights", "clusters", "within", "check_source"} <= shown.keys() and "options" not in shown
     assert "clusters" not in inspect.signature(cm.moments).parameters
+    for module in (cm, theory, lp, cm.inference):
+        for name in module.__all__:
+            if inspect.isfunction(function := getattr(module, name)):
+                kinds = [p.kind for p in inspect.signature(function).parameters.values()]
+                assert inspect.Parameter.VAR_KEYWORD not in kinds, name
     with pytest.raises(TypeError, match="did you mean 'clusters'"):
         cm.tilt(DUMP, U, [1.0], cluster=CLUSTERS)
 

@@ -606,5 +606,36 @@ def test_a_file_of_labels_of_other_prompts_is_refused(tmp_path: Path) -> None:
     assert open_dump(tmp_path / "dump", columns=tmp_path / "same.npz").n_prompts == 6
     with pytest.raises(ValueError, match=f"columns: {N} rows have another prompt_id than the dump's, first row 0: '1'"):
         open_dump(tmp_path / "dump", columns=tmp_path / "other.npz")
-    given = open_dump(tmp_path / "dump", columns=tmp_path / "other.npz", prompt_ids=np.arange(N) // 2)
+    with pytest.raises(ValueError, match=r"columns: .* another prompt_id"):
+        open_dump(tmp_path / "dump", columns=tmp_path / "other.npz", prompt_ids=np.arange(N) // 2)
+    given = open_dump(tmp_path / "dump", columns=tmp_path / "same.npz", prompt_ids=np.arange(N) // 2)
     assert given.n_prompts == 12
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".arrow", ".safetensors", ".npy"])
+@pytest.mark.parametrize("first", [0, 1])
+def test_shards_of_a_stated_number_are_all_there_or_refused(suffix: str, first: int, tmp_path: Path) -> None:
+    folder = shard_folder(tmp_path / "x", "part-{:05d}-of-00012", suffix, rows())
+    if first:
+        for k in range(11, -1, -1):
+            (folder / f"part-{k:05d}-of-00012{suffix}").rename(folder / f"part-{k + 1:05d}-of-00012{suffix}")
+    assert open_dump(folder).n_rows == N
+    (folder / f"part-{first + 4:05d}-of-00012{suffix}").unlink()
+    with pytest.raises(DumpError, match=f"lacks number {first + 4} of its 12 shards"):
+        open_dump(folder)
+
+
+def test_data_of_another_kind_beside_the_rows_is_named(tmp_path: Path) -> None:
+    np.save(tmp_path / "phi.npy", rows())
+    np.savez(tmp_path / "labels.npz", y=np.arange(N))
+    with pytest.warns(UserWarning, match=r"'labels.npz': beside .npy files and not read"):
+        dump = open_dump(tmp_path)
+    with pytest.raises(ValueError, match=r"left out: 'labels.npz' is beside .npy files"):
+        dump.resolve_column("y")
+
+
+def test_labels_by_prompt_and_response_are_not_taken_for_rows_of_three_axes(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", phi=rows().reshape(6, 4, -1), y=np.ones((6, 4), np.float32))
+    with pytest.raises(DumpError, match=r"'phi' \(6, 4, .*reshape"):
+        open_dump(tmp_path / "x.npz")
+    assert open_dump(tmp_path / "x.npz", tensor="y").dim == 4

@@ -254,6 +254,17 @@ def test_a_check_of_several_constitutions_says_for_which(made: Report) -> None:
         made.check("good >= 0 at kl=0.2")
 
 
+def test_a_check_whose_name_says_two_things_is_refused() -> None:
+    """A judge named "all" would stand for all, and the first of two of one name for the other."""
+    scores = {name: world().column("judge/both") for name in ("all", "any", "recommended", "x")}
+    for judges, words in (([cm.Scores(scores)], ("all", "any", "recommended")),
+                          ([cm.Scores({"x": scores["x"]}), cm.Scores({"x": -scores["x"]})], ("x",))):  # fmt: skip
+        made = report(world(), constitutions=judges, values=["good"], kl=[0.05], sections=())
+        for word in words:
+            with pytest.raises(ValueError, match=f"'{word}' is the name of a constitution and also"):
+                made.check(f"good >= -9 at kl=0.05 for {word}")
+
+
 def test_a_check_of_values_that_judge_themselves_names_the_judge() -> None:
     """Without constitutions a value raises itself, so a gate that forgot to name them would hold for ever."""
     alone = report(world(), values=["good"], kl=[0.05], sections=())

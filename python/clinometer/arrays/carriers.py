@@ -2,11 +2,14 @@
 
 Libraries are told by their types' modules and asked through their own methods, so none is imported here. Missing
 entries are NaN among numbers and None among strings (`objects`); bfloat16 keeps a dtype that `arrays` knows.
+import re
+from collections.abc import Mapping
 """
 
 from __future__ import annotations
 
 import numbers
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -109,6 +112,10 @@ def _from_dlpack(value: Any, name: str) -> NDArray[Any]:
     return from_numpy(np.asarray(value), name).array
 
 
+_BINARY = re.compile(r"[\0-\x08\x0e-\x1f\x7f]").search
+_ROW_NUMBERS = re.compile(r"(?i)(?:.*_)?(?:id|idx|index|row|row_nr|level_0)\Z|Unnamed: 0\Z").match
+
+
 @dataclass(frozen=True)
 class Carried:
     """An array, or the columns of a frame; labels of its rows where they are more than their numbers."""
@@ -117,6 +124,7 @@ class Carried:
     columns: dict[str, NDArray[Any]] | None = None
     labels: NDArray[Any] | None = None
     label_name: str | None = None
+    responses: NDArray[Any] | None = None  # the level response_id of a MultiIndex
     indexed: bool = False  # of a library whose rows have labels: without `labels` they are 0, 1, ...
     name: str | None = None  # of a Series
     argument: str = "array"
@@ -146,6 +154,18 @@ class Carried:
         return next(iter(self.columns.values())) if self.columns and len(self.columns) == 1 else self.array
 
 
+def refuse_row_numbers(name: str, columns: Mapping[str, NDArray[Any]]) -> None:
+    """Refuse a frame's column that numbers its rows, as reset_index and with_row_index leave it: it is no value."""
+    for key in filter(_ROW_NUMBERS, columns) if len(columns) > 1 else ():
+        held = columns[key]
+        counted = held.dtype.kind in "iu" and held.ndim == 1 and len(held) > 0
+        if counted and np.array_equal(np.sort(held), np.arange(len(held)) + held.min()):
+            raise ValueError(
+                f"{name}: the column {key!r} numbers rows and would be taken as one more column of numbers; sort the "
+                "frame by it and leave it out"
+            )
+
+
 def _plain(array: NDArray[Any]) -> NDArray[Any]:
     return decode_bfloat16(np.ascontiguousarray(array.view(np.uint16))) if is_bfloat16(array.dtype) else array
 
@@ -167,7 +187,21 @@ def from_numpy(value: NDArray[Any], name: str) -> Carried:
     if held.dtype == object:
         flat = from_objects(held.reshape(-1), name)
         return Carried(flat if flat.ndim > 1 else flat.reshape(held.shape))
-    return Carried(decode_utf8(held) if held.dtype.kind == "S" else held)
+    return Carried(_text(held, name) if held.dtype.kind == "S" else held)
+
+
+def _text(held: NDArray[np.bytes_], name: str) -> NDArray[Any]:
+    """Strings of NumPy's bytes; digests are refused, since two that differ in zero bytes at the end became one."""
+    try:
+        text = decode_utf8(held)
+    except UnicodeDecodeError:
+        text = None
+    if text is None or any(map(_BINARY, set(text.reshape(-1).tolist()))):
+        raise ValueError(
+            f"{name} holds bytes that are no text, in an array of dtype {held.dtype}, which loses zero bytes at their "
+            "end: pass .hex() of each, made before there was such an array"
+        )
+    return text
 
 
 EXACT = 2**53  # float64 tells apart the integers up to it
@@ -286,6 +320,8 @@ def _torch(value: Any, name: str) -> Carried:
         return Carried(value.numpy())
     except TypeError:
         raise TypeError(f"{name} is a torch tensor of {value.dtype}; .float() of it is wanted") from None
+    except RuntimeError:  # a subclass that holds more than numbers: masks, shards
+        raise TypeError(f"{name} is a {type(value).__name__} of torch; a plain tensor is wanted") from None
 
 
 def _pandas(value: Any, name: str) -> Carried:
@@ -327,7 +363,9 @@ def _labels(index: Any) -> dict[str, Any]:
     if getattr(index, "nlevels", 1) > 1:
         if "prompt_id" not in index.names:
             return {"labels": np.array([str(x) for x in index]), "indexed": True}
-        index = index.get_level_values("prompt_id")
+        rest = index.get_level_values("response_id") if "response_id" in index.names else None
+        responses = None if rest is None else _series(rest, "the index, level 'response_id'")
+        return {**_labels(index.get_level_values("prompt_id")), "responses": responses}
     given = None if index.name is None else str(index.name)
     labels = _series(index, "the index")
     if given is None and labels.dtype.kind in "iu" and np.array_equal(labels, np.arange(len(labels))):

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from clinometer.arrays.carriers import carried, is_array
 from clinometer.common.notices import tell
 from clinometer.common.visible import quote
 
 from .aligned import same_ids
 from .dump import Dump
+from .opening import open_dump
 from .schema import as_site
 
 _KEPT = ("sampling", "preprocessing", "pairs", "directions", "texts", "policy")
@@ -53,6 +55,14 @@ def brought(phi: Any, given: Mapping[str, Any]) -> dict[str, Any]:
             stacklevel=3,
         )
     return out
+
+
+def opened(phi: Any) -> Any:
+    """A frame as a dump of its rows, ids and columns: stacked as it is, its ids would be features."""
+    kind = type(phi).__module__.partition(".")[0]
+    if (kind == "numpy" and phi.dtype.names is None) or kind == "torch" or isinstance(phi, (Dump, Mapping)):
+        return phi
+    return open_dump(phi) if is_array(phi) and carried(phi, "phi").columns is not None else phi
 
 
 def rows_of(phi: Any) -> Any:

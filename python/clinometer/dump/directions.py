@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clinometer.arrays.carriers import Carried, carried
+from clinometer.arrays.carriers import Carried, carried, refuse_row_numbers
 from clinometer.arrays.coerce import as_ids, as_matrix, as_numpy
 from clinometer.arrays.dlpack import decode_bfloat16, is_bfloat16
 from clinometer.common.visible import quote, visible
@@ -315,15 +315,17 @@ class Scores:
     prompt_ids: NDArray[Any] | None = None
     names: tuple[str, ...] | None = None
     labels: Carried | None = field(default=None, init=False)  # of a frame's rows
+    response_ids: NDArray[Any] | None = field(default=None, init=False)  # of a frame that has them
     grid: tuple[int, ...] | None = field(default=None, init=False)  # prompts and responses of each, where given so
 
     def __post_init__(self) -> None:
         held = carried(self.array, "array")
         columns, ids = dict(held.columns or {}), self.prompt_ids
-        own = columns.pop("prompt_id", None)
+        own, responses = columns.pop("prompt_id", None), columns.pop("response_id", held.responses)
+        refuse_row_numbers("array", columns)
         if held.columns is None and held.array.ndim == 3:
             object.__setattr__(self, "grid", held.array.shape[:2])
-        table = _table(replace(held, columns=columns) if own is not None else held)
+        table = _table(held if held.columns is None else replace(held, columns=columns))
         called = tuple(columns) if held.columns is not None else () if held.name is None else (held.name,)
         fits = len(called) == table.shape[1] and not all(n.isdecimal() for n in called)
         default = called if fits else tuple(f"score{k}" for k in range(table.shape[1]))
@@ -339,6 +341,8 @@ class Scores:
             object.__setattr__(self, "labels", replace(held, values=None, columns=None))
         if ids is not None:
             object.__setattr__(self, "prompt_ids", as_ids(ids, "prompt_ids", len(table)))
+        if responses is not None:
+            object.__setattr__(self, "response_ids", as_ids(responses, "response_id", len(table)))
 
     def own_ids(self) -> NDArray[Any] | None:
         """The prompt ids that the scores bring: those given, or 0, 1, ... for (G, n, K)."""

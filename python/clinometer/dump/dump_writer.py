@@ -23,7 +23,7 @@ from clinometer.sources.provenance import as_policy, as_preprocessing, as_sampli
 
 from . import merged_parts
 from .blocks import as_blocks
-from .carried_over import check_said, with_batch
+from .carried_over import check_said, opened, with_batch
 from .dump import Dump
 from .journal import check_settings
 from .schema import ROW_TAGS, Site, as_columns, as_site, column_kind, column_tag
@@ -199,6 +199,7 @@ class DumpWriter:
 
     def _append(self, phi: Any, prompt_ids: Any, texts: Any, columns: dict[str, Any]) -> int:
         growing = self._writable()
+        phi = opened(phi)
         check_said(phi, self._said)
         prompt_ids, texts, columns = with_batch(phi, prompt_ids, texts, columns)
         blocks = as_blocks(phi, self._dtypes)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clinometer.arrays.carriers import Carried, carried, is_array
+from clinometer.arrays.carriers import Carried, carried, is_array, refuse_row_numbers
 from clinometer.arrays.coerce import as_column, as_ids, as_matrix
 from clinometer.common.visible import few, quote, visible, without_secrets
 from clinometer.errors import DumpError, bad
@@ -159,6 +159,7 @@ def _parted(frame: Carried) -> tuple[Carried, dict[str, NDArray[Any]]]:
     rows = vectors or [n for n in held if n not in _ROLES and role(n) not in ("value", "judge")]
     if not vectors:
         _refuse_labels(rows)
+        refuse_row_numbers("source", {n: held[n] for n in rows})
     return replace(frame, columns={n: held.pop(n) for n in rows}), held
 
 
@@ -202,6 +203,13 @@ def with_arguments(dump: Dump, prompt_ids: Any, columns: Any, policy: str | None
         found = carried(own, "prompt_ids")
         check_labels("prompt_ids", found, dump, None)
         ids = as_ids(by_response(found.column, dump.n_rows), "prompt_ids", dump.n_rows)
+        if "prompt_id" in given:
+            theirs, held = as_ids(given["prompt_id"], "columns['prompt_id']", dump.n_rows), _held_ids(dump)
+            if held is None or not np.array_equal(theirs, held):  # else rows in their order, under other ids
+                same_ids("columns", theirs, ids)
+    if "response_id" in given and dump.has_column("response_id") and not isinstance(columns, Mapping):
+        own = as_ids(given["response_id"], "columns['response_id']", dump.n_rows)
+        same_ids("columns", own, dump.column("response_id"), "response_id")
     elif ids is None and "prompt_id" in dump.columns:
         column = dump.columns["prompt_id"]
         try:
@@ -311,6 +319,9 @@ def assemble(found: Found, path: str, tensor: str | None, layer: int | None) -> 
             candidates[name] = Candidate(name, t.shape[0], t.shape[1], FLOAT_NAMES[t.tag], at, load)
     if layer is not None and found.phi is None and all(c.layer != layer for c in candidates.values()):
         candidates |= stacked(found.tensors)
+    deep = [n for n, t in found.tensors.items() if n.startswith("phi") and len(t.shape) > 2 and n not in candidates]
+    if deep and tensor is None and not any(n.startswith("phi") for n in candidates):
+        candidates = {}
     if not candidates:
         raise DumpError(f"{where}: no 2-D float tensor to serve as phi; there are: {_shown(found)}{_HINT}")
     phi = choose(candidates, tensor, layer, where)

@@ -15,6 +15,8 @@ from clinometer.common.visible import quote
 from clinometer.sources.found import layer_of
 from clinometer.sources.tensors import FLOAT_NAMES, TAGS
 
+from .aligned import same_ids
+
 ROW_TAGS = {name: tag for tag, name in FLOAT_NAMES.items()}
 TEXT = "string"
 
@@ -81,7 +83,8 @@ def as_columns(columns: Any, prompt_ids: Any, n_rows: int, taken: set[str]) -> d
         if not isinstance(name, str) or not name or name == "__metadata__" or name in taken:
             raise ValueError(f"columns has the key {quote(name)}, which is no free name")
         if name == "prompt_id" and prompt_ids is not None:
-            continue  # a dump's own columns passed on: the ids given as such win
+            same_ids("columns", as_ids(value, "columns['prompt_id']", n_rows), out["prompt_id"])
+            continue
         out[name] = as_column(value, f"columns[{quote(name)}]", n_rows)
         if not is_text(out[name].dtype) and out[name].dtype.str[1:] not in TAGS:
             raise TypeError(f"columns[{quote(name)}] has dtype {out[name].dtype}, which has no place in safetensors")

@@ -12,7 +12,7 @@ from clinometer.sources import manifest
 from clinometer.sources.provenance import as_policy, as_preprocessing, as_sampling, as_source
 
 from .blocks import as_blocks
-from .carried_over import brought, rows_of
+from .carried_over import brought, opened, rows_of
 from .schema import ROW_TAGS, Site, as_columns, column_kind
 from .shard import Shard, shard_name
 from .sidecars import describe, save_manifest, shard_entry, write_directions, write_pairs, write_text
@@ -90,6 +90,7 @@ def write_dump(
     _check_target(target)
     if dtype is not None and dtype not in ROW_TAGS:
         raise ValueError(f"dtype is {quote(dtype)}; one of {', '.join(ROW_TAGS)} or None is wanted")
+    phi = opened(phi)
     held = brought(phi, {
         "prompt_ids": prompt_ids, "columns": columns, "source": source, "policy": policy, "sampling": sampling,
         "preprocessing": preprocessing, "pairs": pairs, "directions": directions, "texts": texts,

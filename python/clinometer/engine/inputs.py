@@ -15,7 +15,7 @@ from clinometer import _core
 from clinometer.arrays.carriers import carried
 from clinometer.common.notices import tell
 from clinometer.common.options import check_names
-from clinometer.common.visible import few, visible
+from clinometer.common.visible import few, quote, visible
 from clinometer.dump import Dump, open_dump
 from clinometer.dump.aligned import check_labels, flat, same_ids
 from clinometer.dump.directions import Directions, Scores, check_origin
@@ -25,7 +25,7 @@ from clinometer.sources.window import Window
 
 from .cautions import warn_of_twins
 from .fitted import DirectionFit, load_any
-from .intake import by_row, ids_of, vectors
+from .intake import by_row, exact, ids_of, vectors
 from .population import Population, population
 
 Floats = NDArray[np.float64]
@@ -149,6 +149,9 @@ def prepare(
             dump, proposal_logprobs, "proposal_logprob" if reweight else None, "proposal_logprobs", call.ids
         ),
     }
+    logs = extra["logprobs"]
+    if logs is not None and len(logs) and ((logs > 0) & np.isfinite(logs)).all():
+        tell("logprobs are all above 0: are they negative log-likelihoods? Their negatives are wanted", stacklevel=3)
     projected = _resolve_directions(call, directions)
     _resolve_values(call, values)
     if not any_size:
@@ -204,7 +207,15 @@ def _ids(dump: Dump, given: Any, directions: Any) -> NDArray[Any] | None:
         return dump.prompt_ids
     items = directions if isinstance(directions, (list, tuple)) else [directions]
     brought = [ids for x in items if isinstance(x, Scores) and (ids := x.own_ids()) is not None]
-    return next((ids for ids in brought if len(ids) == dump.n_rows), None)
+    found = next((ids for ids in brought if len(ids) == dump.n_rows), None)
+    near = [quote(n) for n in dump.columns if found is None and _squeezed(n) in ("promptid", "promptids")]
+    if near:
+        raise ValueError(f"prompt_ids: {dump.name} has no column 'prompt_id' but {few(near)}: say which holds them")
+    return found
+
+
+def _squeezed(name: str) -> str:
+    return "".join(c for c in name.lower() if c.isalnum())
 
 
 def _prompt_column(dump: Dump, given: Any, argument: str) -> Any:
@@ -304,7 +315,7 @@ def _resolve_one(call: Call, item: Any, projected: list[_Projected], columns: li
     if isinstance(item, os.PathLike):
         item = _saved(item, call)
     if isinstance(item, str):
-        sign, name = (-1.0, item[1:]) if item.startswith("-") and not dump.has_column(item) else (1.0, item)
+        sign, name = signed(dump, item, "constitutions")
         columns.append((item, sign * _required(dump, name, "constitutions")))
     elif isinstance(item, Scores):
         a = np.asarray(item.array, np.float64)
@@ -312,6 +323,9 @@ def _resolve_one(call: Call, item: Any, projected: list[_Projected], columns: li
             raise ValueError(f"scores have {len(a)} rows but the dump has {dump.n_rows}")
         if item.prompt_ids is not None and call.ids is not None:
             same_ids(f"scores {few(item.names or ())}", item.prompt_ids, call.ids)
+        if item.response_ids is not None and dump.has_column("response_id"):
+            theirs = dump.column("response_id")
+            same_ids(f"scores {few(item.names or ())}", item.response_ids, theirs, "response_id")
         if item.grid is not None and item.prompt_ids is None:
             flat("scores", a.reshape(*item.grid, -1), dump.n_rows, call.ids)
         if item.labels is not None:
@@ -375,7 +389,18 @@ def _required(dump: Dump, name: str, argument: str) -> Floats:
     a = np.asarray(dump.columns[_name(dump, name, argument)])
     if a.dtype.kind not in "fiub":
         raise TypeError(f"{argument}: column {name!r} has dtype {a.dtype}, wanted numbers")
-    return a.astype(np.float64)
+    return exact(f"{argument}: column {name!r}", a)
+
+
+def signed(dump: Dump, name: str, argument: str) -> tuple[float, str]:
+    """Sign and column of "-name", which is a column of that very name or the negative of another, but never both."""
+    if not name.startswith("-"):
+        return 1.0, name
+    if not dump.has_column(name):
+        return -1.0, name[1:]
+    if dump.has_column(name[1:]):
+        raise ValueError(f"{argument}: {name!r} is a column, and so is {name[1:]!r}, whose negative it would name")
+    return 1.0, name
 
 
 def _resolve_values(call: Call, given: Any) -> None:
@@ -390,8 +415,8 @@ def _resolve_values(call: Call, given: Any) -> None:
         names = (given,) if isinstance(given, str) else tuple(given)
         columns = []
         for name in names:
-            bare = name[1:] if name.startswith("-") and not call.dump.has_column(name) else name
-            columns.append((-1.0 if bare != name else 1.0) * _required(call.dump, bare, "values"))
+            sign, bare = signed(call.dump, name, "values")
+            columns.append(sign * _required(call.dump, bare, "values"))
         values = np.stack(columns, axis=1)
     else:
         values, called = by_row("values", given, call.dump, call.ids)

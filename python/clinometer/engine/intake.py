@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clinometer.arrays.carriers import Carried, carried
+from clinometer.arrays.carriers import EXACT, Carried, carried, refuse_row_numbers
 from clinometer.arrays.coerce import as_ids, as_numpy
 from clinometer.arrays.dlpack import decode_bfloat16, is_bfloat16
 from clinometer.common.notices import tell
@@ -34,6 +34,15 @@ def numbers(name: str, given: Any) -> Floats:
         return np.asarray(decode_bfloat16(np.ascontiguousarray(array.view(np.uint16))), np.float64)
     if array.dtype.kind not in "fiub" and array.dtype.name not in _SMALL_FLOATS:
         raise TypeError(f"{name} has dtype {_kind(array)}, wanted numbers")
+    return exact(name, array)
+
+
+def exact(name: str, array: NDArray[Any]) -> Floats:
+    """Numbers as float64, which tells apart the integers up to 2^53 alone."""
+    if array.dtype.itemsize == 8 and array.dtype.kind in "iu" and array.size:
+        most = max(int(array.max()), -int(array.min()))
+        if most > EXACT:
+            raise ValueError(f"{name} holds integers up to {most}: float64 tells them apart to 2^53; subtract a level")
     return array.astype(np.float64)
 
 
@@ -62,7 +71,12 @@ def by_row(name: str, given: Any, dump: Dump, ids: NDArray[Any] | None) -> tuple
     held = carried(given, name)
     columns = dict(held.columns or {})
     said = {key: columns.pop(key) for key in _IDS if key in columns}
-    table = flat(name, numbers(name, replace(held, columns=columns) if said else held), dump.n_rows, ids)
+    if held.responses is not None:
+        said.setdefault("response_id", held.responses)
+    refuse_row_numbers(name, columns)
+    table = flat(
+        name, numbers(name, held if held.columns is None else replace(held, columns=columns)), dump.n_rows, ids
+    )
     if table.ndim not in (1, 2) or len(table) != dump.n_rows:
         n, wide = dump.n_rows, table.ndim in (1, 2) and table.shape[-1] == dump.dim
         hint = "; a direction is a value as Directions(names, vectors)" if wide else ""
@@ -170,6 +184,8 @@ def pairs_of(pairs: Any, prob: Any, ids: NDArray[Any] | None) -> tuple[NDArray[A
         ours, theirs = (np.arange(len(table)) if x.labels is None else x.labels for x in (held, labels))
         if len(ours) == len(theirs):
             same_ids("prob", theirs, ours, "label in its index")
+    elif (labels.labels is not None) and (labels.labels.dtype.kind not in "iu" or (np.diff(labels.labels) <= 0).any()):
+        raise ValueError("prob has an index that is not in order, and pairs have none to compare: .to_numpy() of it")
     if held.columns is not None and "prompt_id" in held.columns and ids is not None and table.dtype.kind in "iu":
         own = as_ids(held.columns["prompt_id"], "pairs, column 'prompt_id'", len(table))
         if len(table) and table.min() >= 0 and table.max() < len(ids):

@@ -14,6 +14,8 @@ from .remote import beside, is_url, listing
 
 _PLAIN = re.compile(r"[^/\\:]+\Z").match
 _NUMBER = re.compile(r"([0-9]+)")
+_OF = re.compile(r"([0-9]+)-of-([0-9]+)(?=[^0-9]*\Z)")
+_MANY = 1 << 20
 # second copies as browsers, desktops and drives name them: "x (1)", "x copy 2", "x - Copy", "x (copy)", "Copy of x"
 _COPY = re.compile(r"(?i)\Acopy of |(?: ?\([0-9]+\)| copy(?: [0-9]+)?| - copy(?: \([0-9]+\))?| \([^()]*copy\))\Z")
 # where caches of one repository keep the files that its folders link to, from the folder that holds both
@@ -61,6 +63,17 @@ def refuse_copies(folder: str, names: Iterable[str]) -> None:
         first = _COPY.sub("", stem) + dot + ending
         if first != name and first in held:
             raise bad(folder, f"{quote(name)} has the name of a copy of {quote(first)}: remove or rename it", "folder")
+
+
+def refuse_missing(folder: str, names: Iterable[str]) -> None:
+    """Refuse shards named k-of-n that are not all there: what is left is a part of the table."""
+    told = [found for found in map(_OF.search, names) if found]
+    for n in {int(found[2]) for found in told}:
+        there = {int(found[1]) for found in told if int(found[2]) == n}
+        lost = sorted(set(range(n) if 0 in there else range(1, n + 1)) - there) if n <= _MANY else []
+        if len(told) > 1 and lost:
+            few = ", ".join(map(str, lost[:8])) + (", ..." if len(lost) > 8 else "")
+            raise bad(folder, f"lacks number {few} of its {n} shards: fetch them, or open one file of those", "folder")
 
 
 def inside(folder: str, name: object, field: str, manifest: str) -> str:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .result import Report
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+_CHOICES = ("all", "any", "recommended")
 # lazy, then backtracking: a name may hold an operator that no number follows
 _GRAMMAR = re.compile(
     rf"\s*(?P<value>\S.*?)\s*(?P<op>>=|<=|>|<)\s*(?P<number>{_NUMBER})"
@@ -75,9 +76,14 @@ def _subjects(report: Report, check: Check, text: str) -> list[tuple[int, float]
     One named before and each of all by their own 95 %; one picked on these rows pays for the picking.
     """
     names, K = report.constitutions, len(report.constitutions)
+    if check.name is not None and (names.count(check.name) > 1 or (check.name in _CHOICES and check.name in names)):
+        raise ValueError(
+            f"check {visible(text)[:200]!r}: {visible(check.name)!r} is the name of a constitution and also "
+            f"{'a choice among all' if check.name in _CHOICES else 'of another'}; rename it"
+        )
     if check.name is not None and check.name in names:
         return [(names.index(check.name), 0.95)]
-    if report.self_judged and check.name in (None, "all", "any", "recommended"):
+    if report.self_judged and check.name in (None, *_CHOICES):
         raise ValueError(
             f"check {visible(text)[:200]!r} has no constitution to be about: none was given, so that the values judge "
             "themselves, and each raises itself; give constitutions, or say `for NAME` of the value that judges"

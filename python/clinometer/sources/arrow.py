@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from clinometer.common.visible import quote
 from clinometer.errors import bad
 from clinometer.files import strictjson
-from clinometer.files.folders import entries, inside, refuse_copies
+from clinometer.files.folders import entries, inside, refuse_copies, refuse_missing
 from clinometer.files.plain import PlainFile
 from clinometer.files.remote import is_url, stem
 from clinometer.files.streams import Stream
@@ -223,6 +223,7 @@ def _chosen(path: str, data: list[str]) -> tuple[list[str], dict[str, str]]:
             shown = ", ".join(map(quote, kept[:4]))
             raise bad(path, f"holds cache files of several computations ({shown}); open one of them")
     refuse_copies(path, kept)
+    refuse_missing(path, kept)
     if are_layers(kept):
         raise bad(path, f"holds a file for each layer ({', '.join(map(quote, kept[:4]))}); open one of them", "folder")
     splits = {found[-1].lower() for found in map(_SPLIT.findall, kept) if found}

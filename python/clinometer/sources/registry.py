@@ -8,9 +8,10 @@ import re
 from collections.abc import Iterable
 from itertools import groupby
 
-from clinometer.common.visible import quote
+from clinometer.common.notices import tell
+from clinometer.common.visible import few, quote
 from clinometer.errors import bad
-from clinometer.files.folders import all_inside, entries, inside, natural, numbered, refuse_copies
+from clinometer.files.folders import all_inside, entries, inside, natural, numbered, refuse_copies, refuse_missing
 from clinometer.files.plain import PlainFile
 from clinometer.files.remote import is_url, stem
 
@@ -85,10 +86,10 @@ def _folder(path: str, how: How) -> Found:
     arrays = [n for n in names if n.endswith(".npy")]
     if arrays:
         refuse_copies(path, arrays)
-        return Found(joined_arrays(path, arrays))
+        return _beside(Found(joined_arrays(path, arrays)), names, ".npy")
     stored = [n for n in names if n.endswith(".safetensors")]
     if stored and not index:
-        return _loose(path, stored, how)
+        return _beside(_loose(path, stored, how), names, ".safetensors")
     if "dataset_dict.json" in names or any(n.endswith(ARROW) for n in names):
         return find_arrow(path, how.half_bits, how.tensor)
     several = f"has {len(index)} indices; open one file or keep one index" if index else ""
@@ -98,6 +99,15 @@ def _folder(path: str, how: How) -> Found:
         or f"has no {manifest.NAME} ({_UNFINISHED}), no safetensors index and no .npy, .safetensors, .arrow or "
         f".parquet files{_below(path, names)}",
     )
+
+
+def _beside(found: Found, names: list[str], ending: str) -> Found:
+    """With a word on data of other kinds in a folder, which is not read."""
+    others = [n for n in names if n.endswith((*by_suffix(), *PICKLES)) and not n.endswith(ending)]
+    found.left_out |= {n: f"is beside {ending} files, which alone are read" for n in others}
+    if others:
+        tell(f"{few([quote(n) for n in others])}: beside {ending} files and not read", stacklevel=6)
+    return found
 
 
 def _below(path: str, names: list[str]) -> str:
@@ -126,6 +136,7 @@ def _loose(path: str, stored: list[str], how: How) -> Found:
     if len(stored) == 1:
         return _file(first, how)
     if is_shards(stored):
+        refuse_missing(path, stored)
         return joined_safetensors(path, stored).with_policy()
     raise bad(
         path,
@@ -156,6 +167,7 @@ def joined_arrays(folder: str, names: list[str]) -> dict[str, Tensor]:
     for shared, group in groupby(sorted(names, key=_skeleton), _skeleton):
         files = sorted(group, key=natural)
         for name, members in ((shared, files),) if is_shards(files) else ((f[:-4], [f]) for f in files):
+            refuse_missing(folder, members)
             out[name] = Tensor(name, _alike([_part(paths[f]) for f in members]))
     return {name: out[name] for name in sorted(out, key=natural)}
 

@@ -122,6 +122,8 @@ def compare(
     parts = [changes(sides[0], sides[1], j, transfer) for j in range(J)]
     stacked = {name: np.array([p[name] for p in parts]) for name in parts[0]}
     same = a.n_rows == b.n_rows and a.dim == b.dim and _same(a.prompt_ids, b.prompt_ids)
+    if a.has_column("response_id") and b.has_column("response_id"):
+        same = same and _same(a.column("response_id"), b.column("response_id"))
     n = len(sides[0].s.population.ids)
     shift = shift_rank(b, a) if same and not _equal_rows(a, b) else None
     return Comparison(**stacked, shift=shift, same_rows=same, n_prompts=n, values=sides[0].s.call.value_names)

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from clinometer.common.options import listed
 from clinometer.common.resampling import t_bounds, unit_errors, worth
 from clinometer.common.results import Axes, Result
 from clinometer.common.visible import visible
@@ -16,6 +17,7 @@ from clinometer.dump import Dump, open_dump
 from clinometer.dump.directions import Scores
 from clinometer.engine.checks import need_within
 from clinometer.engine.inputs import Call, prepare
+from clinometer.engine.intake import pairs_of
 from clinometer.engine.passes import covariance_projection
 from clinometer.engine.population import Population
 from clinometer.fit import DirectionFit, fit_preference_direction, fit_value_direction
@@ -82,6 +84,7 @@ class JudgeDrift(Result):
         return "".join(f"{visible(v)[:24]:>28}" for v in self.values)
 
 
+@listed("within")
 def judge_drift(
     dumps: Any, judge: Any, values: Any, *, kl: float = 0.1, bound: float = np.pi / 4, level: float = 0.95,
     folds: int = 8, fits: Mapping[str, Any] | None = None, **options: Any,
@@ -226,7 +229,8 @@ def checked(dump: Dump, judge: Any, fits: Mapping[str, Any] | None, options: dic
     if isinstance(judge, tuple):
         if len(judge) != 2:
             raise ValueError(f"judge is a tuple of {len(judge)}; wanted (pairs (P, 2), prob (P,))")
-        pairs, prob = (np.asarray(x) for x in judge)
+        pairs, prob = pairs_of(*judge, dump.prompt_ids)
+        prob = prob[:, 0] if prob.shape[1] == 1 else prob
         if pairs.ndim != 2 or prob.shape != pairs.shape[:1]:
             raise ValueError(f"judge: pairs {pairs.shape} and prob {prob.shape}; wanted (P, 2) and (P,)")
         return pairs, prob

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clinometer.common.notices import tell
+from clinometer.common.options import listed
 from clinometer.common.resampling import t_bounds, unit_errors, worth
 from clinometer.common.results import Axes, Result
 from clinometer.common.visible import visible
@@ -82,6 +83,7 @@ def orthonormal_alpha(share: Any) -> Floats:
     return np.asarray(cos / (cos + np.sqrt(1.0 - cos**2)))
 
 
+@listed("within")
 def generation_share(
     dump: Any, values: Any, logprobs: Any = "logprob", *, covariates: Any = None, folds: int = 5, level: float = 0.95,
     **options: Any,

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
+from clinometer.common.options import listed
 from clinometer.common.resampling import t_bounds, unit_errors, worth
 from clinometer.common.results import Axes, Result
 from clinometer.common.visible import few, visible
@@ -87,6 +88,7 @@ class LabelerScaling(Result):
         return "\n".join(lines)
 
 
+@listed("within")
 def labeler_scaling(
     dumps: Mapping[str, Any], judge: Any, values: Any, *, sizes: Mapping[str, float] | ArrayLike | None = None,
     kl: float = 0.1, level: float = 0.95, **options: Any,

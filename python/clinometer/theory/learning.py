@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from clinometer.common.options import listed
 from clinometer.common.results import Axes, Result
 from clinometer.dump import Dump, open_dump
-from clinometer.fit.scale import column_scale
+from clinometer.engine.intake import pairs_of
+from clinometer.fit.scale import column_scale, in_range
 
 from .arrays import Floats
 from .rows import ratio, rows_at, scored
@@ -106,7 +107,8 @@ def learning_curve(
 
 def _pairs(dump: Any, p: Any, pairs: ArrayLike, prob: ArrayLike) -> tuple[NDArray[np.int64], Floats, NDArray[np.int64]]:
     """Pairs (P, 2), their soft labels and the canonical prompt of each; pairs of dropped prompts go."""
-    rows, label = np.asarray(pairs), np.asarray(prob, np.float64)
+    rows, labels = pairs_of(pairs, prob, None)
+    label = labels[:, 0] if labels.shape[1] == 1 else labels
     if rows.ndim != 2 or rows.shape[1] != 2 or rows.dtype.kind not in "iu":
         raise ValueError(f"pairs has shape {rows.shape} and dtype {rows.dtype}; wanted whole numbers (P, 2)")
     if label.shape != (len(rows),) or not ((label >= 0.0) & (label <= 1.0)).all():
@@ -161,6 +163,8 @@ def bradley_terry(difference: Floats, prob: Floats, *, ridge: float = 1e-2) -> F
     """
     D, p = np.asarray(difference, np.float64), np.asarray(prob, np.float64)
     P, d = D.shape
+    D, exponent = in_range(D.reshape(-1, 1))  # squares of rows in any unit fit float64
+    D = D.reshape(P, d)
     scale = column_scale((D * D).mean(axis=0))
     D = D * scale
     penalty = ridge * float((D * D).sum()) / max(P * d, 1)
@@ -189,4 +193,4 @@ def bradley_terry(difference: Floats, prob: Floats, *, ridge: float = 1e-2) -> F
         now = min(now, new)
         if done:
             break
-    return np.asarray(scale * (u if frame is None else frame @ u))
+    return np.asarray(np.ldexp(scale * (u if frame is None else frame @ u), -exponent))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clinometer.engine.checks import need_squares
 from clinometer.engine.weights import Weights
 from clinometer.errors import DumpError
 from clinometer.fit.solve import ridge_path
@@ -192,10 +193,12 @@ def feature_maker(dump: Any, w: Weights, kind: str, n_features: int, seed: int) 
     from sklearn.preprocessing import StandardScaler
 
     scaler, weight = StandardScaler(), w.row * w.p.on_rows(w.prompt)
-    for first, last, phi in row_blocks(dump, w, dump.dim):
-        own = weight[w.p.offsets[first] : w.p.offsets[last]]
-        if own.any():
-            scaler.partial_fit(phi, sample_weight=own)
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):  # refused after it
+        for first, last, phi in row_blocks(dump, w, dump.dim):
+            own = weight[w.p.offsets[first] : w.p.offsets[last]]
+            if own.any():
+                scaler.partial_fit(phi, sample_weight=own)
+        need_squares(dump, np.asarray(scaler.var_) + np.asarray(scaler.mean_) ** 2)
     landmarks = np.zeros((1, dump.dim))
     if kind == "nystroem":
         seen = np.flatnonzero(weight > 0)

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from clinometer.common.options import listed
 from clinometer.common.resampling import t_bounds
 from clinometer.common.results import Axes, Result
 from clinometer.engine.checks import need_within
@@ -78,9 +79,11 @@ class NonlinearEncoding(Result):
     n_unlabelled: NDArray[np.int64]
 
 
+@listed("within")
 def nonlinear_encoding(
     dump: Any, values: Any, *, n_features: int = 300, features: str = "fourier", gammas: ArrayLike = (0.25, 1.0, 4.0),
-    alphas: ArrayLike | None = None, folds: int = 5, level: float = 0.95, **options: Any,
+    alphas: ArrayLike | None = None, folds: int = 5, level: float = 0.95,
+    random_state: int = 0, **options: Any,
 ) -> NonlinearEncoding:  # fmt: skip
     """Correlation ratio of values given phi, inside prompts, by kernel ridge on random features (theory 4.3).
 
@@ -129,7 +132,6 @@ def nonlinear_encoding(
     check_level(level)
     bandwidths, penalties = _positive("gammas", gammas), _positive("alphas", ALPHAS[::2] if alphas is None else alphas)
     need_within(options)
-    seed = options.get("random_state") or 0
     call = prepare(dump, None, values, **options)
     p = call.population
     if call.n_values == 0:
@@ -143,7 +145,7 @@ def nonlinear_encoding(
     for js in _same_rows(table):
         w = Weights(p.labelled(np.asarray(call.values)[:, js[0]]))
         labels = in_range(np.where(w.row[:, None] > 0, np.nan_to_num(table[:, js]), 0.0))[0]  # shares have no unit
-        make = feature_maker(call.dump, w, features, int(n_features), int(seed))
+        make = feature_maker(call.dump, w, features, int(n_features), random_state)
         found = out_of_fold(call.dump, w, labels, make, bandwidths, penalties, fold, int(folds))
         for i, j in enumerate(js):
             parts[j] = _measured(w, labels[:, i], found[0][..., i], float(level))

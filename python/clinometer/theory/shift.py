@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from clinometer.arrays.coerce import as_ids
 from clinometer.common.results import Axes, Result
 from clinometer.dump import Dump, open_dump
+from clinometer.dump.aligned import same_ids
 from clinometer.engine import kl as roots
 
 from .arrays import Floats
@@ -102,6 +103,11 @@ def _aligned(a: Dump, b: Dump, clusters: Any) -> NDArray[np.int64]:
         raise ValueError(f"after is {a.n_rows} x {a.dim} but before is {b.n_rows} x {b.dim}; wanted the same rows")
     if a.n_rows == 0:
         raise ValueError("after and before have no rows")
+    if a.labels is not None or b.labels is not None:
+        ours, theirs = (np.arange(a.n_rows) if d.labels is None else d.labels for d in (a, b))
+        same_ids("after", ours, theirs, "label in its index")
+    if a.has_column("response_id") and b.has_column("response_id"):
+        same_ids("after", a.column("response_id"), b.column("response_id"), "response_id")
     ids = [d.prompt_ids for d in (a, b)]
     if ids[0] is not None and ids[1] is not None and not np.array_equal(ids[0], ids[1]):
         raise ValueError("after and before have different prompt ids; wanted the same rows in the same order")

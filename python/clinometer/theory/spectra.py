@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from clinometer.common.notices import tell
+from clinometer.common.options import listed
 from clinometer.common.results import Axes, Result
 from clinometer.common.threads import applied
 from clinometer.engine import passes
@@ -239,6 +240,7 @@ class RandomisedSpectrum(Result):
     n_passes: int
 
 
+@listed("within", "clusters")
 def randomised_spectrum(
     source: Any, rank: int = 16, *, oversample: int = 16, n_iterations: int = 3, n_probes: int = 32,
     trace: float | None = None, dim: int | None = None, random_state: int = 0, **options: Any,
