@@ -536,7 +536,7 @@ def test_integers_that_float64_does_not_tell_apart_are_no_values() -> None:
     wide = 2**60 + np.arange(N)
     for call in (lambda x: tilt(values=x), lambda x: tilt(dump=cm.open_dump(DUMP, columns={"v": x}), values="v")):
         for given_ in (wide, -wide, wide.astype(np.uint64)):
-            with pytest.raises(ValueError, match=r"holds integers up to 11529215046068\d+"):
+            with pytest.raises(ValueError, match=r"holds -?11529215046068\d+, which float64"):
                 call(given_)
         assert np.isfinite(call(wide - 2**60)).all()
 
@@ -547,6 +547,33 @@ def test_a_name_with_a_minus_that_is_two_columns_is_refused() -> None:
         with pytest.raises(ValueError, match="'-y' is a column, and so is 'y'"):
             call(both)
         assert np.isfinite(call(one).gain).all()
+
+
+def test_pairs_levels_and_weights_of_theory_come_in_every_carrier() -> None:
+    held = np.ma.array([1.0, 2.0], mask=[False, True])
+    refused: dict[str, Callable[[], Any]] = {
+        "betas": lambda: cm.tilt(DUMP, U, held, "y"),
+        "kl": lambda: cm.tilt(DUMP, U, None, "y", kl=held),
+        "profile": lambda: theory.classify(held),
+        "weights": lambda: theory.ensembles(DUMP, U, held / 1.0, "y", kl=[0.1]),
+        "prob": lambda: theory.learning_curve(DUMP, PAIRS, np.ma.array(PROB, mask=PROB < 0.2), "y", repeats=1),
+    }
+    for name, call in refused.items():
+        with pytest.raises((ValueError, TypeError), match=name):
+            call()
+            pytest.fail(name)
+    assert np.isnan(theory.scalarise(held).value)
+    for carrier in available():
+        if carrier in ("mapping of names", "Hugging Face Dataset") or carrier.endswith(("DataFrame", "Table")):
+            continue  # (B, 1): a strength for each direction
+        try:
+            levels = made(carrier, np.array([0.5, 1.0], np.float32))
+        except TypeError:
+            continue
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            assert cm.tilt(DUMP, U, levels, "y").betas.tolist() == [[0.5, 1.0]] * 2, carrier
+            assert cm.tilt(DUMP, U, None, "y", kl=levels).kl.shape == (2, 2), carrier
 
 
 def test_log_likelihoods_of_the_wrong_sign_are_told() -> None:

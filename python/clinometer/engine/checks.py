@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from clinometer.dump import Dump
 
 from .inputs import MODERATE, Call, refuse_extreme, tops
+from .intake import numbers
 
 Floats = NDArray[np.float64]
 
@@ -79,7 +80,7 @@ def check_ddof(ddof: Any, base: str) -> int:
 
 def checked_betas(betas: ArrayLike, K: int) -> Floats:
     try:
-        a = np.asarray(betas, np.float64) + 0.0  # -0.0 is 0
+        a = numbers("betas", betas) + 0.0  # -0.0 is 0
     except (TypeError, ValueError):
         raise TypeError(f"betas is {betas!r}, wanted numbers") from None
     if a.ndim == 0:
@@ -96,7 +97,7 @@ def checked_betas(betas: ArrayLike, K: int) -> Floats:
 
 def checked_kl(kl: ArrayLike) -> Floats:
     try:
-        a = np.atleast_1d(np.asarray(kl, np.float64))
+        a = np.atleast_1d(numbers("kl", kl))
     except (TypeError, ValueError):
         raise TypeError(f"kl is {kl!r}, wanted numbers in nats") from None
     if a.ndim != 1 or len(a) == 0 or not np.isfinite(a).all() or not (a > 0).all():

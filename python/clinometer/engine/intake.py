@@ -38,12 +38,16 @@ def numbers(name: str, given: Any) -> Floats:
 
 
 def exact(name: str, array: NDArray[Any]) -> Floats:
-    """Numbers as float64, which tells apart the integers up to 2^53 alone."""
-    if array.dtype.itemsize == 8 and array.dtype.kind in "iu" and array.size:
-        most = max(int(array.max()), -int(array.min()))
-        if most > EXACT:
-            raise ValueError(f"{name} holds integers up to {most}: float64 tells them apart to 2^53; subtract a level")
-    return array.astype(np.float64)
+    """Numbers as float64; integers beyond 2^53 that it does not hold are refused."""
+    out = array.astype(np.float64)
+    if array.dtype.itemsize == 8 and array.dtype.kind in "iu" and array.size and np.abs(out).max() > EXACT:
+        with np.errstate(invalid="ignore"):
+            lost = out.astype(array.dtype) != array
+        if lost.any():
+            raise ValueError(
+                f"{name} holds {array[lost][0]}, which float64 does not tell apart from others: subtract a level"
+            )
+    return out
 
 
 def _kind(array: NDArray[Any]) -> str:

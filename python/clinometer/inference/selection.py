@@ -15,6 +15,7 @@ from clinometer.common.results import Axes, Result
 from clinometer.common.visible import visible
 from clinometer.engine.checks import DEFAULT_KL, checked_kl, need_scores
 from clinometer.engine.inputs import Call, prepare
+from clinometer.engine.intake import numbers
 from clinometer.engine.passes import adjusted, kept_scores
 
 from .policy import PolicyGains, policy_gains
@@ -202,7 +203,7 @@ def _check_same_prompts(calls: list[Call]) -> None:
 def _weights(given: ArrayLike | None, J: int) -> Floats | None:
     if given is None:
         return None
-    a = np.atleast_1d(np.asarray(given, np.float64))
+    a = np.atleast_1d(numbers("weights", given))
     if a.shape != (J,) or not np.isfinite(a).all() or (a < 0).any() or not a.any():
         raise ValueError(f"weights is {given!r}, wanted {J} finite numbers >= 0, not all 0")
     return np.asarray(a / a.sum())
@@ -252,7 +253,7 @@ def benjamini_hochberg(p: ArrayLike) -> Floats:
 
 
 def _p_values(p: ArrayLike | Sequence[float]) -> tuple[Floats, NDArray[np.bool_]]:
-    flat = np.array(p, np.float64).ravel()
+    flat = np.array(numbers("p", p)).ravel()
     known = ~np.isnan(flat)
     if not ((flat[known] >= 0) & (flat[known] <= 1)).all():
         raise ValueError("p holds a number outside [0, 1]")

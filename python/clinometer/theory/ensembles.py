@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from clinometer.common.options import listed
 from clinometer.common.results import Axes, Result
 from clinometer.engine import kl as roots
+from clinometer.engine.intake import numbers
 from clinometer.engine.weights import Weights
 
 from .arrays import Floats
@@ -169,7 +170,7 @@ def _inverse(beta: float) -> float:
 
 
 def _simplex(weights: ArrayLike, K: int) -> Floats:
-    W = np.atleast_2d(np.asarray(weights, np.float64))
+    W = np.atleast_2d(numbers("weights", weights))
     if W.ndim != 2 or W.shape[1] != K:
         raise ValueError(f"weights has shape {np.shape(weights)}; wanted (M, {K}), one weight a constitution")
     if not ((W >= 0.0).all() and np.allclose(W.sum(axis=1), 1.0, rtol=0.0, atol=1e-9)):

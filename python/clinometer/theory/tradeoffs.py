@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from clinometer.common.results import Axes, Result
+from clinometer.engine.intake import numbers
 
 from .arrays import Floats, as_covariance, as_rows, as_vector, check_metric, times_sigma
 from .geometry import _sigma_sd, score_correlation
@@ -68,7 +69,7 @@ def classify(profile: ArrayLike, *, se: ArrayLike | None = None, z: float = 1.96
     >>> classify([1.0, 0.1], se=[0.2, 0.2]).tolist()
     ['undetermined']
     """
-    table = np.asarray(profile, dtype=np.float64)
+    table = numbers("profile", profile)
     table = table[None, :] if table.ndim == 1 else table
     if table.ndim != 2 or table.shape[1] == 0:
         raise ValueError(f"profile has shape {np.shape(profile)}; wanted (K, J) with at least one value")
@@ -79,7 +80,7 @@ def classify(profile: ArrayLike, *, se: ArrayLike | None = None, z: float = 1.96
         raise ValueError(f"z is {z!r}; wanted a number >= 0")
     known = np.ones(table.shape, bool)
     if se is not None:
-        errors = np.asarray(se, dtype=np.float64)
+        errors = numbers("se", se)
         if (errors < 0.0).any():
             raise ValueError("se holds a negative number; wanted standard errors >= 0")
         errors = np.broadcast_to(errors, table.shape)
@@ -207,10 +208,10 @@ def scalarise(
     """
     if kind not in KINDS:
         raise ValueError(f"kind is {kind!r}; wanted one of {', '.join(KINDS)}")
-    A = np.asarray(levels, np.float64)
+    A = numbers("levels", levels)
     if A.ndim == 0 or A.shape[-1] == 0:
         raise ValueError(f"levels has shape {A.shape}; wanted (..., J) with at least one value")
-    p = np.full_like(A, np.nan) if rates is None else np.asarray(rates, np.float64)
+    p = np.full_like(A, np.nan) if rates is None else numbers("rates", rates)
     if p.shape != A.shape:
         raise ValueError(f"rates has shape {p.shape}; wanted that of levels, {A.shape}")
     J = A.shape[-1]
@@ -241,7 +242,7 @@ def _constrained(A: Floats, p: Floats, floors: ArrayLike | None, tol: float) -> 
 
 
 def _vector(name: str, given: ArrayLike | None, J: int, *, least: float, strict: bool = False) -> Floats:
-    v = np.ones(J) if given is None else np.atleast_1d(np.asarray(given, np.float64))
+    v = np.ones(J) if given is None else np.atleast_1d(numbers(name, given))
     if v.shape != (J,):
         raise ValueError(f"{name} has shape {v.shape}; wanted ({J},)")
     if not np.isfinite(v).all() or (v < least).any() or (strict and (v == least).any()):
@@ -287,8 +288,8 @@ def class_probabilities(profile: ArrayLike, covariance: ArrayLike) -> ClassProba
     >>> round(float(both.improving[0]), 4)
     0.8413
     """
-    table = np.atleast_2d(np.asarray(profile, np.float64))
-    joint = np.asarray(covariance, np.float64)
+    table = np.atleast_2d(numbers("profile", profile))
+    joint = numbers("covariance", covariance)
     K, J = table.shape
     if joint.ndim == 2:
         joint = np.broadcast_to(joint, (K, *joint.shape))
