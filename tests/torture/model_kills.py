@@ -1,6 +1,6 @@
 """kill -9 at random moments of cm.capture and cm.judge: a run that goes on ends in the bytes of one that was let be.
 
-    python tests/torture/model_kills.py [--kills 20] [--seed 0]     # needs the extra torch
+    python tests/torture/model_kills.py [--kills 20] [--seed 0] [--kinds given pairwise]     # needs the extra torch
 
 Models are tiny, of random weights. A moment is drawn over the time that an undisturbed run takes from its first
 rows on.
@@ -101,10 +101,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
     args = parser.parse_args()
     wrong = 0
     print(f"{'':10}{'kills':>8}{'left unfinished':>18}{'gone on to an end':>20}{'other bytes':>14}")
-    for kind in KINDS:
+    for kind in args.kinds:
         with tempfile.TemporaryDirectory() as folder:
             found = torture(kind, args.kills, np.random.default_rng([args.seed, len(kind)]), Path(folder))
         print(

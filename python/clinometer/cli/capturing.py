@@ -7,10 +7,8 @@ import json
 import os
 from typing import Any
 
-from clinometer.errors import DumpError
-
 from .output import emit, written
-from .sources import opened
+from .sources import check_folders, located, reading
 
 
 def capture(args: argparse.Namespace) -> int:
@@ -66,13 +64,10 @@ def judge(args: argparse.Namespace) -> int:
     """Judge a dump's texts, print what the judgments rest on, and write the new dump."""
     from clinometer.judging import judge as make
     from clinometer.judging.constitutions import as_constitutions
+    from clinometer.judging.scoring import open_texts
 
-    try:
-        dump = opened(args)
-    except DumpError as error:  # texts are judged, so that of several layers any will do
-        if not error.candidates:
-            raise
-        dump = opened(argparse.Namespace(**{**vars(args), "tensor": error.candidates[-1]}))
+    check_folders(args)
+    dump = open_texts(located(args.dump), nonfinite=args.nonfinite, **reading(args))
     as_constitutions(args.constitutions)  # before a model is loaded
     made = make(
         args.model, args.tokenizer, dump, args.constitutions, kind=args.kind, out=args.output, gold=args.gold,

@@ -20,7 +20,7 @@ from .constitutions import Constitution, as_constitutions
 from .judgment import Judgment, assessed
 from .writing import Work, in_folder, in_memory
 
-__all__ = ["judge"]
+__all__ = ["judge", "open_texts"]
 
 Floats = NDArray[np.float64]
 
@@ -79,7 +79,7 @@ def judge(
     ValueError: kind is 'guess'; one of contrast, pairwise, pointwise is wanted
     """
     held, levels = _checked(constitutions, kind, levels, pairs_per_prompt, tie)
-    opened = _opened(dump)
+    opened = open_texts(dump)
     replies = _checked_texts(opened, texts)
     labels = _gold(opened, gold)
     lm = _loaded(model, tokenizer)
@@ -122,14 +122,14 @@ def _loaded(model: Any, tokenizer: Any) -> LanguageModel:
     return lm
 
 
-def _opened(dump: Any) -> Dump:
-    """The dump; a judge reads its texts, so that of several layers any will do."""
+def open_texts(dump: Any, **options: Any) -> Dump:
+    """A dump whose texts are judged: of several layers any will do."""
     try:
-        return open_dump(dump)
+        return open_dump(dump, **options)
     except DumpError as error:
         if not error.candidates:
             raise
-        return open_dump(dump, tensor=error.candidates[-1])
+        return open_dump(dump, **{**options, "tensor": error.candidates[-1]})
 
 
 def _checked_texts(dump: Dump, texts: Any) -> Any:
