@@ -13,11 +13,11 @@ from typing import Any
 import numkong
 import numpy as np
 
-from clinometer.arrays.bfloat16 import decode_bfloat16
+from clinometer.arrays.dlpack import decode_bfloat16
 from clinometer.bench.peers import Settings
 from clinometer.bench.problem import Problem
 from clinometer.bench.rows import SHORT, Singles
-from clinometer.dump.rounding import to_bfloat16
+from clinometer.dump.blocks import to_bfloat16
 
 __all__ = ["KERNELS", "VERSION", "set_threads"]
 

@@ -31,9 +31,9 @@ from . import __version__, _core
 from .dump import Dump, open_dump
 from .engine import passes
 from .engine import scan as scans
+from .engine.fitted import gather
 from .engine.inputs import LEAF, WIDTHS, Call, absorb, elsewhere, non_finite_rows, refuse_non_finite
 from .engine.population import Population
-from .engine.seen_prompts import gather
 from .fit import fit_generation_direction as generation
 from .fit import fit_preference_direction as preference
 from .fit import fit_value_direction as value

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clinometer.common.nearest import did_you_mean
-from clinometer.common.visible import quote
+from clinometer.common.visible import did_you_mean, quote
 from clinometer.dump import Dump, open_dump
 
 __all__ = [

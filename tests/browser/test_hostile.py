@@ -15,7 +15,7 @@ from payloads import PAYLOADS
 from test_page import downloaded, read_csv
 from worlds import grown
 
-from clinometer.common.escaping import visible
+from clinometer.common.visible import visible
 
 
 def poisoned(report: Any) -> Any:

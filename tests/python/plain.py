@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clinometer.verify.plain import Prompts, error
+from clinometer.verify.worlds import Prompts, error
 
 __all__ = ["Floats", "Prompts", "agree", "error", "freedom"]
 

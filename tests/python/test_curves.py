@@ -15,7 +15,7 @@ from scipy.special import rel_entr
 
 import clinometer as cm
 from clinometer import theory
-from clinometer.theory.pairs import bradley_terry
+from clinometer.theory.learning import bradley_terry
 
 Floats = NDArray[np.float64]
 SIZES = [1, 3, 7, 15, 2]

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 
 import clinometer as cm
 from clinometer.dump import Dump, open_dump, write_dump
+from clinometer.dump.blocks import to_bfloat16
 from clinometer.dump.directions import Directions
-from clinometer.dump.rounding import to_bfloat16
 from clinometer.errors import DumpChangedError, DumpError
 from clinometer.files.plain import PlainFile
 from clinometer.reporting import build

@@ -425,7 +425,7 @@ def test_r2_of_all_rows_in_one_prompt_is_scikit_learn() -> None:
 @pytest.mark.parametrize("d", [1, 7, 33, 200])
 @pytest.mark.parametrize("decay", [0.0, 1.0])
 def test_penalties_from_one_krylov_space_are_the_factorised_ones(d: int, decay: float) -> None:
-    from clinometer.fit.shifted import ridge_shifted
+    from clinometer.fit.solve import ridge_shifted
 
     rng = np.random.default_rng(d)
     rows = rng.standard_normal((3 * d + 2, d)) / np.arange(1, d + 1) ** decay
@@ -441,8 +441,7 @@ def test_penalties_from_one_krylov_space_are_the_factorised_ones(d: int, decay: 
 
 @pytest.mark.parametrize("d", [1, 7, 33, 200])
 def test_least_squares_comes_out_of_the_same_space_where_sigma_has_full_rank(d: int) -> None:
-    from clinometer.fit.shifted import ridge_shifted
-    from clinometer.fit.solve import ridge_path_and_plain
+    from clinometer.fit.solve import ridge_path_and_plain, ridge_shifted
 
     rng = np.random.default_rng(d)
     rows = rng.standard_normal((6 * d + 9, d))

@@ -10,7 +10,7 @@ from scipy import stats
 
 import clinometer as cm
 from clinometer import theory
-from clinometer.theory.explained import share_interval
+from clinometer.theory.generation import share_interval
 
 
 def _world(seed: int = 0, **more: Any) -> Any:

@@ -13,7 +13,7 @@ from scipy import stats
 import clinometer as cm
 from clinometer.engine.inputs import prepare
 from clinometer.engine.passes import kept_scores
-from clinometer.inference.gains import cells, slope_in_kl
+from clinometer.inference.gains import cells
 from clinometer.inference.label_error import label_errors
 
 Floats = NDArray[np.float64]
@@ -123,7 +123,7 @@ def test_gradient_is_the_slope_of_the_gain_in_the_direction(
     kept = passes.adjusted(call, kept_scores(call), adjust)
     table = passes.strength(call, kept, np.zeros(1, np.int64), strength.get("betas"), strength.get("kl"))
     cell = next(cells(call, kept, table))
-    slope = slope_in_kl(cell, kept[:, 0], call) if matched else np.zeros(2)
+    slope = cell.slope_in_kl(kept[:, 0]) if matched else np.zeros(2)
     got = error.sum_of_rows(error.slopes(cell, kept[:, 0], slope))
     scale = np.linalg.norm(fit.vector)
     for i in range(4):

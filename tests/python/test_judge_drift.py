@@ -10,7 +10,7 @@ from scipy import stats
 
 import clinometer as cm
 from clinometer import theory
-from clinometer.theory.rounds import Turned, fitted
+from clinometer.theory.drift import Turned, fitted
 
 TURN = 0.3 + 0.35 * np.arange(6)  # the value is lost in round 5
 

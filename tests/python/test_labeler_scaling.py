@@ -10,8 +10,7 @@ from scipy import stats
 
 import clinometer as cm
 from clinometer import theory
-from clinometer.theory.sizes import parameters
-from clinometer.theory.trend import slope
+from clinometer.theory.labelers import parameters, slope
 
 LINE = {"m-1B": 0.6, "m-10M": 0.2, "m-100M": 0.4, "m-10B": 0.8}
 

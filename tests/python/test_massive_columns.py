@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 import clinometer as cm
 from clinometer import theory
-from clinometer.fit.columns import column_scale, null_space, without_null
+from clinometer.fit.scale import column_scale, null_space, without_null
 
 Floats = NDArray[np.float64]
 G, N_EACH, D, AT = 80, 8, 12, 5

@@ -13,10 +13,9 @@ import clinometer as cm
 from clinometer import theory
 from clinometer.engine.inputs import prepare
 from clinometer.engine.population import fold_of
+from clinometer.engine.weights import Weights
 from clinometer.theory import gauge as _gauge
-from clinometer.theory.kernel import feature_maker
-from clinometer.theory.nested import out_of_fold
-from clinometer.theory.rows import Weights
+from clinometer.theory.nested import feature_maker, out_of_fold
 
 pytest.importorskip("sklearn")
 

@@ -24,10 +24,9 @@ import clinometer as cm
 from clinometer.dump import Dump, open_dump
 from clinometer.dump.segments import Segment
 from clinometer.errors import DumpChangedError, DumpError
-from clinometer.files.prefetch import ahead
+from clinometer.files.streams import ahead
 from clinometer.sources import window as window_module
-from clinometer.sources.arrow_ends import _blocks
-from clinometer.sources.thrift import read_struct
+from clinometer.sources.arrow_ends import _blocks, read_struct
 from clinometer.sources.window import Window
 from clinometer.stream.shards import shard
 

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 import clinometer as cm
-from clinometer.common.escaping import fit, markup, visible, width
+from clinometer.common.visible import fit, markup, visible, width
 from clinometer.dump import open_dump
 from clinometer.engine.inputs import prepare
 from clinometer.engine.passes import tilt
 from clinometer.engine.population import population
-from clinometer.engine.spread import spread_within
+from clinometer.engine.weights import spread_within
 from clinometer.errors import CheckFailed
 from clinometer.reporting import Report, report
 from clinometer.reporting.check import parse
@@ -604,6 +604,28 @@ def test_a_report_reads_the_dump_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "scores of any kind" in made.to_text(full=True)
 
 
+def test_a_report_with_its_fits_reads_the_rows_six_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scores and mean differences, the null band, the fits' matrices, their scores, their slopes, what solves give."""
+    from clinometer.engine import inputs
+
+    reads: list[str] = []
+    plain = inputs.absorb
+
+    def counted(call: Any, scan: Any, *, kept: Any = None, **more: Any) -> None:
+        if kept is None:
+            reads.append("read")
+        plain(call, scan, kept=kept, **more)
+
+    monkeypatch.setattr(inputs, "absorb", counted)
+    directions = np.random.default_rng(0).standard_normal((3, 5))
+    made = report(world(), constitutions=directions, values=["good", "-harm"], kl=[0.1, 0.2])
+    assert len(reads) == 6
+    assert made.cone is not None and made.baselines is not None and made.iterated is not None
+    alone = cm.inference.baselines(world(), directions, ["good", "-harm"])
+    own = np.asarray(made.baselines.projection_difference)[:, :2]
+    np.testing.assert_allclose(own, alone.projection_difference, rtol=1e-9, atol=1e-12)
+
+
 def test_many_notes_stay_behind_a_line(made: Report) -> None:
     from dataclasses import replace
 
@@ -628,7 +650,7 @@ def test_a_fit_among_the_judges_moves_nothing_beside_it() -> None:
 
 @pytest.mark.parametrize("scale", [1.0, 1e-300, 1e200])
 def test_a_value_is_flat_by_its_own_size(scale: float) -> None:
-    from clinometer.engine.spread import spread_within
+    from clinometer.engine.weights import spread_within
 
     rng = np.random.default_rng(0)
     population = prepare(rng.normal(size=(40, 2)), prompt_ids=np.arange(40) // 4).population

@@ -16,7 +16,7 @@ import pytest
 import clinometer as cm
 from clinometer.common import memory as room
 from clinometer.engine import passes
-from clinometer.files import leftovers
+from clinometer.files import atomic as leftovers
 from clinometer.files.atomic import new_file
 
 N, K = 4003, 5
@@ -84,7 +84,7 @@ def test_tables_keep_their_place() -> None:
 def test_a_screen_and_a_game_in_files(monkeypatch: pytest.MonkeyPatch) -> None:
     from clinometer import lp
     from clinometer.lp import candidates
-    from clinometer.theory import store as _store
+    from clinometer.theory import screening
 
     world = cm.simulate(n_prompts=60, n_responses=6, dim=4, random_state=0)
     u = np.random.default_rng(1).normal(size=(500, 4))
@@ -94,7 +94,7 @@ def test_a_screen_and_a_game_in_files(monkeypatch: pytest.MonkeyPatch) -> None:
 
     want = lp.game(world, u, "s").table, cm.theory.screen(world, blocks, "s").status
     monkeypatch.setattr(candidates, "MEMORY", 100)
-    monkeypatch.setattr(_store, "MEMORY", 100)
+    monkeypatch.setattr(screening, "MEMORY", 100)
     got = lp.game(world, blocks, "s").table, cm.theory.screen(world, blocks, "s").status
     np.testing.assert_allclose(got[0], want[0], rtol=1e-6)
     np.testing.assert_array_equal(got[1], want[1])

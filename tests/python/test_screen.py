@@ -10,7 +10,7 @@ from scipy.stats import false_discovery_control
 import clinometer as cm
 from clinometer import theory
 from clinometer.theory import gauge as _gauge
-from clinometer.theory import store as _store
+from clinometer.theory import screening
 
 
 def world(unequal: bool = True) -> tuple[cm.Dump, np.ndarray, np.ndarray]:
@@ -77,7 +77,7 @@ def test_findings_are_those_of_the_procedure(method: str) -> None:
 def test_blocks_arrays_and_files_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     dump, values, u = world()
     whole = theory.screen(dump, u, values)
-    monkeypatch.setattr(_store, "MEMORY", 1)
+    monkeypatch.setattr(screening, "MEMORY", 1)
     parts = theory.screen(dump, lambda: (u[a : a + 7] for a in range(0, 60, 7)), values)
     for name, a in whole.to_dict().items():
         if isinstance(a, np.ndarray):

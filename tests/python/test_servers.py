@@ -23,7 +23,7 @@ import clinometer as cm
 from clinometer.common.visible import without_secrets
 from clinometer.errors import DumpChangedError, DumpError
 from clinometer.files import http as web
-from clinometer.files.urls import beside, stem
+from clinometer.files.remote import beside, stem
 
 N = 4000
 X = np.random.default_rng(0).normal(size=(N, 3)).astype(np.float32)

@@ -12,11 +12,10 @@ import pytest
 
 import clinometer as cm
 from clinometer.cli import main
-from clinometer.common.nearest import nearest
-from clinometer.common.visible import few
+from clinometer.common.visible import few, nearest
 from clinometer.dump import opening, windows
 from clinometer.dump.windows import is_windowed
-from clinometer.reporting import moved_rows as moved
+from clinometer.reporting import responses as moved
 from clinometer.sources import window
 
 N = 24

@@ -22,7 +22,7 @@ import safetensors.numpy
 import clinometer as cm
 from clinometer import _core
 from clinometer.dump import check_digests, open_dump, write_dump
-from clinometer.dump import journal_state as unfinished
+from clinometer.dump import journal as unfinished
 from clinometer.dump import shard as shards
 from clinometer.dump.dump_writer import DumpWriter
 from clinometer.files import atomic

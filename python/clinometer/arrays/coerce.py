@@ -9,10 +9,8 @@ from numpy.typing import NDArray
 
 from clinometer.common.notices import tell
 
-from .bfloat16 import decode_bfloat16, is_bfloat16
-from .carriers import carried, is_array
-
-__all__ = ["as_column", "as_ids", "as_matrix", "as_numpy", "is_array"]
+from .carriers import carried
+from .dlpack import decode_bfloat16, is_bfloat16
 
 _ROW_DTYPES = {"f2": "float16", "f4": "float32", "f8": "float64"}
 

@@ -1,4 +1,4 @@
-"""bfloat16 through DLPack, which NumPy has no dtype for: the same memory as 16-bit patterns."""
+"""bfloat16, which NumPy has no dtype for: told apart, made float32, and through DLPack as 16-bit patterns."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-__all__ = ["bfloat16_bits"]
 
 _BFLOAT, _BITS = 4, 16
 _MOST_AXES = 64
@@ -74,3 +72,19 @@ def _release(managed: Any) -> None:
     deleter = managed.contents.deleter
     if deleter:
         ctypes.CFUNCTYPE(None, ctypes.c_void_p)(deleter)(ctypes.cast(managed, ctypes.c_void_p))
+
+
+# NumPy has no bfloat16: a one-field record named so carries the fact until `arrays` reads it
+BFLOAT16 = np.dtype([("bfloat16", "<u2")])
+
+
+def is_bfloat16(dtype: np.dtype[Any]) -> bool:
+    """Whether entries are bfloat16, under ml_dtypes' name or our marker."""
+    return dtype.itemsize == 2 and (dtype.name == "bfloat16" or dtype.names == ("bfloat16",))
+
+
+def decode_bfloat16(bits: NDArray[np.uint16]) -> NDArray[np.float32]:
+    """The exact float32 values of bfloat16 bit patterns."""
+    wide = bits.astype(np.uint32)
+    wide <<= np.uint32(16)
+    return wide.view(np.float32)

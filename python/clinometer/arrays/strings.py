@@ -8,19 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = [
-    "check_whole",
-    "check_width",
-    "decode_utf8",
-    "is_text",
-    "joined",
-    "narrowed",
-    "of_one_width",
-    "text_array",
-    "text_bytes",
-    "text_of",
-]
-
 _WIDE = 64 << 20  # bytes of a fixed-width array from which on its padding is looked at
 _WIDEST = 1 << 30  # bytes of a column on the disk from which on its padding is refused
 _PADDING = 8  # how many times the text itself an array may take

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
-from clinometer.common.nearest import did_you_mean
+from clinometer.common.visible import did_you_mean
 
 from .cells import GROUPS, LEAF, Cell, Sizes, cells
 from .peers import LIGHT, MODULES, add, installed

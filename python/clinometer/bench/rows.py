@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clinometer.arrays.bfloat16 import decode_bfloat16
+from clinometer.arrays.dlpack import decode_bfloat16
 from clinometer.dump import Dump, open_dump
-from clinometer.dump.rounding import to_bfloat16
+from clinometer.dump.blocks import to_bfloat16
 from clinometer.engine.inputs import segments_of
 from clinometer.sources.safetensors import Payload, write_safetensors
 

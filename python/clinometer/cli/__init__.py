@@ -72,14 +72,14 @@ def _say(message: str) -> None:
     from clinometer.common.progress import clear
     from clinometer.common.visible import visible, without_secrets
 
-    from .wording import in_options
+    from .output import in_options
 
     clear()
     print(f"clinometer: {visible(without_secrets(in_options(message)))}", file=sys.stderr)
 
 
 def _warn(message: Any, category: type[Warning], *_: Any, **__: Any) -> None:
-    from .wording import in_options
+    from .output import in_options
 
     if issubclass(category, UserWarning):
         _say("warning: " + in_options(str(message)))

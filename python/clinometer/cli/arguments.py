@@ -7,11 +7,9 @@ import os
 from typing import Any, NoReturn
 
 from clinometer.common.command_lines import epilog
-from clinometer.common.nearest import did_you_mean, nearest
+from clinometer.common.visible import did_you_mean, nearest
 
-from . import capturing, commands, fitting, judging, sharding
-
-__all__ = ["BadArguments", "expand", "parse"]
+from . import capturing, commands, fitting, sharding
 
 # Options whose arguments are names or expressions that may start with "-", and whether they take several.
 NAMES = {"--value": True, "--constitutions": True, "--adjust": True, "--check": False, "--prompt-ids": False,
@@ -129,7 +127,9 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     _json(inspect)
     _fit(add("fit", "Directions from labels, pairs or log-probabilities, for --constitutions.", fitting.fit))
     _judging(
-        add("judge", "Scores of a dump's texts under constitutions by a language model, as a new dump.", judging.judge)
+        add(
+            "judge", "Scores of a dump's texts under constitutions by a language model, as a new dump.", capturing.judge
+        )
     )
     report = add("report", "What each constitution does to each value.", commands.report)
     _tilting(report, TILTS)

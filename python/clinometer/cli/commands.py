@@ -25,8 +25,6 @@ from .sources import (
     reading,
 )
 
-__all__ = ["bench", "convert", "demo", "inspect", "pareto", "report", "score", "tilt", "verify"]
-
 DEMO_JUDGES = ("judge/kind", "judge/honest")
 DEMO_VALUES = ("helpful", "-harm", "positive")
 DEMO_LAYER = 24
@@ -128,7 +126,7 @@ def convert(args: argparse.Namespace) -> int:
 
 def score(args: argparse.Namespace) -> int:
     """Scores of every row, summarised or written as (N, K)."""
-    from clinometer.common.escaping import fit
+    from clinometer.common.visible import fit
     from clinometer.engine.inputs import prepare
     from clinometer.engine.passes import score as score_rows
 

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clinometer.common.escaping import fit as padded
-from clinometer.common.escaping import visible
-from clinometer.common.nearest import did_you_mean
+from clinometer.common.visible import did_you_mean, visible
+from clinometer.common.visible import fit as padded
 from clinometer.reporting.text import number
 
 from .output import emit, written
@@ -18,8 +17,6 @@ from .output import emit, written
 if TYPE_CHECKING:
     from clinometer.dump import Dump
     from clinometer.fit import DirectionFit
-
-__all__ = ["fit", "fit_table"]
 
 
 def fit(args: argparse.Namespace) -> int:

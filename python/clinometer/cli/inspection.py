@@ -8,18 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from clinometer.common.escaping import fit, visible, width
 from clinometer.common.notices import listening
+from clinometer.common.visible import fit, visible, width
 from clinometer.dump import Dump, open_dump
 from clinometer.engine.inputs import non_finite_rows
 from clinometer.engine.population import Population, population
-from clinometer.engine.spread import spread_within
+from clinometer.engine.weights import spread_within
 from clinometer.errors import DumpError
 from clinometer.reporting.text import number
 
 from .sources import located, reading
-
-__all__ = ["look", "shown"]
 
 MOST = 200  # of sites, columns and other tensors: nobody reads more, and there may be a hundred thousand
 LONGEST = 100  # characters of a name

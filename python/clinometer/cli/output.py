@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from typing import Any
 
 import numpy as np
 
-from clinometer.common.escaping import fit, visible
+from clinometer.common.visible import fit, visible
 from clinometer.files.atomic import save_text
 from clinometer.reporting.export import dumps
 from clinometer.reporting.text import number
-
-__all__ = ["emit", "pareto_table", "tilt_table", "written"]
 
 
 def emit(args: argparse.Namespace, payload: Any) -> None:
@@ -145,3 +144,30 @@ def _next_steps(r: Any) -> list[str]:
             f"{number(0.01 * price, sign=False, digits=3)} from the best {visible(r.values[i])}"
         )
     return lines
+
+
+# arguments of Python functions -> options; a message names an argument in front, or says what to pass
+_WORDS = (
+    (r"^values: ", "--value: "),
+    (r"^(constitutions|clusters|logprobs|covariates|columns): ", r"--\1: "),
+    (r"^prompt_ids: ", "--prompt-ids: "),
+    (r"^(folds|alpha|method|base|precision) is ", r"--\1 is "),
+    (r"^n_threads is ", "--threads is "),
+    (r"choose with tensor=('[^']*'|\"[^\"]*\")", r"choose with --tensor \1"),
+    (r" or layer=(\d+)", r" or --layer \1"),
+    (r"open the dump with nonfinite='drop'", "pass --nonfinite drop"),
+    (r"columns= adds some", "--columns FILE.npz adds some"),
+    (r"check_source=False allows it", "--any-source allows it"),
+    (r"pass prompt_ids=", "pass --prompt-ids NAME|FILE"),
+)
+
+
+def in_options(message: str) -> str:
+    """The message with options in place of arguments.
+
+    >>> in_options("values: no column 'x' in d")
+    "--value: no column 'x' in d"
+    """
+    for pattern, words in _WORDS:
+        message = re.sub(pattern, words, message)
+    return message

@@ -8,8 +8,6 @@ from typing import Any
 
 from .output import emit, tilt_table, written
 
-__all__ = ["checked", "merge", "tilt"]
-
 
 def checked(args: argparse.Namespace) -> tuple[int, int] | None:
     """The share that --shards names, None without it; every option that cannot go with it is refused."""

@@ -10,15 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from clinometer.common.nearest import did_you_mean
+from clinometer.common.visible import did_you_mean
 
 if TYPE_CHECKING:
     from clinometer.dump import Dump
-
-__all__ = [
-    "DEMO", "check_folders", "complete_judges", "located", "no_constitutions", "no_values", "opened",
-    "pass_options", "reading",
-]  # fmt: skip
 
 DEMO = Path(__file__).resolve().parent.parent / "data" / "demo"
 # columns that say something about a row but are no value
@@ -57,7 +52,7 @@ def check_folders(args: argparse.Namespace) -> None:
 def located(given: str) -> str:
     """The path of a dump: as given, or the packaged one for "demo" where nothing else has that name."""
     from clinometer.files.folders import entries
-    from clinometer.files.urls import is_url
+    from clinometer.files.remote import is_url
 
     if is_url(given) or os.path.exists(given):
         return given

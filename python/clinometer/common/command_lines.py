@@ -5,8 +5,6 @@ But capture: that wants a model, here one in the folder tiny, and a file of prom
 
 from __future__ import annotations
 
-__all__ = ["EXAMPLES", "epilog"]
-
 _REPORT = "clinometer report demo --layer 24 --constitutions judge/kind --value helpful -harm --kl 0.5 -o report.html"
 EXAMPLES: dict[str, tuple[str, ...]] = {
     "": ("clinometer demo", "clinometer inspect demo", _REPORT),

@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .escaping import markup, visible
 from .tabular import Dims, cells, labels_of, scalars, sizes_of, variables
+from .visible import markup, visible
 
 if TYPE_CHECKING:
     from .results import Result
-
-__all__ = ["page", "summary"]
 
 SHOWN_ROWS, SHOWN_COLUMNS, SHOWN_TEXT, LINE = 20, 12, 80, 110
 

@@ -15,8 +15,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["append", "columns", "empty", "like", "need_memory", "reserved", "strips"]
-
 STRIP = 1 << 22  # bytes of a table that are looked at together
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 

@@ -12,8 +12,6 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
-__all__ = ["listening", "tell"]
-
 
 @dataclass
 class _Listener:

@@ -6,9 +6,7 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-from .nearest import did_you_mean
-
-__all__ = ["PASS_OPTIONS", "check_names", "listed", "used"]
+from .visible import did_you_mean
 
 F = TypeVar("F", bound=Callable[..., Any])
 # name: (type, default), as every pass takes them; columns go by name or as arrays

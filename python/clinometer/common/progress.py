@@ -6,8 +6,6 @@ import sys
 import time
 from collections.abc import Callable
 
-__all__ = ["bar", "clear", "shown"]
-
 PATIENCE, EVERY = 1.0, 0.2  # seconds before the first line, and between two
 _open = [False]  # whether the cursor stands behind an unfinished line
 

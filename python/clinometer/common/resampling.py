@@ -10,16 +10,6 @@ from numpy.typing import NDArray
 
 from .threads import product
 
-__all__ = [
-    "bootstrap_counts",
-    "bucketed",
-    "effective_units",
-    "t_bounds",
-    "unit_covariance",
-    "unit_errors",
-    "worth",
-]
-
 Floats = NDArray[np.float64]
 UNITS = 4096
 CHUNK = 1 << 20

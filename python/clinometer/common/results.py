@@ -9,8 +9,6 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Axes", "CrossCovarianceResult", "Moments", "Result", "TiltResult", "TiltedMeanResult"]
-
 Floats = NDArray[np.float64]
 Axes = dict[str, str]  # axes -> the fields that have them
 

@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from .results import Result
 
-__all__ = ["cells", "datasets", "frame", "labels_of", "polars", "scalars", "sizes_of", "variables", "xarray"]
-
 Dims = tuple[str, ...]
 Variables = dict[str, tuple[Dims, NDArray[Any]]]
 # fields that name the entries of an axis, where it is not the axis's own name or its plural

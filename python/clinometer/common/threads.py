@@ -15,8 +15,6 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["applied", "heard", "images", "product", "shared"]
-
 Floats = NDArray[np.float64]
 STRIP = 1 << 18  # multiply-adds of one product, up to which BLAS starts no threads
 SIDE = 64  # of a block of one

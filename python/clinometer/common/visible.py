@@ -1,12 +1,12 @@
-"""Text from outside made harmless for terminals, logs and messages."""
+"""Text from outside made harmless for terminals, pages, logs and messages, and the known name nearest to it."""
 
 from __future__ import annotations
 
+import html
 import re
 import unicodedata
-from collections.abc import Sequence
-
-__all__ = ["few", "quote", "visible", "without_secrets"]
+from collections.abc import Iterable, Sequence
+from itertools import islice
 
 _USER = re.compile(r"""([A-Za-z][A-Za-z0-9+.-]*://)[^/\s'"?#]*@""")
 _QUERY = re.compile(r"""([A-Za-z][A-Za-z0-9+.-]*://[^\s'"?#]*\?)([^\s'"#]*)""")
@@ -60,3 +60,54 @@ def quote(text: object, limit: int = 80) -> str:
     """Show a name or path from outside: control and direction marks escaped, long ones cut."""
     shown = str(text)
     return repr(shown if len(shown) <= limit else shown[:limit] + "...")
+
+
+def markup(text: object) -> str:
+    """`visible` text for HTML, as content or inside a quoted attribute."""
+    return html.escape(visible(text), quote=True)
+
+
+def markup_lines(text: object) -> str:
+    """`markup` that keeps line breaks, for elements that show them."""
+    return "\n".join(markup(line) for line in str(text).split("\n"))
+
+
+def width(text: str) -> int:
+    """Terminal columns of visible text: combining marks take none, wide characters two."""
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def fit(text: object, columns: int) -> str:
+    """Visible text cut or padded to exactly `columns` terminal columns."""
+    shown = visible(text)
+    if width(shown) > columns:
+        kept = ""
+        for c in shown:
+            if width(kept + c) > columns - 2:
+                break
+            kept += c
+        shown = kept + ".."
+    return shown + " " * (columns - width(shown))
+
+
+_LONGEST, _MOST = 200, 5000  # letters of a name and names that are compared: an error must not take minutes
+
+
+def nearest(given: str, known: Iterable[str]) -> str | None:
+    """The most similar known name, None where nothing is similar.
+
+    >>> nearest("helpfol", ["harm", "helpful"])
+    'helpful'
+    """
+    from difflib import get_close_matches
+
+    if len(given) > _LONGEST:
+        return None
+    found = get_close_matches(given, [name for name in islice(known, _MOST) if len(name) <= _LONGEST], 1, 0.6)
+    return found[0] if found else None
+
+
+def did_you_mean(given: str, known: Iterable[str]) -> str:
+    """An end for an error message: "; did you mean 'helpful'?", or nothing."""
+    found = nearest(given, known)
+    return "" if found is None else f"; did you mean {quote(found)}?"

@@ -8,13 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clinometer.arrays.held import Carried
+from clinometer.arrays.carriers import Carried
 from clinometer.arrays.strings import is_text
 from clinometer.common.visible import quote
 
 from .dump import Dump
-
-__all__ = ["by_response", "check_labels", "flat", "same_ids", "same_labels"]
 
 _SHOWN = 60
 

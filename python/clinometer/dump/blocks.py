@@ -1,4 +1,4 @@
-"""Rows of phi on their way to a shard, piece by piece in the dtype that is stored."""
+"""Rows of phi on their way to a shard, piece by piece and rounded exactly into the dtype that is stored."""
 
 from __future__ import annotations
 
@@ -7,19 +7,18 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from clinometer.arrays.coerce import as_matrix
+from clinometer.arrays.dlpack import decode_bfloat16
 from clinometer.common.visible import quote
 from clinometer.files.plain import MappedLike
-from clinometer.files.prefetch import ahead
+from clinometer.files.streams import ahead
 from clinometer.sources.window import Window
 
 from .dump import Dump
-from .rounding import convert
 from .schema import Site, as_site, byte_view
-
-__all__ = ["Block", "as_blocks"]
 
 _PIECE_BYTES = 8 << 20
 _MADE_BYTES = 2 << 20  # in the cache still when it is written, and of memory that the piece before gave back
@@ -80,4 +79,44 @@ def as_blocks(phi: Any, dtype: str | Mapping[Any, str] | None) -> list[Block]:
         raise ValueError("phi names a tensor twice")
     if len({b.n_rows for b in out}) > 1:
         raise ValueError(f"phi has tensors of {sorted({b.n_rows for b in out})} rows; one count is wanted")
+    return out
+
+
+def to_bfloat16(values: NDArray[Any]) -> NDArray[np.uint16]:
+    """Round to the nearest bfloat16, ties to even; NaN stays NaN.
+
+    float64 goes through float32 rounded to odd, so that the second rounding cannot err.
+    """
+    with np.errstate(all="ignore"):
+        single = np.ascontiguousarray(values.astype(np.float32))
+    bits = single.view(np.uint32).copy()
+    if values.dtype == np.float64:
+        back = np.abs(single.astype(np.float64))
+        exact = np.abs(values)
+        even = (bits & 1) == 0
+        bits = np.where(even & (exact > back), bits + np.uint32(1), bits)
+        bits = np.where(even & (exact < back), bits - np.uint32(1), bits)
+    nan = np.isnan(values)
+    bits += np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
+    out = (bits >> np.uint32(16)).astype(np.uint16)
+    quiet = (single.view(np.uint32) >> np.uint32(16)).astype(np.uint16) | np.uint16(0x40)
+    return np.where(nan, quiet, out)
+
+
+def convert(rows: NDArray[Any], held: str, want: str, name: str, first_row: int) -> NDArray[Any]:
+    """Rows of dtype `held` as dtype `want` (bfloat16 as bits); a finite value that would overflow raises."""
+    if held == want:
+        return rows
+    values = decode_bfloat16(rows) if held == "bfloat16" else rows
+    if want == "bfloat16":
+        out: NDArray[Any] = to_bfloat16(values)
+        infinite = (out & 0x7FFF) == 0x7F80
+    else:
+        with np.errstate(all="ignore"):
+            out = values.astype(want)
+        infinite = np.isinf(out)
+    lost = infinite & np.isfinite(values)
+    if lost.any():
+        row, column = (int(k) for k in np.argwhere(lost)[0])
+        raise ValueError(f"{name} holds {values[row, column]} at row {first_row + row}, beyond the range of {want}")
     return out

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from clinometer.arrays.carriers import carried
-from clinometer.arrays.coerce import is_array
+from clinometer.arrays.carriers import carried, is_array
 from clinometer.common.notices import tell
 from clinometer.common.visible import quote
 
@@ -16,8 +15,6 @@ from .aligned import same_ids
 from .dump import Dump
 from .opening import open_dump
 from .schema import as_site
-
-__all__ = ["brought", "check_said", "opened", "rows_of", "with_batch"]
 
 _KEPT = ("sampling", "preprocessing", "pairs", "directions", "texts", "policy")
 

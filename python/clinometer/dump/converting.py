@@ -16,7 +16,7 @@ from clinometer.errors import DumpError, bad
 from clinometer.files.atomic import save_text, sync_folder
 from clinometer.files.folders import numbered
 from clinometer.files.plain import PlainFile, RemoteFile
-from clinometer.files.urls import is_url, stem
+from clinometer.files.remote import is_url, stem
 from clinometer.sources import manifest
 from clinometer.sources.pickled import Pickled
 from clinometer.sources.registry import PICKLES
@@ -26,8 +26,6 @@ from .dump import Dump
 from .dump_writer import DumpWriter
 from .opening import assemble, open_dump, with_arguments
 from .segments import Candidate, Segment
-
-__all__ = ["Converted", "convert_dump"]
 
 _BATCH_BYTES = 64 << 20
 _RESERVED = {"self", "phi", "prompt_ids", "texts"}

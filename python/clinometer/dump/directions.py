@@ -11,20 +11,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clinometer.arrays.bfloat16 import decode_bfloat16, is_bfloat16
-from clinometer.arrays.carriers import carried
+from clinometer.arrays.carriers import Carried, carried, refuse_row_numbers
 from clinometer.arrays.coerce import as_ids, as_matrix, as_numpy
-from clinometer.arrays.held import Carried, refuse_row_numbers
+from clinometer.arrays.dlpack import decode_bfloat16, is_bfloat16
 from clinometer.common.visible import quote, visible
 from clinometer.errors import DumpError, bad
 from clinometer.files import strictjson
 from clinometer.files.plain import PlainFile
-from clinometer.sources.layers import layer_of
+from clinometer.sources.found import layer_of
 from clinometer.sources.safetensors import Payload, read_header, write_safetensors
 
 from . import steering
-
-__all__ = ["Directions", "Scores", "check_given", "check_origin"]
 
 _SOURCE_KEYS = ("model", "layer", "position")
 

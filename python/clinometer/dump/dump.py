@@ -13,20 +13,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clinometer.arrays.bfloat16 import decode_bfloat16
-from clinometer.common.nearest import did_you_mean
-from clinometer.common.visible import few, quote
+from clinometer.arrays.dlpack import decode_bfloat16
+from clinometer.common.visible import did_you_mean, few, quote
 from clinometer.sources.found import Lazy
 
 from . import selecting
 from .segments import Candidate, Segment
 
 if TYPE_CHECKING:
-    from clinometer.sources.texts import Texts
+    from clinometer.sources.found import Texts
 
     from .directions import Directions
-
-__all__ = ["Dump"]
 
 _SEPARATORS = "_:/"
 _FINGERPRINT_ROWS = 64

@@ -19,13 +19,10 @@ from clinometer.files.plain import PlainFile
 from clinometer.sources import manifest
 from clinometer.sources.safetensors import read_header
 
-from .describe import describe, read_column, save_manifest
-from .journal_state import check_settings
+from .journal import check_settings
 from .schema import Site
-from .sidecars import PAIRS, TEXT, save_pairs
-from .writer_files import Names
-
-__all__ = ["FORMAT", "merge"]
+from .sidecars import PAIRS, TEXT, describe, read_column, save_manifest, save_pairs
+from .writer_rows import Names
 
 FORMAT = "clinometer-dump-part"
 _PART = re.compile(r"part-([0-9]{5})\.json\Z")

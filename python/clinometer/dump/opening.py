@@ -12,19 +12,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clinometer.arrays.carriers import carried
-from clinometer.arrays.coerce import as_column, as_ids, as_matrix, is_array
-from clinometer.arrays.held import Carried, refuse_row_numbers
+from clinometer.arrays.carriers import Carried, carried, is_array, refuse_row_numbers
+from clinometer.arrays.coerce import as_column, as_ids, as_matrix
 from clinometer.common.visible import few, quote, visible, without_secrets
 from clinometer.errors import DumpError, bad
-from clinometer.files.plain import PlainFile
-from clinometer.files.urls import is_url, local_path, stem
+from clinometer.files.plain import MappedLike, PlainFile
+from clinometer.files.remote import is_url, local_path, stem
 from clinometer.sources import npy, npz
-from clinometer.sources.found import Found, How, Lazy
-from clinometer.sources.layers import layer_of
+from clinometer.sources.found import Found, How, Lazy, layer_of
 from clinometer.sources.registry import HALVES, find
 from clinometer.sources.requests import POOLS
-from clinometer.sources.tensors import FLOAT_NAMES, Tensor, Virtual
+from clinometer.sources.tensors import FLOAT_NAMES, Part, Tensor, Virtual
+from clinometer.sources.window import Window
 
 from .aligned import by_response, check_labels, flat, same_ids
 from .directions import Directions
@@ -32,9 +31,6 @@ from .dump import Dump
 from .schema import role
 from .segments import Candidate, Segment
 from .selecting import choose, layers_of
-from .stacked import stacked
-
-__all__ = ["assemble", "open_dump", "with_arguments"]
 
 MAPS = 2048  # shards that are mapped; those of a dump of more are read by windows
 _HINT = "; rows (n, d) of float16, bfloat16, float32 or float64 are wanted"
@@ -373,3 +369,53 @@ def _shown(found: Found) -> str:
 
 def _later(function: Callable[[Tensor], tuple[Segment, ...]], tensor: Tensor) -> Callable[[], tuple[Segment, ...]]:
     return lambda: function(tensor)
+
+
+def stacked(tensors: Mapping[str, Tensor]) -> dict[str, Candidate]:
+    """Every entry of the middle axis of float tensors of three, as candidates named <name>_L<entry>.
+
+    The axis may as well be responses of a prompt; only a caller who asks for a layer says that it is not.
+    """
+    out = {}
+    for name, t in tensors.items():
+        if len(t.shape) != 3 or t.tag not in FLOAT_NAMES:
+            continue
+        n, layers, d = t.shape
+        tag = "F32" if isinstance(t, Virtual) and t.tag == "BF16" else t.tag  # read whole, it is float32
+        for layer in range(layers):
+            here = f"{name}_L{layer}"
+            out[here] = Candidate(here, n, d, FLOAT_NAMES[tag], layer, partial(_segments_of_layer, t, layer))
+    return out
+
+
+def _segments_of_layer(tensor: Tensor, layer: int) -> tuple[Segment, ...]:
+    if isinstance(tensor, Virtual):
+        return (Segment(tensor.read()[:, layer], 0),)
+    out, at = [], 0
+    for part in tensor.parts:
+        array, file = _rows(part, layer)
+        out.append(Segment(array, at, file))
+        at += len(array)
+    return tuple(out)
+
+
+def _rows(part: Part, layer: int) -> tuple[NDArray[Any] | Window, MappedLike | None]:
+    """The rows as they lie, a stride of all layers apart; by windows where they are remote or turned."""
+    n, layers, d = part.shape
+    native = part.dtype.newbyteorder("=")
+    if not (part.file.remote or part.swap or part.fortran):
+        mapped, watch = part.file.map()
+        stored: NDArray[Any] = mapped[part.offset : part.offset + part.nbytes].view(part.dtype).reshape(part.shape)
+        return stored[:, layer], watch
+
+    def fetch(first: int, last: int) -> NDArray[Any]:
+        if part.fortran:
+            mapped, _ = part.file.map()
+            turned = mapped[part.offset : part.offset + part.nbytes].view(part.dtype).reshape(part.shape, order="F")
+            return np.array(turned[first:last, layer], native, order="C")
+        width = layers * d * part.dtype.itemsize
+        raw = part.file.read(part.offset + first * width, (last - first) * width)
+        rows = np.frombuffer(raw, part.dtype).reshape(last - first, layers, d)
+        return np.array(rows[:, layer], native)
+
+    return Window((n, d), native, fetch, part.file.path), part.file

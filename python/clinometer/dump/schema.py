@@ -12,12 +12,10 @@ from numpy.typing import NDArray
 from clinometer.arrays.coerce import as_column, as_ids
 from clinometer.arrays.strings import check_whole, check_width, is_text
 from clinometer.common.visible import quote
-from clinometer.sources.layers import layer_of
+from clinometer.sources.found import layer_of
 from clinometer.sources.tensors import FLOAT_NAMES, TAGS
 
 from .aligned import same_ids
-
-__all__ = ["ROW_TAGS", "Site", "as_columns", "as_site", "byte_view", "column_kind", "column_tag", "role"]
 
 ROW_TAGS = {name: tag for tag, name in FLOAT_NAMES.items()}
 TEXT = "string"

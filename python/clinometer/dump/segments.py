@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from clinometer.files.plain import MappedLike
 from clinometer.sources.window import Window
 
-__all__ = ["Candidate", "Segment"]
-
 
 @dataclass(frozen=True)
 class Segment:

@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 
 from clinometer.arrays.coerce import as_ids
 from clinometer.arrays.strings import is_text
-from clinometer.common.nearest import did_you_mean
 from clinometer.common.notices import tell
-from clinometer.common.visible import quote
+from clinometer.common.visible import did_you_mean, quote
 from clinometer.errors import DumpError
 from clinometer.files.folders import numbered
 from clinometer.sources.window import sub
@@ -22,8 +21,6 @@ from clinometer.sources.window import sub
 if TYPE_CHECKING:
     from .dump import Dump
 from .segments import Candidate, Segment
-
-__all__ = ["choose", "layers_of", "take_candidate", "take_prompts"]
 
 _COPY_AT_MOST = 64 << 20
 _SEGMENTS_AT_MOST = 65536

@@ -14,15 +14,13 @@ from clinometer.common.visible import quote
 from clinometer.errors import bad
 from clinometer.files import strictjson
 from clinometer.files.plain import PlainFile
+from clinometer.sources.found import layer_of
 from clinometer.sources.gguf import read_gguf
-from clinometer.sources.layers import layer_of
 from clinometer.sources.npy import read_npy
 from clinometer.sources.npz import open_tensors
 from clinometer.sources.registry import PICKLES
 from clinometer.sources.safetensors import read_header
 from clinometer.sources.tensors import FLOAT_NAMES, Part
-
-__all__ = ["SUFFIXES", "read_layers", "read_rows"]
 
 SUFFIXES = (".gguf", ".svec", ".json", ".npz")
 _LARGEST = 512 << 20

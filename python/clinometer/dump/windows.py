@@ -9,14 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clinometer.files.prefetch import ahead
+from clinometer.files.streams import ahead
 from clinometer.sources import window
 from clinometer.sources.window import Window, filler, runs
 
 from .dump import Dump
 from .segments import Segment
-
-__all__ = ["is_windowed", "placeholder", "resident"]
 
 
 def is_windowed(dump: Dump) -> bool:

@@ -13,12 +13,9 @@ from clinometer.sources.provenance import as_policy, as_preprocessing, as_sampli
 
 from .blocks import as_blocks
 from .carried_over import brought, opened, rows_of
-from .describe import describe, save_manifest, shard_entry
 from .schema import ROW_TAGS, Site, as_columns, column_kind
 from .shard import Shard, shard_name
-from .sidecars import write_directions, write_pairs, write_text
-
-__all__ = ["as_shard_rows", "write_dump"]
+from .sidecars import describe, save_manifest, shard_entry, write_directions, write_pairs, write_text
 
 _SHARD_BYTES = 2 << 30
 _SHARD_ROWS = 1 << 20

@@ -13,8 +13,6 @@ from clinometer.common.visible import few, quote
 if TYPE_CHECKING:
     from .inputs import Call
 
-__all__ = ["warn_of_stillness", "warn_of_twins"]
-
 
 def warn_of_stillness(call: Call) -> None:
     """Warn of directions that are zero, and of prompts whose one response is all there is to choose from."""

@@ -14,19 +14,6 @@ from .intake import numbers
 
 Floats = NDArray[np.float64]
 
-__all__ = [
-    "DEFAULT_KL",
-    "check_ddof",
-    "check_strength",
-    "checked_betas",
-    "checked_kl",
-    "need_finite",
-    "need_moderate_scores",
-    "need_rows",
-    "need_scores",
-    "need_squares",
-]
-
 
 DEFAULT_KL = (0.1, 0.25, 0.5, 1.0)
 _ROWS = 1e140  # the largest entry of a row, and one over the smallest, of which second moments are taken
@@ -125,3 +112,9 @@ def check_strength(betas: Any, kl: Any, K: int) -> None:
         checked_betas(betas, K)
     elif kl is not None:
         checked_kl(kl)
+
+
+def need_within(options: dict[str, Any]) -> None:
+    """Refuse within=False where a policy is meant, not the rows."""
+    if not options.get("within", True):
+        raise ValueError("within is False; wanted True: a policy is renormalised inside every prompt")

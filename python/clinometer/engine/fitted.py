@@ -1,30 +1,83 @@
-"""What a fit returns: directions, their fold fits, and how well they do out of fold."""
+"""What a fit returns: directions, their fold fits and how well they do out of fold; its file; which prompts it has
+seen, told by their id and first row."""
 
 from __future__ import annotations
 
+import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from clinometer.arrays.dlpack import decode_bfloat16
 from clinometer.common.notices import tell
+from clinometer.common.resampling import t_bounds
 from clinometer.common.results import Axes, Result
 from clinometer.common.visible import few
 from clinometer.dump import Dump
 from clinometer.dump.directions import Directions
+from clinometer.dump.steering import SUFFIXES
+from clinometer.errors import bad
+from clinometer.files import strictjson
+from clinometer.files.plain import PlainFile
+from clinometer.sources.safetensors import Payload, read_header, write_safetensors
 
-from . import fitted_file
-from .encoding_quality import EncodingQuality
-from .seen_prompts import folds_of_seen
+from .population import Population, hash_of, mixed
 
 if TYPE_CHECKING:
     from .population import Population
 
-__all__ = ["DirectionFit", "load_any"]
-
 Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class EncodingQuality(Result):
+    """Out-of-fold quality of J fits (theory 1.4).
+
+    Attributes
+    ----------
+    value : (J,) R^2 = 1 - SSE/SST of the fold fits on the prompts they did not see; negative is legitimate
+    ci : (J, 2) 95 % interval of what `value` is on average over dumps of this size, fits at this penalty: prompts,
+        rows and labels vary, the penalty does not (of binary methods the directions do not either): one that was
+        chosen by cross-validation on 10 prompts varies enough to be missed. By Student's t on the delete-one
+        influence of each prompt or cluster, through the fit too: its slope, and the spread of its curvature; with no
+        more degrees of freedom than units that share out the label's variance
+    r, auc : (J,) correlation; chance that of two rows of a prompt with different labels, where there are two, the
+        higher label's scores higher, ties half; NaN for other labels, or where no prompt has both. A `pooled_quality`
+        takes pairs of rows of a fold
+    rho2_debiased : (J,) share of the label's variance that is linear in phi at all, free of the noise of the fit:
+        covariance of label and out-of-fold least squares over the label's variance. NaN unless N - G > 2 d in
+        the rows of every fit
+    rho2_ci : (J, 2) its 95 % interval, of the true share, by the influence of each prompt or cluster
+    se, rho2_se : (J,) their errors; units, rho2_units (J,) the effective number of prompts or clusters, less 1 the
+        degrees of freedom (`common.resampling.worth`)
+    """
+
+    axes: ClassVar[Axes] = {
+        "direction": "value r auc rho2_debiased se rho2_se units rho2_units",
+        "direction bound": "ci rho2_ci",
+    }
+
+    value: Floats
+    ci: Floats
+    r: Floats
+    auc: Floats
+    rho2_debiased: Floats
+    rho2_ci: Floats
+    se: Floats
+    rho2_se: Floats
+    units: Floats
+    rho2_units: Floats
+
+    def interval(self, level: float = 0.95) -> Floats:
+        """`ci` at another level, (J, 2)."""
+        return t_bounds(self.value, self.se, self.units, level)
+
+    def rho2_interval(self, level: float = 0.95) -> Floats:
+        """`rho2_ci` at another level, (J, 2)."""
+        return t_bounds(self.rho2_debiased, self.rho2_se, self.rho2_units, level)
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -113,12 +166,12 @@ class DirectionFit(Result):
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a safetensors file atomically; a pass takes its path like the fit itself."""
-        fitted_file.save(self, path)
+        _save(self, path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> DirectionFit:
         """Read what `save` wrote, bit for bit; a malformed file is a DumpError."""
-        return cls(**fitted_file.load(path))
+        return cls(**_load(path))
 
     def _for_dump(self, dump: Dump, p: Population) -> tuple[str, NDArray[np.int64] | None]:
         """Fit status in a pass, and for each prompt the fold that did not see it: F where none did."""
@@ -138,4 +191,161 @@ class DirectionFit(Result):
 
 def load_any(path: str | os.PathLike[str]) -> DirectionFit | Directions:
     """What a file of ours or of another tool holds: a fit, or directions."""
-    return DirectionFit.load(path) if fitted_file.holds_fit(path) else Directions.load(path)
+    return DirectionFit.load(path) if _holds_fit(path) else Directions.load(path)
+
+
+FORMAT = "clinometer-fit"
+PLAIN = ("method", "n_rows", "n_prompts", "n_dropped", "n_pairs", "fingerprint", "within")
+TEXTS = ("method", "fingerprint")
+LISTS = ("names", "labels")
+ARRAYS = ("vectors", "fold_vectors", "alpha", "intercepts")
+QUALITIES = ("encoding_quality", "pooled_quality")
+PARTS = tuple(f.name for f in fields(EncodingQuality))
+
+
+def _save(fit: DirectionFit, path: str | os.PathLike[str]) -> None:
+    """Write atomically; labels kept for errors are left out."""
+    tensors = {name: _payload(getattr(fit, name)) for name in ARRAYS}
+    for name in QUALITIES:
+        if (quality := getattr(fit, name)) is not None:
+            tensors |= {f"{name}.{part}": _payload(getattr(quality, part)) for part in PARTS}
+    tensors |= {"seen": _payload(fit._seen.view(np.int64)), "folds": _payload(fit._folds)}
+    said = {name: getattr(fit, name) for name in PLAIN} | {
+        "names": fit.names, "labels": fit.labels, "source": fit.source
+    }  # fmt: skip
+    try:
+        metadata = {"format": FORMAT, "fit": json.dumps(said, allow_nan=False)}
+    except (TypeError, ValueError) as exc:
+        raise ValueError(f"source cannot be written as JSON: {exc}") from exc
+    write_safetensors(path, tensors, metadata)
+
+
+def _payload(a: NDArray[Any]) -> Payload:
+    kind = "F64" if a.dtype.kind == "f" else "I64"
+    little = np.ascontiguousarray(a, "<f8" if kind == "F64" else "<i8")
+    return Payload(kind, little.shape, lambda: [little.tobytes()])
+
+
+def _holds_fit(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is a fit that `save` wrote, rather than directions."""
+    if os.fspath(path).lower().endswith(SUFFIXES):
+        return False
+    file = PlainFile(path)
+    if file.read(0, min(file.size, 9))[8:] != b"{":  # no safetensors
+        return False
+    return read_header(file)[1].get("format") == FORMAT
+
+
+def _load(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The fields of the fit that `save` wrote."""
+    file = PlainFile(path)
+    parts, metadata = read_header(file)
+    if metadata.get("format") != FORMAT:
+        raise bad(file.path, "does not hold a saved fit", "__metadata__", 8)
+    said = strictjson.loads(metadata.get("fit", "null").encode("utf-8"), file.path, 8, "__metadata__.fit")
+    try:
+        held = {name: np.asarray(part.read()) for name, part in parts.items()}
+        _check_said(said)
+        _check_held(held, len(said["names"]))
+        made = _made(said, held)
+    except (KeyError, TypeError, ValueError) as exc:
+        raise bad(file.path, f"is not a whole saved fit ({exc})", "__metadata__.fit", 8) from exc
+    return made
+
+
+def _made(said: dict[str, Any], held: dict[str, NDArray[Any]]) -> dict[str, Any]:
+    qualities: dict[str, EncodingQuality | None] = {}
+    for name in QUALITIES:
+        whole = f"{name}.value" in held
+        qualities[name] = EncodingQuality(*(held[f"{name}.{p}"] for p in PARTS)) if whole else None
+    lists = {"names": tuple(said["names"]), "labels": tuple(said["labels"]), "source": said["source"]}
+    plain = {name: said[name] for name in PLAIN} | {name: held[name] for name in ARRAYS} | lists
+    return {**plain, **qualities, "_seen": held["seen"].view(np.uint64), "_folds": held["folds"]}
+
+
+def _need(truth: bool, what: str) -> None:
+    if not truth:
+        raise ValueError(what)
+
+
+def _check_said(said: Any) -> None:
+    _need(isinstance(said, dict), "no fields of a fit")
+    said.setdefault("within", True)  # fits over all rows are newer than the format
+    _need(said.keys() == {*PLAIN, *LISTS, "source"}, "other fields than a fit has")
+    kinds = dict.fromkeys(TEXTS, str) | {"within": bool}
+    for name in PLAIN:
+        kind = kinds.get(name, int)
+        good = type(said[name]) is kind and (kind is not int or 0 <= said[name] < 1 << 62)
+        _need(good, f"{name} is {said[name]!r}")
+    for name in LISTS:
+        _need(
+            isinstance(said[name], list) and all(isinstance(x, str) for x in said[name]), f"{name} is no list of texts"
+        )
+    _need(isinstance(said["source"], dict), "source is no mapping")
+    _need(said["n_prompts"] <= said["n_rows"], f"{said['n_prompts']} prompts of {said['n_rows']} rows")
+    J = len(said["names"])
+    _need(J > 0 and len(said["labels"]) in (0, J), f"{J} names and {len(said['labels'])} labels")
+
+
+def _check_held(held: dict[str, NDArray[Any]], J: int) -> None:
+    """Every tensor is there, of its type, and as long as the names and `fold_vectors` say."""
+    F, _, d = held["fold_vectors"].shape
+    prompts = held["seen"].shape
+    shapes: dict[str, tuple[int, ...]] = {
+        "vectors": (J, d), "fold_vectors": (F, J, d), "alpha": (J,), "intercepts": (J,), "folds": prompts[:1],
+        "seen": prompts[:1],
+    }  # fmt: skip
+    for name in QUALITIES:
+        if name == QUALITIES[0] or any(n.startswith(f"{name}.") for n in held):
+            shapes |= {f"{name}.{part}": (J, 2) if part.endswith("ci") else (J,) for part in PARTS}
+    _need(held.keys() == shapes.keys(), f"other tensors than a fit has: {sorted(held.keys() ^ shapes.keys())[:3]}")
+    for name, shape in shapes.items():
+        kind = np.int64 if name in ("seen", "folds") else np.float64
+        a = held[name]
+        _need(
+            a.shape == shape and a.dtype == kind,
+            f"tensor {name!r} is {a.dtype} {a.shape}, wanted {kind.__name__} {shape}",
+        )
+    for name in ("vectors", "fold_vectors"):
+        _need(d > 0 and bool(np.isfinite(held[name]).all()), f"tensor {name!r} has no columns, or NaN or Inf")
+    _need(bool((held["alpha"] >= 0).all()), "tensor 'alpha' is negative, or NaN")
+    _need(not np.isnan(held["intercepts"]).any(), "tensor 'intercepts' holds NaN")
+    folds, seen = held["folds"], held["seen"].view(np.uint64)
+    _need(bool(((folds >= 0) & (folds < F)).all()), "tensor 'folds' names a fold that is not there")
+    _need(bool((seen[1:] >= seen[:-1]).all()), "tensor 'seen' is not in order")
+
+
+COLUMNS = 16
+
+
+def gather(dump: Dump, rows: NDArray[np.int64], columns: int | None = None) -> NDArray[np.float64]:
+    """Rows of the dump by number, in that order, as float64 (m, columns)."""
+    width = dump.dim if columns is None else min(columns, dump.dim)
+    out = np.empty((len(rows), width))
+    for segment in dump.segments:
+        at = rows - segment.row_start
+        here = np.flatnonzero((at >= 0) & (at < len(segment.array)))
+        piece = segment.array[at[here], :width]
+        out[here] = decode_bfloat16(piece) if dump.dtype == "bfloat16" else piece
+    dump.check()
+    return out
+
+
+def prompt_keys(dump: Dump, p: Population) -> NDArray[np.uint64]:
+    """A 64-bit key of each prompt, from its id and the first entries of its first row."""
+    rows = gather(dump, p.rows[p.offsets[:-1]], COLUMNS) + 0.0  # -0.0 and 0.0 are one number
+    key = hash_of(p.ids)
+    for column in np.ascontiguousarray(rows.T).view(np.uint64):
+        key = mixed(key ^ column)
+    return key
+
+
+def folds_of_seen(
+    dump: Dump, p: Population, seen: NDArray[np.uint64], folds: NDArray[np.int64], unseen: int
+) -> NDArray[np.int64]:
+    """Fold of each prompt of a population, `unseen` for prompts whose key is not among those seen (sorted)."""
+    keys = prompt_keys(dump, p)
+    if not len(seen):
+        return np.full(len(keys), unseen, np.int64)
+    at = np.minimum(np.searchsorted(seen, keys), len(seen) - 1)
+    return np.where(seen[at] == keys, folds[at], unseen).astype(np.int64)

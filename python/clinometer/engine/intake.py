@@ -13,17 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clinometer.arrays.bfloat16 import decode_bfloat16, is_bfloat16
-from clinometer.arrays.carriers import carried
+from clinometer.arrays.carriers import EXACT, Carried, carried, refuse_row_numbers
 from clinometer.arrays.coerce import as_ids, as_numpy
-from clinometer.arrays.held import Carried, refuse_row_numbers
-from clinometer.arrays.objects import EXACT
+from clinometer.arrays.dlpack import decode_bfloat16, is_bfloat16
 from clinometer.common.notices import tell
 from clinometer.common.visible import quote
 from clinometer.dump import Dump
 from clinometer.dump.aligned import by_response, check_labels, flat, same_ids
-
-__all__ = ["by_prompt", "by_row", "exact", "ids_of", "numbers", "pairs_of", "vectors"]
 
 Floats = NDArray[np.float64]
 _IDS = ("prompt_id", "response_id")  # columns of a frame that say which rows they are

@@ -13,8 +13,6 @@ from clinometer import _core
 from .inputs import Call
 from .intake import pairs_of
 
-__all__ = ["Pairs", "checked_pairs", "pair_list"]
-
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 

@@ -34,8 +34,6 @@ from .checks import (
 from .inputs import Call, prepare, run, tops
 from .population import Population
 
-__all__ = ["covariance_projection", "cross_covariance", "moments", "score", "tilt", "tilted_mean"]
-
 Floats = NDArray[np.float64]
 KEPT_BYTES = 1 << 30
 LARGE = 2.0**100  # fourth powers of scores and values up to here, and down to one over it, are plain numbers
@@ -230,7 +228,7 @@ def absolute_scores(call: Call, kept: Floats, origins: Floats) -> Floats:
     leaf, last = p.offsets[:-1] // _core.LEAF_ROWS, (p.offsets[1:] - 1) // _core.LEAF_ROWS
     fold = np.zeros(p.n_prompts, np.int64) if call.fold is None else call.fold
     own = origins[leaf, (last > leaf).astype(np.int64), np.minimum(fold, call.n_folds - 1)]
-    return np.asarray(kept + np.repeat(own, p.sizes, axis=0))
+    return np.asarray(kept + p.on_rows(own))
 
 
 def _tops(x: Floats) -> Floats:
@@ -368,8 +366,8 @@ def _pooled_covariance_errors(call: Call, kept: Floats, ddof: int) -> tuple[Floa
         f = np.where(w > 0, np.nan_to_num(v[p.rows]), 0.0)
         product = factor * _centred(kept, w) * _centred(f, w)[:, None]
         terms = w[:, None] * (product - applied(product.T, w))
-        psi[:, :, j] = np.add.reduceat(terms, p.offsets[:-1], axis=0).T
-        present[:, j] = np.add.reduceat(w, p.offsets[:-1]) > 0 if factor else False
+        psi[:, :, j] = p.sums(terms).T
+        present[:, j] = p.sums(w) > 0 if factor else False
     joint = np.stack([roots.clustered(one, present, p.cluster) for one in psi])
     return np.sqrt(np.einsum("kjj->kj", joint)), joint
 

@@ -19,8 +19,6 @@ from clinometer.common.notices import tell
 
 from .intake import by_prompt, ids_of
 
-__all__ = ["BASES", "Population", "population"]
-
 COPIES = 1 << 24  # rows that counts are written out to, at most
 BASES = ("sampled", "counts", "logprob", "reweight")
 Ints = NDArray[np.int64]
@@ -70,6 +68,25 @@ class Population:
             return own
         out = np.full((len(self.every), *own.shape[1:]), fill, own.dtype)
         out[self.place] = own
+        return out
+
+    def sums(self, x: NDArray[Any]) -> NDArray[Any]:
+        """Sums over the rows of each prompt, (G, ...)."""
+        if not self.n_prompts:
+            return np.zeros((0, *x.shape[1:]), x.dtype)
+        return np.asarray(np.add.reduceat(x, self.offsets[:-1], axis=0))
+
+    def on_rows(self, x: NDArray[Any]) -> NDArray[Any]:
+        """A number a prompt (G, ...), repeated on its rows."""
+        return np.repeat(x, self.sizes, axis=0)
+
+    def unit_sums(self, x: Floats) -> Floats:
+        """Sums over the prompts (G, m) of each unit of errors, (C, m)."""
+        if self.cluster is None:
+            return x
+        out = np.zeros((int(self.cluster.max(initial=-1)) + 1, x.shape[1]))
+        for j, column in enumerate(x.T):
+            out[:, j] = np.bincount(self.cluster, column)
         return out
 
     def row_weight(self) -> Floats:
@@ -282,7 +299,7 @@ def _present(p: Population, weight: Floats | None) -> Population:
     keep = weight[p.rows] != (0.0 if p.base == "counts" else -np.inf)
     if keep.all():
         return p
-    sizes = np.add.reduceat(keep.astype(np.int64), p.offsets[:-1])
+    sizes = p.sums(keep.astype(np.int64))
     if p.base == "logprob" and not sizes.all():
         return p  # no candidate has any probability: `_normalise` names the prompt
     ends = np.append(0, np.cumsum(sizes)).astype(np.int64)
@@ -302,7 +319,7 @@ def rows_of(p: Population, prompts: Ints) -> Ints:
 def _dropped(p: Population, bad: Ints) -> Population:
     mark = np.zeros(p.n_dump, bool)
     mark[bad] = True
-    hit = np.add.reduceat(mark[p.rows].astype(np.int64), p.offsets[:-1]) > 0
+    hit = p.sums(mark[p.rows].astype(np.int64)) > 0
     return replace(take(p, np.flatnonzero(~hit)), n_dropped=int(hit.sum()))
 
 

@@ -13,8 +13,6 @@ from clinometer.dump import open_dump
 from .inputs import Call, prepare, run
 from .stat import Statistic
 
-__all__ = ["Share", "plan", "results", "scan"]
-
 Share = tuple[int, int, int, int]  # of one statistic: first score, scores, first value, values
 
 

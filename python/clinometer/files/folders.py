@@ -10,10 +10,7 @@ from clinometer.common.visible import quote
 from clinometer.errors import bad
 
 from .plain import REFUSED
-from .remote import listing
-from .urls import beside, is_url
-
-__all__ = ["all_inside", "entries", "inside", "natural", "numbered", "refuse_copies", "refuse_missing"]
+from .remote import beside, is_url, listing
 
 _PLAIN = re.compile(r"[^/\\:]+\Z").match
 _NUMBER = re.compile(r"([0-9]+)")

@@ -13,8 +13,6 @@ from typing import Any
 from clinometer.common.visible import quote
 from clinometer.errors import DumpChangedError, DumpError, bad
 
-__all__ = ["Web"]
-
 TRIES, PAUSE, LONGEST = 4, 0.25, 5.0  # the pause doubles, to at most LONGEST seconds
 STALL, TOTAL = 30.0, 600.0  # seconds without a byte, and for one range
 AT_ONCE = 8

@@ -18,9 +18,7 @@ from clinometer.errors import DumpChangedError, DumpError, bad
 
 from . import remote
 from .http import Web
-from .urls import is_url, stem
-
-__all__ = ["REFUSED", "MappedLike", "PlainFile", "RemoteFile", "map_file"]
+from .remote import is_url, stem
 
 REFUSED = {
     errno.ENOENT, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EISDIR,

@@ -1,16 +1,16 @@
-"""What fsspec (extra `cloud`) says of an address, with errors that name it and show no secret."""
+"""Addresses: what is one and what it names; what fsspec (extra `cloud`) says of it, in errors that show no secret."""
 
 from __future__ import annotations
 
 import importlib
 import os
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar
+from urllib.parse import unquote, urlsplit
 
 from clinometer.common.visible import quote, without_secrets
 from clinometer.errors import DumpError, bad
-
-__all__ = ["RANGE", "ask", "filesystem", "is_web", "listing"]
 
 RANGE = 8 << 20  # one request; larger reads are several, which file systems with an event loop send together
 T = TypeVar("T")
@@ -55,3 +55,41 @@ def listing(url: str) -> list[str]:
 
 def is_web(fs: Any) -> bool:
     return "http" in ((fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol)
+
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(?:://|::)")
+_WEB = re.compile(r"(?:[A-Za-z0-9+.-]+::)*https?://", re.IGNORECASE)  # elsewhere ? and # may be part of a name
+
+
+def is_url(path: object) -> bool:
+    """Whether a path is left to fsspec: s3://..., memory://..., simplecache::https://..."""
+    return isinstance(path, str) and _URL.match(path) is not None and local_path(path) is None
+
+
+def local_path(path: str) -> str | None:
+    """The path that a file:// URL names, None for anything else."""
+    if not path.startswith(("file://", "local://")):
+        return None
+    parts = urlsplit(path)
+    if parts.netloc not in ("", "localhost"):
+        raise DumpError(f"{quote(path, 400)}: names the host {quote(parts.netloc)}; file:///path is wanted")
+    return unquote(parts.path)
+
+
+def _split(path: str) -> tuple[str, str]:
+    """Path, and query with its question mark."""
+    if not _WEB.match(path):
+        return path, ""
+    at = min((i for i in (path.find("?"), path.find("#")) if i >= 0), default=len(path))
+    return path[:at], path[at:]
+
+
+def stem(path: str) -> str:
+    """A path without the query of a web address, which may be a signature: what its ending is looked for in."""
+    return _split(path)[0]
+
+
+def beside(folder: str, name: str) -> str:
+    """A file directly in a remote folder; a query, such as a signature of the folder, goes with it."""
+    path, query = _split(folder)
+    return f"{path.rstrip('/')}/{name}{query}"

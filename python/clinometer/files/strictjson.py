@@ -9,8 +9,6 @@ from typing import Any
 from clinometer.common.visible import quote
 from clinometer.errors import DumpError, bad
 
-__all__ = ["loads"]
-
 _LONGEST_NUMBER = 40
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 

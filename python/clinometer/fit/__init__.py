@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from clinometer.engine.encoding_quality import EncodingQuality
-from clinometer.engine.fitted import DirectionFit
+from clinometer.engine.fitted import DirectionFit, EncodingQuality
 
 from .generation import fit_generation_direction
 from .preference import fit_preference_direction

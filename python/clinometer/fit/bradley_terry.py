@@ -12,7 +12,6 @@ from clinometer.common.threads import applied, product
 from clinometer.engine.inputs import Call
 from clinometer.engine.pairs import Pairs
 
-from .columns import column_scale, null_space, without_null
 from .descent import Metric, minimise, softplus
 from .differences import (
     Dense,
@@ -26,10 +25,9 @@ from .differences import (
     second_moment,
     weighted_mean,
 )
+from .scale import column_scale, null_space, without_null
 from .scatter import NULL_IN_DOUBLE
 from .solve import penalty_unit
-
-__all__ = ["BradleyTerry", "PairFit"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

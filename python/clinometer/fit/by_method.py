@@ -9,19 +9,15 @@ from numpy.typing import NDArray
 
 from clinometer import _core
 from clinometer.common.threads import shared
-from clinometer.engine.encoding_quality import EncodingQuality
+from clinometer.engine.fitted import EncodingQuality
 from clinometer.engine.inputs import Call, run
 from clinometer.engine.population import Population
 
-from .binary import lda_scale, mean_gap
+from .binary import fit_logistic, lda_scale, mean_gap
 from .curvature import Curvature, DenseCurvature, StreamedCurvature
 from .krylov import Operator, ridge_by_passes
-from .logistic import fit_logistic
-from .out_of_fold import out_of_fold, scores_of
-from .quality import Grouping, curvature_error, grouping, quality_of, stacked
+from .quality import Grouping, curvature_error, grouping, out_of_fold, quality_of, scores_of, stacked
 from .scatter import FoldScatter, fold_scatter, label_groups
-
-__all__ = ["Fit", "fit_values", "quality_of_fits"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -106,12 +102,18 @@ def _fit_group(
         out.predictors[:, j] = parts[:, g] if own_scale else scatter.calibrated(parts[:, g], g)
 
 
-def quality_of_fits(call: Call, fit: Fit, fold: Ints, *, within: bool) -> EncodingQuality:
-    """Out-of-fold quality of each value; a direction without the label's scale is given it by the rows it saw."""
+def quality_of_fits(
+    call: Call, fit: Fit, fold: Ints, beside: Floats | None = None, *, within: bool
+) -> tuple[EncodingQuality, Floats]:
+    """Out-of-fold quality of each value; a direction without the label's scale is given it by the rows it saw.
+
+    And scores (N, m) of the vectors `beside` (F, m, d), each prompt by those of its fold, from the same read.
+    """
     J = call.n_values
     known = ~np.isnan(fit.unbiased[0, :, 0])
-    both = np.concatenate([fit.predictors, fit.unbiased[:, known]], axis=1)
-    predicted = out_of_fold(call, both, fold)
+    every = [fit.predictors, fit.unbiased[:, known], *([] if beside is None else [beside])]
+    n_own = J + int(known.sum())
+    predicted, more = np.split(out_of_fold(call, np.concatenate(every, axis=1), fold), [n_own], axis=1)
     plain = {int(j): predicted[:, J + i] for i, j in enumerate(np.flatnonzero(known))}
     groups, labels = [], []
     for s in np.asarray(call.values).T:
@@ -123,7 +125,7 @@ def quality_of_fits(call: Call, fit: Fit, fold: Ints, *, within: bool) -> Encodi
     for j, (g, held) in enumerate(zip(groups, labels, strict=True)):
         spread = curvature_error(fit.curvature[j].gram(fit.fold_vectors[:, j])) if j in moved else 0.0
         parts.append(quality_of(predicted[:, j], held, g, plain.get(j), moved.get(j), spread))
-    return stacked(parts)
+    return stacked(parts), more
 
 
 def _moved_errors(call: Call, fit: Fit, groups: list[Grouping], error: Floats) -> dict[int, Floats]:

@@ -11,10 +11,8 @@ from numpy.typing import NDArray
 from clinometer.common.threads import images, product
 
 from .krylov import Krylov, Operator
-from .out_of_fold import scores_of
+from .quality import scores_of
 from .solve import ridge_path
-
-__all__ = ["Curvature", "DenseCurvature", "StreamedCurvature"]
 
 Floats = NDArray[np.float64]
 

@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from clinometer.common.notices import tell
 from clinometer.common.threads import SIDE, product
 
-__all__ = ["Metric", "minimise", "softplus"]
-
 Floats = NDArray[np.float64]
 Loss = Callable[[Floats, Floats], tuple[Floats, Floats, Floats]]  # (M, d), (M,) -> losses (M,), gradients
 GRADIENT = 1e-10

@@ -12,18 +12,13 @@ from numpy.typing import NDArray
 from clinometer import _core
 from clinometer.common.threads import applied, heard, product
 from clinometer.engine.checks import need_squares
+from clinometer.engine.fitted import gather
 from clinometer.engine.inputs import Call, run
 from clinometer.engine.pairs import pair_list
-from clinometer.engine.seen_prompts import gather
 from clinometer.errors import DumpError
 
-from .columns import column_scale
 from .descent import softplus
-
-__all__ = [
-    "Dense", "Differences", "Streamed", "margins", "mean_squares", "pair_loss_gradient", "reduced", "sampled",
-    "second_moment", "weighted_mean",
-]  # fmt: skip
+from .scale import column_scale
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -10,21 +10,16 @@ from numpy.typing import NDArray
 from clinometer.common.options import listed, used
 from clinometer.common.threads import applied, product
 from clinometer.engine.checks import need_rows
-from clinometer.engine.encoding_quality import EncodingQuality
-from clinometer.engine.fitted import DirectionFit
+from clinometer.engine.fitted import DirectionFit, EncodingQuality, prompt_keys
 from clinometer.engine.inputs import Call, column, prepare
 from clinometer.engine.intake import by_row
 from clinometer.engine.population import Population
-from clinometer.engine.seen_prompts import prompt_keys
 
 from .options import check_alpha, check_folds
-from .out_of_fold import out_of_fold
-from .quality import grouping, quality_of
+from .quality import grouping, out_of_fold, quality_of
 from .scale import in_range, in_units
 from .scatter import FoldScatter, fold_scatter
 from .solve import ridge_path
-
-__all__ = ["fit_generation_direction", "net_covariance"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -167,6 +162,6 @@ def _quality(
     """Quality of predictions of what each fold's covariate coefficients (F, C) leave of the log-probabilities."""
     t = out_of_fold(call, fold_vectors, fold)[:, 0]
     held = np.nan_to_num(table[p.rows])
-    at = np.repeat(fold, p.sizes)
+    at = p.on_rows(fold)
     net = held[:, 0] - (held[:, 1:] * coefficients[at]).sum(axis=1)
     return quality_of(t, net, grouping(p), None)

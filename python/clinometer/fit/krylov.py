@@ -20,11 +20,9 @@ from clinometer.engine.checks import need_squares
 from clinometer.engine.inputs import Call, run
 from clinometer.engine.population import Population
 
-from .columns import column_scale
-from .out_of_fold import out_of_fold, scores_of
+from .quality import out_of_fold, scores_of
+from .scale import column_scale
 from .solve import penalty_unit
-
-__all__ = ["Krylov", "Operator", "ridge_by_passes"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -49,7 +47,7 @@ class Operator:
         kept = at[:, None] != self.without
         mass = applied(kept.T, omega)
         row = p.row_weight()[:, None]
-        self.weight = row * np.repeat(omega[:, None] * kept / np.where(mass > 0, mass, 1.0), p.sizes, axis=0)
+        self.weight = row * p.on_rows(omega[:, None] * kept / np.where(mass > 0, mass, 1.0))
 
     def rows(self, weights: Floats) -> Floats:
         """Sums of rows under weights (N, K), (K, d); one pass."""
@@ -59,8 +57,8 @@ class Operator:
     def in_prompts(self, x: Floats) -> Floats:
         """Columns (N, K) less their means in prompts, or in folds if pooled."""
         p = self.p
-        mean = np.add.reduceat(p.row_weight()[:, None] * x, p.offsets[:-1], axis=0)
-        return np.asarray(x - np.repeat(mean, p.sizes, axis=0))
+        mean = p.sums(p.row_weight()[:, None] * x)
+        return np.asarray(x - p.on_rows(mean))
 
     def centred(self, x: Floats) -> Floats:
         """Columns (N, K) or (N, 1) less what each system takes for their means, (N, K)."""
@@ -86,7 +84,7 @@ class Operator:
         if self.pooled:
             p = replace(self.p.pooled(), weight=np.ascontiguousarray(weight))
         else:
-            p = replace(self.p, omega=np.ascontiguousarray(np.add.reduceat(weight, self.p.offsets[:-1])))
+            p = replace(self.p, omega=np.ascontiguousarray(self.p.sums(weight)))
         done = run(self.call, [_core.Moments(self.call.dump.dim, 0, 1, 0, False)], population=p)[0].finish()
         variances = np.asarray(done["scatter"][0, :, 0] / done["mass"][0])
         need_squares(self.call.dump, variances)

@@ -6,8 +6,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["ALPHAS", "check_alpha", "check_folds"]
-
 ALPHAS = np.geomspace(1e-4, 1e2, 13)  # in units of tr(Sigma)/d
 
 

@@ -12,17 +12,13 @@ from clinometer.common.notices import tell
 from clinometer.common.options import listed, used
 from clinometer.common.threads import applied
 from clinometer.engine.checks import need_rows
-from clinometer.engine.encoding_quality import EncodingQuality
-from clinometer.engine.fitted import DirectionFit
+from clinometer.engine.fitted import DirectionFit, EncodingQuality, prompt_keys
 from clinometer.engine.inputs import prepare
 from clinometer.engine.pairs import Pairs, checked_pairs
-from clinometer.engine.seen_prompts import prompt_keys
 
 from .bradley_terry import BradleyTerry
 from .options import ALPHAS, check_alpha, check_folds
 from .quality import made, of_units, ratio_quality, stacked
-
-__all__ = ["fit_preference_direction"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

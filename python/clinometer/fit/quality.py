@@ -1,21 +1,18 @@
-"""How well predictions made out of fold do: R^2 with its interval, r, AUC, and rho^2 free of the fit's noise."""
+"""Scores of every row by the fit that did not see its prompt, and how well they do: R^2 with its interval, r, AUC, and
+rho^2 free of the fit's noise."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clinometer.common.resampling import effective_units, t_bounds, unit_errors, worth
 from clinometer.common.threads import applied
-from clinometer.engine.encoding_quality import EncodingQuality
+from clinometer.engine.fitted import EncodingQuality
+from clinometer.engine.inputs import Call
 from clinometer.engine.population import Population
-
-__all__ = [
-    "Grouping", "auc", "curvature_error", "grouping", "made", "of_units", "quality_of", "ratio_error",
-    "ratio_quality", "stacked",
-]  # fmt: skip
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -48,9 +45,9 @@ class Grouping:
 
 def grouping(p: Population, fold: Ints | None = None) -> Grouping:
     """Centred in prompts; or in folds, for quality over all rows."""
-    prompt = np.repeat(np.arange(p.n_prompts), p.sizes)
+    prompt = p.on_rows(np.arange(p.n_prompts))
     unit = prompt if p.cluster is None else p.cluster[prompt]
-    weight = p.row_weight() * np.repeat(p.prompt_weight(), p.sizes)
+    weight = p.row_weight() * p.on_rows(p.prompt_weight())
     return Grouping(weight, prompt if fold is None else fold[prompt], unit)
 
 
@@ -182,3 +179,23 @@ def stacked(parts: list[EncodingQuality]) -> EncodingQuality:
     if not parts:
         return made(*[float("nan")] * 8)
     return EncodingQuality(*(np.concatenate([getattr(q, f.name) for q in parts]) for f in fields(EncodingQuality)))
+
+
+def out_of_fold(call: Call, fold_vectors: Floats, fold: NDArray[np.int64]) -> Floats:
+    """Canonical scores (N, J) of fold vectors (F, J, d), each prompt by the vector of its fold; one pass."""
+    n_folds, J, d = fold_vectors.shape
+    stacked = np.ascontiguousarray(np.moveaxis(fold_vectors, 0, 1).reshape(-1, d))
+    return _scores(call, stacked, J, n_folds, fold)
+
+
+def scores_of(call: Call, vectors: Floats) -> Floats:
+    """Canonical scores (N, K) of vectors (K, d); one pass."""
+    return _scores(call, np.ascontiguousarray(vectors), len(vectors), 1, None)
+
+
+def _scores(call: Call, stacked: Floats, K: int, n_folds: int, fold: NDArray[np.int64] | None) -> Floats:
+    from clinometer.engine.passes import kept_scores
+
+    names = tuple(map(str, range(K)))
+    alone = replace(call, directions=stacked, n_folds=n_folds, fold=fold, columns=None, order=None, names=names)
+    return kept_scores(alone, absolute=True)

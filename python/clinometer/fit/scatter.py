@@ -18,8 +18,6 @@ from clinometer.engine.population import Population
 
 from .solve import ridge_path, ridge_path_and_plain
 
-__all__ = ["FoldScatter", "fold_scatter", "label_groups"]
-
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 T = TypeVar("T")
@@ -137,7 +135,7 @@ def fold_scatter(
         by_fold /= mass.sum()
         mass = mass / mass.sum()
     d, counted = call.dump.dim, p.row_weight() > 0
-    rows = np.add.reduceat(counted, p.offsets[:-1])
+    rows = p.sums(counted)
     free = np.bincount(fold, np.maximum(rows - 1, 0), n_folds)
     freedom = int(free.sum())
     cutoff = NULL_IN_DOUBLE if call.in_double else NULL
@@ -154,8 +152,8 @@ def fold_scatter(
 
 def _between(call: Call, values: Floats, p: Population, fold: Ints, n_folds: int) -> Floats:
     """Mean of each fold less that of all rows, (F, d + m); weights that sum to 0, so that far means cost no digits."""
-    weight = p.row_weight() * np.repeat(p.prompt_weight(), p.sizes)
-    own = weight[:, None] * (np.repeat(fold, p.sizes)[:, None] == np.arange(n_folds))
+    weight = p.row_weight() * p.on_rows(p.prompt_weight())
+    own = weight[:, None] * (p.on_rows(fold)[:, None] == np.arange(n_folds))
     mass = own.sum(axis=0)
     apart = np.where(mass > 0, own / np.where(mass > 0, mass, 1.0) - weight[:, None], 0.0)
     state = _core.WeightedRows(call.dump.dim, np.ascontiguousarray(apart))

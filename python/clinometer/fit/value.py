@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -11,17 +11,14 @@ from numpy.typing import NDArray
 from clinometer.common.notices import listening
 from clinometer.common.options import listed
 from clinometer.common.visible import visible
-from clinometer.engine.fitted import DirectionFit
+from clinometer.engine.fitted import DirectionFit, prompt_keys
 from clinometer.engine.inputs import BARE, prepare
-from clinometer.engine.seen_prompts import prompt_keys
 
 from .binary import binary_labels
 from .by_method import fit_values, quality_of_fits
 from .curvature import Curvature
 from .options import ALPHAS, check_alpha, check_folds
 from .scale import in_range, in_units
-
-__all__ = ["fit_and_curvature", "fit_value_direction"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -82,17 +79,28 @@ def fit_value_direction(
     >>> cm.fit_value_direction(world, "s").vectors.shape
     (1, 4)
     """
-    return fit_and_curvature(dump, values, method, alpha, folds, pooled, memory_limit, **options)[0]
+    return fitted_with(dump, values, None, method, alpha, folds, pooled, memory_limit, **options).fit
 
 
-def fit_and_curvature(
-    dump: Any, values: Any, method: str = "ridge", alpha: Any = "cv", folds: int = 5, pooled: bool = False,
-    memory_limit: float = MEMORY, **options: Any,
-) -> tuple[DirectionFit, dict[int, Curvature]]:  # fmt: skip
-    """`fit_value_direction`, and of each ridge or least-squares fit the Sigma it was solved with.
+@dataclass(frozen=True)
+class Fitting:
+    """A fit with what its passes left behind: no direction holds on to anything of d x d, or of N.
 
-    For callers that want the covariance of the rows too: no further pass. A fit holds on to nothing of d x d.
+    `curvature` has, of each ridge or least-squares fit, the Sigma it was solved with; `scores` (N, J) and `beside`
+    (N, m) are of the full fits and of the vectors beside them, where there were any.
     """
+
+    fit: DirectionFit
+    curvature: dict[int, Curvature]
+    scores: Floats
+    beside: Floats
+
+
+def fitted_with(
+    dump: Any, values: Any, beside: Floats | None, method: str = "ridge", alpha: Any = "cv", folds: int = 5,
+    pooled: bool = False, memory_limit: float = MEMORY, **options: Any,
+) -> Fitting:  # fmt: skip
+    """`fit_value_direction`, with scores along further vectors (F, m, d) of its folds from the same reads."""
     if method not in METHODS:
         raise ValueError(f"method is {method!r}, wanted one of {', '.join(METHODS)}")
     check_folds(folds)
@@ -124,7 +132,9 @@ def fit_and_curvature(
     by_passes = method == "ridge" and bool(grid.min() > 0) and 32 * folds * call.dump.dim**2 > memory_limit
     ways = [within, False] if pooled and within else [within]
     fits = [fit_values(call, method, grid, fold, int(folds), within=w, by_passes=by_passes) for w in ways]
-    qualities = [quality_of_fits(call, fit, fold, within=w) for fit, w in zip(fits, ways, strict=True)]
+    more = None if beside is None else np.concatenate([_at_every_fold(fits[0].vectors, folds), beside], axis=1)
+    found = [quality_of_fits(call, f, fold, x, within=w) for f, x, w in zip(fits, (more, None), ways, strict=False)]
+    qualities = [quality for quality, _ in found]
     fit, quality, over_all = fits[0], qualities[0], qualities[-1] if pooled else None
     vectors, fold_vectors = (in_units(v, exponent, call.value_names) for v in (fit.vectors, fit.fold_vectors))
     keys = prompt_keys(call.dump, p)
@@ -135,7 +145,12 @@ def fit_and_curvature(
         ("binary" if method in BINARY else "scores",) * call.n_values, 0, keys[order], fold[order],
         {"labels": labels, "by_passes": by_passes}, bool(within),
     )  # fmt: skip
-    return made, fit.curvature
+    scores, J = found[0][1], call.n_values
+    return Fitting(made, fit.curvature, np.ldexp(scores[:, :J], exponent[: scores.shape[1]]), scores[:, J:])
+
+
+def _at_every_fold(vectors: Floats, folds: int) -> Floats:
+    return np.broadcast_to(vectors, (folds, *vectors.shape))
 
 
 def _grid(method: str, alpha: Any) -> Floats:

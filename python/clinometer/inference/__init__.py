@@ -6,9 +6,8 @@ from clinometer.engine.adjusting import Adjust
 
 from .arviz import to_arviz
 from .gold import PPIResult, ppi_gain
-from .intervals import gain_intervals
+from .intervals import GainIntervals, gain_intervals
 from .null import NullBand, null_band
-from .result import GainIntervals
 from .selection import Recommendation, benjamini_hochberg, holm, recommend
 from .simpler import Baselines, baselines
 

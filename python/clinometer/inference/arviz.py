@@ -12,8 +12,6 @@ from clinometer.engine.checks import check_strength, need_scores
 from clinometer.engine.inputs import prepare
 from clinometer.engine.passes import in_range, kept_scores, strength, true_betas
 
-__all__ = ["to_arviz"]
-
 
 @listed("clusters")
 def to_arviz(

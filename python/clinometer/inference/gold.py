@@ -18,13 +18,11 @@ from clinometer.engine.inputs import BARE, Call, prepare
 from clinometer.engine.passes import adjusted, in_range, kept_scores, strength, tilt_of, true_betas
 from clinometer.engine.population import Population
 
-from .gains import cells, unit_sums
+from .gains import cells
+from .intervals import check_level
 from .matched import MatchedRows
 from .policy import PolicyGains, policy_gains
-from .result import check_level
 from .tails import opened
-
-__all__ = ["GoldCorrection", "PPIResult", "corrected", "corrected_tilt", "gold_labels", "ppi_gain"]
 
 Floats = NDArray[np.float64]
 OF_GOLD = ("win_rate", "win_rate_se", "win_freedom", "harmed", "harmed_se")  # of the gold prompts alone
@@ -324,11 +322,11 @@ class _Value:
         psi = np.stack([self.in_rest * lam * self.hat - self.in_rest * first, self.in_gold * (error - second)], axis=1)
         factors = []
         for present in (self.rest, self.gold):
-            units = unit_sums(present[:, None].astype(float), self.p) > 0
+            units = self.p.unit_sums(present[:, None].astype(float)) > 0
             n = int(units.sum())
             factors.append(np.sqrt(n / (n - 1)) if n > 1 else (np.nan if present is self.gold else 0.0))
-        units = unit_sums(psi, self.p) @ np.array(factors)
-        held = unit_sums(self.in_gold[:, None], self.p)
+        units = self.p.unit_sums(psi) @ np.array(factors)
+        held = self.p.unit_sums(self.in_gold[:, None])
         return float(first + second), float(np.sqrt((units**2).sum())), float(worth(units[:, None], held)[0])
 
 

@@ -18,8 +18,6 @@ from clinometer.engine.population import rows_of, take
 from .gold import corrected
 from .policy import PolicyGains, policy_gains
 
-__all__ = ["GroupGains", "group_columns", "group_gains"]
-
 Floats = NDArray[np.float64]
 MOST = 200  # subgroups of one column: more are names, not groups
 

@@ -1,28 +1,28 @@
-"""Two intervals of a gain: given the judge's direction, and including the labels it was fitted to (theory 10.3)."""
+"""Two intervals of a gain, given the judge's direction and including the labels it was fitted to (theory 10.3), and
+what the theory's results print of them."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from itertools import groupby, islice
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clinometer.common.options import listed, used
 from clinometer.common.resampling import bootstrap_counts, bucketed, t_bounds, unit_covariance, unit_errors, worth
+from clinometer.common.results import Axes, Result
 from clinometer.common.threads import applied, product
 from clinometer.engine.checks import DEFAULT_KL, check_strength, checked_kl, need_scores
 from clinometer.engine.inputs import Call, prepare
 from clinometer.engine.passes import adjusted, in_range, kept_scores, strength, true_betas
 from clinometer.engine.population import Population
 
-from .gains import Cell, cells, per_prompt, slope_in_kl, unit_sums
+from .gains import Cell, cells
 from .label_error import LabelError, label_errors, label_status
 from .policy import PolicyGains, policy_gains
-from .result import GainIntervals, check_level
 from .tails import opened
-
-__all__ = ["gain_intervals"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -116,15 +116,15 @@ class _Filling:
         given = [self._given(cell, t, matched) for cell in cells]
         if error is None:
             return
-        judged = float((unit_sums(error.present[:, None].astype(float), self.call.population) > 0).sum())
+        judged = float((self.call.population.unit_sums(error.present[:, None].astype(float)) > 0).sum())
         moved = error.of_prompts(cells, t, [slope for _, slope in given])
         for cell, (psi, _), more in zip(cells, given, moved, strict=True):
             # t is over 2^exponent, and so is the direction that the gradient is taken in
             both, at = psi + np.ldexp(more, -int(self.exponent[cell.k])), (cell.k, cell.b)
-            held = unit_sums(cell.share, self.call.population)
+            held = self.call.population.unit_sums(cell.share)
             found = self._errors(both, held, self.gain[at], judged)
             self.cov_labels[at], self.boot_labels[at], self.units_labels[at] = found
-            own = self.policy._influence[:, at[0], at[1]] + bucketed(unit_sums(both - psi, self.call.population))
+            own = self.policy._influence[:, at[0], at[1]] + bucketed(self.call.population.unit_sums(both - psi))
             se = np.where(self.policy.unseen != "", np.nan, unit_errors(own, self.policy._held))
             count = worth(own, self.policy._held, judged)
             gain = self.policy.gain[at]
@@ -138,15 +138,15 @@ class _Filling:
         self.gain[at], self.kl[at] = gain, applied(cell.kl, omega)
         self.ess[at] = _ess_quantiles(cell, p)
         psi = cell.share * np.nan_to_num(cell.gain - gain)
-        slope = slope_in_kl(cell, t, self.call) if matched else np.zeros(len(gain))
+        slope = cell.slope_in_kl(t) if matched else np.zeros(len(gain))
         psi = psi - np.outer(omega * (cell.kl - self.kl[at]), slope)
-        held = unit_sums(cell.share, p)
+        held = p.unit_sums(cell.share)
         self.cov[at], self.boot[at], self.units[at] = self._errors(psi, held, gain, np.inf)
         return psi, slope
 
     def _errors(self, psi: Floats, held: Floats, gain: Floats, most: float) -> tuple[Floats, Floats, Floats]:
         """Clustered covariance (J, J) of influences (G, J), the percentile interval (J, 2), effective units."""
-        units = unit_sums(psi, self.call.population)
+        units = self.call.population.unit_sums(psi)
         cov = unit_covariance(units, held)
         count = worth(units, held, most)
         if not self.replicates:
@@ -180,8 +180,140 @@ class _Filling:
 
 def _ess_quantiles(cell: Cell, p: Population) -> Floats:
     """Quantiles over prompts that count of 1/(1 + chi^2) = 1 / sum p^2/w; for "reweight" 1/(n sum p^2) (theory 2.2)."""
-    w = p.row_weight()
-    tilted = np.where(w > 0, w * np.exp(cell.log_ratio), 0.0)
-    base = 1 / np.repeat(p.sizes, p.sizes) if p.base == "reweight" else np.where(w > 0, w, 1.0)
-    left = 1 / per_prompt(tilted * tilted / base, p)
+    w, tilted = cell.weights.row, cell.weights.tilted(cell.log_ratio)
+    base = 1 / p.on_rows(p.sizes) if p.base == "reweight" else np.where(w > 0, w, 1.0)
+    left = 1 / p.sums(tilted * tilted / base)
     return np.asarray(np.quantile(left[p.prompt_weight() > 0], QUANTILES))
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class GainIntervals(Result):
+    """Gains with both errors; axes direction, beta, value, and lower and upper bound last.
+
+    Attributes
+    ----------
+    gain, kl : exact on the rows; gain (K, B, J), kl (K, B)
+    se, interval : of the gain with the direction as given
+    se_labels, interval_labels : with the labels it was fitted to as well; NaN where `labels_known` (K,) is False
+    status : (K,) "ok", or why there is no interval with labels
+    bootstrap, bootstrap_labels : percentile intervals of the same two, (K, B, J, 2); NaN without replicates
+    win_rate, win_rate_se : (K, B, J) chance that a response of the policy beats one of the base
+    estimate, estimate_se, estimate_interval, estimate_interval_labels : gain of the policy that the rows were drawn
+        from, at the KL (or beta) asked for, as in a report (`clinometer.inference.policy`)
+    estimate_kind : (K, B) "jackknife", "first order" (fewer than 3 responses a prompt), "exact" (base "logprob": the
+        rows are the policy), or "none" past what the rows can say
+    skewed : (J,) not 0 where the value's extremes are too rare for both bounds of the estimate: one of them is infinite
+        (`PolicyGains.skewed`)
+    ess_quantiles : (K, B, 3) 5 %, 25 % and 50 % quantile over prompts of the share of rows left, 1/(1 + chi^2)
+    n_units : prompts, or clusters; units (K, B, J) their effective number, less 1 the
+        degrees of freedom; units_labels the same with labels, no more than prompts or clusters that have any
+
+    matched : whether errors are at matched KL (kl= was given)
+    """
+
+    axes: ClassVar[Axes] = {
+        "direction beta value": "gain se se_labels win_rate win_rate_se estimate estimate_se units units_labels",
+        "direction beta value bound": "interval interval_labels bootstrap bootstrap_labels estimate_interval "
+        "estimate_interval_labels",
+        "direction beta": "betas kl estimate_kind",
+        "direction beta quantile": "ess_quantiles",
+        "direction": "labels_known fit_status status",
+        "value": "skewed",
+    }
+
+    betas: Floats
+    gain: Floats
+    kl: Floats
+    se: Floats
+    se_labels: Floats
+    interval: Floats
+    interval_labels: Floats
+    bootstrap: Floats
+    bootstrap_labels: Floats
+    labels_known: NDArray[np.bool_]
+    directions: tuple[str, ...]
+    values: tuple[str, ...]
+    fit_status: tuple[str, ...]
+    n_units: int
+    replicates: int
+    level: float
+    matched: bool
+    status: tuple[str, ...]
+    units: Floats
+    units_labels: Floats
+    win_rate: Floats
+    win_rate_se: Floats
+    estimate: Floats
+    estimate_se: Floats
+    estimate_interval: Floats
+    estimate_interval_labels: Floats
+    estimate_kind: NDArray[np.str_]
+    ess_quantiles: Floats
+    skewed: NDArray[np.int64]
+    _estimate_units: Floats
+    _null_se: Floats
+    _cov: Floats
+    _cov_labels: Floats
+
+    def cov(self, k: int, b: int) -> Floats:
+        """Joint covariance (J, J) over values of the gains of direction k at beta b, the direction as given."""
+        return np.asarray(self._cov[k, b])
+
+    def cov_labels(self, k: int, b: int) -> Floats:
+        """The same with the labels of the direction; NaN where they are not known."""
+        return np.asarray(self._cov_labels[k, b])
+
+    def at(self, level: float) -> GainIntervals:
+        """The same with intervals of another level; those whose influences are not kept are NaN."""
+        check_level(level)
+        none = np.full_like(self.bootstrap, np.nan)
+        interval = t_bounds(self.gain, self.se, self.units, level)
+        with_labels = t_bounds(self.gain, self.se_labels, self.units_labels, level)
+        estimate = t_bounds(self.estimate, self.estimate_se, self._estimate_units, level)
+        estimate = opened(estimate, self.estimate, self.skewed, self._null_se, level)
+        return replace(
+            self, level=float(level), interval=interval, interval_labels=with_labels, estimate_interval=estimate,
+            estimate_interval_labels=none, bootstrap=none, bootstrap_labels=none,
+        )  # fmt: skip
+
+
+def check_level(level: Any) -> None:
+    """Coverage of an interval: a number between 0 and 1."""
+    if isinstance(level, bool) or not isinstance(level, (int, float, np.number)) or not 0 < level < 1:
+        raise ValueError(f"level is {level!r}, wanted a number between 0 and 1")
+
+
+@dataclass(frozen=True)
+class PolicyGain:
+    """Gains (J,) of the policy at a KL, with errors that hold the labels of a fitted judge, and degrees of freedom."""
+
+    gain: Floats
+    se: Floats
+    units: Floats
+    skewed: NDArray[np.int64]
+
+    def interval(self, level: float) -> Floats:
+        """(J, 2)."""
+        return opened(t_bounds(self.gain, self.se, self.units, level), self.gain, self.skewed)
+
+
+def check_kl(kl: Any) -> float:
+    """A finite KL > 0."""
+    if isinstance(kl, bool) or not isinstance(kl, (int, float, np.number)) or not 0 < kl < np.inf:
+        raise ValueError(f"kl is {kl!r}, wanted a finite number of nats > 0")
+    return float(kl)
+
+
+def policy_gain(dump: Any, judge: Any, values: Any, kl: float, options: dict[str, Any]) -> PolicyGain:
+    """Of `gain_intervals`: the policy's estimate where rows are draws, and the variance that a fit's labels add."""
+    found = gain_intervals(dump, judge, values=values, kl=[kl], **options)
+    if len(found.directions) != 1:
+        raise ValueError(f"judge holds {len(found.directions)} judges; wanted one")
+    at = (0, 0)
+    drawn = ~np.isnan(found.estimate[at])
+    gain = np.where(drawn, found.estimate[at], found.gain[at])
+    se, units = np.where(drawn, found.estimate_se[at], found.se[at]), found.units[at]
+    if found.labels_known[0]:
+        more = np.maximum(found.se_labels[at] ** 2 - found.se[at] ** 2, 0.0)
+        se, units = np.sqrt(se**2 + more), found.units_labels[at]
+    return PolicyGain(gain, se, units, found.skewed)

@@ -16,13 +16,11 @@ from clinometer.fit.curvature import Curvature, DenseCurvature, StreamedCurvatur
 from clinometer.fit.differences import Streamed
 from clinometer.fit.generation import net_covariance
 from clinometer.fit.krylov import Operator
-from clinometer.fit.out_of_fold import out_of_fold, scores_of
+from clinometer.fit.quality import out_of_fold, scores_of
 from clinometer.fit.scatter import NULL_IN_DOUBLE, FoldScatter, fold_scatter
 from clinometer.fit.solve import least_norm
 
-from .gains import Cell, labelled_tilt, per_prompt, tilted_centred
-
-__all__ = ["LabelError", "label_errors", "label_status"]
+from .gains import Cell
 
 Floats = NDArray[np.float64]
 Scatters = dict[tuple[bytes, bytes], FoldScatter]  # by what tells their rows apart
@@ -99,12 +97,12 @@ class LabelError(ABC):
         if not 0 < cell.beta < np.inf:  # at either end small changes of the direction change nothing
             return np.zeros((p.n_rows, self.call.n_values))
         lam = 1 / cell.beta
-        tilted, tc = tilted_centred(cell, t, p)
-        of_kl = lam**2 * np.repeat(p.prompt_weight(), p.sizes) * tilted * tc
-        weights = np.empty((p.n_rows, self.call.n_values))
-        for j in range(self.call.n_values):
-            share, f = labelled_tilt(cell, np.asarray(self.call.values)[p.rows, j], j, p)
-            weights[:, j] = lam * share * f - slope[j] * of_kl
+        tilted, tc = cell.scores(t)
+        of_kl = lam**2 * p.on_rows(p.prompt_weight()) * tilted * tc
+        weights, shares = np.empty((p.n_rows, len(cell.labels))), p.on_rows(cell.share)
+        for j, label in enumerate(cell.labels):
+            q, f = label.moved()
+            weights[:, j] = lam * shares[:, j] * q * f - slope[j] * of_kl
         return weights if self.adjustment is None else self.adjustment.transposed(weights)
 
     @abstractmethod
@@ -129,9 +127,9 @@ class ScoreError(LabelError):
         u = np.concatenate([self.fit.fold_vectors[:, [self.j]], self.fit.vectors[None, [self.j]]])
         t = out_of_fold(call, u, self.fold)[:, 0]
         weight = self.p.row_weight()
-        self.present = (per_prompt(weight, self.p) > 0) & (self.p.prompt_weight() > 0)
+        self.present = (self.p.sums(weight) > 0) & (self.p.prompt_weight() > 0)
         e = np.where(weight > 0, np.nan_to_num(label[self.p.rows]) - t, 0.0)
-        self.share = weight * np.repeat(self.p.prompt_weight(), self.p.sizes)
+        self.share = weight * self.p.on_rows(self.p.prompt_weight())
         self.z = self._centred(z[self.p.rows])
         e = self._centred(e)
         e = e - self.z @ np.linalg.lstsq(np.sqrt(self.share)[:, None] * self.z, np.sqrt(self.share) * e, rcond=1e-10)[0]
@@ -139,7 +137,7 @@ class ScoreError(LabelError):
 
     def _centred(self, x: Floats) -> Floats:
         weight = self.p.row_weight().reshape(-1, *[1] * (x.ndim - 1))
-        return np.asarray(x - np.repeat(per_prompt(weight * x, self.p), self.p.sizes, axis=0))
+        return np.asarray(x - self.p.on_rows(self.p.sums(weight * x)))
 
     def _curvature(self, z: Floats) -> Curvature:
         """H on rows net of the covariates z (N, C), and what takes them out of phi: coefficients (C, d)."""
@@ -166,7 +164,7 @@ class ScoreError(LabelError):
     def moved(self, gradient: Floats) -> Floats:
         v = self.curvature.solve(gradient)
         along = scores_of(self.call, v) - self.z @ (self.coefficients @ v.T)
-        psi = per_prompt(self.residual[:, None] * along, self.p)
+        psi = self.p.sums(self.residual[:, None] * along)
         return np.asarray(psi - np.outer(self.p.prompt_weight(), psi.sum(axis=0)))
 
 

@@ -25,10 +25,7 @@ from clinometer.common.threads import applied, shared
 from clinometer.engine.inputs import Call
 from clinometer.engine.population import Population
 
-from .gains import unit_sums
 from .tails import skewed, unseen
-
-__all__ = ["FIRST_KL", "LIMIT", "REACH", "MatchedCell", "MatchedRows"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -140,7 +137,7 @@ class MatchedRows:
         self.blend = self.responses.blends(n)
         self.blend_of = [self.responses.blends(m) for m in self.known]
         self.shares = np.concatenate([self.omega[None], self.share])
-        held = unit_sums(self.shares.T, p)
+        held = p.unit_sums(self.shares.T)
         self.units, self.held = held, bucketed(held[:, 1:])  # (U, 1 + J)
         self.both = np.tile(1 + np.arange(len(table)), 2)  # of gains and win rates
         rest = np.concatenate([held.sum(axis=0) - held, held.sum(axis=0)[None]]).T
@@ -183,7 +180,7 @@ class MatchedRows:
         return FIRST_KL if self.few else REACH * float(np.log(self.responses.mean))
 
     def prompts(self, x: Floats) -> Floats:
-        return np.asarray(np.add.reduceat(x, self.p.offsets[:-1]))
+        return np.asarray(self.p.sums(x))
 
     def strengths(self, scores: Floats, column: Ints, kl: Floats, start: Floats) -> Tilts:
         """The tilts of columns (C,) of scores (N, K) that have these KL (C,), sought from betas `start` (C,)."""
@@ -346,7 +343,7 @@ class MatchedRows:
             gain, variance = t[PROMPT + VALUE * j], t[PROMPT + VALUE * j + VARIANCE]
             hit = np.where((variance > 0) & (gain < limit * np.sqrt(np.maximum(variance, 0.0))), 1.0, 0.0)
             mean = float(applied(hit, share))
-            psi = unit_sums((share * (hit - mean))[:, None], self.p)
+            psi = self.p.unit_sums((share * (hit - mean))[:, None])
             error = unit_errors(psi, self.units[:, [1 + j]])[0] / (1 - HARMED)
             out[:, j] = max((mean - HARMED) / (1 - HARMED), 0.0), error
         return out[0], out[1]
@@ -371,7 +368,7 @@ class MatchedRows:
     def _others(self, x: Floats, which: int) -> Floats:
         """Means of numbers (F, G) over the prompts of all other units, and last of all, (F, U + 1)."""
         x = x * self.shares[which]
-        units = x if self.p.cluster is None else unit_sums(x.T, self.p).T
+        units = x if self.p.cluster is None else self.p.unit_sums(x.T).T
         total = units.sum(axis=1, keepdims=True)
         out = np.concatenate([units, np.zeros_like(total)], axis=1)
         np.subtract(total, out, out=out)
@@ -441,7 +438,7 @@ def variances(rows: MatchedRows, scores: Floats, columns: Ints) -> Floats:
     """Of scores inside prompts, (C,); NaN where nothing varies."""
     out = np.full(len(columns), np.nan)
     for k in np.unique(columns):
-        t = scores[:, k] - np.repeat(rows.prompts(rows.weight * scores[:, k]), rows.p.sizes)
+        t = scores[:, k] - rows.p.on_rows(rows.prompts(rows.weight * scores[:, k]))
         variance = float(applied(rows.prompts(rows.weight * t * t), rows.omega))
         out[columns == k] = variance if variance > 0 else np.nan
     return out
@@ -461,7 +458,7 @@ def _shared_out(weight: Floats) -> Floats:
 
 def _ranked(table: Floats, p: Population) -> NDArray[np.int32]:
     """Positions of the rows inside their prompts by ascending value, NaN last; (J, N)."""
-    prompt = np.repeat(np.arange(p.n_prompts), p.sizes)
-    first = np.repeat(p.offsets[:-1], p.sizes)
+    prompt = p.on_rows(np.arange(p.n_prompts))
+    first = p.on_rows(p.offsets[:-1])
     orders = [np.lexsort((f, prompt)) - first for f in table]
     return np.array(orders, np.int32).reshape(len(table), p.n_rows)

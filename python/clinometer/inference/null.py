@@ -17,9 +17,7 @@ from clinometer.engine.inputs import Call, prepare, run
 from clinometer.engine.passes import in_range, kept_scores
 from clinometer.engine.population import Population
 
-from .result import check_level
-
-__all__ = ["NullBand", "null_band"]
+from .intervals import check_level
 
 Floats = NDArray[np.float64]
 STRIP_BYTES = 1 << 28

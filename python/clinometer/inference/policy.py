@@ -20,8 +20,6 @@ from clinometer.engine.population import Population
 from .matched import MatchedCell, MatchedRows
 from .tails import opened
 
-__all__ = ["PolicyGains", "gains_and_horizon", "policy_gains", "policy_horizon", "pooled_gains"]
-
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 DRAWS, UNITS = 4000, 512

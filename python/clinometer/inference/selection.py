@@ -22,8 +22,6 @@ from .policy import PolicyGains, policy_gains
 from .split import Judged, Split, objective
 from .tails import in_words, opened
 
-__all__ = ["Recommendation", "benjamini_hochberg", "holm", "recommend"]
-
 Floats = NDArray[np.float64]
 
 
@@ -212,7 +210,7 @@ def _weights(given: ArrayLike | None, J: int) -> Floats | None:
 
 
 def _scales(call: Call) -> Floats:
-    from clinometer.engine.spread import within_sd
+    from clinometer.engine.weights import within_sd
 
     sd = within_sd(call)
     if not (sd > 0).any():

@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from clinometer.common.resampling import bucketed, unit_errors, worth
 from clinometer.common.threads import shared
 
-__all__ = ["Judged", "Split", "averaged_bound", "averaged_bounds", "halves", "objective", "tail"]
-
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 

@@ -9,10 +9,6 @@ from numpy.typing import NDArray
 
 from clinometer.engine.population import Population
 
-from .gains import unit_sums
-
-__all__ = ["SCARCE", "in_words", "opened", "reach", "skewed", "unseen"]
-
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 Ints = NDArray[np.int64]
@@ -32,11 +28,11 @@ def unseen(value: Floats, ranked: NDArray[np.int32], each: Floats, share: Floats
     what there could be). What was not drawn is what bounds miss: with two events they fall short of the truth in a
     quarter of dumps, with ten in one of twenty.
     """
-    prompt, first, known = np.repeat(np.arange(p.n_prompts), p.sizes), p.offsets[:-1], share > 0
+    prompt, first, known = p.on_rows(np.arange(p.n_prompts)), p.offsets[:-1], share > 0
     f, each, n = _in_order(value, ranked, each, known, p)
     runs = np.flatnonzero(np.r_[True, (f[1:] != f[:-1]) | (prompt[1:] != prompt[:-1])])
     differ = n - np.maximum.reduceat(np.add.reduceat(each, runs), np.searchsorted(runs, first))
-    units = unit_sums(np.stack([differ > 0, known], axis=1).astype(float), p) > 0
+    units = p.unit_sums(np.stack([differ > 0, known], axis=1).astype(float)) > 0
     most = np.maximum(n - 1, 0).sum(), units[:, 1].sum()
     if differ.sum() < min(SCARCE, most[0] / 4) or units[:, 0].sum() < min(SCARCE, most[1] / 4):
         return "rare"
@@ -55,7 +51,7 @@ def skewed(value: Floats, ranked: NDArray[np.int32], each: Floats, share: Floats
     if not known.any():
         return 0
     middles = _quantiles(f, np.cumsum(each), np.cumsum(n) - n / 2)
-    about = (f - np.repeat(middles, p.sizes))[each > 0]
+    about = (f - p.on_rows(middles))[each > 0]
     order, each = np.argsort(about, kind="stable"), each[each > 0]
     held = np.cumsum(each[order])
     low, middle, high = _quantiles(about[order], held, held[-1] * np.array([0.1, 0.5, 0.9]))
@@ -63,7 +59,7 @@ def skewed(value: Floats, ranked: NDArray[np.int32], each: Floats, share: Floats
         return 0
     s = np.log((high - middle) / (middle - low)) / Z90
     s2 = max(s**2 - 10 / held[-1], 0.0)  # less what chance makes of symmetry
-    units = np.count_nonzero(unit_sums(known[:, None].astype(float), p))
+    units = np.count_nonzero(p.unit_sums(known[:, None].astype(float)))
     return int(np.sign(s)) if units < SKEWED * s2**2 else 0
 
 
@@ -71,10 +67,10 @@ def _in_order(
     value: Floats, ranked: NDArray[np.int32], each: Floats, known: Flags, p: Population
 ) -> tuple[Floats, Floats, Floats]:
     """Values (N,) in order inside prompts, the responses of each, 0 without a label, and those of prompts (G,)."""
-    at = ranked + np.repeat(p.offsets[:-1], p.sizes)
+    at = ranked + p.on_rows(p.offsets[:-1])
     f = value[at]
-    each = np.where(np.isnan(f) | ~np.repeat(known, p.sizes), 0.0, each[at])
-    return f, each, np.add.reduceat(each, p.offsets[:-1])
+    each = np.where(np.isnan(f) | ~p.on_rows(known), 0.0, each[at])
+    return f, each, p.sums(each)
 
 
 def _quantiles(x: Floats, held: Floats, at: Floats) -> Floats:

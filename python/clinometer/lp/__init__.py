@@ -7,13 +7,10 @@ evaluated in twice the working precision, and never from a solver's tolerance.
 from __future__ import annotations
 
 from .candidates import Game, game
-from .cone import cone
-from .constrained import constrained
-from .ensemble import ensemble
-from .front import pareto_front
+from .cone import cone, gram_cone
+from .ensemble import constrained, ensemble
 from .general import SolveResult, solve
-from .gram_cone import gram_cone
-from .pareto import ParetoResult, pareto
+from .pareto import ParetoResult, pareto, pareto_front
 from .prompt import prompt
 from .result import GramConeResult, LPResult, PromptResult
 

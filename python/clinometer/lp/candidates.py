@@ -17,8 +17,6 @@ from clinometer.dump.directions import check_given
 from clinometer.theory.gauge import Gauge, gauge_of
 from clinometer.theory.screening import blocks_of
 
-__all__ = ["Game", "game", "play"]
-
 Floats = NDArray[np.float64]
 MEMORY = 1 << 28
 SCALES = ("sd", None)

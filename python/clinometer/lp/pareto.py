@@ -14,22 +14,21 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from clinometer import _core
 from clinometer.common.options import listed, used
 from clinometer.common.resampling import bucketed, unit_errors, worth
 from clinometer.common.results import Axes, Result
 from clinometer.engine.checks import need_moderate_scores
-from clinometer.engine.inputs import Call, prepare
+from clinometer.engine.inputs import Call, prepare, thread_count
 from clinometer.engine.passes import kept_scores
 from clinometer.inference.split import averaged_bound, halves, tail
 
-from .constrained import constrained
-from .ensemble import ensemble
-from .front import pareto_front
-from .gram_cone import gram_cone
-
-__all__ = ["ParetoResult", "pareto"]
+from .cone import gram_cone
+from .ensemble import constrained, ensemble
+from .result import finite, real_array
 
 Floats = NDArray[np.float64]
+SPLITS = 50
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -89,7 +88,7 @@ class ParetoResult(Result):
 
 
 @listed("within")
-def pareto(dump: Any, constitutions: Any, values: Any, *, splits: int = 50, **options: Any) -> ParetoResult:
+def pareto(dump: Any, constitutions: Any, values: Any, *, splits: int = SPLITS, **options: Any) -> ParetoResult:
     """Best direction, best mixture of the constitutions and prices of floors, judged on other prompts (theory 9.1).
 
     The best of many on these rows is better here than elsewhere: of noise judges there is always a mixture that raises
@@ -122,24 +121,29 @@ def pareto(dump: Any, constitutions: Any, values: Any, *, splits: int = 50, **op
     if call.n_scores == 0 or call.n_values == 0:
         raise ValueError("constitutions and values: wanted at least one of each")
     need_moderate_scores(call)
-    parts, unlabelled = _products(call)
+    return pareto_of(call, kept_scores(call, absolute=True), int(splits))
+
+
+def pareto_of(call: Call, kept: Floats, splits: int = SPLITS) -> ParetoResult:
+    """`pareto` of kept scores (N, m)."""
+    parts, unlabelled = _products(call, kept)
     table = _normalised(parts.sum(axis=0)[None], call.n_scores, call.n_values)[0]
     if not np.isfinite(table).all():
         raise ValueError("a constitution or a value does not vary inside any prompt; leave it out")
-    return _result(call, table, parts, int(splits), unlabelled)
+    return _result(call, table, parts, splits, unlabelled)
 
 
-def _products(call: Call) -> tuple[Floats, int]:
+def _products(call: Call, kept: Floats) -> tuple[Floats, int]:
     """Sums by unit, at most 4096 of prompts or clusters, (C, m + k, k + 1): covariances of scores and values inside
     prompts with the values, and last each one's own variance."""
     raw = np.asarray(call.values)
     p = call.population.labelled(np.where(np.isnan(raw).any(axis=1), np.nan, 0.0))
-    z = np.concatenate([kept_scores(call, absolute=True), np.nan_to_num(raw[p.rows])], axis=1)
+    z = np.concatenate([kept, np.nan_to_num(raw[p.rows])], axis=1)
     w, begin, size = p.row_weight(), p.offsets[:-1], np.abs(z).max(axis=0)
-    z -= np.repeat(np.add.reduceat(w[:, None] * z, begin), p.sizes, axis=0)
+    z -= p.on_rows(np.add.reduceat(w[:, None] * z, begin))
     z[:, np.abs(z[w > 0]).max(axis=0, initial=0.0) <= 1e-12 * size] = 0.0  # what centring a constant leaves
     m, k = call.n_scores, call.n_values
-    weighted = (w * np.repeat(p.prompt_weight(), p.sizes))[:, None] * z
+    weighted = (w * p.on_rows(p.prompt_weight()))[:, None] * z
 
     def units(x: Floats) -> Floats:
         sums = np.add.reduceat(x, begin)
@@ -246,3 +250,29 @@ def _result(call: Call, table: Floats, parts: Floats, splits: int, unlabelled: i
         alone=alone, alone_value=float(game[:, alone].min()), best=best, price=price, splits=splits,
         n_rows=call.population.n_rows, n_prompts=call.population.n_prompts, n_unlabelled=unlabelled,
     )  # fmt: skip
+
+
+def pareto_front(points: Any, *, n_threads: int | None = None) -> NDArray[np.bool_]:
+    """Which points are on the Pareto front: none is at least as large everywhere and larger somewhere (theory 9.1).
+
+    Larger is better in every coordinate. Equal points stand or fall together, so a front may hold copies.
+
+    Parameters
+    ----------
+    points : array (m, k), finite; one row a point
+
+    Returns
+    -------
+    (m,) bool. Costs O(m log m) for k <= 3; above, at worst m times the size of the front.
+
+    Errors: ValueError for another shape, NaN or Inf.
+
+    >>> from clinometer import lp
+    >>> lp.pareto_front([[1.0, 2.0], [2.0, 1.0], [1.0, 1.0], [2.0, 1.0]]).tolist()
+    [True, True, False, True]
+    """
+    table = real_array("points", points)
+    if table.ndim != 2 or table.shape[1] == 0:
+        raise ValueError(f"points has shape {table.shape}; wanted (m, k) with k at least 1")
+    finite("points", table)
+    return np.asarray(_core.lp_front(table, thread_count(n_threads)))

@@ -10,14 +10,12 @@ from numpy.typing import ArrayLike
 
 from clinometer.common.results import Axes, Result
 from clinometer.dump.directions import check_given
-from clinometer.fit.columns import unit_scale
+from clinometer.fit.scale import unit_scale
 from clinometer.theory.arrays import Floats, as_covariance, as_gram, as_rows, check_metric, spectrum
 from clinometer.theory.fraction import RESOLUTION, normalised, pareto_fraction, pivoted_factor
 from clinometer.theory.hull import Hull, certificate_residual, equal_products, is_witness, smallest_point, unit_rows
 
 from .cone import cone as lp_cone
-
-__all__ = ["ConeResult", "pareto_cone"]
 
 # A certificate is accepted if moving the rows by this share of their length makes it exact.
 _CERTIFICATE = 1e-13

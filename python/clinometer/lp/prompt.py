@@ -15,10 +15,7 @@ from clinometer.dump.directions import Scores
 from clinometer.engine.inputs import Call, prepare
 from clinometer.engine.passes import score_dump
 
-from .arrays import real_array
-from .result import STATUS, PromptResult
-
-__all__ = ["prompt"]
+from .result import STATUS, PromptResult, real_array
 
 Floats = NDArray[np.float64]
 MOST_VALUES = 64
@@ -127,6 +124,6 @@ def _variances(call: Call, table: Floats, weight: Floats, offsets: NDArray[np.in
     if p.omega is None:
         return np.asarray(_core.lp_variances(table, offsets, weight, call.n_threads))
     mean = np.add.reduceat(weight[:, None] * table, offsets[:-1])
-    own = np.add.reduceat(weight[:, None] * np.square(table - np.repeat(mean, p.sizes, axis=0)), offsets[:-1])
+    own = np.add.reduceat(weight[:, None] * np.square(table - p.on_rows(mean)), offsets[:-1])
     omega = np.where(np.isfinite(own).all(axis=1), p.prompt_weight(), 0.0)
     return np.asarray((omega[:, None] * np.nan_to_num(own)).sum(axis=0) / max(omega.sum(), np.finfo(float).tiny))

@@ -12,8 +12,6 @@ from clinometer.reporting.result import Report
 
 from .canvas import GREY, INK, PALETTE, canvas, distinct, inks, titled
 
-__all__ = ["cone"]
-
 
 def cone(result: Any, ax: Any = None, *, values: Any = None, highlight: Any = None) -> Any:
     """Draw a cone's proof, or how near a cone's best direction constitutions come (theory 8.3, 9.1 and 9.2).

@@ -10,22 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clinometer.common.escaping import visible
-
-__all__ = [
-    "GREY",
-    "INK",
-    "Ink",
-    "canvas",
-    "chosen",
-    "distinct",
-    "inks",
-    "label_ends",
-    "name",
-    "show_key",
-    "titled",
-    "whiskers",
-]
+from clinometer.common.visible import visible
 
 # Okabe and Ito's colours without the yellow, which a white page swallows
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#5B4A9E")

@@ -17,8 +17,6 @@ from clinometer.theory.iterated import Iteration
 
 from .canvas import GREY, INK, Z95, Ink, canvas, chosen, distinct, inks, label_ends, name, titled, whiskers
 
-__all__ = ["frontier", "iterate", "prompts"]
-
 Floats = NDArray[np.float64]
 MOST_BANDS = 8  # more of them hide one another
 

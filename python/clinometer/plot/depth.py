@@ -9,12 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clinometer.fit import DirectionFit, EncodingQuality
+from clinometer.theory.ceilings import CeilingByLayer
 from clinometer.theory.comparing import Comparison
-from clinometer.theory.layers import CeilingByLayer
 
 from .canvas import GREY, canvas, distinct, inks, label_ends, name, titled
-
-__all__ = ["layers"]
 
 Floats = NDArray[np.float64]
 

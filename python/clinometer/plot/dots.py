@@ -11,11 +11,9 @@ from numpy.typing import NDArray
 from clinometer.common.results import CrossCovarianceResult, TiltResult
 from clinometer.engine.stat import TiltSums
 from clinometer.reporting.result import Report
-from clinometer.theory.judging import JudgeCeiling
+from clinometer.theory.ceilings import JudgeCeiling
 
 from .canvas import GREY, Z95, canvas, chosen, distinct, inks, name, show_key, titled, whiskers
-
-__all__ = ["tradeoffs"]
 
 Floats = NDArray[np.float64]
 

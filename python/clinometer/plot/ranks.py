@@ -6,13 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from clinometer.theory.large import RandomisedSpectrum
 from clinometer.theory.shift import ShiftRank
-from clinometer.theory.spectra import EffectiveRank, effective_rank, eigenvalues_of
+from clinometer.theory.spectra import EffectiveRank, RandomisedSpectrum, effective_rank, eigenvalues_of
 
 from .canvas import INK, PALETTE, canvas, label_ends, titled
-
-__all__ = ["spectrum"]
 
 RANKS = ("participation", "entropy", "stable", "energy")
 

@@ -6,15 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clinometer.common.escaping import fit, visible
+from clinometer.common.visible import fit, visible
 
-from .text import MOVES_NOTHING, NAME, heading, legend, row
-from .wrapping import COLUMNS, wrapped
+from .text import COLUMNS, MOVES_NOTHING, NAME, heading, legend, row, wrapped
 
 if TYPE_CHECKING:
     from .result import Report
-
-__all__ = ["brief"]
 
 LINES, OF_VERDICT = 30, 10
 

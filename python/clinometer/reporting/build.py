@@ -19,21 +19,19 @@ from clinometer.engine.inputs import prepare
 from clinometer.engine.passes import cross_covariance, score
 from clinometer.errors import DumpChangedError
 from clinometer.fit import DirectionFit, fit_preference_direction
+from clinometer.fit.value import Fitting
 from clinometer.inference.tails import reach
 from clinometer.lp.pareto_cone import ConeResult
 from clinometer.values import found_in_texts
 
 from . import encoding_sections, inference_sections
-from .command import command
+from .export import command
 from .foundation import Scene, gather
-from .moved_rows import moved_rows
-from .needs import needs
-from .notes import coverage, diagnostics
+from .notes import coverage, diagnostics, needs
+from .responses import moved_rows
 from .result import Report
 from .summary import classes, summarise, without_flat
 from .verdict import choose, trusted
-
-__all__ = ["SECTIONS", "report"]
 
 SECTIONS = (
     "length", "encoding", "cone", "intervals", "null", "selection", "pareto", "baselines", "iterate", "spectrum",
@@ -82,10 +80,11 @@ def report(
     -------
     Report, axes constitution, KL, value.
 
-    Cost: one read for the scores, one for the null band and two for the simpler measures; everything else runs on
-    8 N K bytes of kept scores. "encoding" fits the values in one covariance pass and three of N d, with (5 + 1) d^2
-    float64, and "layers" does so for each site. "spectrum" takes that covariance where some value is complete; else
-    seven passes of 32 directions, or a covariance of its own up to d = 512.
+    Cost: one read for the scores and one for the null band; everything else runs on 8 N K bytes of kept scores.
+    "encoding" fits the values in one covariance pass and three of N d, with (5 + 1) d^2 float64, which serve the cone
+    and the simpler measures too ("baselines" without it is one read more), and "layers" does so for each site.
+    "spectrum" takes that covariance where some value is complete; else seven passes of 32 directions, or a covariance
+    of its own up to d = 512.
 
     Errors: ValueError where a column is not in the dump, a kl is not above 0, or a section is unknown; DumpError
     for NaN or Inf in a row.
@@ -117,7 +116,7 @@ def report(
             chosen -= set(WITHIN)
         s = gather(
             opened, judges, shown, len(names), levels, length, options, variances="null" in chosen,
-            net="length" in chosen, gold=gold,
+            folds=encoding_sections.FOLDS if "baselines" in chosen else 0, net="length" in chosen, gold=gold,
         )  # fmt: skip
         made = _first(s, self_judged, chosen, u_gen)
         made = replace(made, **_inside(s, made, chosen), **_fits(s, chosen, pairs), groups=s.groups(groups))
@@ -175,7 +174,8 @@ def _fits(s: Scene, chosen: frozenset[str], pairs: Any) -> dict[str, Any]:
     """Sections that rest on directions fitted to the values, which are fitted once."""
     out: dict[str, Any] = {}
     wanted = bool(chosen & {"encoding", "layers"})
-    fit, sigma = (_tried(s, "encoding", lambda: encoding_sections.fitted(s)) if wanted else None) or (None, None)
+    fitting = _tried(s, "encoding", lambda: encoding_sections.fitted(s)) if wanted else None
+    fit = None if fitting is None else fitting.fit
     vectors = None if fit is None else fit.vectors[: s.n_requested]
     if "encoding" in chosen:
         out["linear_share"] = encoding_sections.linear_share(s, fit)
@@ -183,30 +183,30 @@ def _fits(s: Scene, chosen: frozenset[str], pairs: Any) -> dict[str, Any]:
             out["encoding_quality"] = encoding_sections.quality(s, fit)
     cone = None
     if chosen & {"cone", "layers"} and not (wanted and fit is None):
-        cone = _value_cone(s, fit)
+        cone = _value_cone(s, fitting)
     if "cone" in chosen:
         out["cone"] = cone
     if "baselines" in chosen:
-        out["baselines"] = _tried(s, "baselines", lambda: encoding_sections.baselines(s, fit))
+        out["baselines"] = _tried(s, "baselines", lambda: encoding_sections.baselines(s, fitting))
     if "spectrum" in chosen:
-        out["spectrum"] = _tried(s, "spectrum", lambda: encoding_sections.spectrum(s, vectors, sigma))
+        out["spectrum"] = _tried(s, "spectrum", lambda: encoding_sections.spectrum(s, vectors, fitting))
     if "layers" in chosen and fit is not None and len(s.dump.candidates) > 1:
         out["layers"] = _tried(s, "layers", lambda: encoding_sections.layers(s, fit, cone, pairs))
     return out
 
 
-def _value_cone(s: Scene, fit: DirectionFit | None) -> ConeResult | None:
+def _value_cone(s: Scene, fitting: Fitting | None) -> ConeResult | None:
     """The cone of the fitted directions, or of the labels; None with a note where a value is flat."""
     n = s.n_requested
-    blank = [False] * n if fit is None else [not v.any() for v in fit.vectors[:n]]
+    blank = [False] * n if fitting is None else [not v.any() for v in fitting.fit.vectors[:n]]
     flat = [v for v, none, sd in zip(s.values, blank, s.sd, strict=False) if none or not sd > 0]
     if flat:
         s.notes.append(f"no cone: {', '.join(flat)} cannot be told from the rows inside prompts")
         return None
-    if fit is None:
+    if fitting is None:
         return _tried(s, "cone", lambda: encoding_sections.label_cone(s))  # type: ignore[no-any-return]
-    vectors = fit.vectors[:n]
-    return _tried(s, "cone", lambda: encoding_sections.value_cone(s, s.dump, vectors))  # type: ignore[no-any-return]
+    vectors, scores = fitting.fit.vectors[:n], fitting.scores[:, :n]
+    return _tried(s, "cone", lambda: encoding_sections.value_cone(s, scores, vectors))  # type: ignore[no-any-return]
 
 
 def _sections(given: str | Iterable[str]) -> frozenset[str]:

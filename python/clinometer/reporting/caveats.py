@@ -6,14 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clinometer.common.escaping import visible
+from clinometer.common.visible import visible
 from clinometer.inference.tails import in_words, reach
 
 if TYPE_CHECKING:
     from .result import Report
     from .verdict import Choice
-
-__all__ = ["caveats", "open_by_labels"]
 
 HARM = 0.02  # share of prompts below which harm is not a story
 MOSTLY = 0.5  # share of a gain or of a judge below which it is not mostly what it seems

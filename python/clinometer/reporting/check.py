@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from clinometer.common.escaping import visible
-from clinometer.common.nearest import did_you_mean
+from clinometer.common.visible import did_you_mean, visible
 from clinometer.errors import CheckFailed
 from clinometer.inference.tails import in_words
 
@@ -17,8 +16,6 @@ from .verdict import choose
 
 if TYPE_CHECKING:
     from .result import Report
-
-__all__ = ["Check", "parse", "run"]
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _CHOICES = ("all", "any", "recommended")

@@ -16,26 +16,24 @@ from clinometer.engine.passes import moments, tilt
 from clinometer.engine.population import Population
 from clinometer.fit import DirectionFit, EncodingQuality, fit_preference_direction, fit_value_direction
 from clinometer.fit.curvature import DenseCurvature
-from clinometer.fit.out_of_fold import scores_of
-from clinometer.fit.value import fit_and_curvature
+from clinometer.fit.quality import out_of_fold, scores_of
+from clinometer.fit.value import Fitting, fitted_with
 from clinometer.inference.simpler import Baselines, baselines_of
 from clinometer.lp.pareto_cone import ConeResult, pareto_cone
 from clinometer.theory import effective_rank
-from clinometer.theory.large import randomised_spectrum, subspace
+from clinometer.theory.spectra import randomised_spectrum, subspace
 
 from .foundation import Scene
-
-__all__ = ["baselines", "fitted", "label_cone", "layers", "linear_share", "spectrum", "value_cone"]
 
 Floats = NDArray[np.float64]
 FOLDS = 5
 EXACT_DIM, LEADING = 512, 16  # dimensions up to which a spectrum is taken whole; eigenvalues shown
 
 
-def fitted(s: Scene) -> tuple[DirectionFit, Floats | None]:
-    """One fit of the values asked for and of the judges that are columns, out of fold, and Sigma (d, d) of the rows.
+def fitted(s: Scene) -> Fitting:
+    """One fit of the values asked for and of the judges that are columns, out of fold; they share their matrices.
 
-    They share their matrices. Sigma is that of the fit of a value that all rows carry; None where there is no such.
+    Its reads also give the scores of the full fits, and of the values' mean differences where these are wanted.
     """
     if s.call.population.n_prompts < FOLDS:
         raise ValueError(f"at least {FOLDS} prompts are wanted, there are {s.call.population.n_prompts}")
@@ -45,10 +43,18 @@ def fitted(s: Scene) -> tuple[DirectionFit, Floats | None]:
     table = np.full((s.dump.n_rows, len(_columns(s))), np.nan)
     table[s.call.population.rows] = s.kept[:, _columns(s)]
     labels = np.concatenate([np.asarray(s.call.values)[:, : s.n_requested], table], axis=1)
-    fit, curvature = fit_and_curvature(s.dump, labels, folds=FOLDS, **s.quiet)
-    complete = ~np.isnan(labels[s.call.population.rows]).any(axis=0)
-    whole = [curvature[j] for j in np.flatnonzero(complete).tolist() if j in curvature]
-    return fit, next((c.sigma for c in whole if isinstance(c, DenseCurvature)), None)
+    beside = np.zeros((FOLDS, 0, s.dump.dim)) if s.differences is None else s.differences
+    return fitted_with(s.dump, labels, beside, folds=FOLDS, **s.quiet)
+
+
+def _sigma(s: Scene, fitting: Fitting | None) -> Floats | None:
+    """Sigma (d, d) of the rows, as in the fit of a value that all of them carry; None where there is no such."""
+    if fitting is None:
+        return None
+    labels = fitting.fit._training["labels"][s.call.population.rows]
+    complete = np.flatnonzero(~np.isnan(labels).any(axis=0)).tolist()
+    whole = [fitting.curvature[j] for j in complete if j in fitting.curvature]
+    return next((c.sigma for c in whole if isinstance(c, DenseCurvature)), None)
 
 
 def _columns(s: Scene) -> list[int]:
@@ -84,10 +90,9 @@ def _complete(s: Scene) -> tuple[Population, Floats]:
     return s.call.population.labelled(np.where(np.isnan(table).any(axis=1), np.nan, 0.0)), table
 
 
-def value_cone(s: Scene, dump: Dump, vectors: Floats) -> ConeResult:
-    """The cone of directions in phi that raise every fitted value: one pass for the values' scores."""
-    call = replace(s.call, dump=dump, values=None, progress=None)
-    cone, lengths, frame = _cone(scores_of(call, vectors), s.call.population)
+def value_cone(s: Scene, scores: Floats, vectors: Floats) -> ConeResult:
+    """The cone of directions in phi that raise every fitted value, whose scores are (N, J)."""
+    cone, lengths, frame = _cone(scores, s.call.population)
     if not cone.feasible:
         return cone
     mixed = cone.weights / lengths
@@ -97,9 +102,9 @@ def value_cone(s: Scene, dump: Dump, vectors: Floats) -> ConeResult:
 def _cone(z: Floats, p: Population) -> tuple[ConeResult, Floats, Floats]:
     """Cone of columns z (N, k) under their within covariance, by QR; lengths (k,) and rows (k, k) of what it saw."""
     weight = p.row_weight()
-    z = z - np.repeat(z[p.offsets[:-1]], p.sizes, axis=0)
-    z = z - np.repeat(np.add.reduceat(weight[:, None] * z, p.offsets[:-1]), p.sizes, axis=0)
-    root = np.sqrt(weight * np.repeat(p.prompt_weight(), p.sizes))
+    z = z - p.on_rows(z[p.offsets[:-1]])
+    z = z - p.on_rows(p.sums(weight[:, None] * z))
+    root = np.sqrt(weight * p.on_rows(p.prompt_weight()))
     triangle = np.asarray(np.linalg.qr(root[:, None] * z, mode="r"))
     rows = np.ascontiguousarray(triangle.T)
     lengths = np.linalg.norm(rows, axis=1)
@@ -117,10 +122,11 @@ def layers(s: Scene, fit: DirectionFit, cone: ConeResult | None, pairs: Any) -> 
         dump, at, found = s.dump, fit, cone
         if site.name != own:
             dump = s.dump.select(tensor=site.name).with_options(columns=s.dump.columns)
+            quiet = replace(s.call, dump=dump, values=None, progress=None)
             labels = np.asarray(s.call.values)[:, : s.n_requested]
             at = fit_value_direction(dump, labels, method="ridge", folds=FOLDS, pooled=False, **s.quiet)
             flat = not (s.sd[: s.n_requested] > 0).all() or not at.vectors.any(axis=1).all()
-            found = None if flat else value_cone(s, dump, at.vectors)
+            found = None if flat else value_cone(s, scores_of(quiet, at.vectors), at.vectors)
         q = at.encoding_quality
         names, gain = _gains_of_site(s, dump, site.layer, pairs)
         out.append({
@@ -150,12 +156,12 @@ def _gains_of_site(s: Scene, dump: Dump, layer: int | None, pairs: Any) -> tuple
     return found.directions, found.gain
 
 
-def spectrum(s: Scene, vectors: Floats | None, sigma: Floats | None) -> dict[str, Any]:
+def spectrum(s: Scene, vectors: Floats | None, fitting: Fitting | None) -> dict[str, Any]:
     """Leading eigenvalues and effective ranks of Sigma, and the share of each value's direction among the leading.
 
-    Of `sigma` (d, d) where a fit has made it, else of passes over the rows.
+    Of the Sigma that a fit has made, else of passes over the rows.
     """
-    d = s.dump.dim
+    d, sigma = s.dump.dim, _sigma(s, fitting)
     values, turn, found = _whole(s, sigma) if d <= EXACT_DIM else _leading(s, sigma)
     leading = min(len(values), d)
     m_used = min(max(1, int(np.ceil(found["participation"] or 0.0))), leading)
@@ -196,8 +202,13 @@ def _leading(s: Scene, sigma: Floats | None) -> Spectrum:
     return values[:LEADING], turn[:LEADING] @ basis, found
 
 
-def baselines(s: Scene, fit: DirectionFit | None) -> Baselines:
+def baselines(s: Scene, fitting: Fitting | None) -> Baselines:
     """`clinometer.inference.baselines` with the scores and the fit that are there already."""
-    ridge = None if fit is None else fit.vectors[: s.n_requested]
+    assert s.differences is not None
+    call, p = replace(s.call, progress=None), s.call.population
     with listening():
-        return baselines_of(replace(s.call, progress=None), s.kept, s.origins, ridge, FOLDS)
+        if fitting is None:
+            along = out_of_fold(replace(call, values=None), s.differences, p.folds(FOLDS))
+            return baselines_of(call, s.kept, s.origins, None, along)
+        ridge = fitting.fit.vectors[: s.n_requested]
+        return baselines_of(call, s.kept, s.origins, ridge, fitting.beside)

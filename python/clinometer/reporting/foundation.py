@@ -12,17 +12,15 @@ from numpy.typing import NDArray
 from clinometer import _core
 from clinometer.common.results import TiltResult
 from clinometer.dump import Dump
-from clinometer.dump.directions import Scores
 from clinometer.engine import kl as roots
 from clinometer.engine.checks import need_moderate_scores
 from clinometer.engine.inputs import Call, prepare
 from clinometer.engine.passes import adjusted, covariance_of, kept_with_spread, origin_table, tilt_of
-from clinometer.engine.spread import spread_within, within_sd
+from clinometer.engine.weights import spread_within, within_sd
 from clinometer.inference.gold import GoldCorrection, corrected, corrected_tilt, gold_labels
 from clinometer.inference.groups import GroupGains, group_columns, group_gains
 from clinometer.inference.policy import PolicyGains, gains_and_horizon, pooled_gains
-
-__all__ = ["Scene", "gather"]
+from clinometer.inference.simpler import difference_state, mean_differences
 
 Floats = NDArray[np.float64]
 
@@ -32,8 +30,8 @@ class Scene:
     """K constitutions at B levels on J values, the first `n_requested` of them asked for.
 
     `kept` (N, K) are scores in canonical order, relative to `origins` as every pass keeps them, and `spread` (K,) their
-    variances within prompts; `variances` (d,) those of the rows, where a section wants them; `notes` are what sections
-    say when they cannot be had.
+    variances within prompts; `variances` (d,) those of the rows and `differences` (F, J, d) mean differences of the
+    values without each of F folds, where a section wants them; `notes` are what sections say when they cannot be had.
     """
 
     call: Call
@@ -45,6 +43,7 @@ class Scene:
     kept: Floats
     origins: Floats
     variances: Floats | None
+    differences: Floats | None
     spread: Floats
     tilt: TiltResult
     net_of_length: bool
@@ -134,13 +133,6 @@ class Scene:
         K = len(self.call.names)
         return self._found[1] if self.call.within else np.full(K, np.nan)
 
-    def scores(self, ks: Any = slice(None)) -> Scores:
-        """Constitutions `ks` as scores of the dump's rows: passes over them read nothing."""
-        table = np.full((self.dump.n_rows, self.kept.shape[1]), np.nan)
-        table[self.call.population.rows] = self.kept
-        names = tuple(np.array(self.call.names, object)[ks])
-        return Scores(table[:, ks], names=names)
-
     @cached_property
     def _net_kept(self) -> Floats | None:
         """Scores with length partialled out; None without a finite length that varies, or where it is not looked at."""
@@ -172,17 +164,19 @@ class Scene:
 
 def gather(
     dump: Dump, judges: list[Any], shown: tuple[str, ...], n_requested: int, levels: Floats, length: str | None,
-    options: dict[str, Any], *, variances: bool, net: bool, gold: Any = None,
+    options: dict[str, Any], *, variances: bool, folds: int, net: bool, gold: Any = None,
 ) -> Scene:  # fmt: skip
-    """Read the dump once and tilt."""
+    """Read the dump once and tilt; mean differences of the values are looked for without each of `folds` folds."""
     call = prepare(dump, judges, list(shown), **options)
     need_moderate_scores(call)
     if not call.population.n_rows:
         raise ValueError(f"{dump.name} has no rows to pass over ({call.population.n_dropped} prompts dropped)")
     states = [_core.Moments(dump.dim, 0, 1, 0, False)] if variances else []
+    if folds:
+        states.append(difference_state(call, folds))
     origins = origin_table(call)
     kept, spread, done = kept_with_spread(replace(call, values=None) if states else call, states, origins)
-    by_column = None
+    by_column, differences = None, mean_differences(done.pop(), call.n_values) if folds else None
     if done:
         moments = done[0].finish()
         by_column = moments["scatter"][0, : dump.dim, 0] / moments["mass"][0]
@@ -198,6 +192,7 @@ def gather(
         kept,
         origins,
         by_column,
+        differences,
         spread["variance"],
         found,
         net,

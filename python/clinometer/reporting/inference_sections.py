@@ -16,12 +16,11 @@ from clinometer.inference import gain_intervals
 from clinometer.inference.label_error import label_status
 from clinometer.inference.null import null_gains
 from clinometer.inference.selection import recommended
-from clinometer.lp.pareto import pareto
-from clinometer.theory import iterate
+from clinometer.lp.pareto import pareto_of
+from clinometer.theory.iterated import iterate_of
+from clinometer.theory.rows import scored_of
 
 from .foundation import Scene
-
-__all__ = ["intervals", "mixtures", "null", "rounds", "selection", "value_correlation"]
 
 Floats = NDArray[np.float64]
 NULLS, NULL_LEVELS = 64, 3
@@ -103,8 +102,9 @@ def mixtures(s: Scene) -> dict[str, Any]:
     if not values or not len(varies):
         raise ValueError("no constitution or no value varies inside prompts")
     table, _ = in_range(np.asarray(s.call.values)[:, ~np.isnan(s.scale)])  # what is found is in sd
-    found = pareto(s.dump, s.scores(varies), table, **s.quiet)
-    return {"pareto": replace(found, values=tuple(values))}
+    names = tuple(s.call.names[k] for k in varies)
+    call = replace(s.call, values=table, value_names=tuple(values), names=names, progress=None)
+    return {"pareto": pareto_of(call, s.kept[:, varies])}
 
 
 def rounds(s: Scene, best: tuple[int, int]) -> dict[str, Any]:
@@ -114,7 +114,8 @@ def rounds(s: Scene, best: tuple[int, int]) -> dict[str, Any]:
     if not 0 < beta < np.inf:
         raise ValueError("the recommended tilt has no finite strength")
     with listening():  # `stop` says the same
-        found = iterate(s.dump, s.scores([k]), beta, list(s.values), rounds=ROUNDS, **s.quiet)
+        scores = scored_of(replace(s.call, names=(s.call.names[k],), progress=None), s.kept[:, [k]])
+        found = iterate_of(scores, beta, ROUNDS)
     return {"iterated": {
         "constitution": s.call.names[k], "rounds": list(range(1, ROUNDS + 1)), "beta": beta, "gain": found.gain,
         "gain_se": found.gain_se, "kl": found.kl, "ess": found.ess, "stop": found.stop, "falls": found.falls,
@@ -131,7 +132,7 @@ def value_correlation(s: Scene) -> dict[str, Any]:
             p = s.call.effective().labelled(both)
             known = p.row_weight() > 0
             x, y = (_centred(np.where(known, np.nan_to_num(table[p.rows, c]), 0.0), p) for c in (i, j))
-            w = p.row_weight() * np.repeat(p.prompt_weight(), p.sizes)
+            w = p.row_weight() * p.on_rows(p.prompt_weight())
             power = applied(x**2, w) * applied(y**2, w)
             if power > 0 and s.sd[i] > 0 and s.sd[j] > 0:
                 out[i, j] = out[j, i] = applied(x * y, w) / np.sqrt(power)
@@ -139,4 +140,4 @@ def value_correlation(s: Scene) -> dict[str, Any]:
 
 
 def _centred(x: Floats, p: Any) -> Floats:
-    return np.asarray(x - np.repeat(np.add.reduceat(p.row_weight() * x, p.offsets[:-1]), p.sizes))
+    return np.asarray(x - p.on_rows(p.sums(p.row_weight() * x)))

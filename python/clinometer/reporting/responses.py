@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,8 @@ from clinometer.engine.inputs import Call, prepare
 from clinometer.engine.passes import kept_scores
 from clinometer.theory.arrays import Floats
 
-__all__ = ["Examples", "examples", "texts_by_row"]
+if TYPE_CHECKING:
+    from .result import Report
 
 SHOWN = 300
 
@@ -133,7 +134,7 @@ def examples(
         mean = np.array([np.nanmean(c) if not np.isnan(c).all() else np.nan for c in table[rows].T])
     return Examples(
         call.names[0], float(roots.kl_at(call, kept, betas)[0, 0]), float(betas[0, 0]), at,
-        np.repeat(p.ids, p.sizes)[pick], weight[pick], weight[pick] * np.exp(log_ratio[pick]),
+        p.on_rows(p.ids)[pick], weight[pick], weight[pick] * np.exp(log_ratio[pick]),
         np.exp(log_ratio[pick]), log_ratio[pick] > 0.0, table[at], mean, _lengths(call.dump, at),
         tuple(t[0] for t in shown), tuple(t[1] for t in shown), call.value_names,
     )  # fmt: skip
@@ -173,3 +174,40 @@ def _text(texts: Any, row: int) -> tuple[str, str]:
 def _said(text: Any) -> str:
     """A text; "" where it is missing."""
     return "" if text is None or text != text else str(text)
+
+
+LONGEST = 20_000  # characters of a prompt or response
+
+
+def _shortened(text: str) -> str:
+    """A page holds what is read; a text may have a hundred million characters."""
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}... ({len(text) - LONGEST:,} more characters)"
+
+
+def moved_rows(
+    report: Report, call: Call, kept: NDArray[np.float64], texts: Any, n: int = 3
+) -> tuple[dict[str, Any], ...]:
+    """The n rows with the largest and the n with the smallest ratio pi_C / pi0, from scores (N, K), one dict each.
+
+    Keys: row, prompt_id, ratio, before and after (probability inside the prompt), values (J,), prompt, text.
+    """
+    texts = texts_by_row(call, texts)
+    best = report.best()
+    assert best is not None
+    k, b = best.index
+    own = np.ascontiguousarray(kept[:, k : k + 1])
+    ratio = roots.log_ratios(call, own, report.tilt.betas[k : k + 1, b : b + 1])[0]
+    weight, rows = call.population.row_weight(), call.population.rows
+    order = np.argsort(ratio, kind="stable")
+    order = order[weight[order] > 0]
+    ends = dict.fromkeys([*order[::-1][:n].tolist(), *order[:n].tolist()])
+    ids, table = np.repeat(call.population.ids, call.population.sizes), np.asarray(call.values, np.float64)
+    out = []
+    for i in ends:
+        prompt, response = map(_shortened, _text(texts, int(rows[i])))
+        out.append({
+            "row": int(rows[i]), "prompt_id": str(ids[i]), "ratio": float(np.exp(ratio[i])),
+            "before": float(weight[i]), "after": float(weight[i] * np.exp(ratio[i])),
+            "values": table[rows[i]].tolist(), "prompt": prompt, "text": response,
+        })  # fmt: skip
+    return tuple(out)

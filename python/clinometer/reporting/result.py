@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     from .verdict import Choice
 
-__all__ = ["Report"]
-
 Floats = NDArray[np.float64]
 
 
@@ -192,8 +190,8 @@ class Report(Result):
 
         Bounds are corrected for having picked the best of all trusted cells (theory 10.4).
         """
+        from .text import shortened
         from .verdict import verdict
-        from .wrapping import shortened
 
         return verdict(shortened(self))
 
@@ -225,8 +223,7 @@ class Report(Result):
     def to_text(self, *, full: bool = False) -> str:
         """Aligned text of at most 110 columns: 30 lines that begin with the verdict, or all there is at every KL."""
         from .brief import brief
-        from .text import text
-        from .wrapping import shortened
+        from .text import shortened, text
 
         return text(shortened(self)) if full else brief(self)
 
@@ -234,7 +231,7 @@ class Report(Result):
         return self.to_text()
 
     def __repr__(self) -> str:
-        from clinometer.common.escaping import visible
+        from clinometer.common.visible import visible
 
         return (
             f"Report({visible(self.dump.name)}: {len(self.constitutions)} constitutions, "
@@ -242,14 +239,14 @@ class Report(Result):
         )
 
     def _repr_html_(self) -> str:
-        from clinometer.common.escaping import markup
+        from clinometer.common.visible import markup
 
         return "<pre>" + "\n".join(markup(line) for line in self.to_text().split("\n")) + "</pre>"
 
     def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
         """One HTML file that loads nothing and reads without JavaScript; written to `path` if given, and returned."""
         from .page import page
-        from .wrapping import shortened
+        from .text import shortened
 
         made = page(shortened(self))
         if path is not None:

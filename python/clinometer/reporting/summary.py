@@ -13,8 +13,6 @@ from clinometer.theory import classify
 
 Floats = NDArray[np.float64]
 
-__all__ = ["DumpSummary", "classes", "summarise", "without_flat"]
-
 
 @dataclass(frozen=True, repr=False, eq=False)
 class DumpSummary(Result):

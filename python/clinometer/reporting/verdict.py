@@ -9,16 +9,14 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from clinometer.common.escaping import visible
 from clinometer.common.results import Axes, Result
+from clinometer.common.visible import visible
 from clinometer.inference.tails import reach
 
 from .summary import classes, without_flat
 
 if TYPE_CHECKING:
     from .result import Report
-
-__all__ = ["Choice", "choose", "trusted", "verdict"]
 
 Floats = NDArray[np.float64]
 

@@ -15,8 +15,6 @@ from clinometer.files.plain import PlainFile
 
 from .arrow_ends import check_end, check_footer, check_parquet
 
-__all__ = ["Refusal", "Shard", "pyarrow_for"]
-
 
 def pyarrow_for(path: str) -> Any:
     """The module, with parquet; an ImportError names the extra and the file that wants it."""

@@ -1,22 +1,24 @@
-"""What a path holds before phi is chosen; its arrays are read when they are first asked for."""
+"""What a path holds before phi is chosen: arrays read when they are first asked for, layers, texts beside the rows."""
 
 from __future__ import annotations
 
+import operator
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from clinometer.common.visible import few, quote
+from clinometer.errors import bad
+from clinometer.files import strictjson
 from clinometer.files.plain import PlainFile
 
 from .safetensors import read_header
 from .tensors import Tensor
-from .texts import Texts
-
-__all__ = ["Found", "How", "Lazy"]
 
 
 class Lazy(Mapping[str, NDArray[Any]]):
@@ -108,3 +110,83 @@ class Found:
             return None
         parts, _ = read_header(PlainFile(self.files["pairs"]))
         return Lazy({name: part.read for name, part in parts.items()})
+
+
+_BLOCK = 16 << 20
+
+
+class Texts:
+    """`texts[row]` -> {"prompt": ..., "response": ...}; the file is indexed when first used.
+
+    Texts are what the model wrote, halves of characters included: .encode("utf-8", "replace") replaces those.
+    """
+
+    def __init__(self, file: PlainFile, n_rows: int, rows: NDArray[Any] | None = None) -> None:
+        self._file = file
+        self._total = n_rows
+        self._rows = rows
+        self._ends: NDArray[np.int64] | None = None
+
+    def __len__(self) -> int:
+        return self._total if self._rows is None else len(self._rows)
+
+    def __getitem__(self, row: int) -> dict[str, Any]:
+        at = operator.index(row)
+        if not -len(self) <= at < len(self):
+            raise IndexError(f"row {at} of {len(self)} texts")
+        at %= len(self)
+        line = at if self._rows is None else int(self._rows[at])
+        ends = self._index()
+        start = int(ends[line - 1]) if line else 0
+        raw = self._file.read(start, int(ends[line]) - start)
+        value = strictjson.loads(raw, self._file.path, start, f"line {line + 1}", halves=True)
+        if not isinstance(value, dict):
+            raise bad(self._file.path, "an object is wanted", f"line {line + 1}", start)
+        return value
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return (self[row] for row in range(len(self)))
+
+    def take(self, rows: NDArray[Any]) -> Texts:
+        """The texts of these rows."""
+        out = Texts(self._file, self._total, rows if self._rows is None else self._rows[rows])
+        out._ends = self._ends
+        return out
+
+    def _index(self) -> NDArray[np.int64]:
+        if self._ends is None:
+            found = []
+            for start in range(0, self._file.size, _BLOCK):
+                block = self._file.read(start, min(_BLOCK, self._file.size - start))
+                found.append(np.flatnonzero(np.frombuffer(block, np.uint8) == 10) + (start + 1))
+            ends = np.concatenate(found) if found else np.zeros(0, np.int64)
+            if len(ends) != self._total or (len(ends) and ends[-1] != self._file.size):
+                raise bad(self._file.path, f"{len(ends)} lines; one per row is wanted, {self._total}")
+            self._ends = ends.astype(np.int64)
+        return self._ends
+
+
+_SUFFIX = re.compile(r"_L([0-9]{1,9})\Z")
+
+
+# the block of a model in the name of its module or hook: model.layers.12, blocks.12.hook_resid_post, transformer.h.12
+_MODULE = re.compile(
+    r"(?:\A|[._/-])(?:(?:blocks?|layers?|hidden(?:_states?)?)[._/-]?|h\.)([0-9]{1,9})(?=\Z|[._/-])", re.IGNORECASE
+)
+
+
+def layer_of(name: str) -> int | None:
+    """The layer in a tensor's name: 24 of phi_mean_L24, else that of the module it was taken at.
+
+    >>> [layer_of(n) for n in ("phi_mean_L24", "blocks.12.hook_resid_post", "model.layers.3", "layer_7", "phi")]
+    [24, 12, 3, 7, None]
+    """
+    match = _SUFFIX.search(name)
+    found = {int(match[1])} if match else {int(x) for x in _MODULE.findall(name)}
+    return found.pop() if len(found) == 1 else None
+
+
+def are_layers(files: Iterable[str]) -> bool:
+    """Whether files are named after several layers, and so hold the same rows, not consecutive ones."""
+    layers = {layer_of(name.rpartition(".")[0]) for name in files}
+    return len(layers) > 1 and None not in layers

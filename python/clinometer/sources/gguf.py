@@ -11,8 +11,6 @@ from clinometer.files.plain import PlainFile
 
 from .tensors import BITS, LIMIT, Part
 
-__all__ = ["read_gguf"]
-
 _MOST = 4 << 20  # bytes of header: control vectors have a few keys, and no vocabulary
 _SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<B", 10: "<Q", 11: "<q", 12: "<d"}
 _STRING, _ARRAY, _BOOL = 8, 9, 7

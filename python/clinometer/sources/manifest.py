@@ -12,27 +12,14 @@ from clinometer.errors import bad
 from clinometer.files import strictjson
 from clinometer.files.folders import inside
 from clinometer.files.plain import PlainFile
-from clinometer.files.urls import is_url
+from clinometer.files.remote import is_url
 
-from .found import Found
+from .found import Found, Texts
 from .safetensors import read_header
 from .tensors import FLOAT_NAMES, LIMIT, NUMPY_CODES, Part, Tensor
-from .texts import Texts
 
 if TYPE_CHECKING:
     pass
-
-__all__ = [
-    "FORMAT",
-    "NAME",
-    "VERSION",
-    "add_shard",
-    "is_manifest",
-    "load",
-    "read_index",
-    "read_manifest",
-    "read_table",
-]
 
 NAME = "manifest.json"
 FORMAT = "clinometer-dump"

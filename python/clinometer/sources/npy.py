@@ -12,8 +12,6 @@ from clinometer.files.plain import PlainFile
 
 from .tensors import LIMIT, TAGS, Part
 
-__all__ = ["UnreadDtype", "parse_preamble", "read_npy"]
-
 _MAGIC = b"\x93NUMPY"
 _MAX_HEADER = 1 << 20
 _WIDEST_TEXT = 1 << 20

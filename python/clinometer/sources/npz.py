@@ -18,15 +18,12 @@ from clinometer.common.notices import tell
 from clinometer.common.visible import quote
 from clinometer.errors import DumpError, bad
 from clinometer.files.plain import PlainFile
-from clinometer.files.streams import Stream
-from clinometer.files.zip_member import unpacked
+from clinometer.files.streams import Stream, unpacked
 
 from .found import Lazy
 from .npy import UnreadDtype, parse_preamble
 from .tensors import Part, Tensor, Virtual
 from .window import Window
-
-__all__ = ["open_columns", "open_tensors"]
 
 _TEXT_AT_MOST = 256 << 20
 _BLOCK = 4 << 20

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clinometer.arrays.bfloat16 import decode_bfloat16
+from clinometer.arrays.dlpack import decode_bfloat16
 from clinometer.arrays.strings import text_array
 from clinometer.common.visible import quote
 from clinometer.errors import DumpError, bad
@@ -25,8 +25,6 @@ from .found import Found
 from .provenance import as_source
 from .tensors import FLOAT_NAMES, LIMIT, NUMPY_CODES, Part, Tensor, Virtual
 from .window import Window
-
-__all__ = ["Pickled"]
 
 _LINE = 1 << 30
 

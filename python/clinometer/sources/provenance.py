@@ -8,8 +8,6 @@ from typing import Any
 
 from clinometer.common.visible import quote
 
-__all__ = ["as_json", "as_policy", "as_preprocessing", "as_sampling", "as_source"]
-
 _POLICIES = ("on_policy", "off_policy")
 
 

@@ -1,26 +1,28 @@
-"""From a path or URL to what it holds: the container is told by its name, a folder by its files."""
+"""From a path or URL to what it holds: the container is told by its name, a folder by its files, several of which may
+be shards of one table."""
 
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Iterable
+from itertools import groupby
 
 from clinometer.common.notices import tell
 from clinometer.common.visible import few, quote
 from clinometer.errors import bad
-from clinometer.files.folders import entries, inside, refuse_copies, refuse_missing
+from clinometer.files.folders import all_inside, entries, inside, natural, numbered, refuse_copies, refuse_missing
 from clinometer.files.plain import PlainFile
-from clinometer.files.urls import is_url, stem
+from clinometer.files.remote import is_url, stem
 
-from . import manifest, safetensors
+from . import manifest, npy, safetensors
+from .arrow import SUFFIXES as ARROW
 from .arrow import find_arrow
-from .arrow_folder import SUFFIXES as ARROW
-from .found import Found, How
-from .joining import is_shards, joined_arrays, joined_safetensors
+from .found import Found, How, are_layers
 from .readers import by_suffix
-from .request_files import is_request
-from .requests import find_requests
-
-__all__ = ["HALVES", "PICKLES", "find"]
+from .requests import find_requests, is_request
+from .safetensors import read_header
+from .tensors import Part, Tensor
 
 HALVES = ("float16", "bfloat16")
 _INDEX = ".safetensors.index.json"
@@ -143,3 +145,65 @@ def _loose(path: str, stored: list[str], how: How) -> Found:
         "table part-0, part-1, ...",
         "folder",
     )
+
+
+# Files that differ in a number may be layers, sites or runs: rows go on from one to the next only where the names say
+# that these are pieces, by a word or by a number padded with zeros.
+_PIECE = re.compile(r"(?i)(?:\A|[^a-z])(?:part|shard|chunk|batch|rank|piece|slice)s?[^a-z0-9]?[0-9]")
+_PADDED = re.compile(r"[0-9]{4,}")
+_LAST = re.compile(r"[0-9]+(-of-[0-9]+)?(?=[^0-9]*\Z)")
+
+
+def is_shards(names: Iterable[str]) -> bool:
+    """Whether files of these names are consecutive rows of one table."""
+    held = list(names)
+    return numbered(held) and not are_layers(held) and all(_PIECE.search(n) or _PADDED.search(n) for n in held)
+
+
+def joined_arrays(folder: str, names: list[str]) -> dict[str, Tensor]:
+    """The .npy files of a folder by name; those that are shards of one array are one tensor."""
+    out: dict[str, Tensor] = {}
+    paths = dict(zip(names, all_inside(folder, names, "folder"), strict=True))
+    for shared, group in groupby(sorted(names, key=_skeleton), _skeleton):
+        files = sorted(group, key=natural)
+        for name, members in ((shared, files),) if is_shards(files) else ((f[:-4], [f]) for f in files):
+            refuse_missing(folder, members)
+            out[name] = Tensor(name, _alike([_part(paths[f]) for f in members]))
+    return {name: out[name] for name in sorted(out, key=natural)}
+
+
+def _part(path: str) -> Part:
+    with PlainFile(path, hold=True) as file:
+        return npy.read_npy(file)
+
+
+def _skeleton(name: str) -> str:
+    """A file's name without its last number, or that of so many."""
+    return _LAST.sub("", name[:-4]).strip("-_. ") or "phi"
+
+
+def _alike(parts: list[Part]) -> tuple[Part, ...]:
+    first = parts[0]
+    for part in parts[1:]:
+        if not part.shape or not first.shape or (part.shape[1:], part.tag) != (first.shape[1:], first.tag):
+            held, wanted = (f"{p.shape} {p.tag}" for p in (part, first))
+            raise bad(
+                part.file.path, f"holds {held}, the first shard {wanted}: shards of one width are wanted", "header"
+            )
+    return tuple(parts)
+
+
+def joined_safetensors(folder: str, names: list[str]) -> Found:
+    """Safetensors files that are shards: every tensor has their rows one behind the other."""
+    pieces: dict[str, list[Part]] = {}
+    source: dict[str, str] = {}
+    for k, path in enumerate(all_inside(folder, sorted(names, key=natural), "folder")):
+        with PlainFile(path, hold=True) as file:
+            parts, said = read_header(file)
+        rows = {p.shape[0] for p in parts.values() if p.shape}
+        if len(rows) != 1:
+            shown = ", ".join(f"{quote(n)} {p.shape}" for n, p in list(parts.items())[:8])
+            raise bad(path, f"is one of several shards, whose tensors have one entry a row; it holds {shown}", "header")
+        manifest.add_shard(pieces, parts, rows.pop(), set() if k else None, path)
+        source = said if not k else {key: value for key, value in source.items() if said.get(key) == value}
+    return Found({name: Tensor(name, tuple(parts)) for name, parts in pieces.items()}, dict(source))

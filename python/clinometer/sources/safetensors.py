@@ -17,17 +17,6 @@ from clinometer.files.plain import PlainFile
 
 from .tensors import BITS, LIMIT, Part
 
-__all__ = [
-    "MAX_HEADER",
-    "Payload",
-    "header_of",
-    "parse_header",
-    "read_head",
-    "read_header",
-    "room_of",
-    "write_safetensors",
-]
-
 MAX_HEADER = 100_000_000
 _KEYS = {"dtype", "shape", "data_offsets"}
 _ALIGN = 64

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clinometer.arrays.bfloat16 import decode_bfloat16
+from clinometer.arrays.dlpack import decode_bfloat16
 from clinometer.arrays.strings import joined, text_of
 from clinometer.common.notices import tell
 from clinometer.common.visible import quote
@@ -18,8 +18,6 @@ from clinometer.errors import bad
 from clinometer.files.plain import MappedLike, PlainFile
 
 from .window import Window
-
-__all__ = ["BITS", "FLOAT_NAMES", "LIMIT", "NUMPY_CODES", "TAGS", "Part", "Tensor", "Virtual"]
 
 LIMIT = 1 << 63
 _COLUMNS = 64

@@ -15,8 +15,6 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["main", "reason"]
-
 _OLDEST = (2, 10)  # the restricted loader of earlier versions has known holes
 _DEPTH = 8
 _OLD = (0x1950A86A20F9469CFC6C).to_bytes(10, "little")  # what the format before torch 1.6 begins with

@@ -10,9 +10,6 @@ from numpy.typing import NDArray
 
 from clinometer.errors import DumpError
 
-__all__ = ["WINDOW_BYTES", "Window", "filler", "runs", "sub"]
-
-
 WINDOW_BYTES = 64 << 20
 
 

@@ -12,10 +12,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from clinometer import _core
-from clinometer.arrays.bfloat16 import BFLOAT16
-from clinometer.arrays.carriers import carried
+from clinometer.arrays.carriers import Carried, carried
 from clinometer.arrays.coerce import as_column, as_ids, as_matrix
-from clinometer.arrays.held import Carried
+from clinometer.arrays.dlpack import BFLOAT16
 from clinometer.arrays.strings import of_one_width
 from clinometer.common.notices import listening
 from clinometer.common.results import Result
@@ -26,13 +25,10 @@ from clinometer.engine.scan import Share, plan, results
 from clinometer.engine.stat import Scores, Statistic
 
 from .fold_file import Snapshot, write
-from .fold_parse import WIDEST
-from .fold_read import read
+from .fold_read import WIDEST, read
 from .neighbours import adjoin, append
 from .nodes import Node, collapse, copied, push
 from .pending_rows import Rows
-
-__all__ = ["LEAF", "WIDEST", "Fold"]
 
 
 class Fold:

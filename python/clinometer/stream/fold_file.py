@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clinometer.arrays.bfloat16 import is_bfloat16
+from clinometer.arrays.dlpack import is_bfloat16
 from clinometer.engine import stat
 from clinometer.files.atomic import new_file
 
@@ -23,8 +23,6 @@ from .pending_rows import Rows
 
 if TYPE_CHECKING:
     from .fold import Fold
-
-__all__ = ["FORMAT", "VERSION", "Snapshot", "described", "encode", "spec", "write"]
 
 FORMAT, VERSION = "clinometer-fold", 5
 

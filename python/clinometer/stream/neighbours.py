@@ -10,8 +10,6 @@ from .nodes import push
 if TYPE_CHECKING:
     from .fold import Fold
 
-__all__ = ["adjoin", "append"]
-
 
 def append(first: Fold, other: Fold) -> None:
     """Merge unplaced folds of different prompts."""

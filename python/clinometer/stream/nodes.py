@@ -8,8 +8,6 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-__all__ = ["Node", "collapse", "copied", "push"]
-
 Node = tuple[int, int, list[Any]]
 
 

@@ -9,14 +9,12 @@ from typing import Any
 import numpy as np
 
 from clinometer import _core
-from clinometer.engine.inputs import absorb
+from clinometer.engine.inputs import LEAF, absorb
 from clinometer.engine.scan import plan
 from clinometer.engine.stat import Statistic
 
-from .fold import LEAF, Fold
+from .fold import Fold
 from .fold_read import read
-
-__all__ = ["merge", "shard"]
 
 
 def merge(*states: Any) -> Any:

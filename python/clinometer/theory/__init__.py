@@ -5,8 +5,19 @@ Functions of directions and covariances read nothing; those that take a dump say
 
 from __future__ import annotations
 
-from .best_of import BestOfN, best_of_n
-from .closed import GaussianTilt, QuadraticTilt, gaussian_tilt, quadratic_tilt, wendel_probability
+from .best_of import BestOfN, best_of_n, expected_max_normal
+from .ceilings import CeilingByLayer, JudgeCeiling, ceiling_by_layer, judge_ceiling
+from .closed import (
+    GaussianTilt,
+    PooledVersusWithin,
+    QuadraticTilt,
+    ToyExample,
+    gaussian_tilt,
+    pooled_versus_within,
+    quadratic_tilt,
+    toy_example,
+    wendel_probability,
+)
 from .complementary import Complementarity, complementarity
 from .drift import JudgeDrift, judge_drift
 from .ensembles import Ensembles, ensembles
@@ -17,19 +28,29 @@ from .gap import GenerationJudgmentGap, generation_judgment_gap
 from .generation import GenerationShare, generation_share, orthonormal_alpha
 from .geometry import WorstDirection, policy_direction, robustness_radius, score_correlation, worst_direction
 from .iterated import Iteration, drifting_projection, iterate
-from .judging import JudgeCeiling, judge_ceiling
 from .labelers import LabelerScaling, labeler_scaling
-from .large import RandomisedSpectrum, randomised_spectrum
-from .layers import CeilingByLayer, ceiling_by_layer
 from .learning import LearningCurve, learning_curve
 from .nonlinear import NonlinearEncoding, nonlinear_encoding
-from .order import expected_max_normal
-from .scalarised import ClassProbabilities, Scalarised, class_probabilities, scalarise, value_angles
 from .screening import Screen, screen
 from .shift import ShiftRank, shift_rank
-from .spectra import EffectiveRank, ValueConcentration, effective_rank, value_concentration
-from .tradeoffs import classify, optimal_direction, tradeoff_profile
-from .worked import PooledVersusWithin, ToyExample, pooled_versus_within, toy_example
+from .spectra import (
+    EffectiveRank,
+    RandomisedSpectrum,
+    ValueConcentration,
+    effective_rank,
+    randomised_spectrum,
+    value_concentration,
+)
+from .tradeoffs import (
+    ClassProbabilities,
+    Scalarised,
+    class_probabilities,
+    classify,
+    optimal_direction,
+    scalarise,
+    tradeoff_profile,
+    value_angles,
+)
 
 __all__ = [
     "BestOfN", "CeilingByLayer", "ClassProbabilities", "Complementarity", "Cumulants", "EffectiveRank",

@@ -12,17 +12,6 @@ from clinometer.engine.intake import numbers
 
 Floats = NDArray[np.float64]
 
-__all__ = [
-    "Floats",
-    "as_covariance",
-    "as_gram",
-    "as_rows",
-    "as_vector",
-    "check_metric",
-    "spectrum",
-    "times_sigma",
-]
-
 
 def as_rows(name: str, value: Any, dim: int | None = None) -> Floats:
     """`value` as finite float64 rows (K, d); 1-D is one row, an object with `.vectors` is unwrapped."""

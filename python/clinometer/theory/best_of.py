@@ -6,16 +6,14 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from clinometer.common.options import listed
 from clinometer.common.results import Axes, Result
+from clinometer.engine.weights import Weights
 
 from .arrays import Floats
-from .order import expected_max_normal
-from .rows import Scored, Weights, ratio, scored
-
-__all__ = ["BestOfN", "best_of_n"]
+from .rows import Scored, ratio, scored
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -174,7 +172,7 @@ def _fill(s: Scored, j: int, sizes: NDArray[np.int64], replacement: bool, cells:
 
 def _chosen(w: Weights, t: Floats, sizes: NDArray[np.int64], replacement: bool) -> list[Floats]:
     """Probability of every row to be the pick, for each n."""
-    prompt = np.repeat(np.arange(w.p.n_prompts), w.p.sizes)
+    prompt = w.p.on_rows(np.arange(w.p.n_prompts))
     alive = np.flatnonzero(w.row > 0.0)
     order = alive[np.lexsort((t[alive], prompt[alive]))]
     weight, group, score = w.row[order], prompt[order], t[order]
@@ -227,3 +225,47 @@ def _without(count: NDArray[np.int64], first: NDArray[np.bool_], inside: NDArray
     for i in range(n):
         reach *= np.maximum(so_far - i, 0.0) / (rows - i)
     return reach
+
+
+_STEP = 1.0 / 64.0
+
+
+def expected_max_normal(n: ArrayLike) -> Floats:
+    """Expected maximum of n independent standard normals.
+
+    e_n = int x n pdf(x) cdf(x)^(n-1) dx (theory 4.1). The trapezoid rule converges faster than any power of
+    its step here, because the integrand is entire and decays like a normal density; sqrt(2 log n) is 23 %
+    high at n = 64.
+
+    Parameters
+    ----------
+    n : positive integer or array (M,) of them, up to 1e15
+
+    Returns
+    -------
+    array of the shape of `n` (a scalar for a scalar)
+        Within 1e-10. Cost: some 3000 nodes for each distinct n; imports SciPy.
+
+    Errors: ValueError where n is no whole number from 1 to 1e15.
+
+    >>> expected_max_normal([1, 2, 64]).round(5).tolist()
+    [0.0, 0.56419, 2.34373]
+    """
+    from scipy.special import log_ndtr
+
+    counts = np.asarray(n)
+    if counts.dtype.kind not in "iuf" or not np.isfinite(counts).all():
+        raise TypeError(f"n is {n!r}; wanted positive integers")
+    wanted = counts.astype(np.float64)
+    if not ((wanted >= 1.0) & (wanted == np.floor(wanted)) & (wanted <= 1e15)).all():
+        raise ValueError(f"n is {n!r}; wanted integers from 1 to 1e15")
+    distinct, inverse = np.unique(wanted, return_inverse=True)
+    nodes = np.arange(-15.0, 20.0 + _STEP, _STEP)
+    log_cdf = np.asarray(log_ndtr(nodes), dtype=np.float64)
+    log_pdf = -0.5 * nodes**2 - 0.5 * np.log(2.0 * np.pi)
+    result = np.empty(distinct.size)
+    for i, m in enumerate(distinct):
+        density = np.exp(np.log(m) + (m - 1.0) * log_cdf + log_pdf)
+        result[i] = 0.0 if m == 1.0 else _STEP * float(nodes @ density)
+    out: Floats = result[inverse].reshape(counts.shape)
+    return out[()]

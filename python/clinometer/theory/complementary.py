@@ -12,14 +12,11 @@ from clinometer.common.resampling import t_bounds
 from clinometer.common.results import Axes, Result
 from clinometer.dump import open_dump
 from clinometer.dump.directions import Scores
+from clinometer.engine.weights import Weights
 from clinometer.fit.quality import ratio_error
-from clinometer.inference.gains import unit_sums
 
 from .arrays import Floats
-from .correlations import correlation_influence, correlations, per_prompt_grams
-from .rows import Weights, ratio, scored
-
-__all__ = ["Complementarity", "complementarity"]
+from .rows import correlation_influence, correlations, per_prompt_grams, ratio, scored
 
 LEVEL = 0.95
 
@@ -136,7 +133,7 @@ def _interval(w: Weights, x: Floats, found: Floats) -> Floats:
     dtotal = (r * dr + p * dp) / R + np.sign(r) * dr
     h, dh = p / np.sqrt(total), dp / np.sqrt(total) - p / 2 * total**-1.5 * dtotal
     variance = w.prompt * w.total(w.row * x[:, 2] ** 2)
-    psi_h, below, held = unit_sums(np.stack([dh, variance, w.prompt], axis=1), w.p).T
+    psi_h, below, held = w.p.unit_sums(np.stack([dh, variance, w.prompt], axis=1)).T
     se, units = ratio_error(psi_h[held > 0], below[held > 0], held[held > 0])
     low, high = t_bounds(np.array(h), np.array(se), np.array(units), LEVEL)
     square = np.sort(np.square([low, high]))

@@ -12,11 +12,10 @@ from clinometer.common.options import listed
 from clinometer.common.results import Axes, Result
 from clinometer.engine import kl as roots
 from clinometer.engine.intake import numbers
+from clinometer.engine.weights import Weights
 
 from .arrays import Floats
-from .rows import Scored, Weights, betas_of, kl_terms, levels, scored
-
-__all__ = ["Ensembles", "ensembles"]
+from .rows import Scored, betas_of, kl_terms, levels, scored
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -153,13 +152,15 @@ def _gains(s: Scored, t: Floats, pool: Floats, W: Floats, member_betas: Floats, 
 
 def _moved(w: Weights, f: Floats, t: Floats, betas: Floats) -> Floats:
     """Gain of a centred value in every prompt, (G, K)."""
-    return np.stack([w.total(w.change(x, _inverse(b))[0] * f) for x, b in zip(t.T, betas, strict=True)], axis=1)
+    return np.stack([w.gains(x, _inverse(b), f) for x, b in zip(t.T, betas, strict=True)], axis=1)
 
 
 def _mixture_kl(w: Weights, t: Floats, W: Floats, betas: Floats) -> Floats:
     out = np.empty((len(W), betas.shape[1]))
     for b in range(betas.shape[1]):
-        p = np.stack([w.tilt(x, _inverse(beta))[0] for x, beta in zip(t.T, betas[:, b], strict=True)], axis=1)
+        p = np.stack(
+            [w.tilted(w.log_ratio(x, _inverse(beta))) for x, beta in zip(t.T, betas[:, b], strict=True)], axis=1
+        )
         out[:, b] = [_kl(w, p @ row) for row in W]
     return out
 

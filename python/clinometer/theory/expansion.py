@@ -12,11 +12,10 @@ from clinometer.common.options import listed
 from clinometer.common.results import Axes, Result
 from clinometer.engine.checks import need_moderate_scores
 from clinometer.engine.inputs import refuse_extreme, tops
+from clinometer.engine.weights import Weights
 
 from .arrays import Floats
-from .rows import Weights, ratio, scored
-
-__all__ = ["Cumulants", "cumulants"]
+from .rows import ratio, scored
 
 SCAN = 100
 EIGHTH = 1e35  # the largest score and value, and one over the smallest, whose eighth powers float64 holds
@@ -151,7 +150,7 @@ def _radius_and_flip(w: Weights, t: Floats, f: Floats, k2: float, q: float) -> t
         return 0.0 if k2 == 0.0 else np.inf, np.inf
 
     def share(lam: float) -> float:
-        return float(w.mean(w.total(w.change(t, lam)[0] * f))) / (lam * k2)
+        return float(w.mean(w.gains(t, lam, f))) / (lam * k2)
 
     grid = np.geomspace(1e-3, 1e3, SCAN) / sd
     along = np.array([share(x) for x in grid])

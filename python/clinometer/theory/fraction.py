@@ -8,8 +8,6 @@ from numpy.typing import ArrayLike
 from .arrays import Floats, as_gram
 from .hull import smallest_point
 
-__all__ = ["pareto_fraction"]
-
 # A Gram known to double precision fixes its rows to the square root of that.
 RESOLUTION = 1e-8
 

@@ -12,11 +12,10 @@ from clinometer.common.notices import listening
 from clinometer.common.options import listed
 from clinometer.common.results import Axes, Result
 from clinometer.engine import kl as roots
+from clinometer.engine.weights import Weights
 
 from .arrays import Floats
-from .rows import Scored, Weights, kl_terms, levels, ratio, scored, tilts
-
-__all__ = ["GainKLFrontier", "gain_kl_frontier"]
+from .rows import Scored, kl_terms, levels, ratio, scored, tilts
 
 GRID = 24
 
@@ -188,8 +187,8 @@ def _regret(s: Scored, betas: Floats, oracle_betas: Floats) -> tuple[Floats, Flo
         w, own = s.weights(j), s.value(j)
         f = w.centre(own)
         for b in range(shape[1]):
-            best = w.total(w.change(own, oracle_lam[j, b])[0] * f)
-            lost = [best - w.total(w.change(t, x)[0] * f) for t, x in zip(s.scores.T, lam[:, b], strict=True)]
+            best = w.gains(own, oracle_lam[j, b], f)
+            lost = [best - w.gains(t, x, f) for t, x in zip(s.scores.T, lam[:, b], strict=True)]
             mean[:, b, j], se[:, b, j] = w.mean(np.stack(lost, axis=1)), w.se(np.stack(lost, axis=1))
     return mean, se
 
@@ -215,7 +214,7 @@ def _grid(betas: Floats, sd: float) -> Floats:
 
 def _curve(s: Scored, k: int, lam: Floats, z: float) -> dict[str, Any]:
     t, whole, J = s.scores[:, k], s.weights(), s.values.shape[1]
-    kl = np.array([whole.mean(whole.total(whole.row * kl_terms(whole.tilt(t, x)[1]))) for x in lam])
+    kl = np.array([whole.mean(whole.total(whole.row * kl_terms(whole.log_ratio(t, x)))) for x in lam])
     parts = [_turns(s.weights(j), t, s.value(j), lam, kl, z) for j in range(J)]
     out: dict[str, Any] = {name: np.array([p[name] for p in parts]) for name in (*_TURN, "shape")}
     return {**out, "curve": np.stack([p["curve"] for p in parts], axis=1), "kl": kl}
@@ -224,7 +223,7 @@ def _curve(s: Scored, k: int, lam: Floats, z: float) -> dict[str, Any]:
 def _turns(w: Weights, t: Floats, f: Floats, lam: Floats, kl: Floats, z: float) -> dict[str, Any]:
     """Where the gain turns back, by paired differences of per-prompt gains."""
     f = w.centre(f)
-    gains = np.stack([np.zeros(w.p.n_prompts), *(w.total(w.change(t, x)[0] * f) for x in lam)], axis=1)
+    gains = np.stack([np.zeros(w.p.n_prompts), *(w.gains(t, x, f) for x in lam)], axis=1)
     curve, se = w.mean(gains), w.se(gains)
     high, low = int(np.argmax(curve)), int(np.argmin(curve))
     fall, rise = (gains[:, -1] - gains[:, at] for at in (high, low))

@@ -10,18 +10,14 @@ import numpy as np
 from clinometer.common.options import listed
 from clinometer.common.resampling import t_bounds, unit_errors, worth
 from clinometer.common.results import Axes, Result
-from clinometer.fit.out_of_fold import scores_of
-from clinometer.fit.quality import curvature_error
-from clinometer.inference.gains import unit_sums
+from clinometer.engine.weights import Weights
+from clinometer.fit.quality import curvature_error, scores_of
+from clinometer.inference.intervals import check_level
 from clinometer.inference.label_error import LabelError, label_errors, label_status
-from clinometer.inference.result import check_level
 
 from .arrays import Floats, as_covariance, as_rows
-from .correlations import correlation_influence, correlations, per_prompt_grams
 from .geometry import score_correlation
-from .rows import Scored, Weights, scored
-
-__all__ = ["GenerationJudgmentGap", "generation_judgment_gap"]
+from .rows import Scored, correlation_influence, correlations, per_prompt_grams, scored
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -123,7 +119,7 @@ def _gap_on_rows(
             from_judge = _through(errors[1], k, slopes[0]) + _through(errors[0], j, slopes[1])
             psi[:, k, j] = judgment - generation + from_judge - from_gen
     held = w.prompt[:, None]
-    units, at = unit_sums(psi.reshape(len(psi), -1), w.p), unit_sums(held, w.p)
+    units, at = w.p.unit_sums(psi.reshape(len(psi), -1)), w.p.unit_sums(held)
     count = worth(units, at).reshape(K, J)
     square = unit_errors(units, at).reshape(K, J) ** 2
     square -= np.minimum(_counted_twice(w, parts, errors), square / 2)  # Efron and Stein: it is half at most
@@ -150,7 +146,7 @@ def _counted_twice(w: Weights, parts: list[Scored], errors: list[dict[int, Label
     folds = {len(e.fit.fold_vectors) for side in errors for e in side.values()}
     if not star or not (judge or generator) or len(folds) > 1:
         return out
-    row = w.row * w.spread(w.prompt)
+    row = w.row * w.p.on_rows(w.prompt)
 
     def on_sphere(error: LabelError) -> Floats:
         x = w.centre(scores_of(error.call, error.fit.fold_vectors[:, error.j]))

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clinometer.engine.checks import need_within
 from clinometer.engine.inputs import Call, prepare
 from clinometer.engine.population import Population
+from clinometer.engine.weights import Weights
 from clinometer.errors import DumpError
 
 from .arrays import Floats
-from .rows import Scored, Weights, rows_at
-
-__all__ = ["BLOCK", "Gauge", "gauge_of"]
+from .rows import Scored, rows_at
 
 BLOCK = 1 << 22
 
@@ -76,8 +76,7 @@ class Gauge:
 
 def gauge_of(dump: Any, values: Any, options: dict[str, Any]) -> tuple[Call, Gauge]:
     """The checked call of many candidates against the values of a dump, and what their gains need of it."""
-    if not options.get("within", True):
-        raise ValueError("within is False; wanted True: a policy is renormalised inside every prompt")
+    need_within(options)
     call = prepare(dump, None, values, **options)
     if call.n_values == 0:
         raise ValueError("values is empty, wanted at least one value")

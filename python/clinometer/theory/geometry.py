@@ -12,8 +12,6 @@ from clinometer.common.results import Axes, Result
 
 from .arrays import Floats, as_covariance, as_rows, as_vector, check_metric, spectrum, times_sigma
 
-__all__ = ["WorstDirection", "policy_direction", "robustness_radius", "score_correlation", "worst_direction"]
-
 
 def _unit_scale(rows: Floats) -> Floats:
     """Rows divided by a power of two near their largest entry: exact, and squares cannot overflow."""

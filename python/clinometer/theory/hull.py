@@ -15,16 +15,6 @@ from numpy.typing import NDArray
 
 from .arrays import Floats
 
-__all__ = [
-    "Hull",
-    "certificate_residual",
-    "equal_products",
-    "exact_dot",
-    "is_witness",
-    "smallest_point",
-    "unit_rows",
-]
-
 _EPS = float(np.finfo(np.float64).eps)
 DEPENDENT = 8.0 * _EPS
 

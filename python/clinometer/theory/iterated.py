@@ -11,11 +11,10 @@ from numpy.typing import ArrayLike, NDArray
 from clinometer.common.notices import tell
 from clinometer.common.options import listed
 from clinometer.common.results import Axes, Result
+from clinometer.engine.weights import Weights
 
 from .arrays import Floats
-from .rows import Scored, Weights, kl_terms, scored, tilts
-
-__all__ = ["Iteration", "drifting_projection", "iterate"]
+from .rows import Scored, kl_terms, scored, tilts
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -113,7 +112,11 @@ def iterate(
     """
     if not isinstance(rebase, (bool, np.bool_)):
         raise TypeError(f"rebase is {rebase!r}, wanted True or False")
-    s = scored(dump, directions, values, **options)
+    return iterate_of(scored(dump, directions, values, **options), beta, rounds, rebase)
+
+
+def iterate_of(s: Scored, beta: ArrayLike, rounds: int | None, rebase: bool = True) -> Iteration:
+    """`iterate` of scores that are there already."""
     lam = _strengths(s, beta, rounds)
     sizes = s.population.sizes
     stop_kl = float(np.log(np.median(sizes[sizes > 1])) / 2.0) if (sizes > 1).any() else 0.0
@@ -123,7 +126,7 @@ def iterate(
         tell(
             f"iterate: the KL of round {beyond[0] + 1} exceeds {stop_kl:.3g}, half the log of the median number of "
             "responses; from there on these rows cannot tell the policy",
-            stacklevel=2,
+            stacklevel=3,
         )
     return Iteration(
         stop=int(beyond[0]) + 1 if beyond.size else None, stop_kl=stop_kl, rebase=bool(rebase),
@@ -135,29 +138,26 @@ FROM_TILT = ("gain", "gain_se", "kl", "ess", "ess_min", "max_ratio")
 
 
 def _rounds(s: Scored, lam: Floats, rebase: bool) -> dict[str, Any]:
-    """Every round in turn; only the policy before and the accumulated score are kept."""
+    """Every round, from the log-ratios of its policy to the first one."""
+    steps = np.stack([s.scores[:, min(i, s.scores.shape[1] - 1)] * x for i, x in enumerate(lam)], axis=1)
+    totals = np.cumsum(steps, axis=1) if rebase else steps
     weights = [s.weights(j) for j in range(s.values.shape[1])]
-    values = [w.centre(s.value(j)) for j, w in enumerate(weights)]
-    whole, total = s.weights(), np.zeros(len(s.scores))
-    before = np.zeros_like(total)
-    lists: dict[str, list[Any]] = {name: [] for name in ("step", "kl_step")}
-    gains = [[np.zeros(w.p.n_prompts)] for w in weights]
-    totals = np.empty((len(total), len(lam) + 1))  # after each round, and the last again for its limit
-    for i, strength in enumerate(lam):
-        t = s.scores[:, min(i, s.scores.shape[1] - 1)] * strength
-        start = total if rebase else np.zeros_like(total)
-        lists["step"].append([_promised(w, f, start, t) for w, f in zip(weights, values, strict=True)])
-        totals[:, i] = totals[:, -1] = total = start + t
-        now = whole.tilt(total, 1.0)[1]
-        lists["kl_step"].append(_between(whole, now, before if rebase else np.zeros_like(now)))
-        before = now
-        for w, f, g in zip(weights, values, gains, strict=True):
-            g.append(w.total(w.change(total, 1.0)[0] * f))
-    tilted = tilts(replace(s.call, progress=None), totals, np.append(np.ones(len(lam)), 0.0)[:, None])
-    out: dict[str, Any] = {name: np.array(x) for name, x in lists.items()} | {
-        name: tilted[name][:-1, 0] for name in FROM_TILT
-    }
-    out["falls"] = np.array([_falls(w, np.stack(g, axis=1)) for w, g in zip(weights, gains, strict=True)], np.int64)
+    whole = s.weights()
+    every = whole.log_ratios(totals)
+    start = np.zeros((1, len(totals)))
+    before = np.append(start, every[:-1], axis=0) if rebase else np.repeat(start, len(lam), axis=0)
+    out: dict[str, Any] = {"kl_step": np.array([_between(whole, x, y) for x, y in zip(every, before, strict=True)])}
+    out["step"] = np.empty((len(lam), len(weights)))
+    out["falls"] = np.zeros(len(weights), np.int64)
+    for j, w in enumerate(weights):
+        f, own = w.centre(s.value(j)), every if w.p is whole.p else w.log_ratios(totals)
+        gains = [w.total(w.row * np.expm1(r) * f) for r in own]
+        out["falls"][j] = _falls(w, np.stack([np.zeros(w.p.n_prompts), *gains], axis=1))
+        begin = [start[0], *own[:-1]] if rebase else [start[0]] * len(lam)
+        out["step"][:, j] = [_promised(w, f, r, t) for r, t in zip(begin, steps.T, strict=True)]
+    table = np.append(totals, totals[:, -1:], axis=1)  # the last again for its limit
+    tilted = tilts(replace(s.call, progress=None), table, np.append(np.ones(len(lam)), 0.0)[:, None])
+    out |= {name: tilted[name][:-1, 0] for name in FROM_TILT}
     out["limit"] = tilted["gain"][-1, 0] if rebase else np.full(len(weights), np.nan)
     return out
 
@@ -177,10 +177,10 @@ def _strengths(s: Scored, beta: ArrayLike, rounds: int | None) -> Floats:
     return np.broadcast_to(1.0 / betas, (T,))
 
 
-def _promised(w: Weights, f: Floats, start: Floats, t: Floats) -> float:
+def _promised(w: Weights, f: Floats, log_ratio: Floats, t: Floats) -> float:
     """Covariance of a value and the round's score under the policy the round starts from."""
-    q = w.tilt(start, 1.0)[0]
-    t = t - w.spread(w.total(q * t))
+    q = w.tilted(log_ratio)
+    t = t - w.p.on_rows(w.total(q * t))
     return float(w.mean(w.total(q * t * f)))
 
 
@@ -194,8 +194,9 @@ def _falls(w: Weights, gains: Floats) -> int:
 
 def _between(w: Weights, now: Floats, before: Floats) -> float:
     """KL of two policies given by their log-ratios to the first one."""
-    base = w.row * np.exp(before)
-    return float(w.mean(w.total(base * kl_terms(np.where(base > 0.0, now - before, 0.0)))))
+    base = w.tilted(before)
+    step = np.subtract(now, before, out=np.zeros_like(now), where=base > 0.0)
+    return float(w.mean(w.total(base * kl_terms(step))))
 
 
 def drifting_projection(rounds: ArrayLike, *, step: float, start: float = 0.0, strength: float = 1.0) -> Floats:

@@ -1,8 +1,10 @@
-"""Labelers of several sizes on one axis: how a judge's quality and gain grow with the model (theory 4.4)."""
+"""Labelers of several sizes on one axis: how a judge's quality and gain grow with the model, by meta-regression and
+rank correlation (theory 4.4)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -15,18 +17,11 @@ from clinometer.common.results import Axes, Result
 from clinometer.common.visible import few, visible
 from clinometer.dump import Dump, open_dump
 from clinometer.engine.inputs import prepare
-from clinometer.inference.gains import unit_sums
-from clinometer.inference.result import check_level
+from clinometer.inference.intervals import check_kl, check_level, policy_gain
 from clinometer.inference.tails import in_words
 
 from .arrays import Floats
-from .correlations import correlation_influence
-from .policy import check_kl, policy_gain
-from .rows import scored
-from .sizes import counted
-from .trend import trends
-
-__all__ = ["LabelerScaling", "labeler_scaling"]
+from .rows import correlation_influence, scored
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -186,11 +181,86 @@ class _Model:
         """Correlation with value j, its error, and the interval on Fisher's scale, where it is nearly normal."""
         w = s.weights(j)
         a, b = w.centre(s.scores[:, 0]), w.centre(s.value(j))
-        row = w.row * w.spread(w.prompt)
+        row = w.row * w.p.on_rows(w.prompt)
         with np.errstate(divide="ignore", invalid="ignore"):
             r = float((row @ (a * b)) / np.sqrt((row @ (a * a)) * (row @ (b * b))))
         psi = correlation_influence(w, a, b)[0]
-        units, held = (unit_sums(x[:, None], w.p) for x in (psi, w.prompt))
+        units, held = (w.p.unit_sums(x[:, None]) for x in (psi, w.prompt))
         se = unit_errors(units, held)
         z, slope = np.arctanh(np.array([r]) * (1 - 1e-12)), max(1.0 - r * r, 1e-12)
         return r, float(se[0]), np.tanh(t_bounds(z, se / slope, worth(units, held), level)[0])
+
+
+UNITS = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
+
+
+def parameters(name: str) -> float:
+    """Parameters that a model's name says: the last number with K, M, B or T behind it.
+
+    >>> parameters("SmolLM2-135M-Instruct"), parameters("1.7B"), parameters("qwen2.5-0.5b")
+    (135000000.0, 1700000000.0, 500000000.0)
+    """
+    found = re.findall(r"(?<![A-Za-z0-9.])(\d+(?:\.\d+)?)([KMBTkmbt])(?![A-Za-z0-9])", name)
+    if not found:
+        raise ValueError(f"sizes is None and the name {name!r} says no size such as 135M or 1.7B; pass sizes=")
+    number, unit = found[-1]
+    return float(round(float(number) * UNITS[unit.upper()], 6))
+
+
+def counted(names: list[str], given: Any) -> Floats:
+    if given is None:
+        found = [parameters(name) for name in names]
+    elif isinstance(given, Mapping):
+        if missing := [name for name in names if name not in given]:
+            raise ValueError(f"sizes has no entry for {few(missing)}")
+        found = [given[name] for name in names]
+    elif isinstance(given, (Sequence, np.ndarray)) and not isinstance(given, str):
+        found = list(given)
+    else:
+        raise TypeError(f"sizes is {given!r}, wanted a mapping of name to parameters, or one number a dump")
+    count = np.asarray(found, np.float64)
+    if count.shape != (len(names),) or not (np.isfinite(count) & (count > 0)).all():
+        raise ValueError(f"sizes is {given!r}, wanted {len(names)} finite numbers > 0")
+    if len(np.unique(count)) < 2:
+        raise ValueError(f"sizes: all models have {count[0]:g} parameters; wanted two sizes or more")
+    return count
+
+
+def trends(x: Floats, y: Floats, se: Floats, level: float) -> tuple[Floats, Floats, Floats, Floats]:
+    """Slopes (J,), their intervals (J, 2), rank correlations and p-values (J,) of columns y (M, J)."""
+    from scipy.stats import kendalltau
+
+    lines = [slope(x, column, error, level) for column, error in zip(y.T, se.T, strict=True)]
+    ranks = [kendalltau(x, column) for column in y.T]
+    slopes, ci = (np.array(part) for part in zip(*lines, strict=True))
+    return slopes, ci, np.array([k.statistic for k in ranks]), np.array([k.pvalue for k in ranks])
+
+
+def slope(x: Floats, y: Floats, se: Floats, level: float) -> tuple[float, Floats]:
+    """Meta-regression of y on x, and its interval."""
+    if not (np.isfinite(y) & np.isfinite(se)).all():
+        return float("nan"), np.full(2, np.nan)
+    from scipy.optimize import brentq
+
+    known = np.where(se > 0, se, max(float(se.max()), 1e-300) * 1e-3) ** 2
+
+    def excess(tau2: float) -> float:
+        """How much more models scatter than errors and tau^2 say."""
+        _, residual, _, freedom = _line(x, y, 1 / (known + tau2))
+        return float((residual**2 / (known + tau2)).sum()) - freedom
+
+    far = 4.0 * float(np.ptp(y)) ** 2 * len(y)
+    tau2 = float(brentq(excess, 0.0, far)) if len(y) > 2 and excess(0.0) > 0 else 0.0
+    slope, residual, spread, freedom = _line(x, y, 1 / (known + tau2))
+    if freedom < 1:
+        return slope, np.full(2, np.nan)
+    error = np.sqrt(float((residual**2 / (known + tau2)).sum()) / freedom / spread)
+    return slope, t_bounds(np.array(slope), np.array(error), np.array(freedom + 1), level)
+
+
+def _line(x: Floats, y: Floats, w: Floats) -> tuple[float, Floats, float, int]:
+    """Slope, residuals, weighted spread of x and degrees of freedom."""
+    dx, dy = x - w @ x / w.sum(), y - w @ y / w.sum()
+    spread = float(w @ (dx * dx))
+    slope = float(w @ (dx * dy)) / spread
+    return slope, dy - slope * dx, spread, len(x) - 2

@@ -12,12 +12,10 @@ from clinometer.common.options import listed
 from clinometer.common.results import Axes, Result
 from clinometer.dump import Dump, open_dump
 from clinometer.engine.intake import pairs_of
+from clinometer.fit.scale import column_scale, in_range
 
 from .arrays import Floats
-from .pairs import bradley_terry
 from .rows import ratio, rows_at, scored
-
-__all__ = ["LearningCurve", "learning_curve"]
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -118,7 +116,7 @@ def _pairs(dump: Any, p: Any, pairs: ArrayLike, prob: ArrayLike) -> tuple[NDArra
     if len(rows) == 0 or rows.min() < 0 or rows.max() >= dump.n_rows:
         raise ValueError(f"pairs names rows outside 0 .. {dump.n_rows - 1}, or none at all")
     of_row = np.full(dump.n_rows, -1)
-    of_row[p.rows] = np.repeat(np.arange(p.n_prompts), p.sizes)
+    of_row[p.rows] = p.on_rows(np.arange(p.n_prompts))
     prompt = of_row[rows]
     apart = np.flatnonzero(prompt[:, 0] != prompt[:, 1])
     if apart.size:
@@ -155,3 +153,44 @@ def _held_out_correlations(s: Any, prompts: NDArray[np.int64], columns: NDArray[
         both = omega @ w.total((w.row * f)[:, None] * t)
         out[:, j] = ratio(both, np.sqrt((omega @ w.total(w.row * f * f)) * (omega @ w.total(w.row[:, None] * t * t))))
     return out
+
+
+def bradley_terry(difference: Floats, prob: Floats, *, ridge: float = 1e-2) -> Floats:
+    """u minimising mean of -p log sig(z) - (1 - p) log sig(-z) + ridge tr(C)/(2 d) |u|^2, z = D u (theory 1.3).
+
+    C is the second moment of the differences (P, d), with massive columns in their own unit as in every fit. Newton
+    with halving, in the rows' span where P < d, which the ridge does not notice.
+    """
+    D, p = np.asarray(difference, np.float64), np.asarray(prob, np.float64)
+    P, d = D.shape
+    D, exponent = in_range(D.reshape(-1, 1))  # squares of rows in any unit fit float64
+    D = D.reshape(P, d)
+    scale = column_scale((D * D).mean(axis=0))
+    D = D * scale
+    penalty = ridge * float((D * D).sum()) / max(P * d, 1)
+    if penalty == 0.0:
+        return np.zeros(d)
+    frame = None
+    if d > P:
+        frame, triangle = np.linalg.qr(D.T)
+        D = np.ascontiguousarray(triangle.T)
+    u = np.zeros(D.shape[1])
+
+    def loss(at: Floats) -> float:
+        z = D @ at
+        return float((np.logaddexp(0.0, z) - p * z).mean() + 0.5 * penalty * at @ at)
+
+    now = loss(u)
+    for _ in range(100):
+        s = 1.0 / (1.0 + np.exp(-np.clip(D @ u, -700.0, 700.0)))
+        gradient = D.T @ (s - p) / P + penalty * u
+        hessian = (D * (s * (1.0 - s))[:, None]).T @ D / P + penalty * np.eye(len(u))
+        step = np.linalg.solve(hessian, gradient)
+        size = 1.0
+        while (new := loss(u - size * step)) > now and size > 1e-10:
+            size *= 0.5
+        u, done = u - size * step, float(gradient @ step) <= 1e-14 * max(now, 1e-300)
+        now = min(now, new)
+        if done:
+            break
+    return np.asarray(np.ldexp(scale * (u if frame is None else frame @ u), -exponent))

@@ -11,19 +11,17 @@ from numpy.typing import ArrayLike, NDArray
 from clinometer.common.options import listed
 from clinometer.common.resampling import t_bounds
 from clinometer.common.results import Axes, Result
+from clinometer.engine.checks import need_within
 from clinometer.engine.inputs import prepare
+from clinometer.engine.weights import Weights
 from clinometer.fit.options import ALPHAS, check_folds
 from clinometer.fit.quality import ratio_quality
 from clinometer.fit.scale import in_range
-from clinometer.inference.gains import unit_sums
-from clinometer.inference.result import check_level
+from clinometer.inference.intervals import check_level
 
 from .arrays import Floats
-from .kernel import feature_maker
-from .nested import out_of_fold
-from .rows import Weights, ratio
-
-__all__ = ["NonlinearEncoding", "nonlinear_encoding"]
+from .nested import feature_maker, out_of_fold
+from .rows import ratio
 
 KINDS = ("fourier", "nystroem")
 
@@ -133,8 +131,7 @@ def nonlinear_encoding(
     _check(n_features, features, folds)
     check_level(level)
     bandwidths, penalties = _positive("gammas", gammas), _positive("alphas", ALPHAS[::2] if alphas is None else alphas)
-    if not options.get("within", True):
-        raise ValueError("within is False; wanted True: a policy is renormalised inside every prompt")
+    need_within(options)
     call = prepare(dump, None, values, **options)
     p = call.population
     if call.n_values == 0:
@@ -201,14 +198,14 @@ def _measured(w: Weights, label: Floats, found: Floats, level: float) -> dict[st
     To each prompt's own error comes what its rows do to the errors of other folds through the fits.
     """
     s = w.centre(label)
-    row = w.row * w.spread(w.prompt)
+    row = w.row * w.p.on_rows(w.prompt)
     scale = float(np.abs(label[w.row > 0]).max(initial=0.0))
     if not float(row @ (s * s)) > (1e-14 * scale) ** 2:  # constant but for rounding
         s = np.full(len(s), np.nan)
     t, u, pull, pull_linear, pull_features = (w.centre(x) for x in found)
     moved = (pull * (s - t), pull_linear * (s - t) + pull_features * (s - u))
     of_prompt = np.stack([w.total(row * x) for x in ((s - t) ** 2, (s - u) ** 2, s * s, *moved)], axis=1)
-    units, held = unit_sums(of_prompt, w.p), unit_sums(w.prompt[:, None], w.p)[:, 0]
+    units, held = w.p.unit_sums(of_prompt), w.p.unit_sums(w.prompt[:, None])[:, 0]
     plain, kernel, whole, fit, fits = units[held > 0].T
     held = held[held > 0]
     parts = ((plain, fit), (kernel, fits), (whole - plain + kernel, fits - fit))

@@ -1,4 +1,4 @@
-"""Judge scores and values of the counted rows, and weighted sums inside prompts: what the row-based theory needs.
+"""Judge scores and values of the counted rows: what the row-based theory needs.
 
 Everything is float64 NumPy over canonical order (prompts together); the dump itself is read by the passes.
 """
@@ -6,13 +6,11 @@ Everything is float64 NumPy over canonical order (prompts together); the dump it
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from clinometer.common.resampling import t_bounds, unit_errors, worth
 from clinometer.engine import kl as roots
 from clinometer.engine import stat
 from clinometer.engine.checks import (
@@ -22,112 +20,14 @@ from clinometer.engine.checks import (
     checked_kl,
     need_moderate_scores,
     need_scores,
+    need_within,
 )
 from clinometer.engine.inputs import Call, prepare, run
 from clinometer.engine.passes import adjusted, kept_scores
 from clinometer.engine.population import Population
-from clinometer.inference.gains import unit_sums
+from clinometer.engine.weights import Weights
 
 from .arrays import Floats
-
-__all__ = ["Scored", "Weights", "betas_of", "kl_terms", "levels", "ratio", "rows_at", "scored", "tilts"]
-
-
-@dataclass(frozen=True)
-class Weights:
-    """Base weights inside prompts over the rows that carry one label; unlabelled rows weigh 0."""
-
-    p: Population
-
-    @cached_property
-    def row(self) -> Floats:
-        return self.p.row_weight()
-
-    @cached_property
-    def prompt(self) -> Floats:
-        return self.p.prompt_weight()
-
-    @cached_property
-    def seen(self) -> NDArray[np.bool_]:
-        """Prompts (G,) with at least one row of positive weight."""
-        return self.total(self.row) > 0.0
-
-    def total(self, x: Floats) -> Floats:
-        """Sums over the rows of each prompt, (G, ...)."""
-        return np.asarray(np.add.reduceat(x, self.p.offsets[:-1], axis=0))
-
-    def spread(self, per_prompt: NDArray[Any]) -> NDArray[Any]:
-        """A number a prompt, repeated on its rows."""
-        return np.repeat(per_prompt, self.p.sizes, axis=0)
-
-    def centre(self, x: Floats) -> Floats:
-        """Less the prompt mean, twice: the first mean's rounding is itself a mean. Rows of weight 0 become 0."""
-        w = self.row if x.ndim == 1 else self.row[:, None]
-        x = np.where(w > 0.0, x, 0.0)
-        for _ in range(2):
-            x = np.where(w > 0.0, x - self.spread(self.total(w * x)), 0.0)
-        return x
-
-    def mean(self, per_prompt: Floats) -> Floats:
-        """Weighted mean over prompts of (G, ...); NaN if no prompt has a label."""
-        return np.asarray(self.prompt @ per_prompt) if self.seen.any() else np.full(per_prompt.shape[1:], np.nan)
-
-    def joint(self, per_prompt: Floats) -> Floats:
-        """Covariance (M, M) of the means of (G, M), clustered; NaN below two clusters (theory 2.6)."""
-        psi = self.prompt[:, None] * (per_prompt - self.mean(per_prompt))
-        present = np.broadcast_to((self.seen & (self.prompt > 0.0))[:, None], psi.shape)
-        return roots.clustered(psi, present, self.p.cluster)
-
-    def se(self, per_prompt: Floats) -> Floats:
-        """Standard errors of the means of (G, ...)."""
-        shape = per_prompt.shape[1:]
-        flat = per_prompt.reshape(len(per_prompt), -1)
-        columns = [self.joint(flat[:, m : m + 1])[0, 0] for m in range(flat.shape[1])]
-        return np.asarray(np.sqrt(np.array(columns).reshape(shape)))
-
-    def bounds(self, per_prompt: Floats, level: float = 0.95) -> Floats:
-        """Bounds (2,) of the mean of (G,), by Student's t with as many degrees of freedom as effective prompts."""
-        share = np.where(self.seen, self.prompt, 0.0)
-        share = share / max(share.sum(), 1e-300)
-        c = np.where(share > 0, per_prompt, 0.0)
-        psi, held = (unit_sums(x[:, None], self.p) for x in (share * (c - share @ c), share))
-        return t_bounds(np.array(share @ c), unit_errors(psi, held)[0], worth(psi, held)[0], level)
-
-    def tilt(self, t: Floats, lam: float) -> tuple[Floats, Floats]:
-        """Tilted weights p and log-ratios r of every row; lam = inf shares the argmax by base weight."""
-        alive = self.row > 0.0
-        top = np.maximum.reduceat(np.where(alive, t, -np.inf), self.p.offsets[:-1])
-        x = np.where(alive, t - self.spread(np.where(np.isfinite(top), top, 0.0)), 0.0)
-        if np.isinf(lam):
-            x = np.where(x < 0.0, -np.inf, 0.0)
-        else:
-            x = lam * x
-        with np.errstate(under="ignore"):
-            mass = self.total(self.row * np.exp(x))
-            log_mass = np.log(np.where(mass > 0.0, mass, 1.0))
-            r = x - self.spread(log_mass)
-            return self.row * np.exp(r), r
-
-    def change(self, t: Floats, lam: float) -> tuple[Floats, Floats]:
-        """p - w and r; at small tilts as w expm1(r), where the difference would cancel."""
-        p, r = self.tilt(t, lam)
-        return np.where(np.abs(r) < 0.5, self.row * np.expm1(np.minimum(r, 1.0)), p - self.row), r
-
-    def factor(self) -> Floats:
-        """n/(n-1) of each prompt, 0 where a single response has no variance (theory 2.5)."""
-        if self.p.unbias is not None:
-            return np.where(self.seen, self.p.unbias, 0.0)
-        n = self.p.sizes.astype(np.float64)
-        return np.where(n > 1.0, n / np.where(n > 1.0, n - 1.0, 1.0), 0.0)
-
-    def unbiased(self, per_prompt: Floats) -> Floats:
-        """Mean over prompts of second moments with the ddof-1 factor; prompts without one are left out."""
-        factor = self.factor()
-        omega = np.where(factor > 0.0, self.prompt, 0.0)
-        total = omega.sum()
-        return (
-            np.asarray((omega * factor) @ per_prompt / total) if total > 0.0 else np.full(per_prompt.shape[1:], np.nan)
-        )
 
 
 @dataclass(frozen=True)
@@ -144,9 +44,7 @@ class Scored:
 
     def weights(self, j: int | None = None) -> Weights:
         """Base weights; with `j` those over the rows that carry value j."""
-        if j is None:
-            return Weights(self.population)
-        return Weights(self.population.labelled(np.asarray(self.call.values)[:, j]))
+        return Weights.of(self.call, j)
 
     def value(self, j: int) -> Floats:
         """Value j with 0 where unlabelled; such rows weigh 0."""
@@ -158,7 +56,7 @@ class Scored:
         Unlabelled rows weigh 0 and prompts without a label are taken out.
         """
         w = self.weights(j)
-        p, rows = w.p, w.spread(w.seen)
+        p, rows = w.p, w.p.on_rows(w.seen)
         if not rows.any():
             raise ValueError(f"values: {self.call.value_names[j]!r} has no label in any prompt")
         kept = replace(
@@ -182,14 +80,18 @@ class Scored:
 
 def scored(dump: Any, directions: Any, values: Any, *, adjust: Any = None, **options: Any) -> Scored:
     """Check the arguments, read the dump once and gather scores and values in canonical order."""
-    if not options.get("within", True):
-        raise ValueError("within is False; wanted True: a policy is renormalised inside every prompt")
+    need_within(options)
     call = prepare(dump, directions, values, **options)
     need_scores(call)
     need_moderate_scores(call)
     if values is not None and call.n_values == 0:
         raise ValueError("values is empty, wanted at least one value")
-    call, kept = roots.written_out(call, np.asarray(adjusted(call, kept_scores(call), adjust)))
+    return scored_of(call, np.asarray(adjusted(call, kept_scores(call), adjust)))
+
+
+def scored_of(call: Call, kept: Floats) -> Scored:
+    """Kept scores (N, K) with the values of their rows; whole counts are written out."""
+    call, kept = roots.written_out(call, kept)
     rows = call.population.rows
     table = np.zeros((len(rows), 0)) if call.values is None else np.asarray(call.values)[rows]
     return Scored(call, kept, table)
@@ -244,3 +146,34 @@ def rows_at(dump: Any, rows: NDArray[np.int64]) -> Floats:
     for a, b in zip(starts.tolist(), [*starts[1:].tolist(), len(rows)], strict=True):
         out[a:b] = dump.read(int(rows[a]), int(rows[b - 1]) + 1)
     return out
+
+
+def per_prompt_grams(s: Scored, columns: Floats, j: int | None = None) -> Floats:
+    """Covariances (G, M, M) of the columns inside each prompt, ddof 0."""
+    w = s.weights(j)
+    x = w.centre(columns)
+    M = x.shape[1]
+    out = np.empty((w.p.n_prompts, M, M))
+    for a in range(M):
+        out[:, a, :] = w.total((w.row * x[:, a])[:, None] * x)
+    return out
+
+
+def correlations(gram: Floats) -> Floats:
+    """Correlations of a covariance; NaN where a variance is 0."""
+    sd = np.sqrt(np.maximum(np.diagonal(gram), 0.0))
+    return np.clip(ratio(gram, np.outer(sd, sd)), -1.0, 1.0)
+
+
+def correlation_influence(w: Weights, a: Floats, b: Floats) -> tuple[Floats, tuple[Floats, Floats]]:
+    """Influence (G,) of prompts on the correlation of centred columns a and b, and its slopes (N,) in a and in b.
+
+    r = C_ab / sqrt(C_aa C_bb): of a prompt C_ab,x/sqrt(..) - r/2 (C_aa,x/C_aa + C_bb,x/C_bb), times omega_x.
+    """
+    row = w.row * w.p.on_rows(w.prompt)
+    (aa, bb), ab = (float(row @ (v * v)) for v in (a, b)), float(row @ (a * b))
+    if not (aa > 0 and bb > 0):
+        return np.full(len(w.prompt), np.nan), (np.zeros(len(a)), np.zeros(len(b)))
+    r, scale = ab / np.sqrt(aa * bb), 1 / np.sqrt(aa * bb)
+    psi = w.total(row * (a * b * scale - r / 2 * (a * a / aa + b * b / bb)))
+    return psi, (row * (b * scale - r * a / aa), row * (a * scale - r * b / bb))

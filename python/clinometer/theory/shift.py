@@ -17,8 +17,6 @@ from clinometer.engine import kl as roots
 from .arrays import Floats
 from .spectra import EffectiveRank, effective_rank
 
-__all__ = ["ShiftRank", "shift_rank"]
-
 ROWS = 1 << 21
 
 

@@ -15,8 +15,6 @@ from clinometer.dump import Dump, open_dump
 
 from .arrays import Floats
 
-__all__ = ["Truth", "simulate"]
-
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Truth(Result):

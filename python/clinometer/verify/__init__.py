@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from clinometer.common.nearest import did_you_mean
+from clinometer.common.visible import did_you_mean
 
 from .registry import Row, claims, judged
 

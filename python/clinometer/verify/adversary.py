@@ -7,9 +7,8 @@ import numpy as np
 import clinometer as cm
 from clinometer import theory
 
-from .plain import Prompts
 from .registry import Check, at_least, at_most, claim, near
-from .worlds import Floats, demeaned, generator, prompts, random_rows, tilted
+from .worlds import Floats, Prompts, demeaned, generator, prompts, random_rows, tilted
 
 
 def _span() -> tuple[Floats, Floats, Floats, Floats]:

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 import clinometer as cm
 from clinometer.common.results import TiltResult
 
-from .plain import Prompts, error, furthest
 from .registry import Check, claim, near
-from .worlds import Floats, generator, random_rows
+from .worlds import Floats, Prompts, error, furthest, generator, random_rows
 
 U = np.array([[0.2, -0.1, 0.1, 0.3], [0.1, 0.2, -0.3, 0.1]])
 BETAS = (4.0, 0.8)

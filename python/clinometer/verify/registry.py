@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
 
-__all__ = ["Check", "Claim", "Row", "at_least", "at_most", "claim", "claims", "judged", "near", "same"]
-
 Value = float | bool | str
 
 
@@ -82,7 +80,7 @@ class Row:
 _CLAIMS: list[Claim] = []
 MODULES = (
     "setup", "definitions", "ways", "tilting", "improving", "ceilings", "spectral", "adversary", "relaxing", "plural",
-    "programs", "solvers", "recovering", "inferring", "estimating", "slips", "slips_later",
+    "programs", "solvers", "recovering", "inferring", "estimating", "slips",
 )  # fmt: skip
 
 

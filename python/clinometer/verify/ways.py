@@ -12,9 +12,8 @@ from clinometer import theory
 from clinometer.engine import stat
 
 from .definitions import BETAS, U, gains_of, ids_of, rows_of
-from .plain import furthest
 from .registry import Check, at_most, claim, near
-from .worlds import Floats, gaussian_grid, generator
+from .worlds import Floats, furthest, gaussian_grid, generator
 
 
 @claim("def", "several statistics in one read: gains, covariances, Sigma u and scores (largest relative error)")

@@ -8,15 +8,13 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clinometer.common.escaping import markup
+from clinometer.common.visible import markup
 
 from . import numbers, sections
 from .payload import embedded, position, report_data, view_data
 
 if TYPE_CHECKING:
     from clinometer.reporting.result import Report
-
-__all__ = ["page"]
 
 WEB = Path(__file__).resolve().parent.parent / "web"
 # one scope for all of them: in this order, helpers before those that use them

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clinometer.common.escaping import markup, markup_lines
+from clinometer.common.visible import markup, markup_lines
 from clinometer.reporting.text import number
 
 from .sections import chart
@@ -15,8 +15,6 @@ from .tables import between, sized, table, value_label
 
 if TYPE_CHECKING:
     from clinometer.reporting.result import Report
-
-__all__ = ["diagnostics", "layers", "listed", "reproduce", "rounds", "spectrum"]
 
 
 FIRST_NOTES = 12

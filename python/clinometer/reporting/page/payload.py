@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from clinometer.common.escaping import visible
+from clinometer.common.visible import visible
 from clinometer.reporting.export import plain
 from clinometer.reporting.notes import pareto_limit
 
 if TYPE_CHECKING:
     from clinometer.reporting.result import Report
-
-__all__ = ["embedded", "position", "report_data", "view_data"]
 
 MANY = 60_000  # numbers beyond which the page keeps those it shows, to DIGITS digits: 200 constitutions stay below 3 MB
 DIGITS = 6

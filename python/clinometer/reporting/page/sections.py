@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clinometer.common.escaping import markup, markup_lines
+from clinometer.common.visible import markup, markup_lines
 from clinometer.reporting.caveats import caveats
 from clinometer.reporting.notes import GOLD
 from clinometer.reporting.text import CONE, number
@@ -17,8 +17,6 @@ from .tables import between, fixed, frontier_tables, gain_table, percent, table,
 
 if TYPE_CHECKING:
     from clinometer.reporting.result import Report
-
-__all__ = ["conflicts", "frontiers", "gains", "responses", "verdict"]
 
 HEADLINES = {
     "pareto_improving": ("good", "raises every value"),

@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clinometer.common.escaping import markup
+from clinometer.common.visible import markup
 from clinometer.inference.tails import in_words
 from clinometer.reporting.text import number
 
 if TYPE_CHECKING:
     from clinometer.reporting.result import Report
-
-__all__ = ["between", "fixed", "frontier_tables", "gain_table", "percent", "sized", "table", "value_label"]
 
 MINUS, MINUS_SIGN = re.compile(r"(?:(?<=^)|(?<=[ (]))-(?=\d)"), "\u2212"  # of numbers, as wide as their plus
 SHORT = ' class="short"'  # a heading that is not broken, as "-harm" would be behind its hyphen

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from clinometer.files.plain import PlainFile
+from clinometer.sources.arrow import SUFFIXES as SUFFIXES
 from clinometer.sources.arrow import find_arrow
-from clinometer.sources.arrow_folder import SUFFIXES
 from clinometer.sources.found import Found, How
-
-__all__ = ["SUFFIXES", "read"]
 
 
 def read(path: str, how: How) -> Found:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from clinometer.files.plain import PlainFile
-from clinometer.files.urls import stem
+from clinometer.files.remote import stem
 from clinometer.sources import npy
 from clinometer.sources.found import Found, How
 from clinometer.sources.tensors import Tensor
