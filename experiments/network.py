@@ -49,7 +49,7 @@ class Pack:
         """Mean over each response's tokens of states (S, d), (R, d), summed in float64."""
         sums = torch.zeros(self.n, states.shape[-1], dtype=torch.float64)
         sums.index_add_(0, self.owner, states[self.inside].double())
-        return (sums / torch.bincount(self.owner, minlength=self.n)[:, None]).float().numpy()
+        return np.asarray((sums / torch.bincount(self.owner, minlength=self.n)[:, None]).float())
 
 
 def pack(prompt: Sequence[int], responses: Sequence[Sequence[int]]) -> Pack:

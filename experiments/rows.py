@@ -180,7 +180,7 @@ def rows(s: Settings, split: str) -> Rows:
         ids = np.arange(dump.n_rows) // s.responses[split]
         np.savez(path, ids=ids, scores=scores, values=_of_dump(dump, made)[1], logprob=dump.columns["logprob"])
     with np.load(path) as held:
-        return Rows(*(held[name] for name in ("ids", "scores", "values", "logprob")), judges(s))
+        return Rows(held["ids"], held["scores"], held["values"], held["logprob"], judges(s))
 
 
 def text_scores(s: Settings, lm: LanguageModel, name: str, prompt: str, texts: Sequence[str]) -> Any:
