@@ -170,7 +170,7 @@ def workers(args: argparse.Namespace) -> None:
         best, cores = {}, len(os.sched_getaffinity(0))
         for k in (1, 2, 4):
             with (
-                LocalCluster(k, threads_per_worker=1, dashboard_address=":0", silence_logs=50) as cluster,
+                LocalCluster(n_workers=k, threads_per_worker=1, dashboard_address=":0", silence_logs=50) as cluster,
                 Client(cluster) as client,
             ):
                 found = [cm.distributed.moments(dump, client=client)]
