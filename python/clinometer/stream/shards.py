@@ -28,8 +28,9 @@ def merge(*states: Any) -> Any:
     -------
     the result of the statistic they hold; a list where they hold several. Shards placed on leaf borders
     (`Fold(start_row=)`, `clinometer tilt --shards`) give the bits of one machine's pass and must be all there:
-    a gap, an overlap, a wrong order, a missing end or a shard of another dump or call is a ValueError. Folds without a
-    place agree with one pass up to rounding.
+    a gap, an overlap, a wrong order, a shard of another dump or call, and where shards are those of a dump a missing
+    end, is a ValueError; a `Fold` does not know how many rows there will be. Folds without a place agree with one pass
+    up to rounding.
 
     Cost: reading the states and the leaves on their borders.
 
