@@ -57,7 +57,7 @@ class State:
         package = self.root / "python" / "clinometer"
         files = [*package.rglob("*.py"), *package.rglob("*.html"), *package.rglob("*.js")]
         files = [f for f in files if f.relative_to(package).parts[0] not in ("verify", "bench")]
-        files += [package / "verify" / name for name in ("registry.py", "worlds.py", "plain.py")]
+        files += [package / "verify" / name for name in ("registry.py", "worlds.py")]
         files += [f for f in (self.root / "tests" / "python").glob("*.py") if not f.name.startswith("test_")]
         whole = hashlib.sha256()
         for file in sorted(files):
