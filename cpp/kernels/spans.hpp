@@ -84,15 +84,6 @@ CLINOMETER_INLINE void add_lanes(const Vec<float> (&sum)[kFour], double* to) {
   }
 }
 
-/// One vector of columns of R rows by four packed directions.
-template <class L, int R>
-CLINOMETER_INLINE void multiply(const Vec<L> (&x)[R], const L* packed, Vec<L> (&sum)[R][kFour]) {
-  CLINOMETER_UNROLL for (int k = 0; k < kFour; ++k) {
-    const Vec<L> u = loadu<L>(packed + k * kLanes<L>);
-    CLINOMETER_UNROLL for (int r = 0; r < R; ++r) sum[r][k] += x[r] * u;
-  }
-}
-
 /// `columns` of R stored rows by the first four directions; `to` keeps them decoded, zero up to a whole panel.
 template <Dtype T, class L, int R>
 [[gnu::noinline]] void first_products(const void* const* rows, std::int64_t begin, std::int64_t columns, const L* shift,
@@ -105,7 +96,7 @@ template <Dtype T, class L, int R>
   const auto take = [&](auto decode) {
     Vec<L> x[R];
     CLINOMETER_UNROLL for (int r = 0; r < R; ++r) storeu<L>(to + r * kSpanStride<L> + c, x[r] = decode(r));
-    multiply<L, R>(x, packed + kFour * c, sum);
+    dot_products<L, R, kFour>(x, packed + kFour * c, N, sum);
     c += N;
   };
   while (c + 2 * N <= columns) {
@@ -131,7 +122,7 @@ template <class L, int R>
     CLINOMETER_UNROLL for (std::int64_t v = 0; v < kPad; v += N, packed += kFour * N) {
       Vec<L> x[R];
       CLINOMETER_UNROLL for (int r = 0; r < R; ++r) x[r] = loadu<L>(decoded + r * kSpanStride<L> + c + v);
-      multiply<L, R>(x, packed, sum);
+      dot_products<L, R, kFour>(x, packed, N, sum);
     }
   CLINOMETER_UNROLL for (int r = 0; r < R; ++r) add_lanes(sum[r], scores + r * lds);
 }
