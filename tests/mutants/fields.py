@@ -22,7 +22,7 @@ Seen = Callable[[str, bool], None]
 ROWS = "Report rows"  # what to_frame, to_csv and check give of a report
 BEHIND_METHODS = ("_gain_cov", "_cov", "_cov_labels", "_estimate_units")  # gain_cov, cov and at
 PARTS = {("EncodingQuality", "made")}  # a part, of which another of its kind is put together: class, function
-UNTOUCHED = ("bench", "reference", "_core", "__main__")
+UNTOUCHED = ("bench", "reference", "_core", "__main__", "trl")  # no results in them; trl wants transformers
 
 _carried: dict[type, set[str]] = {}
 _replace = dataclasses.replace

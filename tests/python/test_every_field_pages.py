@@ -10,11 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 from plain import Floats, Prompts, agree, error, freedom
-from scipy import stats
+from scipy import optimize, stats
 
 import clinometer as cm
 from clinometer import reference, theory
+from clinometer.engine.inputs import prepare
+from clinometer.engine.passes import kept_scores
 from clinometer.fit import DirectionFit
+from clinometer.inference.policy import policy_gains
 from clinometer.reporting import Report, export
 
 G, N = 20, 8
@@ -32,6 +35,23 @@ P = Prompts(IDS)
 def bounds(x: Any, se: Any, freedom: Any, level: float = 0.95) -> Floats:
     half = stats.t.ppf(0.5 + level / 2, freedom) * se
     return np.stack([x - half, x + half], axis=-1)
+
+
+def win_bounds(x: Floats, se: Floats, freedom: Floats) -> Floats:
+    """Each bound where its distance from x is t times an error that shrinks towards the furthest that a policy wins."""
+
+    def at(win: float, se: float, freedom: float, far: float) -> tuple[float, float]:
+        t, room = stats.t.ppf(0.975, freedom), far**2 + se**2 - (win - 0.5) ** 2
+
+        def beyond(w: float) -> float:
+            return float((w - win) ** 2 - t**2 * se**2 / room * (far**2 - (w - 0.5) ** 2))
+
+        return optimize.brentq(beyond, 0.5 - far, win, xtol=1e-14), optimize.brentq(beyond, win, 0.5 + far, xtol=1e-14)
+
+    far = np.broadcast_to(np.sqrt(np.array(LEVELS) / 6)[:, None], x.shape)
+    return np.array([at(*of) for of in zip(*(a.ravel() for a in (x, se, freedom, far)), strict=True)]).reshape(
+        *x.shape, 2
+    )
 
 
 @cache
@@ -74,7 +94,7 @@ def test_gains_of_the_policy() -> None:
     rows = np.array([[P.beta_at(t, kl) for kl in LEVELS] for t in judged().T])
     agree(p, {
         "kl": [LEVELS] * 2, "correction": 1 - rows / p.betas, "interval": bounds(p.gain, p.gain_se, p.freedom),
-        "win_interval": bounds(p.win_rate, p.win_rate_se, p.win_freedom),
+        "win_interval": win_bounds(p.win_rate, p.win_rate_se, p.win_freedom),
     }, apart="gain gain_se null_se win_rate win_rate_se betas freedom win_freedom harmed harmed_se",
        rtol=1e-6)  # fmt: skip
     np.testing.assert_allclose(p.bounds(0.8), bounds(p.gain, p.gain_se, p.freedom, 0.8), rtol=1e-9)
@@ -97,7 +117,12 @@ def half_and_half(harmed: int) -> tuple[cm.Dump, Floats]:
 @pytest.mark.parametrize("harmed", [8, 1])
 def test_prompts_that_a_judge_harms(harmed: int) -> None:
     held, hurt = half_and_half(harmed)
-    p = cm.report(held, constitutions=["t"], values=["f"], kl=[0.2], sections=[]).policy
+    whole = cm.report(held, constitutions=["t"], values=["f"], kl=[0.2], sections=[]).policy
+    call = prepare(held, "t", "f")
+    p = policy_gains(call, kept_scores(call), np.array([0.2]))
+    np.testing.assert_allclose(whole.harmed_se, p.harmed_se, rtol=1e-9)
+    t = np.tile(np.linspace(-1.0, 1.0, N), G)
+    np.testing.assert_allclose(p.correction, 1 - P.beta_at(t, 0.2) / p.betas, rtol=1e-6)
     np.testing.assert_allclose(p.harmed, max(harmed / G - 0.1, 0) / 0.9, rtol=1e-9)
     np.testing.assert_allclose(p.harmed_se, error(hurt) / 0.9, rtol=1e-9)
     # gains and wins take two values, so that what a prompt adds to them is a coin's

@@ -321,6 +321,49 @@ def test_bounds_hold_the_policys_gain_and_win_rate(clusters: int | None) -> None
     assert hit >= 105 and wins >= 105  # 114 expected; a plug-in holds about 95
 
 
+@pytest.mark.parametrize(("prompts", "responses"), [(5, 4), (7, 6)])
+def test_bounds_of_win_rates_hold_where_few_prompts_agree_by_chance(prompts: int, responses: int) -> None:
+    """Gaussian world at KL 0.1: of 300 dumps 285 expected; bounds about the estimate held 268 and 280."""
+    rng, ids, want = np.random.default_rng(7), np.repeat(np.arange(prompts), responses), stats.norm.cdf(0.8 * 0.1**0.5)
+    held = 0
+    for _ in range(300):
+        t = rng.normal(size=len(ids))
+        low, high = gains(t, 0.8 * t + 0.6 * rng.normal(size=len(ids)), ids, kl=[0.1]).win_interval[0, 0, 0]
+        held += low <= want <= high
+    assert held >= 285
+
+
+@pytest.mark.parametrize("levels", [2, 5, 1000])
+def test_no_policy_wins_more_often_than_its_kl_allows(levels: int) -> None:
+    """|win rate - 1/2| <= sqrt(KL/6) of tilts by any score, whose value is the score itself, ties by halves."""
+    rng = np.random.default_rng(levels)
+    for _ in range(20):
+        base, scores = rng.dirichlet(np.ones(40)), rng.integers(levels, size=40) * rng.exponential()
+        for lam in (0.01, 0.3, 3.0):
+            tilted = base * np.exp(lam * (scores - scores.max()) / max(np.ptp(scores), 1))
+            tilted /= tilted.sum()
+            rank = [base[scores < s].sum() + base[scores == s].sum() / 2 for s in scores]
+            assert tilted @ rank - 0.5 <= np.sqrt(tilted @ np.log(tilted / base) / 6) + 1e-12
+
+
+def test_win_rates_stay_within_what_their_kl_allows() -> None:
+    """A value that is the judge's own order, of four prompts: estimates beyond the most a policy wins are put there."""
+    rng, ids, kl, at_most = np.random.default_rng(9), np.repeat(np.arange(4), 4), np.array([0.05, 0.1]), 0
+    for _ in range(40):
+        t = rng.normal(size=16)
+        p = gains(t, t, ids, kl=kl)
+        far = np.sqrt(kl / 6)
+        wins, (low, high) = p.win_rate[0, :, 0], p.win_interval[0, :, 0].T
+        at_most += (wins == 0.5 + far).any()
+        assert (
+            (wins <= 0.5 + far).all()
+            and (low <= wins).all()
+            and (wins <= high).all()
+            and (high <= 0.5 + far + 1e-12).all()
+        )
+    assert at_most > 0
+
+
 def test_bounds_of_best_of_n_hold_its_gain_at_twelve_prompts() -> None:
     """Gaussian world: the best of 4 by a judge of correlation 0.6 gains 0.6 e_4."""
     rng, gain, regret = np.random.default_rng(8), 0, 0

@@ -38,7 +38,8 @@ class PolicyGains(Result):
         values inside prompts; NaN where it is not known
     freedom, win_freedom : (K, B, J) degrees of freedom of their bounds, by Student's t
     interval, win_interval : (K, B, J, 2) 95 % bounds of each number by itself; of skewed values the gain has one
-        bound, which holds in 97.5 %, and the other is infinite
+        bound, which holds in 97.5 %, and the other is infinite; win rates by Wilson's law (theory 2.10), no further
+        from 1/2 than sqrt(KL/6), which no policy exceeds and where an estimate beyond is put
     harmed, harmed_se : (K, B, J) share of prompts whose own gain is negative beyond their noise, at the least
     correction : (K, B) share by which the rows' beta is low at this KL, corrected for; there is no estimate where it
         is above 0.5 or the KL above 0.35 log n, n the harmonic mean of the responses
@@ -162,8 +163,25 @@ def gains_and_horizon(
 
 
 def _bounded(p: PolicyGains) -> PolicyGains:
-    wins = t_bounds(p.win_rate, p.win_rate_se, p.win_freedom + 1, 0.95)
-    return replace(p, interval=p.bounds(0.95), win_interval=np.clip(wins, 0.0, 1.0))
+    far = np.minimum(np.sqrt(p.kl / 6), 0.5)[..., None]
+    wins = np.clip(p.win_rate, 0.5 - far, 0.5 + far)
+    reach = t_bounds(np.zeros_like(wins), p.win_rate_se, p.win_freedom + 1, 0.95)[..., 1]
+    return replace(p, interval=p.bounds(0.95), win_rate=wins, win_interval=_wilson(wins, p.win_rate_se, reach, far))
+
+
+def _wilson(wins: Floats, se: Floats, reach: Floats, far: Floats) -> Floats:
+    """Bounds (..., 2) of win rates between 1/2 - far and 1/2 + far, `reach` the half-width that t gives them.
+
+    Near an end prompts agree by chance, and a win rate that is too high has an error that is too small: bounds about
+    the estimate miss on one side. As of a share of successes, its variance at w is taken to go with far^2 - (w - 1/2)^2
+    (Wilson 1927), of which far^2 - (wins - 1/2)^2 + se^2 is the estimate without bias.
+    """
+    off = wins - 0.5
+    left = far**2 - off**2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        odds = np.where(se > 0, reach**2 / (left + se**2), reach)
+    half = np.sqrt(odds * (left + odds * far**2))
+    return np.asarray(0.5 + np.stack([off - half, off + half], axis=-1) / (1 + odds)[..., None])
 
 
 def pooled_gains(t: TiltResult, p: Population, kl: Floats) -> PolicyGains:
