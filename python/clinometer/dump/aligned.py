@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,19 @@ def same_ids(name: str, own: NDArray[Any], theirs: NDArray[Any], what: str = "pr
         raise ValueError(
             f"{name}: {int(differ.sum())} rows have another {what} than the dump's, first row {row}: {mine}, where the "
             f"dump has {its} ({'one is text and one a number' if text[0] != text[1] else 'bring them into its order'})"
+        )
+
+
+def check_features(mine: Sequence[str] | None, theirs: Sequence[str] | None, what: str) -> None:
+    """Refuse rows whose columns have other names than those before them, or the same in another order."""
+    if mine and theirs and tuple(mine) != tuple(theirs):
+        at = next(
+            (k for k, (a, b) in enumerate(zip(mine, theirs, strict=False)) if a != b), min(len(mine), len(theirs))
+        )
+        here, there = (quote(x[at], _SHOWN) if at < len(x) else "nothing" for x in (mine, theirs))
+        raise ValueError(
+            f"{what} has other columns than the rows before it, first column {at}: {here}, where those have {there}: "
+            "bring them into one order (frame[names])"
         )
 
 

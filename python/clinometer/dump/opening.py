@@ -123,15 +123,19 @@ def _from_memory(source: Any, prompt_ids: Any) -> tuple[Dump, Any]:
     """Rows (N, d), or (G, n, d) of G prompts of n responses, with their prompt ids; a frame's other columns."""
     held = carried(source, "source")
     columns: dict[str, NDArray[Any]] = {}
+    said: dict[str, Any] = {}
     if held.columns is not None:
         held, columns = _parted(held)
+        said = {"features": list(held.features)} if held.features else {}
     array, grid = held.array, None
     if array.ndim == 3:
         grid = array.shape[:2]
         array = array.reshape(-1, array.shape[2])
     rows, dtype = as_matrix(array, "source")
     held_columns = Lazy({n: partial(as_column, c, f"column {quote(n)}", len(rows)) for n, c in columns.items()})
-    dump = Dump((Segment(rows, 0),), len(rows), rows.shape[1], dtype, columns=held_columns, labels=held.labels)
+    dump = Dump(
+        (Segment(rows, 0),), len(rows), rows.shape[1], dtype, columns=held_columns, labels=held.labels, source=said
+    )
     if grid is None or isinstance(prompt_ids, (str, os.PathLike)):
         return dump, prompt_ids
     if prompt_ids is None:

@@ -20,6 +20,7 @@ from clinometer.common.notices import tell
 from clinometer.common.visible import quote
 from clinometer.dump import Dump
 from clinometer.dump.aligned import by_response, check_labels, flat, same_ids
+from clinometer.dump.directions import in_order_of
 
 Floats = NDArray[np.float64]
 _IDS = ("prompt_id", "response_id")  # columns of a frame that say which rows they are
@@ -54,16 +55,21 @@ def _kind(array: NDArray[Any]) -> str:
     return "of strings, some missing" if array.dtype == object else str(array.dtype)
 
 
-def vectors(name: str, given: Any) -> tuple[Floats, tuple[str, ...] | None]:
-    """Directions (K, d) of any carrier, with the keys of a mapping or the labels of a frame's rows as their names."""
+def vectors(name: str, given: Any, dump: Dump | None) -> tuple[Floats, tuple[str, ...] | None]:
+    """Directions (K, d) of any carrier, with their names: a mapping's keys, a frame's row labels, that of a Series.
+
+    With a dump their entries are in the order of its features, where both have names.
+    """
     if isinstance(given, Mapping):
-        rows = [numbers(f"{name}[{key!r}]", v).reshape(-1) for key, v in given.items()]
+        rows = [vectors(f"{name}[{key!r}]", v, dump)[0].reshape(-1) for key, v in given.items()]
         if len({len(r) for r in rows}) != 1 or not all(isinstance(key, str) for key in given):
             raise ValueError(f"{name} is a mapping; names with vectors (d,) of one length are wanted")
         return np.stack(rows), tuple(given)
     held = carried(given, name)
-    table = np.atleast_2d(numbers(name, held))
-    named = held.labels is not None and held.columns is not None and held.labels.dtype.kind == "U"
+    table = np.atleast_2d(numbers(name, held if dump is None else in_order_of(dump, held, name)))
+    if held.columns is None:
+        return table, (held.name,) if held.name is not None and len(table) == 1 else None
+    named = held.labels is not None and held.labels.dtype.kind == "U"
     return table, tuple(map(str, held.labels)) if named and held.labels is not None else None
 
 
