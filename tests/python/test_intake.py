@@ -436,7 +436,7 @@ def test_an_index_in_another_order_than_the_rows_is_refused() -> None:
     pd = pytest.importorskip("pandas")
     frame = pd.DataFrame(PHI, columns=list("abc")).assign(y=Y, prompt_id=IDS)
     moved = frame.sample(frac=1.0, random_state=1)
-    with pytest.raises(ValueError, match="to_numpy"):
+    with pytest.raises(ValueError, match="reset_index"):
         tilt(values=moved["y"])  # of other rows than those of the dump, or of its own: nothing tells
     own = cm.open_dump(moved[["a", "b", "c"]], prompt_ids=moved["prompt_id"])
     assert np.allclose(cm.tilt(own, U, [1.0], moved["y"]).gain, cm.tilt(DUMP, U, [1.0], Y).gain, atol=1e-6)
@@ -940,3 +940,16 @@ def test_theory_refuses_directions_whose_features_stand_in_another_order(call: A
     call(a, b), call(a, U[1])
     with pytest.raises(ValueError, match=r"has entries for .* bring both into one order"):
         call(a, b[["b", "a", "q"]])
+
+
+@pytest.mark.parametrize("call", [
+    lambda s: cm.report(s, values=Y), lambda s: cm.inference.gain_intervals(s, None, values=Y),
+    lambda s: lp.pareto(s, s, Y),
+])  # fmt: skip
+def test_scores_in_place_of_a_dump_are_refused_with_what_to_do(call: Any) -> None:
+    scores = cm.Scores(Y)
+    with pytest.raises(TypeError, match=r"open_dump\(scores.array, prompt_ids=...\) makes rows of them"):
+        call(scores)
+    dump = cm.open_dump(scores.array, prompt_ids=IDS)
+    want = cm.inference.gain_intervals(DUMP, scores, values=Y, kl=[0.05]).estimate
+    assert np.allclose(cm.inference.gain_intervals(dump, scores, values=Y, kl=[0.05]).estimate, want)

@@ -91,7 +91,7 @@ def check_labels(name: str, held: Carried, dump: Dump, ids: NDArray[Any] | None)
         begins = ", ".join(quote(x, _SHOWN) for x in labels[:2])
         raise ValueError(
             f"{name} has an index ({begins}, ...) that is not the order of the dump's rows, nor its prompt ids: "
-            ".to_numpy() of it is taken row by row, after .sort_index() if the labels are row numbers"
+            ".reset_index(drop=True) of it is taken row by row, after .sort_index() if the labels are row numbers"
         )
 
 

@@ -26,7 +26,7 @@ from clinometer.sources.tensors import FLOAT_NAMES, Part, Tensor, Virtual
 from clinometer.sources.window import Window
 
 from .aligned import by_response, check_labels, flat, same_ids
-from .directions import Directions
+from .directions import Directions, Scores
 from .dump import Dump
 from .schema import role
 from .segments import Candidate, Segment
@@ -114,6 +114,11 @@ def open_dump(
         if any(option is not None for option in (pool, prompt_tokens, half_bits)):
             raise ValueError("pool, prompt_tokens and half_bits say how files are read; source is an array")
         dump, prompt_ids = _from_memory(source, prompt_ids)
+    elif isinstance(source, Scores):
+        raise TypeError(
+            "source is Scores, which have no rows phi: open_dump(scores.array, prompt_ids=...) makes rows of them, and "
+            "the Scores are the constitutions= or directions= of those; tilt takes Scores alone"
+        )
     else:
         raise TypeError(f"source is a {type(source).__name__}; a path, an array or a Dump is wanted")
     return with_arguments(dump, prompt_ids, columns, policy, nonfinite)

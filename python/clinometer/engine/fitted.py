@@ -36,6 +36,9 @@ Floats = NDArray[np.float64]
 class EncodingQuality(Result):
     """Out-of-fold quality of J fits (theory 1.4).
 
+    How good a fit is: `value` with `ci`, of the direction that is there. `rho2_debiased` with `rho2_ci` says how good
+    any linear direction could be with more labels, `auc` how often two responses are told apart.
+
     Attributes
     ----------
     value : (J,) R^2 = 1 - SSE/SST of the fold fits on the prompts they did not see; negative is legitimate

@@ -127,7 +127,7 @@ def by_prompt(name: str, given: Any, prompts: NDArray[Any], row_ids: NDArray[Any
     if by_row_number and labels is not None and np.array_equal(np.sort(labels), np.arange(len(labels))):
         raise ValueError(
             f"{name} has an index of row numbers that are out of order, where prompt ids are wanted: .sort_index() "
-            "or .to_numpy() of it is taken row by row"
+            "or .reset_index(drop=True) of it is taken row by row"
         )
     if keys is None and labels is not None:
         keys = as_ids(labels, f"{name}, its index", len(labels))
@@ -195,7 +195,9 @@ def pairs_of(pairs: Any, prob: Any, ids: NDArray[Any] | None) -> tuple[NDArray[A
         if len(ours) == len(theirs):
             same_ids("prob", theirs, ours, "label in its index")
     elif (labels.labels is not None) and (labels.labels.dtype.kind not in "iu" or (np.diff(labels.labels) <= 0).any()):
-        raise ValueError("prob has an index that is not in order, and pairs have none to compare: .to_numpy() of it")
+        raise ValueError(
+            "prob has an index that is not in order, and pairs have none to compare: .reset_index(drop=True)"
+        )
     if held.columns is not None and "prompt_id" in held.columns and ids is not None and table.dtype.kind in "iu":
         own = as_ids(held.columns["prompt_id"], "pairs, column 'prompt_id'", len(table))
         if len(table) and table.min() >= 0 and table.max() < len(ids):

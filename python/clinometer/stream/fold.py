@@ -125,8 +125,15 @@ class Fold:
         ids = of_one_width(as_ids(held["prompt_ids"], "prompt_ids", len(rows)))  # in states, which hold few rows
         given = {n: as_column(held[f"column {n!r}"], f"column {n!r}", len(rows)).copy() for n in columns}
         with self.turn:
-            self.features = self.features or names
-            self._absorb(*self._present(rows, ids, given))
+            before, self.features = self.features, self.features or names
+            kept = self._present(rows, ids, given)
+            if self.call is None and not self.waiting and len(kept[0]):
+                try:
+                    self._plan(Rows(*kept))  # what the statistics want is there, before a row is taken
+                except BaseException:
+                    self.features = before
+                    raise
+            self._absorb(*kept)
 
     def _absorb(self, rows: NDArray[Any], ids: NDArray[Any], given: dict[str, NDArray[Any]]) -> None:
         if self.waiting:
