@@ -96,3 +96,13 @@ def test_a_scan_checks_ddof_as_the_pass_does() -> None:
     for statistic in (cm.stat.Moments(ddof=3), cm.stat.CovarianceProjection(U, ddof=3)):
         with pytest.raises(ValueError, match="ddof is 3"):
             cm.scan(dump, statistic)
+
+
+def test_a_first_block_without_a_declared_column_is_refused_and_changes_nothing() -> None:
+    fold = cm.Fold(cm.stat.Tilt([[1.0, 0.0]], "y", betas=[1.0]), dim=2)
+    phi, y = np.arange(8.0).reshape(4, 2), np.array([0.0, 1.0, 2.0, 5.0])
+    with pytest.raises(ValueError, match="no column 'y'"):
+        fold.absorb(phi, [0, 0, 1, 1])
+    fold.absorb(phi, [0, 0, 1, 1], y=y)
+    want = cm.tilt(phi, [[1.0, 0.0]], [1.0], y, prompt_ids=[0, 0, 1, 1]).gain
+    assert fold.n_rows == 4 and (fold.finish()[0].gain == want).all()

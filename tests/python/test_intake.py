@@ -436,7 +436,7 @@ def test_an_index_in_another_order_than_the_rows_is_refused() -> None:
     pd = pytest.importorskip("pandas")
     frame = pd.DataFrame(PHI, columns=list("abc")).assign(y=Y, prompt_id=IDS)
     moved = frame.sample(frac=1.0, random_state=1)
-    with pytest.raises(ValueError, match="to_numpy"):
+    with pytest.raises(ValueError, match="reset_index"):
         tilt(values=moved["y"])  # of other rows than those of the dump, or of its own: nothing tells
     own = cm.open_dump(moved[["a", "b", "c"]], prompt_ids=moved["prompt_id"])
     assert np.allclose(cm.tilt(own, U, [1.0], moved["y"]).gain, cm.tilt(DUMP, U, [1.0], Y).gain, atol=1e-6)
@@ -786,3 +786,170 @@ def test_options_of_files_are_refused_for_arrays() -> None:
 def test_a_direction_given_as_an_array_of_values_is_told_what_to_be() -> None:
     with pytest.raises(ValueError, match=r"a direction is a value as Directions\(names, vectors\)"):
         cm.tilt(PHI, np.ones((1, PHI.shape[1])), kl=[0.1], values=np.ones((1, PHI.shape[1])), prompt_ids=IDS)
+
+
+NAMES = ("q", "b", "a")  # of the columns of PHI; not sorted
+
+
+def named_rows(carrier: str, names: tuple[str, ...] = NAMES) -> Any:
+    """PHI as a frame with named columns, in the order of `names`."""
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame(PHI, columns=list(NAMES))[list(names)]
+    if carrier == "polars":
+        return pytest.importorskip("polars").DataFrame({n: frame[n].to_numpy() for n in names})
+    if carrier == "pyarrow":
+        return pytest.importorskip("pyarrow").table({n: frame[n].to_numpy() for n in names})
+    if carrier == "datasets":
+        return pytest.importorskip("datasets").Dataset.from_dict({n: frame[n].tolist() for n in names})
+    if carrier == "numpy":
+        return frame.to_records(index=False)
+    return frame
+
+
+def named_directions(carrier: str, names: tuple[str, ...]) -> Any:
+    """U with its entries under the names of the columns of PHI, in another order."""
+    at = [NAMES.index(n) for n in names]
+    if carrier == "Directions":
+        return cm.Directions(["one", "two"], U[:, at], source={"features": list(names)})
+    if carrier == "Series":
+        return [pytest.importorskip("pandas").Series(u[at], index=list(names)) for u in U]
+    if carrier == "mapping":
+        return dict(zip(("one", "two"), named_directions("Series", names), strict=True))
+    held = {n: np.ascontiguousarray(U[:, k]) for n, k in zip(names, at, strict=True)}
+    if carrier == "numpy":
+        return np.rec.fromarrays(list(held.values()), names=list(held))
+    return getattr(pytest.importorskip(carrier), "table" if carrier == "pyarrow" else "DataFrame")(held)
+
+
+HAVE_NAMES = ["pandas", "polars", "pyarrow", "numpy"]
+VECTORS = [*HAVE_NAMES, "Directions", "Series", "mapping"]
+
+
+def entered(dump: Any, directions: Any, **options: Any) -> dict[str, Any]:
+    """What each way in makes of directions, as numbers to compare."""
+    held = cm.open_dump(dump, prompt_ids=IDS, columns={"y": Y})
+    given_ = {"score": cm.score(held, directions, **options),
+              "tilt": cm.tilt(held, directions, [1.0], Y, **options).gain,
+              "scan": cm.scan(held, cm.stat.CovarianceProjection(directions), **options)[0]}  # fmt: skip
+    if isinstance(directions, cm.Directions):
+        given_["values"] = cm.tilt(held, "y", [1.0], directions, **options).gain
+    if not isinstance(directions, (list, dict)):
+        given_["screen"] = theory.screen(held, directions, "y", **options).worst_gain
+        given_["game"] = lp.game(held, directions, "y", **options).table
+        given_["cone"] = cm.pareto_cone(directions, held, **options).margin
+    return given_
+
+
+@pytest.mark.parametrize("rows", [*HAVE_NAMES, "datasets"])
+@pytest.mark.parametrize("vectors", VECTORS)
+@pytest.mark.parametrize("order", [("a", "q", "b"), ("b", "a", "q"), NAMES])
+def test_named_entries_of_directions_find_the_named_columns_of_rows(rows: str, vectors: str, order: Any) -> None:
+    dump = named_rows(rows)
+    want = entered(dump, cm.Directions(["one", "two"], U))
+    for way, number in entered(dump, named_directions(vectors, order)).items():
+        np.testing.assert_allclose(number, want[way], rtol=1e-5, atol=1e-6, err_msg=way)
+
+
+@pytest.mark.parametrize("vectors", VECTORS)
+def test_directions_of_other_features_are_refused_unless_told(vectors: str) -> None:
+    dump = cm.open_dump(named_rows("pandas").rename(columns={"b": "c"}), prompt_ids=IDS)
+    given_ = named_directions(vectors, ("a", "q", "b"))
+    with pytest.raises(ValueError, match=r"'c'.*'b'.*check_source=False"):
+        cm.score(dump, given_)
+    order = [NAMES.index(n) for n in ("a", "q", "b")]
+    assert np.allclose(cm.score(dump, given_, check_source=False), PHI @ U[:, order].T, atol=1e-5)
+
+
+def test_names_without_names_to_compare_are_told_and_numbers_are_places() -> None:
+    pd = pytest.importorskip("pandas")
+    with pytest.warns(UserWarning, match=r"named 'q', 'b', 'a', but the columns of array have no names"):
+        cm.score(PHI, pd.Series(U[0], index=NAMES), prompt_ids=IDS)
+    plain = cm.score(PHI, U[0], prompt_ids=IDS)
+    shuffled = pd.Series(U[0]).iloc[[2, 0, 1]]  # its labels are the places of its entries
+    assert (cm.score(PHI, shuffled, prompt_ids=IDS) == plain).all()
+    assert (cm.score(pd.DataFrame(PHI)[[1, 2, 0]], pd.Series(U[0]), prompt_ids=IDS) == plain).all()
+    with pytest.raises(ValueError, match="no entry for '0'"):
+        cm.score(PHI, pd.Series(U[0], index=[3, 2, 1]), prompt_ids=IDS)
+    assert cm.tilt(PHI, pd.Series(U[0], name="kind"), [1.0], Y, prompt_ids=IDS).to_dict()["directions"] == ("kind",)
+
+
+@pytest.mark.parametrize("how", ["fit", "saved", "directions"])
+@pytest.mark.parametrize("order", [("a", "q", "b"), NAMES])
+def test_a_fit_knows_its_features_and_its_rows_in_any_order(how: str, order: Any, tmp_path: Path) -> None:
+    fit = cm.fit_value_direction(cm.open_dump(named_rows("pandas"), prompt_ids=IDS), Y, folds=2, alpha=0.5)
+    given_: Any = fit.directions() if how == "directions" else fit
+    if how == "saved":
+        fit.save(tmp_path / "fit.safetensors")
+        given_ = tmp_path / "fit.safetensors"
+    dump = cm.open_dump(named_rows("pandas", order), prompt_ids=IDS)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        found = cm.tilt(dump, given_, [1.0], Y)
+        want = cm.tilt(cm.open_dump(named_rows("pandas"), prompt_ids=IDS), given_, [1.0], Y)
+    assert found.fit_status == want.fit_status == ("in-sample" if how == "directions" else "cross-fitted",)
+    assert len(said) == 2 * (how == "directions")
+    np.testing.assert_allclose(found.gain, want.gain, rtol=1e-5)
+    with pytest.raises(ValueError, match="no entry for 'c'"):
+        cm.score(cm.open_dump(named_rows("pandas", order).rename(columns={"b": "c"}), prompt_ids=IDS), given_)
+
+
+def test_names_of_columns_go_with_rows_into_files_and_selections(tmp_path: Path) -> None:
+    frame = named_rows("pandas")
+    cm.write_dump(tmp_path / "d", frame, prompt_ids=IDS, source={"model": "m"})
+    cm.write_dump(tmp_path / "e", {3: frame, 4: frame}, prompt_ids=IDS)
+    for dump in (cm.open_dump(tmp_path / "d"), cm.open_dump(tmp_path / "e", layer=4)):
+        assert dump.features == dump.select(prompts=PROMPTS[:2]).features == NAMES
+        assert np.allclose(cm.score(dump, named_directions("pandas", ("a", "q", "b"))), PHI @ U.T, atol=1e-5)
+    with cm.DumpWriter(tmp_path / "w", dim=D, dtype="float32", source={"features": list(NAMES)}) as out:
+        out.append(frame[:M], IDS[:M])
+        with pytest.raises(ValueError, match=r"first column 0: 'a', where those have 'q'"):
+            out.append(named_rows("pandas", ("a", "q", "b"))[M:].reset_index(drop=True), IDS[M:])
+    assert cm.open_dump(tmp_path / "w").features == NAMES
+
+
+def test_a_fold_takes_frames_of_one_order_and_its_directions_by_name(tmp_path: Path) -> None:
+    frame = named_rows("pandas")
+    directions, places = named_directions("pandas", ("a", "q", "b")), np.arange(M)
+
+    def fold() -> Any:
+        return cm.Fold(cm.stat.Tilt(directions, "y", betas=[1.0]), dim=D)
+
+    one, other = fold(), fold()
+    one.absorb(frame[:M], IDS[:M], y=Y[:M])
+    with pytest.raises(ValueError, match="first column 0"):
+        one.absorb(frame[["a", "b", "q"]].iloc[places], IDS[M : 2 * M], y=Y[:M])
+    other.absorb(frame[M:].reset_index(drop=True), IDS[M:], y=Y[M:])
+    other.save(tmp_path / "s")
+    again = fold().load(tmp_path / "s")
+    wrong = fold()
+    wrong.absorb(frame[["a", "b", "q"]].iloc[places], [999] * M, y=Y[:M])
+    with pytest.raises(ValueError, match="merge: other has other columns"):
+        again.merge(wrong)
+    want = cm.tilt(PHI, U, [1.0], Y, prompt_ids=IDS).gain
+    np.testing.assert_allclose(one.merge(again).finish()[0].gain, want, rtol=1e-5)
+
+
+@pytest.mark.parametrize("call", [
+    lambda a, b: theory.score_correlation(a, b), lambda a, b: theory.policy_direction(a, b, 1.0),
+    lambda a, b: theory.robustness_radius(a, b), lambda a, b: theory.tradeoff_profile(a, None, b),
+    lambda a, b: theory.gaussian_tilt(a, None, b, 1.0), lambda a, b: theory.generation_judgment_gap(a, b, b),
+])  # fmt: skip
+def test_theory_refuses_directions_whose_features_stand_in_another_order(call: Any) -> None:
+    pd = pytest.importorskip("pandas")
+    a, b = pd.Series(U[0], index=list(NAMES)), pd.Series(U[1], index=list(NAMES))
+    call(a, b), call(a, U[1])
+    with pytest.raises(ValueError, match=r"has entries for .* bring both into one order"):
+        call(a, b[["b", "a", "q"]])
+
+
+@pytest.mark.parametrize("call", [
+    lambda s: cm.report(s, values=Y), lambda s: cm.inference.gain_intervals(s, None, values=Y),
+    lambda s: lp.pareto(s, s, Y),
+])  # fmt: skip
+def test_scores_in_place_of_a_dump_are_refused_with_what_to_do(call: Any) -> None:
+    scores = cm.Scores(Y)
+    with pytest.raises(TypeError, match=r"open_dump\(scores.array, prompt_ids=...\) makes rows of them"):
+        call(scores)
+    dump = cm.open_dump(scores.array, prompt_ids=IDS)
+    want = cm.inference.gain_intervals(DUMP, scores, values=Y, kl=[0.05]).estimate
+    assert np.allclose(cm.inference.gain_intervals(dump, scores, values=Y, kl=[0.05]).estimate, want)

@@ -639,3 +639,25 @@ def test_labels_by_prompt_and_response_are_not_taken_for_rows_of_three_axes(tmp_
     with pytest.raises(DumpError, match=r"'phi' \(6, 4, .*reshape"):
         open_dump(tmp_path / "x.npz")
     assert open_dump(tmp_path / "x.npz", tensor="y").dim == 4
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".arrow", ".safetensors", ".npy"])
+@pytest.mark.parametrize(("gone", "told"), [((5,), "5"), ((1, 2), "1, 2"), ((), None), ((0,), None), ((11,), None)])
+def test_a_number_left_out_of_shards_in_a_row_is_named(
+    suffix: str, gone: tuple[int, ...], told: str | None, tmp_path: Path
+) -> None:
+    folder = shard_folder(tmp_path / "x", "part-{}", suffix, rows())
+    for k in gone:
+        (folder / f"part-{k}{suffix}").unlink()
+    if told is None:
+        assert open_dump(folder).n_rows == N - 2 * len(gone)
+        return
+    with pytest.warns(UserWarning, match=f"number {told} is not among {12 - len(gone)} shards numbered in a row"):
+        assert open_dump(folder).n_rows == N - 2 * len(gone)
+
+
+@pytest.mark.parametrize("numbers", [(100, 200, 300), (0, 2), (20240130, 20240131, 20240201), (8, 16, 24, 32), (1, 10)])
+def test_steps_and_dates_are_not_taken_for_gaps(numbers: tuple[int, ...], tmp_path: Path) -> None:
+    for k in numbers:
+        np.save(tmp_path / f"shard-{k}.npy", rows())
+    assert open_dump(tmp_path).n_rows == N * len(numbers)

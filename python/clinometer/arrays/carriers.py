@@ -149,6 +149,21 @@ class Carried:
         return np.stack(list(held.values()), axis=1)
 
     @property
+    def features(self) -> tuple[str, ...] | None:
+        """Names of the entries of a vector: a frame's columns, or the labels of a Series; None where they are 0, 1, ...
+
+        Of a Series labels that are numbers in ascending order say nothing but the order.
+        """
+        if self.columns is None:
+            labels = self.labels
+            if labels is None or labels.dtype == object or (labels.dtype.kind in "iu" and (np.diff(labels) > 0).all()):
+                return None
+            return tuple(map(str, labels.tolist()))
+        names = tuple(self.columns)
+        vectors = any(c.ndim > 1 for c in self.columns.values())
+        return None if vectors or names == tuple(map(str, range(len(names)))) else names
+
+    @property
     def column(self) -> NDArray[Any]:
         """The array, or the only column of a frame."""
         return next(iter(self.columns.values())) if self.columns and len(self.columns) == 1 else self.array

@@ -157,7 +157,7 @@ _WORDS = (
     (r" or layer=(\d+)", r" or --layer \1"),
     (r"open the dump with nonfinite='drop'", "pass --nonfinite drop"),
     (r"columns= adds some", "--columns FILE.npz adds some"),
-    (r"check_source=False allows it", "--any-source allows it"),
+    (r"check_source=False", "--any-source"),
     (r"pass prompt_ids=", "pass --prompt-ids NAME|FILE"),
 )
 

@@ -159,7 +159,8 @@ class TiltResult(Result):
     `baseline` (J,); `win_rate` (K, B, J) the chance that a response of the tilt beats one of the base.
     `first_order` and `second_order` are the predictions on these rows (ddof 0), `first_order_unbiased` with
     `first_order_se` the estimate of the population's first order (ddof 1), from `n_prompts_unbiased` prompts of
-    two responses or more. `gain_se` is the error of the rows' own `gain`, at betas as they stand, and not of the
+    two responses or more. `gain_se` is the error of the rows' own `gain`, at betas as they stand (those that `kl=`
+    solved for are held: at a fixed KL the error is another, of `gain_intervals(kl=)`), and not of the
     policy's, of which `gain` falls short by a term in 1/n: gain +- 1.96 gain_se is no 95 % interval (at 12 prompts
     it holds even its own mean in 91 %). Those by Student's t, of the rows' gain and of the policy's, are in
     `gain_intervals`. `kl` is that of the rows, which cannot exceed log n; `gaussian_kl` (K, B) is lam^2 Var/2 with

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -52,6 +52,19 @@ def same_ids(name: str, own: NDArray[Any], theirs: NDArray[Any], what: str = "pr
         )
 
 
+def check_features(mine: Sequence[str] | None, theirs: Sequence[str] | None, what: str) -> None:
+    """Refuse rows whose columns have other names than those before them, or the same in another order."""
+    if mine and theirs and tuple(mine) != tuple(theirs):
+        at = next(
+            (k for k, (a, b) in enumerate(zip(mine, theirs, strict=False)) if a != b), min(len(mine), len(theirs))
+        )
+        here, there = (quote(x[at], _SHOWN) if at < len(x) else "nothing" for x in (mine, theirs))
+        raise ValueError(
+            f"{what} has other columns than the rows before it, first column {at}: {here}, where those have {there}: "
+            "bring them into one order (frame[names])"
+        )
+
+
 def same_labels(given: Mapping[str, Carried]) -> None:
     """Refuse arrays of one batch whose indices differ; those without an index have the order of the batch."""
     held = {name: np.arange(len(c.array)) if c.labels is None else c.labels for name, c in given.items() if c.indexed}
@@ -78,7 +91,7 @@ def check_labels(name: str, held: Carried, dump: Dump, ids: NDArray[Any] | None)
         begins = ", ".join(quote(x, _SHOWN) for x in labels[:2])
         raise ValueError(
             f"{name} has an index ({begins}, ...) that is not the order of the dump's rows, nor its prompt ids: "
-            ".to_numpy() of it is taken row by row, after .sort_index() if the labels are row numbers"
+            ".reset_index(drop=True) of it is taken row by row, after .sort_index() if the labels are row numbers"
         )
 
 

@@ -11,7 +11,7 @@ from clinometer.arrays.carriers import carried, is_array
 from clinometer.common.notices import tell
 from clinometer.common.visible import quote
 
-from .aligned import same_ids
+from .aligned import check_features, same_ids
 from .dump import Dump
 from .opening import open_dump
 from .schema import as_site
@@ -46,6 +46,8 @@ def brought(phi: Any, given: Mapping[str, Any]) -> dict[str, Any]:
         origins = [dict(d.source or {}) for d in dumps]  # the layer is told by the name of the tensor
         alike = {k: v for k, v in origins[0].items() if all(o.get(k) == v for o in origins)}
         out["source"] = alike or None
+    elif (names := {d.features for d in dumps}) != {None} and len(names) == 1:
+        out["source"] = {"features": list(names.pop() or ()), **out["source"]}
     written = {as_site(key, 1, "float32").name for key in phi} if isinstance(phi, Mapping) else set()
     left = sorted({n for d in dumps for n in (*d.extras, *d.left_out)} - written)
     if left:
@@ -60,7 +62,9 @@ def brought(phi: Any, given: Mapping[str, Any]) -> dict[str, Any]:
 def opened(phi: Any) -> Any:
     """A frame as a dump of its rows, ids and columns: stacked as it is, its ids would be features."""
     kind = type(phi).__module__.partition(".")[0]
-    if (kind == "numpy" and phi.dtype.names is None) or kind == "torch" or isinstance(phi, (Dump, Mapping)):
+    if isinstance(phi, Mapping):
+        return {key: opened(rows) for key, rows in phi.items()}
+    if (kind == "numpy" and phi.dtype.names is None) or kind == "torch" or isinstance(phi, Dump):
         return phi
     return open_dump(phi) if is_array(phi) and carried(phi, "phi").columns is not None else phi
 
@@ -82,6 +86,7 @@ def check_said(phi: Any, said: Mapping[str, Mapping[str, Any]]) -> None:
     """Refuse a dump whose model, position or policy the writer, whose word is kept, does not say too."""
     if not isinstance(phi, Dump):
         return
+    check_features(phi.features, said["source"].get("features"), "phi")
     theirs = {**said["source"], "policy": said["sampling"].get("policy")}
     for key, own in {**phi.origin, "policy": phi.policy}.items():
         if own is None or key not in ("model", "position", "policy"):

@@ -6,15 +6,16 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clinometer.arrays.carriers import Carried, carried, refuse_row_numbers
-from clinometer.arrays.coerce import as_ids, as_matrix, as_numpy
+from clinometer.arrays.carriers import Carried, carried, is_array, refuse_row_numbers
+from clinometer.arrays.coerce import as_ids, as_matrix
 from clinometer.arrays.dlpack import decode_bfloat16, is_bfloat16
-from clinometer.common.visible import quote, visible
+from clinometer.common.notices import tell
+from clinometer.common.visible import few, quote, visible
 from clinometer.errors import DumpError, bad
 from clinometer.files import strictjson
 from clinometer.files.plain import PlainFile
@@ -23,11 +24,14 @@ from clinometer.sources.safetensors import Payload, read_header, write_safetenso
 
 from . import steering
 
+if TYPE_CHECKING:
+    from .dump import Dump
+
 _SOURCE_KEYS = ("model", "layer", "position")
 
 
 def _vectors(value: Any) -> NDArray[Any]:
-    array = as_numpy(value, "vectors")
+    array = carried(value, "vectors").array
     if array.ndim == 1:
         array = array[None, :]
     if array.dtype.kind in "iub" and array.dtype.names is None:
@@ -44,12 +48,79 @@ def _vectors(value: Any) -> NDArray[Any]:
     return out
 
 
-def check_given(given: Any, dump: Any) -> None:
-    """Refuse Directions, or a fit, of another model, layer or position than the dump's; arrays have none."""
+def features_of(given: Any) -> tuple[str, ...] | None:
+    """The names of the entries of vectors or rows, where what holds them has names."""
+    source = getattr(given, "source", None)
+    if isinstance(source, Mapping):
+        return tuple(source.get("features") or ()) or None
+    return carried(given, "array").features if is_array(given) else None
+
+
+def in_order_of(dump: Dump, given: Any, argument: str) -> Any:
+    """Vectors with their entries in the order of the dump's features, by name where both have names.
+
+    Directions, or a fit, of another model, layer or position than the dump's are refused; arrays have none.
+    """
     if isinstance(given, Directions):
         given.check_source(dump.origin, visible(dump.name))
     elif isinstance(source := getattr(given, "source", None), Mapping):
         check_origin(source, dump.origin, "the fit comes", dump.name)
+    if isinstance(names := getattr(given, "source", None), Mapping):
+        order = feature_order(names.get("features"), dump, argument)
+        return given if order is None else given.vectors[:, order]
+    if not is_array(given) and not isinstance(given, Carried):
+        return given
+    held = carried(given, argument)
+    names, theirs = held.features, getattr(dump, "features", None)
+    if names is None and held.indexed and theirs and all(map(str.isdecimal, theirs)):
+        names = _numbers(held.array.shape[-1])
+    order = feature_order(names, dump, argument)
+    return held.array if order is None else np.atleast_2d(held.array)[:, order]
+
+
+def _numbers(n: int) -> tuple[str, ...]:
+    return tuple(map(str, range(n)))
+
+
+def feature_order(mine: Any, dump: Dump, whose: str) -> NDArray[np.int64] | None:
+    """Where each feature of the dump lies among those of a vector; None: at its place. Other names are refused."""
+    theirs = _features(dump, mine)
+    if not mine or theirs == tuple(mine):
+        return None
+    if theirs is None:
+        if len(mine) == dump.dim:
+            tell(
+                f"{whose}: entries are named {few([quote(n) for n in mine])}, but the columns of {dump.name} have no "
+                "names: taken in order; check_source=False says that this is meant",
+                stacklevel=6,
+            )
+        return None
+    at = {name: k for k, name in enumerate(mine)}
+    lost, more = [n for n in theirs if n not in at], [n for n in at if n not in set(theirs)]
+    if lost or more or len(at) != len(mine):
+        what = [f"no entry for {few([quote(n) for n in lost])}"] if lost else []
+        what += [f"one for {few([quote(n) for n in more])}"] if more else []
+        raise ValueError(
+            f"{whose}: the rows of {dump.name} are {few([quote(n) for n in theirs])}, and there is "
+            f"{' and '.join(what) or 'a name twice'}; check_source=False takes entries in order"
+        )
+    return np.array([at[name] for name in theirs])
+
+
+def columns_of(source: Mapping[str, Any], dump: Dump) -> NDArray[np.int64] | None:
+    """The dump's columns in the order that they had where a fit was made; None: that of the dump."""
+    mine = source.get("features")
+    theirs = _features(dump, mine)
+    if not mine or theirs is None or theirs == tuple(mine) or set(mine) != set(theirs):
+        return None
+    at = {name: k for k, name in enumerate(theirs)}
+    return np.array([at[name] for name in mine])
+
+
+def _features(dump: Dump, mine: Any) -> tuple[str, ...] | None:
+    """The names of a dump's columns; their numbers where they have none and are asked for by number."""
+    own: tuple[str, ...] | None = getattr(dump, "features", None)
+    return _numbers(dump.dim) if own is None and mine and all(map(str.isdecimal, mine)) else own
 
 
 def check_origin(mine: Mapping[str, Any], theirs: Mapping[str, Any], whose: str, what: str) -> None:
@@ -98,7 +169,8 @@ class Directions:
         roles: Sequence[str | None] | Mapping[str, str] | None = None,
         source: Mapping[str, Any] | None = None,
     ) -> None:
-        rows = _vectors(vectors)
+        given_rows = carried(vectors, "vectors")
+        rows = _vectors(given_rows)
         held = (names,) if isinstance(names, str) else tuple(names)
         if len(held) != len(rows) or not all(isinstance(n, str) and n for n in held):
             raise ValueError(f"names has {len(held)} entries; {len(rows)} non-empty strings are wanted")
@@ -112,6 +184,8 @@ class Directions:
         if len(given) != len(held) or not all(r is None or isinstance(r, str) for r in given):
             raise ValueError(f"roles has {len(given)} entries; {len(held)} strings or None are wanted")
         origin = dict(source or {})
+        if given_rows.features:
+            origin.setdefault("features", list(given_rows.features))
         layers = origin.get("layers")
         if layers is not None and (len(layers) != len(held) or not all(type(x) is int for x in layers)):
             raise ValueError(f"source['layers'] is {quote(layers)}; {len(held)} integers are wanted")

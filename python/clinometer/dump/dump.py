@@ -124,6 +124,13 @@ class Dump:
         told = None if chosen is None else chosen.layer
         return dict(self.source or {}) if told is None else {**(self.source or {}), "layer": told}
 
+    @property
+    def features(self) -> tuple[str, ...] | None:
+        """Names of the columns of phi, where rows came as a frame or their file says so."""
+        names = (self.source or {}).get("features")
+        told = isinstance(names, list) and len(names) == self.dim == len(set(map(str, names)))
+        return tuple(map(str, names)) if told and names is not None else None
+
     def read(self, start: int, stop: int, dtype: Any = None) -> NDArray[Any]:
         """Decode the rows [start, stop) into a new array.
 
@@ -219,12 +226,18 @@ class Dump:
             out = selecting.take_prompts(out, prompts)
         return out
 
-    def fingerprint(self) -> str:
-        """SHA-256 of sizes, dtype, prompt ids and up to 64 evenly spread rows: the same in any container."""
-        return self._fingerprint
+    def fingerprint(self, order: NDArray[np.int64] | None = None) -> str:
+        """SHA-256 of sizes, dtype, prompt ids and up to 64 evenly spread rows: the same in any container.
+
+        `order` (d,) gives that of the same rows with their columns in this order.
+        """
+        return self._fingerprint if order is None else self._digest(order)
 
     @cached_property
     def _fingerprint(self) -> str:
+        return self._digest(slice(None))
+
+    def _digest(self, order: Any) -> str:
         digest = hashlib.sha256(f"{self.n_rows} {self.dim} {self.dtype}\n".encode())
         ids = self.prompt_ids
         if ids is None:
@@ -238,7 +251,7 @@ class Dump:
         count = min(self.n_rows, _FINGERPRINT_ROWS)
         for row in ((self.n_rows - 1) * k // max(count - 1, 1) for k in range(count)):
             for piece, _ in self._pieces(row, row + 1):
-                digest.update(np.ascontiguousarray(piece, piece.dtype.newbyteorder("<")).tobytes())
+                digest.update(np.ascontiguousarray(piece[:, order], piece.dtype.newbyteorder("<")).tobytes())
         self.check()
         return digest.hexdigest()
 

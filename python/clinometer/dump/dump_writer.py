@@ -22,6 +22,7 @@ from clinometer.sources import manifest
 from clinometer.sources.provenance import as_policy, as_preprocessing, as_sampling, as_source
 
 from . import merged_parts
+from .aligned import check_features
 from .blocks import as_blocks
 from .carried_over import check_said, opened, with_batch
 from .dump import Dump
@@ -146,6 +147,7 @@ class DumpWriter:
         self.path = os.path.realpath(os.fspath(path))
         self._names = Names(self.path, self._part[0] if self._part else None)
         self._growing: Growing | None = None
+        self._features: tuple[str, ...] | None = None  # of the frames so far
         self.n_rows, self.n_pairs, self.finished = 0, 0, False
         if not os.path.lexists(self.path):
             os.makedirs(self.path, exist_ok=True)  # another part may begin at this moment
@@ -181,7 +183,8 @@ class DumpWriter:
         Parameters
         ----------
         phi : array (m, d), or mapping of them with the keys of dim
-            Of any library, or a Dump, which brings its ids, columns, texts and pairs.
+            Of any library, or a Dump, which brings its ids, columns, texts and pairs. Frames have their columns in one
+            order; their names are kept where the writer has source={"features": [...]}.
         prompt_ids : array (m,), optional
             Integers or strings; the rows of a prompt may come in several batches.
         texts : sequence of m (prompt, response) or {"prompt", "response"}, optional
@@ -201,6 +204,8 @@ class DumpWriter:
         growing = self._writable()
         phi = opened(phi)
         check_said(phi, self._said)
+        names = phi.features if isinstance(phi, Dump) else None
+        check_features(names, self._features, "phi")
         prompt_ids, texts, columns = with_batch(phi, prompt_ids, texts, columns)
         blocks = as_blocks(phi, self._dtypes)
         for block, site in zip(blocks, self._sites, strict=True):
@@ -223,6 +228,7 @@ class DumpWriter:
                     growing.add_pairs(pair_tensors(ends, growing.n_rows))
                 if self._sync:
                     growing.flush()
+            self._features = self._features or names
         return self.n_rows
 
     def append_pairs(self, pairs: Any) -> None:

@@ -26,7 +26,7 @@ from clinometer.sources.tensors import FLOAT_NAMES, Part, Tensor, Virtual
 from clinometer.sources.window import Window
 
 from .aligned import by_response, check_labels, flat, same_ids
-from .directions import Directions
+from .directions import Directions, Scores
 from .dump import Dump
 from .schema import role
 from .segments import Candidate, Segment
@@ -114,6 +114,11 @@ def open_dump(
         if any(option is not None for option in (pool, prompt_tokens, half_bits)):
             raise ValueError("pool, prompt_tokens and half_bits say how files are read; source is an array")
         dump, prompt_ids = _from_memory(source, prompt_ids)
+    elif isinstance(source, Scores):
+        raise TypeError(
+            "source is Scores, which have no rows phi: open_dump(scores.array, prompt_ids=...) makes rows of them, and "
+            "the Scores are the constitutions= or directions= of those; tilt takes Scores alone"
+        )
     else:
         raise TypeError(f"source is a {type(source).__name__}; a path, an array or a Dump is wanted")
     return with_arguments(dump, prompt_ids, columns, policy, nonfinite)
@@ -123,15 +128,19 @@ def _from_memory(source: Any, prompt_ids: Any) -> tuple[Dump, Any]:
     """Rows (N, d), or (G, n, d) of G prompts of n responses, with their prompt ids; a frame's other columns."""
     held = carried(source, "source")
     columns: dict[str, NDArray[Any]] = {}
+    said: dict[str, Any] = {}
     if held.columns is not None:
         held, columns = _parted(held)
+        said = {"features": list(held.features)} if held.features else {}
     array, grid = held.array, None
     if array.ndim == 3:
         grid = array.shape[:2]
         array = array.reshape(-1, array.shape[2])
     rows, dtype = as_matrix(array, "source")
     held_columns = Lazy({n: partial(as_column, c, f"column {quote(n)}", len(rows)) for n, c in columns.items()})
-    dump = Dump((Segment(rows, 0),), len(rows), rows.shape[1], dtype, columns=held_columns, labels=held.labels)
+    dump = Dump(
+        (Segment(rows, 0),), len(rows), rows.shape[1], dtype, columns=held_columns, labels=held.labels, source=said
+    )
     if grid is None or isinstance(prompt_ids, (str, os.PathLike)):
         return dump, prompt_ids
     if prompt_ids is None:

@@ -17,7 +17,7 @@ from clinometer.common.resampling import t_bounds
 from clinometer.common.results import Axes, Result
 from clinometer.common.visible import few
 from clinometer.dump import Dump
-from clinometer.dump.directions import Directions
+from clinometer.dump.directions import Directions, columns_of
 from clinometer.dump.steering import SUFFIXES
 from clinometer.errors import bad
 from clinometer.files import strictjson
@@ -35,6 +35,9 @@ Floats = NDArray[np.float64]
 @dataclass(frozen=True, repr=False, eq=False)
 class EncodingQuality(Result):
     """Out-of-fold quality of J fits (theory 1.4).
+
+    How good a fit is: `value` with `ci`, of the direction that is there. `rho2_debiased` with `rho2_ci` says how good
+    any linear direction could be with more labels, `auc` how often two responses are told apart.
 
     Attributes
     ----------
@@ -177,9 +180,10 @@ class DirectionFit(Result):
         """Fit status in a pass, and for each prompt the fold that did not see it: F where none did."""
         if self.vectors.shape[1] != dump.dim:
             raise ValueError(f"the fit has {self.vectors.shape[1]} columns but rows of the dump have {dump.dim}")
-        fold = folds_of_seen(dump, p, self._seen, self._folds, len(self.fold_vectors))
+        order = columns_of(self.source, dump)
+        fold = folds_of_seen(dump, p, self._seen, self._folds, len(self.fold_vectors), order)
         known = fold < len(self.fold_vectors)
-        if dump.fingerprint() == self.fingerprint and not known.all():
+        if dump.fingerprint(order) == self.fingerprint and not known.all():
             tell(
                 f"the fit of {few(self.names)} saw these rows under other prompt ids, so it cannot "
                 "be applied out of fold: gains are optimistic; fit with the prompt ids of this pass",
@@ -318,22 +322,24 @@ def _check_held(held: dict[str, NDArray[Any]], J: int) -> None:
 COLUMNS = 16
 
 
-def gather(dump: Dump, rows: NDArray[np.int64], columns: int | None = None) -> NDArray[np.float64]:
-    """Rows of the dump by number, in that order, as float64 (m, columns)."""
-    width = dump.dim if columns is None else min(columns, dump.dim)
-    out = np.empty((len(rows), width))
+def gather(
+    dump: Dump, rows: NDArray[np.int64], columns: slice | NDArray[np.int64] = slice(None)
+) -> NDArray[np.float64]:
+    """Rows of the dump by number, in that order, as float64, with all or some of their columns."""
+    out = np.empty((len(rows), len(np.arange(dump.dim)[columns])))
     for segment in dump.segments:
         at = rows - segment.row_start
         here = np.flatnonzero((at >= 0) & (at < len(segment.array)))
-        piece = segment.array[at[here], :width]
+        piece = segment.array[at[here]][:, columns]
         out[here] = decode_bfloat16(piece) if dump.dtype == "bfloat16" else piece
     dump.check()
     return out
 
 
-def prompt_keys(dump: Dump, p: Population) -> NDArray[np.uint64]:
-    """A 64-bit key of each prompt, from its id and the first entries of its first row."""
-    rows = gather(dump, p.rows[p.offsets[:-1]], COLUMNS) + 0.0  # -0.0 and 0.0 are one number
+def prompt_keys(dump: Dump, p: Population, order: NDArray[np.int64] | None = None) -> NDArray[np.uint64]:
+    """A 64-bit key of each prompt, from its id and the first entries of its first row, with columns in this order."""
+    first = slice(COLUMNS) if order is None else order[:COLUMNS]
+    rows = gather(dump, p.rows[p.offsets[:-1]], first) + 0.0  # -0.0 and 0.0 are one number
     key = hash_of(p.ids)
     for column in np.ascontiguousarray(rows.T).view(np.uint64):
         key = mixed(key ^ column)
@@ -341,10 +347,15 @@ def prompt_keys(dump: Dump, p: Population) -> NDArray[np.uint64]:
 
 
 def folds_of_seen(
-    dump: Dump, p: Population, seen: NDArray[np.uint64], folds: NDArray[np.int64], unseen: int
+    dump: Dump,
+    p: Population,
+    seen: NDArray[np.uint64],
+    folds: NDArray[np.int64],
+    unseen: int,
+    order: NDArray[np.int64] | None = None,
 ) -> NDArray[np.int64]:
     """Fold of each prompt of a population, `unseen` for prompts whose key is not among those seen (sorted)."""
-    keys = prompt_keys(dump, p)
+    keys = prompt_keys(dump, p, order)
     if not len(seen):
         return np.full(len(keys), unseen, np.int64)
     at = np.minimum(np.searchsorted(seen, keys), len(seen) - 1)

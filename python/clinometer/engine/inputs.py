@@ -18,7 +18,7 @@ from clinometer.common.options import check_names
 from clinometer.common.visible import few, quote, visible
 from clinometer.dump import Dump, open_dump
 from clinometer.dump.aligned import check_labels, flat, same_ids
-from clinometer.dump.directions import Directions, Scores, check_origin
+from clinometer.dump.directions import Directions, Scores, check_origin, columns_of, feature_order, in_order_of
 from clinometer.dump.windows import is_windowed, placeholder, resident
 from clinometer.errors import DumpError
 from clinometer.sources.window import Window
@@ -153,7 +153,7 @@ def prepare(
     if logs is not None and len(logs) and ((logs > 0) & np.isfinite(logs)).all():
         tell("logprobs are all above 0: are they negative log-likelihoods? Their negatives are wanted", stacklevel=3)
     projected = _resolve_directions(call, directions)
-    _resolve_values(call, values)
+    along = _resolve_values(call, values)
     if not any_size:
         _need_moderate(call)
     clusters = _prompt_column(dump, clusters, "clusters")
@@ -164,8 +164,8 @@ def prepare(
     )  # fmt: skip
     _check_values(call)
     _stack(call, projected)
-    if isinstance(values, Directions):
-        _score_values(call, values)
+    if along is not None:
+        _score_values(call, along, values.names)
     return call
 
 
@@ -334,19 +334,20 @@ def _resolve_one(call: Call, item: Any, projected: list[_Projected], columns: li
     elif isinstance(item, DirectionFit):
         if item.vectors.shape[1] != dump.dim:
             raise ValueError(f"the fit has {item.vectors.shape[1]} columns but rows of the dump have {dump.dim}")
+        every = np.concatenate([item.fold_vectors, item.vectors[None]])
         if call.check_source:
             check_origin(item.source, dump.origin, "the fit comes", dump.name)
-        every = np.concatenate([item.fold_vectors, item.vectors[None]])
+            if (order := feature_order(item.source.get("features"), dump, "the fit")) is not None:
+                every = every[..., order]
         projected.extend(_Projected(n, every[:, j], item, j) for j, n in enumerate(item.names))
     else:
         status = "given"
+        checked = dump if call.check_source else None
         if isinstance(item, Directions):
-            if call.check_source:
-                item.check_source(dump.origin, visible(dump.name))
-            names, rows = tuple(item.names), np.asarray(item.vectors, np.float64)
-            status = _in_sample(item, dump)
+            rows = _oriented(item, call, "directions")
+            names, status = tuple(item.names), _in_sample(item, call)
         else:
-            rows, given = vectors("directions", item)
+            rows, given = vectors("directions", item, checked)
             names = given or tuple(f"direction{len(projected) + k}" for k in range(len(rows)))
         _check_width(dump, rows, "directions")
         projected.extend(_Projected(n, v[None], status=status) for n, v in zip(names, rows, strict=True))
@@ -366,9 +367,18 @@ def _saved(path: Any, call: Call) -> Any:
     return found.for_layer(own[0])
 
 
-def _in_sample(given: Directions, dump: Dump) -> str:
+def _oriented(given: Directions, call: Call, argument: str) -> Floats:
+    """The vectors, in the order of the dump's features, after a look at where they come from."""
+    _check_width(call.dump, np.asarray(given.vectors), argument)
+    held = in_order_of(call.dump, given, argument) if call.check_source else given
+    return np.asarray(getattr(held, "vectors", held), np.float64)
+
+
+def _in_sample(given: Directions, call: Call) -> str:
     """Status of directions that say which dump they were fitted on."""
-    if given.source.get("fitted_on") is None or given.source["fitted_on"] != dump.fingerprint():
+    if given.source.get("fitted_on") is None:
+        return "given"
+    if given.source["fitted_on"] != call.dump.fingerprint(columns_of(given.source, call.dump)):
         return "given"
     tell(
         f"directions {few(given.names)} were fitted on these rows: gains are optimistic; "
@@ -403,14 +413,12 @@ def signed(dump: Dump, name: str, argument: str) -> tuple[float, str]:
     return 1.0, name
 
 
-def _resolve_values(call: Call, given: Any) -> None:
+def _resolve_values(call: Call, given: Any) -> Floats | None:
+    """Fill values and their names; of Directions the vectors that are to give them are returned."""
     if given is None:
-        return
+        return None
     if isinstance(given, Directions):
-        _check_width(call.dump, np.asarray(given.vectors), "values")
-        if call.check_source:
-            given.check_source(call.dump.origin, visible(call.dump.name))
-        return  # scored at the end of `prepare`, when every argument has been checked
+        return _oriented(given, call, "values")  # scored at the end of `prepare`, when every argument has been checked
     if _is_names(given):
         names = (given,) if isinstance(given, str) else tuple(given)
         columns = []
@@ -424,6 +432,7 @@ def _resolve_values(call: Call, given: Any) -> None:
         names = called or tuple(f"value{j}" for j in range(values.shape[1]))
     call.values = np.ascontiguousarray(values, np.float64)
     call.value_names = names
+    return None
 
 
 def _check_values(call: Call) -> None:
@@ -475,14 +484,14 @@ def _unlabelled(values: Floats) -> NDArray[np.int64]:
     return np.asarray(missing.sum(axis=0), np.int64) if missing.any() else np.zeros(values.shape[1], np.int64)
 
 
-def _score_values(call: Call, given: Directions) -> None:
+def _score_values(call: Call, vectors: Floats, names: tuple[str, ...]) -> None:
     """Values along directions: the value of a row is its score; one pass."""
-    vectors = np.ascontiguousarray(given.vectors, np.float64)
+    vectors = np.ascontiguousarray(vectors)
     scores = np.full((call.dump.n_rows, len(vectors)), np.nan)
     plain: dict[str, Any] = {"columns": None, "values": None, "n_folds": 1, "fold": None, "order": None}
     own = replace(call, directions=vectors, progress=None, **plain)
     run(own, [_core.Scores(0, len(vectors), scores, False, False, False)], population=call.population)
-    call.values, call.value_names = scores, tuple(given.names)
+    call.values, call.value_names = scores, tuple(names)
     _check_values(call)
 
 

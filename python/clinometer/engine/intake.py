@@ -20,6 +20,7 @@ from clinometer.common.notices import tell
 from clinometer.common.visible import quote
 from clinometer.dump import Dump
 from clinometer.dump.aligned import by_response, check_labels, flat, same_ids
+from clinometer.dump.directions import in_order_of
 
 Floats = NDArray[np.float64]
 _IDS = ("prompt_id", "response_id")  # columns of a frame that say which rows they are
@@ -54,16 +55,21 @@ def _kind(array: NDArray[Any]) -> str:
     return "of strings, some missing" if array.dtype == object else str(array.dtype)
 
 
-def vectors(name: str, given: Any) -> tuple[Floats, tuple[str, ...] | None]:
-    """Directions (K, d) of any carrier, with the keys of a mapping or the labels of a frame's rows as their names."""
+def vectors(name: str, given: Any, dump: Dump | None) -> tuple[Floats, tuple[str, ...] | None]:
+    """Directions (K, d) of any carrier, with their names: a mapping's keys, a frame's row labels, that of a Series.
+
+    With a dump their entries are in the order of its features, where both have names.
+    """
     if isinstance(given, Mapping):
-        rows = [numbers(f"{name}[{key!r}]", v).reshape(-1) for key, v in given.items()]
+        rows = [vectors(f"{name}[{key!r}]", v, dump)[0].reshape(-1) for key, v in given.items()]
         if len({len(r) for r in rows}) != 1 or not all(isinstance(key, str) for key in given):
             raise ValueError(f"{name} is a mapping; names with vectors (d,) of one length are wanted")
         return np.stack(rows), tuple(given)
     held = carried(given, name)
-    table = np.atleast_2d(numbers(name, held))
-    named = held.labels is not None and held.columns is not None and held.labels.dtype.kind == "U"
+    table = np.atleast_2d(numbers(name, held if dump is None else in_order_of(dump, held, name)))
+    if held.columns is None:
+        return table, (held.name,) if held.name is not None and len(table) == 1 else None
+    named = held.labels is not None and held.labels.dtype.kind == "U"
     return table, tuple(map(str, held.labels)) if named and held.labels is not None else None
 
 
@@ -121,7 +127,7 @@ def by_prompt(name: str, given: Any, prompts: NDArray[Any], row_ids: NDArray[Any
     if by_row_number and labels is not None and np.array_equal(np.sort(labels), np.arange(len(labels))):
         raise ValueError(
             f"{name} has an index of row numbers that are out of order, where prompt ids are wanted: .sort_index() "
-            "or .to_numpy() of it is taken row by row"
+            "or .reset_index(drop=True) of it is taken row by row"
         )
     if keys is None and labels is not None:
         keys = as_ids(labels, f"{name}, its index", len(labels))
@@ -189,7 +195,9 @@ def pairs_of(pairs: Any, prob: Any, ids: NDArray[Any] | None) -> tuple[NDArray[A
         if len(ours) == len(theirs):
             same_ids("prob", theirs, ours, "label in its index")
     elif (labels.labels is not None) and (labels.labels.dtype.kind not in "iu" or (np.diff(labels.labels) <= 0).any()):
-        raise ValueError("prob has an index that is not in order, and pairs have none to compare: .to_numpy() of it")
+        raise ValueError(
+            "prob has an index that is not in order, and pairs have none to compare: .reset_index(drop=True)"
+        )
     if held.columns is not None and "prompt_id" in held.columns and ids is not None and table.dtype.kind in "iu":
         own = as_ids(held.columns["prompt_id"], "pairs, column 'prompt_id'", len(table))
         if len(table) and table.min() >= 0 and table.max() < len(ids):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
+from itertools import pairwise
 
+from clinometer.common.notices import tell
 from clinometer.common.visible import quote
 from clinometer.errors import bad
 
@@ -66,7 +68,7 @@ def refuse_copies(folder: str, names: Iterable[str]) -> None:
 
 
 def refuse_missing(folder: str, names: Iterable[str]) -> None:
-    """Refuse shards named k-of-n that are not all there: what is left is a part of the table."""
+    """Refuse shards named k-of-n that are not all there, a part of the table; others that leave out a number warn."""
     told = [found for found in map(_OF.search, names) if found]
     for n in {int(found[2]) for found in told}:
         there = {int(found[1]) for found in told if int(found[2]) == n}
@@ -74,6 +76,31 @@ def refuse_missing(folder: str, names: Iterable[str]) -> None:
         if len(told) > 1 and lost:
             few = ", ".join(map(str, lost[:8])) + (", ..." if len(lost) > 8 else "")
             raise bad(folder, f"lacks number {few} of its {n} shards: fetch them, or open one file of those", "folder")
+    tell_of_gaps(name for name in names if not _OF.search(name))
+
+
+def tell_of_gaps(names: Iterable[str]) -> None:
+    """Warn of numbers that shards named in a row leave out: a job of an array that failed leaves no file.
+
+    Numbers are in a row where at least half of the neighbours differ by one and most of the row is there; steps of
+    training (step-100, step-200) and dates are not.
+    """
+    held = list(names)
+    if not numbered(held):
+        return
+    split = [_NUMBER.split(name) for name in held]
+    at = next(k for k, column in enumerate(zip(*split, strict=True)) if len(set(column)) > 1)
+    told = sorted(int(pieces[at]) for pieces in split)
+    steps = [b - a for a, b in pairwise(told)]
+    missing = sum(step - 1 for step in steps if step > 1)
+    if 0 < missing <= len(held) and 2 * steps.count(1) >= len(steps):
+        lost = [n for a, b in pairwise(told) for n in range(a + 1, b)]
+        few = ", ".join(map(str, lost[:8])) + (", ..." if len(lost) > 8 else "")
+        tell(
+            f"{quote(held[0])} and its neighbours: number {few} is not among {len(held)} shards numbered in a row, "
+            "and its rows are missing if there was one",
+            stacklevel=9,
+        )
 
 
 def inside(folder: str, name: object, field: str, manifest: str) -> str:

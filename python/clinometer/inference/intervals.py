@@ -193,7 +193,7 @@ class GainIntervals(Result):
     Attributes
     ----------
     gain, kl : exact on the rows; gain (K, B, J), kl (K, B)
-    se, interval : of the gain with the direction as given
+    se, interval : of `gain`, with the direction as given; that of `estimate` is `estimate_interval`
     se_labels, interval_labels : with the labels it was fitted to as well; NaN where `labels_known` (K,) is False
     status : (K,) "ok", or why there is no interval with labels
     bootstrap, bootstrap_labels : percentile intervals of the same two, (K, B, J, 2); NaN without replicates

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from clinometer import _core
 from clinometer.common import memory
 from clinometer.common.options import listed, used
-from clinometer.dump.directions import check_given
+from clinometer.dump.directions import in_order_of
 from clinometer.theory.gauge import Gauge, gauge_of
 from clinometer.theory.screening import blocks_of
 
@@ -118,7 +118,7 @@ def game(dump: Any, directions: Any, values: Any, *, scale: str | None = "sd", *
         )
     call, gauge = gauge_of(dump, values, used("game", options, clusters="has no errors to cluster"))
     if call.check_source:
-        check_given(directions, call.dump)
+        directions = in_order_of(call.dump, directions, "directions")
     if scale == "sd" and not (gauge.spread > 0).all():
         name = call.value_names[int(np.argmin(gauge.spread > 0))]
         raise ValueError(f"values: {name} does not vary inside any prompt; leave it out, or pass scale=None")

@@ -43,8 +43,10 @@ class ParetoResult(Result):
         correlation any direction reaches, and the (k,) weights on unit-sd values that reach it
     margin_ci, sure : 95 % bounds of the worst gain of directions chosen on half of the prompts, on the other half, and
         the confidence that they raise every value there (1 less a p-value, over many halves)
-    mixture_status, mixture_value, mixture : of the best mixture of the constitutions on these rows, its worst gain and
-        its (m,) weights on unit-sd scores, in the simplex; gains per sqrt(2 KL) of the members, not of the mixture
+    mixture_status, mixture_value, mixture : of the best mixture of the constitutions on these rows, which chose it:
+        "improvable" of noise too, so that whether values rise elsewhere is `mixture_ci` and `mixture_sure`; its worst
+        gain and its (m,) weights on unit-sd scores, in the simplex; gains per sqrt(2 KL) of the members, not of the
+        mixture
     mixture_gain : (k,) what mixtures chosen on half of the prompts gain on the other half
     mixture_ci, mixture_sure : of the worst of these, as of the direction
     alone : index of the constitution whose worst gain is largest, and `alone_value` that gain

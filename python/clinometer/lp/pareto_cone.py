@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from clinometer.common.results import Axes, Result
-from clinometer.dump.directions import check_given
+from clinometer.dump.directions import in_order_of
 from clinometer.fit.scale import unit_scale
-from clinometer.theory.arrays import Floats, as_covariance, as_gram, as_rows, check_metric, spectrum
+from clinometer.theory.arrays import Floats, as_covariance, as_gram, as_rows, check_metric, need_same_features, spectrum
 from clinometer.theory.fraction import RESOLUTION, normalised, pareto_fraction, pivoted_factor
 from clinometer.theory.hull import Hull, certificate_residual, equal_products, is_witness, smallest_point, unit_rows
 
@@ -100,12 +100,12 @@ def pareto_cone(
         return _from_gram(as_gram("gram", gram))
     if values is None:
         raise TypeError("values is None; wanted directions (k, d), or gram=")
-    directions = as_rows("values", values)
+    is_dump = hasattr(sigma, "read") and hasattr(sigma, "n_rows")
+    need_same_features(values=values, sigma=None if is_dump else sigma)
+    directions = as_rows("values", in_order_of(sigma, values, "values") if is_dump and check_source else values)
     if directions.shape[0] == 0:
         raise ValueError("values has no rows; wanted at least one value")
-    if hasattr(sigma, "read") and hasattr(sigma, "n_rows"):
-        if check_source:
-            check_given(values, sigma)
+    if is_dump:
         rows, back = _rows_of_dump(directions, sigma, metric)
     else:
         rows, back = _rows(directions, as_covariance(sigma, directions.shape[1]), metric)

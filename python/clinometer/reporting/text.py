@@ -292,7 +292,8 @@ def _mixtures(report: Report) -> list[str]:
     mixture = ", ".join(f"{visible(p.constitutions[i])} {p.mixture[i]:.2f}" for i in used[:MANY])
     alone, between = visible(p.constitutions[p.alone]), f"{p.mixture_ci[0]:+.3f} to {p.mixture_ci[1]:+.3f}"
     first = (
-        f"best mixture of the constitutions' unit-sd scores: {mixture}; worst value {p.mixture_value:+.3f} sd per "
+        f"best mixture of the constitutions, each tilted alone by its unit-sd score (a tilt by the averaged score "
+        f"gains more at the same KL): {mixture}; worst value {p.mixture_value:+.3f} sd per "
         f"sqrt(2 KL) of its members on these rows, {between} (95 %) on prompts that did not choose it, "
         f"{100 * p.mixture_sure:.0f} % sure that all rise; {alone} alone {p.alone_value:+.3f}; any score at all "
         f"{p.margin:.3f} ({p.margin_ci[0]:.3f} to {p.margin_ci[1]:.3f})"

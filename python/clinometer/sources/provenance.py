@@ -36,6 +36,7 @@ _SOURCE: _Known = {
     "hook": (_text, "a string"),
     "position": (lambda v: _text(v) or type(v) is int, "a string or a token index"),
     "padding_side": (_one_of("left", "right"), '"left" or "right"'),
+    "features": (lambda v: isinstance(v, list) and all(map(_text, v)), "a list of strings"),
     "drops": (lambda v: isinstance(v, list) and all(map(_text, v)), "a list of strings"),
     "chat_template_digest": (_text, "a string"),
     "prompt_format": (_one_of("chat", "plain"), '"chat" or "plain"'),

@@ -19,7 +19,7 @@ from clinometer.arrays.strings import of_one_width
 from clinometer.common.notices import listening
 from clinometer.common.results import Result
 from clinometer.dump import open_dump
-from clinometer.dump.aligned import same_labels
+from clinometer.dump.aligned import check_features, same_labels
 from clinometer.engine.inputs import BARE, LEAF, Call, absorb, tell_of_bare
 from clinometer.engine.scan import Share, plan, results
 from clinometer.engine.stat import Scores, Statistic
@@ -86,6 +86,7 @@ class Fold:
     def _begin_empty(self) -> None:
         start = self.start_row or 0
         self.n_rows = 0  # rows absorbed, folded or waiting
+        self.features: tuple[str, ...] | None = None  # names of the columns of phi
         self.seen: dict[Any, None] = {}  # prompt ids in order of arrival
         self.unlabelled: dict[str, int] = {}  # NaN by column
         self.waiting: list[Rows] = []
@@ -116,13 +117,23 @@ class Fold:
         held = {"phi": carried(phi, "phi"), "prompt_ids": carried(prompt_ids, "prompt_ids")}
         held |= {f"column {name!r}": carried(c, f"column {name!r}") for name, c in columns.items()}
         same_labels(held)
+        names = held["phi"].features
+        check_features(names, self.features, "phi")
         rows = _copied(held["phi"])
         if rows.shape[1] != self.dim:
             raise ValueError(f"phi has shape {rows.shape}, wanted (m, {self.dim})")
         ids = of_one_width(as_ids(held["prompt_ids"], "prompt_ids", len(rows)))  # in states, which hold few rows
         given = {n: as_column(held[f"column {n!r}"], f"column {n!r}", len(rows)).copy() for n in columns}
         with self.turn:
-            self._absorb(*self._present(rows, ids, given))
+            before, self.features = self.features, self.features or names
+            kept = self._present(rows, ids, given)
+            if self.call is None and not self.waiting and len(kept[0]):
+                try:
+                    self._plan(Rows(*kept))  # what the statistics want is there, before a row is taken
+                except BaseException:
+                    self.features = before
+                    raise
+            self._absorb(*kept)
 
     def _absorb(self, rows: NDArray[Any], ids: NDArray[Any], given: dict[str, NDArray[Any]]) -> None:
         if self.waiting:
@@ -203,7 +214,10 @@ class Fold:
 
     def _plan(self, rows: Rows) -> tuple[Call, list[Share]]:
         with listening(BARE):  # `finish` says it of all rows
-            return plan(open_dump(rows.phi, prompt_ids=rows.ids, columns=rows.columns), self.statistics, self.options)
+            dump = open_dump(rows.phi, prompt_ids=rows.ids, columns=rows.columns)
+            if self.features:
+                dump = dump.with_options(source={"features": list(self.features)})
+            return plan(dump, self.statistics, self.options)
 
     def _new_scan(self, rows: Rows, at: int) -> Any:
         call, shares = self._plan(rows)

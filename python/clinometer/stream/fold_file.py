@@ -119,6 +119,7 @@ def _pieces(fold: Fold) -> Iterator[bytes]:
     waiting = Rows.joined(fold.waiting) if fold.waiting else None
     header = {
         "format": FORMAT, "version": VERSION, **described(fold), "start_row": fold.start_row, "n_rows": fold.n_rows,
+        "features": fold.features,
         "begin": fold.begin, "folded_to": fold.folded_to, "open_left": fold.open_left, "shares": fold.shares,
         "seen": list(fold.seen), "unlabelled": fold.unlabelled, "dump_facts": fold.dump_facts,
         "fit_status": call.fit_status, "columns": _column_names(fold),

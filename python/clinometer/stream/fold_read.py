@@ -124,6 +124,9 @@ def _named(names: list[str], vectors: NDArray[Any]) -> Any:
 
 def _take_counts(fold: Fold, header: dict[str, Any]) -> None:
     fold.n_rows, fold.begin, fold.folded_to = (count(header[n], n) for n in ("n_rows", "begin", "folded_to"))
+    names = header.get("features")  # of rows that came as frames; older states have none
+    need(names is None or len(set(listed(names, str, "features"))) == fold.dim, "features", "are not one for a column")
+    fold.features = None if names is None else tuple(names)
     fold.open_left = header["open_left"]
     need(type(fold.open_left) is bool, "open_left", "is neither true nor false")
     seen = listed(header["seen"], (int, float, str), "seen")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from clinometer.dump.aligned import check_features
+
 from .fold_file import described
 from .nodes import push
 
@@ -25,7 +27,7 @@ def append(first: Fold, other: Fold) -> None:
     if not mine:
         first.call, first.shares = other.call, other.shares
     _count(first, other)
-    kept = {n: getattr(first, n) for n in ("n_rows", "seen", "unlabelled", "call", "shares")}
+    kept = {n: getattr(first, n) for n in ("n_rows", "features", "seen", "unlabelled", "call", "shares")}
     first._begin_empty()
     vars(first).update(kept, before=mine or theirs)
     other._begin_empty()
@@ -60,6 +62,7 @@ def adjoin(first: Fold, other: Fold) -> None:
 
 
 def _need_alike(first: Fold, other: Fold) -> None:
+    check_features(other.features, first.features, "merge: other")
     mine, theirs = described(first), described(other)
     for name, wanted in mine.items():
         if first.n_rows and other.n_rows and theirs[name] != wanted:
@@ -88,6 +91,7 @@ def _need_neighbours(first: Fold, other: Fold) -> None:
 
 def _count(first: Fold, other: Fold) -> None:
     first.n_rows += other.n_rows
+    first.features = first.features or other.features
     first.seen |= other.seen
     if first.dump_facts is not None and other.dump_facts is not None:
         first.dump_facts["prompts"] += other.dump_facts["prompts"]

@@ -8,9 +8,23 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from clinometer.common.threads import heard
+from clinometer.common.visible import few
+from clinometer.dump.directions import features_of
 from clinometer.engine.intake import numbers
 
 Floats = NDArray[np.float64]
+
+
+def need_same_features(**given: Any) -> None:
+    """Refuse directions and covariances whose entries are named otherwise, or in another order, than each other's."""
+    named = {name: names for name, value in given.items() if (names := features_of(value)) is not None}
+    first = next(iter(named), None)
+    for name, names in named.items():
+        if names != named[first or name]:
+            raise ValueError(
+                f"{name} has entries for {few(names)} where {first} has them for {few(named[first or name])}: bring "
+                f"both into one order ({name}[list of names]), or pass arrays"
+            )
 
 
 def as_rows(name: str, value: Any, dim: int | None = None) -> Floats:

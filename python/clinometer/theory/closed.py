@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from clinometer.common.results import Axes, Result
 
-from .arrays import Floats, as_covariance, as_rows, as_vector, times_sigma
+from .arrays import Floats, as_covariance, as_rows, as_vector, need_same_features, times_sigma
 from .geometry import _sigma_sd, policy_direction, score_correlation
 
 
@@ -51,6 +51,7 @@ def gaussian_tilt(values: Any, sigma: Any, directions: Any, betas: ArrayLike) ->
     >>> found.gain.item(), found.kl.round(3).item()
     (0.9, 0.5)
     """
+    need_same_features(values=values, sigma=sigma, directions=directions)
     rows = as_rows("values", values)
     tilts = as_rows("directions", directions, rows.shape[1])
     matrix, beta = as_covariance(sigma, rows.shape[1]), _betas(betas)
@@ -109,6 +110,7 @@ def quadratic_tilt(v: Any, tau: float, mean: float, sigma: Any, u_c: Any, betas:
     >>> found.gain.round(6).tolist(), found.first_order.round(6).tolist(), found.best_beta
     ([1.0, -1.25], [2.0, 5.0], 1.0)
     """
+    need_same_features(v=v, sigma=sigma, u_c=u_c)
     value = as_vector("v", v)
     tilt = as_vector("u_c", u_c, value.size)
     matrix, beta = as_covariance(sigma, value.size), _betas(betas)

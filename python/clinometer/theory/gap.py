@@ -15,7 +15,7 @@ from clinometer.fit.quality import curvature_error, scores_of
 from clinometer.inference.intervals import check_level
 from clinometer.inference.label_error import LabelError, label_errors, label_status
 
-from .arrays import Floats, as_covariance, as_rows
+from .arrays import Floats, as_covariance, as_rows, need_same_features
 from .geometry import score_correlation
 from .rows import Scored, correlation_influence, correlations, per_prompt_grams, scored
 
@@ -86,6 +86,7 @@ def generation_judgment_gap(
         return _gap_on_rows(u_star, u_c, u_gen, sigma, level, options)
     if options:
         raise TypeError(f"{', '.join(options)}: pass options need a dump as sigma")
+    need_same_features(u_star=u_star, u_c=u_c, u_gen=u_gen, sigma=sigma)
     star, generator = as_rows("u_star", u_star), as_rows("u_gen", u_gen)
     matrix = as_covariance(sigma, star.shape[1])
     judged, made = score_correlation(u_c, star, matrix), score_correlation(generator, star, matrix)

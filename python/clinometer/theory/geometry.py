@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from clinometer.common.results import Axes, Result
 
-from .arrays import Floats, as_covariance, as_rows, as_vector, check_metric, spectrum, times_sigma
+from .arrays import Floats, as_covariance, as_rows, as_vector, check_metric, need_same_features, spectrum, times_sigma
 
 
 def _unit_scale(rows: Floats) -> Floats:
@@ -52,6 +52,7 @@ def score_correlation(u: Any, v: Any, sigma: Any = None) -> Floats:
     >>> score_correlation([1.0, 0.0], [[0.6, 0.8], [0.0, 0.0]]).round(3).tolist()
     [[0.6, nan]]
     """
+    need_same_features(u=u, v=v, sigma=sigma)
     left = as_rows("u", u)
     right = as_rows("v", v, left.shape[1])
     matrix = as_covariance(sigma, left.shape[1])
@@ -95,6 +96,7 @@ def policy_direction(u_gen: Any, u_c: Any, beta: ArrayLike) -> Floats:
     >>> policy_direction([0.1, 0.995], [0.9, 0.436], 1.0).round(3).tolist()
     [[1.0, 1.431]]
     """
+    need_same_features(u_gen=u_gen, u_c=u_c)
     base = as_vector("u_gen", u_gen)
     rows = as_rows("u_c", u_c, base.size)
     betas = np.asarray(beta, dtype=np.float64)
@@ -130,6 +132,7 @@ def robustness_radius(u_star: Any, u_c: Any, sigma: Any = None, *, metric: Liter
     [[2.938]]
     """
     check_metric(metric)
+    need_same_features(u_star=u_star, u_c=u_c, sigma=sigma)
     values = as_rows("u_star", u_star)
     rows = as_rows("u_c", u_c, values.shape[1])
     matrix = as_covariance(sigma, values.shape[1])
@@ -190,6 +193,7 @@ def worst_direction(
     ([-0.5, -0.0], -2.0)
     """
     check_metric(metric)
+    need_same_features(u=u, sigma=sigma, basis=basis)
     value = as_vector("u", u)
     matrix = as_covariance(sigma, value.size)
     if not (np.isfinite(radius) and radius >= 0.0):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from clinometer.common import memory
 from clinometer.common.options import listed
 from clinometer.common.results import Axes, Result
-from clinometer.dump.directions import check_given
+from clinometer.dump.directions import in_order_of
 
 from .arrays import Floats
 from .gauge import BLOCK, Gauge, gauge_of
@@ -110,7 +110,7 @@ def screen(
         raise ValueError(f"keep is {keep!r}; wanted a whole number >= 1")
     call, gauge = gauge_of(dump, values, options)
     if call.check_source:
-        check_given(directions, call.dump)
+        directions = in_order_of(call.dump, directions, "directions")
     with Store(call.n_values, keep) as store:
         for block in blocks_of(directions, call.dump.dim):
             store.add(*gauge.measure(block))

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from clinometer.common.results import Axes, Result
 from clinometer.engine.intake import numbers
 
-from .arrays import Floats, as_covariance, as_rows, as_vector, check_metric, times_sigma
+from .arrays import Floats, as_covariance, as_rows, as_vector, check_metric, need_same_features, times_sigma
 from .geometry import _sigma_sd, score_correlation
 
 
@@ -37,6 +37,7 @@ def tradeoff_profile(values: Any, sigma: Any, directions: Any) -> Floats:
     >>> tradeoff_profile([[1.0, 0.0], [0.0, 1.0]], None, [2.0, -1.0]).tolist()
     [[2.0, -1.0]]
     """
+    need_same_features(values=values, sigma=sigma, directions=directions)
     rows = as_rows("values", values)
     candidates = as_rows("directions", directions, rows.shape[1])
     return candidates @ times_sigma(rows, as_covariance(sigma, rows.shape[1])).T
@@ -130,6 +131,7 @@ def optimal_direction(values: Any, sigma: Any, weights: ArrayLike, *, metric: Li
     [0.5, 0.0]
     """
     check_metric(metric)
+    need_same_features(values=values, sigma=sigma)
     rows = as_rows("values", values)
     matrix = as_covariance(sigma, rows.shape[1])
     combined = as_vector("weights", weights, rows.shape[0])[None, :] @ rows
