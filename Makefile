@@ -21,7 +21,7 @@ house: $(VENV)/.tested
 
 # goes on where an interrupted run of the same code stopped
 bench: $(VENV)/.peers $(VENV)/.installed
-	$(BIN)/clinometer bench --resume --peer-files benchmarks/peers --json-file benchmarks/results/.cells.json --output benchmarks/results
+	$(BIN)/python benchmarks/bench.py --resume --json-file benchmarks/results/.cells.json --output benchmarks/results
 
 verify: $(VENV)/.installed
 	$(BIN)/clinometer verify -o "$(CURDIR)/benchmarks/results/verify.md"

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from lp_cases import lp_cases, render_lp, time_lp
 from lp_peers_qp import MODULES
 
-from clinometer.bench.store import about
+from clinometer.bench.limits import machine as this_machine
 from clinometer.engine.inputs import thread_count
 
 
@@ -29,7 +29,7 @@ def main() -> int:
         # HiGHS takes seconds on a game of 1e6 columns: as few pairs of it as give an interval
         done.append(time_lp(case, min(repeats, 6) if case.one_game and not args.quick else repeats))
     _progress("")
-    machine = about(thread_count(None), {}, {}, "lp")
+    machine = this_machine(thread_count(None))
     if args.json_file is not None:
         record = [
             {"kernel": c.kernel, "size": c.size, "peer": c.peer_name, "seconds": c.seconds, "target": c.target,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -10,18 +11,25 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clinometer import _core, bench, reference
-from clinometer.bench import exact, main, ours
-from clinometer.bench.cells import GROUPS, Cell, Sizes, cells
+from clinometer import _core, reference
+from clinometer import bench as in_wheel
+from clinometer.bench import exact, instead, ours
 from clinometer.bench.limits import Limits, limit_seconds
-from clinometer.bench.measure import Bench
 from clinometer.bench.pairs import interval, median, timed_rounds
-from clinometer.bench.peers import MODULES, Peer, add, installed
 from clinometer.bench.problem import TOLERANCES, Problem, Work
 from clinometer.bench.rows import Files, Rows
-from clinometer.bench.targets import TARGETS, Target, judge, raised
 
-add(str(Path(__file__).resolve().parents[2] / "benchmarks" / "peers"))
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+if not BENCHMARKS.exists():
+    pytest.skip("no benchmarks beside the tests", allow_module_level=True)
+sys.path.insert(0, str(BENCHMARKS))
+import bench  # noqa: E402
+from bench import main  # noqa: E402
+from kernel_bench.cells import GROUPS, Cell, Sizes, cells  # noqa: E402
+from kernel_bench.measure import Bench  # noqa: E402
+from kernel_bench.peers import MODULES, Peer, installed  # noqa: E402
+from kernel_bench.targets import TARGETS, Target, judge, raised  # noqa: E402
+
 SMALL = ["--quick", "--rows", "100", "--dim", "20", "--pairs", "1", "--peers", "numpy"]
 SLOW_PEERS = ("torch", "torch.cov", "jax", "numba")  # to import or to compile
 KERNELS = tuple(TOLERANCES)
@@ -87,7 +95,7 @@ def test_our_calls_compute_what_is_checked(tmp_path: Path, kernel: str) -> None:
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW_PEERS else n for n in MODULES])
 def test_peers_compute_what_is_checked(tmp_path: Path, name: str) -> None:
-    pytest.importorskip(MODULES[name][0])
+    pytest.importorskip(MODULES[name])
     found, absent = installed([name], 2)
     assert absent == {}
     for kernel in found[name].kernels:
@@ -100,8 +108,8 @@ def test_peers_compute_what_is_checked(tmp_path: Path, name: str) -> None:
 
 
 def test_peers_that_are_not_there_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(MODULES, "ghost", ("no_such_module_anywhere", "ghost_peer"))
-    monkeypatch.setitem(MODULES, "broken", ("numpy", "no_such_file"))
+    monkeypatch.setitem(MODULES, "ghost", "no_such_module_anywhere")
+    monkeypatch.setitem(MODULES, "broken", "numpy")
     found, absent = installed(["numpy", "ghost", "broken"], 1)
     assert list(found) == ["numpy"] and absent["ghost"] == "not installed" and "cannot be used" in absent["broken"]
 
@@ -149,6 +157,12 @@ def test_processes_of_their_own(tmp_path: Path) -> None:
     by_name = {r["name"].split()[0]: r for r in found["cells"]}
     assert by_name["import"]["seconds"][0] < 5 and by_name["first"]["seconds"][0] < 5
     assert by_name["memory"]["bytes"] > 10 << 20
+
+
+def test_a_tilt_and_a_report_are_measured_whole(tmp_path: Path) -> None:
+    found = run(tmp_path, "rest", "--cells", "[wr]*", *SMALL)
+    assert [r["name"].split()[0] for r in found["cells"]] == ["whole", "report"]
+    assert all(r["checked"] and r["seconds"][0] > 0 for r in found["cells"])
 
 
 @pytest.mark.parametrize(
@@ -318,3 +332,53 @@ def test_listing_runs_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--list", "odd"]) == 0
     assert capsys.readouterr().out.splitlines()[0].startswith("odd score bf16")
     assert bench.__doc__ is not None and isinstance(Rows.__doc__, str)
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW_PEERS else n
+                                  for n in instead.LIBRARIES])  # fmt: skip
+def test_what_one_would_run_instead_computes_the_same(tmp_path: Path, name: str) -> None:
+    pytest.importorskip(name)
+    for kernel in instead.DEFINED:
+        for dtype in ("float32", "bfloat16", "float16"):
+            folder = tmp_path / f"{kernel}-{dtype}"
+            folder.mkdir()
+            p = problem(folder, kernel, dtype, n=96)
+            error = exact.error(p, instead.calls(p, [name])[name]())
+            assert error <= 20 * TOLERANCES[kernel], (kernel, dtype)  # float32 as it comes
+
+
+def test_the_command_measures_every_kernel_beside_numpy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = tmp_path / "bench.json"
+    argv = ["--quick", "--rows", "33", "--dim", "17", "--pairs", "1", "--peers", "numpy", "--json-file", str(target)]
+    assert in_wheel.main(argv) == 0
+    found = json.loads(target.read_text())
+    names = [r["name"] for r in found["cells"]]
+    assert len(names) == 3 * sum(map(len, in_wheel.KERNELS.values())) == len(set(names))
+    assert found["about"]["rows"] == 48 and found["about"]["threads"] >= 1 and found["limits"]
+    for r in found["cells"]:
+        assert r["checked"] and r["error"] <= r["tolerance"] and r["limit_by"] in ("read", "fma", "exp")
+        assert len(r["seconds"]) == len(r["peers"]["numpy"]["ratio"]) == len(r["limit"]) >= 1
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in names) and "numpy / ours" in printed
+    assert in_wheel.main(["--list", "score"]) == 0
+    assert capsys.readouterr().out.split("\n")[:2] == ["score f32 K=1", "score f32 K=8"]
+
+
+def test_the_command_says_when_a_result_is_wrong(monkeypatch: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    honest = ours._CALLS["score"]
+    monkeypatch.setitem(ours._CALLS, "score", lambda p, t: lambda: honest(p, t)() * np.float32(1 + 1e-3))
+    assert in_wheel.main(["score", "--quick", "--cells", "*f32 K=8", "--peers", "none"]) == 1
+    assert "WRONG" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "argv, wanted",
+    [
+        (["scores"], "'scores'"), (["--rows", "0"], "--rows"), (["--pairs", "-1"], "--pairs"),
+        (["--dim", "x"], "--dim"), (["--peers", "pandas"], "'pandas'"), (["--dir", "/no/such/folder"], "--dir"),
+        (["--json-file", "/no/such/folder/f.json"], "--json-file"), (["--cells", "nothing*"], "nothing*"),
+    ],
+)  # fmt: skip
+def test_bad_input_of_the_command_is_exit_code_2(argv: list[str], wanted: str, capsys: Any) -> None:
+    assert in_wheel.main(argv) == 2
+    assert wanted in capsys.readouterr().err

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from .problem import Problem
+from .problem import TOLERANCES, Problem
 from .rows import Floats, Rows
 
-__all__ = ["error", "gain_error"]
+__all__ = ["checked", "error", "gain_error"]
 
 SAMPLE_ROWS = 256
 SAMPLE_COLUMNS = 8
@@ -26,6 +26,12 @@ def error(problem: Problem, got: Any) -> float:
         return float(_CHECKS[problem.kernel](problem, got))
     except (ValueError, IndexError, TypeError):  # a result that cannot even be compared
         return float("inf")
+
+
+def checked(problem: Problem, got: Any) -> dict[str, Any]:
+    """The error of a result, what its accuracy mode allows, and whether it keeps to that."""
+    found, tolerance = error(problem, got), TOLERANCES[problem.kernel]
+    return {"error": found, "tolerance": tolerance, "checked": bool(found <= tolerance)}  # False for NaN
 
 
 def _spaced(n: int, count: int) -> Any:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import sys
 import time
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from clinometer import _core
 
-from .problem import Work
+from .pairs import Rounds, ratios
+from .problem import Problem, Work
 from .rows import SHORT, Rows
 
-__all__ = ["RESOURCES", "Limits", "limit_key", "limit_seconds", "names", "undisturbed"]
+__all__ = ["RESOURCES", "Limits", "limit_key", "limit_seconds", "machine", "names", "share", "undisturbed"]
 
 RESOURCES = ("read", "fma", "exp")
 STREAMS = (1, 4, 8)
@@ -51,6 +55,38 @@ def undisturbed(rates: list[float]) -> list[float]:
     """
     least = float(np.quantile(rates, 0.75))
     return [max(rate, least) for rate in rates]
+
+
+def share(problem: Problem, rounds: Rounds, seconds: list[float]) -> dict[str, Any]:
+    """Share of the limit in each round; the probes ran in the same one."""
+    lifted = {name: undisturbed(rates) for name, rates in rounds.rates.items()}
+    each = [dict(zip(lifted, rates, strict=True)) for rates in zip(*lifted.values(), strict=True)]
+    bound = [limit_seconds(problem.work, rates) for rates in each]
+    by = max({name for _, name in bound}, key=[name for _, name in bound].count)
+    return {
+        "rates": rounds.rates, "limit_by": by, "limit_key": limit_key(by, problem.rows),
+        "work": asdict(problem.work), "limit": ratios([s for s, _ in bound], seconds),
+    }  # fmt: skip
+
+
+def machine(threads: int) -> dict[str, Any]:
+    """CPU, threads and versions: what times depend on."""
+    return {
+        "cpu": _cpu(), "cores": os.cpu_count(), "threads": threads, "isa": _core.isa(),
+        "system": f"{platform.system()} {platform.machine()}", "python": platform.python_version(),
+        "numpy": np.__version__, "date": time.strftime("%Y-%m-%d"),
+    }  # fmt: skip
+
+
+def _cpu() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+            for line in file:
+                if line.startswith("model name"):
+                    return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or "unknown"
 
 
 class Limits:

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from clinometer import _core
-from clinometer.dump import open_dump
-from clinometer.dump.directions import Directions, Scores
+from clinometer.dump.directions import Scores
 from clinometer.engine.inputs import prepare, run
-from clinometer.engine.passes import covariance_projection, moments, score, score_dump, tilt, tilted_mean
-from clinometer.reporting import report
+from clinometer.engine.passes import covariance_projection, moments, score, score_dump, tilted_mean
 
 from .problem import Problem
 
-__all__ = ["NotBuilt", "call", "report_call", "score_into", "whole_tilt"]
+__all__ = ["NotBuilt", "call", "score_into"]
 
 Result = Callable[[], Any]
-REPORT_KL = np.geomspace(0.01, 1.0, 16)
 
 
 class NotBuilt(Exception):
@@ -38,26 +34,6 @@ def score_into(p: Problem, n_threads: int | None) -> Result:
     """Scores into an array that is there already."""
     out = np.empty((p.rows.n, p.k), np.float32)
     return lambda: score(p.rows.dump, p.u, out=out, n_threads=n_threads)
-
-
-def whole_tilt(p: Problem) -> Result:
-    """`cm.tilt` as a user calls it: rows, directions and values, at the default levels of KL."""
-    values = p.values.astype(np.float64)
-    return lambda: tilt(p.rows.dump, p.u, values)
-
-
-def report_call(p: Problem) -> Result:
-    """Tables, frontiers, cone and diagnostics of K directions, three values and 16 KLs."""
-    values = {f"v{j}": p.values[:, j].astype(np.float64) for j in range(3)}
-    dump = open_dump(p.rows.dump, columns=values)
-    given = Directions([f"c{k}" for k in range(p.k)], p.u)
-
-    def build() -> Any:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of random values; the report keeps them as notes
-            return report(dump, constitutions=given, values=list(values), kl=REPORT_KL, sections=["cone"])
-
-    return build
 
 
 def _three(state: dict[str, Any]) -> tuple[Any, Any, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from math import comb
 from typing import Any
 
-__all__ = ["LEAST", "Rounds", "interval", "median", "once", "ratios", "timed_rounds"]
+__all__ = ["LEAST", "Rounds", "interval", "median", "once", "ratios", "spread", "timed_rounds"]
 
 LEAST = 9
 
@@ -87,3 +87,12 @@ def interval(x: list[float]) -> tuple[float, float] | None:
         k += 1
     s = sorted(x)
     return (s[k - 1], s[n - k]) if k else None
+
+
+def spread(found: list[float], places: int = 2) -> str:
+    """A median with its interval."""
+    if not found:
+        return "-"
+    low_high = interval(found)
+    text = f"{median(found):.{places}f}"
+    return f"{text} [{low_high[0]:.{places}f}, {low_high[1]:.{places}f}]" if low_high else text

@@ -26,7 +26,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         '--check "helpful >= 0 at kl=0.1" --json',
     ),
     "pareto": ("clinometer pareto demo --layer 24 --value helpful -harm positive --splits 20",),
-    "bench": ("clinometer bench --list", 'clinometer bench score --quick --cells "*f32*K=1" --peers none'),
+    "bench": ("clinometer bench --list", 'clinometer bench score --quick --cells "*f32 K=1" --peers none'),
     "capture": ("clinometer capture tiny prompts.txt answers --layers 1 2 -n 4 --max-new-tokens 8",),
     "judge": ("clinometer judge answers --layer 2 --model tiny --constitutions kind.json -o judged",),
     "convert": (

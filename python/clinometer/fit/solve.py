@@ -13,7 +13,8 @@ from .scale import column_scale, null_space, without_null
 Floats = NDArray[np.float64]
 SMALL = 1024  # d up to which one thread solves
 FEW = 500  # d up to which many penalties are cheaper one by one, whatever the spectrum
-FEW_ROWS, FEW_STEPS = 8, 48  # of one or two penalties: where a space costs no more than a factorisation
+SHORT = 768  # d up to which they are unless a short space does
+FEW_ROWS, FEW_STEPS = 8, 48  # of a short space, and of one or two penalties: no dearer than a factorisation
 
 
 def penalty_unit(variance: Floats) -> float:
@@ -48,7 +49,8 @@ def _path(
     without = None
     many = some.sum() > 2
     if len(sigma) > FEW and unit > 0 and (many or (some.any() and len(c) <= FEW_ROWS)):
-        found, good = ridge_shifted(sigma, c, alphas[some] * unit, plain=plain, steps=STEPS if many else FEW_STEPS)
+        steps = STEPS if many and len(sigma) > SHORT else FEW_STEPS
+        found, good = ridge_shifted(sigma, c, alphas[some] * unit, plain=plain, steps=steps)
         out[some], solved[some] = found[: some.sum()], good[: some.sum()]
         without = found[-1] if plain and good[-1] else None
     for i in np.flatnonzero(~solved):

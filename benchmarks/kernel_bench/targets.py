@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from .pairs import LEAST, interval, median
+from clinometer.bench.pairs import LEAST, interval, median
 
 __all__ = ["NOT_HERE", "TARGETS", "Judged", "Target", "judge", "of_limit", "raised"]
 

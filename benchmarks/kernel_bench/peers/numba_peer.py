@@ -7,8 +7,9 @@ from typing import Any
 import numba
 import numpy as np
 
-from clinometer.bench.peers import Settings
 from clinometer.bench.problem import Problem
+
+from . import Settings
 
 __all__ = ["KERNELS", "VERSION", "set_threads"]
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import sklearn
 
-from clinometer.bench.peers import Settings
 from clinometer.bench.problem import Problem
+
+from . import Settings
 
 __all__ = ["KERNELS", "VERSION", "set_threads"]
 

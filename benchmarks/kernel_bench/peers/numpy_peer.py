@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from clinometer.bench.blas import Blas
 from clinometer.bench.problem import Problem
 from clinometer.bench.rows import Floats, Rows, Singles
 
+from ..blas import Blas
 from . import Settings
 
 __all__ = ["KERNELS", "VERSION", "set_threads"]

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from . import exact, ours, small
+import clinometer as cm
+from clinometer.bench import exact, ours
+from clinometer.bench.limits import Limits, names, share, undisturbed
+from clinometer.bench.pairs import LEAST, Rounds, once, ratios, timed_rounds
+from clinometer.bench.problem import Problem
+from clinometer.bench.rows import Files, Rows
+
+from . import small
 from .cells import Cell
-from .limits import Limits, limit_key, limit_seconds, names, undisturbed
-from .pairs import LEAST, Rounds, once, ratios, timed_rounds
 from .peers import Peer, Settings
-from .problem import TOLERANCES, Problem
-from .rows import Files, Rows
 
 __all__ = ["Bench", "Record"]
 
@@ -24,6 +28,7 @@ Record = dict[str, Any]
 RIVALS, RIVAL = 2, 2.0  # so many of the fastest peers, at most so many times slower than the first, are in the rounds
 NAMED = {"covariance": ("numpy", "torch.cov")}  # peers that a target names
 REPORT_PASSES, REPORT_SECONDS = 2, 1.0
+REPORT_KL = np.geomspace(0.01, 1.0, 16)
 STAGE_SHARE, STAGE_SLACK = 0.6, 1.1  # of the exp rate, and times that, for a stage that is fused
 
 
@@ -54,7 +59,7 @@ class Bench:
 
     def rows(self, c: Cell) -> Rows:
         """Rows of a cell. Narrower or shorter cells read a file of their own: rows are contiguous, as in a dump."""
-        if c.kernel in ("tilt", "tilt_global"):
+        if c.kernel in ("tilt", "tilt_global") and c.how != "whole":  # scores of no rows
             return Rows("float32", np.broadcast_to(np.zeros((1, 1), np.float32), (c.n, 1)), c.group)
         if c.mean:
             noise = np.random.default_rng(6).standard_normal((c.n, c.d), dtype=np.float32)
@@ -73,31 +78,13 @@ def _one_byte_on(rows: Rows) -> Rows:
     return Rows(rows.dtype, moved, rows.group)
 
 
-def _checked(problem: Problem, result: Any) -> Record:
-    tolerance = TOLERANCES[problem.kernel]
-    error = exact.error(problem, result)
-    return {"error": error, "tolerance": tolerance, "checked": bool(error <= tolerance)}  # False for NaN
-
-
-def _limit(problem: Problem, rounds: Rounds, seconds: list[float]) -> Record:
-    """Share of the limit in each round; the probes ran in the same one."""
-    lifted = {name: undisturbed(rates) for name, rates in rounds.rates.items()}
-    each = [dict(zip(lifted, rates, strict=True)) for rates in zip(*lifted.values(), strict=True)]
-    bound = [limit_seconds(problem.work, rates) for rates in each]
-    by = max({name for _, name in bound}, key=[name for _, name in bound].count)
-    return {
-        "rates": rounds.rates, "limit_by": by, "limit_key": limit_key(by, problem.rows),
-        "work": asdict(problem.work), "limit": ratios([s for s, _ in bound], seconds),
-    }  # fmt: skip
-
-
 def _tried(problem: Problem, name: str, settings: Settings, pause: float, hopeless: float) -> list[Record]:
     """Every setting of a peer called twice, since the first call warms up; once where it is hopeless."""
     out = []
     for setting, call in settings.items():
         first, result = once(call, pause)
         again, result = once(call, pause) if first < hopeless else (first, result)
-        found = _checked(problem, result)
+        found = exact.checked(problem, result)
         out.append({"peer": name, "setting": setting, "seconds": min(first, again), "call": call, **found})
     return out
 
@@ -130,13 +117,13 @@ def _with_peers(bench: Bench, cell: Cell) -> Record:
     probes = bench.limits.probes(names(problem.work, cell.kernel not in ("tilt", "tilt_global")), problem.rows)
     rounds = bench.rounds({"ours": call, **{name: r["call"] for name, r in rivals.items()}}, probes)
     for name, r in rivals.items():
-        r |= {"rounds": rounds.seconds[name], **_checked(problem, rounds.results[name])}
+        r |= {"rounds": rounds.seconds[name], **exact.checked(problem, rounds.results[name])}
     mine = rounds.seconds["ours"]
     in_rounds = {r["peer"]: np.median(r["rounds"]) for r in counted if "rounds" in r and r["checked"]}
     best = min(in_rounds, key=in_rounds.__getitem__, default=None)
     against = {name: ratios(rounds.seconds[name], mine) for name in in_rounds}
     return {
-        "seconds": mine, **_checked(problem, rounds.results["ours"]), **_limit(problem, rounds, mine),
+        "seconds": mine, **exact.checked(problem, rounds.results["ours"]), **share(problem, rounds, mine),
         "peers": [{k: v for k, v in r.items() if k != "call"} for r in tried], "failed": failed,
         "best_peer": best, "against": against, "peer": against.get(best, []) if best else [],
     }  # fmt: skip
@@ -153,8 +140,8 @@ def _parts(bench: Bench, cell: Cell) -> Record:
     allowed = [s + t for s, t in zip(rounds.seconds["scores"], stage, strict=True)]
     mine = rounds.seconds["ours"]
     return {
-        "seconds": mine, "scores": rounds.seconds["scores"], **_checked(problem, rounds.results["ours"]),
-        **_limit(problem, rounds, mine), "parts": ratios(allowed, mine),
+        "seconds": mine, "scores": rounds.seconds["scores"], **exact.checked(problem, rounds.results["ours"]),
+        **share(problem, rounds, mine), "parts": ratios(allowed, mine),
     }  # fmt: skip
 
 
@@ -166,7 +153,7 @@ def _two(bench: Bench, cell: Cell, measure: str, problem: Problem, mine: Any, ot
     found = [scale * r for r in ratios(seconds["other"], seconds["ours"])]
     return {
         "seconds": seconds["ours"], "other_seconds": seconds["other"], measure: found,
-        **_checked(problem, rounds.results["ours"]),
+        **exact.checked(problem, rounds.results["ours"]),
     }  # fmt: skip
 
 
@@ -212,14 +199,34 @@ def _growth(bench: Bench, cell: Cell) -> Record:
 
 def _accuracy(bench: Bench, cell: Cell) -> Record:
     problem = Problem(cell.kernel, bench.rows(cell), cell.k)
-    found = _checked(problem, ours.call(problem)())
+    found = exact.checked(problem, ours.call(problem)())
     return {**found, "accuracy": found["tolerance"] / max(found["error"], 1e-300)}
+
+
+def _whole_tilt(p: Problem) -> Callable[[], Any]:
+    """`cm.tilt` as a user calls it: rows, directions and values, at the default levels of KL."""
+    values = p.values.astype(np.float64)
+    return lambda: cm.tilt(p.rows.dump, p.u, values=values)
+
+
+def _report_call(p: Problem) -> Callable[[], Any]:
+    """Tables, frontiers, cone and diagnostics of K directions, three values and 16 KLs."""
+    values = {f"v{j}": p.values[:, j].astype(np.float64) for j in range(3)}
+    dump = cm.open_dump(p.rows.dump, columns=values)
+    given = cm.Directions([f"c{k}" for k in range(p.k)], p.u)
+
+    def build() -> Any:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of random values; the report keeps them as notes
+            return cm.report(dump, constitutions=given, values=list(values), kl=REPORT_KL, sections=["cone"])
+
+    return build
 
 
 def _whole(bench: Bench, cell: Cell) -> Record:
     """Scores alone over a tilt from rows."""
     problem = Problem("fused", bench.rows(cell), cell.k)
-    mine, scores = ours.whole_tilt(problem), ours.score_into(problem, None)
+    mine, scores = _whole_tilt(problem), ours.score_into(problem, None)
     result = mine()
     scores()
     seconds = bench.rounds({"ours": mine, "scores": scores}, {}).seconds
@@ -233,11 +240,11 @@ def _whole(bench: Bench, cell: Cell) -> Record:
 def _report(bench: Bench, cell: Cell) -> Record:
     """Two passes of scores and a second, over the time of a report; once where that is less than half."""
     problem = Problem("fused", bench.rows(cell), cell.k)
-    mine, scores = ours.report_call(problem), ours.score_into(problem, None)
+    mine, scores = _report_call(problem), ours.score_into(problem, None)
     scores()
     seconds, result = once(mine)
     allowed = REPORT_PASSES * once(scores)[0] + REPORT_SECONDS
-    t, last = result.tilt, len(ours.REPORT_KL) - 1
+    t, last = result.tilt, len(REPORT_KL) - 1
     error = exact.gain_error(problem, 0, float(t.betas[0, last]), t.gain[0, last, :3])
     found: Record = {"error": error, "tolerance": 1.0, "checked": bool(error <= 1)}
     if allowed < seconds / 2 or bench.pairs < LEAST:  # too slow for rounds; a quick look wants none

@@ -5,15 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import platform
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from clinometer import _core
+import clinometer
+from clinometer.bench.limits import machine
 
 from .peers import Peer
 
@@ -23,28 +20,15 @@ Json = dict[str, Any]
 
 
 def about(threads: int, peers: dict[str, Peer], absent: dict[str, str], setting: str) -> Json:
-    """CPU, threads, versions, and a digest of the package's own files: what results depend on."""
-    return {
-        "cpu": _cpu(), "cores": os.cpu_count(), "threads": threads, "isa": _core.isa(),
-        "system": f"{platform.system()} {platform.machine()}", "python": platform.python_version(),
-        "numpy": np.__version__, "peers": {name: p.version for name, p in peers.items()}, "absent": absent,
-        "setting": setting, "digest": _digest(), "date": time.strftime("%Y-%m-%d"), "commit": _commit(),
+    """The machine, the peers, and a digest of the package's own files: what results depend on."""
+    return machine(threads) | {
+        "peers": {name: p.version for name, p in peers.items()}, "absent": absent, "setting": setting,
+        "digest": _digest(), "commit": _commit(),
     }  # fmt: skip
 
 
-def _cpu() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
-            for line in file:
-                if line.startswith("model name"):
-                    return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or "unknown"
-
-
 def _digest() -> str:
-    root, found = Path(__file__).parent.parent, hashlib.sha256()
+    root, found = Path(clinometer.__file__).parent, hashlib.sha256()
     for path in sorted([*root.rglob("*.py"), *root.glob("_core*")]):
         found.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
     return found.hexdigest()[:16]
@@ -80,7 +64,7 @@ def read(path: str) -> Json:
     except ValueError as error:
         raise ValueError(f"{path} is no JSON: {error}") from None
     if not isinstance(found, dict) or "about" not in found or not isinstance(found.get("cells"), list):
-        raise ValueError(f"{path} was not written by clinometer bench --json-file")
+        raise ValueError(f"{path} was not written by bench.py --json-file")
     return found
 
 

@@ -14,10 +14,11 @@ import numkong
 import numpy as np
 
 from clinometer.arrays.dlpack import decode_bfloat16
-from clinometer.bench.peers import Settings
 from clinometer.bench.problem import Problem
 from clinometer.bench.rows import SHORT, Singles
 from clinometer.dump.blocks import to_bfloat16
+
+from . import Settings
 
 __all__ = ["KERNELS", "VERSION", "set_threads"]
 

@@ -7,6 +7,8 @@ import shutil
 import subprocess
 import sys
 
+import clinometer
+
 __all__ = ["FIRST_SECONDS", "IMPORT_SECONDS", "NotHere", "first_answer_seconds", "import_seconds",
            "need_room", "peak_bytes"]  # fmt: skip
 
@@ -44,7 +46,7 @@ def _cached() -> int:
 
 def _python(code: str, *arguments: str) -> str:
     """What a fresh interpreter prints; it finds this package where it lies."""
-    here = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    here = os.path.dirname(os.path.dirname(os.path.abspath(clinometer.__file__)))
     paths = [here, *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in paths if p)}
     run = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, env=env)

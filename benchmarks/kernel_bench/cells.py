@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .rows import SHORT
+from clinometer.bench.rows import SHORT
 
 __all__ = ["GROUPS", "Cell", "Sizes", "cells"]
 

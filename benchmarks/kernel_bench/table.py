@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .pairs import interval, median
+from clinometer.bench.pairs import median, spread
+
 from .targets import NOT_HERE, Judged, judge, of_limit, raised
 
 __all__ = ["render", "verdicts"]
@@ -58,15 +59,6 @@ _KERNELS = (
     f"{'kernel':{WIDTH}}{'best':>9}{'median':>9}{'of limit':>21}{'by':>5}{'peer / ours':>22} {'best peer':12}"
     f"{'pairs':>6}{'error':>7}"
 )
-
-
-def spread(found: list[float], places: int = 2) -> str:
-    """A median with its interval."""
-    if not found:
-        return "-"
-    low_high = interval(found)
-    text = f"{median(found):.{places}f}"
-    return f"{text} [{low_high[0]:.{places}f}, {low_high[1]:.{places}f}]" if low_high else text
 
 
 def _kernel(r: Json, factors: dict[str, float]) -> str:

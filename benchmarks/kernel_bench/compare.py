@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .pairs import interval, median
+from clinometer.bench.pairs import interval, median
+
 from .table import WIDTH
 from .targets import judge, of_limit, raised
 

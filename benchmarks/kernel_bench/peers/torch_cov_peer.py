@@ -6,9 +6,10 @@ from typing import Any
 
 import torch
 
-from clinometer.bench.peers import Settings
-from clinometer.bench.peers.torch_peer import VERSION, set_threads, tensor
 from clinometer.bench.problem import Problem
+
+from . import Settings
+from .torch_peer import VERSION, set_threads, tensor
 
 __all__ = ["KERNELS", "VERSION", "set_threads"]
 

@@ -3,7 +3,7 @@
 A peer's module has `VERSION` and `KERNELS`, from the name of a kernel to a function that takes a `Problem` and returns
 its settings: calls that give what clinometer's own call gives, under names that say how. The fastest exact setting is
 the one that counts. A kernel that a library has no good way to compute is left out. To add a peer: a file NAME_peer.py
-in the folder of `--peer-files` (benchmarks/peers in the repository), or here with a line in `MODULES`.
+here.
 """
 
 from __future__ import annotations
@@ -11,39 +11,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from clinometer.bench.problem import Problem
 
-__all__ = ["LIGHT", "MODULES", "Peer", "Settings", "add", "installed"]
+__all__ = ["LIGHT", "MODULES", "Peer", "Settings", "installed"]
 
 Settings = dict[str, Callable[[], Any]]
-# name of the peer: the module it needs, the file that speaks to it
-MODULES = {
-    "numpy": ("numpy", "numpy_peer"), "scipy": ("scipy", "scipy_peer"), "torch": ("torch", "torch_peer"),
-    "jax": ("jax", "jax_peer"),
-}  # fmt: skip
 LIGHT = ("numpy", "numkong")  # quick to import, with nothing to compile
-
-
-def add(folder: str) -> None:
-    """Peers of the files NAME_peer.py of a folder; NAME up to its first "_" is the module that they need."""
-    for path in sorted(Path(folder).glob("*_peer.py")):
-        name = path.stem.removesuffix("_peer").replace("_", ".")
-        MODULES[name] = (name.split(".")[0], str(path))
-
-
-def _module(file: str) -> ModuleType:
-    if not file.endswith(".py"):
-        return import_module(f"{__name__}.{file}")
-    spec = spec_from_file_location(Path(file).stem, file)
-    assert spec is not None and spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+# name of the peer: the module it needs, NAME up to its first "_"
+MODULES = {
+    name.replace("_", "."): name.split("_")[0]
+    for name in (path.stem.removesuffix("_peer") for path in sorted(Path(__file__).parent.glob("*_peer.py")))
+}
 
 
 @dataclass(frozen=True)
@@ -65,12 +47,11 @@ def installed(names: Iterable[str], threads: int) -> tuple[dict[str, Peer], dict
     found: dict[str, Peer] = {}
     absent: dict[str, str] = {}
     for name in names:
-        needs, file = MODULES[name]
-        if find_spec(needs) is None:
+        if find_spec(MODULES[name]) is None:
             absent[name] = "not installed"
             continue
         try:
-            module = _module(file)
+            module = import_module(f"{__name__}.{name.replace('.', '_')}_peer")
             module.set_threads(threads)
         except (ImportError, OSError, RuntimeError, AttributeError) as error:  # a broken installation is no peer
             absent[name] = f"cannot be used: {type(error).__name__}: {error}".splitlines()[0]
