@@ -71,14 +71,14 @@ CLINOMETER_INLINE void dot_pair(const void* const* rows, std::int64_t c, const L
       CLINOMETER_UNROLL for (int k = 0; k < C; ++k) sum[r][k] += x.second * u[k][1];
     }
   } else {
-    Vec<L> first[R], second[R];
-    CLINOMETER_UNROLL for (int r = 0; r < R; ++r) {
-      const Pair<L> x = moved_pair<T, L>(static_cast<const char*>(rows[r]) + c * Load<T>::bytes, shift);
-      first[r] = x.first;
-      second[r] = x.second;
-    }
-    dot_products<L, R, C>(first, directions, ld, sum);
-    dot_products<L, R, C>(second, directions + kLanes<L>, ld, sum);
+    // either vector of all rows, so that no more than one of each row is in registers
+    Vec<L> x[R];
+    CLINOMETER_UNROLL for (int r = 0; r < R; ++r) x[r] =
+        Load<T>::template moved_half<L, false>(static_cast<const char*>(rows[r]) + c * Load<T>::bytes, shift);
+    dot_products<L, R, C>(x, directions, ld, sum);
+    CLINOMETER_UNROLL for (int r = 0; r < R; ++r) x[r] =
+        Load<T>::template moved_half<L, true>(static_cast<const char*>(rows[r]) + c * Load<T>::bytes, shift);
+    dot_products<L, R, C>(x, directions + kLanes<L>, ld, sum);
   }
 }
 

@@ -39,9 +39,12 @@ struct Ahead {
   CLINOMETER_INLINE Ahead(const void* const* from, std::int64_t count, std::int64_t begin, std::int64_t end)
       : rows(from), n(count), at(begin * Bytes), lines(((end - begin) * Bytes + 63) / 64) {}
   CLINOMETER_INLINE void ask(std::int64_t count) {
-    for (; count > 0 && row < n; --count) {
-      __builtin_prefetch(static_cast<const char*>(rows[row]) + at + line * 64, 0, 2);
-      if (++line == lines) line = 0, ++row;
+    while (count > 0 && row < n) {
+      const char* const from = static_cast<const char*>(rows[row]) + at;
+      const std::int64_t end = least(lines, line + count);
+      count -= end - line;
+      for (; line < end; ++line) __builtin_prefetch(from + line * 64, 0, 2);
+      if (end == lines) line = 0, ++row;
     }
   }
 };

@@ -231,17 +231,6 @@ def absolute_scores(call: Call, kept: Floats, origins: Floats) -> Floats:
     return np.asarray(kept + p.on_rows(own))
 
 
-def _tops(x: Floats) -> Floats:
-    """Largest magnitude in each column (N, m), NaN left out; along wide rows, as NumPy is slow along short ones."""
-    top, m = np.zeros(x.shape[1]), max(x.shape[1], 1)
-    whole = len(x) // (wide := max(1, 256 // m)) * wide
-    for part in (np.ascontiguousarray(x[:whole]).reshape(-1, wide * m), x[whole:]):
-        if part.size:
-            high = np.fmax(np.fmax.reduce(part, axis=0), -np.fmin.reduce(part, axis=0))
-            top = np.fmax(top, np.fmax.reduce(high.reshape(-1, m), axis=0))
-    return top
-
-
 def in_range(kept: Floats) -> tuple[Floats, NDArray[np.int64]]:
     """Scores over a power of two of each direction, and its exponents: powers of them neither overflow nor vanish.
 
@@ -250,7 +239,7 @@ def in_range(kept: Floats) -> tuple[Floats, NDArray[np.int64]]:
     """
     top = np.zeros(kept.shape[1])
     for rows in memory.strips(kept):
-        np.maximum(top, _tops(kept[rows]), out=top)
+        np.maximum(top, tops(kept[rows]), out=top)
     extreme = (top > LARGE) | ((top > 0) & (top < 1 / LARGE))
     exponent = np.where(extreme, np.frexp(top)[1] - np.where(top > 1, 8, 0), 0)
     if not extreme.any():
@@ -265,7 +254,7 @@ def values_in_range(call: Call) -> tuple[Call, NDArray[np.int64]]:
     """The call with its values over a power of two each, and the exponents; those of common size are left."""
     if call.values is None or not call.values.size:
         return call, np.zeros(call.n_values, np.int64)
-    top = _tops(call.values)
+    top = tops(call.values)
     exponent = np.where((top > LARGE) | ((top > 0) & (top < 1 / LARGE)), np.frexp(top)[1], 0)
     if not exponent.any():
         return call, exponent
