@@ -138,7 +138,7 @@ def computed(made: Mapping[str, Any], texts: Sequence[str], tokens: Sequence[Seq
     values = {n: np.array([float(f(t)) for t in texts]) for n, f in _functions().items()}
     values["planted"] = phi @ made["planted_value"]
     scores = {f"value/{v}": values[v] for v in VALUE_JUDGES} | {
-        "probe": phi @ made["probe"], "length": np.array([float(len(t)) for t in tokens]),
+        "probe": phi @ made["probe"], "length": np.array([float(len(t)) for t in texts]),
         "noise": np.array([_noise(t) for t in tokens]), "planted": phi @ made["planted_judge"],
     }  # fmt: skip
     return scores, np.stack([values[v] for v in VALUES], axis=1)

@@ -41,9 +41,9 @@ class Settings:
     committed: bool = True
     prompts: dict[str, int] = field(default_factory=lambda: {"train": 256, "held": 96, "valid": 32, "more": 256})
     responses: dict[str, int] = field(default_factory=lambda: {"train": 16, "held": 32, "valid": 16, "more": 16})
-    max_new_tokens: int = 24
-    token_budget: int = 2048
-    constitutions: int = 14
+    max_new_tokens: int = 16
+    token_budget: int = 8192
+    constitutions: int = 12
     blocks: int = 4
     kl: tuple[float, ...] = (0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5)
     learning_rate: float = 5e-5
