@@ -84,15 +84,20 @@ def check_labels(name: str, held: Carried, dump: Dump, ids: NDArray[Any] | None)
             "stand; .reset_index(drop=True) of the frame says that this is meant",
             stacklevel=6,
         )
-    if labels is None or len(labels) != dump.n_rows:
+    if labels is None:
         return
-    if dump.labels is not None:
+    by_row = len(labels) == dump.n_rows
+    if not by_row:  # of (G, n), prompt by prompt
+        if ids is None or not len(labels) or dump.n_rows % len(labels):
+            return
+        ids = np.asarray(ids)[:: dump.n_rows // len(labels)]
+    if dump.labels is not None and by_row:
         same_ids(name, labels, dump.labels, "label in its index")
     elif held.label_name in ("prompt_id", "prompt_ids") or (ids is not None and _same_set(labels, ids)):
         if ids is None:
             raise ValueError(f"{name} is labelled by prompt id but {dump.name} has no ids: pass prompt_ids=")
         same_ids(name, labels, ids)
-    elif held.label_name is not None and dump.has_column(held.label_name):
+    elif held.label_name is not None and by_row and dump.has_column(held.label_name):
         same_ids(name, labels, dump.column(held.label_name), held.label_name)
     elif labels.dtype.kind not in "iu" or (np.diff(labels) <= 0).any():
         begins = ", ".join(quote(x, _SHOWN) for x in labels[:2])

@@ -138,9 +138,9 @@ def _from_memory(source: Any, prompt_ids: Any) -> tuple[Dump, Any]:
         array = array.reshape(-1, array.shape[2])
     rows, dtype = as_matrix(array, "source")
     held_columns = Lazy({n: partial(as_column, c, f"column {quote(n)}", len(rows)) for n, c in columns.items()})
-    dump = Dump(
-        (Segment(rows, 0),), len(rows), rows.shape[1], dtype, columns=held_columns, labels=held.labels, source=said
-    )
+    labels = held.labels if grid is None else None
+    dump = Dump((Segment(rows, 0),), len(rows), rows.shape[1], dtype, columns=held_columns, labels=labels, source=said)
+    prompt_ids = held.labels if grid is not None and prompt_ids is None else prompt_ids
     if grid is None or isinstance(prompt_ids, (str, os.PathLike)):
         return dump, prompt_ids
     if prompt_ids is None:

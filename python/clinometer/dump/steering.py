@@ -78,7 +78,8 @@ def read_rows(file: PlainFile) -> tuple[list[str], NDArray[Any], dict[str, str]]
         rows.append(array)
     if len({r.shape[1] for r in rows}) != 1:
         shown = ", ".join(f"{quote(n)} {p.shape}" for n, p in list(held.items())[:8]) or "nothing"
-        raise bad(file.path, f"holds {shown}; directions of one width are wanted", "header")
+        how = "Directions(names, safetensors.numpy.load_file(path)[name]) takes one tensor"
+        raise bad(file.path, f"holds {shown}; directions of one width are wanted: {how}", "header")
     return names, np.concatenate(rows), source
 
 
