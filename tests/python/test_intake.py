@@ -1187,3 +1187,27 @@ def test_masks_and_indices_of_columns_to_adjust_by_are_seen() -> None:
     for call in (lambda: theory.policy_direction(U[0], U, gap), lambda: theory.iterate(DUMP, U[:1], gap, Y)):
         with pytest.raises(ValueError, match="beta"):
             call()
+
+
+def test_ids_of_prompts_and_responses_prove_an_order_that_an_index_only_tells_of() -> None:
+    """Judgments that came back shuffled and were sorted by both ids have a moved index, and are in order."""
+    pd = pytest.importorskip("pandas")
+    dump = cm.open_dump(PHI, prompt_ids=IDS, columns={"y": Y, "response_id": np.tile(np.arange(M), G)})
+    frame = pd.DataFrame({"prompt_id": IDS, "response_id": np.tile(np.arange(M), G), "y": Y})
+    shuffled = frame.sample(frac=1.0, random_state=4).reset_index(drop=True)
+    place = {p: k for k, p in enumerate(PROMPTS.tolist())}
+    back = shuffled.sort_values(
+        ["prompt_id", "response_id"], key=lambda c: c.map(place) if c.name == "prompt_id" else c
+    )
+    for take in (lambda f: tilt(dump=dump, values=f), lambda f: tilt(dump=dump, directions=cm.Scores(f))):
+        np.testing.assert_array_equal(take(back), take(frame))
+        for less in (shuffled, back.drop(columns="response_id"), back.iloc[np.r_[1, 0, 2:N]]):
+            with pytest.raises(ValueError, match=r"index|prompt_id|response_id"):
+                take(less)
+
+
+def test_gold_of_a_part_of_the_rows_is_told_that_the_others_have_nan() -> None:
+    pd = pytest.importorskip("pandas")
+    part = pd.DataFrame({"prompt_id": IDS[::2], "y": LOGS[::2]})
+    with pytest.raises(ValueError, match=r"a row without an entry has NaN \(a left merge, \.reindex\)"):
+        reported(gold=part)
