@@ -1196,9 +1196,7 @@ def test_ids_of_prompts_and_responses_prove_an_order_that_an_index_only_tells_of
     frame = pd.DataFrame({"prompt_id": IDS, "response_id": np.tile(np.arange(M), G), "y": Y})
     shuffled = frame.sample(frac=1.0, random_state=4).reset_index(drop=True)
     place = {p: k for k, p in enumerate(PROMPTS.tolist())}
-    back = shuffled.sort_values(
-        ["prompt_id", "response_id"], key=lambda c: c.map(place) if c.name == "prompt_id" else c
-    )
+    back = shuffled.sort_values("response_id").sort_values("prompt_id", key=lambda c: c.map(place), kind="stable")
     for take in (lambda f: tilt(dump=dump, values=f), lambda f: tilt(dump=dump, directions=cm.Scores(f))):
         np.testing.assert_array_equal(take(back), take(frame))
         for less in (shuffled, back.drop(columns="response_id"), back.iloc[np.r_[1, 0, 2:N]]):
@@ -1211,3 +1209,36 @@ def test_gold_of_a_part_of_the_rows_is_told_that_the_others_have_nan() -> None:
     part = pd.DataFrame({"prompt_id": IDS[::2], "y": LOGS[::2]})
     with pytest.raises(ValueError, match=r"a row without an entry has NaN \(a left merge, \.reindex\)"):
         reported(gold=part)
+
+
+def test_directions_are_added_in_one_order_of_their_features() -> None:
+    one, other = (cm.Directions(["x"], U[:1], source={"features": list(n)}) for n in (NAMES, NAMES[::-1]))
+    assert np.allclose((one + one).vectors, 2 * U[:1]) and (one + cm.Directions(["y"], U[:1])).dim == D
+    for call in (lambda: one + other, lambda: one - other):
+        with pytest.raises(ValueError, match=r"other has entries for 'a', 'b', 'q' and these for 'q', 'b', 'a'"):
+            call()
+
+
+def test_pairs_that_are_written_keep_their_order_and_their_prompts(tmp_path: Path) -> None:
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame({"prompt_id": PROMPTS, "chosen": PAIRS[:, 0], "rejected": PAIRS[:, 1]})
+    prob = pd.Series(PROB)
+    for k, pairs in enumerate(
+        ((PAIRS, prob), frame, {"chosen": frame.chosen, "rejected": frame.rejected, "prob": prob})
+    ):
+        cm.write_dump(tmp_path / str(k), PHI, prompt_ids=IDS, pairs=pairs)
+        assert np.array_equal(cm.open_dump(tmp_path / str(k)).pairs["chosen"], PAIRS[:, 0])  # type: ignore[index]
+    for wrong in (
+        (frame[["chosen", "rejected"]], prob[::-1]), {"chosen": frame.chosen, "rejected": frame.rejected[::-1]},
+        {"chosen": frame.chosen, "rejected": frame.rejected, "prob": prob[::-1]}, frame.assign(prompt_id=PROMPTS[::-1]),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=r"index|indices|prompt_id"):
+            cm.write_dump(tmp_path / "wrong", PHI, prompt_ids=IDS, pairs=wrong)
+
+
+def test_folds_of_text_and_of_numbers_do_not_merge() -> None:
+    one, other = (cm.Fold(cm.stat.Tilt(U, "y", betas=[1.0]), dim=D) for _ in range(2))
+    one.absorb(PHI[:M], IDS[:M], y=Y[:M])
+    other.absorb(PHI[M:], IDS[M:].astype(str), y=Y[M:])
+    with pytest.raises(ValueError, match="merge: prompt ids of one fold are text"):
+        one.merge(other)

@@ -96,7 +96,7 @@ def write_dump(
     sites, n_rows = [b.site for b in blocks], blocks[0].n_rows
     if columns is not None and not isinstance(columns, Mapping):
         columns = given_columns(columns, n_rows)
-    check_order(phi, n_rows, prompt_ids, columns or {})
+    check_order(phi, n_rows, prompt_ids, columns or {}, pairs)
     held = brought(phi, {
         "prompt_ids": prompt_ids, "columns": columns, "source": source, "policy": policy, "sampling": sampling,
         "preprocessing": preprocessing, "pairs": pairs, "directions": directions, "texts": texts,
