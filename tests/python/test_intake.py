@@ -1030,6 +1030,19 @@ def test_plain_arrays_beside_rows_of_a_frame_that_was_moved_are_told() -> None:
         settled = tilt(dump=moved.reset_index(drop=True), prompt_ids=IDS)
         tilt(dump=frame.set_index(np.arange(N) * 3), prompt_ids=IDS)
     assert np.array_equal(got, settled)
+    for call in (lambda: fold(phi=moved), lambda: cm.Scores(pd.Series(Y).iloc[::-1], prompt_ids=IDS)):
+        with pytest.warns(UserWarning, match="(prompt_ids|column 'y') has no index and (phi|array) come from a frame"):
+            call()
+
+
+def test_rows_that_were_selected_keep_their_labels() -> None:
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame(PHI, index=np.arange(N) + 5)
+    part, rows = cm.open_dump(frame, prompt_ids=IDS).select(prompts=PROMPTS[1:3]), np.arange(M, 3 * M)
+    y = pd.Series(Y, index=frame.index).iloc[rows]
+    assert np.array_equal(tilt(dump=part, values=y), tilt(dump=PHI[rows], prompt_ids=IDS[rows], values=Y[rows]))
+    with pytest.raises(ValueError, match="label in its index"):
+        tilt(dump=part, values=y.iloc[::-1])
 
 
 def test_a_game_of_a_frame_knows_its_ids_and_names() -> None:

@@ -71,6 +71,17 @@ def same_labels(given: Mapping[str, Carried]) -> None:
     held = {name: np.arange(len(c.array)) if c.labels is None else c.labels for name, c in given.items() if c.indexed}
     for name, labels in list(held.items())[1:]:
         same_ids(name, labels, next(iter(held.values())), "label in its index")
+    moved, plain = next((n for n, x in held.items() if _moved(x)), None), [n for n in given if n not in held]
+    if moved and plain:
+        _tell_of_no_index(plain[0], moved)
+
+
+def _tell_of_no_index(name: str, rows: str) -> None:
+    tell(
+        f"{name} has no index and {rows} come from a frame whose index is out of order: taken row by row as they "
+        "stand; .reset_index(drop=True) of the frame says that this is meant",
+        stacklevel=7,
+    )
 
 
 def check_labels(name: str, held: Carried, dump: Dump, ids: NDArray[Any] | None) -> None:
@@ -79,11 +90,7 @@ def check_labels(name: str, held: Carried, dump: Dump, ids: NDArray[Any] | None)
     if labels is None and held.indexed and dump.labels is not None:
         labels = np.arange(dump.n_rows)
     if labels is None and _moved(dump.labels) and len(held.array) == dump.n_rows:
-        tell(
-            f"{name} has no index and the rows come from a frame whose index is out of order: taken row by row as they "
-            "stand; .reset_index(drop=True) of the frame says that this is meant",
-            stacklevel=6,
-        )
+        _tell_of_no_index(name, "the rows")
     if labels is None:
         return
     by_row = len(labels) == dump.n_rows

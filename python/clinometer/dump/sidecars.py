@@ -36,7 +36,7 @@ def pair_tensors(pairs: Any, n_rows: int) -> dict[str, NDArray[Any]]:
         out = {name: column for name, column in frame.items() if name != "prompt_id"}
     else:
         ends, prob = pairs if isinstance(pairs, tuple) and len(pairs) == 2 and np.ndim(pairs[0]) == 2 else (pairs, None)
-        same_labels({"pairs": carried(ends, "pairs"), "prob": carried([] if prob is None else prob, "prob")})
+        same_labels({n: carried(a, n) for n, a in (("pairs", ends), ("prob", prob)) if a is not None})
         ends = as_numpy(ends, "pairs")
         if ends.ndim != 2 or ends.shape[1] != 2:
             raise ValueError(f"pairs has shape {ends.shape}; (P, 2) is wanted")
