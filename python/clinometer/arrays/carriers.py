@@ -324,7 +324,7 @@ def _stacked(held: NDArray[Any], missing: NDArray[np.bool_], name: str) -> NDArr
     return np.stack(rows)
 
 
-_INDEX = "__index_level_0__"  # the index of a pandas frame in an Arrow table made of it
+INDEX = "__index_level_0__"  # the index of a pandas frame in an Arrow table made of it
 
 
 def _torch(value: Any, name: str) -> Carried:
@@ -438,7 +438,7 @@ def through_arrow(value: Any) -> Any:
 def from_arrow(value: Any, name: str) -> Carried:
     if hasattr(value, "column_names"):
         columns = _frame(list(zip(value.column_names, value.columns, strict=True)), name, _arrow_array)
-        labels = columns.pop(_INDEX, None)
+        labels = columns.pop(INDEX, None)
         return Carried(columns=columns, labels=labels, indexed=labels is not None, argument=name)
     if not hasattr(value, "null_count"):
         raise TypeError(f"{name} is a {type(value).__name__} of pyarrow; an array or a table is wanted")

@@ -78,6 +78,13 @@ def check_order(phi: Any, n_rows: int, prompt_ids: Any, columns: Mapping[str, An
         same_ids("pairs", as_ids(given["prompt_id"], "pairs, column 'prompt_id'", len(at)), ids[at])
 
 
+def check_responses(phi: Any, columns: Mapping[str, Any], n_rows: int) -> None:
+    """Refuse a table of columns whose responses are not those of the rows; a mapping may give others on purpose."""
+    if isinstance(phi, Dump) and "response_id" in columns and phi.has_column("response_id"):
+        own = as_ids(columns["response_id"], "columns['response_id']", n_rows)
+        same_ids("columns", own, phi.column("response_id"), "response_id")
+
+
 def opened(phi: Any) -> Any:
     """A frame as a dump of its rows, ids and columns: stacked as it is, its ids would be features."""
     kind = type(phi).__module__.partition(".")[0]

@@ -20,7 +20,7 @@ from clinometer.files.plain import MappedLike, PlainFile
 from clinometer.files.remote import is_url, local_path, stem
 from clinometer.sources import npy, npz
 from clinometer.sources.found import Found, How, Lazy, layer_of
-from clinometer.sources.registry import HALVES, find
+from clinometer.sources.registry import HALVES, TABLES, find
 from clinometer.sources.requests import POOLS
 from clinometer.sources.tensors import FLOAT_NAMES, Part, Tensor, Virtual
 from clinometer.sources.window import Window
@@ -259,6 +259,9 @@ def _check_no_ids(dump: Dump) -> None:
 def given_columns(columns: Any, n_rows: int) -> Mapping[str, Any]:
     """Columns by name as they came: of a mapping, a frame or a file."""
     if isinstance(columns, (str, os.PathLike)):
+        if stem(os.fspath(columns)).endswith(TABLES):
+            how = "read it and pass the frame, or save its columns by numpy.savez(path, **frame)"
+            raise bad(os.fspath(columns), f"is a table and no .npz archive: {how}", "columns")
         return npz.open_columns(PlainFile(columns), n_rows)
     if isinstance(columns, Mapping):
         for name in columns:

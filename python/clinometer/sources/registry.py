@@ -38,6 +38,7 @@ _ARRAYS_OF = {
     (".jsonl", ".ndjson"): "pandas.read_json(path, lines=True)",
     (".lance",): "lance.dataset(path).to_table()",
 }
+TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".xlsx", ".parquet", ".feather", ".arrow")
 PICKLES = (".pt", ".pth", ".bin", ".pkl", ".ckpt")
 
 
