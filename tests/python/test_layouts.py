@@ -692,8 +692,6 @@ def test_the_index_that_pandas_writes_beside_rows_is_compared(tmp_path: Path) ->
     np.testing.assert_allclose(got, want, rtol=1e-5)
     with pytest.raises(ValueError, match="label in its index"):
         cm.tilt(tmp_path / "x.parquet", "judge", [1.0], pd.Series(y))
-    with pytest.warns(UserWarning, match="values has no index and the rows come from a frame"):
-        cm.tilt(tmp_path / "x.parquet", "judge", [1.0], y)
 
 
 def test_a_table_of_labels_is_written_beside_its_own_responses_alone(tmp_path: Path) -> None:

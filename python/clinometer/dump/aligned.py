@@ -98,7 +98,7 @@ def check_labels(name: str, held: Carried, dump: Dump, ids: NDArray[Any] | None)
     labels, theirs = held.labels, index_of(dump)
     if labels is None and held.indexed and theirs is not None:
         labels = np.arange(dump.n_rows)
-    if labels is None and _moved(theirs) and len(held.array) == dump.n_rows:
+    if labels is None and _moved(dump.labels) and len(held.array) == dump.n_rows:
         _tell_of_no_index(name, "the rows")
     if labels is None:
         return
