@@ -25,7 +25,7 @@ from clinometer.common.threads import applied, shared
 from clinometer.engine.inputs import Call
 from clinometer.engine.population import Population
 
-from .tails import skewed, unseen
+from .tails import tail, unseen
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -146,9 +146,7 @@ class MatchedRows:
             [unseen(f, r, each, x, p) for f, r, x in zip(table, self.ranked, self.share, strict=True)]
         )
         self.unseen = self.unseen.astype(np.str_)
-        self.skewed = np.array(
-            [skewed(f, r, each, x, p) for f, r, x in zip(table, self.ranked, self.share, strict=True)], np.int64
-        )
+        self.tails = [tail(f, r, each, x, p) for f, r, x in zip(table, self.ranked, self.share, strict=True)]
 
     @cached_property
     def blends(self) -> Floats:
@@ -178,6 +176,12 @@ class MatchedRows:
         if self.exact:
             return np.inf
         return FIRST_KL if self.few else REACH * float(np.log(self.responses.mean))
+
+    def skewed(self, gain: Floats, kl: Floats) -> Ints:
+        """`Tail.skewed` of gains (..., J) at kl (...)."""
+        reach = np.inf if self.few else self.reach
+        sides = [law.skewed(gain[..., j], kl, reach) for j, law in enumerate(self.tails)]
+        return np.stack(sides, axis=-1) if sides else np.zeros(gain.shape, np.int64)
 
     def prompts(self, x: Floats) -> Floats:
         return np.asarray(self.p.sums(x))

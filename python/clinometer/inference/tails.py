@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,28 +40,56 @@ def unseen(value: Floats, ranked: NDArray[np.int32], each: Floats, share: Floats
     return ""
 
 
-def skewed(value: Floats, ranked: NDArray[np.int32], each: Floats, share: Floats, p: Population) -> int:
-    """Side of the extremes of a value, 1 or -1, where they are too rare in so many prompts for both bounds, else 0.
+@dataclass(frozen=True)
+class Tail:
+    """The lognormal law of a value about the middle of its prompt: scale (exp(log_sd z) - 1), z normal; log_sd 0 where
+    it is symmetric or has few different values, whose extremes are seen. `chance` is the variance of log_sd under
+    symmetry, `units` the prompts (or clusters) with labels."""
 
-    Arguments as above. With s the log-sd of the lognormal law that has the 10, 50 and 90 % quantiles of the value
-    about the middle of its prompt: fewer than 400 s^4 prompts (or clusters). Quantiles hardly know of the extremes
-    that make the gain, as a kurtosis would: were it for these to say, dumps without them would keep both bounds.
-    """
-    known = share > 0
+    log_sd: float
+    scale: float
+    chance: float
+    units: int
+
+    @property
+    def rare(self) -> int:
+        """Side of the extremes, 1 or -1, where so many prompts need not hold them: fewer than 400 s^4; else 0."""
+        s2 = max(self.log_sd**2 - 10 * self.chance, 0.0)  # less what chance makes of symmetry
+        return int(np.sign(self.log_sd)) if self.units < SKEWED * s2**2 else 0
+
+    def skewed(self, gain: Floats, kl: Floats, reach: float) -> Ints:
+        """The same of gains (...) at kl (...), or where the tilt weighs the extremes too far out for `reach`, the KL up
+        to which a prompt's responses say what a policy gains.
+
+        A tilt of a normal score by t = sqrt(2 KL) takes its mean from responses at t. Where it moves the value's
+        logarithm by x t, it takes that of the value from those at t + x, as a tilt of KL (t + x)^2/2 does of the
+        score. x is read off the gain.
+        """
+        s, t = self.log_sd, np.sqrt(2 * np.maximum(kl, 1e-300))
+        if self.rare or s**2 <= 40 * self.chance:
+            return np.full(gain.shape, self.rare, np.int64)
+        with np.errstate(invalid="ignore"):
+            x = np.log1p(np.maximum(gain / (self.scale * np.exp(s**2 / 2)), 0.0)) / t
+            return np.where((t + x) ** 2 / 2 > reach, int(np.sign(s)), 0)
+
+
+def tail(value: Floats, ranked: NDArray[np.int32], each: Floats, share: Floats, p: Population) -> Tail:
+    """By the 10, 50 and 90 % quantiles, which hardly know of the extremes that make a gain, as a kurtosis would: were
+    it for these to say, dumps without them would keep both bounds. Arguments as above."""
+    known, symmetric = share > 0, Tail(0.0, np.inf, 0.0, 0)
     f, each, n = _in_order(value, ranked, each, known, p)
     if not known.any():
-        return 0
+        return symmetric
     middles = _quantiles(f, np.cumsum(each), np.cumsum(n) - n / 2)
     about = (f - p.on_rows(middles))[each > 0]
     order, each = np.argsort(about, kind="stable"), each[each > 0]
     held = np.cumsum(each[order])
     low, middle, high = _quantiles(about[order], held, held[-1] * np.array([0.1, 0.5, 0.9]))
-    if not low < middle < high:  # few different values: their extremes are seen
-        return 0
-    s = np.log((high - middle) / (middle - low)) / Z90
-    s2 = max(s**2 - 10 / held[-1], 0.0)  # less what chance makes of symmetry
-    units = np.count_nonzero(p.unit_sums(known[:, None].astype(float)))
-    return int(np.sign(s)) if units < SKEWED * s2**2 else 0
+    if not low < middle < high:
+        return symmetric
+    s = float(np.log((high - middle) / (middle - low)) / Z90)
+    units = int(np.count_nonzero(p.unit_sums(known[:, None].astype(float))))
+    return Tail(s, float((high - middle) / np.expm1(s * Z90)) if s else np.inf, float(1 / held[-1]), units)
 
 
 def _in_order(
