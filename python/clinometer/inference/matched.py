@@ -25,7 +25,7 @@ from clinometer.common.threads import applied, shared
 from clinometer.engine.inputs import Call
 from clinometer.engine.population import Population
 
-from .tails import tail, unseen
+from .tails import OUTWEIGHED, outweighing, tail, unseen
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -177,11 +177,21 @@ class MatchedRows:
             return np.inf
         return FIRST_KL if self.few else REACH * float(np.log(self.responses.mean))
 
-    def skewed(self, gain: Floats, kl: Floats) -> Ints:
-        """`Tail.skewed` of gains (..., J) at kl (...)."""
+    def outweighing(self, scores: Floats, tilts: Tilts) -> Floats:
+        """`tails.outweighing` of tilts (C,) of scores (N, K); 0 where the rows are the policy."""
+        if self.exact or self.silent:
+            return np.zeros(len(tilts.column))
+        responses = outweighing(scores, self.weight, self.copies, self.responses.mean, self.p)
+        return responses(tilts.column, 1 / tilts.beta)
+
+    def skewed(self, gain: Floats, kl: Floats, outweighing: Floats) -> Ints:
+        """Side (C, J) on which gains at kl (C,) have no bound, 1 or -1, else 0: that of a value's extremes
+        (`Tail.skewed`), or away from zero where tilts weigh single responses too much."""
         reach = np.inf if self.few else self.reach
-        sides = [law.skewed(gain[..., j], kl, reach) for j, law in enumerate(self.tails)]
-        return np.stack(sides, axis=-1) if sides else np.zeros(gain.shape, np.int64)
+        sides = np.array([law.skewed(gain[:, j], kl, reach) for j, law in enumerate(self.tails)], np.int64)
+        heavy = np.where(outweighing[:, None] > OUTWEIGHED, np.sign(np.nan_to_num(gain)), 0)
+        sides = sides.reshape(len(self.tails), len(kl)).T
+        return np.where(sides != 0, sides, heavy).astype(np.int64)
 
     def prompts(self, x: Floats) -> Floats:
         return np.asarray(self.p.sums(x))
