@@ -194,7 +194,7 @@ def test_a_skewed_value_has_one_bound_where_the_tilt_weighs_its_extremes_too_far
     assert not gains(t, np.log(f), ids, kl=levels).skewed.any()
 
 
-@pytest.mark.parametrize(("n", "prompts", "scale"), [(8, 40, 1.0), (16, 30, 2.0**40), (5, 7, 1.0)])
+@pytest.mark.parametrize(("n", "prompts", "scale"), [(8, 40, 1.0), (24, 30, 2.0**40), (5, 7, 1.0)])
 def test_responses_that_outweigh_their_prompt_are_counted_from_the_largest_scores(n, prompts, scale) -> None:
     rng, ids = np.random.default_rng(n), np.repeat(np.arange(prompts), n)
     t = scale * rng.laplace(size=(len(ids), 2))
@@ -202,9 +202,11 @@ def test_responses_that_outweigh_their_prompt_are_counted_from_the_largest_score
     for k in range(2):
         about = np.sort(t[:, k] - t[:, k].reshape(prompts, n).mean(axis=1)[ids])[::-1]
         m = len(about) // 50
-        index = (about[:m].mean() - about[m]) * (1 - 1 / m) / p.betas[k] if m > 1 else np.zeros(2)
+        excess = about[:m].mean() - about[m] if m > 1 else 0.0
+        normal = (stats.norm.pdf(stats.norm.isf(0.02)) / 0.02 - stats.norm.isf(0.02)) * about.std()
+        index = (excess if m > 1 and excess > normal * (1 + 2 / np.sqrt(m)) else 0.0) / p.betas[k]
         with np.errstate(divide="ignore"):
-            np.testing.assert_allclose(p.outweighing[k], n ** (1 - 1 / index), rtol=1e-6)
+            np.testing.assert_allclose(p.outweighing[k], min(n, 16.5) ** (1 - 1 / index), rtol=1e-6)
     counts = rng.integers(0, 3, size=len(ids))
     written = np.repeat(np.arange(len(ids)), counts)
     rows = gains(t[written], t[written, 0], ids[written], kl=[0.05, 0.2])
@@ -217,7 +219,7 @@ def test_a_judge_with_heavy_tails_gives_gains_one_bound_away_from_zero() -> None
     rng, ids, levels = np.random.default_rng(3), np.repeat(np.arange(600), 16), [0.1, 0.9]
     noise, t = rng.normal(size=len(ids)), np.stack([rng.laplace(size=len(ids)), rng.normal(size=len(ids))], axis=1)
     p = gains(t, np.stack([t[:, 0] + noise, -t[:, 0] - noise, t[:, 1] + noise], axis=1), ids, kl=levels)
-    assert p.outweighing[0, 0] < 0.1 < p.outweighing[0, 1] and (p.outweighing[1] < 0.1).all()
+    assert p.outweighing[0, 0] < 0.05 < p.outweighing[0, 1] and (p.outweighing[1] == 0).all()
     assert p.skewed[0, 1].tolist()[:2] == [1, -1] and not p.skewed[0, 0].any() and not p.skewed[1].any()
     assert np.isinf(p.interval[0, 1, 0]).tolist() == [False, True] and np.isinf(p.interval[0, 1, 1]).tolist() == [
         True,

@@ -178,10 +178,11 @@ class MatchedRows:
         return FIRST_KL if self.few else REACH * float(np.log(self.responses.mean))
 
     def outweighing(self, scores: Floats, tilts: Tilts) -> Floats:
-        """`tails.outweighing` of tilts (C,) of scores (N, K); 0 where the rows are the policy."""
+        """`tails.outweighing` of tilts (C,) of scores (N, K); 0 where the rows are the policy. Of 16 responses where
+        there are more, which no pairs are left out of."""
         if self.exact or self.silent:
             return np.zeros(len(tilts.column))
-        responses = outweighing(scores, self.weight, self.copies, self.responses.mean, self.p)
+        responses = outweighing(scores, self.weight, self.copies, min(self.responses.mean, PAIRS[1]), self.p)
         return responses(tilts.column, 1 / tilts.beta)
 
     def skewed(self, gain: Floats, kl: Floats, outweighing: Floats) -> Ints:

@@ -44,8 +44,8 @@ class PolicyGains(Result):
     correction : (K, B) share by which the rows' beta is low at this KL, corrected for; there is no estimate where it
         is above 0.5 or the KL above 0.35 log n, n the harmonic mean of the responses
     unseen : (J,) "rare" where so few responses or prompts differ that neither gain nor win rate has an error, else ""
-    outweighing : (K, B) how many of a prompt's responses outweigh all of them together under the tilt; gains fall short
-        where it is above 0.1 (theory 2.9)
+    outweighing : (K, B) how many of a prompt's responses (16 at most) outweigh all of them together under the tilt;
+        gains fall short where it is above 0.05 (theory 2.9)
     skewed : (K, B, J) 1 or -1 where a gain has no bound on that side, else 0: the side of the value's extremes where
         these are too rare, or away from zero where it falls short; `gain_se` is then too small in most dumps
     kind : (K, B) "jackknife", "first order" (fewer than 3 responses a prompt, and only to 0.1 nats), "exact" (base

@@ -17,7 +17,8 @@ SCARCE = 10  # responses, and prompts, that must differ from the rest of their p
 SKEWED = 400  # prompts for both bounds of a gain to hold where the value's quantiles are those of exp(z), z normal
 FURTHER = 1.5  # times as far: noise is seen to lower a skewed value in 7 % of dumps by 95 % bounds, in 2.5 % by these
 TOP = 0.02  # of the scores, whose mean excess says how heavy their tail is
-OUTWEIGHED = 0.1  # responses of a prompt that outweigh all others of it, up to which few responses tell of many
+NORMAL = 0.3672  # that excess of a normal law, in sd: gains by normal scores are right up to the horizon
+OUTWEIGHED = 0.05  # responses of a prompt that outweigh all of it, up to which few responses tell of many
 Z90 = 1.2815515655446004
 
 
@@ -99,8 +100,9 @@ def outweighing(scores: Floats, weight: Floats, each: Floats | None, n: float, p
     exp(lam t) of scores (N, K).
 
     With k the tail index of the weights, n P(w > n E[w]) is n^{1 - 1/k}. Terms of that order in n are not of the law by
-    which gains are taken to many responses (theory 2.9): past a tenth of a response they fall short. k is lam times the
-    mean excess of the 2 % largest scores over the next (Hill 1975), about the mean of their prompt.
+    which gains are taken to many responses (theory 2.9): past a twentieth they fall short. k is lam times the mean
+    excess of the 2 % largest scores over the next (Hill 1975), about the mean of their prompt; 0 where that is not
+    above a normal law's by two of its errors.
     """
     excess = np.array([
         _excess((t - p.on_rows(p.sums(weight * t)))[weight > 0], None if each is None else each[weight > 0])
@@ -115,17 +117,18 @@ def outweighing(scores: Floats, weight: Floats, each: Floats | None, n: float, p
 
 
 def _excess(t: Floats, each: Floats | None) -> float:
-    """Mean of the 2 % largest of t, each so many times, less the next, and less what so few of them may err by."""
-    m = int(TOP * (len(t) if each is None else each.sum()))
+    """Mean of the 2 % largest of t, each so many times, less the next; 0 where a normal law may have it."""
+    each = np.ones(len(t)) if each is None else each
+    m = int(TOP * each.sum())
     if m < 2:
         return 0.0
-    if each is None:
-        top = np.partition(t, len(t) - m - 1)[-m - 1 :]
-        return float((top - top[0]).sum() / m * (1 - 1 / m))
-    order = np.argsort(-t, kind="stable")
-    t, held = t[order], np.cumsum(each[order])
-    part = np.diff(np.minimum(held, m), prepend=0.0)  # of the top, what each makes up
-    return float((part * (t - t[np.searchsorted(held, m, "right")])).sum() / m * (1 - 1 / m))
+    large = np.argpartition(t, len(t) - min(m + 1, len(t)))[-m - 1 :]
+    order = large[np.argsort(-t[large], kind="stable")]
+    top, held = t[order], np.cumsum(each[order])
+    part = np.diff(np.minimum(held, m), prepend=0.0)  # of the m largest, what each makes up
+    mean = float(part @ (top - top[np.searchsorted(held, m, "right")])) / m
+    sd = float(np.sqrt(each @ t**2 / each.sum()))
+    return mean if mean > NORMAL * sd * (1 + 2 / np.sqrt(m)) else 0.0
 
 
 def _in_order(
