@@ -167,7 +167,6 @@ def recommended(
     split = Split.of(units, held, splits, seed)
     best = split.chosen(scale, weight, open_)
     judged = split.judged(best)
-    sides = np.concatenate([g.skewed for g in gains]).reshape(-1, J)[np.unique(best)]
     blind = gains[0].unseen != ""  # no error can be seen
     judged = replace(judged, se=np.where(blind, np.nan, judged.se), errors=np.where(blind, np.nan, judged.errors))
     share = np.bincount(best, minlength=len(every)) / len(best)
@@ -176,7 +175,7 @@ def recommended(
     made = Recommendation(
         names[k], float(levels[b]), (k, b), share.reshape(shape), judged.gain, judged.se, judged.optimism,
         score.reshape(shape), names, levels, gains[0].values, splits, tuple(status),
-        opened(judged.bounds(0.95), judged.gain, sides[np.argmax(np.abs(sides), axis=0), np.arange(J)]),
+        opened(judged.bounds(0.95), judged.gain, np.concatenate([g.skewed for g in gains])[k, b]),
     )  # fmt: skip
     return made, judged
 
