@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 
-from .forecast import file_digest, frozen, intervals, strength_at
+from .forecast import curve_of, file_digest, frozen, intervals, strength_at
 from .measuring import closed_form
 from .rows import VALUES, rows
 from .settings import Settings
@@ -89,11 +89,12 @@ def summary(cells: list[Cell]) -> dict[str, float]:
     off, sure = abs(gain - forecast), abs(gain) > 2 * se
     own = np.array([c["value"].startswith("own/") for c in cells])
     known = np.isfinite(forecast)
+    bounded = known & np.isfinite(f_se)  # of values too rare for an error nothing is said
     with np.errstate(divide="ignore", invalid="ignore"):
         efficiency = (gain / forecast)[own & known & (abs(forecast) > 2 * f_se)]
     return {
-        "cells": len(cells), "inside forecast": _share(off <= WIDE * f_se, known),
-        "inside both": _share(off <= WIDE * np.hypot(f_se, matched), known), "significant": int(sure.sum()),
+        "cells": len(cells), "inside forecast": _share(off <= WIDE * f_se, bounded),
+        "inside both": _share(off <= WIDE * np.hypot(f_se, matched), bounded), "significant": int(sure.sum()),
         "signs right": _share(np.sign(gain) == np.sign(forecast), sure & known), "rank": ranks(cells),
         "efficiency": float(np.median(efficiency)) if len(efficiency) else np.nan,
     }  # fmt: skip
@@ -119,7 +120,8 @@ def ranks(cells: list[Cell]) -> float:
 def regrets(held: dict[str, Any], cells: list[Cell]) -> dict[str, float]:
     """Share of the best realised gain that is lost by choosing the judge of each value by a measure, mean over values.
 
-    Gains are brought to the KL that was asked for along sqrt(KL); a value counts where its best gain is sure.
+    Gains are brought to the KL that was asked for along sqrt(KL), where the frozen curve is read, so that nothing of a
+    policy is known to any measure; a value counts where its best gain is sure.
     """
     lost: dict[str, list[float]] = defaultdict(list)
     for j, value in enumerate(VALUES):
@@ -133,7 +135,7 @@ def regrets(held: dict[str, Any], cells: list[Cell]) -> dict[str, float]:
             if gain[best] <= 2 * scale[best] * some[best]["gain_se"]:
                 continue
             at = [held["judges"].index(c["judge"]) for c in some]
-            measures = {"clinometer": scale * [c["forecast"] for c in some]} | {
+            measures = {"clinometer": [curve_of(held, c["judge"]).at(asked)[0][j] for c in some]} | {
                 name: np.nan_to_num(np.array(table, np.float64))[at, j] for name, table in held["simpler"].items()
             }
             for name, measure in measures.items():

@@ -18,6 +18,7 @@ pytest.importorskip("transformers")
 
 import tiny_models  # noqa: E402
 
+import clinometer  # noqa: E402
 from clinometer.models import loaded  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -239,7 +240,37 @@ def test_signs_ranks_coverage_and_regret_of_cells_made_by_hand():
     found = table.summary(cells)
     assert found["inside both"] == 0.5 and found["inside forecast"] == 0.25
     assert found["significant"] == 4 and found["signs right"] == 1 and found["rank"] == pytest.approx(0.8)
-    held = {"judges": judges, "simpler": {"cosine": [[0.0] * 8, [0.0] * 8, [1.0] * 8, [0.0] * 8]}}
+    curve = {"kl": [0.1], "estimate": [[[f]] for f in forecasts], "se": [[[0.03]]] * 4}
+    cosine = [[0.0] * 8, [0.0] * 8, [1.0] * 8, [0.0] * 8]
+    held = {"judges": judges, "curve": curve, "simpler": {"cosine": cosine}}
     assert table.regrets(held, cells) == {"clinometer": pytest.approx(0.25), "cosine": pytest.approx(1.5)}
     own = {**common, "judge": "a", "value": "own/a", "gain": 0.3, "forecast": 0.6, "forecast_se": 0.1}
     assert table.summary([*cells, own])["efficiency"] == pytest.approx(0.5)
+    rare = {**cells[0], "gain": 9.0, "forecast_se": np.nan}  # without an error it is neither inside nor outside
+    assert table.summary([*cells, rare])["inside both"] == 0.5
+
+
+def test_a_judge_that_is_a_value_has_every_simpler_measure_of_it_at_its_largest(monkeypatch):
+    rng = np.random.default_rng(5)
+    ids, phi = np.repeat(np.arange(40), 16), rng.normal(size=(640, 6))
+    values = phi @ rng.normal(size=(6, 3))
+    r = rows.Rows(ids, np.concatenate([values, -values], axis=1), values, np.zeros(640), tuple("abcdef"))
+    monkeypatch.setattr(forecast, "dump_of", lambda *_: clinometer.open_dump(phi, prompt_ids=ids))
+    found = forecast.simpler(None, r)
+    for name, measure in found.items():
+        assert (np.diag(measure) > 0).all() and (measure.argmax(axis=0) == [0, 1, 2]).all(), name
+        assert (measure.argmin(axis=0) == [3, 4, 5]).all(), name
+    assert np.diag(found["cosine"]) == pytest.approx(np.ones(3)) and np.diag(found["agreement"]) == pytest.approx(0.5)
+    assert np.diag(found["correlation"]) == pytest.approx(np.ones(3))
+
+
+def test_a_forecast_between_its_levels_is_linear_in_the_root_of_the_divergence():
+    levels, gains = np.array([0.01, 0.04, 0.16]), np.array([[1.0, 0.0], [2.0, -1.0], [4.0, np.nan]])
+    curve = forecast.Curve(levels, gains, 0.1 * abs(gains))
+    gain, se, slope = curve.at(0.0225)
+    assert gain == pytest.approx([1.5, -0.5]) and se == pytest.approx([0.15, 0.05])
+    assert slope == pytest.approx([10 / (2 * 0.15), -10 / (2 * 0.15)])
+    assert curve.at(0.0025)[0] == pytest.approx([0.5, 0.0]) and np.isnan(curve.at(0.09)[0][1])
+    assert np.isnan(curve.at(0.17)[0]).all()
+    held = {"judges": ["a"], "curve": {"kl": [0.01, 0.04, 0.16], "beta": [[4.0, 2.0, None]]}}
+    assert forecast.strength_at(held, "a", 0.0225) == pytest.approx(0.375)
