@@ -72,10 +72,17 @@ class World:
         if not path.exists():
             with timed(self.s, f"cached states of {name}, prompts") as units:
                 found, half = self._every(name, None), path.with_suffix(f".{os.getpid()}.npy")
+                self._check(name, found)
                 np.save(half, found)
                 half.replace(path)
                 units.append(len(self.split(name)))
         return np.load(path)
+
+    def _check(self, name: str, found: Any) -> None:
+        """Refuse cached states of other rows, and a forward pass that is not the one that responses were drawn by."""
+        off = float(abs(found - self.table(name, "logprob")).max())
+        if not off < 0.02:
+            raise ValueError(f"log-probabilities of {name} are {off:.3g} nats from those of its dump: remove residual/")
 
     def ratios(self, name: str, top: Any) -> Any:
         return self._every(name, top) - self.reference(name)
@@ -142,26 +149,29 @@ def own_scores(world: World, judge: str, prompt: str, responses: list[list[int]]
 
 
 def trained(world: World, spec: Spec, path: Path) -> tuple[Any, list[dict[str, float]]]:
-    """The blocks, and every try: 1/beta is changed until the KL on the validation split is near the one wanted."""
-    aim = strength_at(world.forecast, spec["judge"], spec["kl"])
-    if not aim > 0:
-        raise ValueError(f"the forecast has no policy of {spec['judge']} at KL {spec['kl']}")
-    strength = aim * (world.s.aim if spec["arm"] == "dpo" else 1.0)
+    """The blocks, and every try, until the KL on the validation split is near the one wanted.
+
+    What is changed is the learning rate: Adam's steps do not know the scale of a loss, so that 1/beta hardly matters to
+    a policy that ends far from its optimum. Where responses are repeated the optimum is reached on them, and 1/beta is.
+    """
+    strength = strength_at(world.forecast, spec["judge"], spec["kl"]) * (world.s.aim if spec["arm"] == "dpo" else 1.0)
+    rate = world.s.learning_rate
     run = {"dpo": dpo_run, "gradient": gradient_run}[spec["arm"]]
     tries: list[dict[str, float]] = []
     while True:
         top = world.halves.trainable()
         loss, steps = run(world, spec, top, 1 / strength)
-        tag = {"name": spec["name"], "strength": strength}
+        tag = {"name": spec["name"], "strength": strength, "rate": rate}
         saved = path.with_suffix(f".try{len(tries)}.pt")
-        losses = Training(top, loss, steps, world.s.learning_rate, saved, world.s.checkpoint_every, tag).run()
+        losses = Training(top, loss, steps, rate, saved, world.s.checkpoint_every, tag).run()
         kl = float(by_weights(world.ratios("valid", top), world.table("valid", "values"))["kl"])
         ends = float(np.mean(losses[:8])), float(np.mean(losses[-8:]))
-        tries.append({"strength": strength, "kl": kl, "first_losses": ends[0], "last_losses": ends[1]})
+        tries.append({"strength": strength, "rate": rate, "kl": kl, "first_losses": ends[0], "last_losses": ends[1]})
         off = max(kl, 1e-6) / spec["kl"]
         if len(tries) == world.s.tries or 1 / world.s.near < off < world.s.near:
             return top, tries
-        strength *= float(np.clip(off**-0.5, 0.25, 4.0))
+        change = float(np.clip(off**-0.5, 0.25, 4.0))
+        strength, rate = (strength * change, rate) if spec["passes"] > 1 else (strength, rate * change)
 
 
 def measured(world: World, spec: Spec, top: Any) -> dict[str, Any]:
@@ -237,6 +247,9 @@ def train(s: Settings, lm: LanguageModel, part: int = 0, parts: int = 1) -> None
     torch.set_num_threads(1)
     world = World(s, lm, held)
     for spec in s.policies[part::parts]:
+        if not strength_at(held, spec["judge"], spec["kl"]) > 0:
+            print(f"{spec['name']}: left out, the forecast has no policy of this judge", flush=True)
+            continue
         found = policy(world, spec)
         kl, efficiency = (found["held"][name] for name in ("kl", "efficiency"))
         print(
