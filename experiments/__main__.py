@@ -8,12 +8,13 @@ from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is looked up
 
+from .costs import show_costs
 from .forecast import write_forecast
 from .network import smollm2
 from .rows import judge, sample
 from .runner import train, train_by_workers
 from .settings import Settings, full, small
-from .table import show, show_costs
+from .table import show
 
 STEPS = ("sample", "judges", "forecast", "train", "table")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 
+from .costs import markdown, show_costs
 from .forecast import curve_of, file_digest, frozen, intervals, strength_at
 from .measuring import closed_form
 from .rows import VALUES, rows
@@ -18,6 +18,7 @@ from .settings import Settings
 
 WIDE = 1.96
 CLOSED = ("kl", "kl_se", "ess", "mean_ratio", "mean_ratio_se")
+CLOSED_FORM, ONCE, GRADIENT = "closed form", "DPO, each response once", "policy gradient"
 Cell = dict[str, Any]
 
 
@@ -47,10 +48,10 @@ def trained_cells(held: dict[str, Any], found: Iterable[dict[str, Any]]) -> list
 
 def arm(spec: dict[str, Any]) -> str:
     if spec["arm"] == "gradient":
-        return "policy gradient"
+        return GRADIENT
     if spec["passes"] > 1:
         return "DPO, responses repeated"
-    return "DPO, each response once" if not spec["prompts"] else f"DPO, {spec['prompts']} prompts"
+    return ONCE if not spec["prompts"] else f"DPO, {spec['prompts']} prompts"
 
 
 def closed_cells(s: Settings, held: dict[str, Any]) -> list[Cell]:
@@ -64,7 +65,7 @@ def closed_cells(s: Settings, held: dict[str, Any]) -> list[Cell]:
                 forecast, error = (np.float64(c[n][k][b][j]) for n in ("estimate", "se"))
                 gain, se = found.estimate[k, b, j], found.estimate_se[k, b, j]
                 cells.append({
-                    "arm": "closed form", "judge": judge, "asked": kl, "kl": kl, "value": held["values"][j],
+                    "arm": CLOSED_FORM, "judge": judge, "asked": kl, "kl": kl, "value": held["values"][j],
                     "forecast": forecast, "forecast_se": error, "gain": gain, "gain_se": se, "matched_se": se,
                 })  # fmt: skip
     return [cell for cell in cells if np.isfinite([cell[n] for n in ("forecast", "gain", "gain_se")]).all()]
@@ -143,53 +144,65 @@ def regrets(held: dict[str, Any], cells: list[Cell]) -> dict[str, float]:
     return {name: float(np.mean(x)) for name, x in lost.items()}
 
 
-def costs(s: Settings) -> list[tuple[str, float, float, float]]:
-    """Step, units, CPU seconds, wall seconds; a step that was gone on with counts all its calls."""
-    total: dict[str, list[float]] = {}
-    for line in (s.folder / "costs.jsonl").read_text().splitlines():
-        found = json.loads(line)
-        held = total.setdefault(found["what"], [0.0, 0.0, 0.0])
-        held[0] = (
-            max(held[0], found["units"]) if re.match("sample|judge|pair", found["what"]) else held[0] + found["units"]
-        )
-        held[1], held[2] = held[1] + found["cpu"], held[2] + found["wall"]
-    return [(what, *numbers) for what, numbers in total.items()]  # type: ignore[misc]
+def goals(found: list[dict[str, Any]], cells: list[Cell], lost: dict[str, dict[str, float]]) -> list[list[str]]:
+    """What the experiment was to show, what it showed, and whether that is met; regrets by arm are `lost`."""
+    arms = {a: [c for c in cells if c["arm"] == a] for a in (CLOSED_FORM, ONCE, GRADIENT)}
+    made = {a: summary(some) for a, some in arms.items() if some}
+    trained = summary([c for c in cells if c["arm"] != CLOSED_FORM])
+
+    def of(a: str, name: str) -> float:
+        return made[a][name] if a in made else np.nan
+
+    def line(what: str, wanted: str, number: float, met: bool, more: str = "") -> list[str]:
+        verdict = "no number yet" if not np.isfinite(number) else "met" if met else "missed"
+        return [what, wanted, f"{number:.3g}{more}" if np.isfinite(number) else "-", verdict]
+
+    inside, over = of(CLOSED_FORM, "inside both"), _error_over_judges(arms[CLOSED_FORM])
+    out = [
+        line("trained policies", ">= 40", len(found), len(found) >= 40),
+        line("closed form inside, both errors", "0.93 to 0.97", inside, 0.93 <= inside <= 0.97, f" +- {over:.2g}"),
+        line("signs of sure gains right", ">= 0.95", trained["signs right"], trained["signs right"] >= 0.95,
+             f" of {trained['significant']}"),
+    ]  # fmt: skip
+    for a in (ONCE, GRADIENT):
+        out.append(line(f"rank over judges, {a}", ">= 0.8", rank := of(a, "rank"), rank >= 0.8))
+    for a, regret in lost.items():
+        if a != CLOSED_FORM:
+            own, other = regret["clinometer"], min(x for name, x in regret.items() if name != "clinometer")
+            wanted = f"<= 0.1 and <= {other / 2:.3g}, half the best other"
+            out.append(line(f"regret, {a}", wanted, own, own <= min(0.1, other / 2)))
+    share = of(GRADIENT, "efficiency")
+    return [*out, line("efficiency, policy gradient", ">= 0.8, or what takes the rest", share, share >= 0.8)]
+
+
+def _error_over_judges(cells: list[Cell]) -> float:
+    """Standard error of the coverage, cells of one judge being one draw."""
+    shares = [summary([c for c in cells if c["judge"] == j])["inside both"] for j in {c["judge"] for c in cells}]
+    return float(np.nanstd(shares, ddof=1) / np.sqrt(len(shares))) if len(shares) > 1 else np.nan
 
 
 def show(s: Settings) -> str:
     """All tables as Markdown."""
     held, found = frozen(s), policies(s)
     cells = closed_cells(s, held) + trained_cells(held, found)
-    lines = [f"{len(found)} trained policies of {len(s.policies)}; forecast {file_digest(s)[:19]}", ""]
     names = ["cells", "inside forecast", "inside both", "significant", "signs right", "rank", "efficiency"]
-    by_arm = {a: summary([c for c in cells if c["arm"] == a]) for a in dict.fromkeys(c["arm"] for c in cells)}
-    lines += _markdown(["arm", *names], [[a, *(m[n] for n in names)] for a, m in by_arm.items()])
-    for a in by_arm:
-        if lost := regrets(held, [c for c in cells if c["arm"] == a]):
-            lines += [
-                "",
-                f"Regret by arm: {a}",
-                "",
-                *_markdown(["chosen by", "share lost"], [list(x) for x in lost.items()]),
-            ]
+    by_arm: dict[str, list[Cell]] = {}
+    for c in cells:
+        by_arm.setdefault(c["arm"], []).append(c)
+    lost = {a: regret for a, some in by_arm.items() if (regret := regrets(held, some))}
+    lines = [f"{len(found)} trained policies of {len(s.policies)}; forecast {file_digest(s)[:19]}", ""]
+    lines += markdown(["goal", "wanted", "found", ""], [list(row) for row in goals(found, cells, lost)])
+    of_arm = {a: summary(some) for a, some in by_arm.items()}
+    lines += ["", *markdown(["arm", *names], [[a, *(m[n] for n in names)] for a, m in of_arm.items()])]
+    by = dict.fromkeys(name for regret in lost.values() for name in regret)
+    body = [[name, *(regret[name] for regret in lost.values())] for name in by]
+    lines += ["", "Share of the best gain that is lost", "", *markdown(["chosen by", *lost], body)] if lost else []
     kl = min(s.kl, key=lambda level: abs(level - 0.1))
-    lines += ["", f"Closed form at KL {kl:g}", "", *_markdown(["judge", *CLOSED], closed_forms(s, held, kl))]
+    lines += ["", f"Closed form at KL {kl:g}", "", *markdown(["judge", *CLOSED], closed_forms(s, held, kl))]
     if found:
         columns = ["kl", "kl_se", "mean_ratio", "mean_ratio_se", "ess", "efficiency", "correlation"]
         lines += [
             "",
-            *_markdown(["policy", *columns], [[p["spec"]["name"], *(p["held"][c] for c in columns)] for p in found]),
+            *markdown(["policy", *columns], [[p["spec"]["name"], *(p["held"][c] for c in columns)] for p in found]),
         ]
     return "\n".join([*lines, "", show_costs(s)])
-
-
-def show_costs(s: Settings) -> str:
-    """The table of costs alone, which is there from the first step on."""
-    return "\n".join(_markdown(["step", "units", "CPU s", "wall s"], [list(row) for row in costs(s)]))
-
-
-def _markdown(head: list[str], body: list[list[Any]]) -> list[str]:
-    def cell(x: Any) -> str:
-        return x if isinstance(x, str) else "-" if x is None or not np.isfinite(x) else f"{x:.4g}"
-
-    return ["| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *([cell(x) for x in r] for r in body))]

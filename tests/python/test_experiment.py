@@ -23,7 +23,7 @@ from clinometer.models import loaded  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 pytest.importorskip("experiments")  # not in the source distribution
-from experiments import forecast, measuring, network, rows, runner, settings, table, training  # noqa: E402
+from experiments import costs, efficiency, forecast, measuring, network, rows, runner, settings, table, training  # noqa: E402
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_every_step_runs_and_a_run_that_was_stopped_ends_in_the_same_policy(tmp_
     runner.train(s, lm)
     text = table.show(s)
     assert (
-        table.show_costs(s) in text
+        costs.show_costs(s) in text
         and "5 trained policies of 5" in text
         and "closed form" in text
         and "policy gradient" in text
@@ -274,3 +274,56 @@ def test_a_forecast_between_its_levels_is_linear_in_the_root_of_the_divergence()
     assert np.isnan(curve.at(0.17)[0]).all()
     held = {"judges": ["a"], "curve": {"kl": [0.01, 0.04, 0.16], "beta": [[4.0, 2.0, None]]}}
     assert forecast.strength_at(held, "a", 0.0225) == pytest.approx(0.375)
+
+
+@pytest.mark.parametrize("effect", [0.0, 0.3])
+def test_a_model_of_efficiency_is_believed_only_where_it_tells_of_judges_left_out(effect):
+    rng = np.random.default_rng(6)
+    judges = [f"j{k}" for k in range(15) for _ in range(3)]
+    x = rng.normal(size=(45, 7))
+    x[:, 4:] = np.repeat(rng.normal(size=(15, 3)), 3, axis=0)  # what is of the judge alone
+    y = 0.4 + effect * x[:, 4] + 0.1 * rng.normal(size=45) + 0.1 * np.repeat(rng.normal(size=15), 3)
+    made = efficiency.predicted(x, y, judges)
+    assert made["sure"] == (effect > 0) and (made["better"]["all together"] > 0.5) == (effect > 0)
+    assert (max(made["better"], key=made["better"].get) in ("noise", "all together")) or not effect
+    by_model, by_mean = efficiency.left_out(x, y, judges)
+    z = (x[3:] - x[3:].mean(0)) / x[3:].std(0)
+    fitted = np.linalg.lstsq(
+        np.vstack([z, np.sqrt(efficiency.RIDGE) * np.eye(7)]), np.append(y[3:] - y[3:].mean(), np.zeros(7))
+    )[0]
+    assert by_mean[:3] == pytest.approx(y[3:].mean())
+    assert by_model[:3] == pytest.approx(y[3:].mean() + (x[:3] - x[3:].mean(0)) / x[3:].std(0) @ fitted)
+
+
+def test_goals_say_met_or_missed_with_their_numbers():
+    def cell(arm, judge, gain, forecast, **more):
+        held = {"arm": arm, "judge": judge, "asked": 0.1, "kl": 0.1, "value": "you", "matched_se": 0.01}
+        return held | {"gain": gain, "forecast": forecast, "gain_se": 0.01, "forecast_se": 0.01} | more
+
+    closed = [cell("closed form", f"j{k}", 0.1 * k, 0.1 * k + (0.05 if k == 0 else 0.0)) for k in range(20)]
+    once = [cell(table.ONCE, f"j{k}", -0.1 * k, 0.1 * (k + 1)) for k in range(5)]
+    cells = [*closed, *once, cell(table.GRADIENT, "a", 0.45, 0.5, value="own/a")]
+    lost = {"closed form": {"clinometer": 0.5, "cosine": 0.1}, table.ONCE: {"clinometer": 0.08, "cosine": 0.3}}
+    found = {line[0]: line for line in table.goals([{}] * 40, cells, lost)}
+    assert [line[3] for line in found.values()] == ["met", "met", "missed", "missed", "no number yet", "met", "met"]
+    assert found["closed form inside, both errors"][2] == "0.95 +- 0.05"
+    assert found["signs of sure gains right"][2] == "0.2 of 5" and found[f"regret, {table.ONCE}"][2] == "0.08"
+    assert found["efficiency, policy gradient"][2] == "0.9"
+
+
+def test_what_is_left_of_a_run_costs_what_its_finished_part_did(tmp_path):
+    s = tiny(tmp_path)
+    for split, n in (("train", 48), ("held", 21)):
+        (s.folder / "dumps" / split).mkdir(parents=True)
+        (s.folder / "dumps" / split / "text.jsonl").write_text("{}\n" * n)
+    for what, units, cpu in (("sample train, tokens", 0, 3.0), ("sample train, tokens", 200, 9.0)):
+        line = {"what": what, "units": units, "cpu": cpu, "wall": cpu}
+        with (s.folder / "costs.jsonl").open("a") as file:
+            file.write(json.dumps(line) + "\n")
+    for k, name in enumerate(p["name"] for p in s.policies[:2]):
+        settings.write_json(s.folder / "policies" / f"{name}.json", {"seconds": {"cpu": 10.0 + 4 * k}})
+    rows_left = 48 + 42 + 48 + 24 - 48 - 21
+    assert costs.left(s)[0] == ["sample, rows", 69, 162, 12.0, pytest.approx(12 / 48 * rows_left)]
+    assert costs.left(s)[2] == ["policies, dpo", 2, 3, 24.0, pytest.approx(12.0)]
+    assert costs.left(s)[1][:3] == ["judge, rows", 0, 138] and np.isnan(costs.left(s)[3][4])
+    assert "| sample, rows | 69 | 162 | 12 |" in costs.show_costs(s)
