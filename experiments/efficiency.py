@@ -15,6 +15,7 @@ from .settings import Settings
 FEATURES = ("data", "repeats", "gradient", "KL", "noise", "smooth", "length")
 TOKENS = 256  # the most frequent ones, which a sum over tokens is read from
 RIDGE = 3.0  # in policies: what a model without any knowledge is worth
+FAR = 3.0  # sd beyond which a feature of a judge left out counts as so far only
 SURE = 2.0  # errors by which a forecast must differ from 0 for a share of it to mean anything
 
 
@@ -66,7 +67,8 @@ def left_out(x: Any, y: Any, judges: list[str]) -> tuple[Any, Any]:
     for judge in dict.fromkeys(judges):
         out = of == judge
         mean, spread = x[~out].mean(0), x[~out].std(0)
-        z, by_mean[out] = (x - mean) / np.where(spread > 0, spread, 1.0), y[~out].mean()
+        z = np.clip((x - mean) / np.where(spread > 0, spread, 1.0), -FAR, FAR)
+        by_mean[out] = y[~out].mean()
         a, b = z[~out], y[~out] - y[~out].mean()
         by_model[out] = by_mean[out] + z[out] @ np.linalg.solve(a.T @ a + RIDGE * np.eye(x.shape[1]), a.T @ b)
     return by_model, by_mean

@@ -23,7 +23,20 @@ from clinometer.models import loaded  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 pytest.importorskip("experiments")  # not in the source distribution
-from experiments import costs, efficiency, forecast, measuring, network, rows, runner, settings, table, training  # noqa: E402
+from experiments import (  # noqa: E402
+    costs,
+    efficiency,
+    forecast,
+    measuring,
+    network,
+    page,
+    predictions,
+    rows,
+    runner,
+    settings,
+    table,
+    training,
+)
 
 
 @pytest.fixture
@@ -42,7 +55,7 @@ def tiny(root, committed=False):
             settings.dpo("planted", fresh=True), settings.dpo("text/kind", 0.05, prompts=3, passes=2),
             settings.dpo("noise", prompts=10), settings.policy_gradient("length"),
             settings.policy_gradient("text/kind"),
-        ),
+        ), layers=(1, 2), second=("dpo-text_kind-kl0.05-seed0-prompts3-passes2", 8),
     )  # fmt: skip
 
 
@@ -70,6 +83,22 @@ def test_every_step_runs_and_a_run_that_was_stopped_ends_in_the_same_policy(tmp_
     first = {p.name: json.loads(p.read_text()) for p in (s.folder / "policies").glob("*.json")}
     assert first["dpo-planted-kl0.1-seed0.json"]["fresh"]["mean_ratio"] == pytest.approx(1, abs=0.5)
     assert not list((s.folder / "policies").glob("*.pt"))
+    ratio = np.load(s.folder / "policies" / "dpo-planted-kl0.1-seed0.npy")
+    again = measuring.by_weights(ratio, rows.rows(s, "held").values.reshape(6, 7, -1))
+    assert first["dpo-planted-kl0.1-seed0.json"]["held"]["kl"] == again["kl"]
+    predictions.read_layers(s, lm)
+    written = page.write_page(s, tmp_path / "docs").read_text()
+    for title in (
+        "Judgment gap",
+        "Concentration",
+        "Adversarial",
+        "Shift of",
+        "Effective dim",
+        "By layer",
+        "Second round",
+    ):
+        assert f"### {title}" in written
+    assert text in written and len(list((tmp_path / "docs" / "img").glob("*.png"))) == 2
     for path in (s.folder / "policies").iterdir():
         path.unlink()
     keep, calls = training.Training._keep, itertools.count()
@@ -327,3 +356,41 @@ def test_what_is_left_of_a_run_costs_what_its_finished_part_did(tmp_path):
     assert costs.left(s)[2] == ["policies, dpo", 2, 3, 24.0, pytest.approx(12.0)]
     assert costs.left(s)[1][:3] == ["judge, rows", 0, 138] and np.isnan(costs.left(s)[3][4])
     assert "| sample, rows | 69 | 162 | 12 |" in costs.show_costs(s)
+
+
+def test_predictions_of_a_world_whose_directions_are_known(tmp_path, monkeypatch):
+    rng, J = np.random.default_rng(7), len(rows.VALUES)
+    ids, phi = np.repeat(np.arange(400), 16), rng.normal(size=(6400, 12))
+    axes = np.linalg.qr(rng.normal(size=(12, 12)))[0]
+    values = phi @ axes[:J].T + 0.5 * rng.normal(size=(6400, J))
+    at = [rows.VALUES.index(v) for v in predictions.INTENDED.values()]
+    judges = tuple(f"text/{c}" for c in predictions.INTENDED)
+    scores = phi @ (0.8 * axes[at] + 0.6 * axes[J]).T
+    made = rows.Rows(ids, scores, values, 2 * phi @ axes[J + 1], judges)
+    dump = clinometer.open_dump(phi, prompt_ids=ids, columns={"logprob": made.logprob, "n_tokens": ids % 7 + 0.0})
+    for module in (predictions, efficiency):
+        monkeypatch.setattr(module, "dump_of", lambda *_: dump)
+        monkeypatch.setattr(module, "rows", lambda *_: made)
+    s = replace(tiny(tmp_path), constitutions=12)
+
+    def numbers(part):
+        return np.array([[float(x) if x[-1].isdigit() else np.nan for x in line.split(" | ")[1:]] for line in
+                         (row.strip("| ") for row in part[1][2:])])  # fmt: skip
+
+    gap = numbers(predictions.judgment_gap(s))[:, 1:]
+    assert gap[:, 0] == pytest.approx(np.full(len(at), 0.8), abs=0.03) and abs(gap[:, 1]).max() < 0.05
+    assert (gap[:, 3] < 0.8).all() and (gap[:, 4] > 0.75).all()
+    curve = {"kl": [0.1], "estimate": [np.full((1, J), 0.3 - 0.1 * k).tolist() for k in range(len(at))]}
+    harm = numbers(predictions.adversarial(s, {"judges": judges, "curve": curve}))
+    assert (harm[:, 1] == harm[:, 1].min()).all()  # the judge that the forecast calls the worst
+    asked = (0.8 * axes[at] + 0.6 * axes[J]).T
+    best = np.linalg.norm(asked @ np.linalg.pinv(asked) @ axes[:J].T, axis=0)
+    assert harm[:, 4] == pytest.approx(-np.sqrt(0.2) * best, abs=0.03) and (abs(harm[:, 5] - harm[:, 4]) < 0.05).all()
+    ratio = 0.4 * scores[:, 1] + 0.3 * phi @ axes[J + 1]
+    spec = settings.dpo(judges[1])
+    (s.folder / "policies").mkdir(parents=True)
+    np.save(s.folder / "policies" / f"{spec['name']}.npy", ratio.reshape(400, 16))
+    turned = numbers(predictions.turned(s, [{"spec": spec}]))[0]
+    assert turned == pytest.approx([1, 1, 0.8, 0.6], abs=0.03)
+    close = numbers(predictions.concentration(s))
+    assert close.shape == (J, 4) and (close[:, 1] > 1e-3).any()
