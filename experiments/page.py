@@ -71,7 +71,7 @@ def calibration(held: dict[str, Any], cells: list[Cell], ax: Any = None) -> Any:
             x, y, ex, ey = (unit * [c[n] for c in some] for n in ("forecast", "gain", "forecast_se", "matched_se"))
             ax.errorbar(
                 x, y, xerr=1.96 * ex, yerr=1.96 * ey, linestyle="", elinewidth=0.4, markersize=3, zorder=2 + k, label=a,
-                color=GREY if a == CLOSED_FORM else PALETTE[k % len(PALETTE)], marker=MARKERS[k % len(MARKERS)],
+                color=GREY if a == CLOSED_FORM else PALETTE[(k - 1) % len(PALETTE)], marker=MARKERS[k % len(MARKERS)],
             )  # fmt: skip
         ax.axline((0, 0), slope=1, color=GREY, linewidth=0.8, zorder=1.5)
         ax.axhline(0, color=GREY, linewidth=0.5, zorder=1.4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
@@ -93,11 +94,12 @@ def summary(cells: list[Cell]) -> dict[str, float]:
     bounded = known & np.isfinite(f_se)  # of values too rare for an error nothing is said
     with np.errstate(divide="ignore", invalid="ignore"):
         efficiency = (gain / forecast)[own & known & (abs(forecast) > 2 * f_se)]
+    middle = float(np.median(efficiency)) if len(efficiency) else np.nan
     return {
         "cells": len(cells), "inside forecast": _share(off <= WIDE * f_se, bounded),
         "inside both": _share(off <= WIDE * np.hypot(f_se, matched), bounded), "significant": int(sure.sum()),
         "signs right": _share(np.sign(gain) == np.sign(forecast), sure & known), "rank": ranks(cells),
-        "efficiency": float(np.median(efficiency)) if len(efficiency) else np.nan,
+        "rank by noise": ranks(cells, middle) if np.isfinite(middle) else np.nan, "efficiency": middle,
     }  # fmt: skip
 
 
@@ -105,17 +107,22 @@ def _share(right: Any, of: Any) -> float:
     return float(right[of].mean()) if of.any() else np.nan
 
 
-def ranks(cells: list[Cell]) -> float:
-    """Mean over values and levels of the rank correlation of forecast and gain over judges."""
+def ranks(cells: list[Cell], share: float | None = None) -> float:
+    """Mean over values and levels of the rank correlation of forecast and gain over judges.
+
+    share: instead of gains their forecasts times this with errors drawn anew, which is as far as noise lets it come.
+    """
     groups: dict[Any, list[Cell]] = defaultdict(list)
     for c in cells:
-        if not c["value"].startswith("own/") and np.isfinite(c["forecast"]):
+        if not c["value"].startswith("own/") and np.isfinite([c["forecast"], c["gain_se"]]).all():
             groups[c["value"], c["asked"]].append(c)
-    found = []
+    found, rng = [], np.random.default_rng(0)
     for group in groups.values():
         if len({c["judge"] for c in group}) >= 4:
-            found.append(spearmanr([c["forecast"] for c in group], [c["gain"] for c in group]).statistic)
-    return float(np.nanmean(found)) if found else np.nan
+            forecast, gain, se = (np.array([c[n] for c in group]) for n in ("forecast", "gain", "matched_se"))
+            drawn = [gain] if share is None else share * forecast + se * rng.normal(size=(100, len(group)))
+            found.append(np.mean([spearmanr(forecast, g).statistic for g in drawn]))
+    return float(np.nanmean(found)) if np.isfinite(found).any() else np.nan
 
 
 def regrets(held: dict[str, Any], cells: list[Cell]) -> dict[str, float]:
@@ -142,6 +149,31 @@ def regrets(held: dict[str, Any], cells: list[Cell]) -> dict[str, float]:
             for name, measure in measures.items():
                 lost[name].append(float(1 - gain[int(np.argmax(measure))] / gain[best]))
     return {name: float(np.mean(x)) for name, x in lost.items()}
+
+
+def reasons(found: list[dict[str, Any]]) -> list[list[Any]]:
+    """By arm what may take the rest of a forecast, medians over policies.
+
+    How alike log-ratio and score are; the share of the closed form's slope; the mean ratio on trained rows, which is 1
+    where nothing is memorised; and of responses drawn afresh the KL over that by weights, and the share of their gains
+    within two errors of those by weights.
+    """
+    of_arm: dict[str, list[list[float]]] = defaultdict(list)
+    for p in found:
+        held, fresh = p["held"], p.get("fresh")
+        row = [held["correlation"], held["slope"] / p["tries"][-1]["strength"], p["seen"].get("mean_ratio", np.nan)]
+        if fresh:
+            a, b = (np.array([x[n][: len(VALUES)] for n in ("gain", "gain_se")], np.float64) for x in (held, fresh))
+            near = abs(a[0] - b[0]) <= 2 * np.hypot(a[1], b[1])
+            row += [fresh["kl"] / max(held["kl"], 1e-9), float(near.mean())]
+        of_arm[arm(p["spec"])].append([*row, *[np.nan] * (5 - len(row))])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # arms without any fresh responses
+        return [[a, len(x), *np.nanmedian(np.array(x, np.float64), axis=0)] for a, x in of_arm.items()]
+
+
+REASONS = ("arm", "policies", "correlation", "slope, of the aim", "mean ratio, trained", "KL afresh, of weights",
+           "gains afresh near")  # fmt: skip
 
 
 def goals(found: list[dict[str, Any]], cells: list[Cell], lost: dict[str, dict[str, float]]) -> list[list[str]]:
@@ -185,7 +217,16 @@ def show(s: Settings) -> str:
     """All tables as Markdown."""
     held, found = frozen(s), policies(s)
     cells = closed_cells(s, held) + trained_cells(held, found)
-    names = ["cells", "inside forecast", "inside both", "significant", "signs right", "rank", "efficiency"]
+    names = [
+        "cells",
+        "inside forecast",
+        "inside both",
+        "significant",
+        "signs right",
+        "rank",
+        "rank by noise",
+        "efficiency",
+    ]
     by_arm: dict[str, list[Cell]] = {}
     for c in cells:
         by_arm.setdefault(c["arm"], []).append(c)
@@ -200,6 +241,7 @@ def show(s: Settings) -> str:
     kl = min(s.kl, key=lambda level: abs(level - 0.1))
     lines += ["", f"Closed form at KL {kl:g}", "", *markdown(["judge", *CLOSED], closed_forms(s, held, kl))]
     if found:
+        lines += ["", "What may take the rest of a forecast", "", *markdown(list(REASONS), reasons(found))]
         columns = ["kl", "kl_se", "mean_ratio", "mean_ratio_se", "ess", "efficiency", "correlation"]
         lines += [
             "",

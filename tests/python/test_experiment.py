@@ -275,6 +275,10 @@ def test_signs_ranks_coverage_and_regret_of_cells_made_by_hand():
     assert table.regrets(held, cells) == {"clinometer": pytest.approx(0.25), "cosine": pytest.approx(1.5)}
     own = {**common, "judge": "a", "value": "own/a", "gain": 0.3, "forecast": 0.6, "forecast_se": 0.1}
     assert table.summary([*cells, own])["efficiency"] == pytest.approx(0.5)
+    far = [{**c, "forecast": k + 1.0, "matched_se": 1e-6} for k, c in enumerate(cells)]
+    assert table.ranks(far, 0.5) == pytest.approx(1) and table.ranks(far, -0.5) == pytest.approx(-1)
+    noisy = table.ranks([{**c, "matched_se": 0.5} for c in far], 0.5)  # steps of 1/2 in errors of 1/2
+    assert 0.6 < noisy < 0.9 and abs(table.ranks([{**c, "matched_se": 1e6} for c in far], 0.5)) < 0.2
     rare = {**cells[0], "gain": 9.0, "forecast_se": np.nan}  # without an error it is neither inside nor outside
     assert table.summary([*cells, rare])["inside both"] == 0.5
 
