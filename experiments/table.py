@@ -18,6 +18,7 @@ from .rows import VALUES, rows
 from .settings import Settings
 
 WIDE = 1.96
+FAR = 3.0  # KLs that gains are still brought to one another over
 CLOSED = ("kl", "kl_se", "ess", "mean_ratio", "mean_ratio_se")
 CLOSED_FORM, ONCE, GRADIENT = "closed form", "DPO, each response once", "policy gradient"
 Cell = dict[str, Any]
@@ -129,12 +130,14 @@ def regrets(held: dict[str, Any], cells: list[Cell]) -> dict[str, float]:
     """Share of the best realised gain that is lost by choosing the judge of each value by a measure, mean over values.
 
     Gains are brought to the KL that was asked for along sqrt(KL), where the frozen curve is read, so that nothing of a
-    policy is known to any measure; a value counts where its best gain is sure.
+    policy is known to any measure. A policy counts whose KL is within a factor FAR of it, a value whose best gain is
+    sure.
     """
     lost: dict[str, list[float]] = defaultdict(list)
     for j, value in enumerate(VALUES):
         for asked in {c["asked"] for c in cells}:
-            some = [c for c in cells if c["value"] == value and c["asked"] == asked and np.isfinite(c["forecast"])]
+            near = [c for c in cells if c["asked"] == asked and asked / FAR < c["kl"] < asked * FAR]
+            some = [c for c in near if c["value"] == value and np.isfinite(c["forecast"])]
             if len({c["judge"] for c in some}) < 4:
                 continue
             scale = np.sqrt([asked / max(c["kl"], 1e-9) for c in some])

@@ -273,6 +273,8 @@ def test_signs_ranks_coverage_and_regret_of_cells_made_by_hand():
     cosine = [[0.0] * 8, [0.0] * 8, [1.0] * 8, [0.0] * 8]
     held = {"judges": judges, "curve": curve, "simpler": {"cosine": cosine}}
     assert table.regrets(held, cells) == {"clinometer": pytest.approx(0.25), "cosine": pytest.approx(1.5)}
+    stray = {**cells[2], "kl": 0.001, "gain": 1.0}  # of a hundredth of the KL: nothing is said of it
+    assert table.regrets(held, [*cells[:2], stray, cells[3], *cells[2:3]])["cosine"] == pytest.approx(1.5)
     own = {**common, "judge": "a", "value": "own/a", "gain": 0.3, "forecast": 0.6, "forecast_se": 0.1}
     assert table.summary([*cells, own])["efficiency"] == pytest.approx(0.5)
     far = [{**c, "forecast": k + 1.0, "matched_se": 1e-6} for k, c in enumerate(cells)]
