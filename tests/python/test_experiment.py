@@ -400,3 +400,47 @@ def test_predictions_of_a_world_whose_directions_are_known(tmp_path, monkeypatch
     assert turned == pytest.approx([1, 1, 0.8, 0.6], abs=0.03)
     close = numbers(predictions.concentration(s))
     assert close.shape == (J, 4) and (close[:, 1] > 1e-3).any()
+
+
+@pytest.mark.parametrize("passes", [1, 3])
+def test_a_second_try_changes_the_rate_and_the_strength_only_where_responses_are_repeated(
+    tmp_path, monkeypatch, passes
+):
+    s, kls, runs = tiny(tmp_path), itertools.cycle([0.025, 0.11]), []
+
+    class Recorded:
+        def __init__(self, top, loss, steps, rate, *rest):
+            runs.append(rate)
+
+        def run(self):
+            return [1.0, 0.5]
+
+    monkeypatch.setattr(runner, "Training", Recorded)
+    monkeypatch.setattr(runner, "dpo_run", lambda *_: (None, 2))
+    monkeypatch.setattr(runner, "by_weights", lambda *_: {"kl": next(kls)})
+    world = runner.World.__new__(runner.World)
+    world.s, world.forecast = s, {"judges": ["a"], "curve": {"kl": [0.1], "beta": [[2.0]]}}
+    world.halves = type("Halves", (), {"trainable": lambda self: None})()
+    world.ratios = world.table = lambda *_: None
+    _, tries = runner.trained(world, settings.dpo("a", passes=passes), tmp_path / "a.json")
+    assert [t["kl"] for t in tries] == [0.025, 0.11] and runs == [t["rate"] for t in tries]
+    changed, kept = ("rate", "strength") if passes == 1 else ("strength", "rate")
+    assert tries[1][changed] == pytest.approx(2 * tries[0][changed]) and tries[1][kept] == tries[0][kept]
+    assert tries[0]["strength"] == pytest.approx(s.aim / 2) and tries[0]["rate"] == s.learning_rate
+
+
+def test_a_judge_without_a_policy_is_left_out_and_states_of_other_rows_are_refused(tmp_path, monkeypatch, capsys):
+    s = replace(tiny(tmp_path), policies=(settings.dpo("a"), settings.dpo("b")))
+    held = {"judges": ["a", "b"], "curve": {"kl": [0.1], "beta": [[None], [2.0]]}}
+    monkeypatch.setattr(runner, "frozen_for_training", lambda _: held)
+    monkeypatch.setattr(runner, "World", lambda *_: None)
+    monkeypatch.setattr(runner, "policy", lambda *_: {"held": {"kl": 0.1, "efficiency": None}})
+    runner.train(s, None)
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("dpo-a-kl0.1-seed0: left out") and second.startswith("dpo-b-kl0.1-seed0: KL 0.100")
+    monkeypatch.undo()
+    world = runner.World.__new__(runner.World)
+    world.table = lambda *_: np.zeros((2, 3))
+    world._check("held", np.full((2, 3), 0.001))
+    with pytest.raises(ValueError, match=r"held are 0\.1 nats"):
+        world._check("held", np.full((2, 3), 0.1))
