@@ -15,7 +15,7 @@ from .forecast import frozen
 from .predictions import show_predictions
 from .rows import VALUES
 from .settings import HERE, Settings
-from .table import CLOSED_FORM, Cell, arm, closed_cells, policies, show, trained_cells
+from .table import CLOSED_FORM, Cell, arm, closed_cells, goals, lost_by_arm, policies, show, trained_cells
 
 DOCS = HERE.parent / "docs"
 INTRO = """# Does the forecast come true?
@@ -27,6 +27,30 @@ training on each judge does to each value. The forecast was committed to git bef
 `experiments/README.md`."""
 
 
+# of each goal, by how it begins, what follows where it is met and where it is missed
+TRUST = {
+    "closed form": ("the tilt's forecast holds on other prompts within its errors: a policy does not lack estimation",
+                    "errors of the tilt itself have the wrong width: mend them before anything else"),
+    "signs": ("which values gain and which lose may be taken from the forecast, where it is sure",
+              "even the direction of a change is to be checked after training"),
+    "rank": ("judges may be ordered by their forecasts", "the order of judges is not to be taken from forecasts alone"),
+    "regret": ("to choose a judge by its forecast loses little, and less than by simpler measures",
+               "choosing by the forecast is no better than by a simpler measure, or loses too much"),
+    "efficiency": ("a policy gradient comes near to the size of the gain",
+                   "the size of a gain is an upper bound: see what may take the rest"),
+}  # fmt: skip
+
+
+def trusted(asked: list[list[str]]) -> list[str]:
+    """What a reader may take from a forecast, by the goals that are met."""
+    lines = []
+    for what, _, number, verdict in asked:
+        for begin, (met, missed) in TRUST.items():
+            if what.startswith(begin) and verdict in ("met", "missed"):
+                lines.append(f"- {what} ({number}, {verdict}): {met if verdict == 'met' else missed}.")
+    return lines or ["Nothing yet: no goal has a number."]
+
+
 def write_page(s: Settings, docs: Path = DOCS) -> Path:
     """The page and its two pictures."""
     held, found = frozen(s), policies(s)
@@ -36,17 +60,12 @@ def write_page(s: Settings, docs: Path = DOCS) -> Path:
         ax.figure.savefig(docs / "img" / f"experiment-{name}.png", dpi=150)
     lines = [INTRO, "", "![Forecast and realised gains, by arm](img/experiment-calibration.png)", ""]
     lines += ["![Share of the forecast that each policy delivered](img/experiment-efficiency.png)", ""]
-    lines += [
-        "## What was asked, and what came out",
-        "",
-        show(s),
-        "",
-        "## What predicts the share that is delivered",
-        "",
-    ]
-    lines += [*show_efficiency(s, found), "", "## The theory's other predictions", ""]
-    for title, body, asked in show_predictions(s, held, found):
-        lines += [f"### {title}", "", asked, "", *body, ""]
+    asked = goals(found, cells, lost_by_arm(held, cells))
+    lines += ["## What to trust", "", *trusted(asked), "", "## What was asked, and what came out", "", show(s), ""]
+    lines += ["## What predicts the share that is delivered", "", *show_efficiency(s, found), ""]
+    lines += ["## The theory's other predictions", ""]
+    for title, body, why in show_predictions(s, held, found):
+        lines += [f"### {title}", "", why, "", *body, ""]
     path = docs / "experiment.md"
     path.write_text("\n".join([*lines, "## Limits", "", _limits()]) + "\n")
     return path

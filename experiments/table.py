@@ -154,6 +154,15 @@ def regrets(held: dict[str, Any], cells: list[Cell]) -> dict[str, float]:
     return {name: float(np.mean(x)) for name, x in lost.items()}
 
 
+def arms_of(cells: list[Cell]) -> dict[str, list[Cell]]:
+    return {a: [c for c in cells if c["arm"] == a] for a in dict.fromkeys(c["arm"] for c in cells)}
+
+
+def lost_by_arm(held: dict[str, Any], cells: list[Cell]) -> dict[str, dict[str, float]]:
+    """Regrets of the arms that have any."""
+    return {a: regret for a, some in arms_of(cells).items() if (regret := regrets(held, some))}
+
+
 def reasons(found: list[dict[str, Any]]) -> list[list[Any]]:
     """By arm what may take the rest of a forecast, medians over policies.
 
@@ -230,10 +239,7 @@ def show(s: Settings) -> str:
         "rank by noise",
         "efficiency",
     ]
-    by_arm: dict[str, list[Cell]] = {}
-    for c in cells:
-        by_arm.setdefault(c["arm"], []).append(c)
-    lost = {a: regret for a, some in by_arm.items() if (regret := regrets(held, some))}
+    by_arm, lost = arms_of(cells), lost_by_arm(held, cells)
     lines = [f"{len(found)} trained policies of {len(s.policies)}; forecast {file_digest(s)[:19]}", ""]
     lines += markdown(["goal", "wanted", "found", ""], [list(row) for row in goals(found, cells, lost)])
     of_arm = {a: summary(some) for a, some in by_arm.items()}

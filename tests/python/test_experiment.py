@@ -336,6 +336,9 @@ def test_goals_say_met_or_missed_with_their_numbers():
     assert found["closed form inside, both errors"][2] == "0.95 +- 0.05"
     assert found["signs of sure gains right"][2] == "0.2 of 5" and found[f"regret, {table.ONCE}"][2] == "0.08"
     assert found["efficiency, policy gradient"][2] == "0.9"
+    said = page.trusted(list(found.values()))
+    assert len(said) == 5 and "a policy does not lack estimation" in said[0] and "checked after" in said[1]
+    assert page.trusted([["trained policies", "", "3", "missed"]])[0].startswith("Nothing yet")
 
 
 def test_what_is_left_of_a_run_costs_what_its_finished_part_did(tmp_path):
