@@ -33,6 +33,8 @@ class Settings:
     kl : levels of the forecast curve
     aim : how far past the forecast's 1/beta the first try of DPO goes, since part of the slope arrives
     tries : runs of training a policy may take to come within `near` of its KL
+    layers : layers that the train split is read at, beside the one whose states phi are
+    second : the policy of which a second round's responses are drawn, to so many of the train prompts
     """
 
     name: str
@@ -53,6 +55,8 @@ class Settings:
     gradient_steps: int = 128
     fresh: int = 8
     checkpoint_every: int = 32
+    layers: tuple[int, ...] = (1, 5, 10, 15, 20, 26, 29)
+    second: tuple[str, int] = ("dpo-text_cheerful-kl0.1-seed0", 128)
     policies: tuple[Spec, ...] = ()
 
 
@@ -66,7 +70,7 @@ def small(root: Path = HERE) -> Settings:
     return Settings(
         "small", root / "runs" / "small", root / "runs" / "small.json", committed=False, prompts=sizes,
         responses={"train": 8, "held": 8, "valid": 8}, constitutions=4, tries=1, gradient_steps=8, fresh=4,
-        policies=(
+        second=("dpo-text_cheerful-kl0.1-seed0", 16), policies=(
             dpo("planted"), dpo("text/cheerful"), dpo("length"), policy_gradient("planted"),
         ),
     )  # fmt: skip
