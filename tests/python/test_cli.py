@@ -234,3 +234,49 @@ def test_what_cannot_be_reached_is_named(capsys: Any, tmp_path: Path, monkeypatc
     monkeypatch.setattr("os.listdir", refuse)
     assert cli.main(["inspect", str(tmp_path / "shut")]) == 2
     assert "shut': is a folder that cannot be opened (Permission denied)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["tilt", "report", "score", "pareto"])
+@pytest.mark.parametrize("kind", ["directions", "fit"])
+def test_features_of_directions_and_fits_in_files_meet_those_of_a_dump(
+    command: str, kind: str, dump: str, capsys: Any, tmp_path: Path
+) -> None:
+    """A dump whose columns stand in another order gives the same numbers; one with other columns is refused."""
+    held = cm.open_dump(dump)
+    names, phi = ["a", "b", "c", "e"], np.asarray(held.read(0, ROWS))
+    kept = {n: held.columns[n] for n in ("good", "harm")}
+    for folder, order in (("one", [0, 1, 2, 3]), ("two", [2, 0, 3, 1])):
+        source = {"features": [names[k] for k in order]}
+        write_dump(
+            tmp_path / folder,
+            np.ascontiguousarray(phi[:, order]),
+            prompt_ids=held.prompt_ids,
+            columns=kept,
+            source=source,
+        )
+    write_dump(tmp_path / "other", phi, prompt_ids=held.prompt_ids, columns=kept, source={"features": list("abcd")})
+    file = tmp_path / "x.safetensors"
+    if kind == "fit":
+        cm.fit_value_direction(tmp_path / "one", ["good"], folds=2, alpha=1.0).save(file)
+    else:
+        cm.Directions(["x"], [[1.0, -2.0, 0.5, 0.0]], source={"features": names}).save(file)
+    more = {"tilt": ["--value", "good", "--kl", "0.1"], "report": ["--value", "good", "--kl", "0.1"], "score": [],
+            "pareto": ["--value", "good", "-harm"]}[command]  # fmt: skip
+
+    def outcome(folder: str) -> Any:
+        to = ["-o", str(tmp_path / f"{folder}.npy")] if command == "score" else ["--json"]
+        code, out, err = run(capsys, command, str(tmp_path / folder), "--constitutions", str(file), *more, *to)
+        if code:
+            return code, err
+        return code, np.load(to[1]) if command == "score" else json.loads(out)
+
+    (one, first), (two, second) = outcome("one"), outcome("two")
+    assert one == two == 0
+    if command == "score":
+        np.testing.assert_allclose(first, second, atol=1e-4)
+    else:
+        name = "gains" if command == "pareto" else "gain"
+        a, b = (np.array((x["policy"] if command == "report" else x)[name], float) for x in (first, second))
+        np.testing.assert_allclose(a, b, rtol=1e-4)
+    code, err = outcome("other")
+    assert code == 2 and "no entry for 'd'" in err

@@ -953,3 +953,136 @@ def test_scores_in_place_of_a_dump_are_refused_with_what_to_do(call: Any) -> Non
     dump = cm.open_dump(scores.array, prompt_ids=IDS)
     want = cm.inference.gain_intervals(DUMP, scores, values=Y, kl=[0.05]).estimate
     assert np.allclose(cm.inference.gain_intervals(dump, scores, values=Y, kl=[0.05]).estimate, want)
+
+
+@pytest.mark.parametrize("call", [
+    lambda s, i, to: tilt(values={"y": s}), lambda s, i, to: tilt(directions=cm.Scores({"y": s})),
+    lambda s, i, to: cm.fit_value_direction(DUMP, {"y": s}, folds=2, alpha=0.5),
+    lambda s, i, to: reported(gold={"y": s}), lambda s, i, to: tilt(values={"y": Y, "other": s}),
+    lambda s, i, to: cm.Scores(s.sort_index(), prompt_ids=i), lambda s, i, to: lp.prompt(s.sort_index(), prompt_ids=i),
+    lambda s, i, to: cm.write_dump(to, PHI, prompt_ids=IDS, columns={"y": s}),
+    lambda s, i, to: cm.write_dump(to, PHI, prompt_ids=IDS, columns=s.to_frame("y")),
+    lambda s, i, to: cm.write_dump(to, {3: PHI, 4: PHI}, prompt_ids=i),
+    lambda s, i, to: cm.DumpWriter(to, dim=D, dtype="float32").append(PHI, IDS, y=s),
+])  # fmt: skip
+def test_an_index_inside_a_mapping_or_beside_rows_that_are_written_is_compared(call: Any, tmp_path: Path) -> None:
+    pd = pytest.importorskip("pandas")
+    series, ids = pd.Series(Y), pd.Series(IDS)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        call(series, ids, tmp_path / "a")
+    with pytest.raises(ValueError, match=r"index|indices"):
+        call(series.iloc[::-1], ids.iloc[::-1], tmp_path / "b")
+
+
+def test_indices_of_a_mapping_that_differ_are_refused() -> None:
+    pd = pytest.importorskip("pandas")
+    moved = pd.Series(M * np.arange(G) + 1, index=np.arange(G)[::-1])
+    with pytest.raises(ValueError, match="pairs: 'rejected' and 'chosen' have other indices"):
+        fitted(pairs={"chosen": pd.Series(M * np.arange(G)), "rejected": moved})
+
+
+def test_frames_of_two_layers_are_written_in_one_order(tmp_path: Path) -> None:
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame(PHI, index=np.arange(N) + 5)
+    cm.write_dump(tmp_path / "a", {3: frame, 4: frame}, prompt_ids=IDS, columns={"y": pd.Series(Y, index=frame.index)})
+    assert np.array_equal(cm.open_dump(tmp_path / "a", layer=4).columns["y"], Y)
+    for rows, y in (({3: frame, 4: frame[::-1]}, Y), ({3: frame, 4: frame}, pd.Series(Y))):
+        with pytest.raises(ValueError, match="label in its index"):
+            cm.write_dump(tmp_path / "b", rows, prompt_ids=IDS, columns={"y": y})
+
+
+def test_plain_arrays_beside_rows_of_a_frame_that_was_moved_are_told() -> None:
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame(PHI)
+    moved = frame.iloc[np.r_[1, 0, 2:N]]
+    with pytest.warns(UserWarning, match="values has no index and the rows come from a frame whose index is out of or"):
+        got = tilt(dump=moved, prompt_ids=pd.Series(IDS, index=moved.index))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        settled = tilt(dump=moved.reset_index(drop=True), prompt_ids=IDS)
+        tilt(dump=frame.set_index(np.arange(N) * 3), prompt_ids=IDS)
+    assert np.array_equal(got, settled)
+
+
+def test_a_game_of_a_frame_knows_its_ids_and_names() -> None:
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame({"prompt_id": IDS, "kind": Y, "honest": LOGS})
+    want = lp.prompt(NUMBERS[:, 3:5], prompt_ids=IDS)
+    got = lp.prompt(frame)
+    assert got.values == ("kind", "honest") and want.values == ("value0", "value1")
+    assert np.array_equal(got.margin, want.margin) and np.array_equal(got.prompts, want.prompts)
+    with pytest.raises(ValueError, match="rows have another prompt_id"):
+        lp.prompt(frame, prompt_ids=IDS[::-1])
+
+
+@pytest.mark.parametrize("kind", ["mapping", "frame", "npz"])
+def test_labels_with_ids_of_responses_leave_the_ids_of_prompts_alone(kind: str, tmp_path: Path) -> None:
+    """The comparison of response ids once stood in place of reading the prompt ids: all rows became one prompt."""
+    pd = pytest.importorskip("pandas")
+    rows = pd.DataFrame({"prompt_id": IDS, "response_id": np.arange(N), "phi": list(PHI)})
+    labels: Any = {"response_id": np.arange(N), "y": Y}
+    if kind == "npz":
+        np.savez(tmp_path / "labels.npz", **labels)
+    given_ = {"mapping": labels, "frame": pd.DataFrame(labels), "npz": tmp_path / "labels.npz"}[kind]
+    dump = cm.open_dump(rows, columns=given_)
+    assert np.array_equal(dump.prompt_ids, IDS) and np.array_equal(dump.columns["y"], Y)
+    assert np.allclose(cm.tilt(dump, U, [1.0], "y").gain_se, tilt())
+
+
+@pytest.mark.parametrize("pair", [(" 40", "40"), ("40 ", "40"), (" 40", "40\n")])
+@pytest.mark.parametrize("take", ["tilt", "Fold", "Scores"])
+def test_ids_that_differ_in_spaces_alone_are_named(pair: tuple[str, str], take: str) -> None:
+    ids = np.where(PROMPTS[0] == IDS, pair[0], np.where(PROMPTS[1] == IDS, pair[1], TEXT))
+    calls: dict[str, Callable[[], Any]] = {
+        "tilt": lambda: tilt(dump=PHI, prompt_ids=ids), "Fold": lambda: fold(ids=ids),
+        "Scores": lambda: cm.tilt(cm.Scores(Y, prompt_ids=ids), None, [1.0], Y),
+    }  # fmt: skip
+    with pytest.warns(UserWarning, match="are two prompts, whose ids differ in spaces at their ends"):
+        calls[take]()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tilt(dump=PHI, prompt_ids=np.char.add(" ", TEXT))
+
+
+def test_directions_as_columns_numbers_by_feature_and_fits_as_values_say_what_to_do() -> None:
+    for call, error, told in (
+        (lambda: tilt(directions=U.T), ValueError, r"2 columns but .* have 3: a direction is a row, so \.T"),
+        (lambda: cm.score(DUMP, U[:1].T), ValueError, r"a direction is a row, so \.T of it"),
+        (lambda: cm.score(DUMP, {"b": 1.0, "a": 2.0, "q": 0.5}), ValueError, r"by feature are a pandas\.Series of it"),
+        (lambda: tilt(values=cm.fit_value_direction(DUMP, Y, folds=2, alpha=0.5)), TypeError,
+         r"cm\.score\(dump, fit\) is its value of each row, out of fold"),
+    ):  # fmt: skip
+        with pytest.raises(error, match=told):
+            call()
+
+
+def test_what_to_do_about_an_index_out_of_order_gives_the_right_numbers() -> None:
+    """The advice of every message about an index is followed and compared with arrays that need none."""
+    pd = pytest.importorskip("pandas")
+    order = np.random.default_rng(1).permutation(N)
+    moved = pd.Series(Y, index=np.arange(N)).iloc[order]
+    advice: list[tuple[Callable[[Any], Any], Callable[[Any], Any], Any]] = [
+        (lambda y: tilt(values=y), lambda y: y.sort_index(), tilt()),
+        (lambda y: tilt(values=y), lambda y: y.reset_index(drop=True), tilt(values=Y[order])),
+        (lambda w: tilt(dump=PHI, prompt_ids=np.repeat(np.arange(G), M), clusters=w), lambda w: w.sort_index(),
+         tilt(dump=PHI, prompt_ids=np.repeat(np.arange(G), M), clusters=np.repeat(CLUSTERS, M))),
+        (lambda p: fitted(prob=p), lambda p: p.reset_index(drop=True), fitted(prob=PROB[::-1])),
+    ]  # fmt: skip
+    rows = pd.Series(np.repeat(CLUSTERS, M)).iloc[order]
+    for given_, (call, advised, want) in zip((moved, moved, rows, pd.Series(PROB)[::-1]), advice, strict=True):
+        with pytest.raises(ValueError, match=r"\.reset_index\(drop=True\)"):
+            call(given_)
+        np.testing.assert_allclose(call(advised(given_)), want, rtol=1e-6)
+
+
+@pytest.mark.parametrize("keys", [(3, 4), ("phi_a", "phi_b")])
+def test_frames_by_layer_keep_their_ids_and_must_agree(keys: Any, tmp_path: Path) -> None:
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame({"prompt_id": IDS, "phi": list(PHI)})
+    cm.write_dump(tmp_path / "a", dict.fromkeys(keys, frame))
+    dump = cm.open_dump(tmp_path / "a", tensor=keys[1] if isinstance(keys[1], str) else "phi_L4")
+    assert np.array_equal(dump.prompt_ids, IDS) and dump.dim == D
+    other = frame.assign(prompt_id=IDS[::-1])
+    with pytest.raises(ValueError, match="another prompt_id"):
+        cm.write_dump(tmp_path / "b", {keys[0]: frame, keys[1]: other})

@@ -661,3 +661,20 @@ def test_steps_and_dates_are_not_taken_for_gaps(numbers: tuple[int, ...], tmp_pa
     for k in numbers:
         np.save(tmp_path / f"shard-{k}.npy", rows())
     assert open_dump(tmp_path).n_rows == N * len(numbers)
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".arrow", ".safetensors", ".npy"])
+@pytest.mark.parametrize(
+    "names", [("step-100", "step-200"), ("x-checkpoint_000100", "x-checkpoint_000200"), ("epoch1", "epoch2")]
+)
+def test_files_of_stages_of_training_are_no_shards(names: tuple[str, ...], suffix: str, tmp_path: Path) -> None:
+    folder = shard_folder(tmp_path / "x", "part-{}", suffix, rows())
+    for k in range(2, 12):
+        (folder / f"part-{k}{suffix}").unlink()
+    for k, name in enumerate(names):
+        (folder / f"part-{k}{suffix}").rename(folder / f"{name}{suffix}")
+    with pytest.raises(DumpError, match=r"stage of training|nothing that orders|tensor="):
+        open_dump(folder)
+    (folder / f"{names[1]}{suffix}").rename(folder / f"{names[0]}-part-1{suffix}")
+    (folder / f"{names[0]}{suffix}").rename(folder / f"{names[0]}-part-0{suffix}")
+    assert open_dump(folder).n_rows == 4

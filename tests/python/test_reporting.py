@@ -7,6 +7,7 @@ import json
 import re
 import sys
 import unicodedata
+import warnings
 from typing import Any
 
 import numpy as np
@@ -693,3 +694,33 @@ def test_the_spectrum_of_the_fits_is_that_of_passes(monkeypatch: pytest.MonkeyPa
         np.testing.assert_allclose(made["eigenvalues"], want[:16], rtol=leading)
         assert made["participation"] == pytest.approx(want.sum() ** 2 / (want**2).sum(), rel=ratio)
         assert made["stable"] == pytest.approx(want.sum() / want[0], rel=1e-5)
+
+
+def test_text_and_page_say_how_a_mixture_is_tilted_and_it_is_so() -> None:
+    """Averaged gains of members at a KL fall short of the tilt by their averaged unit-sd scores at that KL."""
+    dump = world()
+    found = report(dump, constitutions=["judge/one", "judge/both"], values=["good", "-harm"], kl=[0.1])
+    said = "each tilted alone by its unit-sd score (a tilt by the averaged score gains more at the same KL)"
+    assert said in " ".join(found.to_text(full=True).split()) and said in html.unescape(found.to_html())
+    judges = np.stack([dump.columns[n] for n in ("judge/one", "judge/both")], axis=1)
+    inside = judges.reshape(150, 12, 2) - judges.reshape(150, 12, 2).mean(axis=1, keepdims=True)
+    unit = judges / np.sqrt(np.square(inside).mean(axis=(0, 1)))
+    scores = np.column_stack([unit, unit.mean(axis=1)])
+    gain = tilt(dump, cm.Scores(scores), values=["good"], kl=[0.1]).gain[:, 0, 0]
+    assert gain[2] > 1.1 * gain[:2].mean() > 0
+
+
+@pytest.mark.parametrize("status", ["given", "cross-fitted", "in-sample"])
+def test_the_legend_explains_how_a_direction_was_obtained(status: str) -> None:
+    dump = world(40)
+    fit = cm.fit_value_direction(dump, ["good"], folds=2, alpha=1.0)
+    judge = {"given": fit.vectors, "cross-fitted": fit, "in-sample": fit.directions()}[status]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = report(dump, constitutions=judge, values=["good"], kl=[0.1])
+    for text in (str(found), found.to_text(full=True)):
+        lines = " ".join(text.split())
+        assert [f"{s}:" in lines for s in ("given", "cross-fitted", "in-sample")] == [
+            s == status for s in ("given", "cross-fitted", "in-sample")
+        ]
+    assert len(str(found).splitlines()) <= 30

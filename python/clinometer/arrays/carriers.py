@@ -2,8 +2,6 @@
 
 Libraries are told by their types' modules and asked through their own methods, so none is imported here. Missing
 entries are NaN among numbers and None among strings (`objects`); bfloat16 keeps a dtype that `arrays` knows.
-import re
-from collections.abc import Mapping
 """
 
 from __future__ import annotations
@@ -12,7 +10,7 @@ import numbers
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -43,8 +41,7 @@ def carried(value: Any, name: str) -> Carried:
     if library is not None:
         return BY_LIBRARY[library](value, name)
     if isinstance(value, Mapping):
-        return Carried(columns={_named(k, name): carried(v, f"{name}[{k!r}]").array for k, v in value.items()},
-                       argument=name)  # fmt: skip
+        return _mapped({_named(k, name): carried(v, f"{name}[{k!r}]") for k, v in value.items()}, name)
     if isinstance(value, (list, tuple)):
         return Carried(_listed(value, name))
     if isinstance(value, (numbers.Number, np.generic)) and not isinstance(value, np.str_):
@@ -72,6 +69,19 @@ def _named(key: Any, name: str) -> str:
     if not isinstance(key, str):
         raise TypeError(f"{name} has the key {key!r}; names are wanted")
     return key
+
+
+def _mapped(held: dict[str, Carried], name: str) -> Carried:
+    """Columns by name, with the index that those of them have which have one."""
+    labelled = {k: c for k, c in held.items() if c.indexed}
+    labels = {k: np.arange(len(c.array)) if c.labels is None else c.labels for k, c in labelled.items()}
+    first = next(iter(labels), "")
+    for key, own in labels.items():
+        if not np.array_equal(own, labels[first]):
+            raise ValueError(f"{name}: {key!r} and {first!r} have other indices; pandas.DataFrame of them aligns them")
+    columns = {k: c.array for k, c in held.items()}
+    empty = Carried(columns=columns, argument=name)
+    return replace(labelled[first], values=None, columns=columns, name=None, argument=name) if labels else empty
 
 
 def _listed(value: Any, name: str) -> NDArray[Any]:

@@ -87,6 +87,7 @@ def pareto_table(r: Any) -> str:
         f"{r.n_rows} rows, {r.n_prompts} prompts, {r.n_unlabelled} rows without every label left out",
         "gains are correlations of score and value inside prompts; a mixture's are averages of its members', each",
         "tilted alone: a tilt by the average of their unit-sd scores gains more at the same KL",
+        "improvable: raises every value on these rows, which chose it; blocked: proved that none does",
         "",
         f"any direction        worst gain {number_of(r.margin)}  {r.status}{sure(r.margin_ci, r.sure)}",
         *mixed(r.direction, r.values),

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from clinometer.arrays.carriers import Carried
 from clinometer.arrays.strings import is_text
+from clinometer.common.notices import tell
 from clinometer.common.visible import quote
 
 from .dump import Dump
@@ -77,6 +78,12 @@ def check_labels(name: str, held: Carried, dump: Dump, ids: NDArray[Any] | None)
     labels = held.labels
     if labels is None and held.indexed and dump.labels is not None:
         labels = np.arange(dump.n_rows)
+    if labels is None and _moved(dump.labels) and len(held.array) == dump.n_rows:
+        tell(
+            f"{name} has no index and the rows come from a frame whose index is out of order: taken row by row as they "
+            "stand; .reset_index(drop=True) of the frame says that this is meant",
+            stacklevel=6,
+        )
     if labels is None or len(labels) != dump.n_rows:
         return
     if dump.labels is not None:
@@ -93,6 +100,13 @@ def check_labels(name: str, held: Carried, dump: Dump, ids: NDArray[Any] | None)
             f"{name} has an index ({begins}, ...) that is not the order of the dump's rows, nor its prompt ids: "
             ".reset_index(drop=True) of it is taken row by row, after .sort_index() if the labels are row numbers"
         )
+
+
+def _moved(labels: NDArray[Any] | None) -> bool:
+    """Whether rows of a frame were sorted or shuffled: its labels are distinct numbers that do not ascend."""
+    if labels is None or labels.dtype.kind not in "iu" or (np.diff(labels) >= 0).all():
+        return False
+    return len(np.unique(labels)) == len(labels)
 
 
 def _same_set(labels: NDArray[Any], ids: NDArray[Any]) -> bool:

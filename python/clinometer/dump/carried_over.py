@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from clinometer.arrays.carriers import carried, is_array
+from clinometer.arrays.coerce import as_ids
 from clinometer.common.notices import tell
 from clinometer.common.visible import quote
 
-from .aligned import check_features, same_ids
+from .aligned import check_features, check_labels, same_ids
 from .dump import Dump
 from .opening import open_dump
 from .schema import as_site
@@ -57,6 +58,20 @@ def brought(phi: Any, given: Mapping[str, Any]) -> dict[str, Any]:
             stacklevel=3,
         )
     return out
+
+
+def check_order(phi: Any, n_rows: int, prompt_ids: Any, columns: Mapping[str, Any]) -> None:
+    """Refuse ids and columns, and tensors, that carry another index than the rows beside them."""
+    dumps = [d for d in (phi.values() if isinstance(phi, Mapping) else [phi]) if isinstance(d, Dump)]
+    labels = [d.labels for d in dumps if d.labels is not None]
+    for other in labels[1:]:
+        same_ids("phi", other, labels[0], "label in its index")
+    rows, ids = Dump((), n_rows, 1, "float32", name="phi", labels=labels[0] if labels else None), None
+    if prompt_ids is not None:
+        check_labels("prompt_ids", held := carried(prompt_ids, "prompt_ids"), rows, None)
+        ids = as_ids(held, "prompt_ids", n_rows)
+    for name, value in columns.items():
+        check_labels(called := f"columns[{quote(name)}]", carried(value, called), rows, ids)
 
 
 def opened(phi: Any) -> Any:

@@ -23,6 +23,7 @@ from clinometer.sources.found import layer_of
 from clinometer.sources.safetensors import Payload, read_header, write_safetensors
 
 from . import steering
+from .aligned import same_ids, same_labels
 
 if TYPE_CHECKING:
     from .dump import Dump
@@ -414,6 +415,9 @@ class Scores:
         if held.indexed:
             object.__setattr__(self, "labels", replace(held, values=None, columns=None))
         if ids is not None:
+            same_labels({"array": held, "prompt_ids": carried(ids, "prompt_ids")})
+            if own is not None:
+                same_ids("prompt_ids", as_ids(ids, "prompt_ids", len(table)), as_ids(own, "prompt_id", len(table)))
             object.__setattr__(self, "prompt_ids", as_ids(ids, "prompt_ids", len(table)))
         if responses is not None:
             object.__setattr__(self, "response_ids", as_ids(responses, "response_id", len(table)))

@@ -24,7 +24,7 @@ from clinometer.sources.provenance import as_policy, as_preprocessing, as_sampli
 from . import merged_parts
 from .aligned import check_features
 from .blocks import as_blocks
-from .carried_over import check_said, opened, with_batch
+from .carried_over import check_order, check_said, opened, with_batch
 from .dump import Dump
 from .journal import check_settings
 from .schema import ROW_TAGS, Site, as_columns, as_site, column_kind, column_tag
@@ -206,8 +206,9 @@ class DumpWriter:
         check_said(phi, self._said)
         names = phi.features if isinstance(phi, Dump) else None
         check_features(names, self._features, "phi")
-        prompt_ids, texts, columns = with_batch(phi, prompt_ids, texts, columns)
         blocks = as_blocks(phi, self._dtypes)
+        check_order(phi, blocks[0].n_rows, prompt_ids, columns)
+        prompt_ids, texts, columns = with_batch(phi, prompt_ids, texts, columns)
         for block, site in zip(blocks, self._sites, strict=True):
             if block.site != site:
                 raise ValueError(f"{quote(site.name)} has rows of width {block.site.dim}; {site.dim} is wanted")

@@ -197,7 +197,7 @@ def _check_options(tensor: Any, layer: Any, policy: Any, nonfinite: Any) -> None
 def with_arguments(dump: Dump, prompt_ids: Any, columns: Any, policy: str | None, nonfinite: Any) -> Dump:
     given: Mapping[str, Any] = {}
     if columns is not None:
-        given = _given_columns(columns, dump.n_rows)
+        given = given_columns(columns, dump.n_rows)
         if prompt_ids is None and "prompt_id" in given:
             held = _held_ids(dump)
             # a mapping may give other ids on purpose; a table or file of labels says which rows it has
@@ -219,7 +219,7 @@ def with_arguments(dump: Dump, prompt_ids: Any, columns: Any, policy: str | None
     if "response_id" in given and dump.has_column("response_id") and not isinstance(columns, Mapping):
         own = as_ids(given["response_id"], "columns['response_id']", dump.n_rows)
         same_ids("columns", own, dump.column("response_id"), "response_id")
-    elif ids is None and "prompt_id" in dump.columns:
+    if ids is None and "prompt_id" in dump.columns:
         column = dump.columns["prompt_id"]
         try:
             ids = as_ids(column, "column 'prompt_id'", dump.n_rows)
@@ -256,7 +256,7 @@ def _check_no_ids(dump: Dump) -> None:
         )
 
 
-def _given_columns(columns: Any, n_rows: int) -> Mapping[str, Any]:
+def given_columns(columns: Any, n_rows: int) -> Mapping[str, Any]:
     """Columns by name as they came: of a mapping, a frame or a file."""
     if isinstance(columns, (str, os.PathLike)):
         return npz.open_columns(PlainFile(columns), n_rows)

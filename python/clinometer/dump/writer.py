@@ -12,7 +12,8 @@ from clinometer.sources import manifest
 from clinometer.sources.provenance import as_policy, as_preprocessing, as_sampling, as_source
 
 from .blocks import as_blocks
-from .carried_over import brought, opened, rows_of
+from .carried_over import brought, check_order, opened, rows_of
+from .opening import given_columns
 from .schema import ROW_TAGS, Site, as_columns, column_kind
 from .shard import Shard, shard_name
 from .sidecars import describe, save_manifest, shard_entry, write_directions, write_pairs, write_text
@@ -26,7 +27,7 @@ def write_dump(
     phi: Any,
     *,
     prompt_ids: Any = None,
-    columns: Mapping[str, Any] | None = None,
+    columns: Any = None,
     source: Mapping[str, Any] | None = None,
     dtype: str | None = None,
     shard_rows: int | None = None,
@@ -53,8 +54,8 @@ def write_dump(
         and texts; what is given beside it wins, and what cannot be kept is warned of.
     prompt_ids : array (N,), optional
         Integers or strings.
-    columns : mapping of arrays (N,), optional
-        Numbers, booleans or strings; dtypes are kept.
+    columns : mapping of arrays (N,), or a frame, optional
+        Numbers, booleans or strings; dtypes are kept. An index or ids that they carry must be those of the rows.
     source : mapping, optional
         model, revision, layer, layer_convention, hook, position, padding_side, drops, chat_template_digest
         (docs/format.md), and anything else that JSON holds.
@@ -91,12 +92,15 @@ def write_dump(
     if dtype is not None and dtype not in ROW_TAGS:
         raise ValueError(f"dtype is {quote(dtype)}; one of {', '.join(ROW_TAGS)} or None is wanted")
     phi = opened(phi)
+    blocks = as_blocks(rows_of(phi), dtype)
+    sites, n_rows = [b.site for b in blocks], blocks[0].n_rows
+    if columns is not None and not isinstance(columns, Mapping):
+        columns = given_columns(columns, n_rows)
+    check_order(phi, n_rows, prompt_ids, columns or {})
     held = brought(phi, {
         "prompt_ids": prompt_ids, "columns": columns, "source": source, "policy": policy, "sampling": sampling,
         "preprocessing": preprocessing, "pairs": pairs, "directions": directions, "texts": texts,
     })  # fmt: skip
-    blocks = as_blocks(rows_of(phi), dtype)
-    sites, n_rows = [b.site for b in blocks], blocks[0].n_rows
     step = as_shard_rows(shard_rows, sites)
     by_row = as_columns(held["columns"], held["prompt_ids"], n_rows, {s.name for s in sites})
     kinds = {name: column_kind(column) for name, column in by_row.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,7 +44,8 @@ def warn_of_twins(call: Call) -> None:
         return
     begin = np.append(True, ids[1:] != ids[:-1])
     begins = np.flatnonzero(begin)
-    prompt = np.unique(ids[begins], return_inverse=True)[1]
+    prompts, prompt = np.unique(ids[begins], return_inverse=True)
+    tell_of_spaces(prompts)
     again = len(prompt) - int(prompt.max()) - 1
     if "response_id" in dump.columns:
         responses = np.asarray(dump.columns["response_id"])
@@ -69,6 +71,19 @@ def warn_of_twins(call: Call) -> None:
             "rows are taken as responses to one prompt; if they are other prompts, number them on",
             stacklevel=4,
         )
+
+
+def tell_of_spaces(prompts: Iterable[Any]) -> None:
+    """Warn of prompts whose ids differ in spaces at their ends alone, as those of a padded column and a plain one."""
+    seen: dict[str, str] = {}
+    for one in prompts if getattr(prompts, "dtype", np.dtype("U")).kind in "UT" else ():
+        if isinstance(one, str) and (other := seen.setdefault(one.strip(), one)) != one:
+            tell(
+                f"prompt_ids: {quote(other)} and {quote(one)} are two prompts, whose ids differ in spaces at their "
+                "ends; .strip() of each makes them one",
+                stacklevel=5,
+            )
+            return
 
 
 def _first_twins(ids: NDArray[Any], responses: NDArray[Any]) -> tuple[int, int, int] | None:

@@ -419,6 +419,8 @@ def _resolve_values(call: Call, given: Any) -> Floats | None:
         return None
     if isinstance(given, Directions):
         return _oriented(given, call, "values")  # scored at the end of `prepare`, when every argument has been checked
+    if isinstance(given, DirectionFit):
+        raise TypeError("values is a DirectionFit; cm.score(dump, fit) is its value of each row, out of fold")
     if _is_names(given):
         names = (given,) if isinstance(given, str) else tuple(given)
         columns = []
@@ -505,7 +507,8 @@ def _check_width(dump: Dump, vectors: Floats, argument: str) -> None:
     if vectors.ndim != 2:
         raise ValueError(f"{argument} has shape {vectors.shape}, wanted (K, {dump.dim})")
     if vectors.shape[1] != dump.dim:
-        raise ValueError(f"{argument} has {vectors.shape[-1]} columns but rows of the dump have {dump.dim}")
+        hint = ": a direction is a row, so .T of it" if len(vectors) == dump.dim else ""
+        raise ValueError(f"{argument} has {vectors.shape[-1]} columns but rows of the dump have {dump.dim}{hint}")
 
 
 def non_finite(call: Call, columns: dict[str, Floats | None], rows: NDArray[np.int64]) -> NDArray[np.int64] | None:

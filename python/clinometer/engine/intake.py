@@ -61,6 +61,8 @@ def vectors(name: str, given: Any, dump: Dump | None) -> tuple[Floats, tuple[str
     With a dump their entries are in the order of its features, where both have names.
     """
     if isinstance(given, Mapping):
+        if dump is not None and dump.dim > 1 and all(isinstance(v, (int, float, np.number)) for v in given.values()):
+            raise ValueError(f"{name} is a mapping of numbers; entries by feature are a pandas.Series of it")
         rows = [vectors(f"{name}[{key!r}]", v, dump)[0].reshape(-1) for key, v in given.items()]
         if len({len(r) for r in rows}) != 1 or not all(isinstance(key, str) for key in given):
             raise ValueError(f"{name} is a mapping; names with vectors (d,) of one length are wanted")

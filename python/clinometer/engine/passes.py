@@ -400,7 +400,8 @@ def tilt(
     dump : Dump, path, array; or ``cm.Scores`` with ``directions=None``
     directions : (K, d) array, Directions, DirectionFit, names of judge columns, or Scores
     betas : (B,) or (K, B), each >= 0; inf is the base policy, 0 the argmax limit. Exactly one of betas and kl
-    values : names of columns ("-harm": smaller is better), (N,) or (N, J); NaN means unlabelled
+    values : names of columns ("-harm": smaller is better), (N,) or (N, J); NaN means unlabelled. What has no names is
+        called value0, value1, ...; of a DirectionFit pass ``cm.score(dump, fit)``
     kl : nats, solved per direction; default 0.1, 0.25, 0.5, 1 when betas is not given either
     adjust : columns taken out of the score inside prompts: names such as "n_tokens", arrays (N,) or (N, m), lists of
         them; by smooth curves fitted on other prompts, or as `Adjust` says. `.adjusted_r2` is what they explain of the

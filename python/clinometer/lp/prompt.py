@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clinometer import _core
+from clinometer.arrays.carriers import Carried
 from clinometer.common.options import listed, used
 from clinometer.dump import Dump
 from clinometer.dump.directions import Scores
 from clinometer.engine.inputs import Call, prepare
 from clinometer.engine.passes import score_dump
 
-from .result import STATUS, PromptResult, real_array
+from .result import STATUS, PromptResult
 
 Floats = NDArray[np.float64]
 MOST_VALUES = 64
@@ -103,14 +105,11 @@ def _prepared(source: Any, values: Any, options: dict[str, Any]) -> Call:
     if values is None:
         if isinstance(source, (Dump, str, os.PathLike)):
             raise ValueError("values is None; wanted names of the dump's columns, or an array (N, k)")
-        values = real_array("source", source)
-        if values.ndim == 1:
-            values = values[:, None]
-        if values.ndim != 2:
-            raise ValueError(f"source has shape {values.shape}; wanted values (N, k)")
-        values = np.where(np.isinf(values), np.nan, values)
-        ids = options.pop("prompt_ids", None)
-        source, _ = score_dump(Scores(np.zeros((len(values), 1)), prompt_ids=ids), None)
+        scores = Scores(source, prompt_ids=options.pop("prompt_ids", None))
+        table = np.where(np.isinf(scores.array), np.nan, scores.array)
+        own = {n if n != f"score{k}" else f"value{k}": table[:, k] for k, n in enumerate(scores.names or ())}
+        values = replace(scores.labels or Carried(), columns=own)
+        source, _ = score_dump(scores, None)
     why = "solves one game for each prompt, without errors"
     call = prepare(source, None, values, **used("prompt", options, within=why, clusters=why))
     if not 1 <= call.n_values <= MOST_VALUES:

@@ -20,6 +20,11 @@ CONE = (
     "cone: all that raise every value at once; open: there are some; margin: what the best gives the value that gains "
     "least, in its sd, per sqrt(2 KL); half-angle: how far one may turn from the best and still raise all"
 )
+MIXED = "each tilted alone by its unit-sd score (a tilt by the averaged score gains more at the same KL)"
+STATUS = {
+    "given": "given: a direction as it came", "cross-fitted": "cross-fitted: by a fit that did not see the prompt",
+    "in-sample": "in-sample: fitted to these very rows",
+}  # fmt: skip
 MOVES_NOTHING = "moves nothing: its scores are equal inside every prompt"
 Floats = NDArray[np.float64]
 
@@ -146,6 +151,7 @@ def legend(report: Report, levels: list[int]) -> list[str]:
         "win: chance to beat a response of now", "net of length: once length is out of the score",
         "ESS: share of responses that carry the tilt", "Pareto k: few rows decide above 0.7",
         "horizon: KL up to which these rows can tell" + (", > past it" if report.past_horizon[:, levels].any() else ""),
+        *(words for status, words in STATUS.items() if status in report.tilt.fit_status),
     ]  # fmt: skip
     return wrapped("; ".join(filter(None, said)), "", "  ")
 
@@ -292,8 +298,7 @@ def _mixtures(report: Report) -> list[str]:
     mixture = ", ".join(f"{visible(p.constitutions[i])} {p.mixture[i]:.2f}" for i in used[:MANY])
     alone, between = visible(p.constitutions[p.alone]), f"{p.mixture_ci[0]:+.3f} to {p.mixture_ci[1]:+.3f}"
     first = (
-        f"best mixture of the constitutions, each tilted alone by its unit-sd score (a tilt by the averaged score "
-        f"gains more at the same KL): {mixture}; worst value {p.mixture_value:+.3f} sd per "
+        f"best mixture of the constitutions, {MIXED}: {mixture}; worst value {p.mixture_value:+.3f} sd per "
         f"sqrt(2 KL) of its members on these rows, {between} (95 %) on prompts that did not choose it, "
         f"{100 * p.mixture_sure:.0f} % sure that all rise; {alone} alone {p.alone_value:+.3f}; any score at all "
         f"{p.margin:.3f} ({p.margin_ci[0]:.3f} to {p.margin_ci[1]:.3f})"

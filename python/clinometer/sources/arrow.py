@@ -23,7 +23,7 @@ from clinometer.files.streams import Stream
 
 from .arrow_columns import Lists, matrix_of, plain_columns, shape_of, unread
 from .arrow_shards import Refusal, Shard, pyarrow_for
-from .found import Found, are_layers
+from .found import Found, are_layers, are_stages
 from .tensors import NUMPY_CODES, Tensor, Virtual
 from .window import Window
 
@@ -226,6 +226,12 @@ def _chosen(path: str, data: list[str]) -> tuple[list[str], dict[str, str]]:
     refuse_missing(path, kept)
     if are_layers(kept):
         raise bad(path, f"holds a file for each layer ({', '.join(map(quote, kept[:4]))}); open one of them", "folder")
+    if are_stages(kept):
+        shown = ", ".join(map(quote, kept[:4]))
+        raise bad(
+            path, f"holds a file for each stage of training ({shown}); open one of them, or name shards of one table "
+            "part-0, part-1, ...", "folder",
+        )  # fmt: skip
     splits = {found[-1].lower() for found in map(_SPLIT.findall, kept) if found}
     if len(splits) > 1:
         shown = ", ".join(map(quote, kept[:4]))

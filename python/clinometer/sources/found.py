@@ -190,3 +190,13 @@ def are_layers(files: Iterable[str]) -> bool:
     """Whether files are named after several layers, and so hold the same rows, not consecutive ones."""
     layers = {layer_of(name.rpartition(".")[0]) for name in files}
     return len(layers) > 1 and None not in layers
+
+
+# a stage of training in the name of a file: step-100, checkpoint_2000, epoch3
+_STAGE = re.compile(r"(?i)(?:\A|[^a-z])(?:step|epoch|checkpoint|ckpt)s?[^a-z0-9]?([0-9]+)")
+
+
+def are_stages(files: Iterable[str]) -> bool:
+    """Whether files are named after several stages of training, and so hold the same rows of several models."""
+    stages = {int(found[1]) if (found := _STAGE.search(name)) else None for name in files}
+    return len(stages) > 1 and None not in stages

@@ -18,7 +18,7 @@ from clinometer.files.remote import is_url, stem
 from . import manifest, npy, safetensors
 from .arrow import SUFFIXES as ARROW
 from .arrow import find_arrow
-from .found import Found, How, are_layers
+from .found import Found, How, are_layers, are_stages
 from .readers import by_suffix
 from .requests import find_requests, is_request
 from .safetensors import read_header
@@ -157,7 +157,8 @@ _LAST = re.compile(r"[0-9]+(-of-[0-9]+)?(?=[^0-9]*\Z)")
 def is_shards(names: Iterable[str]) -> bool:
     """Whether files of these names are consecutive rows of one table."""
     held = list(names)
-    return numbered(held) and not are_layers(held) and all(_PIECE.search(n) or _PADDED.search(n) for n in held)
+    differ = numbered(held) and not are_layers(held) and not are_stages(held)
+    return differ and all(_PIECE.search(n) or _PADDED.search(n) for n in held)
 
 
 def joined_arrays(folder: str, names: list[str]) -> dict[str, Tensor]:

@@ -20,6 +20,7 @@ from clinometer.common.notices import listening
 from clinometer.common.results import Result
 from clinometer.dump import open_dump
 from clinometer.dump.aligned import check_features, same_labels
+from clinometer.engine.cautions import tell_of_spaces
 from clinometer.engine.inputs import BARE, LEAF, Call, absorb, tell_of_bare
 from clinometer.engine.scan import Share, plan, results
 from clinometer.engine.stat import Scores, Statistic
@@ -302,6 +303,7 @@ class Fold:
         names = self.call.value_names
         gaps = [self.unlabelled.get(n, self.unlabelled.get(n.removeprefix("-"), 0)) for n in names]
         tell_of_bare(names, gaps, self.n_rows, stacklevel=1)
+        tell_of_spaces(self.seen)
         call = replace(self.call, population=counts, n_unlabelled=np.array(gaps, np.int64))  # type: ignore[arg-type]
         out = results(call, self.statistics, states, self.shares)
         snapshot = Snapshot(self)

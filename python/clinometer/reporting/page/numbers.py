@@ -92,7 +92,10 @@ def rounds(report: Report) -> str:
         head,
         rows,
     )
-    return f'<div class="side rounds"><div>{chart("rounds")}</div><div>{made_table}</div></div>'
+    said = "Each round tilts the policy of the one before by the same score and beta; KL and gains are from the first."
+    return (
+        f'<p class="dim">{said}</p><div class="side rounds"><div>{chart("rounds")}</div><div>{made_table}</div></div>'
+    )
 
 
 def diagnostics(report: Report) -> str:

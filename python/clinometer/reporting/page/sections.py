@@ -10,7 +10,7 @@ import numpy as np
 from clinometer.common.visible import markup, markup_lines
 from clinometer.reporting.caveats import caveats
 from clinometer.reporting.notes import GOLD
-from clinometer.reporting.text import CONE, number
+from clinometer.reporting.text import CONE, MIXED, number
 from clinometer.reporting.verdict import _asks, _chance
 
 from .tables import between, fixed, frontier_tables, gain_table, percent, table, value_label
@@ -192,7 +192,7 @@ def _mixture(report: Report) -> str:
     order = [int(i) for i in np.argsort(-p.mixture, kind="stable") if p.mixture[i] > 0.005][:10]
     mixed = ", ".join(f"{p.constitutions[i]} {percent(float(p.mixture[i]))}" for i in order)
     text = (
-        f"Best mixture of the constitutions: {mixed or 'none'}; its worst value gains "
+        f"Best mixture of the constitutions, {MIXED}: {mixed or 'none'}; its worst value gains "
         f"{number(p.mixture_value, digits=3)} sd per sqrt(2 KL) of its members on these rows, on prompts that did "
         f"not choose the mixture {between(*p.mixture_ci)} (95 %); that all values rise is "
         f"{percent(p.mixture_sure)} sure; the best alone, {p.constitutions[p.alone]}, "

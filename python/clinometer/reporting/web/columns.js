@@ -76,6 +76,9 @@ function valueColumns(j) {
   ];
 }
 
+const statuses = "given: a direction as it came; cross-fitted: by a fit that did not see the prompt; " +
+  "in-sample: fitted to these very rows; score: a column of numbers";
+
 function tiltColumns() {
   const of = (table) => (k, b) => num(table[k][b]);
   const { betas } = data.policy;
@@ -91,7 +94,7 @@ function tiltColumns() {
   );
   const hint = "by what share the rows' beta is too low at this KL; corrected";
   out.push(numbers("short", "Correction", of(data.policy.correction), percent, hint));
-  return [...out, column("fit", "Score", (k) => status[k], (k) => status[k], "how the judge's direction was obtained")];
+  return [...out, column("fit", "Score", (k) => status[k], (k) => status[k], statuses)];
 }
 
 /** The interval, or a dash that says on pointing why there is none. */
