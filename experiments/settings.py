@@ -92,19 +92,19 @@ def _named(spec: Spec) -> Spec:
 
 
 def _policies() -> tuple[Spec, ...]:
-    """46 policies; the first six touch every kind, so that a day that ends early has something of each."""
+    """47 policies; the first six touch every kind, so that a day that ends early has something of each."""
     first = [
         dpo("planted", fresh=True), dpo("text/cheerful", fresh=True), dpo("length"), dpo("noise"),
         policy_gradient("planted", fresh=True), dpo("planted", prompts=64, passes=4),
     ]  # fmt: skip
     texts = ["kind", "unsure", "careful", "practical", "curious", "formal", "personal", "thankful", "lively"]
-    breadth = [dpo(f"text/{name}", fresh=name in ("kind", "curious", "lively")) for name in texts]
+    breadth = [dpo(f"text/{name}", fresh=name in ("kind", "curious", "lively", "careful", "formal", "personal")) for name in texts]
     breadth += [dpo(j, fresh=True) for j in ("not/cheerful", "not/careful", "value/you", "value/exclaims", "probe")]
     levels = [dpo(j, kl) for j in ("planted", "text/cheerful", "text/curious", "value/you") for kl in (0.03, 0.25)]
     repeats = [
         dpo(j, seed=seed) for j in ("planted", "text/cheerful", "text/curious", "value/you") for seed in (1, 2)
     ]  # fmt: skip
-    gradients = [policy_gradient(j) for j in ("value/you", "value/exclaims", "length")]
+    gradients = [policy_gradient(j, fresh=j == "value/you") for j in ("value/you", "value/exclaims", "length")]
     gradients.append(policy_gradient("text/cheerful", fresh=True))
     data = [dpo(j, prompts=n) for j in ("planted", "text/cheerful") for n in (64, 128)]
     data += [dpo("planted", prompts=512)]
