@@ -98,7 +98,10 @@ def _policies() -> tuple[Spec, ...]:
         policy_gradient("planted", fresh=True), dpo("planted", prompts=64, passes=4),
     ]  # fmt: skip
     texts = ["kind", "unsure", "careful", "practical", "curious", "formal", "personal", "thankful", "lively"]
-    breadth = [dpo(f"text/{name}", fresh=name in ("kind", "curious", "lively", "careful", "formal", "personal")) for name in texts]
+    breadth = [
+        dpo(f"text/{name}", fresh=name in ("kind", "curious", "lively", "careful", "formal", "personal"))
+        for name in texts
+    ]
     breadth += [dpo(j, fresh=True) for j in ("not/cheerful", "not/careful", "value/you", "value/exclaims", "probe")]
     levels = [dpo(j, kl) for j in ("planted", "text/cheerful", "text/curious", "value/you") for kl in (0.03, 0.25)]
     repeats = [
