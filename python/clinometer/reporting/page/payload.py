@@ -24,6 +24,7 @@ SHOWN = {
     },
     "policy": {
         "gain", "gain_se", "interval", "win_rate", "win_rate_se", "betas", "correction", "kind", "harmed",
+        "skewed",
     },
     "net": {"gain", "gain_se"},
 }  # fmt: skip
