@@ -52,7 +52,7 @@ docs: $(VENV)/.tested
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "clinometer[docs]"
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs build/site
 	$(BIN)/sphinx-build -q -W --keep-going -b linkcheck docs build/links
-	$(BIN)/python -m pytest tests/python/test_site.py
+	$(BIN)/python -m pytest tests/python/test_site.py tests/browser/test_site_pages.py
 
 # the pictures in docs/img: plots, and the page as Chromium shows it (apt install chromium)
 pictures: $(VENV)/.tested

@@ -56,7 +56,7 @@ def measured(world: World, seed: int) -> dict[str, Any]:
 def files() -> list[Path]:
     """The code whose numbers these are; what writes them down in words is not."""
     package = Path(cm.__file__).parent
-    words = {"brief", "export", "notes", "responses", "text"}
+    words = {"brief", "caveats", "export", "notes", "responses", "text"}
     return [
         *package.glob("inference/*.py"), *(p for p in package.glob("reporting/*.py") if p.stem not in words),
         package / "lp/pareto.py", package / "common/resampling.py", HERE / "page_worlds.py",

@@ -50,6 +50,12 @@ def t3(z: Floats, u: Floats) -> tuple[Floats, Floats]:
     return z, 0.5 * z + student.ppf(u, 3)
 
 
+def laplace(z: Floats, u: Floats) -> tuple[Floats, Floats]:
+    """A judge whose scores have tails like exp(-|t|), of unit spread."""
+    t = np.sign(z) * -np.log(2 * ndtr(-np.abs(z))) / np.sqrt(2)
+    return t, 0.8 * t + 0.6 * ndtri(u)
+
+
 def null(z: Floats, u: Floats) -> tuple[Floats, Floats]:
     """A judge that knows nothing of the value."""
     return z, ndtri(u)
@@ -61,7 +67,7 @@ def null_skewed(z: Floats, u: Floats) -> tuple[Floats, Floats]:
 
 
 KINDS: dict[str, Callable[[Floats, Floats], tuple[Floats, Floats]]] = {
-    f.__name__: f for f in (gauss, scale, rare, lognormal, lowered, t3, null, null_skewed)
+    f.__name__: f for f in (gauss, scale, rare, lognormal, lowered, t3, laplace, null, null_skewed)
 }
 
 
@@ -85,7 +91,7 @@ WORLDS = [
     *(World("gauss", n, g) for n in (4, 8, 16, 64) for g in (5, 12, 50, 400)),
     *(
         World(kind, n, g)
-        for kind in ("scale", "rare", "lognormal", "t3")
+        for kind in ("scale", "rare", "lognormal", "t3", "laplace")
         for n, g in ((8, 12), (8, 100), (16, 400), (64, 50))
     ),
     World("gauss", 8, 120, clusters=10), World("gauss", 8, 400, clusters=40),

@@ -8,14 +8,17 @@ from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is looked up
 
+from .costs import show_costs
 from .forecast import write_forecast
 from .network import smollm2
+from .page import write_page
+from .predictions import read_layers
 from .rows import judge, sample
 from .runner import train, train_by_workers
 from .settings import Settings, full, small
-from .table import show, show_costs
+from .table import show
 
-STEPS = ("sample", "judges", "forecast", "train", "table")
+STEPS = ("sample", "judges", "forecast", "train", "layers", "table")
 
 
 def step(s: Settings, what: str, lm: Any = None) -> None:
@@ -24,15 +27,19 @@ def step(s: Settings, what: str, lm: Any = None) -> None:
         write_forecast(s)
     elif what == "table":
         print(show(s))
+    elif what == "page":
+        print(write_page(s))
     elif what == "costs":
         print(show_costs(s))
     else:
-        {"sample": sample, "judges": judge, "train": train}[what](s, smollm2() if lm is None else lm)
+        {"sample": sample, "judges": judge, "layers": read_layers, "train": train}[what](
+            s, smollm2() if lm is None else lm
+        )
 
 
 def main() -> None:
     asked = argparse.ArgumentParser(prog="python -m experiments", description=__doc__)
-    asked.add_argument("step", choices=[*STEPS, "costs", "all"])
+    asked.add_argument("step", choices=[*STEPS, "costs", "page", "all"])
     asked.add_argument("--size", choices=["full", "small"], default="full")
     asked.add_argument("--part", help="K/N: of the policies every N-th from K on, in this process")
     asked.add_argument("--workers", type=int, choices=[1, 2], default=2)

@@ -82,10 +82,15 @@ class Halves:
         with torch.no_grad():
             return _run(self.below, self.model.model.embed_tokens(p.tokens), p)
 
+    def states(self, p: Pack, residual: Any, top: Any = None) -> Any:
+        """What the head reads (S, d): behind the blocks on top and the final norm."""
+        return _run(top or self.top, residual, p)
+
     def logprobs(self, p: Pack, residual: Any, top: Any = None) -> Any:
         """log p(response | prompt), (R,) in nats, with gradients of the blocks on top."""
-        states = _run(top or self.top, residual, p)
-        logs = self.head(states[p.at]).float().log_softmax(-1).gather(1, p.targets[:, None])[:, 0]
+        logs = (
+            self.head(self.states(p, residual, top)[p.at]).float().log_softmax(-1).gather(1, p.targets[:, None])[:, 0]
+        )
         return torch.zeros(p.n).index_add(0, p.owner, logs)
 
     def trainable(self) -> Any:

@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 
+import clinometer as cm
 from clinometer.models import LanguageModel
 
 from .forecast import curve_of, file_digest, frozen_for_training, strength_at
 from .measuring import by_samples, by_weights, likeness, matched_se
 from .network import Halves, Pack, drawn, halves, pack
-from .rows import Rows, computed, directions, packs, rows, text_scores
+from .rows import VALUES, Rows, computed, directions, packs, rows, text_scores
 from .settings import Settings, Spec, timed, write_json
 from .training import Training, dpo_loss, policy_gradient_loss
 
@@ -72,10 +73,17 @@ class World:
         if not path.exists():
             with timed(self.s, f"cached states of {name}, prompts") as units:
                 found, half = self._every(name, None), path.with_suffix(f".{os.getpid()}.npy")
+                self._check(name, found)
                 np.save(half, found)
                 half.replace(path)
                 units.append(len(self.split(name)))
         return np.load(path)
+
+    def _check(self, name: str, found: Any) -> None:
+        """Refuse cached states of other rows, and a forward pass that is not the one that responses were drawn by."""
+        off = float(abs(found - self.table(name, "logprob")).max())
+        if not off < 0.02:
+            raise ValueError(f"log-probabilities of {name} are {off:.3g} nats from those of its dump: remove residual/")
 
     def ratios(self, name: str, top: Any) -> Any:
         return self._every(name, top) - self.reference(name)
@@ -142,32 +150,35 @@ def own_scores(world: World, judge: str, prompt: str, responses: list[list[int]]
 
 
 def trained(world: World, spec: Spec, path: Path) -> tuple[Any, list[dict[str, float]]]:
-    """The blocks, and every try: 1/beta is changed until the KL on the validation split is near the one wanted."""
-    aim = strength_at(world.forecast, spec["judge"], spec["kl"])
-    if not aim > 0:
-        raise ValueError(f"the forecast has no policy of {spec['judge']} at KL {spec['kl']}")
-    strength = aim * (world.s.aim if spec["arm"] == "dpo" else 1.0)
+    """The blocks, and every try, until the KL on the validation split is near the one wanted.
+
+    What is changed is the learning rate: Adam's steps do not know the scale of a loss, so that 1/beta hardly matters to
+    a policy that ends far from its optimum. Where responses are repeated the optimum is reached on them, and 1/beta is.
+    """
+    strength = strength_at(world.forecast, spec["judge"], spec["kl"]) * (world.s.aim if spec["arm"] == "dpo" else 1.0)
+    rate = world.s.learning_rate
     run = {"dpo": dpo_run, "gradient": gradient_run}[spec["arm"]]
     tries: list[dict[str, float]] = []
     while True:
         top = world.halves.trainable()
         loss, steps = run(world, spec, top, 1 / strength)
-        tag = {"name": spec["name"], "strength": strength}
+        tag = {"name": spec["name"], "strength": strength, "rate": rate}
         saved = path.with_suffix(f".try{len(tries)}.pt")
-        losses = Training(top, loss, steps, world.s.learning_rate, saved, world.s.checkpoint_every, tag).run()
+        losses = Training(top, loss, steps, rate, saved, world.s.checkpoint_every, tag).run()
         kl = float(by_weights(world.ratios("valid", top), world.table("valid", "values"))["kl"])
         ends = float(np.mean(losses[:8])), float(np.mean(losses[-8:]))
-        tries.append({"strength": strength, "kl": kl, "first_losses": ends[0], "last_losses": ends[1]})
+        tries.append({"strength": strength, "rate": rate, "kl": kl, "first_losses": ends[0], "last_losses": ends[1]})
         off = max(kl, 1e-6) / spec["kl"]
         if len(tries) == world.s.tries or 1 / world.s.near < off < world.s.near:
             return top, tries
-        strength *= float(np.clip(off**-0.5, 0.25, 4.0))
+        change = float(np.clip(off**-0.5, 0.25, 4.0))
+        strength, rate = (strength * change, rate) if spec["passes"] > 1 else (strength, rate * change)
 
 
-def measured(world: World, spec: Spec, top: Any) -> dict[str, Any]:
-    """The policy on held-out rows beside its forecast at the KL that it has there."""
+def measured(world: World, spec: Spec, ratio: Any) -> dict[str, Any]:
+    """The policy by its log-ratios on held-out rows, beside its forecast at the KL that it has there."""
     k = world.forecast["judges"].index(spec["judge"])
-    scores, ratio = world.table("held", "scores"), world.ratios("held", top)
+    scores = world.table("held", "scores")
     both = np.concatenate([world.table("held", "values"), scores], axis=2)
     found = by_weights(ratio, both)
     gain, se, slope = curve_of(world.forecast, spec["judge"]).at(float(found["kl"]))
@@ -188,6 +199,42 @@ def measured_on_seen(world: World, spec: Spec, top: Any) -> dict[str, float]:
         now = np.stack([world.logprobs("train", k, top).double().numpy() for k in some])
     found = by_weights(now - world.reference("train")[some], world.table("train", "values")[some])
     return {name: float(found[name]) for name in ("kl", "mean_ratio", "mean_ratio_se")}
+
+
+def measured_shift(world: World, top: Any) -> dict[str, float]:
+    """Effective dimensions of what training does to the last states of the first held-out prompts' responses."""
+    some = list(enumerate(world.split("held")[:32]))
+
+    def states(blocks: Any) -> Any:
+        with torch.no_grad():
+            found = [p.mean_of(world.halves.states(p, world.residual("held", k), blocks)) for k, (_, _, p) in some]
+        return np.concatenate(found)
+
+    groups = np.repeat(np.arange(len(some)), world.s.responses["held"])
+    found = cm.theory.shift_rank(states(top), states(None), clusters=groups)
+    return {
+        "participation": found.uncentred.participation, "about its mean": found.centred.participation,
+        "mean share": found.mean_share, "length": found.length,
+    }  # fmt: skip
+
+
+def second_round(world: World, spec: Spec, top: Any) -> None:
+    """A dump of the policy's own responses to train prompts, scored by the judge as it was and by the policy itself."""
+    name = spec["judge"]
+    rows_of: list[tuple[Any, ...]] = []
+    for k, (prompt, asked, _) in enumerate(world.split("train")[: world.s.second[1]]):
+        responses = sampled_by(world, top, asked, world.s.responses["train"], 98, f"second{k}")
+        p = pack(asked, responses)
+        residual = world.halves.residual(p)
+        phi, texts = p.mean_of(residual), [world.lm.response_text(r) for r in responses]
+        score = own = own_scores(world, name, prompt, responses, phi)
+        if name.startswith(("text/", "not/")):
+            with world.halves.as_policy(top):
+                own = own_scores(world, name, prompt, responses, phi)
+        rows_of.append((phi, np.full(len(phi), k), score, own, computed(world.made, texts, responses, phi)[1]))
+    phi, ids, score, own, values = map(np.concatenate, zip(*rows_of, strict=True))
+    columns = {"as it was": score, "itself": own} | dict(zip(VALUES, values.T, strict=True))
+    cm.write_dump(world.s.folder / "second", phi, prompt_ids=ids, columns=columns, policy="on_policy")
 
 
 def measured_afresh(world: World, top: Any) -> dict[str, Any]:
@@ -217,13 +264,19 @@ def policy(world: World, spec: Spec) -> dict[str, Any]:
         top, tries = trained(world, spec, path)
         units.append(len(tries))
     with timed(world.s, "measuring, policies") as units:
-        made = {"spec": spec, "forecast": file_digest(world.s), "tries": tries, "held": measured(world, spec, top)}
-        made["seen"] = measured_on_seen(world, spec, top)
+        ratio = world.ratios("held", top)
+        np.save(path.with_suffix(".npy"), ratio)
+        made = {"spec": spec, "forecast": file_digest(world.s), "tries": tries, "held": measured(world, spec, ratio)}
+        made |= {"seen": measured_on_seen(world, spec, top), "shift": measured_shift(world, top)}
         units.append(1)
     if spec.get("fresh"):
         with timed(world.s, "fresh samples, policies") as units:
             made["fresh"] = measured_afresh(world, top)
             units.append(1)
+    if spec["name"] == world.s.second[0] and not (world.s.folder / "second").exists():
+        with timed(world.s, "second round, prompts") as units:
+            second_round(world, spec, top)
+            units.append(world.s.second[1])
     made["seconds"] = {"wall": time.monotonic() - begin, "cpu": time.process_time() - cpu}
     write_json(path, made)
     for saved in path.parent.glob(f"{spec['name']}.try*.pt"):
@@ -237,6 +290,9 @@ def train(s: Settings, lm: LanguageModel, part: int = 0, parts: int = 1) -> None
     torch.set_num_threads(1)
     world = World(s, lm, held)
     for spec in s.policies[part::parts]:
+        if not strength_at(held, spec["judge"], spec["kl"]) > 0:
+            print(f"{spec['name']}: left out, the forecast has no policy of this judge", flush=True)
+            continue
         found = policy(world, spec)
         kl, efficiency = (found["held"][name] for name in ("kl", "efficiency"))
         print(

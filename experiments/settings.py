@@ -33,6 +33,8 @@ class Settings:
     kl : levels of the forecast curve
     aim : how far past the forecast's 1/beta the first try of DPO goes, since part of the slope arrives
     tries : runs of training a policy may take to come within `near` of its KL
+    layers : layers that the train split is read at, beside the one whose states phi are
+    second : the policy of which a second round's responses are drawn, to so many of the train prompts
     """
 
     name: str
@@ -53,6 +55,8 @@ class Settings:
     gradient_steps: int = 128
     fresh: int = 8
     checkpoint_every: int = 32
+    layers: tuple[int, ...] = (1, 5, 10, 15, 20, 26, 29)
+    second: tuple[str, int] = ("dpo-text_cheerful-kl0.1-seed0", 128)
     policies: tuple[Spec, ...] = ()
 
 
@@ -66,7 +70,7 @@ def small(root: Path = HERE) -> Settings:
     return Settings(
         "small", root / "runs" / "small", root / "runs" / "small.json", committed=False, prompts=sizes,
         responses={"train": 8, "held": 8, "valid": 8}, constitutions=4, tries=1, gradient_steps=8, fresh=4,
-        policies=(
+        second=("dpo-text_cheerful-kl0.1-seed0", 16), policies=(
             dpo("planted"), dpo("text/cheerful"), dpo("length"), policy_gradient("planted"),
         ),
     )  # fmt: skip
@@ -88,19 +92,22 @@ def _named(spec: Spec) -> Spec:
 
 
 def _policies() -> tuple[Spec, ...]:
-    """46 policies; the first six touch every kind, so that a day that ends early has something of each."""
+    """47 policies; the first six touch every kind, so that a day that ends early has something of each."""
     first = [
         dpo("planted", fresh=True), dpo("text/cheerful", fresh=True), dpo("length"), dpo("noise"),
         policy_gradient("planted", fresh=True), dpo("planted", prompts=64, passes=4),
     ]  # fmt: skip
     texts = ["kind", "unsure", "careful", "practical", "curious", "formal", "personal", "thankful", "lively"]
-    breadth = [dpo(f"text/{name}", fresh=name in ("kind", "curious", "lively")) for name in texts]
+    breadth = [
+        dpo(f"text/{name}", fresh=name in ("kind", "curious", "lively", "careful", "formal", "personal"))
+        for name in texts
+    ]
     breadth += [dpo(j, fresh=True) for j in ("not/cheerful", "not/careful", "value/you", "value/exclaims", "probe")]
     levels = [dpo(j, kl) for j in ("planted", "text/cheerful", "text/curious", "value/you") for kl in (0.03, 0.25)]
     repeats = [
         dpo(j, seed=seed) for j in ("planted", "text/cheerful", "text/curious", "value/you") for seed in (1, 2)
     ]  # fmt: skip
-    gradients = [policy_gradient(j) for j in ("value/you", "value/exclaims", "length")]
+    gradients = [policy_gradient(j, fresh=j == "value/you") for j in ("value/you", "value/exclaims", "length")]
     gradients.append(policy_gradient("text/cheerful", fresh=True))
     data = [dpo(j, prompts=n) for j in ("planted", "text/cheerful") for n in (64, 128)]
     data += [dpo("planted", prompts=512)]

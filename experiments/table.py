@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
+import warnings
 from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
@@ -11,13 +11,16 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 
-from .forecast import file_digest, frozen, intervals, strength_at
+from .costs import markdown, show_costs
+from .forecast import curve_of, file_digest, frozen, intervals, strength_at
 from .measuring import closed_form
 from .rows import VALUES, rows
 from .settings import Settings
 
 WIDE = 1.96
+FAR = 3.0  # KLs that gains are still brought to one another over
 CLOSED = ("kl", "kl_se", "ess", "mean_ratio", "mean_ratio_se")
+CLOSED_FORM, ONCE, GRADIENT = "closed form", "DPO, each response once", "policy gradient"
 Cell = dict[str, Any]
 
 
@@ -47,10 +50,10 @@ def trained_cells(held: dict[str, Any], found: Iterable[dict[str, Any]]) -> list
 
 def arm(spec: dict[str, Any]) -> str:
     if spec["arm"] == "gradient":
-        return "policy gradient"
+        return GRADIENT
     if spec["passes"] > 1:
         return "DPO, responses repeated"
-    return "DPO, each response once" if not spec["prompts"] else f"DPO, {spec['prompts']} prompts"
+    return ONCE if not spec["prompts"] else f"DPO, {spec['prompts']} prompts"
 
 
 def closed_cells(s: Settings, held: dict[str, Any]) -> list[Cell]:
@@ -64,7 +67,7 @@ def closed_cells(s: Settings, held: dict[str, Any]) -> list[Cell]:
                 forecast, error = (np.float64(c[n][k][b][j]) for n in ("estimate", "se"))
                 gain, se = found.estimate[k, b, j], found.estimate_se[k, b, j]
                 cells.append({
-                    "arm": "closed form", "judge": judge, "asked": kl, "kl": kl, "value": held["values"][j],
+                    "arm": CLOSED_FORM, "judge": judge, "asked": kl, "kl": kl, "value": held["values"][j],
                     "forecast": forecast, "forecast_se": error, "gain": gain, "gain_se": se, "matched_se": se,
                 })  # fmt: skip
     return [cell for cell in cells if np.isfinite([cell[n] for n in ("forecast", "gain", "gain_se")]).all()]
@@ -89,13 +92,15 @@ def summary(cells: list[Cell]) -> dict[str, float]:
     off, sure = abs(gain - forecast), abs(gain) > 2 * se
     own = np.array([c["value"].startswith("own/") for c in cells])
     known = np.isfinite(forecast)
+    bounded = known & np.isfinite(f_se)  # of values too rare for an error nothing is said
     with np.errstate(divide="ignore", invalid="ignore"):
         efficiency = (gain / forecast)[own & known & (abs(forecast) > 2 * f_se)]
+    middle = float(np.median(efficiency)) if len(efficiency) else np.nan
     return {
-        "cells": len(cells), "inside forecast": _share(off <= WIDE * f_se, known),
-        "inside both": _share(off <= WIDE * np.hypot(f_se, matched), known), "significant": int(sure.sum()),
+        "cells": len(cells), "inside forecast": _share(off <= WIDE * f_se, bounded),
+        "inside both": _share(off <= WIDE * np.hypot(f_se, matched), bounded), "significant": int(sure.sum()),
         "signs right": _share(np.sign(gain) == np.sign(forecast), sure & known), "rank": ranks(cells),
-        "efficiency": float(np.median(efficiency)) if len(efficiency) else np.nan,
+        "rank by noise": ranks(cells, middle) if np.isfinite(middle) else np.nan, "efficiency": middle,
     }  # fmt: skip
 
 
@@ -103,28 +108,36 @@ def _share(right: Any, of: Any) -> float:
     return float(right[of].mean()) if of.any() else np.nan
 
 
-def ranks(cells: list[Cell]) -> float:
-    """Mean over values and levels of the rank correlation of forecast and gain over judges."""
+def ranks(cells: list[Cell], share: float | None = None) -> float:
+    """Mean over values and levels of the rank correlation of forecast and gain over judges.
+
+    share: instead of gains their forecasts times this with errors drawn anew, which is as far as noise lets it come.
+    """
     groups: dict[Any, list[Cell]] = defaultdict(list)
     for c in cells:
-        if not c["value"].startswith("own/") and np.isfinite(c["forecast"]):
+        if not c["value"].startswith("own/") and np.isfinite([c["forecast"], c["gain_se"]]).all():
             groups[c["value"], c["asked"]].append(c)
-    found = []
+    found, rng = [], np.random.default_rng(0)
     for group in groups.values():
         if len({c["judge"] for c in group}) >= 4:
-            found.append(spearmanr([c["forecast"] for c in group], [c["gain"] for c in group]).statistic)
-    return float(np.nanmean(found)) if found else np.nan
+            forecast, gain, se = (np.array([c[n] for c in group]) for n in ("forecast", "gain", "matched_se"))
+            drawn = [gain] if share is None else share * forecast + se * rng.normal(size=(100, len(group)))
+            found.append(np.mean([spearmanr(forecast, g).statistic for g in drawn]))
+    return float(np.nanmean(found)) if np.isfinite(found).any() else np.nan
 
 
 def regrets(held: dict[str, Any], cells: list[Cell]) -> dict[str, float]:
     """Share of the best realised gain that is lost by choosing the judge of each value by a measure, mean over values.
 
-    Gains are brought to the KL that was asked for along sqrt(KL); a value counts where its best gain is sure.
+    Gains are brought to the KL that was asked for along sqrt(KL), where the frozen curve is read, so that nothing of a
+    policy is known to any measure. A policy counts whose KL is within a factor FAR of it, a value whose best gain is
+    sure.
     """
     lost: dict[str, list[float]] = defaultdict(list)
     for j, value in enumerate(VALUES):
         for asked in {c["asked"] for c in cells}:
-            some = [c for c in cells if c["value"] == value and c["asked"] == asked and np.isfinite(c["forecast"])]
+            near = [c for c in cells if c["asked"] == asked and asked / FAR < c["kl"] < asked * FAR]
+            some = [c for c in near if c["value"] == value and np.isfinite(c["forecast"])]
             if len({c["judge"] for c in some}) < 4:
                 continue
             scale = np.sqrt([asked / max(c["kl"], 1e-9) for c in some])
@@ -133,7 +146,7 @@ def regrets(held: dict[str, Any], cells: list[Cell]) -> dict[str, float]:
             if gain[best] <= 2 * scale[best] * some[best]["gain_se"]:
                 continue
             at = [held["judges"].index(c["judge"]) for c in some]
-            measures = {"clinometer": scale * [c["forecast"] for c in some]} | {
+            measures = {"clinometer": [curve_of(held, c["judge"]).at(asked)[0][j] for c in some]} | {
                 name: np.nan_to_num(np.array(table, np.float64))[at, j] for name, table in held["simpler"].items()
             }
             for name, measure in measures.items():
@@ -141,53 +154,106 @@ def regrets(held: dict[str, Any], cells: list[Cell]) -> dict[str, float]:
     return {name: float(np.mean(x)) for name, x in lost.items()}
 
 
-def costs(s: Settings) -> list[tuple[str, float, float, float]]:
-    """Step, units, CPU seconds, wall seconds; a step that was gone on with counts all its calls."""
-    total: dict[str, list[float]] = {}
-    for line in (s.folder / "costs.jsonl").read_text().splitlines():
-        found = json.loads(line)
-        held = total.setdefault(found["what"], [0.0, 0.0, 0.0])
-        held[0] = (
-            max(held[0], found["units"]) if re.match("sample|judge|pair", found["what"]) else held[0] + found["units"]
-        )
-        held[1], held[2] = held[1] + found["cpu"], held[2] + found["wall"]
-    return [(what, *numbers) for what, numbers in total.items()]  # type: ignore[misc]
+def arms_of(cells: list[Cell]) -> dict[str, list[Cell]]:
+    return {a: [c for c in cells if c["arm"] == a] for a in dict.fromkeys(c["arm"] for c in cells)}
+
+
+def lost_by_arm(held: dict[str, Any], cells: list[Cell]) -> dict[str, dict[str, float]]:
+    """Regrets of the arms that have any."""
+    return {a: regret for a, some in arms_of(cells).items() if (regret := regrets(held, some))}
+
+
+def reasons(found: list[dict[str, Any]]) -> list[list[Any]]:
+    """By arm what may take the rest of a forecast, medians over policies.
+
+    How alike log-ratio and score are; the share of the closed form's slope; the mean ratio on trained rows, which is 1
+    where nothing is memorised; and of responses drawn afresh the KL over that by weights, and the share of their gains
+    within two errors of those by weights.
+    """
+    of_arm: dict[str, list[list[float]]] = defaultdict(list)
+    for p in found:
+        held, fresh = p["held"], p.get("fresh")
+        row = [held["correlation"], held["slope"] / p["tries"][-1]["strength"], p["seen"].get("mean_ratio", np.nan)]
+        if fresh:
+            a, b = (np.array([x[n][: len(VALUES)] for n in ("gain", "gain_se")], np.float64) for x in (held, fresh))
+            near = abs(a[0] - b[0]) <= 2 * np.hypot(a[1], b[1])
+            row += [fresh["kl"] / max(held["kl"], 1e-9), float(near.mean())]
+        of_arm[arm(p["spec"])].append([*row, *[np.nan] * (5 - len(row))])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # arms without any fresh responses
+        return [[a, len(x), *np.nanmedian(np.array(x, np.float64), axis=0)] for a, x in of_arm.items()]
+
+
+REASONS = ("arm", "policies", "correlation", "slope, of the aim", "mean ratio, trained", "KL afresh, of weights",
+           "gains afresh near")  # fmt: skip
+
+
+def goals(found: list[dict[str, Any]], cells: list[Cell], lost: dict[str, dict[str, float]]) -> list[list[str]]:
+    """What the experiment was to show, what it showed, and whether that is met; regrets by arm are `lost`."""
+    arms = {a: [c for c in cells if c["arm"] == a] for a in (CLOSED_FORM, ONCE, GRADIENT)}
+    made = {a: summary(some) for a, some in arms.items() if some}
+    trained = summary([c for c in cells if c["arm"] != CLOSED_FORM])
+
+    def of(a: str, name: str) -> float:
+        return made[a][name] if a in made else np.nan
+
+    def line(what: str, wanted: str, number: float, met: bool, more: str = "") -> list[str]:
+        verdict = "no number yet" if not np.isfinite(number) else "met" if met else "missed"
+        return [what, wanted, f"{number:.3g}{more}" if np.isfinite(number) else "-", verdict]
+
+    inside, over = of(CLOSED_FORM, "inside both"), _error_over_judges(arms[CLOSED_FORM])
+    out = [
+        line("trained policies", ">= 40", len(found), len(found) >= 40),
+        line("closed form inside, both errors", "0.93 to 0.97", inside, 0.93 <= inside <= 0.97, f" +- {over:.2g}"),
+        line("signs of sure gains right", ">= 0.95", trained["signs right"], trained["signs right"] >= 0.95,
+             f" of {trained['significant']}"),
+    ]  # fmt: skip
+    for a in (ONCE, GRADIENT):
+        out.append(line(f"rank over judges, {a}", ">= 0.8", rank := of(a, "rank"), rank >= 0.8))
+    for a, regret in lost.items():
+        if a != CLOSED_FORM:
+            own, other = regret["clinometer"], min(x for name, x in regret.items() if name != "clinometer")
+            wanted = f"<= 0.1 and <= {other / 2:.3g}, half the best other"
+            out.append(line(f"regret, {a}", wanted, own, own <= min(0.1, other / 2)))
+    share = of(GRADIENT, "efficiency")
+    return [*out, line("efficiency, policy gradient", ">= 0.8, or what takes the rest", share, share >= 0.8)]
+
+
+def _error_over_judges(cells: list[Cell]) -> float:
+    """Standard error of the coverage, cells of one judge being one draw."""
+    shares = [summary([c for c in cells if c["judge"] == j])["inside both"] for j in {c["judge"] for c in cells}]
+    return float(np.nanstd(shares, ddof=1) / np.sqrt(len(shares))) if len(shares) > 1 else np.nan
 
 
 def show(s: Settings) -> str:
     """All tables as Markdown."""
     held, found = frozen(s), policies(s)
     cells = closed_cells(s, held) + trained_cells(held, found)
+    names = [
+        "cells",
+        "inside forecast",
+        "inside both",
+        "significant",
+        "signs right",
+        "rank",
+        "rank by noise",
+        "efficiency",
+    ]
+    by_arm, lost = arms_of(cells), lost_by_arm(held, cells)
     lines = [f"{len(found)} trained policies of {len(s.policies)}; forecast {file_digest(s)[:19]}", ""]
-    names = ["cells", "inside forecast", "inside both", "significant", "signs right", "rank", "efficiency"]
-    by_arm = {a: summary([c for c in cells if c["arm"] == a]) for a in dict.fromkeys(c["arm"] for c in cells)}
-    lines += _markdown(["arm", *names], [[a, *(m[n] for n in names)] for a, m in by_arm.items()])
-    for a in by_arm:
-        if lost := regrets(held, [c for c in cells if c["arm"] == a]):
-            lines += [
-                "",
-                f"Regret by arm: {a}",
-                "",
-                *_markdown(["chosen by", "share lost"], [list(x) for x in lost.items()]),
-            ]
+    lines += markdown(["goal", "wanted", "found", ""], [list(row) for row in goals(found, cells, lost)])
+    of_arm = {a: summary(some) for a, some in by_arm.items()}
+    lines += ["", *markdown(["arm", *names], [[a, *(m[n] for n in names)] for a, m in of_arm.items()])]
+    by = dict.fromkeys(name for regret in lost.values() for name in regret)
+    body = [[name, *(regret[name] for regret in lost.values())] for name in by]
+    lines += ["", "Share of the best gain that is lost", "", *markdown(["chosen by", *lost], body)] if lost else []
     kl = min(s.kl, key=lambda level: abs(level - 0.1))
-    lines += ["", f"Closed form at KL {kl:g}", "", *_markdown(["judge", *CLOSED], closed_forms(s, held, kl))]
+    lines += ["", f"Closed form at KL {kl:g}", "", *markdown(["judge", *CLOSED], closed_forms(s, held, kl))]
     if found:
+        lines += ["", "What may take the rest of a forecast", "", *markdown(list(REASONS), reasons(found))]
         columns = ["kl", "kl_se", "mean_ratio", "mean_ratio_se", "ess", "efficiency", "correlation"]
         lines += [
             "",
-            *_markdown(["policy", *columns], [[p["spec"]["name"], *(p["held"][c] for c in columns)] for p in found]),
+            *markdown(["policy", *columns], [[p["spec"]["name"], *(p["held"][c] for c in columns)] for p in found]),
         ]
     return "\n".join([*lines, "", show_costs(s)])
-
-
-def show_costs(s: Settings) -> str:
-    """The table of costs alone, which is there from the first step on."""
-    return "\n".join(_markdown(["step", "units", "CPU s", "wall s"], [list(row) for row in costs(s)]))
-
-
-def _markdown(head: list[str], body: list[list[Any]]) -> list[str]:
-    def cell(x: Any) -> str:
-        return x if isinstance(x, str) else "-" if x is None or not np.isfinite(x) else f"{x:.4g}"
-
-    return ["| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *([cell(x) for x in r] for r in body))]

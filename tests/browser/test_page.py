@@ -16,6 +16,7 @@ import pytest
 from chromium import Browser, Tab
 from worlds import few, grown
 
+import clinometer as cm
 from clinometer.reporting.caveats import caveats
 
 Show = Callable[..., Tab]
@@ -321,6 +322,21 @@ def test_past_what_the_rows_can_say_there_is_no_number(show: Show, tmp_path: Pat
         set_kl(tab, b)
         for k, cells in zip(tab.run(ROWS), tab.run(CELLS), strict=True):
             assert cells[3] == ("\u2013" if b else minus(f"{report.gain[k, b, 0] / report.value_sd[0]:+.2f}"))
+
+
+def test_the_legend_speaks_of_one_bound_where_there_is_one(show: Show, tmp_path: Path) -> None:
+    rng, ids = np.random.default_rng(5), np.repeat(np.arange(100), 16)
+    heavy = rng.laplace(size=(len(ids), 1))  # single responses outweigh their prompt at the second level
+    report = cm.report(
+        heavy, constitutions=cm.Scores(heavy), values=heavy + rng.normal(size=heavy.shape), prompt_ids=ids,
+        kl=[0.05, 0.9], sections=(),
+    )  # fmt: skip
+    assert [bool(x) for x in report.policy.skewed[0, :, 0]] == [False, True]
+    report.to_html(tmp_path / "heavy.html")
+    tab = show(tmp_path / "heavy.html")
+    for b in range(2):
+        set_kl(tab, b)
+        assert ("no bound on that side" in tab.run("document.getElementById('main-said').innerText")) == bool(b)
 
 
 def small_worlds() -> list[tuple[str, Any, dict[str, Any]]]:

@@ -80,6 +80,10 @@ def test_the_truth_of_a_world_is_its_closed_form(pages: Any) -> None:
     assert pages.truth("null", 0.5) == pytest.approx((0.0, 0.5), abs=1e-6)
     assert pages.truth("null_skewed", 0.5) == pytest.approx((0.0, 0.5), abs=1e-6)
     assert pages.truth("lowered", 0.5)[0] == pytest.approx(np.exp(0.5) * np.expm1(-0.6), rel=2e-3)
+    lam = 0.8  # E exp(lam t) is 1/(1 - lam^2/2)
+    mean = lam / (1 - lam**2 / 2)
+    kl = lam * mean + np.log1p(-(lam**2) / 2)
+    assert pages.truth("laplace", kl)[0] == pytest.approx(0.8 * mean, rel=2e-3)
     rare = pages.truth("rare", 0.5)[0]  # of Phi((0.6 z - c)/0.8) at z ~ N(1, 1)
     assert rare == pytest.approx(norm.cdf(0.6 - norm.ppf(0.98)) - 0.02, rel=5e-3)
 

@@ -18,11 +18,25 @@ pytest.importorskip("transformers")
 
 import tiny_models  # noqa: E402
 
+import clinometer  # noqa: E402
 from clinometer.models import loaded  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 pytest.importorskip("experiments")  # not in the source distribution
-from experiments import forecast, measuring, network, rows, runner, settings, table, training  # noqa: E402
+from experiments import (  # noqa: E402
+    costs,
+    efficiency,
+    forecast,
+    measuring,
+    network,
+    page,
+    predictions,
+    rows,
+    runner,
+    settings,
+    table,
+    training,
+)
 
 
 @pytest.fixture
@@ -41,7 +55,7 @@ def tiny(root, committed=False):
             settings.dpo("planted", fresh=True), settings.dpo("text/kind", 0.05, prompts=3, passes=2),
             settings.dpo("noise", prompts=10), settings.policy_gradient("length"),
             settings.policy_gradient("text/kind"),
-        ),
+        ), layers=(1, 2), second=("dpo-text_kind-kl0.05-seed0-prompts3-passes2", 8),
     )  # fmt: skip
 
 
@@ -59,9 +73,10 @@ def test_every_step_runs_and_a_run_that_was_stopped_ends_in_the_same_policy(tmp_
     held = forecast_made(s, lm)
     assert held["judges"] == list(rows.judges(s)) and len(held["values"]) == len(rows.VALUES) + len(held["judges"])
     runner.train(s, lm)
+    predictions.read_layers(s, lm)
     text = table.show(s)
     assert (
-        table.show_costs(s) in text
+        costs.show_costs(s) in text
         and "5 trained policies of 5" in text
         and "closed form" in text
         and "policy gradient" in text
@@ -69,6 +84,13 @@ def test_every_step_runs_and_a_run_that_was_stopped_ends_in_the_same_policy(tmp_
     first = {p.name: json.loads(p.read_text()) for p in (s.folder / "policies").glob("*.json")}
     assert first["dpo-planted-kl0.1-seed0.json"]["fresh"]["mean_ratio"] == pytest.approx(1, abs=0.5)
     assert not list((s.folder / "policies").glob("*.pt"))
+    ratio = np.load(s.folder / "policies" / "dpo-planted-kl0.1-seed0.npy")
+    again = measuring.by_weights(ratio, rows.rows(s, "held").values.reshape(6, 7, -1))
+    assert first["dpo-planted-kl0.1-seed0.json"]["held"]["kl"] == again["kl"]
+    written = page.write_page(s, tmp_path / "docs").read_text()
+    heads = {line.split()[1] for line in written.splitlines() if line.startswith("### ")}
+    assert heads == {"Judgment", "Concentration", "Adversarial", "Shift", "Effective", "By", "Second"}
+    assert text in written and len(list((tmp_path / "docs" / "img").glob("*.png"))) == 2
     for path in (s.folder / "policies").iterdir():
         path.unlink()
     keep, calls = training.Training._keep, itertools.count()
@@ -239,7 +261,181 @@ def test_signs_ranks_coverage_and_regret_of_cells_made_by_hand():
     found = table.summary(cells)
     assert found["inside both"] == 0.5 and found["inside forecast"] == 0.25
     assert found["significant"] == 4 and found["signs right"] == 1 and found["rank"] == pytest.approx(0.8)
-    held = {"judges": judges, "simpler": {"cosine": [[0.0] * 8, [0.0] * 8, [1.0] * 8, [0.0] * 8]}}
+    curve = {"kl": [0.1], "estimate": [[[f]] for f in forecasts], "se": [[[0.03]]] * 4}
+    cosine = [[0.0] * 8, [0.0] * 8, [1.0] * 8, [0.0] * 8]
+    held = {"judges": judges, "curve": curve, "simpler": {"cosine": cosine}}
     assert table.regrets(held, cells) == {"clinometer": pytest.approx(0.25), "cosine": pytest.approx(1.5)}
+    stray = {**cells[2], "kl": 0.001, "gain": 1.0}  # of a hundredth of the KL: nothing is said of it
+    assert table.regrets(held, [*cells[:2], stray, cells[3], *cells[2:3]])["cosine"] == pytest.approx(1.5)
     own = {**common, "judge": "a", "value": "own/a", "gain": 0.3, "forecast": 0.6, "forecast_se": 0.1}
     assert table.summary([*cells, own])["efficiency"] == pytest.approx(0.5)
+    far = [{**c, "forecast": k + 1.0, "matched_se": 1e-6} for k, c in enumerate(cells)]
+    assert table.ranks(far, 0.5) == pytest.approx(1) and table.ranks(far, -0.5) == pytest.approx(-1)
+    noisy = table.ranks([{**c, "matched_se": 0.5} for c in far], 0.5)  # steps of 1/2 in errors of 1/2
+    assert 0.6 < noisy < 0.9 and abs(table.ranks([{**c, "matched_se": 1e6} for c in far], 0.5)) < 0.2
+    rare = {**cells[0], "gain": 9.0, "forecast_se": np.nan}  # without an error it is neither inside nor outside
+    assert table.summary([*cells, rare])["inside both"] == 0.5
+
+
+def test_a_judge_that_is_a_value_has_every_simpler_measure_of_it_at_its_largest(monkeypatch):
+    rng = np.random.default_rng(5)
+    ids, phi = np.repeat(np.arange(40), 16), rng.normal(size=(640, 6))
+    values = phi @ rng.normal(size=(6, 3))
+    r = rows.Rows(ids, np.concatenate([values, -values], axis=1), values, np.zeros(640), tuple("abcdef"))
+    monkeypatch.setattr(forecast, "dump_of", lambda *_: clinometer.open_dump(phi, prompt_ids=ids))
+    found = forecast.simpler(None, r)
+    for name, measure in found.items():
+        assert (np.diag(measure) > 0).all() and (measure.argmax(axis=0) == [0, 1, 2]).all(), name
+        assert (measure.argmin(axis=0) == [3, 4, 5]).all(), name
+    assert np.diag(found["cosine"]) == pytest.approx(np.ones(3)) and np.diag(found["agreement"]) == pytest.approx(0.5)
+    assert np.diag(found["correlation"]) == pytest.approx(np.ones(3))
+
+
+def test_a_forecast_between_its_levels_is_linear_in_the_root_of_the_divergence():
+    levels, gains = np.array([0.01, 0.04, 0.16]), np.array([[1.0, 0.0], [2.0, -1.0], [4.0, np.nan]])
+    curve = forecast.Curve(levels, gains, 0.1 * abs(gains))
+    gain, se, slope = curve.at(0.0225)
+    assert gain == pytest.approx([1.5, -0.5]) and se == pytest.approx([0.15, 0.05])
+    assert slope == pytest.approx([10 / (2 * 0.15), -10 / (2 * 0.15)])
+    assert curve.at(0.0025)[0] == pytest.approx([0.5, 0.0]) and np.isnan(curve.at(0.09)[0][1])
+    assert np.isnan(curve.at(0.17)[0]).all()
+    held = {"judges": ["a"], "curve": {"kl": [0.01, 0.04, 0.16], "beta": [[4.0, 2.0, None]]}}
+    assert forecast.strength_at(held, "a", 0.0225) == pytest.approx(0.375)
+
+
+@pytest.mark.parametrize("effect", [0.0, 0.3])
+def test_a_model_of_efficiency_is_believed_only_where_it_tells_of_judges_left_out(effect):
+    rng = np.random.default_rng(6)
+    judges = [f"j{k}" for k in range(15) for _ in range(3)]
+    x = rng.normal(size=(45, 7))
+    x[:, 4:] = np.repeat(rng.normal(size=(15, 3)), 3, axis=0)  # what is of the judge alone
+    y = 0.4 + effect * x[:, 4] + 0.1 * rng.normal(size=45) + 0.1 * np.repeat(rng.normal(size=15), 3)
+    made = efficiency.predicted(x, y, judges)
+    assert made["sure"] == (effect > 0) and (made["better"]["all together"] > 0.5) == (effect > 0)
+    assert (max(made["better"], key=made["better"].get) in ("noise", "all together")) or not effect
+    by_model, by_mean = efficiency.left_out(x, y, judges)
+    z = (x[3:] - x[3:].mean(0)) / x[3:].std(0)
+    fitted = np.linalg.lstsq(
+        np.vstack([z, np.sqrt(efficiency.RIDGE) * np.eye(7)]), np.append(y[3:] - y[3:].mean(), np.zeros(7))
+    )[0]
+    assert by_mean[:3] == pytest.approx(y[3:].mean())
+    assert by_model[:3] == pytest.approx(y[3:].mean() + (x[:3] - x[3:].mean(0)) / x[3:].std(0) @ fitted)
+
+
+def test_goals_say_met_or_missed_with_their_numbers():
+    def cell(arm, judge, gain, forecast, **more):
+        held = {"arm": arm, "judge": judge, "asked": 0.1, "kl": 0.1, "value": "you", "matched_se": 0.01}
+        return held | {"gain": gain, "forecast": forecast, "gain_se": 0.01, "forecast_se": 0.01} | more
+
+    closed = [cell("closed form", f"j{k}", 0.1 * k, 0.1 * k + (0.05 if k == 0 else 0.0)) for k in range(20)]
+    once = [cell(table.ONCE, f"j{k}", -0.1 * k, 0.1 * (k + 1)) for k in range(5)]
+    cells = [*closed, *once, cell(table.GRADIENT, "a", 0.45, 0.5, value="own/a")]
+    lost = {"closed form": {"clinometer": 0.5, "cosine": 0.1}, table.ONCE: {"clinometer": 0.08, "cosine": 0.3}}
+    found = {line[0]: line for line in table.goals([{}] * 40, cells, lost)}
+    assert [line[3] for line in found.values()] == ["met", "met", "missed", "missed", "no number yet", "met", "met"]
+    assert found["closed form inside, both errors"][2] == "0.95 +- 0.05"
+    assert found["signs of sure gains right"][2] == "0.2 of 5" and found[f"regret, {table.ONCE}"][2] == "0.08"
+    assert found["efficiency, policy gradient"][2] == "0.9"
+    said = page.trusted(list(found.values()))
+    assert len(said) == 5 and "a policy does not lack estimation" in said[0] and "checked after" in said[1]
+    assert page.trusted([["trained policies", "", "3", "missed"]])[0].startswith("Nothing yet")
+
+
+def test_what_is_left_of_a_run_costs_what_its_finished_part_did(tmp_path):
+    s = tiny(tmp_path)
+    for split, n in (("train", 48), ("held", 21)):
+        (s.folder / "dumps" / split).mkdir(parents=True)
+        (s.folder / "dumps" / split / "text.jsonl").write_text("{}\n" * n)
+    for what, units, cpu in (("sample train, tokens", 0, 3.0), ("sample train, tokens", 200, 9.0)):
+        line = {"what": what, "units": units, "cpu": cpu, "wall": cpu}
+        with (s.folder / "costs.jsonl").open("a") as file:
+            file.write(json.dumps(line) + "\n")
+    for k, name in enumerate(p["name"] for p in s.policies[:2]):
+        settings.write_json(s.folder / "policies" / f"{name}.json", {"seconds": {"cpu": 10.0 + 4 * k}})
+    rows_left = 48 + 42 + 48 + 24 - 48 - 21
+    assert costs.left(s)[0] == ["sample, rows", 69, 162, 12.0, pytest.approx(12 / 48 * rows_left)]
+    assert costs.left(s)[2] == ["policies, dpo", 2, 3, 24.0, pytest.approx(12.0)]
+    assert costs.left(s)[1][:3] == ["judge, rows", 0, 138] and np.isnan(costs.left(s)[3][4])
+    assert "| sample, rows | 69 | 162 | 12 |" in costs.show_costs(s)
+
+
+def test_predictions_of_a_world_whose_directions_are_known(tmp_path, monkeypatch):
+    rng, J = np.random.default_rng(7), len(rows.VALUES)
+    ids, phi = np.repeat(np.arange(400), 16), rng.normal(size=(6400, 12))
+    axes = np.linalg.qr(rng.normal(size=(12, 12)))[0]
+    values = phi @ axes[:J].T + 0.5 * rng.normal(size=(6400, J))
+    at = [rows.VALUES.index(v) for v in predictions.INTENDED.values()]
+    judges = tuple(f"text/{c}" for c in predictions.INTENDED)
+    scores = phi @ (0.8 * axes[at] + 0.6 * axes[J]).T
+    made = rows.Rows(ids, scores, values, 2 * phi @ axes[J + 1], judges)
+    dump = clinometer.open_dump(phi, prompt_ids=ids, columns={"logprob": made.logprob, "n_tokens": ids % 7 + 0.0})
+    for module in (predictions, efficiency):
+        monkeypatch.setattr(module, "dump_of", lambda *_: dump)
+        monkeypatch.setattr(module, "rows", lambda *_: made)
+    s = replace(tiny(tmp_path), constitutions=12)
+
+    def numbers(part):
+        return np.array([[float(x) if x[-1].isdigit() else np.nan for x in line.split(" | ")[1:]] for line in
+                         (row.strip("| ") for row in part[1][2:])])  # fmt: skip
+
+    gap = numbers(predictions.judgment_gap(s))[:, 1:]
+    assert gap[:, 0] == pytest.approx(np.full(len(at), 0.8), abs=0.03) and abs(gap[:, 1]).max() < 0.05
+    assert (gap[:, 3] < 0.8).all() and (gap[:, 4] > 0.75).all()
+    curve = {"kl": [0.1], "estimate": [np.full((1, J), 0.3 - 0.1 * k).tolist() for k in range(len(at))]}
+    harm = numbers(predictions.adversarial(s, {"judges": judges, "curve": curve}))
+    assert (harm[:, 1] == harm[:, 1].min()).all()  # the judge that the forecast calls the worst
+    asked = (0.8 * axes[at] + 0.6 * axes[J]).T
+    best = np.linalg.norm(asked @ np.linalg.pinv(asked) @ axes[:J].T, axis=0)
+    assert harm[:, 4] == pytest.approx(-np.sqrt(0.2) * best, abs=0.03) and (abs(harm[:, 5] - harm[:, 4]) < 0.05).all()
+    ratio = 0.4 * scores[:, 1] + 0.3 * phi @ axes[J + 1]
+    spec = settings.dpo(judges[1])
+    (s.folder / "policies").mkdir(parents=True)
+    np.save(s.folder / "policies" / f"{spec['name']}.npy", ratio.reshape(400, 16))
+    turned = numbers(predictions.turned(s, [{"spec": spec}]))[0]
+    assert turned == pytest.approx([1, 1, 0.8, 0.6], abs=0.03)
+    close = numbers(predictions.concentration(s))
+    assert close.shape == (J, 4) and (close[:, 1] > 1e-3).any()
+
+
+@pytest.mark.parametrize("passes", [1, 3])
+def test_a_second_try_changes_the_rate_and_the_strength_only_where_responses_are_repeated(
+    tmp_path, monkeypatch, passes
+):
+    s, kls, runs = tiny(tmp_path), itertools.cycle([0.025, 0.11]), []
+
+    class Recorded:
+        def __init__(self, top, loss, steps, rate, *rest):
+            runs.append(rate)
+
+        def run(self):
+            return [1.0, 0.5]
+
+    monkeypatch.setattr(runner, "Training", Recorded)
+    monkeypatch.setattr(runner, "dpo_run", lambda *_: (None, 2))
+    monkeypatch.setattr(runner, "by_weights", lambda *_: {"kl": next(kls)})
+    world = runner.World.__new__(runner.World)
+    world.s, world.forecast = s, {"judges": ["a"], "curve": {"kl": [0.1], "beta": [[2.0]]}}
+    world.halves = type("Halves", (), {"trainable": lambda self: None})()
+    world.ratios = world.table = lambda *_: None
+    _, tries = runner.trained(world, settings.dpo("a", passes=passes), tmp_path / "a.json")
+    assert [t["kl"] for t in tries] == [0.025, 0.11] and runs == [t["rate"] for t in tries]
+    changed, kept = ("rate", "strength") if passes == 1 else ("strength", "rate")
+    assert tries[1][changed] == pytest.approx(2 * tries[0][changed]) and tries[1][kept] == tries[0][kept]
+    assert tries[0]["strength"] == pytest.approx(s.aim / 2) and tries[0]["rate"] == s.learning_rate
+
+
+def test_a_judge_without_a_policy_is_left_out_and_states_of_other_rows_are_refused(tmp_path, monkeypatch, capsys):
+    s = replace(tiny(tmp_path), policies=(settings.dpo("a"), settings.dpo("b")))
+    held = {"judges": ["a", "b"], "curve": {"kl": [0.1], "beta": [[None], [2.0]]}}
+    monkeypatch.setattr(runner, "frozen_for_training", lambda _: held)
+    monkeypatch.setattr(runner, "World", lambda *_: None)
+    monkeypatch.setattr(runner, "policy", lambda *_: {"held": {"kl": 0.1, "efficiency": None}})
+    runner.train(s, None)
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("dpo-a-kl0.1-seed0: left out") and second.startswith("dpo-b-kl0.1-seed0: KL 0.100")
+    monkeypatch.undo()
+    world = runner.World.__new__(runner.World)
+    world.table = lambda *_: np.zeros((2, 3))
+    world._check("held", np.full((2, 3), 0.001))
+    with pytest.raises(ValueError, match=r"held are 0\.1 nats"):
+        world._check("held", np.full((2, 3), 0.1))

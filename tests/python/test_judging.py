@@ -196,6 +196,17 @@ def test_the_error_of_a_mean_is_that_of_a_plain_loop_with_values_missing():
         assert se[k] == pytest.approx(np.sqrt(g / (g - 1) * np.square(sums).sum()) / there.sum())
 
 
+def test_a_judgment_says_the_mean_lean_of_its_pairs_with_the_error_over_prompts():
+    rng = np.random.default_rng(4)
+    ids, pairs = np.repeat(np.arange(9), 4), np.stack([np.arange(0, 36, 2), np.arange(1, 36, 2)], axis=1)
+    logits = 0.4 + rng.normal(size=(9, 2, 1))[ids[pairs[:, 0]]] + rng.normal(size=(18, 2, 2))
+    prob = 1 / (1 + np.exp((logits[..., 1] - logits[..., 0]) / 2))
+    made = assessed(["a", "b"], "pairwise", np.zeros((36, 2)), ids, pairs=pairs, prob=prob, order_logits=logits)
+    by_prompt = logits.mean(axis=2).reshape(9, 2, 2).mean(axis=1)  # two pairs of each prompt
+    np.testing.assert_allclose(made.position_bias, by_prompt.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(made.position_bias_se, by_prompt.std(axis=0, ddof=1) / 3, rtol=1e-12)
+
+
 @pytest.mark.parametrize("n", [0, 1, 2, 3, 4, 7])
 def test_pairs_are_distinct_cover_every_response_and_depend_on_the_id_alone(n):
     cycle = within_prompt_pairs(n, None, "x", 3)

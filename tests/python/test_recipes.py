@@ -27,7 +27,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # of the libraries, whatever 
 
 def block(library):
     """The code under a heading of the page."""
-    return re.search(rf"\n## {library}\n.*?```python\n(.*?)```", PAGE.read_text(), re.DOTALL)[1]
+    return re.search(rf"\n## {library}\n.*?```py\n(.*?)```", PAGE.read_text(), re.DOTALL)[1]
 
 
 def saved(folder, architecture):

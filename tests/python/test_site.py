@@ -3,8 +3,8 @@
     python tests/python/test_site.py docs/tutorial.md ...
 
 writes into pages what their blocks print: a ```text block right after a ```python block, and in a ```console block the
-lines below a command; ```py is for what needs a cluster or files that are not here, and does not run. A page whose
-first line is `% needs: torch` runs where that package is installed.
+lines below a command; ```py is for what needs a cluster or files that are not here, and does not run (recipes.md by
+test_recipes.py). ```python blocks of a page whose first line is `% needs: torch` run where that package is installed.
 """
 
 from __future__ import annotations
@@ -57,6 +57,8 @@ def printed(text: str, folder: Path) -> list[tuple[re.Match[str], str]]:
     names: dict[str, Any] = {"__name__": "page"}
     out = []
     for block in BLOCK.finditer(text):
+        if block[1] == "python" and any(importlib.util.find_spec(name) is None for name in needs(text)):
+            continue
         if block[1] == "console":
             asked = COMMAND.finditer(block[2])
             out.append((block, "".join(c[0] + run_shell(c[1], folder) for c in asked)))
@@ -80,9 +82,6 @@ def needs(text: str) -> list[str]:
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_the_blocks_of_the_page_print_what_it_shows(page: Path, tmp_path: Path, monkeypatch: Any) -> None:
     text = page.read_text(encoding="utf-8")
-    missing = [name for name in needs(text) if importlib.util.find_spec(name) is None]
-    if missing:
-        pytest.skip(f"{', '.join(missing)} not installed")
     if page.name == "cli.md" and sys.version_info >= (3, 13):
         pytest.skip("argparse of this Python writes options in another form")
     monkeypatch.chdir(tmp_path)
@@ -98,7 +97,11 @@ def test_a_page_that_shows_another_number_is_noticed(tmp_path: Path) -> None:
         same(block[4], got)
 
 
-LINK = re.compile(r"(?<!`)\[[^\]]*\]\(([^)\s]+)\)")
+LINK = re.compile(r"(?<!`)\[([^\]]*)\]\(([^)\s]+)\)")
+# what may be linked outside, by its whole form: a build needs no network, so no link is followed
+OUTSIDE = re.compile(
+    r"https://(arxiv\.org/abs/\d{4}\.\d{5}|keepachangelog\.com/en/1\.1\.0/|semver\.org/spec/v2\.0\.0\.html)"
+)
 TREE = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 
@@ -109,22 +112,44 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", h).replace(" ", "-") for h in plain}
 
 
-@pytest.mark.parametrize("page", TREE, ids=lambda p: str(p.relative_to(ROOT)))
-def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
-    text = re.sub(r"^(`{3,}).*?^\1$", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+def wrong_links(text: str, page: Path) -> list[str]:
+    """Targets that are no heading or file of the tree, nor an address of a known form whose number its text names."""
     wrong = []
-    for target in LINK.findall(text):
-        if re.match(r"https://[a-z0-9.-]+\.[a-z]+(/[^\s<>\"]*)?$", target):
-            continue
+    for shown, target in LINK.findall(re.sub(r"^(`{3,}).*?^\1$", "", text, flags=re.M | re.S)):
         path, _, anchor = target.partition("#")
         file = (page.parent / path).resolve() if path else page
-        if not file.exists() or (anchor and anchor not in anchors(file)):
-            wrong.append(target)
-    assert wrong == []
+        if ":" in target:
+            number = re.search(r"\d{4}\.\d{5}", target)
+            good = OUTSIDE.fullmatch(target) and (number is None or number[0] in shown)
+        else:
+            good = file.exists() and (not anchor or anchor in anchors(file))
+            if file.suffix == ".md" and page.name != "README.md":  # the site has the pages of docs, and no others
+                good = good and ROOT / "docs" in file.parents
+        wrong += [] if good else [target]
+    return wrong
+
+
+@pytest.mark.parametrize("page", TREE, ids=lambda p: str(p.relative_to(ROOT)))
+def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert wrong_links(text, page) == []
+    bare = re.sub(r"^(`{3,}).*?^\1$|`[^`]*`|\]\([^)]*\)", "", text, flags=re.M | re.S)
+    assert re.findall(r"https?:\S*", bare) == []  # what is not a link is not checked
+
+
+@pytest.mark.parametrize(
+    "link",
+    ["[a](https://arxiv.org/abs/2603.0300)", "[a](https://arxiv.org/abs/2603.03000)", "[a](http://semver.org)",
+     "[a](nowhere.md)", "[a](docs/theory.md#nothing)", "[a](https://example.org/)"],
+)  # fmt: skip
+def test_a_link_to_nowhere_is_noticed(link: str) -> None:
+    assert len(wrong_links(link, ROOT / "README.md")) == 1
+    assert wrong_links("[a](experiments/README.md)", ROOT / "CONTRIBUTING.md") == ["experiments/README.md"]
 
 
 def test_the_pages_have_links() -> None:
-    assert sum(len(LINK.findall(page.read_text(encoding="utf-8"))) for page in TREE) > 100
+    links = [target for page in TREE for _, target in LINK.findall(page.read_text(encoding="utf-8"))]
+    assert len(links) > 100 and sum(target.startswith("https:") for target in links) > 5
 
 
 def write(page: Path) -> None:

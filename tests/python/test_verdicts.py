@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
 import clinometer as cm
 from clinometer.dump import open_dump
@@ -263,7 +264,7 @@ def test_a_skewed_value_that_rises_has_a_bound_below_and_none_above() -> None:
     made, text = said(dump, ["kind", "back"], ["rich", "good"], groups={"odd": np.repeat(np.arange(100) % 2, 8)})
     assert text.startswith("kind at 0.3 nats raises every value")
     assert "Extremes of rich are too rare in 100 prompts for a second bound: rich gains at least +0." in text
-    assert made.policy.skewed.tolist() == [1, 0, 0] and made.needs == ()
+    assert (made.policy.skewed == [1, 0, 0]).all() and made.needs == ()
     best, frame = made.best(), made.to_text(full=True)
     assert best is not None and best.upper[0] == np.inf > best.upper[1] and (best.lower > 0).all()
     assert made.best(floor=-0.5) is not None and made.classes[1].tolist() == ["pareto_degrading"] * 2
@@ -279,6 +280,22 @@ def test_a_skewed_value_that_rises_has_a_bound_below_and_none_above() -> None:
     assert cells[1][high] == "" and float(cells[1][low]) == made.gain_interval[0, 0, 0, 0]
     assert '"inf"' in made.to_json() and "at least +0." in made.to_html()
     assert any(note.startswith("rich: so skewed that 100 prompts") for note in made.notes)
+
+
+def test_a_judge_with_heavy_tails_is_named_where_gains_fall_short() -> None:
+    def laplace(phi: Floats, noise: Any) -> Floats:
+        return np.asarray(-np.sign(phi[:, 0]) * np.log(2 * stats.norm.sf(np.abs(phi[:, 0]))))
+
+    dump = world({"kind": laplace}, {"good": lambda phi, noise: laplace(phi, noise) + noise()}, n_prompts=200, n=16)
+    made, text = said(dump, ["kind"], ["good"], kl=[0.6])
+    assert text.startswith("kind at 0.6 nats raises every value")
+    assert (
+        "The scores of kind have so heavy a tail that gains fall short at this KL, with one bound: good gains at"
+        in text
+    )
+    assert "kind: scores so heavy-tailed that gains fall short at kl 0.6: each has one bound there" in made.notes
+    assert not any("so skewed" in note for note in made.notes)
+    assert not any("heavy-tailed that" in note for note in said(dump, ["kind"], ["good"], kl=[0.05])[0].notes)
 
 
 def test_a_skewed_value_that_falls_is_said_to_fall() -> None:

@@ -200,7 +200,7 @@ class Dump:
         return any(alias in self.columns for alias in _aliases(name))
 
     def column(self, name: str) -> NDArray[Any]:
-        """The column (N,) that `resolve_column` finds."""
+        """The column (N,) that `resolve_column` finds; ValueError where there is none."""
         return self.columns[self.resolve_column(name)]
 
     def select(self, *, prompts: Any = None, layer: int | None = None, tensor: str | None = None) -> Dump:

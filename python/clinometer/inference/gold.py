@@ -129,7 +129,8 @@ def corrected(
     influence = np.where(given, psi[..., f], psi[..., y] - lam * apart)
     held = np.where(given, p._held[:, f], p._held[:, y])
     unseen = np.where(given, p.unseen[f], np.where(p.unseen[y] != "", p.unseen[y], p.unseen[on_gold]))
-    skewed = np.where(given, p.skewed[f], np.where(p.skewed[y] != 0, p.skewed[y], p.skewed[on_gold]))
+    side = p.skewed
+    skewed = np.where(given, side[..., f], np.where(side[..., y] != 0, side[..., y], side[..., on_gold]))
     se, freedom = (np.where(unseen != "", np.nan, x) for x in _of_units(influence, held))
     shared_se, shared_freedom = _of_units(psi[..., f] - influence, held)
     shared = p.gain[..., f] - gain
@@ -251,7 +252,7 @@ def ppi_gain(
     table = true_betas(call, table, exponent, betas)
     on_gold = MatchedRows(replace(call, values=truth))
     interval = t_bounds(arrays["gain"], arrays["se"], arrays["units"], level)
-    interval = opened(interval, arrays["gain"], on_gold.skewed)
+    interval = opened(interval, arrays["gain"], np.array([law.rare for law in on_gold.tails]))
     interval[..., on_gold.unseen != "", :] = np.nan
     return PPIResult(
         table, arrays["gain"], arrays["se"], interval, arrays["values"], arrays["gold"], arrays["gold_se"],

@@ -128,7 +128,7 @@ class _Filling:
             se = np.where(self.policy.unseen != "", np.nan, unit_errors(own, self.policy._held))
             count = worth(own, self.policy._held, judged)
             gain = self.policy.gain[at]
-            self.estimate_labels[at] = opened(t_bounds(gain, se, count, self.level), gain, self.policy.skewed)
+            self.estimate_labels[at] = opened(t_bounds(gain, se, count, self.level), gain, self.policy.skewed[at])
 
     def _given(self, cell: Cell, t: Floats, matched: bool) -> tuple[Floats, Floats]:
         """Fill in what holds given the direction; influences (G, J) and slopes of gains in KL (J,)."""
@@ -202,7 +202,7 @@ class GainIntervals(Result):
         from, at the KL (or beta) asked for, as in a report (`clinometer.inference.policy`)
     estimate_kind : (K, B) "jackknife", "first order" (fewer than 3 responses a prompt), "exact" (base "logprob": the
         rows are the policy), or "none" past what the rows can say
-    skewed : (J,) not 0 where the value's extremes are too rare for both bounds of the estimate: one of them is infinite
+    skewed : (K, B, J) not 0 where extremes are too rare for both bounds of the estimate: one of them is infinite
         (`PolicyGains.skewed`)
     ess_quantiles : (K, B, 3) 5 %, 25 % and 50 % quantile over prompts of the share of rows left, 1/(1 + chi^2)
     n_units : prompts, or clusters; units (K, B, J) their effective number, less 1 the
@@ -212,13 +212,12 @@ class GainIntervals(Result):
     """
 
     axes: ClassVar[Axes] = {
-        "direction beta value": "gain se se_labels win_rate win_rate_se estimate estimate_se units units_labels",
+        "direction beta value": "gain se se_labels win_rate win_rate_se estimate estimate_se units units_labels skewed",
         "direction beta value bound": "interval interval_labels bootstrap bootstrap_labels estimate_interval "
         "estimate_interval_labels",
         "direction beta": "betas kl estimate_kind",
         "direction beta quantile": "ess_quantiles",
         "direction": "labels_known fit_status status",
-        "value": "skewed",
     }
 
     betas: Floats
@@ -316,4 +315,4 @@ def policy_gain(dump: Any, judge: Any, values: Any, kl: float, options: dict[str
     if found.labels_known[0]:
         more = np.maximum(found.se_labels[at] ** 2 - found.se[at] ** 2, 0.0)
         se, units = np.sqrt(se**2 + more), found.units_labels[at]
-    return PolicyGain(gain, se, units, found.skewed)
+    return PolicyGain(gain, se, units, found.skewed[at])

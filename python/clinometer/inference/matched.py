@@ -25,7 +25,7 @@ from clinometer.common.threads import applied, shared
 from clinometer.engine.inputs import Call
 from clinometer.engine.population import Population
 
-from .tails import skewed, unseen
+from .tails import OUTWEIGHED, outweighing, tail, unseen
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -146,9 +146,7 @@ class MatchedRows:
             [unseen(f, r, each, x, p) for f, r, x in zip(table, self.ranked, self.share, strict=True)]
         )
         self.unseen = self.unseen.astype(np.str_)
-        self.skewed = np.array(
-            [skewed(f, r, each, x, p) for f, r, x in zip(table, self.ranked, self.share, strict=True)], np.int64
-        )
+        self.tails = [tail(f, r, each, x, p) for f, r, x in zip(table, self.ranked, self.share, strict=True)]
 
     @cached_property
     def blends(self) -> Floats:
@@ -178,6 +176,23 @@ class MatchedRows:
         if self.exact:
             return np.inf
         return FIRST_KL if self.few else REACH * float(np.log(self.responses.mean))
+
+    def outweighing(self, scores: Floats, tilts: Tilts) -> Floats:
+        """`tails.outweighing` of tilts (C,) of scores (N, K); 0 where the rows are the policy. Of 16 responses where
+        there are more, which no pairs are left out of."""
+        if self.exact or self.silent:
+            return np.zeros(len(tilts.column))
+        responses = outweighing(scores, self.weight, self.copies, min(self.responses.mean, PAIRS[1]), self.p)
+        return responses(tilts.column, 1 / tilts.beta)
+
+    def skewed(self, gain: Floats, kl: Floats, outweighing: Floats) -> Ints:
+        """Side (C, J) on which gains at kl (C,) have no bound, 1 or -1, else 0: that of a value's extremes
+        (`Tail.skewed`), or away from zero where tilts weigh single responses too much."""
+        reach = np.inf if self.few else self.reach
+        sides = np.array([law.skewed(gain[:, j], kl, reach) for j, law in enumerate(self.tails)], np.int64)
+        heavy = np.where(outweighing[:, None] > OUTWEIGHED, np.sign(np.nan_to_num(gain)), 0)
+        sides = sides.reshape(len(self.tails), len(kl)).T
+        return np.where(sides != 0, sides, heavy).astype(np.int64)
 
     def prompts(self, x: Floats) -> Floats:
         return np.asarray(self.p.sums(x))

@@ -44,17 +44,19 @@ class PolicyGains(Result):
     correction : (K, B) share by which the rows' beta is low at this KL, corrected for; there is no estimate where it
         is above 0.5 or the KL above 0.35 log n, n the harmonic mean of the responses
     unseen : (J,) "rare" where so few responses or prompts differ that neither gain nor win rate has an error, else ""
-    skewed : (J,) 1 or -1, the side of the value's extremes, where these are too rare in so many prompts for both bounds
-        (`tails.skewed`), else 0; `gain_se` is then right in its mean square over dumps and too small in most of them
+    outweighing : (K, B) how many of a prompt's responses (16 at most) outweigh all of them together under the tilt;
+        gains fall short where it is above 0.05 (theory 2.9)
+    skewed : (K, B, J) 1 or -1 where a gain has no bound on that side, else 0: the side of the value's extremes where
+        these are too rare, or away from zero where it falls short; `gain_se` is then too small in most dumps
     kind : (K, B) "jackknife", "first order" (fewer than 3 responses a prompt, and only to 0.1 nats), "exact" (base
         "logprob": the rows are the policy), "pooled" (within=False: gains of the rows as they are), or "none"
     """
 
     axes: ClassVar[Axes] = {
-        "direction kl value": "gain gain_se null_se win_rate win_rate_se freedom win_freedom harmed harmed_se",
+        "direction kl value": "gain gain_se null_se win_rate win_rate_se freedom win_freedom harmed harmed_se skewed",
         "direction kl value bound": "interval win_interval",
-        "direction kl": "kl betas correction kind",
-        "value": "unseen skewed",
+        "direction kl": "kl betas correction kind outweighing",
+        "value": "unseen",
     }
 
     kl: Floats
@@ -71,6 +73,7 @@ class PolicyGains(Result):
     correction: Floats
     kind: NDArray[np.str_]
     unseen: NDArray[np.str_]
+    outweighing: Floats
     skewed: NDArray[np.int64]
     interval: Floats
     win_interval: Floats
@@ -151,13 +154,15 @@ def gains_and_horizon(
         tilts, furthest = every.at(slice(some)), rows.horizons(kept, every.at(slice(some, None)))
     made = rows.cells(kept, tilts, given_beta=kl is None)
     arrays = {f.name: np.array([getattr(cell, f.name) for cell in made]) for f in fields(MatchedCell)}
+    arrays["outweighing"] = rows.outweighing(kept, tilts)
+    arrays["skewed"] = rows.skewed(arrays["gain"], arrays["kl"], arrays["outweighing"])
     influence = np.moveaxis(arrays.pop("influence").reshape(*shape, *rows.held.shape), 2, 0)
     arrays = {name: x.reshape(*shape, *x.shape[1:]) for name, x in arrays.items()}
     with np.errstate(over="ignore", under="ignore"):
         arrays["betas"] = np.ldexp(arrays["betas"], exponent[:, None])
     none = np.full((*shape, call.n_values, 2), np.nan)
     return _bounded(PolicyGains(
-        unseen=rows.unseen, skewed=rows.skewed, interval=none, win_interval=none, directions=call.names,
+        unseen=rows.unseen, interval=none, win_interval=none, directions=call.names,
         values=call.value_names, _influence=influence, _held=rows.held, **arrays,
     )), furthest  # fmt: skip
 
@@ -194,8 +199,8 @@ def pooled_gains(t: TiltResult, p: Population, kl: Floats) -> PolicyGains:
     return _bounded(PolicyGains(
         np.array(np.broadcast_to(kl, t.kl.shape)), t.betas, gain, se, none, freedom, wins, none, none, none, none,
         np.zeros(t.kl.shape), np.full(t.kl.shape, "pooled"), np.full(len(t.values), ""),
-        np.zeros(len(t.values), np.int64), wide, wide, t.directions, t.values, np.zeros((1, *t.gain.shape)),
-        np.ones((1, t.gain.shape[2])),
+        np.zeros(t.kl.shape), np.zeros(t.gain.shape, np.int64), wide, wide, t.directions, t.values,
+        np.zeros((1, *t.gain.shape)), np.ones((1, t.gain.shape[2])),
     ))  # fmt: skip
 
 

@@ -175,7 +175,7 @@ def recommended(
     made = Recommendation(
         names[k], float(levels[b]), (k, b), share.reshape(shape), judged.gain, judged.se, judged.optimism,
         score.reshape(shape), names, levels, gains[0].values, splits, tuple(status),
-        opened(judged.bounds(0.95), judged.gain, gains[0].skewed),
+        opened(judged.bounds(0.95), judged.gain, np.concatenate([g.skewed for g in gains])[k, b]),
     )  # fmt: skip
     return made, judged
 

@@ -1,8 +1,9 @@
-"""Values whose gain has an error that these rows show in part or not at all: too little of what makes it was drawn."""
+"""Gains with an error that these rows show in part or not at all: too little of what makes them was drawn."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,9 @@ Ints = NDArray[np.int64]
 SCARCE = 10  # responses, and prompts, that must differ from the rest of their prompt for an error to be seen
 SKEWED = 400  # prompts for both bounds of a gain to hold where the value's quantiles are those of exp(z), z normal
 FURTHER = 1.5  # times as far: noise is seen to lower a skewed value in 7 % of dumps by 95 % bounds, in 2.5 % by these
+TOP = 0.02  # of the scores, whose mean excess says how heavy their tail is
+NORMAL = 0.3672  # that excess of a normal law, in sd: gains by normal scores are right up to the horizon
+OUTWEIGHED = 0.05  # responses of a prompt that outweigh all of it, up to which few responses tell of many
 Z90 = 1.2815515655446004
 
 
@@ -39,28 +43,92 @@ def unseen(value: Floats, ranked: NDArray[np.int32], each: Floats, share: Floats
     return ""
 
 
-def skewed(value: Floats, ranked: NDArray[np.int32], each: Floats, share: Floats, p: Population) -> int:
-    """Side of the extremes of a value, 1 or -1, where they are too rare in so many prompts for both bounds, else 0.
+@dataclass(frozen=True)
+class Tail:
+    """The lognormal law of a value about the middle of its prompt: scale (exp(log_sd z) - 1), z normal; log_sd 0 where
+    it is symmetric or has few different values, whose extremes are seen. `chance` is the variance of log_sd under
+    symmetry, `units` the prompts (or clusters) with labels."""
 
-    Arguments as above. With s the log-sd of the lognormal law that has the 10, 50 and 90 % quantiles of the value
-    about the middle of its prompt: fewer than 400 s^4 prompts (or clusters). Quantiles hardly know of the extremes
-    that make the gain, as a kurtosis would: were it for these to say, dumps without them would keep both bounds.
-    """
-    known = share > 0
+    log_sd: float
+    scale: float
+    chance: float
+    units: int
+
+    @property
+    def rare(self) -> int:
+        """Side of the extremes, 1 or -1, where so many prompts need not hold them: fewer than 400 s^4; else 0."""
+        s2 = max(self.log_sd**2 - 10 * self.chance, 0.0)  # less what chance makes of symmetry
+        return int(np.sign(self.log_sd)) if self.units < SKEWED * s2**2 else 0
+
+    def skewed(self, gain: Floats, kl: Floats, reach: float) -> Ints:
+        """The same of gains (...) at kl (...), or where the tilt weighs the extremes too far out for `reach`, the KL up
+        to which a prompt's responses say what a policy gains.
+
+        A tilt of a normal score by t = sqrt(2 KL) takes its mean from responses at t. Where it moves the value's
+        logarithm by x t, it takes that of the value from those at t + x, as a tilt of KL (t + x)^2/2 does of the
+        score. x is read off the gain.
+        """
+        s, t = self.log_sd, np.sqrt(2 * np.maximum(kl, 1e-300))
+        if self.rare or s**2 <= 40 * self.chance:
+            return np.full(gain.shape, self.rare, np.int64)
+        with np.errstate(invalid="ignore"):
+            x = np.log1p(np.maximum(gain / (self.scale * np.exp(s**2 / 2)), 0.0)) / t
+            return np.where((t + x) ** 2 / 2 > reach, int(np.sign(s)), 0)
+
+
+def tail(value: Floats, ranked: NDArray[np.int32], each: Floats, share: Floats, p: Population) -> Tail:
+    """By the 10, 50 and 90 % quantiles, which hardly know of the extremes that make a gain, as a kurtosis would: were
+    it for these to say, dumps without them would keep both bounds. Arguments as above."""
+    known, symmetric = share > 0, Tail(0.0, np.inf, 0.0, 0)
     f, each, n = _in_order(value, ranked, each, known, p)
     if not known.any():
-        return 0
+        return symmetric
     middles = _quantiles(f, np.cumsum(each), np.cumsum(n) - n / 2)
     about = (f - p.on_rows(middles))[each > 0]
     order, each = np.argsort(about, kind="stable"), each[each > 0]
     held = np.cumsum(each[order])
     low, middle, high = _quantiles(about[order], held, held[-1] * np.array([0.1, 0.5, 0.9]))
-    if not low < middle < high:  # few different values: their extremes are seen
-        return 0
-    s = np.log((high - middle) / (middle - low)) / Z90
-    s2 = max(s**2 - 10 / held[-1], 0.0)  # less what chance makes of symmetry
-    units = np.count_nonzero(p.unit_sums(known[:, None].astype(float)))
-    return int(np.sign(s)) if units < SKEWED * s2**2 else 0
+    if not low < middle < high:
+        return symmetric
+    s = float(np.log((high - middle) / (middle - low)) / Z90)
+    units = int(np.count_nonzero(p.unit_sums(known[:, None].astype(float))))
+    return Tail(s, float((high - middle) / np.expm1(s * Z90)) if s else np.inf, float(1 / held[-1]), units)
+
+
+def outweighing(scores: Floats, weight: Floats, each: Floats | None, n: float, p: Population) -> Callable[..., Floats]:
+    """A function of columns (C,) and lam (C,): how many responses of a prompt of n outweigh all n together under tilts
+    exp(lam t) of scores (N, K).
+
+    With k the tail index of the weights, n P(w > n E[w]) is n^{1 - 1/k}. Terms of that order in n are not of the law by
+    which gains are taken to many responses (theory 2.9): past a twentieth they fall short. k is lam times the mean
+    excess of the 2 % largest scores over the next (Hill 1975), about the mean of their prompt; 0 where that is not
+    above a normal law's by two of its errors.
+    """
+    excess = np.array([
+        _excess((t - p.on_rows(p.sums(weight * t)))[weight > 0], None if each is None else each[weight > 0])
+        for t in scores.T
+    ])  # fmt: skip
+
+    def responses(column: Ints, lam: Floats) -> Floats:
+        with np.errstate(divide="ignore", over="ignore"):
+            return np.asarray(np.minimum(n ** (1 - 1 / (lam * excess[column])), n))
+
+    return responses
+
+
+def _excess(t: Floats, each: Floats | None) -> float:
+    """Mean of the 2 % largest of t, each so many times, less the next; 0 where a normal law may have it."""
+    each = np.ones(len(t)) if each is None else each
+    m = int(TOP * each.sum())
+    if m < 2:
+        return 0.0
+    large = np.argpartition(t, len(t) - min(m + 1, len(t)))[-m - 1 :]
+    order = large[np.argsort(-t[large], kind="stable")]
+    top, held = t[order], np.cumsum(each[order])
+    part = np.diff(np.minimum(held, m), prepend=0.0)  # of the m largest, what each makes up
+    mean = float(part @ (top - top[np.searchsorted(held, m, "right")])) / m
+    sd = float(np.sqrt(each @ t**2 / each.sum()))
+    return mean if mean > NORMAL * sd * (1 + 2 / np.sqrt(m)) else 0.0
 
 
 def _in_order(

@@ -48,6 +48,7 @@ class Game:
 
     @property
     def shape(self) -> tuple[int, int]:
+        """Values by candidates."""
         return self.table.shape[0], self.table.shape[1]
 
     def blocks(self) -> Iterator[tuple[int, Floats]]:

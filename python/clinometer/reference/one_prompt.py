@@ -56,10 +56,12 @@ class PromptTilt:
 
     @property
     def log_partition(self) -> float:
+        """log Z = log sum w e^(t / beta), which depends on a shift of the scores."""
         return self.log_mass + float(divide(self.level, self.beta))
 
     @property
     def log_partition_centred(self) -> float:
+        """log Z of the scores less their mean, at least 0."""
         return self.log_mass + float(divide(self.level_centred, self.beta))
 
     def change(self) -> Array:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clinometer.common.visible import visible
-from clinometer.inference.tails import in_words, reach
+from clinometer.inference.tails import OUTWEIGHED, in_words, reach
 
 if TYPE_CHECKING:
     from .result import Report
@@ -81,6 +81,11 @@ def _extremes(report: Report, best: Choice) -> list[str]:
         return []
     names, n = ", ".join(visible(best.values[j]) for j in one), report.dump.n_prompts
     gains = ", ".join(f"{visible(best.values[j])} gains {in_words(ends[j])}" for j in one)
+    if report.policy.outweighing[best.index] > OUTWEIGHED:
+        judge = visible(best.constitution)
+        return [
+            f"The scores of {judge} have so heavy a tail that gains fall short at this KL, with one bound: {gains}."
+        ]
     return [f"Extremes of {names} are too rare in {n} prompts for a second bound: {gains}."]
 
 

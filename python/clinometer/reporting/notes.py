@@ -10,7 +10,7 @@ import numpy as np
 
 from clinometer.common.visible import visible
 from clinometer.inference.matched import REACH
-from clinometer.inference.tails import SCARCE, reach
+from clinometer.inference.tails import OUTWEIGHED, SCARCE, reach
 
 from .verdict import Choice, choose
 
@@ -27,7 +27,7 @@ GOLD = (
     "values as given"
 )
 SKEWED = (
-    "so skewed that {} prompts need not hold the extremes that make its gain: that has one bound instead of two; its "
+    "so skewed that {} need not hold the extremes that make its gain{}: that has one bound instead of two; its "
     "win rate has both"
 )
 FEW = 4  # constitutions that get a line each
@@ -57,13 +57,14 @@ def _rows(r: Report) -> list[str]:
     for name, n in zip(r.values, r.tilt.n_unlabelled, strict=True):
         if n:
             out.append(f"{name}: {int(n)} unlabelled rows left out of this value")
-    for name, sd, unseen, skewed in zip(r.values, r.value_sd, r.policy.unseen, r.policy.skewed, strict=True):
+    for j, (name, sd, unseen) in enumerate(zip(r.values, r.value_sd, r.policy.unseen, strict=True)):
         if sd == 0:
             out.append(f"{name} does not vary inside any prompt: no tilt can change it")
         elif unseen:
             out.append(f"{name}: {UNSEEN[str(unseen)]}")
-        elif skewed:
-            out.append(f"{name}: {SKEWED.format(d.n_prompts)}")
+        elif (one := (r.policy.skewed[..., j] != 0) & ~(r.policy.outweighing > OUTWEIGHED)).any():
+            some = "" if one.all() else f" from KL {r.policy.kl[one].min():g} on"
+            out.append(f"{name}: {SKEWED.format(f'{d.n_prompts} prompts' if one.all() else 'these responses', some)}")
     if d.n_prompts < 2:
         out.append("fewer than two prompts: there are no standard errors")
     if 1 < d.responses[1] <= 4 and d.base != "logprob":
@@ -82,6 +83,9 @@ def _tilts(r: Report) -> list[str]:
         elif r.past_horizon[k].any() and not alike:
             past = ", ".join(f"{x:g}" for x in r.kl[r.past_horizon[k]])
             out.append(f"{name}: kl {past} beyond the horizon of {r.horizon[k]:.2g} nats")
+        if (heavy := r.policy.outweighing[k] > OUTWEIGHED).any():
+            at = ", ".join(f"{x:g}" for x in r.kl[heavy])
+            out.append(f"{name}: scores so heavy-tailed that gains fall short at kl {at}: each has one bound there")
         bad = t.pareto_k[k] > pareto_limit(r.dump.n_rows)
         if bad.any():
             out.append(f"{name}: heavy-tailed ratios (Pareto k) at kl {', '.join(f'{x:g}' for x in r.kl[bad])}")

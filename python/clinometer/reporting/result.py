@@ -221,7 +221,9 @@ class Report(Result):
         return run(self, expression)
 
     def to_text(self, *, full: bool = False) -> str:
-        """Aligned text of at most 110 columns: 30 lines that begin with the verdict, or all there is at every KL."""
+        """Aligned text of at most 110 columns: 30 lines that begin with the verdict, or with `full` all there
+        is at every KL.
+        """
         from .brief import brief
         from .text import shortened, text
 
@@ -254,7 +256,9 @@ class Report(Result):
         return made
 
     def to_json(self, path: str | os.PathLike[str] | None = None) -> str:
-        """Strict JSON of every field, verdict and choice; NaN is null, infinities "inf" and "-inf"."""
+        """Strict JSON of every field, verdict and choice, returned, and written to `path` if given; NaN is null,
+        infinities "inf" and "-inf".
+        """
         from .export import dumps
 
         made = dumps({**self.to_dict(), "best": self.best(), "verdict": self.verdict()})
@@ -263,7 +267,9 @@ class Report(Result):
         return made
 
     def to_csv(self, path: str | os.PathLike[str] | None = None) -> str:
-        """CSV with one row per constitution, KL and value; text in it is never taken for a formula."""
+        """CSV with one row per constitution, KL and value, returned, and written to `path` if given; text in it is
+        never taken for a formula.
+        """
         from .export import table
 
         made = table(self)

@@ -130,7 +130,7 @@ def row(report: Report, k: int, b: int, j: int, known: bool) -> str:
         middle = f"{in_words(report.gain_interval_labels[k, b, j], ' '):<20}"
     else:
         middle = f"{number(report.gain_rows[k, b, j]):>10}{number(report.gain_sd[k, b, j], digits=2):>10}"
-    error = "-" if p.skewed[j] else number(se, sign=False)  # it says how far the gain may be on one side alone
+    error = "-" if p.skewed[k, b, j] else number(se, sign=False)  # it says how far the gain may be on one side alone
     return (
         "    " + fit(name, NAME) + f"{number(gain):>10}{error:>9}{clear:<2}{chance} {in_words(own, ' '):<20}"
         + middle + f"{number(p.win_rate[k, b, j], sign=False, digits=3):>6}{net:>15}"

@@ -109,6 +109,7 @@ class Fold:
 
     @property
     def n_prompts(self) -> int:
+        """How many prompts have been absorbed."""
         return len(self.seen) if self.dump_facts is None else int(self.dump_facts["prompts"])
 
     def absorb(self, phi: ArrayLike, prompt_ids: ArrayLike, **columns: ArrayLike) -> None:

@@ -57,10 +57,11 @@ function bodyRow(k, all) {
 function legendOf(shown) {
   const unit = state.unit === "sd" ? "sd inside prompts" : "the values' own units";
   const count = `${shown.length} of ${K} constitution${K === 1 ? "" : "s"}`;
+  const oneBound = data.policy.skewed.some((sides) => sides[state.b].some((side) => side !== 0));
   return [
     `KL ${sized(num(data.kl[state.b]))} nats, gains in ${unit}; ${count}. Thick: 95 % given the judge`,
     data.gain_interval_labels ? "; thin: with its labels" : "",
-    data.policy.skewed.some((x) => x) ? "; with a head: no bound on that side" : "",
+    oneBound ? "; with a head: no bound on that side" : "",
     data.null_band ? `; shaded: random directions${asGiven}` : "",
     "; hollow, >: past the horizon, the KL up to which these rows say what a policy gains; \u2605: the verdict.",
   ].join("");
