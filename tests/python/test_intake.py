@@ -1196,6 +1196,13 @@ def test_masks_and_indices_of_columns_to_adjust_by_are_seen() -> None:
     with pytest.raises(ValueError, match="index"):
         tilt(adjust=pd.Series(LOGS)[::-1])
     assert np.allclose(tilt(adjust=[pd.Series(LOGS)]), tilt(adjust=LOGS))
+    counts = np.ma.array([2, 4], mask=[True, False])
+    for call in (
+        lambda: theory.effective_rank(counts * 1.0), lambda: theory.expected_max_normal(counts),
+        lambda: theory.best_of_n(DUMP, "y", "y", counts),
+    ):  # fmt: skip
+        with pytest.raises((ValueError, TypeError)):
+            call()
     gap = np.ma.array([1.0, 2.0], mask=[True, False])
     for call in (lambda: theory.policy_direction(U[0], U, gap), lambda: theory.iterate(DUMP, U[:1], gap, Y)):
         with pytest.raises(ValueError, match="beta"):
