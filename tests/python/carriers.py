@@ -36,6 +36,16 @@ class SpeaksArray:
         return np.asarray(self._array, dtype)
 
 
+class SpeaksArrow:
+    """`__arrow_c_stream__` alone, as relations of duckdb."""
+
+    def __init__(self, table: Any) -> None:
+        self._table = table
+
+    def __arrow_c_stream__(self, schema: Any = None) -> Any:
+        return self._table.__arrow_c_stream__(schema)
+
+
 def _module(name: str) -> Any:
     return importlib.import_module(name)
 
@@ -85,6 +95,11 @@ CARRIERS: dict[str, tuple[str | None, Callable[[Array], Any]]] = {
     "NumPy StringDType": (None, lambda a: a.astype(np.dtypes.StringDType()) if a.dtype.kind == "U" else _no()),
     "list": (None, lambda a: a.tolist()),
     "mapping of names": (None, lambda a: _table(a)),
+    "list of arrays without axes": (None, lambda a: [np.asarray(x) for x in a] if a.ndim == 1 else _no()),
+    "list of torch scalars": (
+        "torch", lambda a: [_torch()(x) for x in a] if a.ndim == 1 and a.dtype.kind in "fi" else _no()
+    ),
+    "NumPy records": (None, lambda a: np.rec.fromarrays(list(_table(a).values()), names=list(_table(a)))),
     "list of Decimal": (
         None, lambda a: [Decimal(str(x)) for x in a.tolist()] if a.dtype.kind in "fi" and a.ndim == 1 else _no()
     ),
@@ -100,6 +115,10 @@ CARRIERS: dict[str, tuple[str | None, Callable[[Array], Any]]] = {
     "pandas Series, nullable": (
         "pandas", lambda a: _module("pandas").Series(a).convert_dtypes() if a.ndim == 1 else _no()
     ),
+    "pandas Series of Arrow": (
+        "pandas", lambda a: _module("pandas").Series(a, dtype=_module("pandas").ArrowDtype(_arrow(a).type))
+        if a.ndim == 1 else _no()
+    ),
     "pandas DataFrame": ("pandas", lambda a: _module("pandas").DataFrame(_table(a))),
     "xarray DataArray": ("xarray", lambda a: _module("xarray").DataArray(a)),
     "polars Series": ("polars", lambda a: _module("polars").Series(a)),
@@ -108,6 +127,7 @@ CARRIERS: dict[str, tuple[str | None, Callable[[Array], Any]]] = {
     "pyarrow ChunkedArray": ("pyarrow", _chunked),
     "pyarrow dictionary": ("pyarrow", lambda a: _arrow(a).dictionary_encode() if a.ndim == 1 else _no()),
     "pyarrow Table": ("pyarrow", lambda a: _module("pyarrow").table(_table(a))),
+    "`__arrow_c_stream__` (others)": ("pyarrow", lambda a: SpeaksArrow(_module("pyarrow").table(_table(a)))),
     "Hugging Face Dataset": ("datasets", lambda a: _module("datasets").Dataset.from_dict(_table(a))),
     "column of a Dataset": (
         "datasets", lambda a: _module("datasets").Dataset.from_dict({"c": a.tolist()})["c"]

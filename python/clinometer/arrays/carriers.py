@@ -86,7 +86,7 @@ def _mapped(held: dict[str, Carried], name: str) -> Carried:
 
 def _listed(value: Any, name: str) -> NDArray[Any]:
     if any(is_array(x) for x in {type(x): x for x in value}.values()):  # one of each type: lists may be long
-        return from_objects(value, name)
+        return from_objects([_scalar(x, name) for x in value], name)
     if value and all(type(x) is str for x in value):
         return text_array(value, name)
     try:
@@ -102,6 +102,14 @@ def _listed(value: Any, name: str) -> NDArray[Any]:
             flat = [x for row in flat for x in row]
         return from_objects(flat, name).reshape(array.shape)
     return from_numpy(array, name).array
+
+
+def _scalar(x: Any, name: str) -> Any:
+    """What an array without axes holds, as rewards that torch gives one by one; others as they are."""
+    if isinstance(x, np.generic) or not is_array(x) or getattr(x, "ndim", 1) != 0:
+        return x
+    held = carried(x, name).array
+    return _plain(held[None])[0] if held.ndim == 0 else x
 
 
 def _from_dlpack(value: Any, name: str) -> NDArray[Any]:
