@@ -91,7 +91,7 @@ CARRIERS: dict[str, tuple[str | None, Callable[[Array], Any]]] = {
     "JAX": ("jax", _jax()),
     "JAX bfloat16": ("jax", _jax("bfloat16")),
     "`__dlpack__` (others)": (None, lambda a: SpeaksDlpack(a) if a.dtype.kind in "fi" else _no()),
-    "`__array__` (xarray and others)": (None, SpeaksArray),
+    "`__array__` (others)": (None, SpeaksArray),
     "torch": ("torch", lambda a: _torch()(a) if a.dtype.kind in "fi" else _no()),
     "torch bfloat16": ("torch", lambda a: _torch("bfloat16")(a) if a.dtype.kind == "f" else _no()),
     "torch, requires grad": ("torch", lambda a: _torch(grad=True)(a) if a.dtype.kind == "f" else _no()),
@@ -101,6 +101,7 @@ CARRIERS: dict[str, tuple[str | None, Callable[[Array], Any]]] = {
         "pandas", lambda a: _module("pandas").Series(a).convert_dtypes() if a.ndim == 1 else _no()
     ),
     "pandas DataFrame": ("pandas", lambda a: _module("pandas").DataFrame(_table(a))),
+    "xarray DataArray": ("xarray", lambda a: _module("xarray").DataArray(a)),
     "polars Series": ("polars", lambda a: _module("polars").Series(a)),
     "polars DataFrame": ("polars", lambda a: _module("polars").DataFrame(_table(a))),
     "pyarrow Array": ("pyarrow", _arrow),

@@ -176,12 +176,12 @@ def test_without_columns_nothing_is_said_of_them() -> None:
 @pytest.mark.parametrize(
     ("adjust", "error", "message"),
     [
-        (np.ones(3), ValueError, r"adjust\[0\] has shape \(3,\), wanted \(320,\) or \(320, m\)"),
+        (np.ones(3), ValueError, r"adjust\[0\] has shape \(3,\), wanted \(320,\) or \(320, J\)"),
         ("nope", ValueError, "adjust: no column 'nope'"),
         ([], ValueError, "adjust is empty"),
         ("holes", ValueError, "adjust: 'holes' holds NaN or Inf"),
         (["n_tokens", "topic"], ValueError, "adjust: 'topic' does not vary inside any prompt"),
-        (np.array(["a"] * 320), TypeError, r"adjust\[0\] holds <U1"),
+        (np.array(["a"] * 320), TypeError, r"adjust\[0\] has dtype <U1, wanted numbers"),
         ("words", TypeError, "adjust: column 'words' has dtype"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import tempfile
 import warnings
 from collections.abc import Callable
 from functools import cache
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 
 import clinometer as cm
 from clinometer import lp, theory
+from clinometer.sources.found import Lazy
 
 G, M, D = 6, 4, 3
 N = G * M
@@ -57,6 +59,19 @@ def reported(**given_: Any) -> Any:
     return cm.report(DUMP, constitutions=U, values=["y"], kl=[0.05], sections=(), **given_)
 
 
+def shown() -> Any:
+    return cm.examples(DUMP, "y", n=2, texts=list(TEXT))
+
+
+def written(phi: Any, **given_: Any) -> Any:
+    """A dump that was written and opened again."""
+    with tempfile.TemporaryDirectory() as folder:
+        cm.write_dump(f"{folder}/d", phi, **given_)
+        dump = cm.open_dump(f"{folder}/d")
+        held = {n: np.array(c) for n, c in dump.columns.items()}
+        return dump.with_options(columns=Lazy({n: (lambda n=n: held[n]) for n in held}))
+
+
 def of_groups(groups: Any) -> Any:
     """Gains of subgroups, at most one of whose sizes is that of another."""
     found = reported(groups=groups).groups[0]
@@ -85,6 +100,18 @@ ARGUMENTS: dict[str, tuple[Any, Callable[[Any], Any]]] = {
     "`Fold` rows": (PHI, lambda x: fold(phi=x)),
     "`Fold` ids": (IDS, lambda x: fold(ids=x)),
     "`Fold` columns": (Y, lambda x: fold(y=x)),
+    "betas": (np.array([0.5, 1.0, 2.0], np.float32), lambda x: cm.tilt(DUMP, U, x, Y).gain),
+    "kl": (np.array([0.0625, 0.125, 0.25], np.float32), lambda x: cm.tilt(DUMP, U, values=Y, kl=x).gain),
+    "proposal": (LOGS, lambda x: cm.tilt(DUMP, U, [1.0], Y, base="reweight", logprobs=-NUMBERS[:, 5] ** 2,
+                                         proposal_logprobs=x).gain),
+    "adjust": (LOGS, lambda x: tilt(adjust=x)),
+    "texts": (TEXT, lambda x: np.append(cm.examples(DUMP, "y", n=2, texts=x).responses == TEXT[shown().row], True)),
+    "`u_gen`": (U[0].copy(), lambda x: cm.report(DUMP, constitutions=U, values=["y"], kl=[0.05], sections=(), u_gen=x)
+                .generation_correlation),
+    "written rows": (PHI, lambda x: written(x).read(0, N)),
+    "written ids": (IDS, lambda x: written(PHI, prompt_ids=x).prompt_ids),
+    "written columns": (Y, lambda x: written(PHI, columns={"y": x}).columns["y"]),
+    "`lp.prompt`": (Y, lambda x: lp.prompt(x, prompt_ids=IDS).margin),
     "theory": (U[:, :2].copy(), lambda x: theory.pareto_fraction(np.eye(2)) + 0 * lp.pareto_front(x).sum()
                + theory.score_correlation(x, U[:, :2])),
 }  # fmt: skip
@@ -1003,6 +1030,19 @@ def test_plain_arrays_beside_rows_of_a_frame_that_was_moved_are_told() -> None:
         settled = tilt(dump=moved.reset_index(drop=True), prompt_ids=IDS)
         tilt(dump=frame.set_index(np.arange(N) * 3), prompt_ids=IDS)
     assert np.array_equal(got, settled)
+    for call in (lambda: fold(phi=moved), lambda: cm.Scores(pd.Series(Y).iloc[::-1], prompt_ids=IDS)):
+        with pytest.warns(UserWarning, match="(prompt_ids|column 'y') has no index and (phi|array) come from a frame"):
+            call()
+
+
+def test_rows_that_were_selected_keep_their_labels() -> None:
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame(PHI, index=np.arange(N) + 5)
+    part, rows = cm.open_dump(frame, prompt_ids=IDS).select(prompts=PROMPTS[1:3]), np.arange(M, 3 * M)
+    y = pd.Series(Y, index=frame.index).iloc[rows]
+    assert np.array_equal(tilt(dump=part, values=y), tilt(dump=PHI[rows], prompt_ids=IDS[rows], values=Y[rows]))
+    with pytest.raises(ValueError, match="label in its index"):
+        tilt(dump=part, values=y.iloc[::-1])
 
 
 def test_a_game_of_a_frame_knows_its_ids_and_names() -> None:
@@ -1086,3 +1126,139 @@ def test_frames_by_layer_keep_their_ids_and_must_agree(keys: Any, tmp_path: Path
     other = frame.assign(prompt_id=IDS[::-1])
     with pytest.raises(ValueError, match="another prompt_id"):
         cm.write_dump(tmp_path / "b", {keys[0]: frame, keys[1]: other})
+
+
+def test_a_carrier_of_prompts_by_responses_says_the_order_of_its_prompts() -> None:
+    """Frames and DataArrays (G, n) carry an index of prompts; moved they went on in the order of the dump."""
+    pd = pytest.importorskip("pandas")
+    grid, order = Y.reshape(G, M), np.array([1, 0, 2, 3, 4, 5])
+    forms: dict[str, Callable[[Any, Any], Any]] = {"pandas": lambda a, at: pd.DataFrame(a, index=at)}
+    if importlib.util.find_spec("xarray") is not None:
+        import xarray as xr
+
+        forms["xarray"] = lambda a, at: xr.DataArray(a, dims=("prompt", "n"), coords={"prompt": at})
+    for name, form in forms.items():
+        for take in (
+            lambda y: tilt(values=y), lambda y: tilt(values={"y": y}),
+            lambda y: tilt(dump=cm.open_dump(PHI, prompt_ids=IDS, columns={"v": y}), values="v"),
+        ):  # fmt: skip
+            np.testing.assert_allclose(take(form(grid, PROMPTS)), tilt(), rtol=1e-6, err_msg=name)
+            with pytest.raises(ValueError, match="rows have another prompt_id"):
+                take(form(grid[order], PROMPTS[order]))
+            with pytest.raises(ValueError, match="index"):
+                take(form(grid[order], np.array(["a", "b", "c", "d", "e", "f"])[order]))
+
+
+def test_an_xarray_is_an_array_with_names_and_labels_and_no_long_table() -> None:
+    """xarray speaks Arrow too: a long table in which coordinates are columns, and so became values."""
+    xr = pytest.importorskip("xarray")
+    rows = xr.DataArray(PHI.reshape(G, M, D), dims=("prompt", "n", "d"), coords={"prompt": PROMPTS})
+    assert np.array_equal(cm.open_dump(rows).prompt_ids, IDS)
+    assert np.allclose(tilt(dump=rows), tilt())
+    named = xr.DataArray(PHI, dims=("row", "d"), coords={"d": list(NAMES)})
+    direction = xr.DataArray(U[0][[2, 0, 1]], dims="d", coords={"d": [NAMES[k] for k in (2, 0, 1)]})
+    assert np.allclose(cm.score(named, direction, prompt_ids=IDS), PHI @ U[:1].T, atol=1e-5)
+    two = xr.DataArray(
+        NUMBERS[:, 3:5], dims=("row", "value"), coords={"value": ["kind", "honest"], "row": np.arange(N)}
+    )
+    assert cm.tilt(DUMP, U, [1.0], two).values == cm.Scores(two).names == ("kind", "honest")
+    for moved in (two[::-1], two[::-1, 0]):
+        with pytest.raises(ValueError, match="index"):
+            tilt(values=moved)
+        with pytest.raises(ValueError, match="index"):
+            tilt(directions=cm.Scores(moved))
+    whole = xr.Dataset({"phi": (("row", "d"), PHI), "y": ("row", Y)}, coords={"prompt_id": ("row", IDS)})
+    assert np.allclose(cm.tilt(whole, U, [1.0], "y").gain_se, tilt())
+    with pytest.raises(TypeError, match="begin with other dimensions"):
+        cm.open_dump(xr.Dataset({"a": ("x", Y), "b": ("z", Y)}))
+    with pytest.raises(TypeError, match="an axis of rows"):
+        tilt(values=xr.DataArray(1.0))
+
+
+def test_texts_of_other_columns_are_refused_and_pairs_are_prompt_and_response() -> None:
+    found = cm.examples(DUMP, "y", n=2, texts=[("q", t) for t in TEXT])
+    assert set(found.prompts) == {"q"} and list(found.responses) == list(TEXT[found.row])
+    for wrong in ([{"prompt": "q", "completion": t} for t in TEXT], {"completion": "q", "text": "t"}):
+        given_ = wrong if isinstance(wrong, list) else [wrong] * N
+        with pytest.raises(ValueError, match="'response', and 'prompt' beside it, are wanted"):
+            cm.examples(DUMP, "y", n=2, texts=given_)
+    pd = pytest.importorskip("pandas")
+    with pytest.raises(ValueError, match="'response'"):
+        cm.examples(DUMP, "y", n=2, texts=pd.DataFrame({"completion": TEXT, "row": TEXT}))
+    with pytest.raises(ValueError, match="index"):
+        cm.examples(DUMP, "y", n=2, texts=pd.DataFrame({"response": TEXT, "prompt": TEXT})[::-1])
+
+
+def test_masks_and_indices_of_columns_to_adjust_by_are_seen() -> None:
+    pd = pytest.importorskip("pandas")
+    with pytest.raises(ValueError, match="NaN"):
+        tilt(adjust=np.ma.array(LOGS, mask=np.arange(N) == 3))
+    with pytest.raises(ValueError, match="index"):
+        tilt(adjust=pd.Series(LOGS)[::-1])
+    assert np.allclose(tilt(adjust=[pd.Series(LOGS)]), tilt(adjust=LOGS))
+    counts = np.ma.array([2, 4], mask=[True, False])
+    for call in (
+        lambda: theory.effective_rank(counts * 1.0), lambda: theory.expected_max_normal(counts),
+        lambda: theory.best_of_n(DUMP, "y", "y", counts),
+    ):  # fmt: skip
+        with pytest.raises((ValueError, TypeError)):
+            call()
+    gap = np.ma.array([1.0, 2.0], mask=[True, False])
+    for call in (lambda: theory.policy_direction(U[0], U, gap), lambda: theory.iterate(DUMP, U[:1], gap, Y)):
+        with pytest.raises(ValueError, match="beta"):
+            call()
+
+
+def test_ids_of_prompts_and_responses_prove_an_order_that_an_index_only_tells_of() -> None:
+    """Judgments that came back shuffled and were sorted by both ids have a moved index, and are in order."""
+    pd = pytest.importorskip("pandas")
+    dump = cm.open_dump(PHI, prompt_ids=IDS, columns={"y": Y, "response_id": np.tile(np.arange(M), G)})
+    frame = pd.DataFrame({"prompt_id": IDS, "response_id": np.tile(np.arange(M), G), "y": Y})
+    shuffled = frame.sample(frac=1.0, random_state=4).reset_index(drop=True)
+    place = {p: k for k, p in enumerate(PROMPTS.tolist())}
+    back = shuffled.sort_values("response_id").sort_values("prompt_id", key=lambda c: c.map(place), kind="stable")
+    for take in (lambda f: tilt(dump=dump, values=f), lambda f: tilt(dump=dump, directions=cm.Scores(f))):
+        np.testing.assert_array_equal(take(back), take(frame))
+        for less in (shuffled, back.drop(columns="response_id"), back.iloc[np.r_[1, 0, 2:N]]):
+            with pytest.raises(ValueError, match=r"index|prompt_id|response_id"):
+                take(less)
+
+
+def test_gold_of_a_part_of_the_rows_is_told_that_the_others_have_nan() -> None:
+    pd = pytest.importorskip("pandas")
+    part = pd.DataFrame({"prompt_id": IDS[::2], "y": LOGS[::2]})
+    with pytest.raises(ValueError, match=r"a row without an entry has NaN \(a left merge, \.reindex\)"):
+        reported(gold=part)
+
+
+def test_directions_are_added_in_one_order_of_their_features() -> None:
+    one, other = (cm.Directions(["x"], U[:1], source={"features": list(n)}) for n in (NAMES, NAMES[::-1]))
+    assert np.allclose((one + one).vectors, 2 * U[:1]) and (one + cm.Directions(["y"], U[:1])).dim == D
+    for call in (lambda: one + other, lambda: one - other):
+        with pytest.raises(ValueError, match=r"other has entries for 'a', 'b', 'q' and these for 'q', 'b', 'a'"):
+            call()
+
+
+def test_pairs_that_are_written_keep_their_order_and_their_prompts(tmp_path: Path) -> None:
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame({"prompt_id": PROMPTS, "chosen": PAIRS[:, 0], "rejected": PAIRS[:, 1]})
+    prob = pd.Series(PROB)
+    for k, pairs in enumerate(
+        ((PAIRS, prob), frame, {"chosen": frame.chosen, "rejected": frame.rejected, "prob": prob})
+    ):
+        cm.write_dump(tmp_path / str(k), PHI, prompt_ids=IDS, pairs=pairs)
+        assert np.array_equal(cm.open_dump(tmp_path / str(k)).pairs["chosen"], PAIRS[:, 0])  # type: ignore[index]
+    for wrong in (
+        (frame[["chosen", "rejected"]], prob[::-1]), {"chosen": frame.chosen, "rejected": frame.rejected[::-1]},
+        {"chosen": frame.chosen, "rejected": frame.rejected, "prob": prob[::-1]}, frame.assign(prompt_id=PROMPTS[::-1]),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=r"index|indices|prompt_id"):
+            cm.write_dump(tmp_path / "wrong", PHI, prompt_ids=IDS, pairs=wrong)
+
+
+def test_folds_of_text_and_of_numbers_do_not_merge() -> None:
+    one, other = (cm.Fold(cm.stat.Tilt(U, "y", betas=[1.0]), dim=D) for _ in range(2))
+    one.absorb(PHI[:M], IDS[:M], y=Y[:M])
+    other.absorb(PHI[M:], IDS[M:].astype(str), y=Y[M:])
+    with pytest.raises(ValueError, match="merge: prompt ids of one fold are text"):
+        one.merge(other)

@@ -678,3 +678,37 @@ def test_files_of_stages_of_training_are_no_shards(names: tuple[str, ...], suffi
     (folder / f"{names[1]}{suffix}").rename(folder / f"{names[0]}-part-1{suffix}")
     (folder / f"{names[0]}{suffix}").rename(folder / f"{names[0]}-part-0{suffix}")
     assert open_dump(folder).n_rows == 4
+
+
+def test_the_index_that_pandas_writes_beside_rows_is_compared(tmp_path: Path) -> None:
+    """A frame that was shuffled and written keeps its index in a column; labels in the order before do not fit."""
+    pd = pytest.importorskip("pandas")
+    phi, y = rows(), np.arange(N, dtype=float)
+    frame = pd.DataFrame({"prompt_id": np.arange(N) // 4, "phi": list(phi), "judge": phi[:, 0]})
+    moved = frame.sample(frac=1.0, random_state=0)
+    moved.to_parquet(tmp_path / "x.parquet")
+    want = cm.tilt(frame, "judge", [1.0], y).gain
+    got = cm.tilt(tmp_path / "x.parquet", "judge", [1.0], pd.Series(y)[moved.index]).gain
+    np.testing.assert_allclose(got, want, rtol=1e-5)
+    with pytest.raises(ValueError, match="label in its index"):
+        cm.tilt(tmp_path / "x.parquet", "judge", [1.0], pd.Series(y))
+
+
+def test_a_table_of_labels_is_written_beside_its_own_responses_alone(tmp_path: Path) -> None:
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame({"prompt_id": np.arange(N) // 4, "response_id": np.arange(N) % 4, "phi": list(rows())})
+    labels = frame.drop(columns="phi").assign(y=np.arange(N))
+    cm.write_dump(tmp_path / "a", frame, columns=labels)
+    assert np.array_equal(open_dump(tmp_path / "a").columns["y"], np.arange(N))
+    for wrong in (labels.assign(response_id=3 - np.arange(N) % 4), labels.assign(prompt_id=np.arange(N)[::-1] // 4)):
+        with pytest.raises(ValueError, match=r"response_id|prompt_id"):
+            cm.write_dump(tmp_path / "b", frame, columns=wrong)
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x.jsonl", "x.parquet"])
+def test_tables_in_place_of_archives_and_directions_are_told_what_to_do(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("prompt_id,y\n1,2\n" * 9)
+    with pytest.raises(DumpError, match="read it and pass the frame"):
+        open_dump(rows(), columns=tmp_path / name)
+    with pytest.raises(DumpError, match="is a table and holds no directions"):
+        cm.Directions.load(tmp_path / name)

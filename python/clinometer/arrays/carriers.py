@@ -22,7 +22,7 @@ from .dlpack import BFLOAT16, bfloat16_bits, decode_bfloat16, is_bfloat16
 from .strings import decode_utf8, narrowed, text_array
 
 _CPU_DEVICES = (1, 3, 11)  # DLPack: CPU, and memory of the host that CUDA or ROCm pinned
-_LIBRARIES = ("torch", "pandas", "polars", "pyarrow", "datasets")
+_LIBRARIES = ("torch", "pandas", "polars", "pyarrow", "datasets", "xarray")
 _PROTOCOLS = ("__dlpack__", "__array__", "__arrow_c_stream__", "__arrow_c_array__", "__arrow_array__")
 
 
@@ -324,7 +324,7 @@ def _stacked(held: NDArray[Any], missing: NDArray[np.bool_], name: str) -> NDArr
     return np.stack(rows)
 
 
-_INDEX = "__index_level_0__"  # the index of a pandas frame in an Arrow table made of it
+INDEX = "__index_level_0__"  # the index of a pandas frame in an Arrow table made of it
 
 
 def _torch(value: Any, name: str) -> Carried:
@@ -438,7 +438,7 @@ def through_arrow(value: Any) -> Any:
 def from_arrow(value: Any, name: str) -> Carried:
     if hasattr(value, "column_names"):
         columns = _frame(list(zip(value.column_names, value.columns, strict=True)), name, _arrow_array)
-        labels = columns.pop(_INDEX, None)
+        labels = columns.pop(INDEX, None)
         return Carried(columns=columns, labels=labels, indexed=labels is not None, argument=name)
     if not hasattr(value, "null_count"):
         raise TypeError(f"{name} is a {type(value).__name__} of pyarrow; an array or a table is wanted")
@@ -474,4 +474,32 @@ def _datasets(value: Any, name: str) -> Carried:
     raise TypeError(f"{name} is a {type(value).__name__} of datasets; one split, a Dataset, or its column is wanted")
 
 
-BY_LIBRARY = {"torch": _torch, "pandas": _pandas, "polars": _polars, "pyarrow": from_arrow, "datasets": _datasets}
+def _xarray(value: Any, name: str) -> Carried:
+    """A DataArray, or a Dataset of them with one first dimension, whose coordinate are the labels of rows.
+
+    Its `__arrow_c_stream__` is a long table with coordinates as columns, which are no values.
+    """
+    if hasattr(value, "data_vars"):
+        kinds = {v.dims[:1] for v in value.data_vars.values()}
+        if len(kinds) != 1 or () in kinds:
+            raise TypeError(f"{name} is a Dataset of xarray whose arrays begin with other dimensions; one is wanted")
+        first = kinds.pop()
+        along = {str(n): v for n, v in value.variables.items() if v.dims[:1] == first and n not in value.indexes}
+        columns = {n: from_numpy(np.asarray(v), name).array for n, v in along.items()}
+        return Carried(columns=columns, argument=name, **_coordinate(value, first))
+    if not hasattr(value, "dims") or not value.dims:
+        raise TypeError(f"{name} is a {type(value).__name__} of xarray; a DataArray with an axis of rows is wanted")
+    if value.ndim == 2 and value.dims[1] in value.indexes:  # its names are those of columns
+        return replace(_pandas(value.to_pandas(), name), **_coordinate(value, value.dims))
+    given = None if value.name is None else str(value.name)
+    return replace(from_numpy(np.asarray(value), name), name=given, **_coordinate(value, value.dims))
+
+
+def _coordinate(value: Any, dims: tuple[Any, ...]) -> dict[str, Any]:
+    return _labels(value.indexes[dims[0]]) if dims[0] in value.indexes else {"labels": None, "indexed": False}
+
+
+BY_LIBRARY = {
+    "torch": _torch, "pandas": _pandas, "polars": _polars, "pyarrow": from_arrow, "datasets": _datasets,
+    "xarray": _xarray,
+}  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clinometer.arrays.carriers import Carried
+from clinometer.arrays.carriers import INDEX, Carried
 from clinometer.arrays.strings import is_text
 from clinometer.common.notices import tell
 from clinometer.common.visible import quote
@@ -71,28 +71,49 @@ def same_labels(given: Mapping[str, Carried]) -> None:
     held = {name: np.arange(len(c.array)) if c.labels is None else c.labels for name, c in given.items() if c.indexed}
     for name, labels in list(held.items())[1:]:
         same_ids(name, labels, next(iter(held.values())), "label in its index")
+    moved, plain = next((n for n, x in held.items() if _moved(x)), None), [n for n in given if n not in held]
+    if moved and plain:
+        _tell_of_no_index(plain[0], moved)
+
+
+def _tell_of_no_index(name: str, rows: str) -> None:
+    tell(
+        f"{name} has no index and {rows} come from a frame whose index is out of order: taken row by row as they "
+        "stand; .reset_index(drop=True) of the frame says that this is meant",
+        stacklevel=7,
+    )
+
+
+def index_of(dump: Dump) -> NDArray[Any] | None:
+    """The labels of a dump's rows: of a frame, or those that pandas wrote beside its rows where they are distinct."""
+    if dump.labels is not None or not dump.has_column(INDEX):
+        return dump.labels
+    held = np.asarray(dump.column(INDEX))
+    counted = held.dtype.kind in "iu" and np.array_equal(held, np.arange(len(held)))
+    return None if counted or len(np.unique(held)) < len(held) else held
 
 
 def check_labels(name: str, held: Carried, dump: Dump, ids: NDArray[Any] | None) -> None:
     """Compare the labels of rows with the dump's: its own labels, prompt ids or the column they are named after."""
-    labels = held.labels
-    if labels is None and held.indexed and dump.labels is not None:
+    labels, theirs = held.labels, index_of(dump)
+    if labels is None and held.indexed and theirs is not None:
         labels = np.arange(dump.n_rows)
     if labels is None and _moved(dump.labels) and len(held.array) == dump.n_rows:
-        tell(
-            f"{name} has no index and the rows come from a frame whose index is out of order: taken row by row as they "
-            "stand; .reset_index(drop=True) of the frame says that this is meant",
-            stacklevel=6,
-        )
-    if labels is None or len(labels) != dump.n_rows:
+        _tell_of_no_index(name, "the rows")
+    if labels is None:
         return
-    if dump.labels is not None:
-        same_ids(name, labels, dump.labels, "label in its index")
+    by_row = len(labels) == dump.n_rows
+    if not by_row:  # of (G, n), prompt by prompt
+        if ids is None or not len(labels) or dump.n_rows % len(labels):
+            return
+        ids = np.asarray(ids)[:: dump.n_rows // len(labels)]
+    if theirs is not None and by_row:
+        same_ids(name, labels, theirs, "label in its index")
     elif held.label_name in ("prompt_id", "prompt_ids") or (ids is not None and _same_set(labels, ids)):
         if ids is None:
             raise ValueError(f"{name} is labelled by prompt id but {dump.name} has no ids: pass prompt_ids=")
         same_ids(name, labels, ids)
-    elif held.label_name is not None and dump.has_column(held.label_name):
+    elif held.label_name is not None and by_row and dump.has_column(held.label_name):
         same_ids(name, labels, dump.column(held.label_name), held.label_name)
     elif labels.dtype.kind not in "iu" or (np.diff(labels) <= 0).any():
         begins = ", ".join(quote(x, _SHOWN) for x in labels[:2])

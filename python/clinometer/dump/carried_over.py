@@ -60,8 +60,8 @@ def brought(phi: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
-def check_order(phi: Any, n_rows: int, prompt_ids: Any, columns: Mapping[str, Any]) -> None:
-    """Refuse ids and columns, and tensors, that carry another index than the rows beside them."""
+def check_order(phi: Any, n_rows: int, prompt_ids: Any, columns: Mapping[str, Any], pairs: Any = None) -> None:
+    """Refuse ids and columns, and tensors, with another index than the rows beside them, and pairs of other prompts."""
     dumps = [d for d in (phi.values() if isinstance(phi, Mapping) else [phi]) if isinstance(d, Dump)]
     labels = [d.labels for d in dumps if d.labels is not None]
     for other in labels[1:]:
@@ -72,6 +72,17 @@ def check_order(phi: Any, n_rows: int, prompt_ids: Any, columns: Mapping[str, An
         ids = as_ids(held, "prompt_ids", n_rows)
     for name, value in columns.items():
         check_labels(called := f"columns[{quote(name)}]", carried(value, called), rows, ids)
+    given = carried(pairs, "pairs").columns if isinstance(pairs, Mapping) or is_array(pairs) else None
+    if ids is not None and given and {"prompt_id", "chosen"} <= set(given) and given["chosen"].dtype.kind in "iu":
+        at = given["chosen"] % max(n_rows, 1)  # those outside are refused where pairs are written
+        same_ids("pairs", as_ids(given["prompt_id"], "pairs, column 'prompt_id'", len(at)), ids[at])
+
+
+def check_responses(phi: Any, columns: Mapping[str, Any], n_rows: int) -> None:
+    """Refuse a table of columns whose responses are not those of the rows; a mapping may give others on purpose."""
+    if isinstance(phi, Dump) and "response_id" in columns and phi.has_column("response_id"):
+        own = as_ids(columns["response_id"], "columns['response_id']", n_rows)
+        same_ids("columns", own, phi.column("response_id"), "response_id")
 
 
 def opened(phi: Any) -> Any:

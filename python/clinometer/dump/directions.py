@@ -318,6 +318,10 @@ class Directions:
         if other.dim != self.dim or len({len(self), len(other), 1}) > 2:
             raise ValueError(f"other has shape {other.vectors.shape}; {self.vectors.shape} or one direction is wanted")
         other.check_source(self.source, "the others")
+        mine, theirs = self.source.get("features"), other.source.get("features")
+        if mine and theirs and list(mine) != list(theirs):
+            shown = (few([quote(n) for n in names]) for names in (theirs, mine))
+            raise ValueError("other has entries for {} and these for {}: bring both into one order".format(*shown))
         mark = "+" if sign > 0 else "-"
         count = max(len(self), len(other))
         left, right = (list(d.names) * (count if len(d) == 1 else 1) for d in (self, other))

@@ -20,7 +20,7 @@ from clinometer.files.plain import MappedLike, PlainFile
 from clinometer.files.remote import is_url, local_path, stem
 from clinometer.sources import npy, npz
 from clinometer.sources.found import Found, How, Lazy, layer_of
-from clinometer.sources.registry import HALVES, find
+from clinometer.sources.registry import HALVES, TABLES, find
 from clinometer.sources.requests import POOLS
 from clinometer.sources.tensors import FLOAT_NAMES, Part, Tensor, Virtual
 from clinometer.sources.window import Window
@@ -138,9 +138,9 @@ def _from_memory(source: Any, prompt_ids: Any) -> tuple[Dump, Any]:
         array = array.reshape(-1, array.shape[2])
     rows, dtype = as_matrix(array, "source")
     held_columns = Lazy({n: partial(as_column, c, f"column {quote(n)}", len(rows)) for n, c in columns.items()})
-    dump = Dump(
-        (Segment(rows, 0),), len(rows), rows.shape[1], dtype, columns=held_columns, labels=held.labels, source=said
-    )
+    labels = held.labels if grid is None else None
+    dump = Dump((Segment(rows, 0),), len(rows), rows.shape[1], dtype, columns=held_columns, labels=labels, source=said)
+    prompt_ids = held.labels if grid is not None and prompt_ids is None else prompt_ids
     if grid is None or isinstance(prompt_ids, (str, os.PathLike)):
         return dump, prompt_ids
     if prompt_ids is None:
@@ -259,6 +259,9 @@ def _check_no_ids(dump: Dump) -> None:
 def given_columns(columns: Any, n_rows: int) -> Mapping[str, Any]:
     """Columns by name as they came: of a mapping, a frame or a file."""
     if isinstance(columns, (str, os.PathLike)):
+        if stem(os.fspath(columns)).endswith(TABLES):
+            how = "read it and pass the frame, or save its columns by numpy.savez(path, **frame)"
+            raise bad(os.fspath(columns), f"is a table and no .npz archive: {how}", "columns")
         return npz.open_columns(PlainFile(columns), n_rows)
     if isinstance(columns, Mapping):
         for name in columns:

@@ -115,6 +115,7 @@ def take_prompts(dump: Dump, prompts: Any) -> Dump:
         pairs=_cut_pairs(dump.pairs, rows, old),
         texts=None if dump.texts is None else dump.texts.take(rows),
         truth=None,
+        labels=None if dump.labels is None else cut(dump.labels),
         candidates=MappingProxyType({n: cut_candidate(c) for n, c in dump.candidates.items() if c.n_rows == old}),
         name=f"{dump.name} (selection)",
     )

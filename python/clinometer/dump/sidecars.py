@@ -21,6 +21,7 @@ from clinometer.sources.provenance import as_json
 from clinometer.sources.safetensors import Payload, read_header, write_safetensors
 from clinometer.sources.tensors import TAGS, Tensor
 
+from .aligned import same_labels
 from .schema import Site, byte_view, role
 from .shard import digest_of
 
@@ -30,11 +31,12 @@ PAIRS, DIRECTIONS, TEXT = "pairs.safetensors", "directions.safetensors", "text.j
 def pair_tensors(pairs: Any, n_rows: int) -> dict[str, NDArray[Any]]:
     """Pairs as tensors by name: chosen and rejected rows (P,) int64, and others (P, ...)."""
     if isinstance(pairs, Mapping):
-        out = {str(name): as_numpy(value, f"pairs[{quote(name)}]") for name, value in pairs.items()}
+        out = dict(carried(pairs, "pairs").columns or {})
     elif is_array(pairs) and (frame := carried(pairs, "pairs").columns) is not None:
         out = {name: column for name, column in frame.items() if name != "prompt_id"}
     else:
         ends, prob = pairs if isinstance(pairs, tuple) and len(pairs) == 2 and np.ndim(pairs[0]) == 2 else (pairs, None)
+        same_labels({n: carried(a, n) for n, a in (("pairs", ends), ("prob", prob)) if a is not None})
         ends = as_numpy(ends, "pairs")
         if ends.ndim != 2 or ends.shape[1] != 2:
             raise ValueError(f"pairs has shape {ends.shape}; (P, 2) is wanted")
@@ -95,7 +97,9 @@ def text_lines(texts: Any, first: int = 0) -> Iterator[bytes]:
         elif isinstance(item, (tuple, list)) and len(item) == 2:
             line = {"prompt": item[0], "response": item[1]}
         else:
-            raise TypeError(f"texts[{row}] is neither (prompt, response) nor a mapping of them")
+            raise TypeError(
+                f"texts[{row}] is neither (prompt, response) nor a mapping of them; a frame's are .to_dict('records')"
+            )
         try:
             yield json.dumps(line, ensure_ascii=True, allow_nan=False).encode("ascii") + b"\n"
         except (TypeError, ValueError) as exc:

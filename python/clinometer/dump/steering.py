@@ -18,7 +18,7 @@ from clinometer.sources.found import layer_of
 from clinometer.sources.gguf import read_gguf
 from clinometer.sources.npy import read_npy
 from clinometer.sources.npz import open_tensors
-from clinometer.sources.registry import PICKLES
+from clinometer.sources.registry import PICKLES, TABLES
 from clinometer.sources.safetensors import read_header
 from clinometer.sources.tensors import FLOAT_NAMES, Part
 
@@ -63,6 +63,9 @@ def read_rows(file: PlainFile) -> tuple[list[str], NDArray[Any], dict[str, str]]
     elif head[:2] in (b"PK", b"\x80\x02", b"\x80\x04", b"\x80\x05") or suffix in PICKLES:
         how = "numpy.save(new, torch.load(path, weights_only=True).float().numpy())"
         raise bad(file.path, f"is a pickle, which is not opened here: save the direction as .npy, {how}", "magic", 0)
+    elif suffix in TABLES:
+        how = "scores in it are columns= of rows, a direction is saved by numpy.save"
+        raise bad(file.path, f"is a table and holds no directions: {how}", "name")
     else:
         held, source = read_header(file)
         if "clinometer" in source.get("format", ""):
@@ -78,7 +81,8 @@ def read_rows(file: PlainFile) -> tuple[list[str], NDArray[Any], dict[str, str]]
         rows.append(array)
     if len({r.shape[1] for r in rows}) != 1:
         shown = ", ".join(f"{quote(n)} {p.shape}" for n, p in list(held.items())[:8]) or "nothing"
-        raise bad(file.path, f"holds {shown}; directions of one width are wanted", "header")
+        how = "Directions(names, safetensors.numpy.load_file(path)[name]) takes one tensor"
+        raise bad(file.path, f"holds {shown}; directions of one width are wanted: {how}", "header")
     return names, np.concatenate(rows), source
 
 

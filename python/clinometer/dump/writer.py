@@ -12,7 +12,7 @@ from clinometer.sources import manifest
 from clinometer.sources.provenance import as_policy, as_preprocessing, as_sampling, as_source
 
 from .blocks import as_blocks
-from .carried_over import brought, check_order, opened, rows_of
+from .carried_over import brought, check_order, check_responses, opened, rows_of
 from .opening import given_columns
 from .schema import ROW_TAGS, Site, as_columns, column_kind
 from .shard import Shard, shard_name
@@ -96,7 +96,8 @@ def write_dump(
     sites, n_rows = [b.site for b in blocks], blocks[0].n_rows
     if columns is not None and not isinstance(columns, Mapping):
         columns = given_columns(columns, n_rows)
-    check_order(phi, n_rows, prompt_ids, columns or {})
+        check_responses(phi, columns, n_rows)
+    check_order(phi, n_rows, prompt_ids, columns or {}, pairs)
     held = brought(phi, {
         "prompt_ids": prompt_ids, "columns": columns, "source": source, "policy": policy, "sampling": sampling,
         "preprocessing": preprocessing, "pairs": pairs, "directions": directions, "texts": texts,

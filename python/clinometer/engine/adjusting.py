@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clinometer.dump import Dump
-
 from .inputs import Call, column
+from .intake import by_row
 from .population import hash_of
 
 Floats = NDArray[np.float64]
@@ -197,7 +196,7 @@ def columns_of(call: Call, given: Any) -> Iterator[tuple[str, Floats]]:
     if not items:
         raise ValueError("adjust is empty, wanted at least one column name or array")
     for at, item in enumerate(items):
-        table = _table(call.dump, item, f"adjust[{at}]")
+        table = _table(call, item, f"adjust[{at}]")
         for j, z in enumerate(table[call.population.rows].T):
             name = f"adjust: {item!r}" if isinstance(item, str) else f"adjust[{at}]"
             name += f"[:, {j}]" if table.shape[1] > 1 else ""
@@ -206,17 +205,16 @@ def columns_of(call: Call, given: Any) -> Iterator[tuple[str, Floats]]:
             yield name, z
 
 
-def _table(dump: Dump, item: Any, name: str) -> Floats:
+def _table(call: Call, item: Any, name: str) -> Floats:
     """A column by name, (N, 1), or the columns of an array, (N, m)."""
+    dump = call.dump
     if isinstance(item, str):
         bare = item[1:] if item.startswith("-") and not dump.has_column(item) else item
         return np.asarray(column(dump, bare, None, "adjust"))[:, None]
-    table, n = np.asarray(item), dump.n_rows
-    if table.dtype.kind not in "biuf":
-        raise TypeError(f"{name} holds {table.dtype}, wanted numbers or the name of a column")
-    if table.ndim not in (1, 2) or len(table) != n or not table.size:
-        raise ValueError(f"{name} has shape {table.shape}, wanted ({n},) or ({n}, m), as the dump has rows")
-    return table.reshape(n, -1).astype(np.float64)
+    table, _ = by_row(name, item, dump, call.ids)
+    if not table.size:
+        raise ValueError(f"{name} has shape {table.shape}, wanted at least one column")
+    return table.reshape(dump.n_rows, -1)
 
 
 def to_one(z: Floats) -> Floats:

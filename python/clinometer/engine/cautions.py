@@ -76,7 +76,11 @@ def warn_of_twins(call: Call) -> None:
 def tell_of_spaces(prompts: Iterable[Any]) -> None:
     """Warn of prompts whose ids differ in spaces at their ends alone, as those of a padded column and a plain one."""
     seen: dict[str, str] = {}
-    for one in prompts if getattr(prompts, "dtype", np.dtype("U")).kind in "UT" else ():
+    if isinstance(prompts, np.ndarray) and (
+        prompts.dtype.kind not in "UT" or (np.char.strip(prompts) == prompts).all()
+    ):
+        return
+    for one in prompts:
         if isinstance(one, str) and (other := seen.setdefault(one.strip(), one)) != one:
             tell(
                 f"prompt_ids: {quote(other)} and {quote(one)} are two prompts, whose ids differ in spaces at their "

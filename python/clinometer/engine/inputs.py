@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clinometer import _core
-from clinometer.arrays.carriers import carried
+from clinometer.arrays.carriers import Carried, carried
 from clinometer.common.notices import tell
 from clinometer.common.options import check_names
 from clinometer.common.visible import few, quote, visible
@@ -328,8 +328,8 @@ def _resolve_one(call: Call, item: Any, projected: list[_Projected], columns: li
             same_ids(f"scores {few(item.names or ())}", item.response_ids, theirs, "response_id")
         if item.grid is not None and item.prompt_ids is None:
             flat("scores", a.reshape(*item.grid, -1), dump.n_rows, call.ids)
-        if item.labels is not None:
-            check_labels("scores", item.labels, dump, call.ids)
+        if item.prompt_ids is None or item.response_ids is None or not dump.has_column("response_id"):
+            check_labels("scores", item.labels or Carried(item.array), dump, call.ids)
         columns.extend((str(n), np.ascontiguousarray(a[:, k])) for k, n in enumerate(item.names or []))
     elif isinstance(item, DirectionFit):
         if item.vectors.shape[1] != dump.dim:

@@ -92,6 +92,7 @@ def by_row(name: str, given: Any, dump: Dump, ids: NDArray[Any] | None) -> tuple
     if table.ndim not in (1, 2) or len(table) != dump.n_rows:
         n, wide = dump.n_rows, table.ndim in (1, 2) and table.shape[-1] == dump.dim
         hint = "; a direction is a value as Directions(names, vectors)" if wide else ""
+        hint = hint or ("; a row without an entry has NaN (a left merge, .reindex)" if 0 < len(table) < n else "")
         raise ValueError(f"{name} has shape {table.shape}, wanted ({n},) or ({n}, J){hint}")
     for key, own in said.items():
         theirs = ids if key == "prompt_id" else dump.columns[key] if dump.has_column(key) else None
@@ -99,7 +100,8 @@ def by_row(name: str, given: Any, dump: Dump, ids: NDArray[Any] | None) -> tuple
             raise ValueError(f"{name} carries prompt ids but {dump.name} has none to compare: pass prompt_ids=")
         if theirs is not None:
             same_ids(name, as_ids(own, f"{name}, column {key!r}", dump.n_rows), theirs, key)
-    check_labels(name, held, dump, ids)
+    if len(said) < 2 or not dump.has_column("response_id"):  # else both ids have proved the order of the rows
+        check_labels(name, held, dump, ids)
     called = tuple(columns) if held.columns is not None else () if held.name is None else (held.name,)
     fits = len(called) == (table.shape[1] if table.ndim == 2 else 1)
     return table, called if fits and not all(n.isdecimal() for n in called) else None

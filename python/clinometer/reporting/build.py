@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from clinometer.arrays.carriers import carried
 from clinometer.common.notices import listening
 from clinometer.common.options import check_names, listed
 from clinometer.dump import Dump, open_dump
@@ -284,10 +285,10 @@ def _pair_fit(dump: Dump, pairs: Any, options: dict[str, Any]) -> DirectionFit:
 def _direction(u_gen: Any) -> Any:
     if isinstance(u_gen, (str, Directions, DirectionFit)):
         return u_gen
-    vector = np.asarray(u_gen, np.float64)
+    vector = carried(u_gen, "u_gen").array
     if vector.ndim != 1:
         raise ValueError(f"u_gen has shape {vector.shape}, wanted (d,), a fit or a column name")
-    return vector[None]
+    return vector if isinstance(u_gen, (list, tuple)) else u_gen
 
 
 def _classes(made: Report) -> NDArray[np.str_]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from clinometer.arrays.carriers import carried, is_array
 from clinometer.common.options import listed, used
 from clinometer.common.results import Axes, Result
-from clinometer.common.visible import visible
+from clinometer.common.visible import quote, visible
 from clinometer.dump.aligned import check_labels
 from clinometer.engine import kl as roots
 from clinometer.engine.checks import checked_kl, need_scores
@@ -153,12 +153,14 @@ def texts_by_row(call: Call, given: Any) -> Any:
     if is_array(given):
         held = carried(given, "texts")
         check_labels("texts", held, call.dump, call.ids)
-        columns = held.columns
-        given = held.array.tolist() if columns is None else [
+        columns = held.columns if held.columns is None or len(held.columns) > 1 else None
+        given = held.column.tolist() if columns is None else [
             dict(zip(columns, row, strict=True)) for row in zip(*(c.tolist() for c in columns.values()), strict=True)
         ]  # fmt: skip
     if len(given) != call.dump.n_rows:
         raise ValueError(f"texts has {len(given)} entries, wanted {call.dump.n_rows}: one per row of the dump")
+    if isinstance(given, list) and given and isinstance(given[0], dict) and "response" not in given[0]:
+        raise ValueError(f"texts holds {quote(list(given[0]))}; 'response', and 'prompt' beside it, are wanted")
     return given
 
 
@@ -168,6 +170,8 @@ def _text(texts: Any, row: int) -> tuple[str, str]:
     entry = texts[row]
     if isinstance(entry, dict):
         return _said(entry.get("prompt")), _said(entry.get("response"))
+    if isinstance(entry, (tuple, list)) and len(entry) == 2:
+        return _said(entry[0]), _said(entry[1])
     return "", _said(entry)
 
 

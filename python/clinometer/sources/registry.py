@@ -38,6 +38,7 @@ _ARRAYS_OF = {
     (".jsonl", ".ndjson"): "pandas.read_json(path, lines=True)",
     (".lance",): "lance.dataset(path).to_table()",
 }
+TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".xlsx", ".parquet", ".feather", ".arrow")
 PICKLES = (".pt", ".pth", ".bin", ".pkl", ".ckpt")
 
 
@@ -113,6 +114,8 @@ def _beside(found: Found, names: list[str], ending: str) -> Found:
 def _below(path: str, names: list[str]) -> str:
     """Where the data of a folder of folders may lie."""
     inner = [] if is_url(path) else [n for n in names if os.path.isdir(os.path.join(path, n))]
+    if any(n.endswith(".npz") for n in names):
+        return "; of .npz files each is a dump: DumpWriter.append(open_dump(file)) of one after the other joins them"
     return f"; it holds the folders {', '.join(map(quote, inner[:6]))}: open one of them" if inner else ""
 
 

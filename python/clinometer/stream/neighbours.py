@@ -63,6 +63,8 @@ def adjoin(first: Fold, other: Fold) -> None:
 
 def _need_alike(first: Fold, other: Fold) -> None:
     check_features(other.features, first.features, "merge: other")
+    if len({isinstance(next(iter(fold.seen)), str) for fold in (first, other) if fold.seen}) > 1:
+        raise ValueError("merge: prompt ids of one fold are text and those of the other numbers")
     mine, theirs = described(first), described(other)
     for name, wanted in mine.items():
         if first.n_rows and other.n_rows and theirs[name] != wanted:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from clinometer.arrays.coerce import as_numpy
 from clinometer.common.options import listed
 from clinometer.common.results import Axes, Result
 from clinometer.engine.weights import Weights
@@ -125,7 +126,7 @@ def best_of_n(
 
 
 def _sizes(n: Any) -> NDArray[np.int64]:
-    sizes = np.atleast_1d(np.asarray(n))
+    sizes = np.atleast_1d(as_numpy(n, "n"))
     if sizes.ndim != 1 or sizes.size == 0 or sizes.dtype.kind not in "iuf" or not np.isfinite(sizes).all():
         raise TypeError(f"n is {n!r}; wanted whole numbers >= 1")
     if not ((sizes >= 1) & (sizes == np.floor(sizes))).all():
@@ -253,7 +254,7 @@ def expected_max_normal(n: ArrayLike) -> Floats:
     """
     from scipy.special import log_ndtr
 
-    counts = np.asarray(n)
+    counts = as_numpy(n, "n")
     if counts.dtype.kind not in "iuf" or not np.isfinite(counts).all():
         raise TypeError(f"n is {n!r}; wanted positive integers")
     wanted = counts.astype(np.float64)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clinometer import fit
+from clinometer.arrays.coerce import as_numpy
 from clinometer.common.options import listed
 from clinometer.common.results import Axes, Result
 from clinometer.dump import Dump, open_dump
@@ -87,7 +88,7 @@ def ceiling_by_layer(
     (1, 4, 1)
     """
     sources = _sources(dump, layers)
-    asked, sizes = levels(kl), np.atleast_1d(np.asarray(n))
+    asked, sizes = levels(kl), np.atleast_1d(as_numpy(n, "n"))
     e = expected_max_normal(sizes)
     found = [fit.fit_value_direction(d, values, **(fits or {}), **options).encoding_quality for d in sources.values()]
     one = next(iter(sources.values()))

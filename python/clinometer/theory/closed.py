@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from clinometer.common.results import Axes, Result
+from clinometer.engine.intake import numbers
 
 from .arrays import Floats, as_covariance, as_rows, as_vector, need_same_features, times_sigma
 from .geometry import _sigma_sd, policy_direction, score_correlation
@@ -60,7 +61,7 @@ def gaussian_tilt(values: Any, sigma: Any, directions: Any, betas: ArrayLike) ->
 
 
 def _betas(betas: ArrayLike) -> Floats:
-    beta = np.atleast_1d(np.asarray(betas, np.float64))
+    beta = np.atleast_1d(numbers("betas", betas))
     if beta.ndim != 1 or not (beta > 0.0).all():
         raise ValueError(f"betas is {betas!r}; wanted numbers > 0")
     return beta

@@ -12,6 +12,7 @@ from clinometer.common.options import listed
 from clinometer.common.results import Axes, Result
 from clinometer.engine.checks import need_moderate_scores
 from clinometer.engine.inputs import refuse_extreme, tops
+from clinometer.engine.intake import numbers
 from clinometer.engine.weights import Weights
 
 from .arrays import Floats
@@ -70,13 +71,13 @@ class Cumulants(Result):
 
     def predict(self, betas: ArrayLike) -> Floats:
         """Gain to fourth order at each beta, [direction, beta, value]."""
-        lam = 1.0 / np.atleast_1d(np.asarray(betas, np.float64))
+        lam = 1.0 / np.atleast_1d(numbers("betas", betas))
         powers = np.stack([lam, lam**2 / 2.0, lam**3 / 6.0], axis=1)
         return np.asarray(np.einsum("bo,koj->kbj", powers, self.gain))
 
     def predict_kl(self, betas: ArrayLike) -> Floats:
         """KL to fourth order at each beta, [direction, beta]."""
-        lam = 1.0 / np.atleast_1d(np.asarray(betas, np.float64))
+        lam = 1.0 / np.atleast_1d(numbers("betas", betas))
         return np.asarray(self.score @ np.stack([lam**2 / 2.0, lam**3 / 3.0, lam**4 / 8.0]))
 
 

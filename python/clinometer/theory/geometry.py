@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from clinometer.common.results import Axes, Result
+from clinometer.engine.intake import numbers
 
 from .arrays import Floats, as_covariance, as_rows, as_vector, check_metric, need_same_features, spectrum, times_sigma
 
@@ -99,7 +100,7 @@ def policy_direction(u_gen: Any, u_c: Any, beta: ArrayLike) -> Floats:
     need_same_features(u_gen=u_gen, u_c=u_c)
     base = as_vector("u_gen", u_gen)
     rows = as_rows("u_c", u_c, base.size)
-    betas = np.asarray(beta, dtype=np.float64)
+    betas = numbers("beta", beta)
     if betas.ndim > 1 or not (betas > 0.0).all():
         raise ValueError(f"beta is {beta!r}; wanted positive numbers, one or a 1-D array")
     if betas.ndim == 0:

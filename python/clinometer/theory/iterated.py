@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from clinometer.common.notices import tell
 from clinometer.common.options import listed
 from clinometer.common.results import Axes, Result
+from clinometer.engine.intake import numbers
 from clinometer.engine.weights import Weights
 
 from .arrays import Floats
@@ -164,7 +165,7 @@ def _rounds(s: Scored, lam: Floats, rebase: bool) -> dict[str, Any]:
 
 def _strengths(s: Scored, beta: ArrayLike, rounds: int | None) -> Floats:
     """1/beta of every round."""
-    betas, K = np.asarray(beta, np.float64), s.scores.shape[1]
+    betas, K = numbers("beta", beta), s.scores.shape[1]
     if betas.ndim > 1 or not (betas > 0.0).all() or betas.size == 0:
         raise ValueError(f"beta is {beta!r}; wanted numbers > 0, one or one a round")
     if rounds is not None and (isinstance(rounds, bool) or not isinstance(rounds, (int, np.integer)) or rounds < 1):

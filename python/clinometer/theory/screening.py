@@ -14,6 +14,7 @@ from clinometer.common import memory
 from clinometer.common.options import listed
 from clinometer.common.results import Axes, Result
 from clinometer.dump.directions import in_order_of
+from clinometer.engine.intake import numbers
 
 from .arrays import Floats
 from .gauge import BLOCK, Gauge, gauge_of
@@ -132,7 +133,7 @@ def blocks_of(directions: Any, dim: int) -> Iterator[Floats]:
         raise TypeError(f"directions is {type(directions).__name__}; wanted an array (M, d) or blocks of rows")
     at = 0
     for block in given:
-        u = np.atleast_2d(np.asarray(block, np.float64))
+        u = np.atleast_2d(numbers("directions", block))
         if u.ndim != 2 or u.shape[1] != dim:
             raise ValueError(f"directions has {u.shape[-1]} columns but rows of the dump have {dim}")
         if not np.isfinite(u).all():

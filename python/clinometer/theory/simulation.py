@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from clinometer.common.results import Axes, Result
 from clinometer.dump import Dump, open_dump
+from clinometer.engine.intake import numbers
 
 from .arrays import Floats
 
@@ -59,12 +60,12 @@ class Truth(Result):
 
     def gain(self, beta: ArrayLike) -> Floats:
         """Expected gain U Sigma u_C / beta, [constitution, beta, value] (theory 3.1)."""
-        betas = np.atleast_1d(np.asarray(beta, dtype=np.float64))
+        betas = np.atleast_1d(numbers("beta", beta))
         return np.asarray((self.u_c @ self.sigma @ self.u_values.T)[:, None, :] / betas[None, :, None])
 
     def kl(self, beta: ArrayLike) -> Floats:
         """KL of the tilted policy, u_C' Sigma u_C / (2 beta^2), [constitution, beta] (theory 3.1)."""
-        betas = np.atleast_1d(np.asarray(beta, dtype=np.float64))
+        betas = np.atleast_1d(numbers("beta", beta))
         squares = np.einsum("kd,de,ke->k", self.u_c, self.sigma, self.u_c)
         return np.asarray(squares[:, None] / (2.0 * betas**2))
 
@@ -175,7 +176,7 @@ def _correlation(name: str, value: float) -> float:
 def _alignment(alignment: ArrayLike | None, count: int) -> Floats:
     if alignment is None:
         return np.linspace(0.8, -0.4, count)
-    values = np.asarray(alignment, dtype=np.float64)
+    values = numbers("alignment", alignment)
     if values.ndim > 1 or (values.ndim == 1 and values.size != count) or not (np.abs(values) <= 1.0).all():
         raise ValueError(f"alignment is {alignment!r}; wanted one correlation, or {count} of them")
     return np.broadcast_to(values, (count,)).copy()

@@ -13,6 +13,7 @@ from clinometer.common.options import listed
 from clinometer.common.results import Axes, Result
 from clinometer.common.threads import applied
 from clinometer.engine import passes
+from clinometer.engine.intake import numbers
 
 from .arrays import Floats, as_covariance, as_rows, spectrum
 
@@ -73,7 +74,7 @@ def effective_rank(eigenvalues_or_moments: Any, *, threshold: float = 0.9) -> Ef
 
 def eigenvalues_of(source: Any) -> Floats:
     if not hasattr(source, "covariance") and np.ndim(source) == 1:
-        eigenvalues = np.asarray(source, dtype=np.float64)
+        eigenvalues = numbers("eigenvalues", source)
         if not np.isfinite(eigenvalues).all():
             raise ValueError("eigenvalues holds a NaN or an infinity; wanted finite numbers")
         if float(eigenvalues.min(initial=0.0)) < -1e-6 * float(np.abs(eigenvalues).max(initial=0.0)):
