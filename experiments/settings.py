@@ -92,7 +92,7 @@ def _named(spec: Spec) -> Spec:
 
 
 def _policies() -> tuple[Spec, ...]:
-    """46 policies; the first six touch every kind, so that a day that ends early has something of each."""
+    """47 policies; the first six touch every kind, so that a day that ends early has something of each."""
     first = [
         dpo("planted", fresh=True), dpo("text/cheerful", fresh=True), dpo("length"), dpo("noise"),
         policy_gradient("planted", fresh=True), dpo("planted", prompts=64, passes=4),
