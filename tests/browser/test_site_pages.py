@@ -1,4 +1,4 @@
-"""The built site (`make docs`) in a browser: no page wider than the window, no picture missing, a search that finds.
+"""The built site (`make docs`) in a browser: pages fit the window, pictures and formulas are there, a search finds.
 
 Run where build/site is; `make docs` does.
 """
@@ -12,6 +12,7 @@ import pytest
 from chromium import Browser
 
 SITE = Path(__file__).resolve().parents[2] / "build" / "site"
+FORMULAS = "[...document.querySelectorAll('math, .math')].map(m => [m.localName, m.getBoundingClientRect().width])"
 pytestmark = pytest.mark.skipif(not (SITE / "index.html").exists(), reason="the site is not built")
 
 
@@ -20,15 +21,18 @@ pytestmark = pytest.mark.skipif(not (SITE / "index.html").exists(), reason="the 
 def test_pages_fit_and_have_their_pictures(browser: Browser, scheme: str, width: int, height: int) -> None:
     pages = sorted(SITE.rglob("*.html"))
     tab = browser.open(pages[0], width=width, height=height, color_scheme=scheme)
-    wrong, grounds = [], set()
+    wrong, grounds, formulas = [], set(), 0
     for page in pages:
         tab.go(page)
         wide = tab.run("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         missing = tab.run("[...document.images].filter(i => !i.complete || !i.naturalWidth).map(i => i.src)")
-        wrong += [(page.name, wide, missing)] if wide > 0 or missing else []
+        sizes = tab.run(FORMULAS)
+        formulas += len(sizes)
+        flat = [size for size in sizes if size[0] != "math" or size[1] == 0]
+        wrong += [(page.name, wide, missing, flat)] if wide > 0 or missing or flat else []
         grounds.add(sum(map(int, tab.run("getComputedStyle(document.body).backgroundColor.match(/\\d+/g)"))) > 400)
     tab.close()
-    assert len(pages) > 40 and wrong == []
+    assert len(pages) > 40 and formulas > 400 and wrong == []
     assert grounds == {scheme == "light"}
 
 
