@@ -419,7 +419,8 @@ class Scores:
         if held.indexed:
             object.__setattr__(self, "labels", replace(held, values=None, columns=None))
         if ids is not None:
-            same_labels({"array": held, "prompt_ids": carried(ids, "prompt_ids")})
+            if self.prompt_ids is not None:
+                same_labels({"array": held, "prompt_ids": carried(ids, "prompt_ids")})
             if own is not None:
                 same_ids("prompt_ids", as_ids(ids, "prompt_ids", len(table)), as_ids(own, "prompt_id", len(table)))
             object.__setattr__(self, "prompt_ids", as_ids(ids, "prompt_ids", len(table)))
