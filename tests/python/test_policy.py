@@ -204,7 +204,7 @@ def test_responses_that_outweigh_their_prompt_are_counted_from_the_largest_score
         m = len(about) // 50
         excess = about[:m].mean() - about[m] if m > 1 else 0.0
         normal = (stats.norm.pdf(stats.norm.isf(0.02)) / 0.02 - stats.norm.isf(0.02)) * about.std()
-        index = (excess if m > 1 and excess > normal * (1 + 2 / np.sqrt(m)) else 0.0) / p.betas[k]
+        index = (excess if m > 1 and excess > normal * stats.chi2.isf(0.01, 2 * m) / (2 * m) else 0.0) / p.betas[k]
         with np.errstate(divide="ignore"):
             np.testing.assert_allclose(p.outweighing[k], min(n, 16.5) ** (1 - 1 / index), rtol=1e-6)
     counts = rng.integers(0, 3, size=len(ids))
@@ -220,6 +220,7 @@ def test_a_judge_with_heavy_tails_gives_gains_one_bound_away_from_zero() -> None
     noise, t = rng.normal(size=len(ids)), np.stack([rng.laplace(size=len(ids)), rng.normal(size=len(ids))], axis=1)
     p = gains(t, np.stack([t[:, 0] + noise, -t[:, 0] - noise, t[:, 1] + noise], axis=1), ids, kl=levels)
     assert p.outweighing[0, 0] < 0.05 < p.outweighing[0, 1] and (p.outweighing[1] == 0).all()
+    assert np.isnan(p.win_rate[0, 1]).all() and np.isfinite(p.win_rate[0, 0]).all() and np.isfinite(p.win_rate[1]).all()
     assert p.skewed[0, 1].tolist()[:2] == [1, -1] and not p.skewed[0, 0].any() and not p.skewed[1].any()
     assert np.isinf(p.interval[0, 1, 0]).tolist() == [False, True] and np.isinf(p.interval[0, 1, 1]).tolist() == [
         True,
@@ -358,7 +359,7 @@ def test_too_few_units_are_refused() -> None:
 @pytest.mark.parametrize("clusters", [None, 15])
 def test_bounds_hold_the_policys_gain_and_win_rate(clusters: int | None) -> None:
     """Gaussian world, where rows of eight fall short by a tenth: 120 dumps, 30 prompts, KL 0.5."""
-    rng, hit, wins = np.random.default_rng(7), 0, 0
+    rng, hit, wins, none = np.random.default_rng(7), 0, 0, 0
     ids = np.repeat(np.arange(30), 8)
     options = {} if clusters is None else {"clusters": np.arange(30) // 2}
     for _ in range(120):
@@ -366,7 +367,8 @@ def test_bounds_hold_the_policys_gain_and_win_rate(clusters: int | None) -> None
         p = gains(t, 0.8 * t + 0.6 * rng.normal(size=240), ids, kl=[0.5], **options)
         hit += p.interval[0, 0, 0, 0] <= 0.8 <= p.interval[0, 0, 0, 1]
         wins += p.win_interval[0, 0, 0, 0] <= stats.norm.cdf(0.8 / np.sqrt(2)) <= p.win_interval[0, 0, 0, 1]
-    assert hit >= 105 and wins >= 105  # 114 expected; a plug-in holds about 95
+        none += np.isnan(p.win_rate).item()  # a normal sample that seems heavy-tailed, one in a hundred
+    assert hit >= 105 and wins + none >= 105 and none < 6  # 114 expected; a plug-in holds about 95
 
 
 @pytest.mark.parametrize(("prompts", "responses"), [(5, 4), (7, 6)])

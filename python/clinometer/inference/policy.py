@@ -18,7 +18,7 @@ from clinometer.engine.passes import in_range
 from clinometer.engine.population import Population
 
 from .matched import MatchedCell, MatchedRows
-from .tails import opened
+from .tails import WINS_OUTWEIGHED, opened
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -33,7 +33,7 @@ class PolicyGains(Result):
     ----------
     kl : (K, B) nats; betas (K, B) what the policy is trained at to reach it
     gain, gain_se, win_rate, win_rate_se : (K, B, J); win rates of more than 16 responses (or fewer than 6) only up to
-        0.2 log n nats, past which their bias would show
+        0.2 log n nats, and only where `outweighing` is at most 0.01, past which their bias would show
     null_se : (K, B, J) error that a gain would have did the judge know nothing of the value: over all orders of the
         values inside prompts; NaN where it is not known
     freedom, win_freedom : (K, B, J) degrees of freedom of their bounds, by Student's t
@@ -156,6 +156,8 @@ def gains_and_horizon(
     arrays = {f.name: np.array([getattr(cell, f.name) for cell in made]) for f in fields(MatchedCell)}
     arrays["outweighing"] = rows.outweighing(kept, tilts)
     arrays["skewed"] = rows.skewed(arrays["gain"], arrays["kl"], arrays["outweighing"])
+    heavy = arrays["outweighing"][:, None] > WINS_OUTWEIGHED
+    arrays |= {name: np.where(heavy, np.nan, arrays[name]) for name in ("win_rate", "win_rate_se", "win_freedom")}
     influence = np.moveaxis(arrays.pop("influence").reshape(*shape, *rows.held.shape), 2, 0)
     arrays = {name: x.reshape(*shape, *x.shape[1:]) for name, x in arrays.items()}
     with np.errstate(over="ignore", under="ignore"):

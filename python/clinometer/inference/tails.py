@@ -19,6 +19,7 @@ FURTHER = 1.5  # times as far: noise is seen to lower a skewed value in 7 % of d
 TOP = 0.02  # of the scores, whose mean excess says how heavy their tail is
 NORMAL = 0.3672  # that excess of a normal law, in sd: gains by normal scores are right up to the horizon
 OUTWEIGHED = 0.05  # responses of a prompt that outweigh all of it, up to which few responses tell of many
+WINS_OUTWEIGHED = 0.01  # the same for win rates, which turn out too high: rows reach a KL by more than its extremes
 Z90 = 1.2815515655446004
 
 
@@ -102,7 +103,7 @@ def outweighing(scores: Floats, weight: Floats, each: Floats | None, n: float, p
     With k the tail index of the weights, n P(w > n E[w]) is n^{1 - 1/k}. Terms of that order in n are not of the law by
     which gains are taken to many responses (theory 2.9): past a twentieth they fall short. k is lam times the mean
     excess of the 2 % largest scores over the next (Hill 1975), about the mean of their prompt; 0 where that is not
-    above a normal law's by two of its errors.
+    above what one in a hundred normal samples have.
     """
     excess = np.array([
         _excess((t - p.on_rows(p.sums(weight * t)))[weight > 0], None if each is None else each[weight > 0])
@@ -118,6 +119,8 @@ def outweighing(scores: Floats, weight: Floats, each: Floats | None, n: float, p
 
 def _excess(t: Floats, each: Floats | None) -> float:
     """Mean of the 2 % largest of t, each so many times, less the next; 0 where a normal law may have it."""
+    from scipy.special import chdtri
+
     each = np.ones(len(t)) if each is None else each
     m = int(TOP * each.sum())
     if m < 2:
@@ -128,7 +131,7 @@ def _excess(t: Floats, each: Floats | None) -> float:
     part = np.diff(np.minimum(held, m), prepend=0.0)  # of the m largest, what each makes up
     mean = float(part @ (top - top[np.searchsorted(held, m, "right")])) / m
     sd = float(np.sqrt(each @ t**2 / each.sum()))
-    return mean if mean > NORMAL * sd * (1 + 2 / np.sqrt(m)) else 0.0
+    return mean if mean > NORMAL * sd * chdtri(2 * m, 0.01) / (2 * m) else 0.0  # excesses are nearly exponential
 
 
 def _in_order(

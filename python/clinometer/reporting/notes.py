@@ -10,7 +10,7 @@ import numpy as np
 
 from clinometer.common.visible import visible
 from clinometer.inference.matched import REACH
-from clinometer.inference.tails import OUTWEIGHED, SCARCE, reach
+from clinometer.inference.tails import OUTWEIGHED, SCARCE, WINS_OUTWEIGHED, reach
 
 from .verdict import Choice, choose
 
@@ -83,9 +83,11 @@ def _tilts(r: Report) -> list[str]:
         elif r.past_horizon[k].any() and not alike:
             past = ", ".join(f"{x:g}" for x in r.kl[r.past_horizon[k]])
             out.append(f"{name}: kl {past} beyond the horizon of {r.horizon[k]:.2g} nats")
-        if (heavy := r.policy.outweighing[k] > OUTWEIGHED).any():
-            at = ", ".join(f"{x:g}" for x in r.kl[heavy])
-            out.append(f"{name}: scores so heavy-tailed that gains fall short at kl {at}: each has one bound there")
+        wins, heavy = (r.policy.outweighing[k] > most for most in (WINS_OUTWEIGHED, OUTWEIGHED))
+        if wins.any():
+            at, short = (", ".join(f"{x:g}" for x in r.kl[some]) for some in (wins, heavy))
+            less = f"; gains fall short at kl {short} and have one bound there" if short else ""
+            out.append(f"{name}: scores so heavy-tailed that win rates are left out at kl {at}{less}")
         bad = t.pareto_k[k] > pareto_limit(r.dump.n_rows)
         if bad.any():
             out.append(f"{name}: heavy-tailed ratios (Pareto k) at kl {', '.join(f'{x:g}' for x in r.kl[bad])}")
