@@ -25,7 +25,7 @@ from clinometer.common.threads import applied, shared
 from clinometer.engine.inputs import Call
 from clinometer.engine.population import Population
 
-from .tails import OUTWEIGHED, outweighing, tail, unseen
+from .tails import OUTWEIGHED, excess, tail, unseen
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -177,13 +177,24 @@ class MatchedRows:
             return np.inf
         return FIRST_KL if self.few else REACH * float(np.log(self.responses.mean))
 
+    def centred(self, t: Floats) -> Floats:
+        """Scores (N,) less the mean of their prompt."""
+        return np.asarray(t - self.p.on_rows(self.prompts(self.weight * t)))
+
     def outweighing(self, scores: Floats, tilts: Tilts) -> Floats:
-        """`tails.outweighing` of tilts (C,) of scores (N, K); 0 where the rows are the policy. Of 16 responses where
-        there are more, which no pairs are left out of."""
+        """How many responses of a prompt outweigh all of them together under tilts (C,) of scores (N, K); 0 where the
+        rows are the policy. Of 16 responses where there are more, which no pairs are left out of.
+
+        With k the tail index of the weights, n P(w > n E[w]) is n^{1 - 1/k}. Terms of that order in n are not of the
+        law by which gains are taken to many responses (theory 2.9). k is lam times the excess of the scores.
+        """
         if self.exact or self.silent:
             return np.zeros(len(tilts.column))
-        responses = outweighing(scores, self.weight, self.copies, min(self.responses.mean, PAIRS[1]), self.p)
-        return responses(tilts.column, 1 / tilts.beta)
+        n, some = min(self.responses.mean, PAIRS[1]), self.weight > 0
+        each = None if self.copies is None else self.copies[some]
+        found = np.array([excess(self.centred(t)[some], each) for t in scores.T])
+        with np.errstate(divide="ignore", over="ignore"):
+            return np.asarray(np.minimum(n ** (1 - tilts.beta / found[tilts.column]), n))
 
     def skewed(self, gain: Floats, kl: Floats, outweighing: Floats) -> Ints:
         """Side (C, J) on which gains at kl (C,) have no bound, 1 or -1, else 0: that of a value's extremes
@@ -453,7 +464,7 @@ def variances(rows: MatchedRows, scores: Floats, columns: Ints) -> Floats:
     """Of scores inside prompts, (C,); NaN where nothing varies."""
     out = np.full(len(columns), np.nan)
     for k in np.unique(columns):
-        t = scores[:, k] - rows.p.on_rows(rows.prompts(rows.weight * scores[:, k]))
+        t = rows.centred(scores[:, k])
         variance = float(applied(rows.prompts(rows.weight * t * t), rows.omega))
         out[columns == k] = variance if variance > 0 else np.nan
     return out

@@ -96,29 +96,9 @@ def tail(value: Floats, ranked: NDArray[np.int32], each: Floats, share: Floats, 
     return Tail(s, float((high - middle) / np.expm1(s * Z90)) if s else np.inf, float(1 / held[-1]), units)
 
 
-def outweighing(scores: Floats, weight: Floats, each: Floats | None, n: float, p: Population) -> Callable[..., Floats]:
-    """A function of columns (C,) and lam (C,): how many responses of a prompt of n outweigh all n together under tilts
-    exp(lam t) of scores (N, K).
-
-    With k the tail index of the weights, n P(w > n E[w]) is n^{1 - 1/k}. Terms of that order in n are not of the law by
-    which gains are taken to many responses (theory 2.9): past a twentieth they fall short. k is lam times the mean
-    excess of the 2 % largest scores over the next (Hill 1975), about the mean of their prompt; 0 where that is not
-    above what one in a hundred normal samples have.
-    """
-    excess = np.array([
-        _excess((t - p.on_rows(p.sums(weight * t)))[weight > 0], None if each is None else each[weight > 0])
-        for t in scores.T
-    ])  # fmt: skip
-
-    def responses(column: Ints, lam: Floats) -> Floats:
-        with np.errstate(divide="ignore", over="ignore"):
-            return np.asarray(np.minimum(n ** (1 - 1 / (lam * excess[column])), n))
-
-    return responses
-
-
-def _excess(t: Floats, each: Floats | None) -> float:
-    """Mean of the 2 % largest of t, each so many times, less the next; 0 where a normal law may have it."""
+def excess(t: Floats, each: Floats | None) -> float:
+    """Mean of the 2 % largest of t, each so many times, less the next (Hill 1975); 0 where that is not above what one
+    in a hundred normal samples have."""
     from scipy.special import chdtri
 
     each = np.ones(len(t)) if each is None else each
