@@ -331,9 +331,13 @@ def test_gold_labels() -> None:
 
 def test_a_recommendation() -> None:
     found = cm.inference.recommend(dump(), ["t"], ["a", "b"], kl=LEVELS, splits=20, precision="double")
-    worst = [min(twin(0, b, j)[0] / P.sd(S[:, j]) for j in range(2)) for b in range(2)]
-    want = {"levels": LEVELS, "objective": [worst], "kl": LEVELS[found.index[1]]}
-    agree(found, want, apart="share gain se optimism interval layer_share", rtol=1e-4)
+    agree(found, {"levels": LEVELS, "kl": LEVELS[found.index[1]]}, apart=(
+        "share gain se optimism interval layer_share objective"), rtol=1e-4)  # fmt: skip
+    for j, name in enumerate(("a", "b")):  # one cell compares nothing: its bound is the interval's
+        one = cm.inference.recommend(dump(), ["t"], name, kl=LEVELS[:1], splits=20, precision="double")
+        sign = cm.inference.gain_intervals(dump(), "t", values=name, kl=LEVELS[:1], precision="double")
+        assert sign.estimate.item() == pytest.approx(twin(0, 0, j)[0], rel=1e-4)
+        assert one.objective.item() == pytest.approx(sign.estimate_interval[0, 0, 0, 0] / P.sd(S[:, j]), rel=1e-6)
     assert found.share.sum() == pytest.approx(1, rel=1e-12)
     assert (found.interval[:, 0] < found.gain).all() and (found.gain < found.interval[:, 1]).all()
     # one cell of many prompts: nothing is chosen, so halves gain what all prompts gain, with their error
@@ -359,9 +363,12 @@ def test_a_recommendation_from_one_split() -> None:
     size = np.sqrt((psi**2).sum())
     assert judging != 5
     half = stats.t.ppf(1 - 0.025 / 2, freedom(psi)) * np.sqrt(10 / 9) * size
+    every = np.repeat([-g, g], [7, 13])
+    psi = (every - every.mean()) / 20
+    low = every.mean() - stats.t.ppf(0.975, freedom(psi)) * np.sqrt(20 / 19 * (psi**2).sum())
     agree(found, {
         "gain": [gain.mean()], "se": [np.sqrt(20 / 19) * size], "interval": [gain.mean() + half * np.array([-1, 1])],
-        "optimism": [0.2 * g * (judging - (7 - judging))], "share": [[1.0]], "objective": [[0.3 * g / P.sd(f)]],
+        "optimism": [0.2 * g * (judging - (7 - judging))], "share": [[1.0]], "objective": [[low / P.sd(f)]],
         "kl": 0.2, "levels": [0.2],
     }, apart="layer_share", rtol=1e-6)  # fmt: skip
 

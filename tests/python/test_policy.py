@@ -351,6 +351,27 @@ def test_chance_is_a_half_for_nothing_and_one_for_something(strength: float, low
     assert low <= np.mean(chances) <= high
 
 
+@pytest.mark.parametrize("weight", [None, np.array([0.3, 0.0, 0.7])])
+def test_halves_choose_by_their_own_bounds(weight: Any) -> None:
+    """The cell whose objective of lower bounds on that half is largest, each from the half's own mean and error."""
+    rng = np.random.default_rng(3)
+    held = rng.random((90, 3)) * (rng.random((90, 3)) > 0.2)
+    units = held[:, None] * (rng.normal(size=(90, 40, 3)) * rng.random((40, 3)) + 0.1 * rng.normal(size=(40, 3)))
+    scale, allowed, factor = np.array([2.0, np.nan, 1e-3]), rng.random(40) > 0.3, 1 + rng.random((40, 3))
+    split = Split.of(units, held, 60, 1)
+    for half, got in zip(split.flags, split.chosen(scale, weight, allowed, factor), strict=True):
+        best = []
+        for m in np.flatnonzero(allowed):
+            bounds = []
+            for j in (0, 2):
+                own, h = units[half, m, j], held[half, j]
+                psi, some = (own - h * own.sum() / h.sum()) / h.sum(), h > 0
+                se = np.sqrt(some.sum() / (some.sum() - 1) * (psi**2).sum())
+                bounds.append((own.sum() / h.sum() - factor[m, j] * se) / scale[j])
+            best.append(min(bounds) if weight is None else float(weight[[0, 2]] @ bounds))
+        assert got == np.flatnonzero(allowed)[int(np.argmax(best))]
+
+
 def test_too_few_units_are_refused() -> None:
     with pytest.raises(ValueError, match="at least 4"):
         Split.of(np.zeros((3, 1, 1)), np.ones((3, 1)), 10, 0)

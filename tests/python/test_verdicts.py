@@ -115,6 +115,25 @@ def test_labels_too_few_for_the_direction() -> None:
     assert found
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_the_page_and_its_halves_choose_by_one_rule(seed: int) -> None:
+    judges = {f"j{i}": lambda phi, noise, i=i: 0.2 * i * phi[:, 0] + noise() for i in range(4)}
+    values = {
+        "good": good,
+        "flat": lambda phi, noise: 0 * phi[:, 0],
+        "calm": lambda phi, noise: phi[:, 0] + 4 * noise(),
+    }
+    dump = world(judges, values, seed=seed, n_prompts=40)
+    made, _ = said(dump, list(judges), list(values), kl=[0.05, 0.2, 0.5], sections=("selection",))
+    best, halves = made.best(), made.selection
+    assert best is not None and halves is not None
+    assert best.index == np.unravel_index(np.argmax(halves.objective), halves.objective.shape)
+    assert halves.share.max() < 1
+    # a value that does not vary has no part in it
+    two, _ = said(dump, list(judges), ["good", "calm"], kl=[0.05, 0.2, 0.5], sections=("selection",))
+    assert two.best().index == best.index and (two.selection.share == halves.share).all()  # type: ignore[union-attr]
+
+
 def test_two_hundred_constitutions_that_do_nothing() -> None:
     claims, chances = 0, []
     for seed in range(3):

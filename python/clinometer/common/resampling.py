@@ -79,8 +79,12 @@ def t_bounds(x: Floats, se: Floats, units: Floats, level: float) -> Floats:
     An error estimated from C units is itself known to 1 part in sqrt(2 C): with 10 clusters normal bounds of 95 %
     hold the target 92 % of the time. NaN where there are fewer than two units.
     """
+    z = t_factor(np.broadcast_to(np.asarray(units, np.float64) - 1, np.shape(x)), level)
+    return np.asarray(x[..., None] + (z * se)[..., None] * np.array([-1.0, 1.0]))
+
+
+def t_factor(freedom: Floats, level: float) -> Floats:
+    """How many errors the bounds of Student's t lie from the estimate; NaN without degrees of freedom."""
     from scipy.special import stdtrit
 
-    freedom = np.broadcast_to(np.asarray(units, np.float64) - 1, np.shape(x))
-    z = np.where(freedom > 0, stdtrit(np.where(freedom > 0, freedom, 1.0), 0.5 + level / 2), np.nan)
-    return np.asarray(x[..., None] + (z * se)[..., None] * np.array([-1.0, 1.0]))
+    return np.where(freedom > 0, stdtrit(np.where(freedom > 0, freedom, 1.0), 0.5 + level / 2), np.nan)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from clinometer.common.options import listed, used
+from clinometer.common.resampling import t_factor
 from clinometer.common.results import Axes, Result
 from clinometer.common.visible import visible
 from clinometer.engine.checks import DEFAULT_KL, checked_kl, need_scores
@@ -19,8 +20,8 @@ from clinometer.engine.intake import numbers
 from clinometer.engine.passes import adjusted, kept_scores
 
 from .policy import PolicyGains, policy_gains
-from .split import Judged, Split, objective
-from .tails import in_words, opened
+from .split import Judged, Split, objective, ranked
+from .tails import in_words, nearest, opened
 
 Floats = NDArray[np.float64]
 
@@ -37,7 +38,7 @@ class Recommendation(Result):
     gain, se, interval : (J,) and (J, 2) mean over splits of what the chosen cell gains on the other half, its error
         over prompts, and its 95 % bounds (one of them where the value is skewed, as in `PolicyGains`)
     optimism : (J,) by how much the half that chose was better, the winner's curse
-    objective : (K, B) of all prompts
+    objective : (K, B) of all prompts: the lower bound of the worst value, or the weighted mean of bounds, in sd
 
     index, levels : where the cell stands in `share`, and the KLs (B,) in nats
     """
@@ -101,8 +102,10 @@ def recommend(
 ) -> Recommendation:  # fmt: skip
     """Choose a constitution and KL on half of the prompts and measure it on the other, many times (theory 10.4).
 
-    The cell chosen is the one of largest objective: the gain of the worst value in units of its within-prompt sd,
-    or with weights the weighted mean of gains in those units. Halves are of prompts, or of clusters.
+    The cell chosen is the one of largest objective, as a report chooses: the lower 95 % bound of the worst value in
+    units of its within-prompt sd, or with weights the weighted mean of these bounds. Bounds are those of the half that
+    chooses and pay for all its cells, so that a gain that these prompts do not show wins nothing. Halves are of
+    prompts, or of clusters.
 
     Parameters
     ----------
@@ -142,7 +145,9 @@ def recommend(
     gains = [policy_gains(c, adjusted(c, kept_scores(c), adjust), levels) for c in calls]
     of_layer = np.repeat(np.arange(len(calls)), [c.n_scores for c in calls])
     status = [s for c in calls for s in c.fit_status]
-    found, _ = recommended(gains, scale, weight, int(splits), random_state, status)
+    voting = np.flatnonzero(~np.isnan(scale))
+    compared = sum(g.comparisons(np.all(np.isfinite(g.gain[..., voting]), axis=-1), first.n_values) for g in gains)
+    found, _ = recommended(gains, scale, weight, int(splits), random_state, status, compared)
     if not isinstance(dump, Mapping):
         return found
     by_layer = np.bincount(of_layer, found.share.sum(axis=1), len(parts))
@@ -153,24 +158,29 @@ def recommend(
 
 
 def recommended(
-    gains: Sequence[PolicyGains], scale: Floats, weight: Floats | None, splits: int, seed: int, status: Sequence[str]
-) -> tuple[Recommendation, Judged]:
-    """The recommendation among cells whose gains are there already; those past what the rows can say are not chosen."""
+    gains: Sequence[PolicyGains], scale: Floats, weight: Floats | None, splits: int, seed: int, status: Sequence[str],
+    compared: float,
+) -> tuple[Recommendation, Judged]:  # fmt: skip
+    """The recommendation among cells whose gains are there already; those past what the rows can say are not chosen.
+
+    `compared` is how many independent comparisons the cells amount to, for which their bounds pay.
+    """
     names = tuple(name for g in gains for name in g.directions)
     held, J = gains[0]._held, len(gains[0].values)
-    levels, shape = gains[0].kl[0], (len(names), gains[0].kl.shape[1])
+    levels, shape, level = gains[0].kl[0], (len(names), gains[0].kl.shape[1]), 0.95 ** (1 / compared)
     units = np.concatenate([g.units() for g in gains], axis=1).reshape(len(held), -1, J)
-    every = np.concatenate([g.gain for g in gains]).reshape(-1, J)
+    every, freedom = (np.concatenate([getattr(g, n) for g in gains]).reshape(-1, J) for n in ("gain", "freedom"))
     open_ = np.isfinite(every[:, ~np.isnan(scale)]).all(axis=1)
     if not open_.any():
         raise ValueError("no constitution has an estimate at these levels; ask for smaller kl, or for more responses")
     split = Split.of(units, held, splits, seed)
-    best = split.chosen(scale, weight, open_)
+    best = split.chosen(scale, weight, open_, t_factor(np.maximum((freedom - 1) / 2, 1.0), level))
     judged = split.judged(best)
     blind = gains[0].unseen != ""  # no error can be seen
     judged = replace(judged, se=np.where(blind, np.nan, judged.se), errors=np.where(blind, np.nan, judged.errors))
     share = np.bincount(best, minlength=len(every)) / len(best)
-    score = np.where(open_, objective(every, weight, scale), -np.inf)
+    low = nearest(np.concatenate([g.bounds(level) for g in gains]).reshape(-1, J, 2), every)
+    score = ranked(objective(low, weight, scale), objective(every, weight, scale), open_)
     k, b = divmod(int(np.lexsort((score, share))[-1]), shape[1])
     made = Recommendation(
         names[k], float(levels[b]), (k, b), share.reshape(shape), judged.gain, judged.se, judged.optimism,

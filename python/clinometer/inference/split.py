@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clinometer.common.resampling import bucketed, unit_errors, worth
-from clinometer.common.threads import shared
+from clinometer.common.threads import product
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
+CELLS = 1024  # at a time
 
 
 def halves(units: int, splits: int, seed: int) -> Flags:
@@ -117,14 +118,36 @@ class Split:
         at = self.flags[s] if half else ~self.flags[s]
         return _ratio(np.einsum("cmj->mj", self.units[at]), self.held[at].sum(axis=0))
 
-    def chosen(self, scale: Floats, weight: Floats | None = None, allowed: Flags | None = None) -> NDArray[np.int64]:
-        """The cell with the largest objective on each half, (S,), among the cells allowed (M,)."""
+    def chosen(
+        self, scale: Floats, weight: Floats | None = None, allowed: Flags | None = None, factor: Floats | None = None
+    ) -> NDArray[np.int64]:
+        """The cell with the largest objective on each half, (S,), among the cells allowed (M,).
 
-        def of(s: int) -> int:
-            score = objective(self.gains(s, True), weight, scale)
-            return int(np.argmax(score if allowed is None else np.where(allowed, score, -np.inf)))
+        Bounds are `factor` (M, J) errors on that half below its gains, at the gains themselves without one.
+        """
+        M, S, used = self.units.shape[1], len(self.flags), np.flatnonzero(~np.isnan(scale)).tolist()
+        of_low, of_gain = np.empty((2, S, M))
+        for at in range(0, M, CELLS):
+            some = slice(at, at + CELLS)
+            low, gain = np.full((2, S, len(of_low[0, some]), len(scale)), np.nan)
+            for j in used:
+                gain[..., j], error = self._on_halves(some, j)
+                low[..., j] = gain[..., j] - (0.0 if factor is None else factor[some, j]) * error
+            of_low[:, some], of_gain[:, some] = (objective(x, weight, scale) for x in (low, gain))
+        rank = ranked(of_low, of_gain, np.ones(M, bool) if allowed is None else allowed)
+        return np.asarray(np.argmax(rank, axis=1))
 
-        return np.array(shared(of, range(len(self.flags)), 1), np.int64)
+    def _on_halves(self, some: slice, j: int) -> tuple[Floats, Floats]:
+        """Gains (S, m) of some cells on value j on the halves that choose, and their errors, from sums of squares."""
+        u, h, half = self.units[:, some, j], self.held[:, j, None], self.flags.astype(float)
+        unit, mass = np.abs(u).max(initial=1e-300), max(float(h.sum()), 1e-300)
+        u, h = u / unit, h / mass  # whose squares are in range
+        total, count = product(half, h), product(half, (h > 0).astype(float))
+        gain = _ratio(product(half, u), np.broadcast_to(total, (len(half), u.shape[1])))
+        squares = product(half, u * u) - 2 * gain * product(half, u * h) + gain**2 * product(half, h * h)
+        with np.errstate(divide="ignore", invalid="ignore"):  # NaN for halves of one unit or none
+            error = np.sqrt(np.maximum(squares, 0.0) * count / (count - 1)) / total
+        return gain * (unit / mass), error * (unit / mass)
 
     def judged(self, best: NDArray[np.int64]) -> Judged:
         """The cells chosen, on the other halves.
@@ -156,9 +179,21 @@ def _ratio(sums: Floats, held: Floats) -> Floats:
     return np.divide(sums, held, out=np.full_like(sums, np.nan), where=held > 0)
 
 
-def objective(gain: Floats, weight: Floats | None, scale: Floats) -> Floats:
-    """Objective of gains (..., J): the worst, or the weighted mean, of those in sd; -inf without a number."""
+def objective(low: Floats, weight: Floats | None, scale: Floats) -> Floats:
+    """Of lower bounds (..., J): the worst, or the weighted mean, of those in sd; values without one do not vote."""
     used = ~np.isnan(scale)
-    in_sd = gain[..., used] / scale[used]
-    out = in_sd.min(axis=-1) if weight is None else in_sd @ weight[used]
-    return np.where(np.isnan(out), -np.inf, out)
+    in_sd = low[..., used] / scale[used]
+    if not used.any():
+        return np.zeros(low.shape[:-1])
+    if weight is None:
+        return np.asarray(np.fmin.reduce(in_sd, axis=-1))
+    known = ~np.isnan(in_sd)
+    return np.where(known.any(axis=-1), np.where(known, in_sd, 0.0) @ weight[used], np.nan)
+
+
+def ranked(of_low: Floats, of_gain: Floats, allowed: Flags) -> Floats:
+    """What a choice takes the largest of: the objective of the lower bounds (..., M), or of the gains where no cell
+    allowed (M,) has bounds; -inf for the other cells. Pages and halves of their prompts choose by it alike."""
+    bounded = (np.isfinite(of_low) & allowed).any(axis=-1, keepdims=True)
+    rank = np.where(bounded, of_low, of_gain)
+    return np.where(allowed & ~np.isnan(rank), rank, -np.inf)

@@ -164,6 +164,12 @@ def reach(bounds: Floats, gain: Floats) -> Floats:
         return np.where(np.isinf(high), above, np.where(np.isinf(low), below, (high - low) / 2))
 
 
+def nearest(bounds: Floats, gain: Floats) -> Floats:
+    """The lower bound, or where there is none the gain less what a sign would need: what a choice goes by."""
+    low = bounds[..., 0]
+    return np.where(np.isneginf(low), gain - reach(bounds, gain), low)
+
+
 def in_words(bounds: Floats, between: str = " to ", form: Callable[[float], str] = "{:+.3g}".format) -> str:
     """Two bounds, or the one that there is."""
     low, high = ("-" if np.isnan(x) else form(x) for x in bounds)

@@ -151,7 +151,8 @@ def _inside(s: Scene, made: Report, chosen: frozenset[str]) -> dict[str, Any]:
     out: dict[str, Any] = {}
     makers: dict[str, Callable[[], dict[str, Any]]] = {
         "intervals": lambda: inference_sections.intervals(s), "null": lambda: inference_sections.null(s),
-        "selection": lambda: inference_sections.selection(s), "pareto": lambda: inference_sections.mixtures(s),
+        "selection": lambda: inference_sections.selection(s, made.compared),
+        "pareto": lambda: inference_sections.mixtures(s),
         "iterate": lambda: inference_sections.rounds(s, choose(made).index),  # type: ignore[union-attr]
     }  # fmt: skip
     for name, make in makers.items():

@@ -87,11 +87,11 @@ def _student(freedom: int) -> float:
     return z + (z**3 + z) / (4 * freedom)
 
 
-def selection(s: Scene) -> dict[str, Any]:
+def selection(s: Scene, compared: float) -> dict[str, Any]:
     """How often each cell is chosen on half the prompts, what it gains on the other, and the chance of the choice."""
     if np.isnan(s.scale).all():
         raise ValueError("no value varies inside prompts")
-    found, judged = recommended([s.policy], s.scale, None, SPLITS, 0, s.call.fit_status)
+    found, judged = recommended([s.policy], s.scale, None, SPLITS, 0, s.call.fit_status, compared)
     return {"selection": found, "chance": judged.chance(~np.isnan(s.scale))}
 
 

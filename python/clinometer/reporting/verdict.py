@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from clinometer.common.results import Axes, Result
 from clinometer.common.visible import visible
-from clinometer.inference.tails import reach
+from clinometer.inference.split import objective, ranked
+from clinometer.inference.tails import nearest, reach
 
 from .summary import classes, without_flat
 
@@ -56,27 +57,23 @@ def trusted(report: Report) -> NDArray[np.bool_]:
 
 
 def choose(report: Report, floor: float | Mapping[str, float] | None = None) -> Choice | None:
-    """The trusted cell whose worst value has the largest lower bound in sd; None if a floor rules out all."""
+    """The trusted cell whose worst value has the largest lower bound in sd, or under a floor that of largest mean gain
+    in sd; None if a floor rules out all."""
     n = report.n_requested
     cells, sd = trusted(report), report.value_sd[:n]
-    bounds = report.chosen_bounds[..., :n, :]
+    scale, bounds = np.where(sd > 0, sd, np.nan), report.chosen_bounds[..., :n, :]
+    near = nearest(bounds, report.gain[..., :n])
     gain, half = without_flat(report.gain[..., :n], reach(bounds, report.gain[..., :n]), sd)
     lower, upper = np.moveaxis(np.where((sd == 0)[:, None], 0.0, bounds), -1, 0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        # a value without bounds in any cell ranks none of them; without a lower bound, what a sign would need ranks
-        near = np.where(np.isneginf(lower), gain - half, lower)
-        worst = np.fmin.reduce(np.where(sd > 0, near / sd, np.where(np.isnan(near), np.nan, 0.0)), axis=-1)
-        plain = np.where(sd > 0, gain / sd, 0.0)
+    weight = None
     if floor is not None:
         cells = cells & (lower >= _floors(floor, report.values[:n])).all(axis=-1)
         if not cells.any():
             return None
-        rank = plain.mean(axis=-1)
-    else:
-        # without errors (one prompt) the gains rank, and the class says undetermined
-        rank = worst if np.isfinite(worst[cells]).any() else plain.min(axis=-1)
-    rank = np.where(cells & ~np.isnan(rank), rank, -np.inf)
-    k, b = (int(i) for i in np.unravel_index(int(np.argmax(rank)), rank.shape))
+        near, weight = gain, np.full(n, 1 / n)
+    of_low, of_gain = (objective(x, weight, scale).ravel() for x in (near, gain))
+    rank = ranked(of_low, of_gain, cells.ravel())
+    k, b = divmod(int(np.argmax(rank)), len(report.kl))
     kind = str(classes(gain[k, b], half[k, b], z=1.0)[0])
     return Choice(
         report.constitutions[k], float(report.kl[b]), (k, b), report.values[:n], gain[k, b], lower[k, b],
