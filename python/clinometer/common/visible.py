@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 
 _USER = re.compile(r"""([A-Za-z][A-Za-z0-9+.-]*://)[^/\s'"?#]*@""")
-_QUERY = re.compile(r"""([A-Za-z][A-Za-z0-9+.-]*://[^\s'"?#]*\?)([^\s'"#]*)""")
+_QUERY = re.compile(r"""([A-Za-z][A-Za-z0-9+.-]*://[^?\r\n]*\?)([^\s'"#]*)""")  # a path may hold spaces and quotes
 
 # Controls, format marks (bidi, zero width, tags), surrogates, private, unassigned, line and paragraph ends.
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
