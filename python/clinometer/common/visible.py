@@ -45,8 +45,13 @@ def _hidden(parameter: re.Match[str]) -> str:
 
 def few(names: Sequence[str], most: int = 4) -> str:
     """The first names, shortened, and how many more there are: for messages, whatever there is."""
-    shown = [visible(n if len(n) <= 80 else n[:80] + "...") for n in names[:most]]
+    shown = [cut(n) for n in names[:most]]
     return ", ".join(shown) + (f" and {len(names) - most:,} more" if len(names) > most else "")
+
+
+def cut(text: str, most: int = 80) -> str:
+    """Visible text of at most so many characters, and whether there were more."""
+    return visible(text if len(text) <= most else text[:most] + "...")
 
 
 def _escape(character: str) -> str:
