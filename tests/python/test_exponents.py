@@ -3,8 +3,10 @@ units, or a ValueError names what is too large or too small."""
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ import pytest
 
 import clinometer as cm
 from clinometer import lp
+from clinometer.common.results import Result
 
 EXPONENTS = (-307, -200, -150, -100, -66, -60, -46, -45, -38, -30, -13, 13, 30, 38, 60, 66, 100, 150, 200, 306)
 N, n, d = 40, 6, 3
@@ -305,3 +308,135 @@ def test_the_last_numbers_end(scale: float) -> None:
         scanned = cm.open_dump(x, prompt_ids=np.arange(2 * size) // size, columns={"v": v})
         with pytest.raises(ValueError, match="values: 'v' reaches"):
             cm.scan(scanned, cm.stat.Tilt([[1.0]], "v", betas=[1.0]))
+
+
+# on finished numbers and in what is left of the public functions: what does not change when the first argument's unit,
+# or the one named, is a power of two (numbers of the unit are divided by it)
+A, W, M = (np.random.default_rng(k).normal(size=(3, m)) for k, m in ((1, 3), (2, 3), (3, 7)))
+S, EIGENVALUES, LEVELS = A @ A.T + np.eye(3), np.array([3.0, 2.0, 1.0, 0.1]), np.array([[1.0, 0.5], [1.0, -0.5]])
+theory, inference = cm.theory, cm.inference
+OTHERS: dict[str, Callable[[float], list[Any]]] = {
+    "score_correlation": lambda c: [theory.score_correlation(W * c, U, S), theory.score_correlation(W, U, S * c)],
+    "policy_direction": lambda c: [theory.policy_direction(W[0], W[1] * c, np.array([0.5, 2.0]) * c)],
+    "gaussian_tilt": lambda c: [theory.gaussian_tilt(W * c, S, U, 0.5).gain / c],
+    "gaussian_tilt of directions": lambda c: _named(theory.gaussian_tilt(W, S, U * c, 0.5 * c), "gain kl"),
+    "gaussian_tilt of sigma": lambda c: [theory.gaussian_tilt(W, S * c, U, 0.5).gain / c],
+    "quadratic_tilt": lambda c: _named(theory.quadratic_tilt(W[0], 0.5, 0.3, S, U[0] * c, [c]), "gain shift"),
+    "generation_judgment_gap": lambda c: _named(
+        theory.generation_judgment_gap(W[0] * c, W[1] * c, U[0] * c, S * c), "gap judgment generation cosine_gap"
+    ),
+    "effective_rank": lambda c: _named(theory.effective_rank(EIGENVALUES * c), "participation entropy stable energy"),
+    "value_concentration": lambda c: [theory.value_concentration(U[0] * c, S * c, 1, draws=200).share],
+    "worst_direction": lambda c: _named(theory.worst_direction(U[0] * c, S), "direction"),
+    "worst_direction's value": lambda c: [
+        theory.worst_direction(U[0] * c, S).value / c, theory.worst_direction(U[0], S * c, metric="euclid").value / c
+    ],
+    "robustness_radius": lambda c: [
+        theory.robustness_radius(W * c, U * c, S * c, metric="euclid") / c, theory.robustness_radius(W * c, U, S)
+    ],
+    "tradeoff_profile": lambda c: [
+        theory.tradeoff_profile(W * c, S, U) / c, theory.tradeoff_profile(W, S * c, U) / c
+    ],
+    "classify": lambda c: [theory.classify(LEVELS * c, se=LEVELS**2 * c / 9) == "tradeoff"],
+    "class_probabilities": lambda c: _named(
+        theory.class_probabilities(LEVELS / 8 * np.sqrt(c), S[:2, :2] / 99 * c), "improving degrading tradeoff"
+    ),
+    "optimal_direction": lambda c: [
+        theory.optimal_direction(W * c, S, np.ones(3) * c),
+        theory.optimal_direction(W, S * c, np.ones(3), metric="euclid"),
+    ],
+    "scalarise": lambda c: [
+        theory.scalarise(LEVELS * c, LEVELS * c, kind=kind).value / c for kind in ("weighted", "worst_case")
+    ],
+    "pareto_fraction": lambda c: [theory.pareto_fraction(W @ W.T * c)],
+    "value_angles": lambda c: [theory.value_angles(W * c, S), theory.value_angles(W, S * c)],
+    "shift_rank": lambda c: [_shift(c).length / c, _shift(c).uncentred.participation, _shift(c).participation_se,
+                             _shift(c).participation_unbiased, _shift(c).singular_values / c, _shift(c).mean_share],
+    "randomised_spectrum": lambda c: [_spectrum(c).eigenvalues / c, _spectrum(c).participation],
+    "iterate": lambda c: [theory.iterate(X, U, 1.0, V * c, **KW).gain / c],
+    "ceiling_by_layer": lambda c: [theory.ceiling_by_layer({"l": _dump(V * c)}, ["a"], kl=[0.2]).ceiling / c],
+    "generation_share": lambda c: [theory.generation_share(_dump(V * c), ["a", "b"], -np.abs(V[:, 0])).cosine],
+    "judge_drift": lambda c: [theory.judge_drift([_judge_and(V * c)] * 2, "judge/x", ["a"]).gain / c],
+    "cone": lambda c: [lp.cone(M * c).weights, lp.cone(M * c).value / c],
+    "gram_cone": lambda c: _named(lp.gram_cone((W @ S @ W.T)[None] * c), "weights half_angle"),
+    "ensemble": lambda c: [lp.ensemble(M * c).weights, lp.ensemble(M * c).value / c],
+    "constrained": lambda c: [lp.constrained(M * c, M[0] * c, [-c] * 3).weights],
+    "game": lambda c: [lp.ensemble(lp.game(X, U, V * c, **KW)).weights],
+    "pareto_front": lambda c: [lp.pareto_front(SCORED[:20] * c)],
+    "prompt": lambda c: [lp.prompt(V * c, ratio_cap=2.0, **KW).margin, lp.prompt(V * c, kl=0.1, **KW).margin],
+    "recommend": lambda c: [
+        inference.recommend(_judge_and(V * c), ["judge/x"], ["a"], kl=[0.2], splits=5).interval / c
+    ],
+    "compare": lambda c: _named(cm.compare(_dump(V * c), _dump(V * c), ["a"]), "quality_a own transfer"),
+    "examples": lambda c: [cm.examples(_judge_and(V * c), "judge/x", n=2).ratio],
+    "pareto_cone": lambda c: _named(cm.pareto_cone(W * c, S), "feasible fraction half_angle"),
+    "Fold": lambda c: [_merged(V[:, 0] * c).gain / c],
+    "CovarianceProjection": lambda c: [cm.scan(_rows(c), cm.stat.CovarianceProjection(U / c))[0] / c],
+    "Moments": lambda c: [cm.scan(_rows(c), cm.stat.Moments())[0].covariance / c / c],
+    "Scores": lambda c: [cm.scan(_rows(c), cm.stat.Scores(U), precision="double")[0] / c],
+    "Scores in float32": lambda c: [cm.scan(_rows(c), cm.stat.Scores(U))[0].astype(float) / c],
+    "Pairs PairLoss": lambda c: [cm.scan(_rows(c), cm.stat.Pairs(U / c, pairs=PAIRS, prob=np.full(N, 0.7)))[0].loss],
+}  # fmt: skip
+ELSEWHERE = {
+    "capture", "judge", "simulate", "write_dump", "DumpWriter", "Dump", "open_dump", "Directions",  # no arithmetic
+    "CheckFailed", "DumpChangedError", "DumpError", "Statistic", "toy_example", "pooled_versus_within",
+    "expected_max_normal", "wendel_probability", "orthonormal_alpha", "holm", "benjamini_hochberg", "Adjust",
+    "drifting_projection",  # no unit
+    "solve", "Game", "to_arviz",  # what HiGHS and ArviZ make of numbers is theirs
+}  # fmt: skip
+
+
+def _named(found: Any, names: str) -> list[Any]:
+    return [getattr(found, name) for name in names.split()]
+
+
+def _shift(c: float) -> Any:
+    return theory.shift_rank(X[:50].astype(float) * c + c, X[50:100].astype(float) * c)
+
+
+def _merged(v: np.ndarray) -> Any:
+    halves = [cm.Fold(cm.stat.Tilt(U, "v", betas=[1.0]), dim=d) for _ in range(2)]
+    for fold, part in zip(halves, (slice(0, 120), slice(120, None)), strict=True):
+        fold.absorb(X[part], IDS[part], v=v[part])
+    return cm.merge(*halves)
+
+
+def _spectrum(c: float) -> Any:
+    return theory.randomised_spectrum(lambda u: u @ S * c, 2, trace=float(np.trace(S)) * c, dim=3)
+
+
+def _rows(c: float) -> cm.Dump:
+    return cm.open_dump(X.astype(float) * c, **KW)
+
+
+def _judge_and(v: np.ndarray) -> cm.Dump:
+    return cm.open_dump(X, columns={"a": v[:, 0], "judge/x": X[:, 0] + X[:, 1]}, **KW)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_every_other_function_in_any_unit(name: str) -> None:
+    kept = 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        want = OTHERS[name](1.0)
+        for e in EXPONENTS:
+            try:
+                found = OTHERS[name](2.0 ** (2 * round(e / 2 * np.log2(10))))
+            except ValueError as error:
+                assert abs(e) > 33 and any(w in str(error) for w in ("values", "scores", "rows", "squares")), error
+                continue
+            kept += 1
+            for a, b in zip(found, want, strict=True):
+                scale = np.nanmax(np.abs(np.asarray(b, float)), initial=1e-12)
+                np.testing.assert_allclose(np.asarray(a) / scale, np.asarray(b) / scale, atol=3e-5, err_msg=f"1e{e}")
+    assert kept >= 4
+
+
+def test_no_public_function_is_left_out() -> None:
+    tried = {word for table in (VALUES, SCORES, POWERS, ROWS, OTHERS) for name in table for word in name.split()}
+    tried |= set(re.findall(r"(?:cm|theory|lp|inference|stat)\.(\w+)", Path(__file__).read_text()))
+    for room in (cm, cm.theory, lp, cm.inference, cm.stat):
+        for name in room.__all__:
+            made = getattr(room, name)
+            result = isinstance(made, type) and issubclass(made, Result)
+            assert name in tried | ELSEWHERE or result or not callable(made), f"{room.__name__}.{name}"

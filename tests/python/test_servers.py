@@ -13,6 +13,7 @@ import tracemalloc
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import quote as escaped
 
 import numpy as np
 import pytest
@@ -308,13 +309,54 @@ def test_folders_are_not_listed_and_their_signature_goes_along(serve: Any) -> No
     assert handler.asked[0].startswith("/d/manifest.json?sig=x ")
 
 
+HOSTILE = ("http://127.0.0.1:1/x.safetensors", "../phi-00000.safetensors", "/etc/hostname", "file:///etc/hostname",
+           "//nowhere/x", "simplecache::phi-00000.safetensors", "s3://b/x", "phi-00000.safetensors\\u0000")  # fmt: skip
+
+
+def test_a_signed_folder_is_a_dump_and_names_files_of_its_own_only(serve: Any, tmp_path: Any) -> None:
+    cm.write_dump(tmp_path / "d", X, prompt_ids=np.arange(N) // 8)
+    held = {path.name: path.read_bytes() for path in (tmp_path / "d").iterdir()}
+    manifest = held["manifest.json"]
+
+    def behave(h: Any, a: int, b: int, *_: Any) -> Any:
+        last, whole = int(h.headers["Range"].rpartition("-")[2]) + 1, held.get(h.path.split("?")[0].rpartition("/")[2])
+        if whole is None:
+            return 404, b"", {}
+        return 206, whole[a:last], {"Content-Range": f"bytes {a}-{last - 1}/{len(whole)}", "ETag": '"1"'}
+
+    url, handler = serve(behave)
+    np.testing.assert_array_equal(rows(f"{url}/d?X-Sig=s1gnature"), X)
+    assert {a.split()[0] for a in handler.asked} == {f"/d/{name}?X-Sig=s1gnature" for name in held}
+    for name in HOSTILE:
+        handler.asked.clear()
+        held["manifest.json"] = manifest.replace(b'"phi-00000.safetensors"', f'"{name}"'.encode())
+        with pytest.raises(DumpError) as caught:
+            rows(f"{url}/d?X-Sig=s1gnature")
+        assert "s1gnature" not in str(caught.value)
+        assert {a.split()[0] for a in handler.asked} == {"/d/manifest.json?X-Sig=s1gnature"}, name
+    for name in ("x?y=z", "x#a", "%2e%2e%2fx", "a b", "it's"):  # of files with such names, which are not there
+        handler.asked.clear()
+        held["manifest.json"] = manifest.replace(b'"phi-00000.safetensors"', f'"{name}"'.encode())
+        with pytest.raises(DumpError) as caught:
+            rows(f"{url}/d?X-Sig=s1gnature")
+        assert "s1gnature" not in str(caught.value)
+        asked = {a.split()[0].removesuffix("?X-Sig=s1gnature") for a in handler.asked}
+        assert asked == {"/d/manifest.json", f"/d/{escaped(name)}"}
+
+
+def test_a_host_that_is_not_there_is_one_typed_error() -> None:
+    with pytest.raises(DumpError, match="cannot be reached") as caught:
+        cm.open_dump("ftp://user:s3cret@127.0.0.1:1/x.npy")
+    assert "s3cret" not in str(caught.value)
+
+
 def test_addresses_taken_apart() -> None:
     assert beside("https://h/d/?s=1/2#f", "a.npy") == "https://h/d/a.npy?s=1/2#f"
     assert beside("s3://b/d?e", "a.npy") == "s3://b/d?e/a.npy"
     assert stem("simplecache::https://h/x.npy?a.npz") == "simplecache::https://h/x.npy"
     assert stem("/tmp/what?.npy") == "/tmp/what?.npy"
     for url in ("https://u:p@ss@h/x", "https://token@h/x", "https://h/x?token", "https://h/x?a=token&token#f",
-                "see 's3://u:token@h/x?k=token' and https://h/y?z=token."):  # fmt: skip
+                "see 's3://u:token@h/x?k=token' and https://h/y?z=token.", "https://h/a b'c?x=token"):  # fmt: skip
         assert "token" not in without_secrets(url).replace("k=", "") and "p@ss" not in without_secrets(url)
 
 

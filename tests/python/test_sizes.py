@@ -34,6 +34,25 @@ def test_inspect_shows_the_first_columns_and_counts_the_others(tmp_path: Path, c
     assert found["n_columns"] == 701 and len(found["columns"]) == 200
 
 
+def test_no_table_or_message_prints_an_endless_name(tmp_path: Path, capsys: Any) -> None:
+    long = {"judge/" + "g" * 50_000: X[:, 0], "judge/" + "h" * 50_000: X[:, 1], "value_" + "a" * 50_000: X[:, 2] ** 2}
+    judge, other, value = long
+    cm.write_dump(tmp_path / "d", X, prompt_ids=IDS, columns={**long, "value_b": X[:, 1] ** 2})
+    dump, values = str(tmp_path / "d"), ["--value", value.removeprefix("value_")]
+    page = ["-o", str(tmp_path / "r.html")]
+    for command in (
+        ["tilt", dump, "--constitutions", judge, *values, "--betas", "1"],
+        ["pareto", dump, "--constitutions", judge, other, *values, "--value", "b"],
+        ["report", dump, "--constitutions", judge, *values, *page],
+        ["report", dump, "--constitutions", judge, *values, "--check", f"{values[1]} >= 5 at kl=0.1", *page],
+        ["report", dump, "--constitutions", judge, "--value", "x" * 50_000, *page],
+    ):
+        assert main(command) in (0, 1, 2)
+        said = capsys.readouterr()
+        assert len(said.out) + len(said.err) < 12_000, command[0]
+    assert (tmp_path / "r.html").stat().st_size < 1_000_000
+
+
 @pytest.mark.parametrize("most", [2, 100])
 def test_many_shards_are_read_by_windows_with_the_same_bits(
     most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

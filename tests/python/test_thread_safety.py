@@ -151,6 +151,16 @@ def test_a_scan_in_use_is_refused_to_a_second_thread() -> None:
     assert said and len(scan.collapse()) == 1
 
 
+def test_a_statistic_scanned_by_many_threads_gives_each_its_own_scores() -> None:
+    u, rows = np.eye(3)[:2], [np.full((200, 3), k + 1.0) for k in range(4)]
+    statistic = cm.stat.Scores(u)
+    dumps = [cm.open_dump(x, prompt_ids=np.arange(200) // 8) for x in rows]
+    for found in at_once([lambda d=d: [cm.scan(d, statistic)[0] for _ in range(100)] for d in dumps]):
+        assert len({float(x.max()) for x in found}) == 1 and found[0].min() == found[0].max()
+    twice = cm.scan(dumps[0], statistic, cm.stat.Scores(2 * u), statistic)
+    assert [float(x.max()) for x in twice] == [1.0, 2.0, 1.0]
+
+
 def test_one_file_saved_by_many_threads_is_whole_and_alone(tmp_path: Path) -> None:
     worlds = [cm.simulate(n_prompts=20 + k, n_responses=4, dim=2, random_state=k) for k in range(3)]
     fits = [cm.fit_value_direction(world, "s", folds=2) for world in worlds]

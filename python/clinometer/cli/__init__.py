@@ -70,12 +70,12 @@ def _text(error: Exception) -> str:
 
 def _say(message: str) -> None:
     from clinometer.common.progress import clear
-    from clinometer.common.visible import visible, without_secrets
+    from clinometer.common.visible import cut, without_secrets
 
     from .output import in_options
 
     clear()
-    print(f"clinometer: {visible(without_secrets(in_options(message)))}", file=sys.stderr)
+    print(f"clinometer: {cut(without_secrets(in_options(message)), 4000)}", file=sys.stderr)
 
 
 def _warn(message: Any, category: type[Warning], *_: Any, **__: Any) -> None:

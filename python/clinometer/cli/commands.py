@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from clinometer.common.visible import cut
 from clinometer.files.atomic import new_file, save_text
 
 from . import sharding
@@ -80,7 +81,7 @@ def _finish(args: argparse.Namespace, made: Any, *, checks: list[str] | None = N
     if args.output is not None:
         written(args, args.output)
     for r in results:
-        line = f"check holds: {r['check']}" if r["holds"] else str(r["message"])
+        line = f"check holds: {cut(r['check'], 200)}" if r["holds"] else str(r["message"])
         written(args, line, label="", to_stderr=not r["holds"])
     return 1 if failed else 0
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clinometer.common.visible import did_you_mean, visible
+from clinometer.common.visible import cut, did_you_mean, visible
 from clinometer.common.visible import fit as padded
 from clinometer.reporting.text import number
 
@@ -146,7 +146,7 @@ def fit_table(made: DirectionFit) -> str:
             f"{number(low, digits=3) + ' ' + number(high, digits=3):>18}{number(one['r'], digits=2):>7}"
             f"{number(one['auc'], digits=3, sign=False):>7}{number(one['rho2_debiased'], digits=3):>15}{pooled:>9}"
         )
-    lines += [f"{visible(n)}: {_SAID[k]}" for n, k in zip(made.names, made.labels, strict=True) if k in _SAID]
+    lines += [f"{cut(n)}: {_SAID[k]}" for n, k in zip(made.names, made.labels, strict=True) if k in _SAID]
     return "\n".join(lines)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from clinometer.common.notices import listening
-from clinometer.common.visible import fit, visible, width
+from clinometer.common.visible import cut, fit, visible, width
 from clinometer.dump import Dump, open_dump
 from clinometer.engine.inputs import non_finite_rows
 from clinometer.engine.population import Population, population
@@ -20,7 +20,6 @@ from clinometer.reporting.text import number
 from .sources import located, reading
 
 MOST = 200  # of sites, columns and other tensors: nobody reads more, and there may be a hundred thousand
-LONGEST = 100  # characters of a name
 
 
 def look(args: argparse.Namespace) -> dict[str, Any]:
@@ -112,23 +111,19 @@ def shown(found: dict[str, Any]) -> str:
         lines.append("source " + visible(", ".join(f"{k}: {v}" for k, v in found["source"].items()))[:300])
     if found["sites"]:
         lines += ["", "sites"]
-        lines += [f"  {_cut(s['name'])}  {s['rows']} x {s['dim']} {s['dtype']}" for s in found["sites"]]
+        lines += [f"  {cut(s['name'])}  {s['rows']} x {s['dim']} {s['dtype']}" for s in found["sites"]]
         lines += _more(found["n_sites"])
-    room = min(48, max([width(_cut(c["name"])) for c in found["columns"]] + [6]))
+    room = min(48, max([width(cut(c["name"])) for c in found["columns"]] + [6]))
     if found["columns"]:
         lines += ["", "  " + fit("column", room) + f"  {'dtype':<9}{'mean':>12}{'within sd':>12}{'NaN':>9}"]
-    lines += ["  " + fit(_cut(c["name"]), room) + "  " + _line(c) for c in found["columns"]]
+    lines += ["  " + fit(cut(c["name"]), room) + "  " + _line(c) for c in found["columns"]]
     lines += _more(found["n_columns"])
     if found["extras"]:
         lines += ["", "other tensors"]
-        lines += [f"  {_cut(n)}  {' x '.join(map(str, s))}" for n, s in found["extras"].items()]
+        lines += [f"  {cut(n)}  {' x '.join(map(str, s))}" for n, s in found["extras"].items()]
         lines += _more(found["n_extras"])
     lines += ["", *[f"warning: {visible(w)}" for w in found["warnings"]]]
     return "\n".join(line.rstrip() for line in lines).rstrip()
-
-
-def _cut(name: str) -> str:
-    return visible(name if len(name) <= LONGEST else name[:LONGEST] + "...")
 
 
 def _more(count: int) -> list[str]:

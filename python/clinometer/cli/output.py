@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from clinometer.common.visible import fit, visible
+from clinometer.common.visible import cut, fit, visible
 from clinometer.files.atomic import save_text
 from clinometer.reporting.export import dumps
 from clinometer.reporting.text import number
@@ -42,7 +42,7 @@ def tilt_table(t: Any) -> str:
         if full:
             below = number(t.kl_horizon[k], sign=False, digits=3)
             horizon = f"; beyond {below} nats few responses bias gains by more than the error: see report"
-        lines += ["", f"{visible(name)}   ({t.fit_status[k]}{horizon}{_explained(t, k)})"]
+        lines += ["", f"{cut(name)}   ({t.fit_status[k]}{horizon}{_explained(t, k)})"]
         for b in range(t.betas.shape[1]):
             cells = {
                 "beta": t.betas,
@@ -80,7 +80,7 @@ def pareto_table(r: Any) -> str:
         return f"   on other prompts [{number_of(ci[0])}, {number_of(ci[1])}] (95 %), {share:.0%} sure that all rise"
 
     def mixed(weights: Any, names: Any) -> list[str]:
-        used = sorted((-w, visible(n)) for w, n in zip(weights, names, strict=True) if w > 0)
+        used = sorted((-w, cut(n)) for w, n in zip(weights, names, strict=True) if w > 0)
         return [f"    {-w:6.1%}  {name}" for w, name in used]
 
     lines = [
@@ -94,7 +94,7 @@ def pareto_table(r: Any) -> str:
         f"mixture              worst gain {number_of(r.mixture_value)}  {r.mixture_status}"
         + sure(r.mixture_ci, r.mixture_sure),
         *mixed(r.mixture, r.constitutions),
-        f"single constitution  worst gain {number_of(r.alone_value)}  {visible(r.constitutions[r.alone])}",
+        f"single constitution  worst gain {number_of(r.alone_value)}  {cut(r.constitutions[r.alone])}",
         "",
         "largest gain of a mixture if no other value may fall, and what raising a floor by 1 would cost it",
         "    " + fit("value", 24) + f"{'gain':>9}  " + "".join(f"{fit(v, 14):>16}" for v in r.values),
@@ -120,7 +120,7 @@ def _trade_offs(r: Any) -> list[str]:
     ]
     for i in order[:MOST_CONSTITUTIONS]:
         cells = "".join(f"{number(x, digits=3):>16}" for x in r.gains[i])
-        lines.append("    " + ("* " if r.front[i] else "  ") + fit(visible(r.constitutions[i]), 24) + cells)
+        lines.append("    " + ("* " if r.front[i] else "  ") + fit(r.constitutions[i], 24) + cells)
     if len(order) > MOST_CONSTITUTIONS:
         lines.append(f"    and {len(order) - MOST_CONSTITUTIONS} more; --json has them all")
     return lines
@@ -141,8 +141,8 @@ def _next_steps(r: Any) -> list[str]:
     if dear:
         price, i, j = max(dear)
         lines.append(
-            f"      the dearest floor: each 0.01 asked of {visible(r.values[j])} takes "
-            f"{number(0.01 * price, sign=False, digits=3)} from the best {visible(r.values[i])}"
+            f"      the dearest floor: each 0.01 asked of {cut(r.values[j])} takes "
+            f"{number(0.01 * price, sign=False, digits=3)} from the best {cut(r.values[i])}"
         )
     return lines
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 
 _USER = re.compile(r"""([A-Za-z][A-Za-z0-9+.-]*://)[^/\s'"?#]*@""")
-_QUERY = re.compile(r"""([A-Za-z][A-Za-z0-9+.-]*://[^\s'"?#]*\?)([^\s'"#]*)""")
+_QUERY = re.compile(r"""([A-Za-z][A-Za-z0-9+.-]*://[^?\r\n]*\?)([^\s'"#]*)""")  # a path may hold spaces and quotes
 
 # Controls, format marks (bidi, zero width, tags), surrogates, private, unassigned, line and paragraph ends.
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
@@ -45,8 +45,13 @@ def _hidden(parameter: re.Match[str]) -> str:
 
 def few(names: Sequence[str], most: int = 4) -> str:
     """The first names, shortened, and how many more there are: for messages, whatever there is."""
-    shown = [visible(n if len(n) <= 80 else n[:80] + "...") for n in names[:most]]
+    shown = [cut(n) for n in names[:most]]
     return ", ".join(shown) + (f" and {len(names) - most:,} more" if len(names) > most else "")
+
+
+def cut(text: str, most: int = 80) -> str:
+    """Visible text of at most so many characters, and whether there were more."""
+    return visible(text if len(text) <= most else text[:most] + "...")
 
 
 def _escape(character: str) -> str:

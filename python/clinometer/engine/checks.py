@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from clinometer import _core
 from clinometer.dump import Dump
 
-from .inputs import MODERATE, Call, refuse_extreme, tops
+from .inputs import MODERATE, Call, refuse_extreme, run, tops
 from .intake import numbers
 
 Floats = NDArray[np.float64]
@@ -68,6 +69,36 @@ def need_finite(dump: Dump, found: Floats, what: str) -> Floats:
     if dump.nonfinite != "keep" and not np.isfinite(found).all():
         raise ValueError(f"{dump.name}: {what} leave float64: divide the rows, or the directions, by a constant")
     return found
+
+
+def need_projection(call: Call, found: Floats) -> Floats:
+    """Rows Sigma u, unless they left float64 at either end on the way."""
+    if call.dump.dtype == "float64" and (np.abs(found).max(axis=1, initial=0.0) < 1e-290).any():
+        need_squares(call.dump, np.zeros(call.dump.dim))
+    return need_finite(call.dump, found, "rows Sigma u")
+
+
+def need_float32(call: Call, table: NDArray[Any], first: int = 0) -> None:
+    """Refuse scores, the call's from `first` on, that are infinite or nothing in float32 and something in float64."""
+    if table.dtype == np.float64 or call.dump.nonfinite == "keep" or not len(table):
+        return
+    top = tops(table)
+    if (odd := (top > 1e38) | (top < 1e-34)).any():
+        exact = _in_float64(call)[:, first : first + len(top)][:, odd]
+        lost = np.isinf(top[odd])
+        top = np.fmax.reduce(np.abs(exact), axis=0)
+        extreme = (lost & np.isfinite(top)) | ((top > 0) & (top < 1e-34))
+        if extreme.any():
+            k = int(np.argmax(extreme))
+            what = "large" if top[k] > 1 else "small"
+            raise ValueError(f"scores reach {top[k]:.3g}, too {what} for float32; precision='double' gives float64")
+
+
+def _in_float64(call: Call) -> Floats:
+    """The scores of a call in float64, NaN where they are left out."""
+    out = np.full((call.dump.n_rows, call.n_scores), np.nan)
+    run(call, [_core.Scores(0, call.n_scores, out, False, False, False)], population=call.population)
+    return out
 
 
 def check_ddof(ddof: Any, base: str) -> int:

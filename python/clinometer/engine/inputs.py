@@ -71,6 +71,7 @@ class Call:
     fit_status: tuple[str, ...] = ()
     fitted: tuple[Fitted | None, ...] = ()  # of each direction, where it is applied out of fold
     n_unlabelled: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    tables: dict[int, list[tuple[NDArray[Any], int]]] = field(default_factory=dict)  # that statistics write to
 
     @property
     def n_scores(self) -> int:

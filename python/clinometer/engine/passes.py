@@ -28,6 +28,8 @@ from .checks import (
     checked_betas,
     checked_kl,
     need_finite,
+    need_float32,
+    need_projection,
     need_rows,
     need_scores,
 )
@@ -78,32 +80,9 @@ def score(dump: Any, directions: Any, *, out: NDArray[Any] | None = None, **opti
         raise ValueError(f"out must be a C-contiguous {np.dtype(dtype).name} array of shape {shape}")
     table = out if call.order is None else _blank(call, shape, dtype)
     run(call, [_core.Scores(0, call.n_scores, table, not call.in_double, False, False)], population=call.population)
-    _need_float32(call, table)
+    need_float32(call, table)
     if call.order is not None:
         out[...] = table[:, call.order]
-    return out
-
-
-def _need_float32(call: Call, table: NDArray[Any]) -> None:
-    """Refuse scores that are infinite or nothing in float32, where rows and directions are finite and something."""
-    if table.dtype == np.float64 or call.dump.nonfinite == "keep" or not len(table):
-        return
-    top = tops(table)
-    if (odd := (top > 1e38) | (top < 1e-34)).any():
-        exact = _in_float64(call)[:, odd]
-        lost = np.isinf(top[odd])
-        top = np.fmax.reduce(np.abs(exact), axis=0)
-        extreme = (lost & np.isfinite(top)) | ((top > 0) & (top < 1e-34))
-        if extreme.any():
-            k = int(np.argmax(extreme))
-            what = "large" if top[k] > 1 else "small"
-            raise ValueError(f"scores reach {top[k]:.3g}, too {what} for float32; precision='double' gives float64")
-
-
-def _in_float64(call: Call) -> Floats:
-    """The scores of a call in float64, NaN where they are left out."""
-    out = np.full((call.dump.n_rows, call.n_scores), np.nan)
-    run(call, [_core.Scores(0, call.n_scores, out, False, False, False)], population=call.population)
     return out
 
 
@@ -168,7 +147,7 @@ def covariance_projection(dump: Any, directions: Any, *, within: bool = True, dd
     if not within and call.n_folds > 1:
         raise ValueError("within=False cannot apply a direction out of fold; pass its .vectors")
     state = run(call, [_core.CovarianceProjection(call.dump.dim, 0, call.n_scores, n_ddof)])[0].finish()
-    return _as_given(call, need_finite(call.dump, np.asarray(state["projection"]), "rows Sigma u"))
+    return _as_given(call, need_projection(call, np.asarray(state["projection"])))
 
 
 def _as_given(call: Call, rows: Floats) -> Floats:

@@ -16,7 +16,7 @@ from clinometer.common import memory
 from clinometer.common.results import Axes, CrossCovarianceResult, Result, TiltResult
 from clinometer.common.results import Moments as MomentsResult
 
-from .checks import need_moderate_scores, need_squares
+from .checks import need_float32, need_moderate_scores, need_projection, need_squares
 
 if TYPE_CHECKING:
     from .inputs import Call
@@ -105,7 +105,7 @@ class CovarianceProjection(Statistic):
         return _core.CovarianceProjection(call.dump.dim, score_at, n_scores, ddof)
 
     def result(self, call: Call, state: Any, names: tuple[str, ...], values: tuple[str, ...]) -> Floats:
-        return np.asarray(state.finish()["projection"])
+        return need_projection(call, np.asarray(state.finish()["projection"]))
 
 
 @dataclass(frozen=True)
@@ -283,8 +283,10 @@ class Scores(Statistic):
     def state(self, call: Call, score_at: int, n_scores: int, value_at: int, n_values: int) -> Any:
         dtype = np.float64 if call.in_double else np.float32
         out = np.full((call.dump.n_rows, n_scores), np.nan, dtype)
-        object.__setattr__(self, "_out", out)
+        call.tables.setdefault(id(self), []).append((out, score_at))  # the statistic may be in use elsewhere
         return _core.Scores(score_at, n_scores, out, not call.in_double, False, False)
 
     def result(self, call: Call, state: Any, names: tuple[str, ...], values: tuple[str, ...]) -> NDArray[Any]:
-        return self._out  # type: ignore[attr-defined,no-any-return]
+        out, score_at = call.tables[id(self)].pop(0)
+        need_float32(call, out, score_at)
+        return out

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable
 from typing import Any, TypeVar
+from urllib.parse import quote as escaped
 from urllib.parse import unquote, urlsplit
 
 from clinometer.common.visible import quote, without_secrets
@@ -28,6 +29,8 @@ def filesystem(url: str) -> tuple[Any, str]:
         raise ImportError(f"{shown}: {without_secrets(str(exc))}") from None
     except ValueError as exc:
         raise DumpError(f"{shown}: {exc}") from None
+    except Exception as exc:  # some connect at once, with errors of their own
+        raise bad(url, f"cannot be reached ({type(exc).__name__}: {exc})") from None
     return fs, str(key)
 
 
@@ -90,6 +93,9 @@ def stem(path: str) -> str:
 
 
 def beside(folder: str, name: str) -> str:
-    """A file directly in a remote folder; a query, such as a signature of the folder, goes with it."""
+    """A file directly in a remote folder; a query, such as a signature of the folder, goes with it.
+
+    What has a meaning in a web address (? # %) is part of the name: it adds no query and leaves no folder.
+    """
     path, query = _split(folder)
-    return f"{path.rstrip('/')}/{name}{query}"
+    return f"{path.rstrip('/')}/{escaped(name) if _WEB.match(folder) else name}{query}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from clinometer.common.visible import did_you_mean, visible
+from clinometer.common.visible import cut, did_you_mean, visible
 from clinometer.errors import CheckFailed
 from clinometer.inference.tails import in_words
 
@@ -67,7 +67,7 @@ def run(report: Report, text: str) -> dict[str, Any]:
     if not failed or (check.name == "any" and len(failed) < len(rows)):
         return rows[reasons.index(None)]
     worst = failed[0] if check.name != "any" else _closest(check, rows)
-    raise CheckFailed(f"check failed: {visible(text)}: {reasons[worst]}", rows[worst])
+    raise CheckFailed(f"check failed: {cut(text, 200)}: {reasons[worst]}", rows[worst])
 
 
 def _subjects(report: Report, check: Check, text: str) -> list[tuple[int, float]]:
@@ -89,7 +89,7 @@ def _subjects(report: Report, check: Check, text: str) -> list[tuple[int, float]
             "themselves, and each raises itself; give constitutions, or say `for NAME` of the value that judges"
         )
     if check.name is None and K > 1:
-        have = ", ".join(visible(n) for n in names[:20]) + (f" and {K - 20} more" if K > 20 else "")
+        have = ", ".join(cut(n) for n in names[:20]) + (f" and {K - 20} more" if K > 20 else "")
         raise ValueError(
             f"check {visible(text)[:200]!r} does not say for which constitution; add `for NAME`, `for all`, `for any` "
             f"or `for recommended`. The report has {have}"
@@ -112,7 +112,7 @@ def _closest(check: Check, rows: list[dict[str, Any]]) -> int:
 
 def _find(kind: str, name: str, known: tuple[str, ...]) -> int:
     if name not in known:
-        have = ", ".join(repr(visible(n)) for n in known)
+        have = ", ".join(repr(cut(n)) for n in known[:20]) + (f" and {len(known) - 20} more" if len(known) > 20 else "")
         raise ValueError(
             f"check: no {kind} {visible(name)[:200]!r} in the report; it has {have}{did_you_mean(name, known)}"
         )
@@ -138,7 +138,7 @@ def _row(report: Report, k: int, b: int, j: int, level: float) -> dict[str, Any]
 
 
 def _failure(check: Check, row: dict[str, Any]) -> str | None:
-    name = visible(row["constitution"])
+    name = cut(row["constitution"])
     if row["idle"]:
         return f"cannot tell: {name} moves nothing, since its scores are equal inside every prompt"
     if not row["reached"]:

@@ -12,7 +12,7 @@ from clinometer.errors import bad
 from clinometer.files import strictjson
 from clinometer.files.folders import inside
 from clinometer.files.plain import PlainFile
-from clinometer.files.remote import is_url
+from clinometer.files.remote import beside, is_url
 
 from .found import Found, Texts
 from .safetensors import read_header
@@ -68,7 +68,7 @@ def read_manifest(folder: str) -> Found:
     Found
         Tensors cut into shards. Linear in the headers; no tensor byte is read.
     """
-    path = os.path.join(folder, NAME)
+    path = beside(folder, NAME) if is_url(folder) else os.path.join(folder, NAME)
     return read_table(folder, path, load(path))
 
 
@@ -212,8 +212,7 @@ def add_shard(
 
 def read_index(folder: str, index: str) -> Found:
     """Read `<x>.safetensors.index.json`: a map from tensor names to files of the same folder."""
-    path = os.path.join(folder, index)
-    inside(folder, index, "index", folder)
+    path = inside(folder, index, "index", folder)
     weights = _get(load(path), "weight_map", dict, path)
     headers: dict[str, dict[str, Part]] = {}
     tensors: dict[str, Tensor] = {}

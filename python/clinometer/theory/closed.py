@@ -13,7 +13,7 @@ from clinometer.common.results import Axes, Result
 from clinometer.engine.intake import numbers
 
 from .arrays import Floats, as_covariance, as_rows, as_vector, need_same_features, times_sigma
-from .geometry import _sigma_sd, policy_direction, score_correlation
+from .geometry import policy_direction, score_correlation, sigma_sd, unit_rows, unit_sigma
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -53,11 +53,15 @@ def gaussian_tilt(values: Any, sigma: Any, directions: Any, betas: ArrayLike) ->
     (0.9, 0.5)
     """
     need_same_features(values=values, sigma=sigma, directions=directions)
-    rows = as_rows("values", values)
-    tilts = as_rows("directions", directions, rows.shape[1])
-    matrix, beta = as_covariance(sigma, rows.shape[1]), _betas(betas)
-    gain = (tilts @ times_sigma(rows, matrix).T)[:, None, :] / beta[None, :, None]
-    return GaussianTilt(gain, _sigma_sd(tilts, matrix)[:, None] ** 2 / (2.0 * beta**2), beta)
+    rows, of_values = unit_rows(as_rows("values", values))
+    tilts, of_tilts = unit_rows(as_rows("directions", directions, rows.shape[1]))
+    matrix, half = unit_sigma(as_covariance(sigma, rows.shape[1]))
+    beta = _betas(betas)
+    strength, of_betas = np.frexp(beta)
+    gain = (tilts @ times_sigma(rows, matrix).T)[:, None, :] / strength[:, None]
+    pushed = of_tilts[:, None] + half - of_betas  # the power of sd(<u_C, phi>) / beta
+    kl = np.ldexp((sigma_sd(tilts, matrix)[:, None] / strength) ** 2 / 2.0, 2 * pushed)
+    return GaussianTilt(np.ldexp(gain, pushed[:, :, None] + half + of_values), kl, beta)
 
 
 def _betas(betas: ArrayLike) -> Floats:

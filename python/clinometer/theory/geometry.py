@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from clinometer.common.results import Axes, Result
 from clinometer.engine.intake import numbers
@@ -14,15 +14,25 @@ from clinometer.engine.intake import numbers
 from .arrays import Floats, as_covariance, as_rows, as_vector, check_metric, need_same_features, spectrum, times_sigma
 
 
-def _unit_scale(rows: Floats) -> Floats:
-    """Rows divided by a power of two near their largest entry: exact, and squares cannot overflow."""
-    largest = np.abs(rows).max(axis=1, initial=0.0)
-    _, exponent = np.frexp(largest)
-    return np.ldexp(rows, -np.where(largest > 0.0, exponent, 0)[:, None])
+def unit_rows(rows: Floats) -> tuple[Floats, NDArray[np.int32]]:
+    """Rows divided by a power of two near their largest entry, which is exact, and the powers (K,)."""
+    power = np.frexp(np.abs(rows).max(axis=1, initial=0.0))[1]
+    return np.ldexp(rows, -power[:, None]), power
 
 
-def _sigma_sd(rows: Floats, sigma: Floats | None) -> Floats:
-    """Score standard deviations sqrt(u' Sigma u), rounding below zero (or inside the null space) set to 0."""
+def unit_sigma(sigma: Floats | None) -> tuple[Floats | None, int]:
+    """Sigma / 4^half with entries near 1, and half: score sds are 2^half times those under it."""
+    if sigma is None:
+        return None, 0
+    half = (int(np.frexp(np.abs(sigma).max(initial=0.0))[1]) + 1) // 2
+    return np.ldexp(sigma, -2 * half), half
+
+
+def sigma_sd(rows: Floats, sigma: Floats | None) -> Floats:
+    """Score standard deviations sqrt(u' Sigma u), rounding below zero (or inside the null space) set to 0.
+
+    For rows and Sigma near 1 (`unit_rows`, `unit_sigma`): elsewhere squares leave float64.
+    """
     image = times_sigma(rows, sigma)
     variance = np.einsum("kd,kd->k", rows, image)
     if sigma is not None:
@@ -56,22 +66,14 @@ def score_correlation(u: Any, v: Any, sigma: Any = None) -> Floats:
     need_same_features(u=u, v=v, sigma=sigma)
     left = as_rows("u", u)
     right = as_rows("v", v, left.shape[1])
-    matrix = as_covariance(sigma, left.shape[1])
-    if matrix is not None:
-        matrix = _scaled_matrix(matrix)
-    left, right = _unit_scale(left), _unit_scale(right)
-    scale = _sigma_sd(left, matrix)[:, None] * _sigma_sd(right, matrix)[None, :]
+    matrix, _ = unit_sigma(as_covariance(sigma, left.shape[1]))
+    left, right = unit_rows(left)[0], unit_rows(right)[0]
+    scale = sigma_sd(left, matrix)[:, None] * sigma_sd(right, matrix)[None, :]
     product = times_sigma(left, matrix) @ right.T
     correlation = np.full(product.shape, np.nan)
     np.divide(product, scale, out=correlation, where=scale > 0.0)
     clipped: Floats = np.clip(correlation, -1.0, 1.0)
     return clipped
-
-
-def _scaled_matrix(matrix: Floats) -> Floats:
-    """Sigma times a power of two, so that covariances of 1e300 or 1e-300 neither overflow nor vanish."""
-    _, exponent = np.frexp(np.abs(matrix).max(initial=0.0))
-    return np.ldexp(matrix, -int(exponent))
 
 
 def policy_direction(u_gen: Any, u_c: Any, beta: ArrayLike) -> Floats:
@@ -134,17 +136,17 @@ def robustness_radius(u_star: Any, u_c: Any, sigma: Any = None, *, metric: Liter
     """
     check_metric(metric)
     need_same_features(u_star=u_star, u_c=u_c, sigma=sigma)
-    values = as_rows("u_star", u_star)
-    rows = as_rows("u_c", u_c, values.shape[1])
-    matrix = as_covariance(sigma, values.shape[1])
+    values = unit_rows(as_rows("u_star", u_star))[0]
+    rows, power = unit_rows(as_rows("u_c", u_c, values.shape[1]))
+    matrix, half = unit_sigma(as_covariance(sigma, values.shape[1]))
     image = times_sigma(values, matrix)
-    scale = _sigma_sd(values, matrix)
+    scale = sigma_sd(values, matrix)
     if metric == "euclid":
         scale = np.where(scale > 0.0, np.linalg.norm(image, axis=1), 0.0)
     gains = rows @ image.T
     radius = np.full(gains.shape, np.nan)
     np.divide(gains, scale[None, :], out=radius, where=scale[None, :] > 0.0)
-    return radius
+    return np.asarray(np.ldexp(radius, power[:, None] + (half if metric == "kl" else 0)))
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -195,8 +197,8 @@ def worst_direction(
     """
     check_metric(metric)
     need_same_features(u=u, sigma=sigma, basis=basis)
-    value = as_vector("u", u)
-    matrix = as_covariance(sigma, value.size)
+    (value,), (power,) = unit_rows(as_vector("u", u)[None])
+    matrix, half = unit_sigma(as_covariance(sigma, value.size))
     if not (np.isfinite(radius) and radius >= 0.0):
         raise ValueError(f"radius is {radius!r}; wanted a finite number >= 0")
     frame = _span(basis, value.size)
@@ -211,14 +213,17 @@ def worst_direction(
         inverse = np.divide(1.0, eigenvalues, out=np.zeros_like(eigenvalues), where=eigenvalues > 0.0)
         step = vectors @ (inverse * (vectors.T @ pull))
     reach = float(np.sqrt(pull @ step))
-    return WorstDirection(-radius * (frame @ step) / reach, -radius * reach)
+    direction, level = -radius * (frame @ step) / reach, -radius * reach
+    if metric == "kl":
+        return WorstDirection(np.ldexp(direction, -half), float(np.ldexp(level, int(power) + half)))
+    return WorstDirection(direction, float(np.ldexp(level, int(power) + 2 * half)))
 
 
 def _span(basis: Any, dim: int) -> Floats:
     """Orthonormal columns (d, m') spanning the rows of `basis`, rank-revealing."""
     if basis is None:
         return np.eye(dim)
-    rows = _unit_scale(as_rows("basis", basis, dim))
+    rows, _ = unit_rows(as_rows("basis", basis, dim))
     _, singular, right = np.linalg.svd(rows, full_matrices=False)
     keep = singular > max(rows.shape) * np.finfo(np.float64).eps * singular.max(initial=0.0)
     return np.ascontiguousarray(right[keep].T)

@@ -58,7 +58,7 @@ def shift_rank(after: Any, before: Any, *, threshold: float = 0.9, clusters: Any
     Returns
     -------
     ShiftRank
-        Cost: two reads of both dumps, n d^2 flops and d x d float64; for the leading part at large d see
+        Cost: three reads of both dumps, n d^2 flops and d x d float64; for the leading part at large d see
         `randomised_spectrum`.
 
     Errors: ValueError for rows of another shape or not finite, or a threshold outside (0, 1]; TypeError for what
@@ -76,14 +76,16 @@ def shift_rank(after: Any, before: Any, *, threshold: float = 0.9, clusters: Any
     gram, total = np.zeros((d, d)), np.zeros(d)
     fourth = 0.0
     spans = [(at, min(n, at + max(1, ROWS // d))) for at in range(0, n, max(1, ROWS // d))]
+    top = max(float(np.abs(_difference(a, b, *span)).max(initial=0.0)) for span in spans)
+    if top == 0.0:
+        raise ValueError("after equals before in every row; wanted a shift")
+    power = int(np.frexp(top)[1])  # fourth powers of differences near 1 stay in float64
     for low, high in spans:
-        D = _difference(a, b, low, high)
+        D = np.ldexp(_difference(a, b, low, high), -power)
         gram += D.T @ D
         total += D.sum(axis=0)
         fourth += float(((D * D).sum(axis=1) ** 2).sum())
     energy, square = float(np.trace(gram)), float((gram * gram).sum())
-    if not energy > 0.0:
-        raise ValueError("after equals before in every row; wanted a shift")
     spread = gram - np.outer(total, total) / n
     values, inner = (np.maximum(np.linalg.eigvalsh(m)[::-1], 0.0) for m in (gram, spread))
     # What cancels against the mean leaves rounding of the size of the uncentred values.
@@ -92,9 +94,9 @@ def shift_rank(after: Any, before: Any, *, threshold: float = 0.9, clusters: Any
     return ShiftRank(
         effective_rank(values, threshold=threshold), effective_rank(inner, threshold=threshold),
         _roy_vetterli(values), _roy_vetterli(inner), float(total @ total) / (n * energy),
-        _error(a, b, spans, gram, energy, square, labels),
+        _error(a, b, spans, power, gram, energy, square, labels),
         (energy**2 - fourth) / apart if n > 1 and apart > 1e-9 * square else float("nan"),
-        np.sqrt(values[: min(n, d)]), float(np.sqrt(energy / n)), n,
+        np.ldexp(np.sqrt(values[: min(n, d)]), power), float(np.ldexp(np.sqrt(energy / n), power)), n,
     )  # fmt: skip
 
 
@@ -136,6 +138,7 @@ def _error(
     a: Dump,
     b: Dump,
     spans: list[tuple[int, int]],
+    power: int,
     gram: Floats,
     energy: float,
     square: float,
@@ -144,7 +147,7 @@ def _error(
     """Infinitesimal jackknife of energy^2 / square: the influence of a row, summed over its cluster."""
     psi = np.zeros(int(labels.max()) + 1)
     for low, high in spans:
-        D = _difference(a, b, low, high)
+        D = np.ldexp(_difference(a, b, low, high), -power)
         length, curve = (D * D).sum(axis=1), np.einsum("nd,nd->n", D @ gram, D)
         influence = 2.0 * energy / square * (length - energy / square * curve)
         psi += np.bincount(labels[low:high], weights=influence, minlength=len(psi))

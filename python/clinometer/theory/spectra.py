@@ -16,6 +16,7 @@ from clinometer.engine import passes
 from clinometer.engine.intake import numbers
 
 from .arrays import Floats, as_covariance, as_rows, spectrum
+from .geometry import unit_rows, unit_sigma
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -138,9 +139,9 @@ def value_concentration(
     """
     from scipy.special import betainc
 
-    rows = as_rows("u", u)
+    rows, _ = unit_rows(as_rows("u", u))
     d = rows.shape[1]
-    matrix = as_covariance(moments, d)
+    matrix, _ = unit_sigma(as_covariance(moments, d))
     if matrix is None:
         raise TypeError("moments is None; wanted a covariance or moments")
     eigenvalues, vectors = spectrum(matrix)
@@ -284,15 +285,20 @@ def randomised_spectrum(
     if rank > d:
         raise ValueError(f"rank is {rank} but there are {d} dimensions")
     rng = np.random.default_rng(random_state)
-    values, turn, basis, mapped = subspace(image, d, columns, n_iterations, rng)
+    with np.errstate(over="ignore", invalid="ignore"):
+        values, turn, basis, mapped = subspace(image, d, columns, n_iterations, rng)
+        square, se = _square(image, basis, mapped, n_probes, rng)
+    if total > 0.0 and not 1e-290 < square < np.inf:
+        raise ValueError(
+            f"source: squares of covariances with trace {total:.3g} leave float64: divide the rows by a constant"
+        )
     values, turn = values[:rank], turn[:rank]
     vectors = turn @ basis
     sign = np.where(np.take_along_axis(vectors, np.abs(vectors).argmax(axis=1)[:, None], 1) < 0, -1.0, 1.0)
     vectors, images = sign * vectors, sign * (turn @ mapped)
     residual = np.linalg.norm(images - values[:, None] * vectors, axis=1)
-    square, se = _square(image, basis, mapped, n_probes, rng)
     positive = np.maximum(values, 0.0)
-    part = total**2 / square if square > 0.0 else 0.0
+    part = total / square * total if square > 0.0 else 0.0
     return RandomisedSpectrum(
         values, residual, vectors, total, square, se, part, part * se / square if square > 0.0 else 0.0,
         total / positive[0] if positive[0] > 0.0 else 0.0,

@@ -13,7 +13,7 @@ from clinometer.common.results import Axes, Result
 from clinometer.engine.intake import numbers
 
 from .arrays import Floats, as_covariance, as_rows, as_vector, check_metric, need_same_features, times_sigma
-from .geometry import _sigma_sd, score_correlation
+from .geometry import score_correlation, sigma_sd, unit_rows, unit_sigma
 
 
 def tradeoff_profile(values: Any, sigma: Any, directions: Any) -> Floats:
@@ -133,13 +133,14 @@ def optimal_direction(values: Any, sigma: Any, weights: ArrayLike, *, metric: Li
     check_metric(metric)
     need_same_features(values=values, sigma=sigma)
     rows = as_rows("values", values)
-    matrix = as_covariance(sigma, rows.shape[1])
-    combined = as_vector("weights", weights, rows.shape[0])[None, :] @ rows
-    sd = _sigma_sd(combined, matrix)[0]
+    matrix, half = unit_sigma(as_covariance(sigma, rows.shape[1]))
+    weight, _ = unit_rows(as_vector("weights", weights, rows.shape[0])[None])
+    combined, _ = unit_rows(weight @ np.ldexp(rows, -int(np.frexp(np.abs(rows).max(initial=0.0))[1])))
+    sd = sigma_sd(combined, matrix)[0]
     if sd == 0.0:
         return np.full(rows.shape[1], np.nan)
     if metric == "kl":
-        return np.asarray(combined[0] / sd)
+        return np.asarray(np.ldexp(combined[0] / sd, -half))
     image = times_sigma(combined, matrix)[0]
     return np.asarray(image / np.linalg.norm(image))
 
