@@ -53,7 +53,7 @@ def test_lanes_agree_with_the_twin_at_every_tilt(isa: str, k: int, heavy: bool, 
         assert (np.abs(getattr(got, name) - want[name]) <= rtol * np.abs(want[name]) + 1e-300).all(), f"{isa} {name}"
 
 
-@pytest.mark.parametrize("n", [8193, 9001])
+@pytest.mark.parametrize("n", [1500, 8192, 8193, 9001])
 def test_a_long_prompt_in_slices_agrees_with_the_twin(isa: str, n: int) -> None:
     rng = np.random.default_rng(n)
     scores = rng.normal(size=(n, 2)) * np.array([1.0, 1e-2])
@@ -118,9 +118,32 @@ def test_ranks_and_cumulants_of_a_long_prompt_agree_with_the_twin(
         assert getattr(one, name).tobytes() == getattr(two, name).tobytes(), name
 
 
-def test_rows_used_where_they_lie_and_rows_gathered_give_the_same_bits() -> None:
-    sizes = np.array([9000, 20, 9000])
-    ids = np.repeat(np.arange(3), sizes)
+PIECES = np.array([5000, 90, 3000, 200, 700, 8192, 64, 65, 1025, 400, 385, 384, 2047, 17, 9000, 66])
+
+
+def test_prompts_that_blocks_and_leaves_divide_agree_with_the_twin_whatever_the_threads(isa: str) -> None:
+    """Prompts of all lengths from 17 to 9,000 across the borders of blocks (1,024 rows) and leaves (8,192)."""
+    ids = np.repeat(np.arange(len(PIECES)), PIECES)
+    scores, values = long_world(len(ids), 3, False)
+    want = cm.reference.tilt(scores, LONG_BETAS, values, ids)
+    one, two = (
+        cm.tilt(cm.Scores(scores, prompt_ids=ids), None, LONG_BETAS, values, pareto_k=False, n_threads=threads)
+        for threads in (1, 2)
+    )
+    for name in EXACT:
+        np.testing.assert_allclose(getattr(one, name), want[name], rtol=1e-5, err_msg=name)
+    ratio = scores.std(axis=0)[:, None] / LONG_BETAS
+    unit = (np.minimum(1, ratio) * (1 + ratio))[..., None]
+    assert (np.abs(one.gain - want["gain"]) <= 1e-6 * unit * values.std(axis=0)).all()
+    assert (np.abs(one.gain_se - want["gain_se"]) <= 2e-6 * unit * values.std(axis=0)).all()
+    assert (np.abs(one.win_rate - want["win_rate"]) <= 1e-6 * unit).all()
+    for name in (*EXACT, "gain", "gain_se", "win_rate", "chi2", "second_order"):
+        assert getattr(one, name).tobytes() == getattr(two, name).tobytes(), name
+
+
+@pytest.mark.parametrize("sizes", [np.array([9000, 20, 9000]), PIECES])
+def test_rows_used_where_they_lie_and_rows_gathered_give_the_same_bits(sizes: np.ndarray) -> None:
+    ids = np.repeat(np.arange(len(sizes)), sizes)
     scores, values = long_world(sizes.sum(), 3, False)
     turn = np.lexsort((ids, np.concatenate([np.arange(n) for n in sizes])))  # a row of each prompt in turn
     straight, gathered = (
@@ -156,6 +179,24 @@ def test_roots_take_a_handful_of_passes(monkeypatch: pytest.MonkeyPatch, levels:
     got = cm.tilt(cm.Scores(scores, prompt_ids=np.arange(4096) // 16), None, kl=levels, pareto_k=False)
     np.testing.assert_allclose(got.kl, np.broadcast_to(levels, got.kl.shape), rtol=1e-6)
     assert len(calls) <= most
+
+
+def test_roots_look_at_no_level_that_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit of the rows, which a beta of 0 asks for, is looked at only where a level may lie beyond it."""
+    rng = np.random.default_rng(1)
+    looks: list[np.ndarray] = []
+    true = roots.kl_at
+    monkeypatch.setattr(roots, "kl_at", lambda c, kept, b: looks.append(b) or true(c, kept, b))  # type: ignore[func-returns-value]
+    scores = cm.Scores(rng.normal(size=(4096, 4)), prompt_ids=np.arange(4096) // 16)
+    levels = [0.1, 0.25, 0.5, 1.0]
+    cm.tilt(scores, None, kl=levels, pareto_k=False)
+    assert all((b > 0).all() for b in looks)
+    assert [b.shape[1] for b in looks] == sorted((b.shape[1] for b in looks), reverse=True)
+    looks.clear()
+    with pytest.warns(UserWarning, match="beyond what the rows can reach"):
+        got = cm.tilt(scores, None, kl=[0.1, 2.9], pareto_k=False)
+    np.testing.assert_allclose(got.kl, [[0.1, np.log(16)]] * 4, rtol=1e-6)
+    assert (got.betas[:, 1] == 0).all() and sum((b == 0).any() for b in looks) == 1
 
 
 def leave_one_out(t: np.ndarray, beta: float) -> tuple[float, float, float, float]:

@@ -21,11 +21,12 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 HORIZON_LEVELS = 32
-HORIZON_AT_ONCE = 1 << 18  # scores up to which all levels are looked at together
+HORIZON_AT_ONCE = 1 << 14  # scores up to which all levels are looked at together
 LANES = 8  # tilts that the jackknife forms side by side
 FEWEST_RATIOS = 21  # of which a fifth, rounded up, are five
 SAMPLED_ROWS, SAMPLE_SHARE = 1 << 17, 16  # rows from which roots are sought on one of so many first
 DENSE = 8  # levels of one direction whose roots are near enough to each other for a cubic
+LONG = 6  # passes after which a root is one of a curve that levels off
 SURE = 2.0  # by how much a parabola may miss the tolerance where a cubic meets it
 
 
@@ -98,27 +99,37 @@ class _Curve:
         for round_ in range(80):
             if self.done.all():
                 break
-            at = self._look(np.where(self.done, np.inf, self.lam))
-            self.done |= np.abs(at - self.target) <= self.tolerance * self.target
+            at = self._look_at_open()
+            # where KL levels off its own rounding is several times as large
+            self.done |= np.abs(at - self.target) <= self.tolerance * (1 if round_ < LONG else 2) * self.target
             self.done |= self.high - self.low <= 1e-15 * self.lam
-            if round_ == 1:
+            if round_ == 2:
                 self._reach()
             self._step(round_)
 
+    def _look_at_open(self) -> Floats:
+        """KL (K, B) where the roots that are not known yet are expected, NaN elsewhere."""
+        most = int((~self.done).sum(axis=1).max())
+        first = np.argsort(self.done, axis=1, kind="stable")[:, :most]
+        lam = np.take_along_axis(np.where(self.done, 0.0, self.lam), first, axis=1)  # of fewer levels, no tilt
+        at = np.full(self.shape, np.nan)
+        np.put_along_axis(at, first, np.where(lam > 0, self._look(lam), np.nan), axis=1)
+        return at
+
     def _look(self, lam: Floats) -> Floats:
-        """KL at lam (K, m), which is known from then on and brackets every level."""
-        at = kl_at(self.call, self.kept, 1 / lam)
+        """KL at lam (K, m), which is known from then on and brackets every level; 0 is no look."""
         with np.errstate(divide="ignore"):
+            at = kl_at(self.call, self.kept, 1 / lam)
             self.x = np.hstack([self.x, np.log(lam)])
-            self.y = np.hstack([self.y, np.log(np.where((at > 0) & np.isfinite(lam), at, np.nan))])
+            self.y = np.hstack([self.y, np.log(np.where((at > 0) & (lam > 0), at, np.nan))])
         below = at[:, None] < self.target[:, :, None]
-        known = np.isfinite(lam)[:, None]
+        known = lam[:, None] > 0
         self.low = np.maximum(self.low, np.where(below & known, lam[:, None], 0.0).max(axis=2))
         self.high = np.minimum(self.high, np.where(~below & known, lam[:, None], np.inf).min(axis=2))
         return at
 
     def _reach(self) -> None:
-        """What two passes have not bracketed may lie beyond what the rows can reach."""
+        """What three passes have not bracketed may lie beyond what the rows can reach."""
         wanted = np.flatnonzero((~self.done & np.isinf(self.high)).any(axis=1))
         if len(wanted):
             most = kl_at(self.call, memory.columns(self.kept, wanted), np.zeros((len(wanted), 1)))
@@ -130,7 +141,8 @@ class _Curve:
         goal, points = np.log(self.target), np.isfinite(self.y).sum(axis=1, keepdims=True)
         with np.errstate(over="ignore", invalid="ignore"):  # a curve that levels off points beyond all numbers
             at = inverted(self.x, self.y, goal, 4)
-            off, step = np.abs(at - inverted(self.x, self.y, goal, 3)), np.exp(at)
+            off = np.abs(at - inverted(self.x, self.y, goal, 3))
+            step = np.exp(np.where(np.isinf(self.high), at + off, at))  # a level from below is mostly bracketed so
         inside = np.isfinite(step) & (step > self.low) & (step < self.high)
         sure = inside & np.isfinite(self.high) & (points > 4) & (2 * off <= SURE * self.tolerance)
         step = np.where(inside & (step < np.where(np.isinf(self.high), 4 * self.lam, np.inf)), step, np.nan)

@@ -526,7 +526,8 @@ def linear_radius(k2: Floats, k3: Floats, k4: Floats, q: float = 0.1) -> Floats:
     return np.where((k3 == 0) & (k4 == 0), np.inf, radius)
 
 
-FLIP_POINTS, FLIP_WALKS = 16, 3  # points of a bracket that a walk looks at, twice as many the first, and walks
+FLIP_POINTS, FLIP_APART, FLIP_WALKS = 32, 0.06, 4  # points of a bracket at most, so far apart in log lam, and walks
+FLIP_STEPS = 4.0 ** np.array([0, 1, 3])  # to either side of where it seems to be, in units of the error
 
 
 def _sign_flip(call: Call, kept: Floats, betas: Floats, gain: Floats, k2: Floats) -> Floats:
@@ -554,8 +555,8 @@ def _refined(
 ) -> Floats:  # fmt: skip
     """Where gain / lam of each direction and value first crosses zero between low and high, for all of them at once.
 
-    A walk over the kept scores looks at points all over the brackets, and the next ones at points around where the
-    cubic through the nearest of them crosses.
+    A walk over the kept scores looks at points all over the brackets, of which narrow ones need few, and the next ones
+    at points around where the cubic through the nearest of them crosses.
     """
     held, at = np.unique(js, return_inverse=True)
     values = np.ascontiguousarray(np.asarray(call.values)[:, held])
@@ -564,9 +565,9 @@ def _refined(
     scores, allowed = memory.columns(kept, ks), 1e-9 if call.in_double else 1e-7
     cells, low = np.arange(len(ks)), np.where(low > 0, low, high * 2.0**-20)
     ends = np.log(np.stack([low, high], axis=1))
-    points = ends[:, :1] + np.linspace(0, 1, 2 * FLIP_POINTS) * (ends[:, 1:] - ends[:, :1])
+    many = np.clip(np.ceil(np.ptp(ends, axis=1).max() / FLIP_APART), 4, FLIP_POINTS).astype(int)
+    points = ends[:, :1] + np.linspace(0, 1, many) * (ends[:, 1:] - ends[:, :1])
     x, y = np.empty((2, len(ks), 0))
-    ladder = np.arange(FLIP_POINTS // 2)
     for _ in range(FLIP_WALKS):
         lam = np.exp(points)
         statistic = _core.Tilt(0, len(ks), 0, len(held), 1 / lam, False, not call.in_double, False)
@@ -585,10 +586,9 @@ def _refined(
         best = np.where(inside, best, np.clip(line, *inner))
         if (off <= allowed).all():
             break
-        steps = np.maximum(off, 10 * allowed)[:, None] * 4.0**ladder
-        below, above = (
-            np.minimum(steps, side[:, None] * (0.5 + 0.06 * ladder)) for side in (best - inner[0], inner[1] - best)
-        )
+        steps = np.maximum(off, 10 * allowed)[:, None] * FLIP_STEPS
+        most = np.linspace(0.5, 0.9, len(FLIP_STEPS))  # of the way to what is known
+        below, above = (np.minimum(steps, side[:, None] * most) for side in (best - inner[0], inner[1] - best))
         points = np.append(best[:, None] - below, best[:, None] + above, axis=1)
     return np.asarray(np.exp(best))
 
