@@ -1123,6 +1123,11 @@ def test_scores_as_directions_and_options_of_dumps_say_where_they_belong() -> No
             cm.tilt(PHI, U, [1.0], prompt_ids=IDS, **{name: None})
 
 
+def test_columns_of_several_lengths_are_named() -> None:
+    with pytest.raises(ValueError, match=r"values has columns of several lengths: 'a' 24, 'b' 5"):
+        tilt(values={"a": Y, "b": Y[:5]})
+
+
 def test_rows_that_were_selected_keep_their_labels() -> None:
     pd = pytest.importorskip("pandas")
     frame = pd.DataFrame(PHI, index=np.arange(N) + 5)

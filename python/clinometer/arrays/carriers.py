@@ -164,6 +164,9 @@ class Carried:
                 raise TypeError(
                     f"{self.argument}: column {name!r} has {what}; columns of numbers are wanted, so select them"
                 )
+        if len({len(column) for column in held.values()}) > 1:
+            counts = ", ".join(f"{n!r} {len(column)}" for n, column in held.items())
+            raise ValueError(f"{self.argument} has columns of several lengths: {counts}")
         return np.stack(list(held.values()), axis=1)
 
     @property
