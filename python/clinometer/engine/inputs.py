@@ -225,7 +225,8 @@ def _prompt_column(dump: Dump, given: Any, argument: str) -> Any:
     if given is None or dump.labels is None or isinstance(given, Mapping):
         return given
     held = carried(given, argument)
-    return replace(held, labels=None) if np.array_equal(held.labels, dump.labels) else held
+    own = held.labels is not None and np.array_equal(held.labels, dump.labels)
+    return replace(held, labels=None) if own else held
 
 
 def _progress(given: Any, dump: Dump) -> Callable[[int, int], None] | None:
