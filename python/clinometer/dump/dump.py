@@ -64,6 +64,8 @@ class Dump:
     left_out : Mapping
         What the source holds besides and is not read, by name, and why.
 
+    ``read(start, stop)`` gives rows as a new array, ``column(name)`` a column by its full or short name.
+
     >>> import numpy as np
     >>> from clinometer.dump import open_dump
     >>> dump = open_dump(np.eye(3, 4, dtype=np.float32), prompt_ids=[5, 5, 9])
