@@ -1124,6 +1124,8 @@ def test_scores_as_directions_and_options_of_dumps_say_where_they_belong() -> No
 
 
 def test_columns_of_several_lengths_are_named() -> None:
+    with pytest.raises(TypeError, match=r"column 'a' has one number; columns of numbers are wanted"):
+        tilt(values={"a": 1.0})
     with pytest.raises(ValueError, match=r"values has columns of several lengths: 'a' 24, 'b' 5"):
         tilt(values={"a": Y, "b": Y[:5]})
 

@@ -160,7 +160,8 @@ class Carried:
             raise ValueError(f"{self.argument} is a frame without columns")
         for name, column in held.items():
             if column.ndim != 1 or column.dtype.kind not in "fiub":
-                what = f"vectors {column.shape[1:]}" if column.ndim > 1 else f"dtype {column.dtype}"
+                what = "one number" if column.ndim == 0 else f"dtype {column.dtype}"
+                what = f"vectors {column.shape[1:]}" if column.ndim > 1 else what
                 raise TypeError(
                     f"{self.argument}: column {name!r} has {what}; columns of numbers are wanted, so select them"
                 )

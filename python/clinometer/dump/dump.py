@@ -191,7 +191,7 @@ class Dump:
         held = few([quote(c) for c in self.columns], 20) or "none"
         extra = next((a for a in _aliases(name) if a in self.extras), None)
         hint = f" ({quote(extra)} is a tensor that does not have one entry per row)" if extra else ""
-        more = "" if self.columns else "; columns= of open_dump adds some"
+        more = "" if self.columns else "; open_dump(columns=) or Fold.absorb adds some"
         near = did_you_mean(name.removeprefix("-"), self.columns)
         unread = "; ".join(f"{quote(n)} {why}" for n, why in list(self.left_out.items())[:20])
         left = f"; left out: {unread}" if unread else ""
