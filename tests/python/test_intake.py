@@ -1041,6 +1041,95 @@ def test_plain_arrays_beside_rows_of_a_frame_that_was_moved_are_told() -> None:
             call()
 
 
+def test_a_dataset_that_was_shuffled_is_told_beside_arrays_of_its_former_order() -> None:
+    datasets = pytest.importorskip("datasets")
+    held = {"phi": PHI, "prompt_id": IDS, "y": Y, "other": 2 * Y}
+    whole = datasets.Dataset.from_dict(held)
+    moved = whole.shuffle(seed=3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        want = tilt(dump=whole)
+        for values in ("y", moved["y"], moved.select_columns(["y"])):
+            got = tilt(dump=moved, prompt_ids=None, values=values)
+            np.testing.assert_allclose(got, want, rtol=1e-6)
+        tilt(dump=moved.flatten_indices(), prompt_ids=None, values=Y)
+        got = cm.tilt(moved, U, [1.0], "y", clusters=moved["prompt_id"]).gain_se
+        np.testing.assert_allclose(got, cm.tilt(whole, U, [1.0], "y", clusters=IDS).gain_se, rtol=1e-6)
+        report = cm.report(moved, constitutions="other", values="y", kl=[0.05])
+    assert not any("index" in note for note in report.notes)
+    for values in (Y, whole["y"]):
+        with pytest.warns(UserWarning, match=r"\.flatten_indices\(\) of a Dataset, says that this is meant"):
+            tilt(dump=moved, prompt_ids=None, values=values)
+    for dump in (moved, whole, PHI):
+        with pytest.raises(ValueError, match=r"another label in its index|is not the order of the dump's rows"):
+            tilt(dump=dump, prompt_ids=None if dump is not PHI else IDS, values=whole.shuffle(seed=4)["y"])
+
+
+def test_a_report_of_a_moved_frame_and_its_own_columns_says_nothing_of_an_index() -> None:
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame({"phi": list(PHI), "prompt_id": IDS, "y": Y, "other": 2 * Y})
+    moved = frame.iloc[::-1]
+    report = cm.report(moved, constitutions="other", values="y", kl=[0.05], clusters=moved["prompt_id"])
+    assert not any("index" in note for note in report.notes)
+
+
+def test_an_index_of_response_ids_is_compared_with_them() -> None:
+    pd = pytest.importorskip("pandas")
+    names = np.array([f"{g}/{k}" for g, k in zip(IDS, np.arange(N), strict=True)])
+    dump = cm.open_dump(PHI, prompt_ids=IDS, columns={"response_id": names})
+    series = pd.Series(Y, index=names)
+    np.testing.assert_array_equal(
+        tilt(dump=dump, prompt_ids=None, values=series), tilt(values=Y, prompt_ids=IDS, dump=PHI)
+    )
+    with pytest.raises(ValueError, match="another response_id than the dump's, first row 0"):
+        tilt(dump=dump, prompt_ids=None, values=series.iloc[::-1])
+
+
+def test_a_minus_in_the_name_of_an_array_turns_nothing_round_and_says_so() -> None:
+    with pytest.warns(UserWarning, match="values: -y taken as given: a minus turns a column of the dump round"):
+        got = cm.tilt(PHI, U, [1.0], {"-y": Y}, prompt_ids=IDS).gain
+    np.testing.assert_array_equal(got, cm.tilt(DUMP, U, [1.0], "y").gain)
+    np.testing.assert_array_equal(got, -cm.tilt(DUMP, U, [1.0], "-y").gain)
+    made = cm.report(PHI, constitutions=cm.Scores(2 * Y), values={"-y": Y}, prompt_ids=IDS, kl=[0.05])
+    assert any("-y taken as given" in note for note in made.notes)
+
+
+@pytest.mark.parametrize("take", ["append", "absorb"])
+def test_columns_in_a_mapping_where_each_is_an_argument_are_refused(take: str, tmp_path: Path) -> None:
+    into: Any = (
+        cm.DumpWriter(tmp_path / "d", dim=3, dtype="float32") if take == "append" else cm.Fold(cm.stat.Moments(), dim=3)
+    )
+    with pytest.raises(TypeError, match=rf"columns is a dict; {take} takes each column by its name"):
+        getattr(into, take)(PHI, IDS, columns={"y": Y})
+    getattr(into, take)(PHI, IDS, columns=Y)
+    assert into.n_rows == N
+
+
+@pytest.mark.parametrize("bits", [np.int16, np.uint16])
+def test_bits_of_halves_are_not_advised_to_be_numbers(bits: Any) -> None:
+    with pytest.raises(TypeError, match=r"\.view\(ml_dtypes\.bfloat16\) or \.view\('float16'\)") as told:
+        cm.open_dump(PHI.astype(bits), prompt_ids=IDS)
+    assert "astype" not in str(told.value)
+
+
+def test_scores_as_directions_and_options_of_dumps_say_where_they_belong() -> None:
+    for given_ in (Y, Y[:, None], {"a": Y}, np.stack([Y] * 2, axis=1)):
+        with pytest.raises(ValueError, match=r"a score for each row is cm\.Scores"):
+            cm.report(PHI, constitutions=given_, values=Y, prompt_ids=IDS)
+    for name in ("layer", "columns", "policy"):
+        with pytest.raises(TypeError, match=rf"no option {name!r} here: pass open_dump"):
+            cm.report(PHI, values=Y, prompt_ids=IDS, **{name: None})
+        with pytest.raises(TypeError, match=rf"no option {name!r} here: pass open_dump"):
+            cm.tilt(PHI, U, [1.0], prompt_ids=IDS, **{name: None})
+
+
+def test_columns_of_several_lengths_are_named() -> None:
+    with pytest.raises(TypeError, match=r"column 'a' has one number; columns of numbers are wanted"):
+        tilt(values={"a": 1.0})
+    with pytest.raises(ValueError, match=r"values has columns of several lengths: 'a' 24, 'b' 5"):
+        tilt(values={"a": Y, "b": Y[:5]})
+
+
 def test_rows_that_were_selected_keep_their_labels() -> None:
     pd = pytest.importorskip("pandas")
     frame = pd.DataFrame(PHI, index=np.arange(N) + 5)

@@ -360,6 +360,18 @@ def test_the_command_line_merges_shards(on_disk: Path, tmp_path: Path, capsys: A
     assert code == 2 and "gap" in err
 
 
+def test_states_of_values_whose_short_names_have_a_minus_are_merged(tmp_path: Path, capsys: Any) -> None:
+    columns = {"value_harm": PHI[:400, 1].astype(np.float64), "judge/kind": PHI[:400, 0].astype(np.float64)}
+    cm.write_dump(tmp_path / "d", PHI[:400], prompt_ids=np.arange(400) // 8, columns=columns)
+    common = ["--constitutions", "-judge/kind", "judge/kind", "--value", "-harm", "--betas", "0.5"]
+    for i in (1, 2):
+        assert run(capsys, "tilt", tmp_path / "d", *common, "--shards", f"{i}/2", "--state", tmp_path / str(i))[0] == 0
+    code, out, err = run(capsys, "merge", tmp_path / "1", tmp_path / "2", "--json")
+    assert (code, err) == (0, "")
+    whole = cm.tilt(tmp_path / "d", ["-judge/kind", "judge/kind"], [0.5], "-harm", pareto_k=False)
+    assert json.loads(out)["values"] == ["-harm"] and json.loads(out)["gain"] == whole.gain.tolist()
+
+
 def test_a_share_of_fewer_rows_than_a_leaf_is_said_to_be_empty(tmp_path: Path, capsys: Any) -> None:
     small = tmp_path / "d"
     cm.write_dump(small, PHI[:400], prompt_ids=np.arange(400) // 8, columns={"j": PHI[:400, 0], "v": PHI[:400, 1]})

@@ -160,10 +160,14 @@ class Carried:
             raise ValueError(f"{self.argument} is a frame without columns")
         for name, column in held.items():
             if column.ndim != 1 or column.dtype.kind not in "fiub":
-                what = f"vectors {column.shape[1:]}" if column.ndim > 1 else f"dtype {column.dtype}"
+                what = "one number" if column.ndim == 0 else f"dtype {column.dtype}"
+                what = f"vectors {column.shape[1:]}" if column.ndim > 1 else what
                 raise TypeError(
                     f"{self.argument}: column {name!r} has {what}; columns of numbers are wanted, so select them"
                 )
+        if len({len(column) for column in held.values()}) > 1:
+            counts = ", ".join(f"{n!r} {len(column)}" for n, column in held.items())
+            raise ValueError(f"{self.argument} has columns of several lengths: {counts}")
         return np.stack(list(held.values()), axis=1)
 
     @property
@@ -476,10 +480,19 @@ def _arrow_array(a: Any, name: str) -> NDArray[Any]:
 def _datasets(value: Any, name: str) -> Carried:
     """A Hugging Face Dataset, or a column of one."""
     if hasattr(value, "with_format") and hasattr(value, "num_rows") and not isinstance(value, Mapping):
-        return from_arrow(value.with_format("arrow")[:], name)
+        return _moved(from_arrow(value.with_format("arrow")[:], name), value)
     if hasattr(value, "source") and hasattr(value, "column_name"):
-        return carried(value[:], name)
+        return _moved(carried(value[:], name), value.source)
     raise TypeError(f"{name} is a {type(value).__name__} of datasets; one split, a Dataset, or its column is wanted")
+
+
+def _moved(held: Carried, dataset: Any) -> Carried:
+    """With the row numbers of a Dataset that was shuffled or sorted and not written anew, as labels."""
+    numbers_ = getattr(dataset, "_indices", None)
+    if numbers_ is None or held.labels is not None:
+        return held
+    labels = np.asarray(numbers_.column(0).to_numpy()).astype(np.int64)
+    return replace(held, labels=labels, indexed=True) if (np.diff(labels) < 0).any() else held
 
 
 def _xarray(value: Any, name: str) -> Carried:

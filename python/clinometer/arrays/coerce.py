@@ -54,6 +54,8 @@ def as_matrix(value: Any, name: str, *, bits: bool = False) -> tuple[NDArray[Any
         dtype = _ROW_DTYPES[array.dtype.str[1:]]
     else:
         hint = " (.astype('float32'))" if array.dtype.kind in "iub" else ""
+        if array.dtype.kind in "iu" and array.dtype.itemsize == 2:
+            hint = " (.view(ml_dtypes.bfloat16) or .view('float16') if these are the bits of floats)"
         raise TypeError(f"{name} has dtype {array.dtype}; float16, float32, float64 or bfloat16 is wanted{hint}")
     swapped = not array.dtype.isnative
     if not len(array):

@@ -157,7 +157,7 @@ _WORDS = (
     (r"choose with tensor=('[^']*'|\"[^\"]*\")", r"choose with --tensor \1"),
     (r" or layer=(\d+)", r" or --layer \1"),
     (r"open the dump with nonfinite='drop'", "pass --nonfinite drop"),
-    (r"columns= adds some", "--columns FILE.npz adds some"),
+    (r"open_dump\(columns=\) or Fold\.absorb adds some", "--columns FILE.npz adds some"),
     (r"check_source=False", "--any-source"),
     (r"pass prompt_ids=", "pass --prompt-ids NAME|FILE"),
 )

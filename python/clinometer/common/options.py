@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from .visible import did_you_mean
@@ -25,6 +25,7 @@ _OPTIONS: dict[str, tuple[str, Any]] = {
     "check_source": ("bool", True),
 }
 PASS_OPTIONS = tuple(_OPTIONS)
+_OF_DUMPS = ("tensor", "layer", "columns", "policy", "nonfinite", "half_bits", "pool", "prompt_tokens")
 
 
 def listed(*unused: str) -> Callable[[F], F]:
@@ -54,9 +55,18 @@ def used(function: str, options: dict[str, Any], **unused: str) -> dict[str, Any
     return options
 
 
+def one_by_one(columns: Mapping[str, Any], function: str) -> None:
+    """Refuse columns={...} where each column is an argument: it would be one column of that name."""
+    held = columns.get("columns")
+    if isinstance(held, Mapping) or hasattr(held, "columns"):
+        raise TypeError(f"columns is a {type(held).__name__}; {function} takes each column by its name: **columns")
+
+
 def check_names(given: Iterable[str], known: Iterable[str] = PASS_OPTIONS) -> None:
     """Refuse a name that is no option of a pass, or not among those known."""
     for name in given:
         if name not in known:
+            if name in _OF_DUMPS:
+                raise TypeError(f"there is no option {name!r} here: pass open_dump(..., {name}=...) as the dump")
             near = did_you_mean(name, known)
             raise TypeError(f"there is no option {name!r}{near}; there are {', '.join(known)}")

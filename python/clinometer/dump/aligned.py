@@ -79,7 +79,7 @@ def same_labels(given: Mapping[str, Carried]) -> None:
 def _tell_of_no_index(name: str, rows: str) -> None:
     tell(
         f"{name} has no index and {rows} come from a frame whose index is out of order: taken row by row as they "
-        "stand; .reset_index(drop=True) of the frame says that this is meant",
+        "stand; .reset_index(drop=True) of the frame, .flatten_indices() of a Dataset, says that this is meant",
         stacklevel=7,
     )
 
@@ -115,11 +115,14 @@ def check_labels(name: str, held: Carried, dump: Dump, ids: NDArray[Any] | None)
         same_ids(name, labels, ids)
     elif held.label_name is not None and by_row and dump.has_column(held.label_name):
         same_ids(name, labels, dump.column(held.label_name), held.label_name)
+    elif by_row and dump.has_column("response_id") and _same_set(labels, responses := dump.column("response_id")):
+        same_ids(name, labels, responses, "response_id")
     elif labels.dtype.kind not in "iu" or (np.diff(labels) <= 0).any():
         begins = ", ".join(quote(x, _SHOWN) for x in labels[:2])
         raise ValueError(
-            f"{name} has an index ({begins}, ...) that is not the order of the dump's rows, nor its prompt ids: "
-            ".reset_index(drop=True) of it is taken row by row, after .sort_index() if the labels are row numbers"
+            f"{name} has an index ({begins}, ...) that is not the order of the dump's rows, nor its ids: bring it into "
+            "their order; .reset_index(drop=True) of it, .flatten_indices() of a Dataset, is then taken row by row, "
+            "after .sort_index() if the labels are row numbers"
         )
 
 

@@ -64,6 +64,8 @@ class Dump:
     left_out : Mapping
         What the source holds besides and is not read, by name, and why.
 
+    ``read(start, stop)`` gives rows as a new array, ``column(name)`` a column by its full or short name.
+
     >>> import numpy as np
     >>> from clinometer.dump import open_dump
     >>> dump = open_dump(np.eye(3, 4, dtype=np.float32), prompt_ids=[5, 5, 9])
@@ -189,7 +191,7 @@ class Dump:
         held = few([quote(c) for c in self.columns], 20) or "none"
         extra = next((a for a in _aliases(name) if a in self.extras), None)
         hint = f" ({quote(extra)} is a tensor that does not have one entry per row)" if extra else ""
-        more = "" if self.columns else "; columns= adds some"
+        more = "" if self.columns else "; open_dump(columns=) or Fold.absorb adds some"
         near = did_you_mean(name.removeprefix("-"), self.columns)
         unread = "; ".join(f"{quote(n)} {why}" for n, why in list(self.left_out.items())[:20])
         left = f"; left out: {unread}" if unread else ""

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clinometer.arrays.strings import is_text
+from clinometer.common.options import one_by_one
 from clinometer.common.visible import quote
 from clinometer.errors import DumpError
 from clinometer.files.atomic import sync_folder
@@ -197,6 +198,7 @@ class DumpWriter:
         int
             Rows that are in now.
         """
+        one_by_one(columns, "append")
         with self._lock:
             return self._append(phi, prompt_ids, texts, columns)
 

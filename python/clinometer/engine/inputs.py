@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -220,8 +220,14 @@ def _squeezed(name: str) -> str:
 
 
 def _prompt_column(dump: Dump, given: Any, argument: str) -> Any:
-    """A column of the dump by its name; anything else as it is."""
-    return np.asarray(dump.columns[_name(dump, given, argument)]) if isinstance(given, str) else given
+    """A column of the dump by its name; of what has the index of the rows its entries; anything else as it is."""
+    if isinstance(given, str):
+        return np.asarray(dump.columns[_name(dump, given, argument)])
+    if given is None or dump.labels is None or isinstance(given, Mapping):
+        return given
+    held = carried(given, argument)
+    own = held.labels is not None and np.array_equal(held.labels, dump.labels)
+    return replace(held, labels=None) if own else held
 
 
 def _progress(given: Any, dump: Dump) -> Callable[[int, int], None] | None:
@@ -433,6 +439,11 @@ def _resolve_values(call: Call, given: Any) -> Floats | None:
         values, called = by_row("values", given, call.dump, call.ids)
         values = values[:, None] if values.ndim == 1 else values
         names = called or tuple(f"value{j}" for j in range(values.shape[1]))
+        if minus := [name for name in names if name.startswith("-")]:
+            tell(
+                f"values: {few(minus)} taken as given: a minus turns a column of the dump round, and no array",
+                stacklevel=4,
+            )
     call.values = np.ascontiguousarray(values, np.float64)
     call.value_names = names
     return None
@@ -508,7 +519,9 @@ def _check_width(dump: Dump, vectors: Floats, argument: str) -> None:
     if vectors.ndim != 2:
         raise ValueError(f"{argument} has shape {vectors.shape}, wanted (K, {dump.dim})")
     if vectors.shape[1] != dump.dim:
+        scores = dump.n_rows in vectors.shape
         hint = ": a direction is a row, so .T of it" if len(vectors) == dump.dim else ""
+        hint = hint or (": a score for each row is cm.Scores(array)" if scores else "")
         raise ValueError(f"{argument} has {vectors.shape[-1]} columns but rows of the dump have {dump.dim}{hint}")
 
 

@@ -105,7 +105,7 @@ def pareto(dump: Any, constitutions: Any, values: Any, *, splits: int = SPLITS, 
 
     Returns
     -------
-    ParetoResult, correlations (m, k)
+    ParetoResult; `gains` (m, k) are correlations of constitution and value
         Cost: one pass for the scores, (k + m) (k + 1) sums over rows, and a small game a split.
 
     Errors: ValueError where splits is below 1 or a column is not in the dump.

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clinometer.arrays.carriers import Carried
 from clinometer.common.notices import listening
 from clinometer.common.threads import heard, images
 from clinometer.dump import Dump
@@ -44,7 +45,7 @@ def fitted(s: Scene) -> Fitting:
     table[s.call.population.rows] = s.kept[:, _columns(s)]
     labels = np.concatenate([np.asarray(s.call.values)[:, : s.n_requested], table], axis=1)
     beside = np.zeros((FOLDS, 0, s.dump.dim)) if s.differences is None else s.differences
-    return fitted_with(s.dump, labels, beside, folds=FOLDS, **s.quiet)
+    return fitted_with(s.dump, Carried(labels, labels=s.dump.labels), beside, folds=FOLDS, **s.quiet)
 
 
 def _sigma(s: Scene, fitting: Fitting | None) -> Floats | None:

@@ -192,7 +192,9 @@ def _alike(parts: list[Part]) -> tuple[Part, ...]:
         if not part.shape or not first.shape or (part.shape[1:], part.tag) != (first.shape[1:], first.tag):
             held, wanted = (f"{p.shape} {p.tag}" for p in (part, first))
             raise bad(
-                part.file.path, f"holds {held}, the first shard {wanted}: shards of one width are wanted", "header"
+                part.file.path,
+                f"holds {held}, the first shard {wanted}: shards of one width and dtype are wanted",
+                "header",
             )
     return tuple(parts)
 

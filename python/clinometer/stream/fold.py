@@ -17,6 +17,7 @@ from clinometer.arrays.coerce import as_column, as_ids, as_matrix
 from clinometer.arrays.dlpack import BFLOAT16
 from clinometer.arrays.strings import of_one_width
 from clinometer.common.notices import listening
+from clinometer.common.options import one_by_one
 from clinometer.common.results import Result
 from clinometer.dump import open_dump
 from clinometer.dump.aligned import check_features, same_labels
@@ -116,6 +117,7 @@ class Fold:
         """Take rows (m, d) with their prompt ids (m,) and per-row columns by name."""
         if self.dump_facts is not None:
             raise ValueError("absorb: this Fold is a shard of a dump and takes no further rows")
+        one_by_one(columns, "absorb")
         held = {"phi": carried(phi, "phi"), "prompt_ids": carried(prompt_ids, "prompt_ids")}
         held |= {f"column {name!r}": carried(c, f"column {name!r}") for name, c in columns.items()}
         same_labels(held)

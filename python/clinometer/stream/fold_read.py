@@ -196,11 +196,11 @@ def _check_states(fold: Fold, header: dict[str, Any]) -> None:
 
 def _plan_of(fold: Fold, header: dict[str, Any]) -> Any:
     """The plan of a fold is made from rows; one row of zeros stands for those that are folded already."""
-    columns = {n: np.zeros(1) for n in header["columns"]}
-    for name in header["values"] + (header["directions"] if header["vectors"] is None else []):
-        if name not in columns and name.removeprefix("-") not in columns:
-            columns[name] = np.zeros(1)  # given as an array
-    carrier = open_dump(np.zeros((1, fold.dim), np.float32), prompt_ids=[0], columns=columns)
+    row = np.zeros((1, fold.dim), np.float32)
+    carrier = open_dump(row, prompt_ids=[0], columns={n: np.zeros(1) for n in header["columns"]})
+    named = header["values"] + (header["directions"] if header["vectors"] is None else [])
+    arrays = [n for n in named if not carrier.has_column(n) and not carrier.has_column(n.removeprefix("-"))]
+    carrier = open_dump(carrier, columns=dict.fromkeys(arrays, np.zeros(1)))
     call, fold.shares = plan(carrier, fold.statistics, {**fold.options, "base": "sampled"})
     fold.call = replace(call, names=tuple(header["directions"]), fit_status=tuple(header["fit_status"]))
     return fold.call
