@@ -89,6 +89,7 @@ MAKERS: dict[str, Callable[[], Result]] = {
     "GoldCorrection": lambda: _page().gold,
     "GramConeResult": lambda: cm.lp.gram_cone([np.eye(3), np.eye(3)]),
     "GroupGains": lambda: _page().groups[0],
+    "GainDifference": lambda: _page().policy.difference(*_page().policy.directions[:2]),
     "Iteration": lambda: T.iterate(WORLD, J[0], 3.0, V, rounds=3),
     "JudgeDrift": lambda: T.judge_drift({EVIL: WORLD, "2": _world(1)}, J[0], V, folds=3),
     "Judgment": lambda: assessed(

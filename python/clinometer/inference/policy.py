@@ -11,8 +11,9 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from clinometer.common.resampling import t_bounds
+from clinometer.common.resampling import t_bounds, unit_errors, worth
 from clinometer.common.results import Axes, Result, TiltResult
+from clinometer.common.visible import did_you_mean, visible
 from clinometer.engine.inputs import Call
 from clinometer.engine.passes import in_range
 from clinometer.engine.population import Population
@@ -23,6 +24,30 @@ from .tails import WINS_OUTWEIGHED, opened
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 DRAWS, UNITS = 4000, 512
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class GainDifference(Result):
+    """By how much the first of two directions gains more than the second on the same prompts.
+
+    Attributes
+    ----------
+    gain, gain_se, freedom : (B, J) gain of the first less that of the second, its error over prompts (or clusters), in
+        which what both share cancels, and degrees of freedom
+    interval : (B, J, 2) its 95 % bounds; infinite where a gain of either has one bound, so that its error shows in part
+    kl : (B,) nats
+    """
+
+    axes: ClassVar[Axes] = {"kl value": "gain gain_se freedom", "kl value bound": "interval", "kl": "kl"}
+
+    first: str
+    second: str
+    values: tuple[str, ...]
+    kl: Floats
+    gain: Floats
+    gain_se: Floats
+    freedom: Floats
+    interval: Floats
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -90,6 +115,26 @@ class PolicyGains(Result):
     def units(self) -> Floats:
         """Weighted gains (C, K, B, J) of the units: their sum over any of them, over that of `_held`, estimates it."""
         return np.asarray(self._held[:, None, None] * np.nan_to_num(self.gain) + self._influence)
+
+    def difference(self, first: str, second: str) -> GainDifference:
+        """Whether one direction is better than another: their gains at each KL are of the same prompts.
+
+        ValueError for a name that is not among `directions`. Cost: the influences of two directions.
+        """
+        a, b = (self._place(name) for name in (first, second))
+        gain, psi = self.gain[a] - self.gain[b], self._influence[:, a] - self._influence[:, b]
+        held = np.broadcast_to(self._held[:, None], psi.shape)
+        known = np.isfinite(gain + self.gain_se[a] + self.gain_se[b])
+        se, units = (np.where(known, f(psi, held), np.nan) for f in (unit_errors, worth))
+        open_ = known & ((self.skewed[a] != 0) | (self.skewed[b] != 0))
+        bounds = np.where(open_[..., None], np.array([-np.inf, np.inf]), t_bounds(gain, se, units, 0.95))
+        return GainDifference(first, second, self.values, self.kl[a], gain, se, units - 1, bounds)
+
+    def _place(self, name: str) -> int:
+        if name not in self.directions:
+            near = did_you_mean(name, self.directions)
+            raise ValueError(f"no direction {visible(name)!r} among the {len(self.directions)} there are{near}")
+        return self.directions.index(name)
 
     def part(self, some: slice) -> PolicyGains:
         """Of some of the directions."""
