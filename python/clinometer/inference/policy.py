@@ -119,7 +119,14 @@ class PolicyGains(Result):
     def difference(self, first: str, second: str) -> GainDifference:
         """Whether one direction is better than another: their gains at each KL are of the same prompts.
 
-        ValueError for a name that is not among `directions`. Cost: the influences of two directions.
+        Gains (B, J) are in units of the value. ValueError for a name that is not among `directions`. Cost: a sum of
+        squares over at most 4096 units (theory 2.6).
+
+        >>> import clinometer as cm
+        >>> world = cm.simulate(n_prompts=100, n_responses=8, dim=4, random_state=1)
+        >>> page = cm.report(world, constitutions=["judge/c0", "judge/c1"], values=["s"], kl=[0.1], sections=[])
+        >>> page.policy.difference("judge/c0", "judge/c1").gain.shape
+        (1, 2)
         """
         a, b = (self._place(name) for name in (first, second))
         gain, psi = self.gain[a] - self.gain[b], self._influence[:, a] - self._influence[:, b]
