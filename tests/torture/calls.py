@@ -71,7 +71,7 @@ def calls(prompts: int, n: int, d: int, folder: str, seed: int = 0) -> Calls:
         "lp.prompt": lambda: lp.prompt(held, ["good", "yes"], ratio_cap=2.0),
         "lp.prompt at a KL": lambda: lp.prompt(held, ["good", "yes"], kl=0.1),
         "lp.pareto_front": lambda: lp.pareto_front(rng_of(5).standard_normal((prompts * n, 3))),
-        "pareto_cone": lambda: cm.pareto_cone(x[:200, :5].astype(float).T @ x[:200, :5], np.eye(5)),
+        "pareto_cone": lambda: cm.pareto_cone(x[:200, :3].astype(float).T @ x[:200, :3], np.eye(3)),
         "non-finite rows": lambda: cm.moments(cm.open_dump(_holed(x), prompt_ids=ids, nonfinite="drop")),
         "probes": lambda: [_core.probe_read(x, 4, 2) >= 0, _core.probe_fma(0.001, 2) > 0, _core.probe_exp(0.01, 2) > 0,
                            _core.probe_exp_values(np.linspace(-8, 0, 99, dtype=np.float32))],

@@ -9,6 +9,7 @@ DumpChangedError, and the next call must give what it gave before.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import random
 import signal
@@ -94,6 +95,31 @@ def cuts(count: int, folder: str, rng: random.Random) -> tuple[int, list[str]]:
     return told, wrong
 
 
+def with_extras(dump: str, scratch: str) -> dict[str, Callable[[], Any]]:
+    """A capture from a tiny model (extra `torch`) and passes on a Dask cluster (extra `dask`), where they are here."""
+    out: dict[str, Callable[[], Any]] = {}
+    if importlib.util.find_spec("torch") and importlib.util.find_spec("transformers"):
+        sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "python"))
+        import tiny_models
+
+        model, tokenizer = tiny_models.model("llama", max_position_embeddings=512), tiny_models.tokenizer()
+
+        def captured() -> Any:
+            with tempfile.TemporaryDirectory(dir=scratch) as folder:
+                made = os.path.join(folder, "d")
+                prompts = [f"prompt {k}" for k in range(6)]
+                cm.capture(model, tokenizer, prompts, layers=[1], n=3, max_new_tokens=8, out=made)
+                return cm.open_dump(made).read(0, 18)
+
+        out["capture"] = captured
+    if importlib.util.find_spec("distributed"):
+        from distributed import Client
+
+        client, u = Client(n_workers=1, threads_per_worker=1, dashboard_address=":0"), np.eye(3, cm.open_dump(dump).dim)
+        out["distributed.tilt"] = lambda: cm.distributed.tilt(dump, u, [1.0], ["good"], client=client)
+    return out
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=100)
@@ -112,7 +138,8 @@ def main() -> int:
             *wrong[:5],
             sep="\n  ",
         )
-        for name, call in calls(args.prompts, 8, args.dim, folder).items():
+        every = calls(args.prompts, 8, args.dim, folder)
+        for name, call in (every | with_extras(os.path.join(folder, f"d{args.prompts}"), folder)).items():
             if args.name and name not in args.name:
                 continue
             said = waits(call, args.trials, rng)
