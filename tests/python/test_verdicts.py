@@ -13,6 +13,7 @@ import clinometer as cm
 from clinometer.dump import open_dump
 from clinometer.fit import fit_value_direction
 from clinometer.reporting import Report, report
+from clinometer.reporting.page.payload import view_data
 
 Floats = Any
 FAST = ("length", "intervals", "null", "selection")
@@ -129,6 +130,7 @@ def test_the_page_and_its_halves_choose_by_one_rule(seed: int) -> None:
     assert best is not None and halves is not None
     assert best.index == np.unravel_index(np.argmax(halves.objective), halves.objective.shape)
     assert halves.share.max() < 1
+    np.testing.assert_allclose(view_data(made)["bound"], halves.objective, rtol=1e-4)  # and the page sorts by it
     # a value that does not vary has no part in it
     two, _ = said(dump, list(judges), ["good", "calm"], kl=[0.05, 0.2, 0.5], sections=("selection",))
     assert two.best().index == best.index and (two.selection.share == halves.share).all()  # type: ignore[union-attr]

@@ -129,7 +129,7 @@ def row(report: Report, k: int, b: int, j: int, known: bool) -> str:
     if known and report.gain_interval_labels is not None:
         middle = f"{in_words(report.gain_interval_labels[k, b, j], ' '):<20}"
     else:
-        middle = f"{number(report.gain_rows[k, b, j]):>10}{number(report.gain_sd[k, b, j], digits=2):>10}"
+        middle = f"{number(report.gain_rows[k, b, j]):>10}{number(round(report.gain_sd[k, b, j], 2), digits=2):>10}"
     error = "-" if p.skewed[k, b, j] else number(se, sign=False)  # it says how far the gain may be on one side alone
     return (
         "    " + fit(name, NAME) + f"{number(gain):>10}{error:>9}{clear:<2}{chance} {in_words(own, ' '):<20}"

@@ -56,23 +56,28 @@ def trusted(report: Report) -> NDArray[np.bool_]:
     return next((some for some in (inside, moving) if some.any()), np.ones_like(inside))
 
 
+def worst_bounds(report: Report) -> Floats:
+    """What cells (K, B) are chosen by: the lower bound of the worst value, in sd."""
+    n = report.n_requested
+    scale = np.where(report.value_sd[:n] > 0, report.value_sd[:n], np.nan)
+    return objective(nearest(report.chosen_bounds[..., :n, :], report.gain[..., :n]), None, scale)
+
+
 def choose(report: Report, floor: float | Mapping[str, float] | None = None) -> Choice | None:
     """The trusted cell whose worst value has the largest lower bound in sd, or under a floor that of largest mean gain
     in sd; None if a floor rules out all."""
     n = report.n_requested
     cells, sd = trusted(report), report.value_sd[:n]
-    scale, bounds = np.where(sd > 0, sd, np.nan), report.chosen_bounds[..., :n, :]
-    near = nearest(bounds, report.gain[..., :n])
+    bounds, scale = report.chosen_bounds[..., :n, :], np.where(sd > 0, sd, np.nan)
     gain, half = without_flat(report.gain[..., :n], reach(bounds, report.gain[..., :n]), sd)
     lower, upper = np.moveaxis(np.where((sd == 0)[:, None], 0.0, bounds), -1, 0)
-    weight = None
+    aim = worst_bounds(report)
     if floor is not None:
         cells = cells & (lower >= _floors(floor, report.values[:n])).all(axis=-1)
         if not cells.any():
             return None
-        near, weight = gain, np.full(n, 1 / n)
-    of_low, of_gain = (objective(x, weight, scale).ravel() for x in (near, gain))
-    rank = ranked(of_low, of_gain, cells.ravel())
+        aim = objective(gain, np.full(n, 1 / n), scale)
+    rank = ranked(aim.ravel(), objective(gain, None, scale).ravel(), cells.ravel())
     k, b = divmod(int(np.argmax(rank)), len(report.kl))
     kind = str(classes(gain[k, b], half[k, b], z=1.0)[0])
     return Choice(

@@ -11,6 +11,7 @@ import numpy as np
 from clinometer.common.visible import visible
 from clinometer.reporting.export import plain
 from clinometer.reporting.notes import pareto_limit
+from clinometer.reporting.verdict import worst_bounds
 
 if TYPE_CHECKING:
     from clinometer.reporting.result import Report
@@ -76,15 +77,6 @@ def position(site: str | None) -> str:
     return found[1] if found else ""
 
 
-def _worst_bound(report: Report) -> Any:
-    """Lower bound of the worst value in sd, (K, B): what the verdict ranks by."""
-    n = report.n_requested
-    sd = report.value_sd[:n]
-    bounds = report.chosen_bounds[..., :n, :]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(np.where(sd > 0, bounds[..., 0] / sd, 0.0).min(axis=-1))
-
-
 def view_data(report: Report) -> dict[str, Any]:
     """Names made visible, and what follows from the report by its own rules rather than the script's."""
     best = report.best()
@@ -95,7 +87,7 @@ def view_data(report: Report) -> dict[str, Any]:
                 "names": [visible(n) for n in report.constitutions],
                 "values": [visible(v) for v in report.values],
                 "best": best.index,
-                "bound": _worst_bound(report),
+                "bound": worst_bounds(report),
                 "n_cells": best.n_cells,
                 "past": report.past_horizon.astype(int),
                 "reached": report.reached.astype(int),

@@ -20,7 +20,8 @@ function columns() {
 }
 
 function overviewColumns() {
-  const hint = `lower bound of the worst value in sd, corrected for ${view.n_cells} cells: what the verdict ranks by`;
+  const hint = `lower bound of the worst value in sd, corrected for ${view.n_cells} cells (or, where it has none, its gain less ` +
+    "what a sign needs): what the verdict ranks by";
   return [...range(J).map(forestColumn), numbers("bound", "Worst value \u2265", bound, signed2, hint)];
 }
 
