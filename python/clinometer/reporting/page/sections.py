@@ -70,7 +70,8 @@ def _bounded(chance: float) -> str:
 def _selection(report: Report) -> str:
     s = report.selection
     assert s is not None
-    worst = np.nanmax(np.maximum(s.optimism, 0.0) / np.where(report.value_sd > 0, report.value_sd, np.nan)[: len(s.optimism)])
+    sd = report.value_sd[: len(s.optimism)]
+    worst = np.nanmax(np.maximum(s.optimism, 0.0) / np.where(sd > 0, sd, np.nan))
     by_name = s.share.sum(axis=1)
     k = int(np.argmax(by_name))
     return (
