@@ -1,10 +1,10 @@
 // Tail index of every tilt from one walk over kept scores. A prompt is passed over where none of its ratios can be in a
-// tail: log pi/pi0 = lam t - L, and L is at least lam times the mean of t (Jensen), so the largest is at most lam times
-// the centred top.
+// tail: log pi/pi0 = lam t - L, and L is at least 0 where t is centred (Jensen), or what the first moments of t say.
 #include <clinometer/pareto.hpp>
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cmath>
 #include <limits>
 
@@ -15,19 +15,41 @@ namespace clinometer {
 namespace {
 
 constexpr double kInf = std::numeric_limits<double>::infinity();
-constexpr std::int64_t kSide = 8;
+constexpr std::int64_t kSide = 8, kMoments = 4;
 constexpr std::int64_t kRows = 512;         // of a long prompt at once
 constexpr std::int64_t kTaskRows = 8192;    // of whole prompts in a task
 constexpr std::int64_t kHeld = 1 << 23;     // ratios held by all threads together
+constexpr std::int64_t kSample = 16;        // one of so many prompts says where the tails end
+constexpr double kSeries = 5;               // exponents up to which five terms say something, and keep their digits
 constexpr std::int64_t kScratch = 1 << 15;  // scores of directions that are centred together
 
-/// The largest numbers of those offered, all of them down to the `wanted`th.
+/// What each thread's list of one tilt has at its share of the numbers wanted: together they have enough that are no
+/// smaller than the least of these.
+class Shares {
+ public:
+  explicit Shares(std::size_t threads) : at_(threads) {
+    for (auto& x : at_) x = -kInf;
+  }
+  double publish(std::size_t thread, double x) {
+    at_[thread].store(x, std::memory_order_relaxed);
+    for (const auto& other : at_) x = std::min(x, other.load(std::memory_order_relaxed));
+    return x;
+  }
+  std::size_t threads() const { return at_.size(); }
+
+ private:
+  std::vector<std::atomic<double>> at_;
+};
+
+/// The largest numbers of those offered to one thread, all of them that are among the `wanted` of all threads.
 class Largest {
  public:
-  explicit Largest(std::size_t wanted) : wanted_(wanted) {}
+  /// None of those wanted is as small as `least`.
+  Largest(std::size_t wanted, double least, std::size_t thread, Shares& shares)
+      : wanted_(wanted), thread_(thread), shares_(&shares), least_(least) {}
   double least() const { return least_; }
   void offer(double x) {
-    if (!(x > least_) && held_.size() >= wanted_) return;
+    if (!(x > least_) && (least_ > -kInf || held_.size() >= wanted_)) return;
     held_.push_back(x);
     if (held_.size() >= 2 * wanted_ + 64) cut();
   }
@@ -37,13 +59,18 @@ class Largest {
   }
 
  private:
-  std::size_t wanted_;
+  std::size_t wanted_, thread_;
+  Shares* shares_;
+  double least_;
   std::vector<double> held_;
-  double least_ = -kInf;
   void cut() {
-    std::nth_element(held_.begin(), held_.end() - std::int64_t(wanted_), held_.end());
-    held_.erase(held_.begin(), held_.end() - std::int64_t(wanted_));
-    least_ = held_.front();
+    const auto last = [&](std::size_t n) { return held_.end() - std::int64_t(n); };
+    std::nth_element(held_.begin(), last(wanted_), held_.end());
+    held_.erase(held_.begin(), last(wanted_));
+    least_ = std::max(least_, held_.front());
+    const std::size_t share = (wanted_ + shares_->threads() - 1) / shares_->threads();
+    std::nth_element(held_.begin(), last(share), held_.end());
+    least_ = std::max(least_, shares_->publish(thread_, *last(share)));
   }
 };
 
@@ -52,7 +79,17 @@ struct Lane {
   std::int64_t cell;
   const double* t;
   double lam, top, widest;
+  const double* moments;
   bool small() const { return lam * widest < 1 || widest == 0; }
+
+  /// No ratio of the prompt has a larger logarithm: Jensen says lam top - log E e^x <= lam top.
+  double first_bound() const { return lam * top; }
+  /// The same from e^x >= 1 + x + ... + x^5/5!, which holds for every x.
+  double bound() const {
+    if (!(lam * widest <= kSeries)) return lam * top;
+    const double c = moments[0] + lam * (moments[1] + lam * (moments[2] + lam * moments[3]));
+    return lam * top - std::log1p(std::max(lam * lam * c, 0.0));
+  }
 };
 
 /// A prompt's tilts, eight at a time.
@@ -74,7 +111,8 @@ class Walk {
       used_ = 0;
       for (std::int64_t c = cell; c < end; ++c) {
         const std::int64_t i = c / n_betas_ - k;
-        take({c, t_.data() + i * n_, betas_[c] == 0 ? kInf : 1 / betas_[c], top_[i], widest_[i]});
+        take({c, t_.data() + i * n_, betas_[c] == 0 ? kInf : 1 / betas_[c], top_[i], widest_[i],
+              moments_.data() + i * kMoments});
       }
       settle();
       cell = end;
@@ -89,8 +127,8 @@ class Walk {
   std::int64_t every_, first_ = 0, begin_ = 0, n_ = 0, used_ = 0;
   const double* w_ = nullptr;
   std::vector<Largest>* lists_ = nullptr;
-  std::vector<double> x_, grown_, t_, top_, widest_, equal_;
-  std::array<Lane, kSide> lane_;
+  std::vector<double> x_, grown_, t_, top_, widest_, equal_, moments_;  // E t^m / m! for m = 2 to 5
+  std::array<Lane, kSide> lane_{};
 
   /// Directions [from, to), each in a column; rows of weight 0 stay at the top, where they disturb nothing.
   void centre(std::int64_t from, std::int64_t to) {
@@ -98,41 +136,60 @@ class Walk {
     t_.resize(std::size_t(many * n_));
     top_.assign(std::size_t(many), -kInf);
     widest_.assign(std::size_t(many), 0);
+    moments_.assign(std::size_t(many * kMoments), 0);
     for (std::int64_t i = 0; i < many; ++i) {
       const double* const score = kept_.score + begin_ * K + from + i;
       double* const t = t_.data() + i * n_;
       double mean = 0;
       for (std::int64_t r = 0; r < n_; ++r) mean += w_[r] * (score[r * K] - score[0]);
+      double top = -kInf, widest = 0, m2 = 0, m3 = 0, m4 = 0, m5 = 0;
+      bool all = true;
       for (std::int64_t r = 0; r < n_; ++r) {
-        t[r] = (score[r * K] - score[0]) - mean;
-        if (!(w_[r] > 0)) continue;
-        top_[i] = std::max(top_[i], t[r]);
-        widest_[i] = std::max(widest_[i], std::abs(t[r]));
+        const double w = w_[r], x = (score[r * K] - score[0]) - mean, x2 = x * x, wx2 = w * x2;
+        t[r] = x;
+        all = all && w > 0;
+        if (!(w > 0)) continue;
+        top = std::max(top, x);
+        widest = std::max(widest, std::abs(x));
+        m2 += wx2, m3 += wx2 * x, m4 += wx2 * x2, m5 += wx2 * x2 * x;
       }
-      for (std::int64_t r = 0; r < n_; ++r)
-        if (!(w_[r] > 0)) t[r] = top_[i];
+      for (std::int64_t r = 0; !all && r < n_; ++r)
+        if (!(w_[r] > 0)) t[r] = top;
+      top_[i] = top, widest_[i] = widest;
+      double* const moments = moments_.data() + i * kMoments;
+      moments[0] = m2 / 2, moments[1] = m3 / 6, moments[2] = m4 / 24, moments[3] = m5 / 120;
     }
   }
+
+  /// Whether x is less, whatever it lost by rounding.
+  static bool below(double x, double least) { return std::isfinite(x) && x + 1e-9 * std::abs(x) + 1e-12 < least; }
 
   Largest& list(const Lane& l) { return (*lists_)[std::size_t(l.cell - first_)]; }
 
   void take(const Lane& l) {
-    const double most = l.lam * l.top;
-    if (!base_ && most < kInf && most * (1 + 1e-9) + 1e-12 < list(l).least()) return;
+    if (!base_ && (below(l.first_bound(), list(l).least()) || below(l.bound(), list(l).least()))) return;
     lane_[used_++] = l;
     if (used_ == kSide) settle();
   }
 
   /// x = lam (t - reference) of rows [at, at + rows): the reference is the mean of a small tilt, else the top.
   void fill(std::int64_t at, std::int64_t rows) {
+    const double* t[kSide];
+    double lam[kSide], from[kSide];
+    bool finite = true;
     for (std::int64_t m = 0; m < kSide; ++m) {
       const Lane& l = lane_[std::size_t(std::min(m, used_ - 1))];
-      const double from = l.small() ? 0 : l.top;
-      for (std::int64_t r = 0; r < rows; ++r) {
-        const double t = l.t[at + r] - from;
-        x_[r * kSide + m] = t == 0 || l.lam == 0 ? 0 : l.lam * t;  // without a tilt no difference counts
-      }
+      t[m] = l.t + at, lam[m] = l.lam, from[m] = l.small() ? 0 : l.top;
+      finite = finite && l.lam < kInf;
     }
+    double* x = x_.data();
+    for (std::int64_t r = 0; finite && r < rows; ++r, x += kSide)
+      for (std::int64_t m = 0; m < kSide; ++m) x[m] = lam[m] * (t[m][r] - from[m]);
+    for (std::int64_t r = 0; !finite && r < rows; ++r, x += kSide)
+      for (std::int64_t m = 0; m < kSide; ++m) {
+        const double below = t[m][r] - from[m];
+        x[m] = below == 0 || lam[m] == 0 ? 0 : lam[m] * below;  // without a tilt no difference counts
+      }
   }
 
   /// log sum_i w_i exp(x_i) of each lane.
@@ -204,33 +261,88 @@ std::int64_t counted_rows(const KeptScores& kept, bool all, std::int64_t every) 
   return out;
 }
 
+/// The tails of some tilts at a time.
+class Tails {
+ public:
+  Tails(const KeptScores& kept, const double* betas, std::int64_t n_betas, const double* base, std::int64_t every,
+        std::int64_t n_threads, const std::function<void()>& poll)
+      : n_threads_(n_threads),
+        n_prompts_(kept.n_prompts),
+        n_(counted_rows(kept, base != nullptr, every)),
+        wanted_(pareto_tail(n_)),
+        tasks_(tasks_of(kept)),
+        poll_(poll),
+        walks_(static_cast<std::size_t>(n_threads), Walk(kept, betas, n_betas, base, every)) {}
+
+  std::int64_t at_once() const { return std::max<std::int64_t>(kSide, kHeld / (n_threads_ * (2 * wanted_ + 64))); }
+
+  /// k-hat of cells [first, first + many). What a sample of the prompts has for the end of a tail is surely not above
+  /// it where enough are found beyond, as nearly always; else that cell is looked at without.
+  void cells(std::int64_t first, std::int64_t many, double* out) {
+    std::vector<double> least(static_cast<std::size_t>(many), -kInf);
+    if (n_prompts_ >= kSample * kSample) guess(first, least);
+    Ratios found = largest(first, least, wanted_, 1);
+    for (std::int64_t cell = 0; cell < many; ++cell) {
+      auto& ratios = found[std::size_t(cell)];
+      if (least[std::size_t(cell)] == -kInf || std::int64_t(ratios.size()) >= wanted_) continue;
+      ratios = std::move(largest(first + cell, {-kInf}, wanted_, 1)[0]);
+    }
+    share(many, n_threads_, poll_, [&](std::int64_t cell, int) { out[cell] = pareto_k(found[std::size_t(cell)], n_); });
+  }
+
+ private:
+  using Ratios = std::vector<std::vector<double>>;
+  std::int64_t n_threads_, n_prompts_, n_, wanted_;
+  std::vector<std::int64_t> tasks_;
+  const std::function<void()>& poll_;
+  std::vector<Walk> walks_;
+
+  /// Numbers that are hardly in each tail: rather more than its share of the ratios of a sample are larger.
+  void guess(std::int64_t first, std::vector<double>& least) {
+    const double part = double(wanted_) / double(kSample);
+    const auto rank = std::int64_t(1.25 * part + 3 * std::sqrt(part)) + 1;
+    Ratios some = largest(first, least, rank, kSample);
+    for (std::size_t cell = 0; cell < least.size(); ++cell) {
+      auto& ratios = some[cell];
+      if (std::int64_t(ratios.size()) < rank) continue;
+      std::nth_element(ratios.begin(), ratios.end() - rank, ratios.end());
+      least[cell] = std::nextafter(*(ratios.end() - rank), -kInf);  // ties with it count
+    }
+  }
+
+  /// Of every `step`th prompt all ratios of cells from `first` on that are among so many wanted and above `least`, and
+  /// perhaps others.
+  Ratios largest(std::int64_t first, const std::vector<double>& least, std::int64_t wanted, std::int64_t step) {
+    const auto many = std::int64_t(least.size()), blocks = std::int64_t(tasks_.size()) - 1;
+    std::vector<Shares> shares;
+    for (std::int64_t cell = 0; cell < many; ++cell) shares.emplace_back(static_cast<std::size_t>(n_threads_));
+    std::vector<std::vector<Largest>> held(static_cast<std::size_t>(n_threads_));
+    for (std::size_t thread = 0; thread < held.size(); ++thread)
+      for (std::size_t cell = 0; cell < shares.size(); ++cell)
+        held[thread].emplace_back(static_cast<std::size_t>(wanted), least[cell], thread, shares[cell]);
+    // few prompts: threads take tilts apart instead
+    const std::int64_t parts = std::clamp<std::int64_t>(8 * n_threads_ / std::max<std::int64_t>(blocks, 1), 1, many);
+    share(blocks * parts, n_threads_, poll_, [&](std::int64_t i, int worker) {
+      const std::int64_t part = i % parts, from = first + many * part / parts, to = first + many * (part + 1) / parts;
+      const std::int64_t begin = (tasks_[i / parts] + step - 1) / step * step;
+      for (std::int64_t g = begin; g < tasks_[i / parts + 1]; g += step)
+        walks_[std::size_t(worker)].prompt(g, from, to, first, held[std::size_t(worker)]);
+    });
+    Ratios out(least.size());
+    for (std::size_t cell = 0; cell < out.size(); ++cell)
+      for (auto& lists : held) lists[cell].move_to(out[cell]);
+    return out;
+  }
+};
+
 }  // namespace
 
 void pareto_tails(const KeptScores& kept, const double* betas, std::int64_t n_betas, const double* base,
                   std::int64_t every, std::int64_t n_threads, const std::function<void()>& poll, double* out) {
-  const std::int64_t cells = kept.n_scores * n_betas, n = counted_rows(kept, base != nullptr, every);
-  const std::int64_t wanted = pareto_tail(n);
-  const std::vector<std::int64_t> tasks = tasks_of(kept);
-  const std::int64_t blocks = std::int64_t(tasks.size()) - 1;
-  const std::int64_t strip = std::max<std::int64_t>(kSide, kHeld / (n_threads * (2 * wanted + 64)));
-  std::vector<Walk> walks(static_cast<std::size_t>(n_threads), Walk(kept, betas, n_betas, base, every));
-  for (std::int64_t first = 0; first < cells; first += strip) {
-    const std::int64_t many = std::min(strip, cells - first);
-    // few prompts: threads take tilts apart instead
-    const std::int64_t parts = std::clamp<std::int64_t>(8 * n_threads / std::max<std::int64_t>(blocks, 1), 1, many);
-    const std::vector<Largest> none(static_cast<std::size_t>(many), Largest(static_cast<std::size_t>(wanted)));
-    std::vector<std::vector<Largest>> held(static_cast<std::size_t>(n_threads), none);
-    share(blocks * parts, n_threads, poll, [&](std::int64_t i, int worker) {
-      const std::int64_t part = i % parts, from = first + many * part / parts, to = first + many * (part + 1) / parts;
-      for (std::int64_t g = tasks[i / parts]; g < tasks[i / parts + 1]; ++g)
-        walks[std::size_t(worker)].prompt(g, from, to, first, held[std::size_t(worker)]);
-    });
-    share(many, n_threads, poll, [&](std::int64_t cell, int) {
-      std::vector<double> ratios;
-      for (auto& lists : held) lists[std::size_t(cell)].move_to(ratios);
-      out[first + cell] = pareto_k(ratios, n);
-    });
-  }
+  Tails tails(kept, betas, n_betas, base, every, n_threads, poll);
+  const std::int64_t cells = kept.n_scores * n_betas, strip = tails.at_once();
+  for (std::int64_t first = 0; first < cells; first += strip)
+    tails.cells(first, std::min(strip, cells - first), out + first);
 }
 
 }  // namespace clinometer

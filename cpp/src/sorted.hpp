@@ -1,5 +1,6 @@
-// Rows in the order of a column, by counting digits: for columns of thousands of rows.
+// Rows in the order of a column, by counting digits: for columns of thousands of rows. Few are compared.
 #pragma once
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <cstring>
@@ -12,6 +13,7 @@ namespace clinometer {
 namespace detail {
 
 constexpr int kDigitBits = 11, kDigitSize = 1 << kDigitBits;
+constexpr std::int64_t kFew = 384;  // up to here passing over the counts takes longer than comparing
 using Counts = std::array<std::int64_t, kDigitSize>;
 
 /// Moves n entries of `rows` into the order of the digit at `shift` of key(entry), by way of `other`. A digit that is
@@ -40,7 +42,11 @@ struct SortedFloats {
 inline SortedFloats sorted_floats(const double* x, std::int64_t stride, std::int64_t n) {
   using namespace detail;
   SortedFloats out{true, Scratch<std::uint64_t>(static_cast<std::size_t>(n))};
-  std::array<Counts, 3> counts{};
+  std::uint64_t* const rows = out.rows.data();
+  const bool few = n <= kFew;
+  std::array<Counts, 3> counts;
+  for (Counts& c : counts)
+    if (!few) c.fill(0);
   for (std::int64_t i = 0; i < n; ++i) {
     const double value = x[i * stride];
     const float narrow = static_cast<float>(value) + 0.0f;  // -0 is 0
@@ -48,8 +54,12 @@ inline SortedFloats sorted_floats(const double* x, std::int64_t stride, std::int
     std::uint32_t key;
     std::memcpy(&key, &narrow, 4);
     key ^= key >> 31 ? ~std::uint32_t{0} : std::uint32_t{1} << 31;
-    out.rows.data()[i] = std::uint64_t{key} << 32 | std::uint64_t(i);
-    for (int digit = 0; digit < 3; ++digit) ++counts[digit][(key >> (digit * kDigitBits)) & (kDigitSize - 1)];
+    rows[i] = std::uint64_t{key} << 32 | std::uint64_t(i);
+    for (int digit = 0; !few && digit < 3; ++digit) ++counts[digit][(key >> (digit * kDigitBits)) & (kDigitSize - 1)];
+  }
+  if (few) {
+    std::sort(rows, rows + n);
+    return out;
   }
   Scratch<std::uint64_t> other(static_cast<std::size_t>(n));
   for (int digit = 0; digit < 3; ++digit)
@@ -74,7 +84,14 @@ inline std::uint64_t key_of(double x) {
 inline Scratch<Keyed> sorted(const double* x, std::int64_t stride, std::int64_t n) {
   using namespace detail;
   constexpr int kDigits = 6;
-  Scratch<Keyed> rows(static_cast<std::size_t>(n)), other(static_cast<std::size_t>(n));
+  Scratch<Keyed> rows(static_cast<std::size_t>(n));
+  if (n <= kFew) {
+    for (std::int64_t i = 0; i < n; ++i) rows.data()[i] = {key_of(x[i * stride]), i};
+    std::sort(rows.data(), rows.data() + n,
+              [](const Keyed& a, const Keyed& b) { return a.key != b.key ? a.key < b.key : a.row < b.row; });
+    return rows;
+  }
+  Scratch<Keyed> other(static_cast<std::size_t>(n));
   std::array<Counts, kDigits> counts{};
   for (std::int64_t i = 0; i < n; ++i) {
     const std::uint64_t key = key_of(x[i * stride]);

@@ -1,6 +1,7 @@
-// A prompt longer than a leaf in f32 lanes. Two passes over its rows, shared by threads: means and extents, then the
-// sums of slices that stay in cache, f32 within a slice and f64 across. Nothing of the prompt's length is kept but the
-// ranks of its values. Borders depend on the prompt alone, so no bit depends on threads.
+// A prompt that no block or leaf holds whole, or longer than one, in f32 lanes. Two passes over its rows, shared by
+// threads: means and extents, then the sums of slices that stay in cache, f32 within a slice and f64 across. Nothing of
+// the prompt's length is kept but the ranks of its values. Borders depend on the prompt alone, so no bit depends on
+// threads.
 #include <algorithm>
 
 #include "src/ranks.hpp"
@@ -13,7 +14,7 @@ namespace {
 
 using kernels::Way;
 constexpr double kInf = std::numeric_limits<double>::infinity();
-constexpr std::int64_t kLongRows = 8192;               // up to here a prompt is f64's
+constexpr std::int64_t kLongRows = 64;                 // up to here a prompt is f64's
 constexpr std::int64_t kTaskRows = 16384;              // what a thread does at once
 constexpr std::int64_t kNearNumbers = 4096;            // scores read together for their extents
 constexpr std::int64_t kSliceBytes = 256 << 10;        // centred scores of a slice

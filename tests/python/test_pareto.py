@@ -213,3 +213,29 @@ def test_tails_without_a_tilt_at_the_argmax_and_of_some_rows() -> None:
         )
     some = tails(t, [[1.0]], sizes, every=3).item()
     assert some == pytest.approx(cm.reference.pareto_k(ratios_of(t[:, 0], 1.0, sizes, w)[::3]), rel=1e-6)
+
+
+@pytest.mark.parametrize("levels", [None, 3, 2])
+@pytest.mark.parametrize("weights", [False, True])
+def test_tails_of_many_prompts_are_those_of_all_ratios(levels: int | None, weights: bool) -> None:
+    """A sample of the prompts says what to pass over: also where it misleads, and where ratios tie with its answer."""
+    rng = np.random.default_rng(11)
+    sizes = rng.integers(1, 9, 700)
+    ids, t = np.repeat(np.arange(700), sizes), rng.normal(size=(sizes.sum(), 2))
+    t[ids % 16 == 0] *= 8.0  # every sixteenth prompt, which are the sample, has by far the largest ratios
+    if levels is not None:
+        t = np.clip(np.round(t), 0, levels - 1)
+    base = {"prompt_weights": (np.arange(700) % 5 > 0) * 1.0} if weights else {}
+    betas = [0.2, 0.5, 2.0, 50.0, np.inf]
+    found = [cm.tilt(cm.Scores(t, prompt_ids=ids), None, betas, n_threads=n, **base).pareto_k for n in (1, 2, 3)]
+    want = cm.reference.tilt(t, betas, t, ids, **base)["pareto_k"]
+    np.testing.assert_allclose(found[0], want, rtol=1e-8, atol=1e-8)
+    assert all(x.tobytes() == found[0].tobytes() for x in found)
+
+
+def test_a_tilt_too_wide_for_a_series_keeps_its_tail() -> None:
+    rng = np.random.default_rng(12)
+    ids, t = np.repeat(np.arange(400), 12), rng.standard_cauchy((4800, 1))
+    betas = [0.05, 1.0, 20.0, 1e4]
+    want = cm.reference.tilt(t, betas, t, ids)["pareto_k"]
+    np.testing.assert_allclose(cm.tilt(cm.Scores(t, prompt_ids=ids), None, betas).pareto_k, want, rtol=1e-7, atol=1e-8)
