@@ -359,6 +359,25 @@ def test_every_instruction_set(isa: str, dtype: str, precision: str) -> None:
         test_divergences(case)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_scores_by_rounded_directions(dtype: str) -> None:
+    rng = np.random.default_rng(4)
+    rows = (rng.normal(size=(203, 77)) + 3).astype(DTYPES[dtype])
+    u = (rng.normal(size=(5, 77)) * 2.0 ** rng.integers(-40, 40, (5, 1))).astype(np.float32)
+    got = cm.score(rows, u, prompt_ids=np.arange(203) // 7, precision="bfloat16")
+    nearest = u.astype(ml_dtypes.bfloat16).astype(np.float64)
+    assert got.tobytes() == cm.score(rows, nearest, prompt_ids=np.arange(203) // 7).tobytes()
+    exact, wide = rows.astype(np.float64) @ u.astype(np.float64).T, np.abs(rows.astype(np.float64)) @ np.abs(u).T
+    off = np.abs(got - exact) / wide
+    assert 0 < off.max() < 2**-9 and np.median(off) > 1e-6  # the bound that is stated
+    tie = cm.score(np.ones((1, 1), np.float16), [[1 + 2**-8 + 2**-40]], prompt_ids=[0], precision="bfloat16")
+    assert tie.item() == 1 + 2**-7  # rounded once: through float32 it would be a tie, and 1
+    with pytest.raises(ValueError, match=r"'bfloat16', which is for rows of float16 or bfloat16; these are float32"):
+        cm.score(rows.astype(np.float32), u, prompt_ids=np.arange(203) // 7, precision="bfloat16")
+    with pytest.raises(ValueError, match="wanted 'mixed' or 'double'; only cm.score has 'bfloat16'"):
+        cm.tilt(rows, u, [1.0], prompt_ids=np.arange(203) // 7, precision="bfloat16")
+
+
 def test_joint_errors_of_values_labelled_in_different_prompts() -> None:
     case = make_case(9, 7, 3, 2, "float32", "sampled", True, "double", False, 1)
     case.values[case.ids == case.ids[0], 1] = np.nan

@@ -128,7 +128,8 @@ def prepare(
     check_names(unknown)
     _check_base(base, logprobs=logprobs, counts=counts, proposal_logprobs=proposal_logprobs)
     if precision not in ("mixed", "double"):
-        raise ValueError(f"precision is {precision!r}, wanted 'mixed' or 'double'")
+        more = "; only cm.score has 'bfloat16'" if precision == "bfloat16" else ""
+        raise ValueError(f"precision is {precision!r}, wanted 'mixed' or 'double'{more}")
     if not isinstance(within, (bool, np.bool_)):
         raise TypeError(f"within is {within!r}, wanted True or False")
     if not isinstance(check_source, (bool, np.bool_)):
