@@ -374,7 +374,7 @@ def test_scores_by_rounded_directions(dtype: str) -> None:
     assert tie.item() == 1 + 2**-7  # rounded once: through float32 it would be a tie, and 1
     with pytest.raises(ValueError, match=r"'bfloat16', which is for rows of float16 or bfloat16; these are float32"):
         cm.score(rows.astype(np.float32), u, prompt_ids=np.arange(203) // 7, precision="bfloat16")
-    with pytest.raises(ValueError, match="wanted 'mixed' or 'double'; only cm.score has 'bfloat16'"):
+    with pytest.raises(ValueError, match=r"wanted 'mixed' or 'double'; only cm\.score has 'bfloat16'"):
         cm.tilt(rows, u, [1.0], prompt_ids=np.arange(203) // 7, precision="bfloat16")
 
 
