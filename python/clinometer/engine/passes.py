@@ -101,7 +101,7 @@ def _rounded(call: Call) -> Floats | None:
     if call.directions is None:
         return None
     mantissa, power = np.frexp(call.directions)
-    return np.ldexp(np.rint(256 * mantissa), power - 8)
+    return np.asarray(np.ldexp(np.rint(256 * mantissa), power - 8))
 
 
 def _blank(call: Call, shape: tuple[int, int], dtype: Any) -> NDArray[Any]:

@@ -88,9 +88,11 @@ def _tilts(r: Report) -> list[str]:
             at, short = (", ".join(f"{x:g}" for x in r.kl[some]) for some in (wins, heavy))
             less = f"; gains fall short at kl {short} and have one bound there" if short else ""
             out.append(f"{name}: scores so heavy-tailed that win rates are left out at kl {at}{less}")
-        bad = t.pareto_k[k] > pareto_limit(r.dump.n_rows)
+        limit = pareto_limit(r.dump.n_rows)
+        bad = t.pareto_k[k] > limit
         if bad.any():
-            out.append(f"{name}: heavy-tailed ratios (Pareto k) at kl {', '.join(f'{x:g}' for x in r.kl[bad])}")
+            at = ", ".join(f"{x:g}" for x in r.kl[bad])
+            out.append(f"{name}: heavy-tailed ratios (Pareto k above {limit:.2g}, what so many rows bear) at kl {at}")
         for j, value in enumerate(r.values):
             flip = t.signs_differ[k, :, j]
             sure = (r.gain_interval[k, :, j, 0] > 0) | (r.gain_interval[k, :, j, 1] < 0)
@@ -138,6 +140,7 @@ def coverage(r: Report) -> tuple[str, ...]:
 
 
 HOPELESS = 1e7
+MOST_RESPONSES = 100_000
 
 
 def needs(report: Report) -> tuple[str, ...]:
@@ -200,6 +203,8 @@ def _responses(report: Report, best: Choice) -> list[str]:
     if not best.past_horizon or best.idle or report.dump.base == "logprob" or not report.tilt.kl[k, b] > 0:
         return []
     wanted = max(math.exp(min(float(report.kl[b]) / REACH, 30.0)), 8.0, now + 1)
+    if wanted > MOST_RESPONSES:
+        return [f"a smaller KL: at this one an estimate would take more than {MOST_RESPONSES:,} responses a prompt"]
     return [f"about {_round(wanted)} responses a prompt (median {now:g} now) for any estimate at this KL"]
 
 

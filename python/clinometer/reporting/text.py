@@ -64,11 +64,12 @@ def text(report: Report) -> str:
 
 def _head(report: Report) -> list[str]:
     d = report.dump
+    prompts = "1 prompt" if d.n_prompts == 1 else f"{d.n_prompts} prompts"
     site = "" if d.site is None else f", site {visible(d.site)}"
     low, middle, high = d.responses
     return [
         *wrapped(f"clinometer report: {visible(d.name)}{site}, {d.dim} dimensions, {d.dtype}", "", "  "),
-        f"{d.n_rows} rows, {d.n_prompts} prompts, responses per prompt {low:g} / {middle:g} / {high:g} "
+        f"{d.n_rows} rows, {prompts}, responses per prompt {low:g} / {middle:g} / {high:g} "
         f"(min / median / max), base {d.base}",
         d.kind,
     ]

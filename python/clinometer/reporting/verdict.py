@@ -115,7 +115,12 @@ def verdict(report: Report) -> str:
     shaky = open_by_labels(report, best)
     blind = _blind(report, best)
     return " ".join(
-        [_claim(best, judge, gains, paid, shaky, blind), *caveats(report, best), *_chance(report), *_asks(report)]
+        [
+            _claim(report, best, judge, gains, paid, shaky, blind),
+            *caveats(report, best),
+            *_chance(report),
+            *_asks(report),
+        ]
     )
 
 
@@ -131,13 +136,22 @@ def _asks(report: Report) -> list[str]:
     return [f"To decide: {'; '.join(report.needs)}."] if report.needs else []
 
 
-def _claim(best: Choice, judge: str, gains: str, paid: str, shaky: tuple[str, ...], blind: tuple[str, ...]) -> str:
+def _claim(
+    report: Report, best: Choice, judge: str, gains: str, paid: str, shaky: tuple[str, ...], blind: tuple[str, ...]
+) -> str:
     def up_or_down(up: bool) -> str:
         hit = best.lower > 0 if up else best.upper < 0
         return ", ".join(visible(v) for v, h in zip(best.values, hit, strict=True) if h and v not in shaky)
 
     if best.idle:
-        return f"{_start(judge)} moves nothing: the scores of every judge are equal inside every prompt."
+        alone = report.dump.responses[2] <= 1
+        why = (
+            "every prompt has a single response" if alone else "the scores of every judge are equal inside every prompt"
+        )
+        return f"{_start(judge)} moves nothing: {why}."
+    if best.past_horizon:
+        why = "every KL asked for is beyond the horizon of these rows"
+        return f"Cannot tell whether any choice improves every value: {why}."
     match "undetermined" if shaky else best.kind:
         case "pareto_improving":
             return f"{_start(judge)} raises every value: {gains} ({paid})."
@@ -172,8 +186,6 @@ def _blind(report: Report, best: Choice) -> tuple[str, ...]:
 
 
 def _reason(best: Choice, shaky: tuple[str, ...], blind: tuple[str, ...]) -> str:
-    if best.past_horizon:
-        return "every KL asked for is beyond the horizon of these rows"
     if blind:
         return " and ".join(blind)
     if np.isnan(best.lower).any():
