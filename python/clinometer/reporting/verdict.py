@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clinometer.common.results import Axes, Result
-from clinometer.common.visible import visible
+from clinometer.common.visible import few, visible
 from clinometer.inference.split import objective, ranked
 from clinometer.inference.tails import nearest, reach
 
@@ -90,7 +90,9 @@ def _floors(floor: float | Mapping[str, float], values: tuple[str, ...]) -> Floa
     if isinstance(floor, Mapping):
         unknown = [v for v in floor if v not in values]
         if unknown:
-            raise ValueError(f"floor names {visible(unknown[0])!r}, which is not among the values asked for")
+            raise ValueError(
+                f"floor names {visible(unknown[0])!r}, which is not among the values asked for: {few(values)}"
+            )
         out = np.array([float(floor.get(v, -np.inf)) for v in values])
     elif isinstance(floor, bool) or not isinstance(floor, (int, float, np.number)):
         raise TypeError(f"floor is {floor!r}, wanted a number or a mapping from value to number")
