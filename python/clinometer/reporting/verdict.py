@@ -59,8 +59,13 @@ def trusted(report: Report) -> NDArray[np.bool_]:
 def worst_bounds(report: Report) -> Floats:
     """What cells (K, B) are chosen by: the lower bound of the worst value, in sd."""
     n = report.n_requested
-    scale = np.where(report.value_sd[:n] > 0, report.value_sd[:n], np.nan)
-    return objective(nearest(report.chosen_bounds[..., :n, :], report.gain[..., :n]), None, scale)
+    return objective(nearest(report.chosen_bounds[..., :n, :], report.gain[..., :n]), None, _scale(report))
+
+
+def _scale(report: Report) -> Floats:
+    """The sd of the values asked for, NaN for those that do not vary."""
+    sd = report.value_sd[: report.n_requested]
+    return np.where(sd > 0, sd, np.nan)
 
 
 def choose(report: Report, floor: float | Mapping[str, float] | None = None) -> Choice | None:
@@ -68,7 +73,7 @@ def choose(report: Report, floor: float | Mapping[str, float] | None = None) -> 
     in sd; None if a floor rules out all."""
     n = report.n_requested
     cells, sd = trusted(report), report.value_sd[:n]
-    bounds, scale = report.chosen_bounds[..., :n, :], np.where(sd > 0, sd, np.nan)
+    bounds, scale = report.chosen_bounds[..., :n, :], _scale(report)
     gain, half = without_flat(report.gain[..., :n], reach(bounds, report.gain[..., :n]), sd)
     lower, upper = np.moveaxis(np.where((sd == 0)[:, None], 0.0, bounds), -1, 0)
     aim = worst_bounds(report)
