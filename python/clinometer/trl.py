@@ -284,6 +284,7 @@ class Preferences:
 
     @property
     def responses(self) -> list[list[str]]:
+        """The responses to each prompt, G lists, for ``capture(..., responses=)``."""
         out: list[list[str]] = [[] for _ in self.prompts]
         for prompt, text in zip(self.prompt_ids.tolist(), self.texts, strict=True):
             out[prompt].append(text["response"])
