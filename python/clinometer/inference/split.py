@@ -113,11 +113,6 @@ class Split:
         units, held = bucketed(units), bucketed(held)
         return cls(units, held, halves(len(units), splits, random_state))
 
-    def gains(self, s: int, half: bool) -> Floats:
-        """Gains (M, J) on one half of split s."""
-        at = self.flags[s] if half else ~self.flags[s]
-        return _ratio(np.einsum("cmj->mj", self.units[at]), self.held[at].sum(axis=0))
-
     def chosen(
         self, scale: Floats, weight: Floats | None = None, allowed: Flags | None = None, factor: Floats | None = None
     ) -> NDArray[np.int64]:
@@ -166,7 +161,7 @@ class Split:
             own = _ratio(units - held * every[s], np.broadcast_to(mass, held.shape))
             errors[s], freedom[s] = unit_errors(own, held), worth(own, held) - 1
             psi[rest] += own / S
-            seen[s] = self.gains(s, True)[cell]
+            seen[s] = _ratio(self.units[~rest, cell].sum(axis=0), self.held[~rest].sum(axis=0))
         joint = np.einsum("ci,cj->ij", psi, psi)
         size = np.sqrt(np.maximum(np.diag(joint), 1e-300))
         return Judged(
