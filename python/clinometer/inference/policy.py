@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from clinometer.common.resampling import t_bounds, unit_errors, worth
 from clinometer.common.results import Axes, Result, TiltResult
-from clinometer.common.visible import did_you_mean, few, visible
+from clinometer.common.visible import did_you_mean, few, quote
 from clinometer.engine.inputs import Call
 from clinometer.engine.passes import in_range
 from clinometer.engine.population import Population
@@ -140,7 +140,7 @@ class PolicyGains(Result):
     def _place(self, name: str) -> int:
         if name not in self.directions:
             near = did_you_mean(name, self.directions)
-            raise ValueError(f"there is no direction {visible(name)!r}; there are {few(self.directions)}{near}")
+            raise ValueError(f"there is no direction {quote(name)}; there are {few(self.directions)}{near}")
         return self.directions.index(name)
 
     def part(self, some: slice) -> PolicyGains:
