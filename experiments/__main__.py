@@ -1,4 +1,4 @@
-"""python -m experiments STEP [--size full|small] [--part K/N]: see README.md beside this file."""
+"""python -m experiments STEP [--size full|quarter|small] [--part K/N]: see README.md beside this file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .page import write_page
 from .predictions import read_layers
 from .rows import judge, sample
 from .runner import train, train_by_workers
-from .settings import Settings, full, small
+from .settings import Settings, full, quarter, small
 from .table import show
 
 STEPS = ("sample", "judges", "forecast", "train", "layers", "table")
@@ -40,11 +40,11 @@ def step(s: Settings, what: str, lm: Any = None) -> None:
 def main() -> None:
     asked = argparse.ArgumentParser(prog="python -m experiments", description=__doc__)
     asked.add_argument("step", choices=[*STEPS, "costs", "page", "all"])
-    asked.add_argument("--size", choices=["full", "small"], default="full")
+    asked.add_argument("--size", choices=["full", "quarter", "small"], default="full")
     asked.add_argument("--part", help="K/N: of the policies every N-th from K on, in this process")
     asked.add_argument("--workers", type=int, choices=[1, 2], default=2)
     given = asked.parse_args()
-    s = {"full": full, "small": small}[given.size]()
+    s = {"full": full, "quarter": quarter, "small": small}[given.size]()
     for what in STEPS if given.step == "all" else (given.step,):
         if what == "train" and given.part:
             part, parts = map(int, given.part.split("/"))

@@ -178,9 +178,10 @@ def rows(s: Settings, split: str) -> Rows:
         path.parent.mkdir(exist_ok=True)
         scores = _scores(s, dump, made) / made["scale"]
         ids = np.arange(dump.n_rows) // s.responses[split]
-        np.savez(path, ids=ids, scores=scores, values=_of_dump(dump, made)[1], logprob=dump.columns["logprob"])
+        found = {"scores": scores, "values": _of_dump(dump, made)[1], "logprob": dump.columns["logprob"]}
+        np.savez(path, ids=ids, **{name: np.asarray(a, np.float32) for name, a in found.items()})
     with np.load(path) as held:
-        return Rows(held["ids"], held["scores"], held["values"], held["logprob"], judges(s))
+        return Rows(held["ids"], *(held[name].astype(np.float64) for name in ("scores", "values", "logprob")), judges(s))
 
 
 def text_scores(s: Settings, lm: LanguageModel, name: str, prompt: str, texts: Sequence[str]) -> Any:

@@ -61,7 +61,17 @@ class Settings:
 
 
 def full(root: Path = HERE) -> Settings:
-    return Settings("full", root / "runs" / "full", root / "frozen" / "full.json", policies=_policies())
+    return Settings("full", root / "runs" / "full", root / "frozen" / "full.json", policies=_policies(256))
+
+
+def quarter(root: Path = HERE) -> Settings:
+    """A third of full's rows and half of its steps: what two cores do in an afternoon."""
+    return Settings(
+        "quarter", root / "runs" / "quarter", root / "frozen" / "quarter.json",
+        prompts={"train": 128, "held": 64, "valid": 32, "more": 128},
+        responses={"train": 16, "held": 16, "valid": 8, "more": 16},
+        gradient_steps=64, second=("dpo-text_cheerful-kl0.1-seed0", 64), policies=_policies(128),
+    )  # fmt: skip
 
 
 def small(root: Path = HERE) -> Settings:
@@ -91,11 +101,14 @@ def _named(spec: Spec) -> Spec:
     return {"name": "-".join(p.replace("/", "_") for p in parts)} | spec
 
 
-def _policies() -> tuple[Spec, ...]:
-    """47 policies; the first six touch every kind, so that a day that ends early has something of each."""
+def _policies(train: int) -> tuple[Spec, ...]:
+    """47 policies; the first six touch every kind, so that a day that ends early has something of each.
+
+    train : prompts of the train split; the data arm has a quarter, half and twice of them
+    """
     first = [
         dpo("planted", fresh=True), dpo("text/cheerful", fresh=True), dpo("length"), dpo("noise"),
-        policy_gradient("planted", fresh=True), dpo("planted", prompts=64, passes=4),
+        policy_gradient("planted", fresh=True), dpo("planted", prompts=train // 4, passes=4),
     ]  # fmt: skip
     texts = ["kind", "unsure", "careful", "practical", "curious", "formal", "personal", "thankful", "lively"]
     breadth = [
@@ -109,9 +122,9 @@ def _policies() -> tuple[Spec, ...]:
     ]  # fmt: skip
     gradients = [policy_gradient(j, fresh=j == "value/you") for j in ("value/you", "value/exclaims", "length")]
     gradients.append(policy_gradient("text/cheerful", fresh=True))
-    data = [dpo(j, prompts=n) for j in ("planted", "text/cheerful") for n in (64, 128)]
-    data += [dpo("planted", prompts=512)]
-    memorised = [dpo("text/cheerful", prompts=64, passes=4), dpo("planted", prompts=256, passes=4)]
+    data = [dpo(j, prompts=n) for j in ("planted", "text/cheerful") for n in (train // 4, train // 2)]
+    data += [dpo("planted", prompts=2 * train)]
+    memorised = [dpo("text/cheerful", prompts=train // 4, passes=4), dpo("planted", prompts=train, passes=4)]
     return (*first, *breadth, *gradients, *data, *memorised, *levels, *repeats)
 
 
