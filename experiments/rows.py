@@ -181,7 +181,9 @@ def rows(s: Settings, split: str) -> Rows:
         found = {"scores": scores, "values": _of_dump(dump, made)[1], "logprob": dump.columns["logprob"]}
         np.savez(path, ids=ids, **{name: np.asarray(a, np.float32) for name, a in found.items()})
     with np.load(path) as held:
-        return Rows(held["ids"], *(held[name].astype(np.float64) for name in ("scores", "values", "logprob")), judges(s))
+        return Rows(
+            held["ids"], *(held[name].astype(np.float64) for name in ("scores", "values", "logprob")), judges(s)
+        )
 
 
 def text_scores(s: Settings, lm: LanguageModel, name: str, prompt: str, texts: Sequence[str]) -> Any:

@@ -212,7 +212,8 @@ def test_topic_makes_pooled_quality_large_where_nothing_is_encoded_within() -> N
     fit = cm.fit_value_direction(phi, topic[:, 0] + 1e-3 * rng.normal(size=1200), prompt_ids=ids)
     assert fit.pooled_quality is not None
     assert fit.pooled_quality.value[0] > 0.6 and abs(fit.encoding_quality.value[0]) < 0.05
-    constant = cm.fit_value_direction(phi, topic[:, 0], prompt_ids=ids)
+    with pytest.warns(UserWarning, match=r"'?topic'? does not vary between responses to the same prompt.*within=False"):
+        constant = cm.fit_value_direction(phi, {"topic": topic[:, 0]}, prompt_ids=ids)
     assert np.isnan(constant.encoding_quality.value[0]) and not constant.vectors.any()
 
 
@@ -543,7 +544,9 @@ def test_auc_is_of_rows_of_one_prompt() -> None:
     label = (phi @ [1.0, 1.0, 0.0] + 3 * rng.normal(size=200)[ids] > 0) * 1.0
     q = cm.fit_value_direction(phi, label, method="logistic", prompt_ids=ids).encoding_quality
     assert q.auc[0] > 0.97
-    flat = cm.fit_value_direction(phi, (rng.normal(size=200)[ids] > 0) * 1.0, method="lda", prompt_ids=ids, alpha=1.0)
+    topic = (rng.normal(size=200)[ids] > 0) * 1.0
+    with pytest.warns(UserWarning, match="does not vary between responses"):
+        flat = cm.fit_value_direction(phi, topic, method="lda", prompt_ids=ids, alpha=1.0)
     assert np.isnan(flat.encoding_quality.auc[0])  # no prompt has both
 
 

@@ -305,7 +305,7 @@ def test_a_kl_out_of_reach_is_noted_and_never_passes() -> None:
 def test_one_prompt_has_no_errors_and_no_answer() -> None:
     r = report(world(n_prompts=1, n=20), constitutions=["judge/both"], values=["good"], kl=[0.1])
     assert r.verdict().startswith("Cannot tell") and r.cone is None
-    with pytest.raises(CheckFailed, match="without a standard error"):
+    with pytest.raises(CheckFailed, match="has no standard error"):
         r.check("good >= 0 at kl=0.1")
     assert "Cannot tell" in r.to_html()
 

@@ -40,8 +40,10 @@ def tilt_table(t: Any) -> str:
     for k, name in enumerate(t.directions):
         horizon = ""
         if full:
-            below = number(t.kl_horizon[k], sign=False, digits=3)
-            horizon = f"; beyond {below} nats few responses bias gains by more than the error: see report"
+            from_where = f"beyond {t.kl_horizon[k]:.3g} nats" if t.kl_horizon[k] > 0 else "at every KL"
+            horizon = (
+                f"; {from_where} few responses bias gains of the rows by more than the error: `report` corrects them"
+            )
         lines += ["", f"{cut(name)}   ({t.fit_status[k]}{horizon}{_explained(t, k)})"]
         for b in range(t.betas.shape[1]):
             cells = {

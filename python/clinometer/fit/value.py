@@ -8,9 +8,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from clinometer.common.notices import listening
+from clinometer.common.notices import listening, tell
 from clinometer.common.options import listed
-from clinometer.common.visible import visible
+from clinometer.common.visible import few, visible
 from clinometer.engine.fitted import DirectionFit, prompt_keys
 from clinometer.engine.inputs import BARE, prepare
 
@@ -79,7 +79,14 @@ def fit_value_direction(
     >>> cm.fit_value_direction(world, "s").vectors.shape
     (1, 4)
     """
-    return fitted_with(dump, values, None, method, alpha, folds, pooled, memory_limit, **options).fit
+    fit = fitted_with(dump, values, None, method, alpha, folds, pooled, memory_limit, **options).fit
+    if still := [name for name, vector in zip(fit.names, fit.vectors, strict=True) if not vector.any()]:
+        tell(
+            f"values: {few(still)} {'does' if len(still) == 1 else 'do'} not vary between responses to the same prompt, "
+            "or with no column of the rows: the direction is 0, of no quality. Labels of whole prompts want within=False",
+            stacklevel=2,
+        )
+    return fit
 
 
 @dataclass(frozen=True)

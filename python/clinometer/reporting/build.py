@@ -134,7 +134,7 @@ def _first(s: Scene, self_judged: bool, chosen: frozenset[str], u_gen: Any) -> R
     generation = None
     if u_gen is not None:
         quiet = {**s.options, "progress": None}
-        generation = cross_covariance(s.dump, _direction(u_gen), list(s.values), **quiet).correlation[0]
+        generation = cross_covariance(s.dump, _direction(u_gen, s.dump), list(s.values), **quiet).correlation[0]
     made = Report(
         dump=summarise(s.call), constitutions=s.tilt.directions, values=s.values, n_requested=s.n_requested,
         self_judged=self_judged, kl=s.levels, tilt=s.shown_tilt, net=s.net(),
@@ -283,13 +283,28 @@ def _pair_fit(dump: Dump, pairs: Any, options: dict[str, Any]) -> DirectionFit:
     return fit_preference_direction(dump, pairs[0], pairs[1], **{**options, "progress": None})
 
 
-def _direction(u_gen: Any) -> Any:
-    if isinstance(u_gen, (str, Directions, DirectionFit)):
+def _direction(u_gen: Any, dump: Dump) -> Any:
+    if isinstance(u_gen, str):
+        return _known(dump, u_gen)
+    if isinstance(u_gen, (Directions, DirectionFit)):
         return u_gen
     vector = carried(u_gen, "u_gen").array
-    if vector.ndim != 1:
-        raise ValueError(f"u_gen has shape {vector.shape}, wanted (d,), a fit or a column name")
+    if vector.shape != (dump.dim,):
+        raise ValueError(
+            f"u_gen has shape {vector.shape}, wanted ({dump.dim},), a number for each column of the rows; or a fit, or the "
+            "name of a column"
+        )
     return vector if isinstance(u_gen, (list, tuple)) else u_gen
+
+
+def _known(dump: Dump, u_gen: str) -> str:
+    """The name of a column or of its negative; what reads it would take a missing one for a constitution."""
+    if not dump.has_column(u_gen):
+        try:
+            dump.resolve_column(u_gen.removeprefix("-"))
+        except ValueError as error:
+            raise ValueError(f"u_gen: {error}") from None
+    return u_gen
 
 
 def _classes(made: Report) -> NDArray[np.str_]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from clinometer.common.visible import cut, did_you_mean, visible
+from clinometer.common.visible import cut, did_you_mean, few, visible
 from clinometer.errors import CheckFailed
 from clinometer.inference.tails import in_words
 
@@ -89,7 +89,7 @@ def _subjects(report: Report, check: Check, text: str) -> list[tuple[int, float]
             "themselves, and each raises itself; give constitutions, or say `for NAME` of the value that judges"
         )
     if check.name is None and K > 1:
-        have = ", ".join(cut(n) for n in names[:20]) + (f" and {K - 20} more" if K > 20 else "")
+        have = few(names, 20)
         raise ValueError(
             f"check {visible(text)[:200]!r} does not say for which constitution; add `for NAME`, `for all`, `for any` "
             f"or `for recommended`. The report has {have}"
@@ -112,10 +112,8 @@ def _closest(check: Check, rows: list[dict[str, Any]]) -> int:
 
 def _find(kind: str, name: str, known: tuple[str, ...]) -> int:
     if name not in known:
-        have = ", ".join(repr(cut(n)) for n in known[:20]) + (f" and {len(known) - 20} more" if len(known) > 20 else "")
-        raise ValueError(
-            f"check: no {kind} {visible(name)[:200]!r} in the report; it has {have}{did_you_mean(name, known)}"
-        )
+        near = did_you_mean(name, known)
+        raise ValueError(f"check: no {kind} {visible(name)[:200]!r} in the report; it has {few(known, 20)}{near}")
     return known.index(name)
 
 
@@ -147,9 +145,11 @@ def _failure(check: Check, row: dict[str, Any]) -> str | None:
         return f"cannot tell: these rows say nothing of a policy at kl={row['kl']:g} for {name}"
     low, high, c = row["lower"], row["upper"], check.number
     bounds = f"{100 * row['level']:.4g} % bounds {in_words(np.array([low, high]), form='{:+.4g}'.format)}"
-    gain = f"gain {row['gain']:+.4g}, {bounds} for {name}"
+    gain = f"gain {row['gain']:+.4g}, {bounds}"
+    if check.name in (None, *_CHOICES):  # the check names none: here is which one decided
+        gain += f" for {name}"
     if np.isnan(low) or np.isnan(high):
-        return f"cannot tell: gain {row['gain']:+.4g} without a standard error for {name}"
+        return f"cannot tell: gain {row['gain']:+.4g} of {name} has no standard error"
     holds = {">=": low >= c, ">": low > c, "<=": high <= c, "<": high < c}[check.op]
     if holds:
         return None

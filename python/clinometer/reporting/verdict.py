@@ -118,7 +118,7 @@ def verdict(report: Report) -> str:
     if report.self_judged:
         judge = f"the value {visible(best.constitution)} used as a judge at {best.kl:g} nats"
     gains = ", ".join(f"{visible(v)} {g:+.3g}" for v, g in zip(best.values, best.gain, strict=True))
-    paid = f"95 % bounds, corrected for {best.n_cells} cells" if best.n_cells > 1 else "95 % bounds"
+    paid = f"95 % bounds, corrected for {best.n_cells} choices of judge and KL" if best.n_cells > 1 else "95 % bounds"
     shaky = open_by_labels(report, best)
     blind = _blind(report, best)
     return " ".join(
