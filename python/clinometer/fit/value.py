@@ -82,8 +82,9 @@ def fit_value_direction(
     fit = fitted_with(dump, values, None, method, alpha, folds, pooled, memory_limit, **options).fit
     if still := [name for name, vector in zip(fit.names, fit.vectors, strict=True) if not vector.any()]:
         tell(
-            f"values: {few(still)} {'does' if len(still) == 1 else 'do'} not vary between responses to the same prompt, "
-            "or with no column of the rows: the direction is 0, of no quality. Labels of whole prompts want within=False",
+            f"values: {few(still)} {'does' if len(still) == 1 else 'do'} not vary between responses to the same "
+            "prompt, or with no column of the rows: the direction is 0, of no quality. Labels of whole prompts want "
+            "within=False",
             stacklevel=2,
         )
     return fit

@@ -291,8 +291,8 @@ def _direction(u_gen: Any, dump: Dump) -> Any:
     vector = carried(u_gen, "u_gen").array
     if vector.shape != (dump.dim,):
         raise ValueError(
-            f"u_gen has shape {vector.shape}, wanted ({dump.dim},), a number for each column of the rows; or a fit, or the "
-            "name of a column"
+            f"u_gen has shape {vector.shape}, wanted ({dump.dim},), a number for each column of the rows; or a fit, "
+            "or the name of a column"
         )
     return vector if isinstance(u_gen, (list, tuple)) else u_gen
 
