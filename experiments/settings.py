@@ -68,9 +68,8 @@ def quarter(root: Path = HERE) -> Settings:
     """A third of full's rows and half of its steps: what two cores do in an afternoon."""
     return Settings(
         "quarter", root / "runs" / "quarter", root / "frozen" / "quarter.json",
-        prompts={"train": 128, "held": 64, "valid": 32, "more": 128},
-        responses={"train": 16, "held": 16, "valid": 8, "more": 16},
-        gradient_steps=64, second=("dpo-text_cheerful-kl0.1-seed0", 64), policies=_policies(128),
+        prompts={"train": 128, "held": 64, "valid": 32}, responses={"train": 16, "held": 16, "valid": 8},
+        gradient_steps=64, second=("dpo-text_cheerful-kl0.1-seed0", 64), policies=_policies(128, more=False),
     )  # fmt: skip
 
 
@@ -101,10 +100,10 @@ def _named(spec: Spec) -> Spec:
     return {"name": "-".join(p.replace("/", "_") for p in parts)} | spec
 
 
-def _policies(train: int) -> tuple[Spec, ...]:
+def _policies(train: int, more: bool = True) -> tuple[Spec, ...]:
     """47 policies; the first six touch every kind, so that a day that ends early has something of each.
 
-    train : prompts of the train split; the data arm has a quarter, half and twice of them
+    train : prompts of the train split; the data arm has a quarter and half of them, and twice as many if there are more
     """
     first = [
         dpo("planted", fresh=True), dpo("text/cheerful", fresh=True), dpo("length"), dpo("noise"),
@@ -123,7 +122,7 @@ def _policies(train: int) -> tuple[Spec, ...]:
     gradients = [policy_gradient(j, fresh=j == "value/you") for j in ("value/you", "value/exclaims", "length")]
     gradients.append(policy_gradient("text/cheerful", fresh=True))
     data = [dpo(j, prompts=n) for j in ("planted", "text/cheerful") for n in (train // 4, train // 2)]
-    data += [dpo("planted", prompts=2 * train)]
+    data += [dpo("planted", prompts=2 * train)] if more else []
     memorised = [dpo("text/cheerful", prompts=train // 4, passes=4), dpo("planted", prompts=train, passes=4)]
     return (*first, *breadth, *gradients, *data, *memorised, *levels, *repeats)
 
