@@ -10,6 +10,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is looked up
 
 from .costs import show_costs
 from .forecast import write_forecast
+from .kept import keep, restore
 from .network import smollm2
 from .page import write_page
 from .predictions import read_layers
@@ -31,15 +32,17 @@ def step(s: Settings, what: str, lm: Any = None) -> None:
         print(write_page(s))
     elif what == "costs":
         print(show_costs(s))
+    elif what == "keep":
+        print(f"kept in {keep(s)}: commit it")
     else:
-        {"sample": sample, "judges": judge, "layers": read_layers, "train": train}[what](
+        {"sample": sample, "judges": judge, "layers": read_layers, "train": train, "restore": restore}[what](
             s, smollm2() if lm is None else lm
         )
 
 
 def main() -> None:
     asked = argparse.ArgumentParser(prog="python -m experiments", description=__doc__)
-    asked.add_argument("step", choices=[*STEPS, "costs", "page", "all"])
+    asked.add_argument("step", choices=[*STEPS, "costs", "page", "keep", "restore", "all"])
     asked.add_argument("--size", choices=["full", "quarter", "small"], default="full")
     asked.add_argument("--part", help="K/N: of the policies every N-th from K on, in this process")
     asked.add_argument("--workers", type=int, choices=[1, 2], default=2)

@@ -59,6 +59,11 @@ class Settings:
     second: tuple[str, int] = ("dpo-text_cheerful-kl0.1-seed0", 128)
     policies: tuple[Spec, ...] = ()
 
+    @property
+    def kept(self) -> Path:
+        """What git holds of a run beside its forecast."""
+        return self.forecast.parent.parent / "kept" / self.name
+
 
 def full(root: Path = HERE) -> Settings:
     return Settings("full", root / "runs" / "full", root / "frozen" / "full.json", policies=_policies(256))

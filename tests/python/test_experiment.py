@@ -27,6 +27,7 @@ from experiments import (  # noqa: E402
     costs,
     efficiency,
     forecast,
+    kept,
     measuring,
     network,
     page,
@@ -111,6 +112,31 @@ def test_every_step_runs_and_a_run_that_was_stopped_ends_in_the_same_policy(tmp_
     assert next(calls) > 6
     for name, found in first.items():
         assert again[name] | {"seconds": 0} == found | {"seconds": 0}
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_elsewhere_from_what_git_holds(tmp_path, lm):
+    s = tiny(tmp_path)
+    s = replace(s, policies=s.policies[2:3])
+    forecast_made(s, lm)
+    runner.train(s, lm)
+    kept.keep(s)
+    elsewhere = replace(s, folder=tmp_path / "elsewhere")
+    kept.restore(elsewhere, lm)
+    assert forecast.digests(elsewhere) == forecast.digests(s)
+    phi, again = (rows.dump_of(at, "held").read(0, 42) for at in (s, elsewhere))
+    np.testing.assert_allclose(again, phi, rtol=0, atol=1e-4 * abs(phi).max())
+    (policy,) = (s.folder / "policies").glob("*.json")
+    assert (elsewhere.folder / "policies" / policy.name).read_text() == policy.read_text()
+    (elsewhere.folder / "policies" / policy.name).unlink()
+    runner.train(elsewhere, lm)
+    one, other = (json.loads((at.folder / "policies" / policy.name).read_text())["held"] for at in (s, elsewhere))
+    assert other["kl"] == pytest.approx(one["kl"], rel=0.05) and other["forecast_gain"] == pytest.approx(
+        one["forecast_gain"], rel=0.1, abs=1e-3
+    )
+    (elsewhere.kept / "train.npz").unlink()
+    with pytest.raises(FileNotFoundError, match=r"train\.npz"):
+        kept.restore(elsewhere, lm)
 
 
 @pytest.mark.slow
