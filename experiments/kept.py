@@ -41,7 +41,7 @@ def restore(s: Settings, lm: LanguageModel) -> None:
     (s.folder / "rows").mkdir(parents=True, exist_ok=True)
     _copy(s.kept, s.folder)
     cut = halves(lm, s.blocks)
-    for split, asked in prompts(s.prompts).items():
+    for split, asked in prompts(s.prompts, s.room).items():
         with np.load(s.kept / f"{split}.npz") as held:
             if not (s.folder / "dumps" / split).exists():
                 _write_dump(s, lm, cut, split, asked, dict(held))

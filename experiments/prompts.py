@@ -24,14 +24,15 @@ TOPICS = (
 )  # fmt: skip
 
 
-def prompts(counts: dict[str, int]) -> dict[str, list[str]]:
-    """Prompts of each split, in the order of `counts`."""
+def prompts(counts: dict[str, int], room: dict[str, int] | None = None) -> dict[str, list[str]]:
+    """Prompts of each split, in the order of `counts`; one with room for more than its count can grow later."""
     every = [template.format(topic) for template in TEMPLATES for topic in TOPICS]
-    if sum(counts.values()) > len(every):
-        raise ValueError(f"counts asks for {sum(counts.values())} prompts; there are {len(every)}")
+    taken = counts | (room or {})
+    if sum(taken.values()) > len(every):
+        raise ValueError(f"counts asks for {sum(taken.values())} prompts; there are {len(every)}")
     random.Random(22).shuffle(every)
     dealt, at = {}, 0
     for split, count in counts.items():
         dealt[split] = every[at : at + count]
-        at += count
+        at += taken[split]
     return dealt

@@ -65,7 +65,7 @@ def judges(s: Settings) -> tuple[str, ...]:
 
 def sample(s: Settings, lm: LanguageModel) -> None:
     """A dump of each split, at temperature 1 over the whole vocabulary."""
-    for split, asked in prompts(s.prompts).items():
+    for split, asked in prompts(s.prompts, s.room).items():
         with timed(s, f"sample {split}, tokens") as units:
             dump = cm.capture(
                 lm, None, asked, n=s.responses[split], layers=lm.n_layers - s.blocks, out=s.folder / "dumps" / split,

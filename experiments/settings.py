@@ -27,7 +27,7 @@ class Settings:
     folder : dumps, scores, residuals and policies; never in git
     forecast : the file that is frozen before any training
     committed : whether training wants that file in git, unchanged
-    prompts, responses : of each split; "train" is forecast from and trained on, "valid" chooses beta by its KL, "held"
+    prompts, room, responses : of each split, and the prompts it may grow to, which no other has; "train" is forecast from and trained on, "valid" chooses beta by its KL, "held"
         is measured on, "more" are further prompts for the widest arm
     blocks : how many blocks at the top are trained; phi are the states that enter them
     kl : levels of the forecast curve
@@ -42,6 +42,7 @@ class Settings:
     forecast: Path
     committed: bool = True
     prompts: dict[str, int] = field(default_factory=lambda: {"train": 256, "held": 96, "valid": 32, "more": 256})
+    room: dict[str, int] = field(default_factory=dict)
     responses: dict[str, int] = field(default_factory=lambda: {"train": 16, "held": 32, "valid": 16, "more": 16})
     max_new_tokens: int = 16
     token_budget: int = 8192
@@ -70,11 +71,12 @@ def full(root: Path = HERE) -> Settings:
 
 
 def quarter(root: Path = HERE) -> Settings:
-    """A third of full's rows and half of its steps: what two cores do in an afternoon."""
+    """Under a quarter of full's rows and half of its steps: what two cores do in an afternoon."""
     return Settings(
         "quarter", root / "runs" / "quarter", root / "frozen" / "quarter.json",
-        prompts={"train": 128, "held": 64, "valid": 32}, responses={"train": 16, "held": 16, "valid": 8},
-        gradient_steps=64, second=("dpo-text_cheerful-kl0.1-seed0", 64), policies=_policies(128, more=False),
+        prompts={"train": 96, "held": 48, "valid": 32}, room={"train": 128, "held": 64},
+        responses={"train": 16, "held": 16, "valid": 8},
+        gradient_steps=64, second=("dpo-text_cheerful-kl0.1-seed0", 48), policies=_policies(96, more=False),
     )  # fmt: skip
 
 
