@@ -5,9 +5,11 @@
 #include <pybind11/stl.h>
 #include <clinometer/statistic.hpp>
 
+#include <algorithm>
 #include <memory>
 #include <stdexcept>
 #include <utility>
+#include <vector>
 
 namespace clinometer::bindings {
 
@@ -17,6 +19,20 @@ namespace py = pybind11;
 inline void look_at_signals() {
   py::gil_scoped_acquire held;
   if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+}
+
+/// An array with a copy of these numbers. pybind11's own constructor gives a null array where the copy finds no room,
+/// and the caller a TypeError in place of a MemoryError.
+template <class T>
+py::array_t<T, py::array::c_style> copied(const T* numbers, std::size_t count) {
+  py::array_t<T, py::array::c_style> out{py::ssize_t(count)};
+  std::copy_n(numbers, count, out.mutable_data());
+  return out;
+}
+
+template <class T>
+py::array_t<T, py::array::c_style> copied(const std::vector<T>& numbers) {
+  return copied(numbers.data(), numbers.size());
 }
 
 /// Arrays that own what the results held: nothing is copied.

@@ -50,9 +50,8 @@ py::tuple gram_cones(const Array& grams, int threads) {
 }
 
 py::tuple as_tuple(const lp::EnsembleResult& r) {
-  py::array_t<std::int64_t> at(py::ssize_t(r.at.size()), r.at.data());
-  Array weight(py::ssize_t(r.weight.size()), r.weight.data()), dual(py::ssize_t(r.dual.size()), r.dual.data());
-  return py::make_tuple(int(r.status), r.lower, r.upper, r.violation, at, weight, dual, r.passes);
+  return py::make_tuple(int(r.status), r.lower, r.upper, r.violation, copied(r.at), copied(r.weight), copied(r.dual),
+                        r.passes);
 }
 
 /// m in float or double, whose rows may be apart but not their entries; read in place.

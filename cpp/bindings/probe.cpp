@@ -14,6 +14,7 @@
 #include <thread>
 #include <vector>
 
+#include "bindings/bind.hpp"
 #include "kernels/probe.hpp"
 #include "kernels/table.hpp"
 
@@ -109,7 +110,7 @@ py::array_t<float> exponentials(const py::array_t<float, py::array::c_style | py
   std::vector<float> in(room, 0.0f), out(room);
   std::copy_n(x.data(), n, in.begin());
   kernels::probes(kernels::active().name)->exponential(in.data(), out.data(), room);
-  return py::array_t<float>(n, out.data());
+  return copied(out.data(), std::size_t(n));
 }
 
 }  // namespace

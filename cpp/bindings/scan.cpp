@@ -214,7 +214,7 @@ Array<std::int64_t> non_finite_rows(const py::list& segments, int dtype, std::in
       if (i % 65536 == 0) look_at_signals();
     }
   }
-  return Array<std::int64_t>(py::ssize_t(bad.size()), bad.data());
+  return copied(bad);
 }
 
 }  // namespace

@@ -278,9 +278,10 @@ class MatchedRows:
 
     def curve(self, scores: Floats, column: Ints, lam: Floats, node: Ints) -> Floats:
         """Mean KL and its slope in lam of tilts (C,), each at a node, (C, 2); one walk."""
+        # copied here, where no room is a MemoryError: among the arguments of the core it would be a TypeError
+        node, blends = np.ascontiguousarray(node), np.ascontiguousarray(self.blends[:, :1])
         return np.asarray(_core.prompt_curve(
-            scores, column, lam, node, self.p.offsets, self.weight, self.copies, self.blends[:, :1], self.omega,
-            self.n_threads,
+            scores, column, lam, node, self.p.offsets, self.weight, self.copies, blends, self.omega, self.n_threads
         ))  # fmt: skip
 
     def cells(self, scores: Floats, tilts: Tilts, *, given_beta: bool = False) -> list[MatchedCell]:
