@@ -27,8 +27,9 @@ class Settings:
     folder : dumps, scores, residuals and policies; never in git
     forecast : the file that is frozen before any training
     committed : whether training wants that file in git, unchanged
-    prompts, room, responses : of each split, and the prompts it may grow to, which no other has; "train" is forecast from and trained on, "valid" chooses beta by its KL, "held"
-        is measured on, "more" are further prompts for the widest arm
+    prompts, room, responses : of each split, and the prompts it may grow to, which no other has; "train" is forecast
+        from and trained on, "valid" chooses beta by its KL, "held" is measured on, "more" are further prompts for the
+        widest arm
     blocks : how many blocks at the top are trained; phi are the states that enter them
     kl : levels of the forecast curve
     aim : how far past the forecast's 1/beta the first try of DPO goes, since part of the slope arrives
