@@ -59,9 +59,11 @@ pictures: $(VENV)/.tested
 	$(BIN)/python examples/plots.py
 	$(BIN)/python tests/browser/screenshots.py docs/img
 
-# hours: responses, judges and the forecast, which wants a commit before the policies; goes on where it was stopped
+# responses, judges and the forecast, which wants a commit before the policies; goes on where it was stopped: hours of
+# two cores, with SIZE=full a day
+SIZE ?= quarter
 experiment: $(VENV)/.experiment
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m experiments all --size full
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m experiments all --size $(SIZE)
 
 # every step on the real model with few rows
 experiment-small: $(VENV)/.experiment
