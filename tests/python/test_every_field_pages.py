@@ -129,10 +129,15 @@ def test_prompts_that_a_judge_harms(harmed: int) -> None:
     np.testing.assert_allclose([p.freedom, p.win_freedom], freedom(hurt - hurt.mean()), rtol=1e-6)
 
 
+def policy_sd(x: Any) -> Any:
+    """Of what the rows were drawn from, inside prompts."""
+    return P.sd(x) * np.sqrt(N / (N - 1))
+
+
 def test_a_report() -> None:
     r = page()
     t, f = judged(), values()
-    sd = np.array([P.sd(x) for x in f.T])
+    sd = np.array([policy_sd(x) for x in f.T])
     gain = r.policy.gain
     null = cm.tilt(dump(), np.random.default_rng(0).standard_normal((64, 3)) / [P.sd(x) for x in PHI.T],
                    values=["a", "b", "n_tokens"], kl=LEVELS, precision="double").gain  # fmt: skip
@@ -337,7 +342,7 @@ def test_a_recommendation() -> None:
         one = cm.inference.recommend(dump(), ["t"], name, kl=LEVELS[:1], splits=20, precision="double")
         sign = cm.inference.gain_intervals(dump(), "t", values=name, kl=LEVELS[:1], precision="double")
         assert sign.estimate.item() == pytest.approx(twin(0, 0, j)[0], rel=1e-4)
-        assert one.objective.item() == pytest.approx(sign.estimate_interval[0, 0, 0, 0] / P.sd(S[:, j]), rel=1e-6)
+        assert one.objective.item() == pytest.approx(sign.estimate_interval[0, 0, 0, 0] / policy_sd(S[:, j]), rel=1e-6)
     assert found.share.sum() == pytest.approx(1, rel=1e-12)
     assert (found.interval[:, 0] < found.gain).all() and (found.gain < found.interval[:, 1]).all()
     # one cell of many prompts: nothing is chosen, so halves gain what all prompts gain, with their error
@@ -368,7 +373,7 @@ def test_a_recommendation_from_one_split() -> None:
     low = every.mean() - stats.t.ppf(0.975, freedom(psi)) * np.sqrt(20 / 19 * (psi**2).sum())
     agree(found, {
         "gain": [gain.mean()], "se": [np.sqrt(20 / 19) * size], "interval": [gain.mean() + half * np.array([-1, 1])],
-        "optimism": [0.2 * g * (judging - (7 - judging))], "share": [[1.0]], "objective": [[low / P.sd(f)]],
+        "optimism": [0.2 * g * (judging - (7 - judging))], "share": [[1.0]], "objective": [[low / policy_sd(f)]],
         "kl": 0.2, "levels": [0.2],
     }, apart="layer_share", rtol=1e-6)  # fmt: skip
 

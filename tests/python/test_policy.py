@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from scipy import stats
 import clinometer as cm
 from clinometer.engine.inputs import prepare
 from clinometer.engine.passes import kept_scores
+from clinometer.inference.partial import completed
 from clinometer.inference.policy import PolicyGains, policy_gains, policy_horizon
 from clinometer.inference.split import Split
 from clinometer.inference.tails import in_words, opened, reach
@@ -37,6 +39,54 @@ def test_gaps_in_labels_are_rows_that_are_not_there_for_that_value() -> None:
     np.testing.assert_allclose(both.win_rate[..., :1], alone.win_rate, rtol=1e-12)
     assert (both.gain[..., 1] != both.gain[..., 0]).all() and np.isfinite(both.gain_se).all()
     assert (both.freedom[..., 1] <= 29 * (1 + 1e-12)).all()
+
+
+@pytest.mark.parametrize("weights", [None, [1, 3, 2, 1, 2]])
+@pytest.mark.parametrize("m", [2, 3, 4, 5])
+def test_a_completed_value_is_on_average_over_all_ways_to_label_the_value_itself(m: int, weights: Any) -> None:
+    """With 5 responses, some of which may stand for several alike: all written out, and labels dealt to these."""
+    f, each = np.array([2.0, -1.0, 2.0, 7.0, 0.5]), np.array([1] * 5 if weights is None else weights)
+    f, n = np.repeat(f, each), each.sum()
+    p = prepare(np.zeros((n, 1), np.float32), None, f, prompt_ids=np.zeros(n, int)).population
+    sums, ways = np.zeros((2, n)), list(combinations(range(n), m))
+    for some in ways:
+        holed = np.full(n, np.nan)
+        holed[list(some)] = f[list(some)]
+        order = np.argsort(holed, kind="stable").astype(np.int32)
+        sums += completed(holed, order, np.full(n, 1 / n), np.ones(n), p)
+    wins = np.sign(f[:, None] - f).mean(axis=1) / 2
+    np.testing.assert_allclose(sums / len(ways), [f - f.mean(), wins], atol=1e-12)
+
+
+def test_completed_copies_are_rows_written_out() -> None:
+    rng = np.random.default_rng(8)
+    ids, counts, t, f = np.repeat(np.arange(30), 6), rng.integers(1, 4, 180), *rng.normal(size=(2, 180))
+    f[rng.random(180) < 0.4] = np.nan
+    few = gains(t, f, ids, base="counts", counts=counts.astype(float))
+    at = np.repeat(np.arange(180), counts)
+    many = gains(t[at], f[at], ids[at])
+    for name in ("gain", "gain_se", "win_rate", "win_rate_se", "harmed"):
+        np.testing.assert_allclose(getattr(few, name), getattr(many, name), rtol=1e-7, err_msg=name)
+
+
+@pytest.mark.parametrize("labelled", [0.2, 0.5, 0.9])
+def test_labels_missing_at_random_widen_bounds_and_bias_nothing(labelled: float) -> None:
+    """Down to one or two labels of eight; a tilt among the labelled ones lost up to a quarter of the gain."""
+    kl, inside, gain, wins = np.array([0.1, 0.4]), [], [], []
+    truth = np.sqrt(kl)  # the score's share of a value of unit variance is 1/2
+    chance = stats.norm.cdf(truth / np.sqrt(2))
+    for seed in range(50):
+        rng, ids = np.random.default_rng(seed), np.repeat(np.arange(150), 8)
+        t = rng.normal(size=1200)
+        f = np.where(rng.random(1200) < labelled, (t + rng.normal(size=1200)) / np.sqrt(2), np.nan)
+        p = gains(t, f, ids, kl=kl)
+        gain.append(p.gain[0, :, 0] / truth)
+        wins.append(p.win_rate[0, :, 0] - chance)
+        bounds = np.stack([p.interval[0, :, 0], p.win_interval[0, :, 0]])
+        inside.append((bounds[..., 0] <= [truth, chance]) & ([truth, chance] <= bounds[..., 1]))
+    for off in (np.array(gain) - 1, np.array(wins)):
+        assert (abs(off.mean(axis=0)) < 3 * off.std(axis=0) / np.sqrt(50) + 0.01).all()
+    assert (np.mean(inside, axis=0) >= 0.86).all()
 
 
 def test_singletons_and_prompts_of_weight_zero_are_absent() -> None:

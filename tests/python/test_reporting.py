@@ -65,7 +65,7 @@ def test_classes_leave_length_out(made: Report) -> None:
 
 def test_within_sd_is_the_spread_inside_prompts(made: Report) -> None:
     good = world().columns["good"].reshape(150, 12)
-    assert made.value_sd[0] == pytest.approx(np.sqrt(good.var(axis=1).mean()), rel=1e-12)
+    assert made.value_sd[0] == pytest.approx(np.sqrt(good.var(axis=1, ddof=1).mean()), rel=1e-12)
     np.testing.assert_allclose(made.gain_sd, made.gain / made.value_sd)
 
 
@@ -76,7 +76,7 @@ def test_within_sd_at_any_scale(size: float) -> None:
     column[3] = np.nan
     p = population(35, np.arange(35) // 5)
     groups = [column[i : i + 5][~np.isnan(column[i : i + 5])] for i in range(0, 35, 5)]
-    expected = np.sqrt(np.mean([g.var() for g in groups]))
+    expected = np.sqrt(np.mean([g.var(ddof=1) for g in groups]))
     assert spread_within(column * size, p) == pytest.approx(expected * size, rel=1e-12)
     assert np.isnan(spread_within(np.full(35, np.nan), p))
 

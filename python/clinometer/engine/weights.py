@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clinometer.common.resampling import t_bounds, unit_errors, worth
-from clinometer.common.threads import applied
 
 from . import kl as roots
 from .inputs import Call
@@ -122,7 +121,8 @@ class Weights:
 
 
 def within_sd(call: Call) -> Floats:
-    """Within-prompt sd of each value, sqrt(E_x Var_{y|x} f) under the base policy, (J,); NaN rows left out."""
+    """Within-prompt sd of each value, sqrt(E_x Var_{y|x} f) under the base policy, (J,); NaN rows left out. Of the
+    policy, as gains are: the variance of n responses counts n/(n - 1) fold."""
     table = np.asarray(call.values, np.float64)
     return np.array([spread_within(table[:, j], call.effective()) for j in range(call.n_values)])
 
@@ -145,4 +145,5 @@ def spread_within(column: Floats, p: Population) -> float:
         return 0.0
     f, w = f / scale, labelled.row_weight()  # scaled, so that squares neither overflow nor vanish
     centred = f - p.on_rows(p.sums(w * f))
-    return scale * float(np.sqrt(applied(p.sums(w * centred**2), labelled.prompt_weight())))
+    variance = float(Weights(labelled).unbiased(p.sums(w * centred**2)))
+    return scale * float(np.sqrt(variance)) if variance > 0 else 0.0

@@ -25,6 +25,7 @@ from clinometer.common.threads import applied, shared
 from clinometer.engine.inputs import Call
 from clinometer.engine.population import Population
 
+from .partial import completed
 from .roots import SURE, Curves, variances
 from .tails import OUTWEIGHED, excess, tail, unseen
 
@@ -125,33 +126,42 @@ class MatchedRows:
         self.n_threads = call.n_threads
         self.weight, self.copies = p.row_weight(), _copies(p)
         table = np.asarray(call.values)[p.rows].T if values and call.n_values else np.zeros((0, p.n_rows))
-        self.values, self.ranked = np.ascontiguousarray(table), _ranked(table, p)
+        ranked = _ranked(table, p)
         each = np.where(self.weight > 0, 1.0 if self.copies is None else self.copies, 0.0)
         n = self.prompts(each)
         self.known = [self.prompts(np.where(np.isnan(f), 0.0, each)) for f in table]
         enough = 0 if self.exact else 1  # one response leaves nothing to compare
         self.omega = _shared_out(np.where(n > enough, p.prompt_weight(), 0.0))
-        self.share = np.array([_shared_out(np.where(m > enough, p.prompt_weight(), 0.0)) for m in self.known])
+        # a lone label among responses without one says nothing of their order
+        self.share = np.array([
+            _shared_out(np.where((m > enough) & ((m > 1) | (m == n)), p.prompt_weight(), 0.0)) for m in self.known
+        ])  # fmt: skip
         self.share = self.share.reshape(len(table), p.n_prompts)
         self.responses = Responses(n, self.omega, self.exact)
         self.blend = self.responses.blends(n)
         self.blend_of = [self.responses.blends(m) for m in self.known]
+        partial = np.flatnonzero([((m < n) & (x > 0)).any() for m, x in zip(self.known, self.share, strict=True)])
+        filled = np.array([completed(table[j], ranked[j], self.weight, each, p) for j in partial])
+        filled = filled.reshape(-1, p.n_rows)
+        self.gain_of = np.arange(len(table))  # the column of the core's table that a value's gain is read from
+        self.gain_of[partial] = len(table) + 2 * np.arange(len(partial))
+        self.values = np.ascontiguousarray(np.concatenate([table, filled]))
+        self.ranked = np.concatenate([ranked, _ranked(filled, p)])
         self.shares = np.concatenate([self.omega[None], self.share])
         held = p.unit_sums(self.shares.T)
         self.units, self.held = held, bucketed(held[:, 1:])  # (U, 1 + J)
         self.both = np.tile(1 + np.arange(len(table)), 2)  # of gains and win rates
         rest = np.concatenate([held.sum(axis=0) - held, held.sum(axis=0)[None]]).T
         self.rest = np.where(rest > 1e-12, rest, np.nan)  # (1 + J, U + 1): of all other units, and last of all
-        self.unseen = np.array(
-            [unseen(f, r, each, x, p) for f, r, x in zip(table, self.ranked, self.share, strict=True)]
-        )
+        self.unseen = np.array([unseen(f, r, each, x, p) for f, r, x in zip(table, ranked, self.share, strict=True)])
         self.unseen = self.unseen.astype(np.str_)
-        self.tails = [tail(f, r, each, x, p) for f, r, x in zip(table, self.ranked, self.share, strict=True)]
+        self.tails = [tail(f, r, each, x, p) for f, r, x in zip(table, ranked, self.share, strict=True)]
 
     @cached_property
     def blends(self) -> Floats:
-        """(nodes, 1 + J, 3, G): of KL first, then of each value."""
-        return np.ascontiguousarray(np.moveaxis(np.array([self.blend, *self.blend_of]), 0, 1))
+        """(nodes, 1 + columns, 3, G): of KL first, then of each value, and of completed ones as of KL."""
+        more = [self.blend] * (len(self.values) - len(self.known))
+        return np.ascontiguousarray(np.moveaxis(np.array([self.blend, *self.blend_of, *more]), 0, 1))
 
     @cached_property
     def harm(self) -> list[Floats]:
@@ -309,7 +319,7 @@ class MatchedRows:
         return out
 
     def _estimated(self, tables: Floats, tilts: Tilts, c: int, given_beta: bool) -> MatchedCell:
-        kl, J = float(tilts.kl[c]), len(self.values)
+        kl, J = float(tilts.kl[c]), len(self.known)
         level, scale = (TINY, float(np.sqrt(kl / TINY))) if self.few else (kl, 1.0)
         parts = [self._matched(t, float(lam), level) for t, lam in zip(tables, tilts.lam[c], strict=True)]
         # the first order is a covariance over a standard deviation, low by sqrt(1 - 1/n)
@@ -342,17 +352,17 @@ class MatchedRows:
         The same rows at another node have coefficients on the values that are nearly in proportion, so that standard
         deviations extrapolate as the gains do.
         """
-        spread = np.einsum("p,pjg->jg", weights, tables[:, PROMPT + SHUFFLED :: VALUE])
+        spread = np.einsum("p,pjg->jg", weights, tables[:, PROMPT + SHUFFLED :: VALUE][:, self.gain_of])
         return np.asarray(np.sqrt(((self.share * spread) ** 2).sum(axis=1)))
 
     def _unknown(self, kl: float, missing: float) -> MatchedCell:
-        none = np.full(len(self.values), np.nan)
+        none = np.full(len(self.known), np.nan)
         flat = np.zeros((len(self.held), len(none)))
         return MatchedCell(kl, np.nan, none, none, none, none, none, none, none, none, none, missing, "none", flat)
 
     def _base(self) -> MatchedCell:
         """At an infinite beta: the base policy itself."""
-        still = np.zeros(len(self.values))
+        still = np.zeros(len(self.known))
         free = np.full(len(still), len(self.held) - 1.0)
         flat = np.zeros((len(self.held), len(still)))
         return MatchedCell(
@@ -365,7 +375,7 @@ class MatchedRows:
         Of prompts that lose nothing at most a tenth have a gain that is negative at that level by the t of their own
         responses, so with F of all the share is at least (F - 1/10)/(1 - 1/10) (Storey 2002).
         """
-        out = np.zeros((2, len(self.values)))
+        out = np.zeros((2, len(self.known)))
         for j, (share, limit) in enumerate(zip(self.share, self.harm, strict=True)):
             gain, variance = t[PROMPT + VALUE * j], t[PROMPT + VALUE * j + VARIANCE]
             hit = np.where((variance > 0) & (gain < limit * np.sqrt(np.maximum(variance, 0.0))), 1.0, 0.0)
@@ -380,17 +390,25 @@ class MatchedRows:
 
         Without unit u: C_u + s_u (kl - K_u), with C_u, K_u the means and s_u the slope of all other units.
         """
-        J = len(self.values)
+        J = len(self.known)
         k = self._others(t[:PROMPT], 0)
         with np.errstate(divide="ignore", invalid="ignore"):
             along = (kl - k[0]) / k[1]
         out, slopes = np.empty((2 * J + 1, k.shape[1])), np.empty(2 * J + 1)
         out[-1], slopes[-1] = 1 / lam - along / lam**2, -1 / (lam**2 * k[1, -1])
         for j in range(J):
-            gain, of_gain, win, of_win = self._others(t[PROMPT + VALUE * j :][:MEANS], 1 + j)
+            gain, of_gain, win, of_win = self._others(self._means(t, j), 1 + j)
             out[j], out[J + j] = gain + of_gain * along, win + of_win * along
             slopes[j], slopes[J + j] = of_gain[-1] / k[1, -1], of_win[-1] / k[1, -1]
         return out, slopes
+
+    def _means(self, t: Floats, j: int) -> Floats:
+        """Gain and win rate of a value with their slopes (4, G); of a completed one both are gains of its columns."""
+        at = PROMPT + VALUE * int(self.gain_of[j])
+        if self.gain_of[j] == j:
+            return t[at : at + MEANS]
+        gain, win = t[at : at + 2], t[at + VALUE : at + VALUE + 2]
+        return np.concatenate([gain, win + np.array([[0.5], [0.0]])])
 
     def _others(self, x: Floats, which: int) -> Floats:
         """Means of numbers (F, G) over the prompts of all other units, and last of all, (F, U + 1)."""

@@ -13,9 +13,14 @@ Floats = NDArray[np.float64]
 
 
 def _tilted(t: Floats, f: Floats, lam: float) -> Floats:
-    """KL, gain and win rate of the tilt of one prompt, averaged over ways (W, n) to take its rows."""
+    """KL, gain and win rate of the tilt of one prompt, averaged over ways (W, n) to take its rows; or (W, n, 2) of f,
+    what gains the gain and what gains the win rate less 1/2."""
     p = np.exp(lam * (t - t.max(axis=1, keepdims=True)))
     p /= p.sum(axis=1, keepdims=True)
+    if f.ndim == 3:
+        kl = (p * np.log(np.where(p > 0, p * t.shape[1], 1.0))).sum(axis=1)
+        gain, wins = ((p[..., None] * f).sum(axis=1) - f.mean(axis=1)).T
+        return np.array([kl.mean(), gain.mean(), wins.mean() + 0.5])
     a, b = f[:, :, None], f[:, None, :]
     beats = ((a > b) + (a == b) / 2).mean(axis=2)
     kl = (p * np.log(np.where(p > 0, p * t.shape[1], 1.0))).sum(axis=1)
@@ -37,6 +42,16 @@ def _by_prompt(groups: list[tuple[Floats, Floats]], lam: float, s: float, pairs:
     return np.array(out)
 
 
+def _whole(f: Floats) -> Floats:
+    """The two columns (n, 2) for m labels (NaN: none) of n responses: of labels, and of pairs of labels (theory 2.11)."""
+    n, at = len(f), np.flatnonzero(~np.isnan(f))
+    m, out = len(at), np.zeros((len(f), 2))
+    if m > 1:
+        out[at, 0] = (n - 1) / (m - 1) * (f[at] - f[at].mean())
+        out[at, 1] = (n - 1) / (m * (m - 1)) * (np.sign(f[at][:, None] - f[at]) / 2).sum(axis=1)
+    return out
+
+
 def _lagrange(points: list[float], at: float) -> list[float]:
     """Weights that take the polynomial through the points to another one."""
     return [float(np.prod([(at - b) / (a - b) for b in points if b != a])) for a in points]
@@ -49,7 +64,7 @@ def policy_gain(
 
     With theta_m of m responses, each at the lam that gives it the KL, the line through theta_n and theta_{n-1} in
     1/(m - 1/4) is taken to 0, or for 6 to 16 responses (n their harmonic mean) the parabola through theta_{n-2} too.
-    Errors leave out a prompt.
+    Errors leave out a prompt. Values may be NaN, where every prompt has two labels or more.
 
     >>> import numpy as np
     >>> t = np.random.default_rng(0).normal(size=400)
@@ -88,7 +103,7 @@ def policy_null_se(scores: ArrayLike, values: ArrayLike, prompt_ids: ArrayLike, 
     for t, f in groups:
         each = [(t, unit) for unit in np.eye(len(t))]
         coefficients = sum(weight * _by_prompt(each, lam, s, pairs)[:, 1] for weight, s, lam in nodes)
-        variance += float(np.sum(coefficients**2) * f.var(ddof=1))
+        variance += float(np.sum(coefficients**2) * (f if f.ndim == 1 else f[:, 0]).var(ddof=1))
     return float(np.sqrt(variance)) / len(groups)
 
 
@@ -101,6 +116,8 @@ def _nodes(
     t, f, ids = np.asarray(scores, float), np.asarray(values, float), np.asarray(prompt_ids)
     groups = [(t[ids == x], f[ids == x]) for x in np.unique(ids)]
     groups = [g for g in groups if len(g[0]) > 1]
+    if np.isnan(f).any():
+        groups = [(a, _whole(b)) for a, b in groups]
     n = float(1 / np.mean([1 / len(g[0]) for g in groups]))
     pairs = 5.5 <= n <= 16.5
     shifts = [m / (n - 0.25 - m) for m in range(3 if pairs else 2)]
