@@ -812,7 +812,7 @@ def test_options_of_files_are_refused_for_arrays() -> None:
     for option in ({"pool": "mean"}, {"prompt_tokens": {0: 1}}, {"half_bits": "float16"}):
         with pytest.raises(ValueError, match="say how files are read; source is an array"):
             cm.open_dump(PHI, **option)
-    with pytest.raises(ValueError, match=r"of \(rows, layers, d\) pass source\[:, layer\]"):
+    with pytest.raises(ValueError, match=r"of an array \(rows, layers, d\) source\[:, layer\]"):
         cm.open_dump(np.zeros((4, 3, 2)), layer=1)
 
 

@@ -120,9 +120,9 @@ def check_labels(name: str, held: Carried, dump: Dump, ids: NDArray[Any] | None)
     elif labels.dtype.kind not in "iu" or (np.diff(labels) <= 0).any():
         begins = ", ".join(quote(x, _SHOWN) for x in labels[:2])
         raise ValueError(
-            f"{name} has an index ({begins}, ...) that is not the order of the dump's rows, nor its ids: bring it into "
-            "their order; .reset_index(drop=True) of it, .flatten_indices() of a Dataset, is then taken row by row, "
-            "after .sort_index() if the labels are row numbers"
+            f"{name} has an index ({begins}, ...) that is not the order of the dump's rows, nor its ids: sort it into "
+            "that order (.sort_index() if the labels are row numbers, .loc[ids] if they are ids). Only then "
+            ".reset_index(drop=True), .flatten_indices() of a Dataset, says so; rows out of order give wrong numbers"
         )
 
 

@@ -303,7 +303,10 @@ class Directions:
     def _saved(cls, file: PlainFile) -> Directions:
         parts, metadata = read_header(file)
         if set(parts) != {"vectors"}:
-            raise bad(file.path, "does not hold saved directions", "__metadata__", 8)
+            fit = "; it holds a fit, which its path stands for in every argument, or DirectionFit.load" * (
+                "fit" in metadata
+            )
+            raise bad(file.path, f"does not hold saved directions{fit}", "__metadata__", 8)
         held = {}
         for key in ("names", "roles", "source"):
             held[key] = strictjson.loads(metadata.get(key, "null").encode("utf-8"), file.path, 8, f"__metadata__.{key}")

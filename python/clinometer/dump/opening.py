@@ -108,8 +108,8 @@ def open_dump(
     elif is_array(source):
         if tensor is not None or layer is not None:
             raise ValueError(
-                "tensor and layer choose among tensors of a file; source is an array: of (rows, layers, d) pass "
-                "source[:, layer]"
+                f"tensor and layer choose among tensors of a file; source is a {type(source).__name__} in memory: pass "
+                "one column of vectors with the columns of numbers, or of an array (rows, layers, d) source[:, layer]"
             )
         if any(option is not None for option in (pool, prompt_tokens, half_bits)):
             raise ValueError("pool, prompt_tokens and half_bits say how files are read; source is an array")
@@ -164,7 +164,10 @@ def _parted(frame: Carried) -> tuple[Carried, dict[str, NDArray[Any]]]:
     held = dict(frame.columns or {})
     vectors = [n for n, c in held.items() if c.ndim > 1]
     if len(vectors) > 1:
-        raise ValueError(f"source has columns of vectors {quote(vectors)}; one is wanted: select it, with the others")
+        raise ValueError(
+            f"source has columns of vectors {few([quote(v) for v in vectors])}; rows are one of them: pass the frame "
+            "without the others, .drop(columns=...) of pandas or .remove_columns(...) of a Dataset"
+        )
     rows = vectors or [n for n in held if n not in _ROLES and role(n) not in ("value", "judge")]
     if not vectors:
         _refuse_labels(rows)

@@ -177,7 +177,8 @@ def _looked_up(name: str, keys: NDArray[Any], entries: NDArray[Any], prompts: ND
     absent = known[at] != prompts if len(known) else np.ones(len(prompts), bool)
     if absent.any():
         which = quote(prompts[int(np.argmax(absent))], _SHOWN)
-        raise ValueError(f"{name} has no entry for prompt {which}, one of {int(absent.sum())} that it leaves out")
+        more = f" and {int(absent.sum()) - 1} others" if absent.sum() > 1 else ""
+        raise ValueError(f"{name} has no entry for prompt {which}{more}")
     if len(known) > len(prompts):
         extra = quote(known[~np.isin(known, prompts)][0], _SHOWN)
         tell(

@@ -407,7 +407,8 @@ def tilt(
 
     Returns
     -------
-    TiltResult, axes direction, beta, value.
+    TiltResult, axes direction, beta, value. Gains, win rates and KL are those of these rows, of which n responses a
+    prompt fall short of the policy's (theory 2.5): what training gains is in `report` and `inference.gain_intervals`.
 
     Cost: one pass over the dump, kept scores of 8 N K bytes, then passes over the scores alone.
 

@@ -175,7 +175,8 @@ class TiltSums(Result):
 @dataclass(frozen=True)
 class Tilt(Statistic):
     """Exact tilts at given `betas` (B,) or (K, B), in the same pass that projects (theory 2.2): a `TiltSums`, gains
-    in units of the value, KL in nats.
+    in units of the value, KL in nats. Both are those of the rows, of which n responses a prompt fall short of the
+    policy's (theory 2.5); what corrects that, `inference.gain_intervals`, needs the scores of all rows.
 
     `extras=False` gives gains, KL and log-partitions alone; the other arrays are NaN, and the tilt takes less
     time. A ValueError for no betas or one below 0: kl= needs kept scores, use `clinometer.tilt`. Cost: one pass, N

@@ -116,7 +116,10 @@ def _names(names: Sequence[str] | None, K: int) -> tuple[str, ...]:
 def _enough_prompts(held: Pairs, fold: Ints, folds: int) -> None:
     prompts = np.unique(held.prompt)
     if len(prompts) < folds:
-        raise ValueError(f"folds is {folds} but the pairs come from {len(prompts)} prompts")
+        raise ValueError(
+            f"folds is {folds} but the pairs come from {len(prompts)} prompts; pairs are numbers of rows of the dump, "
+            "counted over all prompts"
+        )
 
 
 def _kind(prob: Floats, separated: bool) -> str:

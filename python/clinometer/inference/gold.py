@@ -205,7 +205,7 @@ def ppi_gain(
     ----------
     directions, betas, values, kl, adjust : as in `tilt`; values are the model's labels
     gold : gold labels of the values in the same order and sign: column names, (N,) or (N, J), NaN where there are
-        none. Label whole prompts: in one labelled in part, the tilt is among its labelled rows
+        none. Label whole prompts: in one labelled in part, this tilt is among its labelled rows
     power : lambda, or None for the best
     level : coverage of the interval, by Student's t over the prompts or clusters with gold labels (their
         effective number), at the betas given or solved; NaN where gold labels are too rare to show an

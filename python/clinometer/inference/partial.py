@@ -1,4 +1,4 @@
-"""Values that lack labels inside prompts, made whole so that tilts of all responses can be read off them (theory 2.11).
+"""Values that lack labels inside prompts, made whole so that tilts of all responses can be read off them (theory 2.12).
 
 A tilt among the labelled responses alone has fewer of them, down to two, than any law takes to many. But scores are
 known of every response. Of m labels among n, in any of the ways to pick them, (n - 1)/(m - 1) times a label less their

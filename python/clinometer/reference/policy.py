@@ -43,7 +43,7 @@ def _by_prompt(groups: list[tuple[Floats, Floats]], lam: float, s: float, pairs:
 
 
 def _whole(f: Floats) -> Floats:
-    """The two columns (n, 2) for m labels (NaN: none) of n responses: of labels, and of pairs of labels (theory 2.11)."""
+    """Columns (n, 2) of labels and of pairs of labels, for m of them (NaN: none) among n responses (theory 2.12)."""
     n, at = len(f), np.flatnonzero(~np.isnan(f))
     m, out = len(at), np.zeros((len(f), 2))
     if m > 1:

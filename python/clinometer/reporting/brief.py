@@ -46,9 +46,8 @@ def _title(report: Report, kl: float) -> str:
     d = report.dump
     low, middle, high = d.responses
     each = f"{middle:g}" if low == high else f"{low:g} to {high:g}"
-    prompts = "1 prompt" if d.n_prompts == 1 else f"{d.n_prompts} prompts"
     name = visible(d.name) + ("" if d.site is None else f", {visible(d.site)}")
-    return fit(f"gains at {kl:g} nats; {prompts} of {each} responses, base {d.base}; {name}", COLUMNS)
+    return fit(f"gains at {kl:g} nats; {d.prompts} of {each} responses, base {d.base}; {name}", COLUMNS)
 
 
 def _table(report: Report, order: list[int], b: int, room: int) -> list[str]:

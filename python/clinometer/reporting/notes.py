@@ -56,7 +56,7 @@ def _rows(r: Report) -> list[str]:
         out.append(f"{d.n_dropped} prompts were dropped for NaN or Inf")
     for name, n in zip(r.values, r.tilt.n_unlabelled, strict=True):
         if n:
-            out.append(f"{name}: {int(n)} unlabelled rows left out of this value")
+            out.append(f"{name}: {d.n_rows - int(n)} of {d.n_rows} rows have a label, and it rests on these")
     for j, (name, sd, unseen) in enumerate(zip(r.values, r.value_sd, r.policy.unseen, strict=True)):
         if sd == 0:
             out.append(f"{name} does not vary inside any prompt: no tilt can change it")

@@ -21,7 +21,8 @@ class DumpSummary(Result):
     `responses` is (min, median, max) of the responses per prompt.
 
     `name`, `dim`, `dtype`, `layer`, `policy` are the dump's, `site` the position or module of its rows, `base` the
-    base policy taken; `n_singletons` counts prompts of one response.
+    base policy taken; `n_singletons` counts prompts of one response. `n_clusters`: units of errors that the prompts
+    fall into, None where each is its own; `weighted`: whether prompts have weights.
     """
 
     name: str
@@ -36,6 +37,15 @@ class DumpSummary(Result):
     layer: int | None
     policy: str | None
     base: str
+    n_clusters: int | None
+    weighted: bool
+
+    @property
+    def prompts(self) -> str:
+        """How many there are, and how they enter means and errors."""
+        said = "1 prompt" if self.n_prompts == 1 else f"{self.n_prompts} prompts"
+        said += "" if self.n_clusters is None else f" ({self.n_clusters} clusters)"
+        return said + (", weighted" if self.weighted else "")
 
     @property
     def is_forecast(self) -> bool:
@@ -63,6 +73,7 @@ def summarise(call: Call) -> DumpSummary:
         name=dump.name, n_rows=p.n_rows, n_prompts=p.n_prompts, n_dropped=p.n_dropped,
         n_singletons=int((sizes == 1).sum()), responses=spread, dim=dump.dim, dtype=dump.dtype, site=dump.tensor,
         layer=None if chosen is None else chosen.layer, policy=dump.policy, base=p.base,
+        n_clusters=None if p.cluster is None else len(np.unique(p.cluster)), weighted=p.omega is not None,
     )  # fmt: skip
 
 

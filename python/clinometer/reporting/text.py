@@ -64,12 +64,11 @@ def text(report: Report) -> str:
 
 def _head(report: Report) -> list[str]:
     d = report.dump
-    prompts = "1 prompt" if d.n_prompts == 1 else f"{d.n_prompts} prompts"
     site = "" if d.site is None else f", site {visible(d.site)}"
     low, middle, high = d.responses
     return [
         *wrapped(f"clinometer report: {visible(d.name)}{site}, {d.dim} dimensions, {d.dtype}", "", "  "),
-        f"{d.n_rows} rows, {prompts}, responses per prompt {low:g} / {middle:g} / {high:g} "
+        f"{d.n_rows} rows, {d.prompts}, responses per prompt {low:g} / {middle:g} / {high:g} "
         f"(min / median / max), base {d.base}",
         d.kind,
     ]
@@ -171,9 +170,8 @@ def _values(report: Report) -> list[str]:
         line = "    " + fit(name, NAME) + f"{number(report.tilt.baseline[j], sign=False):>10}"
         line += f"{number(report.value_sd[j], sign=False):>11}"
         if q is not None and j < report.n_requested:
-            between = f"{number(q.ci[j, 0], digits=3)} {number(q.ci[j, 1], digits=3)}"
-            line += f"{number(q.value[j], digits=3):>16}{between:>17}{number(q.r[j], digits=2):>7}"
-            line += f"{number(q.auc[j], sign=False, digits=3):>7}"
+            low, high, value, auc = (number(round(x, 3), digits=3) for x in (*q.ci[j], q.value[j], q.auc[j]))
+            line += f"{value:>16}{f'{low} {high}':>17}{number(round(q.r[j], 2), digits=2):>7}{auc.lstrip('+'):>7}"
         lines.append(line)
     lines += ["", *_given(report, "correlation of score and value inside prompts")]
     who = list(zip(report.constitutions, report.correlation, strict=True))

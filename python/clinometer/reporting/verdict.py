@@ -124,11 +124,24 @@ def verdict(report: Report) -> str:
     return " ".join(
         [
             _claim(report, best, judge, gains, paid, shaky, blind),
+            *_mixed(report, best),
             *caveats(report, best),
             *_chance(report),
             *_asks(report),
         ]
     )
+
+
+def _mixed(report: Report, best: Choice) -> list[str]:
+    """A mixture of judges that is sure to raise every value where no judge alone is."""
+    p = report.pareto
+    if p is None or best.kind == "pareto_improving" or not (p.mixture_sure >= 0.95 and p.mixture_ci[0] > 0):
+        return []
+    parts = [f"{visible(n)} {w:.2f}" for n, w in zip(p.constitutions, p.mixture, strict=True) if w > 5e-3]
+    if len(parts) < 2:
+        return []
+    least = f"the least by {p.mixture_ci[0]:+.3f} to {p.mixture_ci[1]:+.3f} sd per sqrt(2 KL)"
+    return [f"A mixture of judges raises every value, {least} on prompts that did not choose it: {', '.join(parts)}."]
 
 
 def _chance(report: Report) -> list[str]:

@@ -99,6 +99,7 @@ def _header(report: Report, title: str) -> str:
     spread = f"{middle:g}" if low == high else f"{low:g} to {high:g}, median {middle:g}"
     facts = [
         ("responses", f"{d.n_rows:,}"), ("prompts", f"{d.n_prompts:,}"), ("a prompt", spread),
+        ("clusters", "" if d.n_clusters is None else f"{d.n_clusters:,}"), ("weights", "by prompt" * d.weighted),
         ("layer", "" if d.layer is None else str(d.layer)), ("position", position(d.site) or ""),
         ("dimensions", f"{d.dim} {d.dtype}"), ("base", d.base), ("prompts dropped", str(d.n_dropped)),
     ]  # fmt: skip
