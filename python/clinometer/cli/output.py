@@ -91,7 +91,7 @@ def pareto_table(r: Any) -> str:
         "tilted alone: a tilt by the average of their unit-sd scores gains more at the same KL",
         "improvable: raises every value on these rows, which chose it; blocked: proved that none does",
         "",
-        f"any direction        worst gain {number_of(r.margin)}  {r.status}{sure(r.margin_ci, r.sure)}",
+        f"any score at all     worst gain {number_of(r.margin)}  {r.status}{sure(r.margin_ci, r.sure)}",
         *mixed(r.direction, r.values),
         f"mixture              worst gain {number_of(r.mixture_value)}  {r.mixture_status}"
         + sure(r.mixture_ci, r.mixture_sure),

@@ -181,10 +181,9 @@ def _looked_up(name: str, keys: NDArray[Any], entries: NDArray[Any], prompts: ND
         raise ValueError(f"{name} has no entry for prompt {which}{more}")
     if len(known) > len(prompts):
         extra = quote(known[~np.isin(known, prompts)][0], _SHOWN)
-        tell(
-            f"{name} has entries for {len(known) - len(prompts)} prompts that are not among the rows, {extra} say",
-            stacklevel=7,
-        )
+        n = len(known) - len(prompts)
+        which = f"prompt {extra}, which is" if n == 1 else f"{n} prompts, {extra} say, which are"
+        tell(f"{name} has an entry for {which} not among the rows", stacklevel=7)
     return entries[first[at]]
 
 

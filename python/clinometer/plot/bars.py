@@ -18,7 +18,7 @@ def cone(result: Any, ax: Any = None, *, values: Any = None, highlight: Any = No
 
     Parameters
     ----------
-    result : ConeResult (the weights that prove it, and the cone's width), ParetoResult (worst gain of any direction,
+    result : ConeResult (the weights that prove it, and the cone's width), ParetoResult (worst gain of any score,
         of the best mixture and of each constitution, with intervals) or Report (its cone)
     ax : matplotlib Axes; None makes a figure
     values : names of a ConeResult's values
@@ -96,10 +96,10 @@ def _wedge(ax: Any, c: ConeResult) -> None:
 
 
 def _pareto(p: ParetoResult, ax: Any, highlight: Any) -> Any:
-    """Worst gain of any direction, the best mixture and every constitution; light dots are the single values."""
+    """Worst gain of any score, the best mixture and every constitution; light dots are the single values."""
     m = len(p.constitutions)
     worst = np.concatenate([[p.margin, p.mixture_value], p.gains.min(axis=1)])
-    rows = ["any direction", "best mixture", *distinct(p.constitutions)]
+    rows = ["any score at all", "best mixture", *distinct(p.constitutions)]
     with canvas(ax, (6.4, 1.5 + max(1.6, 0.24 * (m + 2)))) as ax:
         for y, (value, interval) in enumerate(((p.margin, p.margin_ci), (p.mixture_value, p.mixture_ci))):
             ax.plot(interval, [y, y], color=PALETTE[2], linewidth=1.6, solid_capstyle="butt", zorder=3)

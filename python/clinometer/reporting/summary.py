@@ -43,9 +43,8 @@ class DumpSummary(Result):
     @property
     def prompts(self) -> str:
         """How many there are, and how they enter means and errors."""
-        said = "1 prompt" if self.n_prompts == 1 else f"{self.n_prompts} prompts"
-        said += "" if self.n_clusters is None else f" ({self.n_clusters} clusters)"
-        return said + (", weighted" if self.weighted else "")
+        said = f"{self.n_prompts} {'weighted ' * self.weighted}prompt{'s' * (self.n_prompts != 1)}"
+        return said if self.n_clusters is None else f"{said} ({self.n_clusters} clusters)"
 
     @property
     def is_forecast(self) -> bool:

@@ -61,11 +61,16 @@ def read(source: str | os.PathLike[str] | bytes, kind: type[Fold], *, into: Fold
     return into
 
 
+def _described(dim: int, kinds: list[dict[str, Any]]) -> str:
+    settings = [", ".join(f"{n}={x!r:.60}" for n, x in kind.items() if n != "kind") for kind in kinds]
+    return f"dim {dim}, " + ", ".join(f"{kind['kind']}({own})" for kind, own in zip(kinds, settings, strict=True))
+
+
 def _need_same(mine: Fold, saved: Fold) -> None:
     kinds = [spec(s) for s in mine.statistics], [spec(s) for s in saved.statistics]
     if mine.dim != saved.dim or kinds[0] != kinds[1]:
-        shown = [s["kind"] for s in kinds[1]]
-        raise ValueError(f"load: the saved fold has dim {saved.dim} and statistics {shown}, or other settings of them")
+        saved_has, has = (_described(f.dim, k) for f, k in ((saved, kinds[1]), (mine, kinds[0])))
+        raise ValueError(f"load: the saved fold has {saved_has}; this one has {has}")
     if mine.start_row is not None and mine.start_row != saved.start_row:
         raise ValueError(f"load: the saved fold begins at row {saved.start_row}, this one at {mine.start_row}")
     for option in ("base", "precision"):
