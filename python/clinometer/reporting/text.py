@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 NAME = 21
 CONE = (
     "cone: all that raise every value at once; open: there are some; margin: what the best gives the value that gains "
-    "least, in its sd, per sqrt(2 KL); half-angle: how far one may turn from the best and still raise all"
+    "least, in its sd, per sqrt(2 KL), on these very rows: where R2 out of fold is about 0, so is what it gains; "
+    "half-angle: how far one may turn from the best and still raise all"
 )
 MIXED = "each tilted alone by its unit-sd score (a tilt by the averaged score gains more at the same KL)"
 STATUS = {
