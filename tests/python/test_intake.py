@@ -808,6 +808,22 @@ def test_a_label_beside_numbered_features_is_no_feature() -> None:
     assert cm.open_dump(pd.DataFrame({"left": Y, "right": Y**2, "up": -Y})).dim == 3
 
 
+def test_response_ids_that_count_in_another_order_are_refused_where_the_dump_has_none() -> None:
+    pd = pytest.importorskip("pandas")
+    ids = np.repeat(np.arange(20), 6)
+    rng = np.random.default_rng(0)
+    phi, count = rng.normal(size=(120, 3)), np.tile(np.arange(6), 20)
+    frame = pd.DataFrame({"prompt_id": ids, "response_id": count, "good": phi[:, 0]})
+    moved = frame.sample(frac=1, random_state=1).sort_values("prompt_id", kind="stable").reset_index(drop=True)
+    plain, known = (cm.open_dump(phi, prompt_ids=ids, columns=c) for c in (None, {"response_id": count}))
+    right = cm.tilt(plain, np.eye(3)[:1], [1.0], frame).gain
+    for dump in (plain, known):
+        with pytest.raises(ValueError, match="response_id"):
+            cm.tilt(dump, np.eye(3)[:1], [1.0], moved)
+    random_ids = moved.assign(response_id=rng.permutation(120) * 7)  # say nothing of an order
+    assert cm.tilt(plain, np.eye(3)[:1], [1.0], random_ids).gain.shape == right.shape
+
+
 def test_options_of_files_are_refused_for_arrays() -> None:
     for option in ({"pool": "mean"}, {"prompt_tokens": {0: 1}}, {"half_bits": "float16"}):
         with pytest.raises(ValueError, match="say how files are read; source is an array"):

@@ -343,7 +343,8 @@ def _torch(value: Any, name: str) -> Carried:
     torch = sys.modules["torch"]
     if not isinstance(value, torch.Tensor):
         raise TypeError(
-            f"{name} is a {type(value).__name__} of torch; a tensor is wanted (DumpWriter and Fold take batches)"
+            f"{name} is a {type(value).__name__} of {type(value).__module__.partition('.')[0]}; a tensor or a Dataset "
+            "of known length is wanted (DumpWriter and Fold take batches)"
         )
     if value.device.type != "cpu":
         raise TypeError(f"{name} is a torch tensor on {value.device}; a CPU tensor is wanted (.cpu())")

@@ -100,11 +100,27 @@ def by_row(name: str, given: Any, dump: Dump, ids: NDArray[Any] | None) -> tuple
             raise ValueError(f"{name} carries prompt ids but {dump.name} has none to compare: pass prompt_ids=")
         if theirs is not None:
             same_ids(name, as_ids(own, f"{name}, column {key!r}", dump.n_rows), theirs, key)
+        elif ids is not None:
+            _refuse_shuffled(name, np.asarray(own), ids, dump)
     if len(said) < 2 or not dump.has_column("response_id"):  # else both ids have proved the order of the rows
         check_labels(name, held, dump, ids)
     called = tuple(columns) if held.columns is not None else () if held.name is None else (held.name,)
     fits = len(called) == (table.shape[1] if table.ndim == 2 else 1)
     return table, called if fits and not all(n.isdecimal() for n in called) else None
+
+
+def _refuse_shuffled(name: str, responses: NDArray[Any], ids: NDArray[Any], dump: Dump) -> None:
+    """Refuse response ids that count a prompt's responses, but not in the order of the rows, which have none."""
+    if responses.dtype.kind not in "iu":
+        return
+    _, prompt = np.unique(ids, return_inverse=True)
+    order, stable = np.lexsort((responses, prompt)), np.argsort(prompt, kind="stable")
+    counted = (np.diff(responses[order]) == 1) | (np.diff(prompt[order]) != 0)
+    if counted.all() and (order != stable).any():
+        raise ValueError(
+            f"{name} counts the responses of a prompt in column 'response_id', out of order, and {dump.name} has no "
+            "response_id to compare: sort it as the rows are, or open the dump with columns={'response_id': ...}"
+        )
 
 
 def by_prompt(name: str, given: Any, prompts: NDArray[Any], row_ids: NDArray[Any], *, text: bool) -> NDArray[Any]:

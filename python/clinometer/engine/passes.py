@@ -402,7 +402,8 @@ def tilt(
     kl : nats, solved per direction; default 0.1, 0.25, 0.5, 1 when betas is not given either
     adjust : columns taken out of the score inside prompts: names such as "n_tokens", arrays (N,) or (N, m), lists of
         them; by smooth curves fitted on other prompts, or as `Adjust` says. `.adjusted_r2` is what they explain of the
-        score and `.adjusted_gone` the share of each gain that goes with them
+        score and `.adjusted_gone` the share of each gain that goes with them, to first order and at equal KL: what is
+        left of the score is tilted harder
     pareto_k : False skips the tail index
 
     Returns

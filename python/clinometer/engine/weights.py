@@ -145,5 +145,7 @@ def spread_within(column: Floats, p: Population) -> float:
         return 0.0
     f, w = f / scale, labelled.row_weight()  # scaled, so that squares neither overflow nor vanish
     centred = f - p.on_rows(p.sums(w * f))
-    variance = float(Weights(labelled).unbiased(p.sums(w * centred**2)))
+    rows = p.sums(w * centred**2)
+    # rows with their own log-probabilities are the policy, of which nothing was drawn
+    variance = float(labelled.prompt_weight() @ rows if p.base == "logprob" else Weights(labelled).unbiased(rows))
     return scale * float(np.sqrt(variance)) if variance > 0 else 0.0

@@ -13,6 +13,7 @@ from clinometer.common.options import listed
 from clinometer.common.visible import few, visible
 from clinometer.engine.fitted import DirectionFit, prompt_keys
 from clinometer.engine.inputs import BARE, prepare
+from clinometer.engine.weights import spread_within
 
 from .binary import binary_labels
 from .by_method import fit_values, quality_of_fits
@@ -129,6 +130,9 @@ def fitted_with(
     within, call, p = call.within, replace(call, within=True), call.population
     if p.n_prompts < folds:
         raise ValueError(f"folds is {folds} but there are {p.n_prompts} prompts")
+    # prompt means off in the last bit are no labels: fitted, their rounding has a direction of any sign
+    given = np.asarray(call.values, np.float64)
+    flat = np.array([within and spread_within(column, p) == 0 for column in given.T])
     if method in BINARY:
         call = replace(call, values=binary_labels(np.asarray(call.values), p, call.value_names, method))
     labels, exponent = np.asarray(call.values), np.zeros(call.n_values, np.int64)
@@ -145,6 +149,7 @@ def fitted_with(
     qualities = [quality for quality, _ in found]
     fit, quality, over_all = fits[0], qualities[0], qualities[-1] if pooled else None
     vectors, fold_vectors = (in_units(v, exponent, call.value_names) for v in (fit.vectors, fit.fold_vectors))
+    vectors, fold_vectors = (np.where(flat[:, None], 0.0, v) for v in (vectors, fold_vectors))
     keys = prompt_keys(call.dump, p)
     order = np.argsort(keys)
     made = DirectionFit(
@@ -154,7 +159,8 @@ def fitted_with(
         {"labels": labels, "by_passes": by_passes}, bool(within),
     )  # fmt: skip
     scores, J = found[0][1], call.n_values
-    return Fitting(made, fit.curvature, np.ldexp(scores[:, :J], exponent[: scores.shape[1]]), scores[:, J:])
+    own = np.where(flat[: scores.shape[1]], 0.0, np.ldexp(scores[:, :J], exponent[: scores.shape[1]]))
+    return Fitting(made, fit.curvature, own, scores[:, J:])
 
 
 def _at_every_fold(vectors: Floats, folds: int) -> Floats:

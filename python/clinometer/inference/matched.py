@@ -24,6 +24,7 @@ from clinometer.common.resampling import bucketed, unit_errors, worth
 from clinometer.common.threads import applied, shared
 from clinometer.engine.inputs import Call
 from clinometer.engine.population import Population
+from clinometer.engine.weights import spread_within
 
 from .partial import completed
 from .roots import SURE, Curves, variances
@@ -126,6 +127,8 @@ class MatchedRows:
         self.n_threads = call.n_threads
         self.weight, self.copies = p.row_weight(), _copies(p)
         table = np.asarray(call.values)[p.rows].T if values and call.n_values else np.zeros((0, p.n_rows))
+        flat = [spread_within(column, p) == 0 for column in np.asarray(call.values).T] if len(table) else []
+        table = np.where(np.array(flat, bool)[:, None] & ~np.isnan(table), 0.0, table)  # or rounding would gain
         ranked = _ranked(table, p)
         each = np.where(self.weight > 0, 1.0 if self.copies is None else self.copies, 0.0)
         n = self.prompts(each)

@@ -161,7 +161,10 @@ def _null(report: Report, best: Choice) -> list[str]:
     inside = [j for j in range(len(best.values)) if low[j] <= rows[j] <= high[j] and report.value_sd[j] > 0]
     if not inside:
         return []
-    named = ", ".join(f"{visible(best.values[j])} ({low[j]:+.3g} to {high[j]:+.3g})" for j in inside)
+    named = ", ".join(
+        f"{visible(best.values[j])} ({rows[j]:+.3g} on these rows, they {low[j]:+.3g} to {high[j]:+.3g})"
+        for j in inside
+    )
     return [f"Random directions at this KL gain as much for {named}."]
 
 

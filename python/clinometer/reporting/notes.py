@@ -153,7 +153,8 @@ def needs(report: Report) -> tuple[str, ...]:
 
 def _prompts(report: Report, best: Choice) -> list[str]:
     """How many more prompts make each open interval exclude 0, if the gain stays what it is."""
-    n, out = report.dump.n_prompts, []
+    d, out = report.dump, []
+    n, units = (d.n_prompts, "prompts") if d.n_clusters is None else (d.n_clusters, "clusters of prompts")
     halves = reach(np.stack([best.lower, best.upper], axis=-1), best.gain)
     for j, name in enumerate(best.values):
         gain, half = float(best.gain[j]), float(halves[j])
@@ -164,10 +165,10 @@ def _prompts(report: Report, best: Choice) -> list[str]:
         times = (half / gain) ** 2 if gain else math.inf
         more = n * (times - 1)
         if more > HOPELESS:
-            out.append(f"{visible(name)}: the gain seen is so close to 0 that no number of prompts would settle it")
+            out.append(f"{visible(name)}: the gain seen is so close to 0 that no number of {units} would settle it")
         else:
             out.append(
-                f"{visible(name)}: about {_round(more)} more prompts (of {n} now) would settle its sign, if the gain "
+                f"{visible(name)}: about {_round(more)} more {units} (of {n} now) would settle its sign, if the gain "
                 f"stays {gain:+.3g}"
             )
     if n < 2:

@@ -149,7 +149,7 @@ def legend(report: Report, levels: list[int]) -> list[str]:
         "* leaves out 0, ** also if widened for every number of the table",
         "" if report.null_band is None else "~ random directions do as much"
         + (f" ({report.as_given})" if report.gold is not None else ""),
-        "win: chance to beat a response of now", "net of length: once length is out of the score",
+        "win: chance to beat a response of now", "net of length: at this KL with length out of the score",
         "ESS: share of responses that carry the tilt", "Pareto k: few rows decide above 0.7",
         "horizon: KL up to which these rows can tell" + (", > past it" if report.past_horizon[:, levels].any() else ""),
         *(words for status, words in STATUS.items() if status in report.tilt.fit_status),

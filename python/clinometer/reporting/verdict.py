@@ -149,7 +149,8 @@ def _chance(report: Report) -> list[str]:
         return []
     x = 100 * report.chance
     said = "above 99 %" if x > 99 else "below 1 %" if x < 1 else f"{x:.0f} %"
-    return [f"Chance that a choice made like this raises every value: {said}."]
+    some = "every value" if report.value_sd[: report.n_requested].all() else "every value that varies"
+    return [f"Chance that a choice made like this raises {some}: {said}."]
 
 
 def _asks(report: Report) -> list[str]:
