@@ -170,3 +170,9 @@ def write(page: Path) -> None:
 if __name__ == "__main__":
     for name in sys.argv[1:]:
         write(Path(name).resolve())
+
+
+def test_every_finding_has_its_paragraph() -> None:
+    scripts = {p.name for p in (ROOT / "findings").glob("*.sh")}
+    told = set(re.findall(r"`([\w-]+\.sh)`", (ROOT / "docs" / "surprises.md").read_text("utf-8")))
+    assert scripts == told
