@@ -152,6 +152,12 @@ def test_the_pages_have_links() -> None:
     assert len(links) > 100 and sum(target.startswith("https:") for target in links) > 5
 
 
+def test_every_finding_has_its_paragraph() -> None:
+    scripts = {p.name for p in (ROOT / "findings").glob("*.sh")}
+    told = set(re.findall(r"`([\w-]+\.sh)`", (ROOT / "docs" / "surprises.md").read_text("utf-8")))
+    assert scripts == told
+
+
 def write(page: Path) -> None:
     """Put what the blocks print into the page."""
     text, at = page.read_text(encoding="utf-8"), 0
@@ -170,9 +176,3 @@ def write(page: Path) -> None:
 if __name__ == "__main__":
     for name in sys.argv[1:]:
         write(Path(name).resolve())
-
-
-def test_every_finding_has_its_paragraph() -> None:
-    scripts = {p.name for p in (ROOT / "findings").glob("*.sh")}
-    told = set(re.findall(r"`([\w-]+\.sh)`", (ROOT / "docs" / "surprises.md").read_text("utf-8")))
-    assert scripts == told
