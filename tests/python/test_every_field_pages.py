@@ -179,11 +179,16 @@ def test_rounds_and_responses_of_the_choice() -> None:
     cell = r.policy.bounds(0.95 ** (1 / r.compared))[k, b, :2]
     agree(found, {"kl": LEVELS[b], "gain": r.policy.gain[k, b, :2], "lower": cell[:, 0], "upper": cell[:, 1]})
     alone = cm.open_dump(judged()[:, [k]], prompt_ids=IDS)
-    want = theory.iterate(alone, [1.0], float(r.tilt.betas[k, b]), values(), rounds=4)
-    assert r.iterated is not None
-    for name in ("gain", "gain_se", "kl", "ess"):
-        np.testing.assert_allclose(r.iterated[name], getattr(want, name), rtol=1e-5)
-    assert r.iterated["beta"] == pytest.approx(r.tilt.betas[k, b])
+    beta = float(r.policy.betas[k, b])
+    assert r.iterated is not None and r.iterated["beta"] == pytest.approx(beta)
+    want = theory.iterate(alone, [1.0], beta, values(), rounds=4)
+    np.testing.assert_allclose(r.iterated["ess"], want.ess, rtol=1e-5)
+    one_tilt = cm.inference.gain_intervals(alone, [[1.0]], beta / np.arange(1.0, 5), values())
+    np.testing.assert_allclose(r.iterated["gain"], one_tilt.estimate[0], rtol=1e-5)
+    np.testing.assert_allclose(r.iterated["gain_se"], one_tilt.estimate_se[0], rtol=1e-5)
+    assert r.iterated["kl"][0] == pytest.approx(LEVELS[b], rel=1e-4)
+    assert (np.isnan(r.iterated["kl"]) | (r.iterated["kl"] <= r.horizon[k] * 1.01)).all()
+    assert (np.isnan(r.iterated["kl"]) == np.isnan(r.iterated["gain"]).all(axis=1)).all()
     p = P.tilt(judged()[:, k], 1 / P.beta_at(judged()[:, k], LEVELS[b]))
     for one in r.examples:
         row = one["row"]

@@ -106,3 +106,27 @@ def test_a_first_block_without_a_declared_column_is_refused_and_changes_nothing(
     fold.absorb(phi, [0, 0, 1, 1], y=y)
     want = cm.tilt(phi, [[1.0, 0.0]], [1.0], y, prompt_ids=[0, 0, 1, 1]).gain
     assert fold.n_rows == 4 and (fold.finish()[0].gain == want).all()
+
+
+def test_a_saved_fold_of_other_directions_or_values_is_refused(tmp_path: Path) -> None:
+    """Past a leaf of rows its sums would go on under another name; whatever had waited came out right."""
+    rng = np.random.default_rng(0)
+    phi, ids, good = rng.normal(size=(12000, 4)), np.arange(12000) // 8, rng.normal(size=12000)
+    columns, u = {"good": good, "bad": -good}, np.eye(4)[:1]
+
+    def fold(directions: Any, values: Any) -> Any:
+        return cm.Fold(cm.stat.Tilt(directions, values, betas=[2.0]), cm.stat.Moments(), dim=4)
+
+    begun = fold(u, "good")
+    begun.absorb(phi[:10000], ids[:10000], **{n: c[:10000] for n, c in columns.items()})
+    begun.save(tmp_path / "state")
+    for directions, values, said in (
+        (-u, "good", "other directions"), (np.eye(4)[1:2], "good", "other directions"),
+        (u, "bad", r"the values \['good'\], not \['bad'\]"), (u, "-good", r"not \['-good'\]"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=said):
+            fold(directions, values).load(tmp_path / "state")
+    again = fold(cm.Directions(["u"], u), ["good"]).load(tmp_path / "state")
+    for one in (begun, again):
+        one.absorb(phi[10000:], ids[10000:], **{n: c[10000:] for n, c in columns.items()})
+    np.testing.assert_array_equal(begun.finish()[0].gain, again.finish()[0].gain)

@@ -15,6 +15,7 @@ from clinometer.fit.scale import in_range
 from clinometer.inference import gain_intervals
 from clinometer.inference.label_error import label_status
 from clinometer.inference.null import null_gains
+from clinometer.inference.policy import policy_gains
 from clinometer.inference.selection import recommended
 from clinometer.lp.pareto import pareto_of
 from clinometer.theory.iterated import iterate_of
@@ -108,17 +109,22 @@ def mixtures(s: Scene) -> dict[str, Any]:
 
 
 def rounds(s: Scene, best: tuple[int, int]) -> dict[str, Any]:
-    """Rounds with the recommended constitution, each of the recommended beta."""
+    """Rounds with the recommended constitution, each of the recommended beta: t of them by one score are one tilt at
+    beta/t, of which the policy's gain and KL are given while rows can say them."""
     k, b = best
-    beta = float(s.tilt.betas[k, b])
+    beta = float(s.policy.betas[k, b] if s.call.within else s.tilt.betas[k, b])
     if not 0 < beta < np.inf:
         raise ValueError("the recommended tilt has no finite strength")
+    call = replace(s.call, names=(s.call.names[k],), progress=None)
     with listening():  # `stop` says the same
-        scores = scored_of(replace(s.call, names=(s.call.names[k],), progress=None), s.kept[:, [k]])
-        found = iterate_of(scores, beta, ROUNDS)
+        found = iterate_of(scored_of(call, s.kept[:, [k]]), beta, ROUNDS)
+    numbers = {"gain": found.gain, "gain_se": found.gain_se, "kl": found.kl}
+    if s.call.within:
+        p = policy_gains(call, s.kept[:, [k]], None, beta / np.arange(1.0, ROUNDS + 1)[None])
+        numbers = {"gain": p.gain[0], "gain_se": p.gain_se[0], "kl": p.kl[0]}
     return {"iterated": {
-        "constitution": s.call.names[k], "rounds": list(range(1, ROUNDS + 1)), "beta": beta, "gain": found.gain,
-        "gain_se": found.gain_se, "kl": found.kl, "ess": found.ess, "stop": found.stop, "falls": found.falls,
+        "constitution": s.call.names[k], "rounds": list(range(1, ROUNDS + 1)), "beta": beta, **numbers,
+        "ess": found.ess, "stop": found.stop, "falls": found.falls,
     }}  # fmt: skip
 
 

@@ -391,7 +391,8 @@ def _rounds(report: Report) -> list[str]:
         (f"round {r}", [kl, ess, *gain])
         for r, kl, ess, gain in zip(found["rounds"], found["kl"], found["ess"], found["gain"], strict=True)
     ]
-    title = f"rounds of {visible(found['constitution'])} at beta {found['beta']:.3g}, each from the previous policy"
+    title = f"rounds of {visible(found['constitution'])} at beta {found['beta']:.3g}, each from the previous policy; "
+    title += "-: past the horizon"
     if report.gold is not None:
         title += " (values as given)"
     return _table(fit(title, 106).rstrip(), head, rows)

@@ -319,7 +319,8 @@ class Fold:
         write(self, path)
 
     def load(self, path: str | os.PathLike[str]) -> Fold:
-        """Take what a saved fold with the same statistics holds into this empty one."""
+        """Take what a saved fold with the same statistics, directions and values holds into this empty one; ValueError
+        for another."""
         if self.n_rows:
             raise ValueError("load: this Fold has rows already; load into a new one")
         read(path, type(self), into=self)

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from clinometer import _core
 from clinometer.arrays.dlpack import BFLOAT16
+from clinometer.common.notices import listening
 from clinometer.common.visible import quote
 from clinometer.dump import open_dump
 from clinometer.dump.directions import Directions
 from clinometer.engine import stat
-from clinometer.engine.inputs import LEAF
+from clinometer.engine.inputs import LEAF, Call
 from clinometer.engine.scan import plan
 from clinometer.errors import DumpError
 
@@ -78,6 +79,36 @@ def _need_same(mine: Fold, saved: Fold) -> None:
             raise ValueError(
                 f"load: the saved fold has {option} {saved.options[option]!r}, not {mine.options[option]!r}"
             )
+    _need_same_scores(mine, saved)
+
+
+def _need_same_scores(mine: Fold, saved: Fold) -> None:
+    """Refuse a fold of other directions or values: its sums would go on under names that are not theirs."""
+    names = {n.removeprefix("-") for fold in (mine, saved) for n in _names(fold)}
+    calls = [_planned(fold, names) for fold in (mine, saved)]
+    own, theirs = (list(call.value_names) for call in calls)
+    if own != theirs:
+        raise ValueError(f"load: the saved fold has the values {theirs}, not {own}")
+    own_vectors, vectors = (call.directions for call in calls)
+    if (own_vectors is None) != (vectors is None) or (vectors is not None and not np.array_equal(own_vectors, vectors)):
+        raise ValueError("load: the saved fold is of other directions than this one")
+    if vectors is None and calls[0].names != calls[1].names:
+        raise ValueError(f"load: the saved fold has the scores {list(calls[1].names)}, not {list(calls[0].names)}")
+
+
+def _names(fold: Fold) -> list[str]:
+    """Columns that the statistics name."""
+    given = [g for s in fold.statistics for g in (s.directions, s.values)]
+    lists = [[g] if isinstance(g, str) else list(g) for g in given if isinstance(g, (str, list, tuple))]
+    return [n for g in lists for n in g if isinstance(n, str)]
+
+
+def _planned(fold: Fold, names: set[str]) -> Call:
+    """What the statistics make of a row that has every column they name."""
+    row = np.zeros((1, fold.dim), np.float32)
+    with listening():
+        dump = open_dump(row, prompt_ids=np.zeros(1, np.int64), columns={n: np.zeros(1) for n in sorted(names)})
+        return plan(dump, fold.statistics, fold.options)[0]
 
 
 def _restored(kind: type[Fold], header: dict[str, Any], blobs: Blobs) -> Fold:

@@ -92,7 +92,10 @@ def rounds(report: Report) -> str:
         head,
         rows,
     )
-    said = "Each round tilts the policy of the one before by the same score and beta; KL and gains are from the first."
+    said = (
+        "Each round tilts the policy of the one before by the same score and beta. KL and gains are the policy's, from "
+        "the base on; none are given past the horizon of these rows."
+    )
     return (
         f'<p class="dim">{said}</p><div class="side rounds"><div>{chart("rounds")}</div><div>{made_table}</div></div>'
     )

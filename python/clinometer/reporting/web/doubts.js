@@ -49,7 +49,7 @@ place("rounds", (holder) => {
   };
   const series = range(J).map((j) => ({
     key: `value:${j}`, name: valueName(j), slot: j % MOST_PINS, line: true, from: { x: 0, y: 0 },
-    points: range(gains.length).map((t) => point(t, j)),
+    points: range(gains.length).map((t) => point(t, j)).filter((p) => Number.isFinite(p.y)), // none past the horizon
   }));
   new Plot(holder, "Gain, sd, against rounds").render({ series, x: "round", xs: [0], ys: [0] });
   holder.before(make("p", { class: "legend" }, legend(range(J).map((j) => [j % MOST_PINS, valueName(j)]))));
