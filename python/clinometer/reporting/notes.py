@@ -172,7 +172,7 @@ def _prompts(report: Report, best: Choice) -> list[str]:
                 f"stays {gain:+.3g}"
             )
     if n < 2:
-        out.append("more than one prompt, for any error at all")
+        out.append("prompt_ids=, if these rows answer several prompts; one prompt gives no error at all")
     return out
 
 
