@@ -196,7 +196,7 @@ def test_a_clear_winner_is_always_chosen_and_split_by_hand(world: World) -> None
     assert 1 < got.se[0] / found.estimate_se.item() < 2  # one split judges by half of the prompts
     many = cm.inference.recommend(world.dump, ["judge", "true", "-true"], ["true"], kl=[0.1, 0.4], splits=200)
     assert many.se[0] == pytest.approx(found.estimate_se.item(), rel=0.05)  # and many by all of them
-    sd = np.sqrt(np.mean([world.true[x == IDS].var() for x in range(G)]))
+    sd = np.sqrt(np.mean([world.true[x == IDS].var(ddof=1) for x in range(G)]))
     bounds = [found.at(level).estimate_interval[0, 0, 0, 0] / sd for level in (0.95, 0.95 ** (1 / 6))]
     assert bounds[1] < got.objective[1, 1] < bounds[0]  # pays for its six cells as for fewer independent ones
     alone = cm.inference.recommend(world.dump, "true", "true", kl=[0.4], splits=1)

@@ -87,7 +87,7 @@ def baselines(dump: Any, directions: Any, values: Any, *, folds: int = 5, **opti
         raise ValueError("values is empty, wanted at least one value")
     origins = origin_table(call)
     kept = kept_scores(call, origins)
-    ridge = fit_value_direction(call.dump, call.values, folds=folds, pooled=False, **options).vectors
+    ridge = fitted_with(call.dump, call.values, None, folds=folds, **options).fit.vectors
     return baselines_of(call, kept, origins, ridge, differences_out_of_fold(call, folds))
 
 
