@@ -17,8 +17,8 @@ from clinometer.engine.checks import need_moderate_scores, need_scores
 from clinometer.engine.inputs import Call, prepare, run
 from clinometer.engine.passes import absolute_scores, kept_scores, origin_table
 from clinometer.engine.population import Population
-from clinometer.fit.value import fitted_with
 from clinometer.fit.quality import out_of_fold
+from clinometer.fit.value import fitted_with
 
 Floats = NDArray[np.float64]
 
