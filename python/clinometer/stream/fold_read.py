@@ -85,7 +85,7 @@ def _need_same(mine: Fold, saved: Fold) -> None:
 def _need_same_scores(mine: Fold, saved: Fold) -> None:
     """Refuse a fold of other directions or values: its sums would go on under names that are not theirs."""
     names = {n.removeprefix("-") for fold in (mine, saved) for n in _names(fold)}
-    calls = [_planned(fold, names) for fold in (mine, saved)]
+    calls = [_planned(fold, names, saved.features) for fold in (mine, saved)]
     own, theirs = (list(call.value_names) for call in calls)
     if own != theirs:
         raise ValueError(f"load: the saved fold has the values {theirs}, not {own}")
@@ -103,11 +103,13 @@ def _names(fold: Fold) -> list[str]:
     return [n for g in lists for n in g if isinstance(n, str)]
 
 
-def _planned(fold: Fold, names: set[str]) -> Call:
-    """What the statistics make of a row that has every column they name."""
+def _planned(fold: Fold, names: set[str], features: tuple[str, ...] | None) -> Call:
+    """What the statistics make of a row that has every column they name, and these features."""
     row = np.zeros((1, fold.dim), np.float32)
     with listening():
         dump = open_dump(row, prompt_ids=np.zeros(1, np.int64), columns={n: np.zeros(1) for n in sorted(names)})
+        if features:
+            dump = dump.with_options(source={"features": list(features)})
         return plan(dump, fold.statistics, fold.options)[0]
 
 
