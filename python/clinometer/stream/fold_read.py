@@ -90,10 +90,12 @@ def _need_same_scores(mine: Fold, saved: Fold) -> None:
     if own != theirs:
         raise ValueError(f"load: the saved fold has the values {theirs}, not {own}")
     own_vectors, vectors = (call.directions for call in calls)
-    if (own_vectors is None) != (vectors is None) or (vectors is not None and not np.array_equal(own_vectors, vectors)):
+    if own_vectors is None or vectors is None:
+        same = own_vectors is vectors and calls[0].names == calls[1].names  # columns of scores
+    else:
+        same = np.array_equal(own_vectors, vectors)
+    if not same:
         raise ValueError("load: the saved fold is of other directions than this one")
-    if vectors is None and calls[0].names != calls[1].names:
-        raise ValueError(f"load: the saved fold has the scores {list(calls[1].names)}, not {list(calls[0].names)}")
 
 
 def _names(fold: Fold) -> list[str]:
