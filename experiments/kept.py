@@ -71,6 +71,8 @@ def _write_dump(
 def _copy(source: Path, target: Path) -> None:
     for pattern in FILES:
         for path in source.glob(pattern):
+            if path.suffix == ".npy" and not path.with_suffix(".json").exists():
+                continue  # of a policy that is not finished
             to = target / path.relative_to(source)
             to.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, to)
