@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clinometer.common.resampling import t_bounds, unit_errors, worth
+from clinometer.common.threads import applied
 
 from . import kl as roots
 from .inputs import Call
@@ -145,7 +146,8 @@ def spread_within(column: Floats, p: Population) -> float:
         return 0.0
     f, w = f / scale, labelled.row_weight()  # scaled, so that squares neither overflow nor vanish
     centred = f - p.on_rows(p.sums(w * f))
-    rows = p.sums(w * centred**2)
     # rows with their own log-probabilities are the policy, of which nothing was drawn
-    variance = float(labelled.prompt_weight() @ rows if p.base == "logprob" else Weights(labelled).unbiased(rows))
-    return scale * float(np.sqrt(variance)) if variance > 0 else 0.0
+    factor = np.ones(p.n_prompts) if p.base == "logprob" else Weights(labelled).factor()
+    omega = np.where(factor > 0, labelled.prompt_weight(), 0.0)
+    total = float(omega.sum())
+    return scale * float(np.sqrt(applied(factor * p.sums(w * centred**2), omega) / total)) if total > 0 else 0.0
