@@ -157,6 +157,20 @@ def test_a_value_constant_within_prompts() -> None:
     assert "topic does not vary inside any prompt: no constitution can change it" in text
 
 
+@pytest.mark.parametrize("beside", [True, False])
+def test_of_a_value_with_one_label_a_prompt_nothing_is_known(beside: bool) -> None:
+    first = np.arange(120 * 16) % 16 == 0
+    lone = {"lone": lambda phi, noise: np.where(first, good(phi, noise), np.nan)}
+    values = {"good": good, **lone} if beside else lone
+    made, text = said(world({"kind": good}, values), ["kind"], list(values))
+    j = len(values) - 1
+    assert "lone unknown" in text and "no prompt has two labels of lone" in text and "nan" not in text
+    assert text.startswith("Cannot tell") and "changes no" not in text and "does not vary" not in text
+    assert np.isnan(made.value_sd[j]) and np.isnan(made.gain[..., j]).all() and made.policy.unseen[j] == "alone"
+    assert any(note.startswith("lone: no prompt has two labels") for note in made.notes)
+    assert not beside or ("raises good" in text and made.policy.unseen[0] == "")
+
+
 def test_a_judge_that_is_mostly_nonlinear() -> None:
     def bent(phi: Floats, noise: Any) -> Floats:
         z = phi[:, 0]

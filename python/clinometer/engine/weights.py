@@ -131,10 +131,12 @@ def within_sd(call: Call) -> Floats:
 def spread_within(column: Floats, p: Population) -> float:
     """Within-prompt sd of one column (N,), NaN rows left out; exactly 0 where it is constant inside every prompt.
 
-    Constant is what differs by FLAT of the column's own size: rounding, at any scale.
+    Constant is what differs by FLAT of the column's own size: rounding, at any scale. NaN where no prompt tells: each
+    has one label at most, among responses without one.
     """
     f, seen = column[p.rows], ~np.isnan(column[p.rows])
-    if not seen.any():
+    known = p.sums(seen.astype(np.float64))
+    if not ((known > 1) | (known == p.sizes)).any():
         return float("nan")
     labelled = p.labelled(column)
     # shifted by a value of the prompt itself, so that a constant leaves no rounding behind

@@ -132,7 +132,7 @@ def fitted_with(
         raise ValueError(f"folds is {folds} but there are {p.n_prompts} prompts")
     # prompt means off in the last bit are no labels: fitted, their rounding has a direction of any sign
     given = np.asarray(call.values, np.float64)
-    flat = np.array([within and spread_within(column, p) == 0 for column in given.T])
+    flat = np.array([within and not spread_within(column, p) > 0 for column in given.T])
     if method in BINARY:
         call = replace(call, values=binary_labels(np.asarray(call.values), p, call.value_names, method))
     labels, exponent = np.asarray(call.values), np.zeros(call.n_values, np.int64)

@@ -127,8 +127,8 @@ class MatchedRows:
         self.n_threads = call.n_threads
         self.weight, self.copies = p.row_weight(), _copies(p)
         table = np.asarray(call.values)[p.rows].T if values and call.n_values else np.zeros((0, p.n_rows))
-        flat = [spread_within(column, p) == 0 for column in np.asarray(call.values).T] if len(table) else []
-        table = np.where(np.array(flat, bool)[:, None] & ~np.isnan(table), 0.0, table)  # or rounding would gain
+        sd = np.array([spread_within(column, p) for column in np.asarray(call.values).T] if len(table) else [])
+        table = np.where((sd == 0)[:, None] & ~np.isnan(table), 0.0, table)  # or rounding would gain
         ranked = _ranked(table, p)
         each = np.where(self.weight > 0, 1.0 if self.copies is None else self.copies, 0.0)
         n = self.prompts(each)
@@ -157,7 +157,7 @@ class MatchedRows:
         rest = np.concatenate([held.sum(axis=0) - held, held.sum(axis=0)[None]]).T
         self.rest = np.where(rest > 1e-12, rest, np.nan)  # (1 + J, U + 1): of all other units, and last of all
         self.unseen = np.array([unseen(f, r, each, x, p) for f, r, x in zip(table, ranked, self.share, strict=True)])
-        self.unseen = self.unseen.astype(np.str_)
+        self.unseen = np.where(np.isnan(sd), "alone", self.unseen).astype(np.str_)
         self.tails = [tail(f, r, each, x, p) for f, r, x in zip(table, ranked, self.share, strict=True)]
 
     @cached_property

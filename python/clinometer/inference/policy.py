@@ -68,7 +68,8 @@ class PolicyGains(Result):
     harmed, harmed_se : (K, B, J) share of prompts whose own gain is negative beyond their noise, at the least
     correction : (K, B) share by which the rows' beta is low at this KL, corrected for; there is no estimate where it
         is above 0.5 or the KL above 0.35 log n, n the harmonic mean of the responses
-    unseen : (J,) "rare" where so few responses or prompts differ that neither gain nor win rate has an error, else ""
+    unseen : (J,) "rare" where so few responses or prompts differ that neither gain nor win rate has an error, "alone"
+        where no prompt has two labels and nothing is known of either, else ""
     outweighing : (K, B) how many of a prompt's responses (16 at most) outweigh all of them together under the tilt;
         gains fall short where it is above 0.05 (theory 2.9)
     skewed : (K, B, J) 1 or -1 where a gain has no bound on that side, else 0: the side of the value's extremes where

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 UNSEEN = {
     "rare": f"fewer than {SCARCE} responses, or prompts, differ from the rest of their prompt, too few for an interval "
     "of its gain or win rate",
+    "alone": "no prompt has two labels of it, so that no gain of it is known",
 }
 GOLD = (
     "gold labels correct the gains: of the policy, on rows, net of length, of groups and of halves, with first orders "

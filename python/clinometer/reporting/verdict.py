@@ -117,7 +117,8 @@ def verdict(report: Report) -> str:
     judge = f"{visible(best.constitution)} at {best.kl:g} nats"
     if report.self_judged:
         judge = f"the value {visible(best.constitution)} used as a judge at {best.kl:g} nats"
-    gains = ", ".join(f"{visible(v)} {g:+.3g}" for v, g in zip(best.values, best.gain, strict=True))
+    known = zip(best.values, best.gain, np.isnan(best.gain), strict=True)
+    gains = ", ".join(f"{visible(v)} unknown" if no else f"{visible(v)} {g:+.3g}" for v, g, no in known)
     paid = f"95 % bounds, corrected for {best.n_cells} choices of judge and KL" if best.n_cells > 1 else "95 % bounds"
     shaky = open_by_labels(report, best)
     blind = _blind(report, best)
@@ -149,7 +150,7 @@ def _chance(report: Report) -> list[str]:
         return []
     x = 100 * report.chance
     said = "above 99 %" if x > 99 else "below 1 %" if x < 1 else f"{x:.0f} %"
-    some = "every value" if report.value_sd[: report.n_requested].all() else "every value that varies"
+    some = "every value" if (report.value_sd[: report.n_requested] > 0).all() else "every value that varies"
     return [f"Chance that a choice made like this raises {some}: {said}."]
 
 
@@ -197,13 +198,11 @@ def _claim(
 
 
 def _blind(report: Report, best: Choice) -> tuple[str, ...]:
-    """Why values that vary have no error."""
-    rare = [
-        visible(v)
-        for v, why, sd in zip(best.values, report.policy.unseen, report.value_sd, strict=False)
-        if why == "rare" and sd > 0
-    ]
-    return (f"too few responses differ in {', '.join(rare)} for an interval",) if rare else ()
+    """Why values that may vary have no error."""
+    reasons = {"rare": "too few responses differ in {} for an interval", "alone": "no prompt has two labels of {}"}
+    held = list(zip(best.values, report.policy.unseen, report.value_sd != 0, strict=False))
+    named = {kind: ", ".join(visible(v) for v, why, may in held if why == kind and may) for kind in reasons}
+    return tuple(reasons[kind].format(names) for kind, names in named.items() if names)
 
 
 def _reason(best: Choice, shaky: tuple[str, ...], blind: tuple[str, ...]) -> str:
