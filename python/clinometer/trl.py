@@ -46,14 +46,14 @@ def trainer_beta(
     - "rloo": the reward is s - beta KL with the KL of whole sequences, so beta_rloo = beta (normalize_advantages off).
     - "grpo" (loss dapo or dr_grpo): advantages are divided by their sd in a group (scale_rewards "group", the
       default), so beta_grpo = beta / score_sd, with score_sd the sd (ddof 1) of the score among responses to a prompt;
-      None is scale_rewards "none". Its penalty, differentiated on its own samples, is KL(pi || pi0) token by token
+      1.0 with scale_rewards "none". Its penalty, differentiated on its own samples, is KL(pi || pi0) token by token
       where use_bias_correction_kl is on (TRL 1.16's default), without what a token does to the KL of later ones. Off,
       it is KL(pi0 || pi), equal to second order alone: its optimum meets the tilt to first order in 1/beta. The default
       beta is 0: no pull back to pi0 at all. Loss "grpo" divides by each response's length, which no tilt does.
 
     Where training stops early, the beta reached is larger than the optimum's: compare at equal KL (`ForecastCallback`).
 
-    Cost: none. Errors: ValueError for an unknown trainer or a number not above 0.
+    Cost: none. Errors: ValueError for an unknown trainer, a number not above 0, "grpo" without score_sd.
 
     >>> from clinometer.trl import trainer_beta
     >>> trainer_beta(0.5, "dpo"), trainer_beta(0.5, "rloo"), trainer_beta(0.5, "grpo", score_sd=2.0)
@@ -83,6 +83,11 @@ def _factor(trainer: str, score_sd: float | None, label_scale: float) -> float:
         raise ValueError(f"label_scale is given, but {trainer} has no labels; leave it out")
     if trainer == "dpo":
         return _positive("label_scale", label_scale)
+    if trainer == "grpo" and score_sd is None:
+        raise ValueError(
+            "grpo divides advantages by their sd in a group: score_sd is wanted, the score's sd among responses to a "
+            "prompt, or 1.0 where the trainer has scale_rewards='none'"
+        )
     return 1.0 if score_sd is None else 1.0 / _positive("score_sd", score_sd)
 
 

@@ -195,7 +195,7 @@ def test_names_and_texts_are_checked_before_training(held_out):
 
 
 def test_betas_of_trainers_are_inverses_and_refuse_what_does_not_apply():
-    for trainer, options in (("dpo", {"label_scale": 3.0}), ("grpo", {"score_sd": 2.5}), ("rloo", {}), ("grpo", {})):
+    for trainer, options in (("dpo", {"label_scale": 3.0}), ("grpo", {"score_sd": 2.5}), ("rloo", {})):
         assert policy_beta(trainer_beta(0.3, trainer, **options), trainer, **options) == pytest.approx(0.3)
     assert trainer_beta(0.3, "dpo", label_scale=3.0) == pytest.approx(0.9)
     assert trainer_beta(0.3, "grpo", score_sd=2.5) == pytest.approx(0.12)
@@ -204,11 +204,12 @@ def test_betas_of_trainers_are_inverses_and_refuse_what_does_not_apply():
         {"trainer": "dpo", "score_sd": 1.0},
         {"trainer": "rloo", "label_scale": 2.0},
         {"trainer": "grpo", "score_sd": 0.0},
+        {"trainer": "grpo"},
     ):
         with pytest.raises(ValueError):
             trainer_beta(0.3, **wrong)
     with pytest.raises(ValueError, match="beta is 0"):
-        policy_beta(0.0, "grpo")
+        policy_beta(0.0, "rloo")
 
 
 NAMES = (
