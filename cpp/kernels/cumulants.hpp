@@ -8,13 +8,15 @@ namespace clinometer::kernels::CLINOMETER_ISA_NAMESPACE {
 namespace {
 
 struct Cumulants {
-  Floats k2[kBatchValues] = {}, k3[kBatchValues] = {}, k4[kBatchValues] = {}, variance = {};
+  Floats k2[kBatchValues], k3[kBatchValues], k4[kBatchValues], variance;  // of the first J values
 };
 
-/// Sums of w f t, w f t^2, w f t^3 and w t^2 of one prompt or slice and one vector of lanes.
+/// Writes sums of w f t, w f t^2, w f t^3 and w t^2 of one prompt or slice and one vector of lanes.
 template <Across A>
 CLINOMETER_INLINE void cumulate(const TiltBatch& b, std::int64_t p, std::int64_t side, const float* t, Cumulants& c) {
   const std::int64_t J = b.n_values, F = b.n_columns, begin = b.offsets[p], end = b.offsets[p + 1];
+  for (std::int64_t j = 0; j < J; ++j) c.k2[j] = c.k3[j] = c.k4[j] = Floats{};
+  c.variance = Floats{};
   for (std::int64_t i = begin; i < end; i += kTiltRows) {
     const std::int64_t n = end - i < kTiltRows ? end - i : kTiltRows;
     const float *const w = b.weight + i * kFold<A> + side, *const f = b.columns + i * F * kFold<A> + side;

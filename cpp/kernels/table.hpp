@@ -132,7 +132,7 @@ struct SideBySide {
 };
 
 /// More values than this go the way of f64.
-inline constexpr std::int64_t kBatchValues = 16;
+inline constexpr std::int64_t kBatchValues = 64;
 /// kl and log-partition by o, the prompt's omega; per value d = o (gain - pilot), without extras o gain. Extras: per
 /// value d o and o win; chi2 and ess by o, ess_min, max log-ratio; pairs d_j d_i, i <= j.
 [[gnu::always_inline]] constexpr std::int64_t tilt_sums(std::int64_t J, bool extras) {

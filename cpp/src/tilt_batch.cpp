@@ -44,6 +44,18 @@ void Tilt::Lanes::spread(const float* x, std::int64_t n, std::int64_t stride, fl
   }
 }
 
+void Tilt::Lanes::centre_values(const double* f, std::int64_t stride, std::int64_t n, const double* centre,
+                                std::vector<float>& scratch, float* to, float* widest) const {
+  ensure(scratch, std::size_t(n) * 16);
+  for (std::int64_t from = 0; from < J; from += 16) {
+    const std::int64_t width = std::min<std::int64_t>(16, J - from);
+    float high[16] = {}, wide[16] = {};
+    kernels::active().centred_floats(f + from, stride, n, width, centre + from, scratch.data(), high, wide);
+    std::copy_n(wide, width, widest + from);
+    for (std::int64_t i = 0; i < n; ++i) std::copy_n(&scratch[std::size_t(i * 16)], width, to + i * F + from);
+  }
+}
+
 kernels::TiltBatch Tilt::Lanes::call() const {
   kernels::TiltBatch out{};
   out.n_tilts = tilts(), out.n_values = J, out.extras = extras, out.n_columns = F, out.n_panels = panels();
@@ -169,21 +181,20 @@ bool Tilt::Batch::weights(const Prompt& p) {
 /// Centred values and their mid-ranks; false where f32 has no room for them or a label is missing.
 bool Tilt::Batch::values(const Prompt& p, const Tilt& t) {
   if (J == 0) return true;
-  const kernels::Table& table = kernels::active();
   const double* const f = p.value + t.value_at;
   float* const to = columns.data() + offsets.back() * F;
   baseline.assign(f, f + J);
-  double sum[kernels::kBatchValues] = {};
-  table.weighted_differences(f, p.n_values, p.weight, p.n, J, f, sum);
-  for (std::int64_t j = 0; j < J; ++j) baseline[j] += sum[j];
-  float high[16] = {}, wide[16] = {};
-  ensure(centred, std::size_t(p.n) * 16);
-  table.centred_floats(f, p.n_values, p.n, J, baseline.data(), centred.data(), high, wide);
+  for (std::int64_t from = 0; from < J; from += 16) {
+    const std::int64_t width = std::min<std::int64_t>(16, J - from);
+    double sum[16] = {};
+    kernels::active().weighted_differences(f + from, p.n_values, p.weight, p.n, width, f + from, sum);
+    for (std::int64_t j = 0; j < width; ++j) baseline[std::size_t(from + j)] += sum[j];
+  }
+  float wide[kernels::kBatchValues];
+  centre_values(f, p.n_values, p.n, baseline.data(), centred, to, wide);
   for (std::int64_t j = 0; j < J; ++j)
     if (std::isnan(baseline[j]) || !holds_value(wide[j]) || (wide[j] == 0 && !constant(f + j, p.n_values, p.n)))
       return false;
-  for (std::int64_t i = 0; i < p.n; ++i)
-    for (std::int64_t j = 0; j < J; ++j) to[i * F + j] = centred[std::size_t(i * 16 + j)];
   for (std::int64_t j = 0; extras && j < J; ++j)
     long_ranks(f + j, p.n_values, p.weight, p.n, even.back() != 0, to + J + j, F);
   return true;

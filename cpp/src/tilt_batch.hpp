@@ -59,6 +59,9 @@ struct Tilt::Lanes {
   }
   /// Rows of own scores, `stride` apart, to panels of 16 tilts.
   void spread(const float* x, std::int64_t n, std::int64_t stride, float* to) const;
+  /// Values of n rows less `centre` (J,) to the first J of F columns, and the largest magnitude of each.
+  void centre_values(const double* f, std::int64_t stride, std::int64_t n, const double* centre,
+                     std::vector<float>& scratch, float* to, float* widest) const;
   /// The sizes of a call of the kernels, and the tilts.
   kernels::TiltBatch call() const;
   /// The same for cumulants, whose lanes are scores.

@@ -138,17 +138,20 @@ void Tilt::Groups::lay_columns(const Tilt& t, std::int64_t rows, bool same) {
   if (J == 0) return;
   const double* from[kSide];
   std::int64_t n[kSide];
-  for (std::int64_t l = 0; l < kSide; ++l) from[l] = lane[l].value + t.value_at, n[l] = lane[l].n;
+  for (std::int64_t l = 0; l < kSide; ++l) n[l] = lane[l].n;
   value_top.resize(std::size_t(J * kSide));
   value_reach.resize(std::size_t(J * kSide));
-  kernels::SideBySide s = call(rows, same);
-  s.from = from, s.n = n, s.stride = lane[0].n_values, s.width = J;
-  s.mean = baseline.data() + baseline.size() - std::size_t(J * kSide);
-  s.out = columns.data() + columns.size() - std::size_t(rows * F * kSide);
-  s.rank = extras ? s.out + J * kSide : nullptr;
-  s.row_step = F * kSide, s.column_step = kSide;
-  s.top = value_top.data(), s.reach = value_reach.data();
-  kernels::active().side_by_side(s);
+  for (std::int64_t j = 0; j < J; j += 16) {
+    for (std::int64_t l = 0; l < kSide; ++l) from[l] = lane[l].value + t.value_at + j;
+    kernels::SideBySide s = call(rows, same);
+    s.from = from, s.n = n, s.stride = lane[0].n_values, s.width = std::min<std::int64_t>(16, J - j);
+    s.mean = baseline.data() + baseline.size() - std::size_t((J - j) * kSide);
+    s.out = columns.data() + columns.size() - std::size_t((rows * F - j) * kSide);
+    s.rank = extras ? s.out + J * kSide : nullptr;
+    s.row_step = F * kSide, s.column_step = kSide;
+    s.top = &value_top[std::size_t(j * kSide)], s.reach = &value_reach[std::size_t(j * kSide)];
+    kernels::active().side_by_side(s);
+  }
 }
 
 /// Centred scores, direction by direction.

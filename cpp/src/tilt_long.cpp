@@ -222,18 +222,13 @@ void Tilt::Long::pass(bool with_cumulants) {
 /// Weights, centred values with their ranks, and centred scores of rows [first, first + n), as the kernels take them.
 void Tilt::Long::fill(Slice& s, std::int64_t first, std::int64_t n) const {
   const kernels::Table& table = kernels::active();
-  float high[16], wide[16];  // known
+  float high[16], wide[16], widest[kernels::kBatchValues];  // known
   s.weight.assign(p.weight + first, p.weight + first + n);
   s.columns.resize(std::size_t(n * F));
-  s.centred.resize(std::size_t(n * 16));
-  if (J > 0)
-    table.centred_floats(value + first * p.n_values, p.n_values, n, J, baseline.data(), s.centred.data(), high, wide);
-  for (std::int64_t j = 0; j < J; ++j) {
-    float* const to = s.columns.data() + j;
-    for (std::int64_t i = 0; i < n; ++i) to[i * F] = s.centred[std::size_t(i * 16 + j)];
-    const float* const r = extras ? rank.data() + j * p.n + first : nullptr;
-    for (std::int64_t i = 0; r && i < n; ++i) to[i * F + J] = r[i];
-  }
+  centre_values(value + first * p.n_values, p.n_values, n, baseline.data(), s.centred, s.columns.data(), widest);
+  for (std::int64_t j = 0; extras && j < J; ++j)
+    for (std::int64_t i = 0; i < n; ++i)
+      s.columns[std::size_t(i * F + J + j)] = rank.data()[std::size_t(j * p.n + first + i)];
   s.score.resize(std::size_t(n * Kp));
   for (std::int64_t q = 0; q < K; q += 16)
     table.centred_floats(score + first * p.n_scores + q, p.n_scores, n, std::min<std::int64_t>(16, K - q), &mean[q],

@@ -134,13 +134,13 @@ def corrected(
     se, freedom = (np.where(unseen != "", np.nan, x) for x in _of_units(influence, held))
     shared_se, shared_freedom = _of_units(psi[..., f] - influence, held)
     shared = p.gain[..., f] - gain
-    null_se = np.where(given, p.null_se[..., f], np.nan)
+    null_se, lopsided = np.where(given, p.null_se[..., f], np.nan), np.where(given, p.lopsided[f], 0)
     others = {name: np.where(given, getattr(p, name)[..., f], getattr(p, name)[..., y]) for name in OF_GOLD}
     made = replace(
         p, gain=gain, gain_se=se, null_se=null_se, freedom=freedom,
-        interval=opened(t_bounds(gain, se, freedom + 1, 0.95), gain, skewed, null_se),
+        interval=opened(t_bounds(gain, se, freedom + 1, 0.95), gain, skewed, null_se, 0.95, lopsided),
         win_interval=np.where(given[:, None], p.win_interval[..., f, :], p.win_interval[..., y, :]),
-        values=call.value_names, unseen=unseen, skewed=skewed, _influence=influence, _held=held, **others,
+        values=call.value_names, unseen=unseen, skewed=skewed, lopsided=lopsided, _influence=influence, _held=held, **others,
     )  # fmt: skip
     return GoldCorrection(
         p.kl, p.gain[..., f], shared, t_bounds(shared, shared_se, shared_freedom + 1, 0.95), lam, n_gold, p.directions,

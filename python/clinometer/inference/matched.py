@@ -159,6 +159,7 @@ class MatchedRows:
         self.unseen = np.array([unseen(f, r, each, x, p) for f, r, x in zip(table, ranked, self.share, strict=True)])
         self.unseen = np.where(np.isnan(sd), "alone", self.unseen).astype(np.str_)
         self.tails = [tail(f, r, each, x, p) for f, r, x in zip(table, ranked, self.share, strict=True)]
+        self.lopsided = np.array([law.lopsided for law in self.tails], np.int64)
 
     @cached_property
     def blends(self) -> Floats:

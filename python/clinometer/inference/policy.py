@@ -70,6 +70,8 @@ class PolicyGains(Result):
         is above 0.5 or the KL above 0.35 log n, n the harmonic mean of the responses
     unseen : (J,) "rare" where so few responses or prompts differ that neither gain nor win rate has an error, "alone"
         where no prompt has two labels and nothing is known of either, else ""
+    lopsided : (J,) 1 or -1, the side on which few extremes make the error of a value, and gains have a bound no nearer
+        than 1.96 `null_se`; else 0
     outweighing : (K, B) how many of a prompt's responses (16 at most) outweigh all of them together under the tilt;
         gains fall short where it is above 0.05 (theory 2.9)
     skewed : (K, B, J) 1 or -1 where a gain has no bound on that side, else 0: the side of the value's extremes where
@@ -82,7 +84,7 @@ class PolicyGains(Result):
         "direction kl value": "gain gain_se null_se win_rate win_rate_se freedom win_freedom harmed harmed_se skewed",
         "direction kl value bound": "interval win_interval",
         "direction kl": "kl betas correction kind outweighing",
-        "value": "unseen",
+        "value": "unseen lopsided",
     }
 
     kl: Floats
@@ -99,6 +101,7 @@ class PolicyGains(Result):
     correction: Floats
     kind: NDArray[np.str_]
     unseen: NDArray[np.str_]
+    lopsided: NDArray[np.int64]
     outweighing: Floats
     skewed: NDArray[np.int64]
     interval: Floats
@@ -111,7 +114,7 @@ class PolicyGains(Result):
     def bounds(self, level: float) -> Floats:
         """Bounds of each gain, (K, B, J, 2)."""
         plain = t_bounds(self.gain, self.gain_se, self.freedom + 1, level)
-        return opened(plain, self.gain, self.skewed, self.null_se, level)
+        return opened(plain, self.gain, self.skewed, self.null_se, level, self.lopsided)
 
     def units(self) -> Floats:
         """Weighted gains (C, K, B, J) of the units: their sum over any of them, over that of `_held`, estimates it."""
@@ -217,7 +220,7 @@ def gains_and_horizon(
         arrays["betas"] = np.ldexp(arrays["betas"], exponent[:, None])
     none = np.full((*shape, call.n_values, 2), np.nan)
     return _bounded(PolicyGains(
-        unseen=rows.unseen, interval=none, win_interval=none, directions=call.names,
+        unseen=rows.unseen, lopsided=rows.lopsided, interval=none, win_interval=none, directions=call.names,
         values=call.value_names, _influence=influence, _held=rows.held, **arrays,
     )), furthest  # fmt: skip
 
@@ -254,7 +257,7 @@ def pooled_gains(t: TiltResult, p: Population, kl: Floats) -> PolicyGains:
     return _bounded(PolicyGains(
         np.array(np.broadcast_to(kl, t.kl.shape)), t.betas, gain, se, none, freedom, wins, none, none, none, none,
         np.zeros(t.kl.shape), np.full(t.kl.shape, "pooled"), np.full(len(t.values), ""),
-        np.zeros(t.kl.shape), np.zeros(t.gain.shape, np.int64), wide, wide, t.directions, t.values,
+        np.zeros(len(t.values), np.int64), np.zeros(t.kl.shape), np.zeros(t.gain.shape, np.int64), wide, wide, t.directions, t.values,
         np.zeros((1, *t.gain.shape)), np.ones((1, t.gain.shape[2])),
     ))  # fmt: skip
 

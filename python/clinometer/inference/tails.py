@@ -15,6 +15,9 @@ Flags = NDArray[np.bool_]
 Ints = NDArray[np.int64]
 SCARCE = 10  # responses, and prompts, that must differ from the rest of their prompt for an error to be seen
 SKEWED = 400  # prompts for both bounds of a gain to hold where the value's quantiles are those of exp(z), z normal
+LOPSIDED = 0.07  # third moment of all responses over the 3/2 power of the second, past which errors hang on few extremes
+CLIPPED = 0.25  # log sd of what differs from a prompt's commonest value, from which it has extremes of its own
+UNDRAWN = 0.04  # share of a value's second moment beyond what was drawn, up to which both bounds hold
 FURTHER = 1.5  # times as far: noise is seen to lower a skewed value in 7 % of dumps by 95 % bounds, in 2.5 % by these
 TOP = 0.02  # of the scores, whose mean excess says how heavy their tail is
 NORMAL = 0.3672  # that excess of a normal law, in sd: gains by normal scores are right up to the horizon
@@ -54,10 +57,14 @@ class Tail:
     scale: float
     chance: float
     units: int
+    few: int = 0  # the side, 1 or -1, on which few responses make what is seen of the spread
+    lopsided: int = 0  # the side on which extremes make the error
 
     @property
     def rare(self) -> int:
         """Side of the extremes, 1 or -1, where so many prompts need not hold them: fewer than 400 s^4; else 0."""
+        if self.few:
+            return self.few
         s2 = max(self.log_sd**2 - 10 * self.chance, 0.0)  # less what chance makes of symmetry
         return int(np.sign(self.log_sd)) if self.units < SKEWED * s2**2 else 0
 
@@ -80,20 +87,57 @@ class Tail:
 def tail(value: Floats, ranked: NDArray[np.int32], each: Floats, share: Floats, p: Population) -> Tail:
     """By the 10, 50 and 90 % quantiles, which hardly know of the extremes that make a gain, as a kurtosis would: were
     it for these to say, dumps without them would keep both bounds. Arguments as above."""
-    known, symmetric = share > 0, Tail(0.0, np.inf, 0.0, 0)
+    known = share > 0
     f, each, n = _in_order(value, ranked, each, known, p)
     if not known.any():
-        return symmetric
+        return Tail(0.0, np.inf, 0.0, 0)
     middles = _quantiles(f, np.cumsum(each), np.cumsum(n) - n / 2)
     about = (f - p.on_rows(middles))[each > 0]
     order, each = np.argsort(about, kind="stable"), each[each > 0]
-    held = np.cumsum(each[order])
-    low, middle, high = _quantiles(about[order], held, held[-1] * np.array([0.1, 0.5, 0.9]))
+    about, each = about[order], each[order]
+    held = np.cumsum(each)
+    few, lopsided = _sides(about, each)
+    low, middle, high = _quantiles(about, held, held[-1] * np.array([0.1, 0.5, 0.9]))
     if not low < middle < high:
-        return symmetric
+        return Tail(0.0, np.inf, 0.0, 0, few or _undrawn(about, each), lopsided)
     s = float(np.log((high - middle) / (middle - low)) / Z90)
     units = int(np.count_nonzero(p.unit_sums(known[:, None].astype(float))))
-    return Tail(s, float((high - middle) / np.expm1(s * Z90)) if s else np.inf, float(1 / held[-1]), units)
+    scale = float((high - middle) / np.expm1(s * Z90)) if s else np.inf
+    return Tail(s, scale, float(1 / held[-1]), units, few, lopsided)
+
+
+def _sides(about: Floats, each: Floats) -> tuple[int, int]:
+    """Sides on which few responses make the spread, and the error, by moments of values about their prompt's middle.
+
+    (sum d^2)^2 / sum d^4 is the number of events of a value that is 0 or 1, and a third of all responses of a normal
+    one: below ten, as in `unseen`, or an eighth. Third moments are told from chance by three of their errors.
+    """
+    size, n = float(np.abs(about).max(initial=0.0)), float(each.sum())
+    if not size > 0:
+        return 0, 0
+    second, third, fourth = (float(each @ (about / size) ** k) for k in (2, 3, 4))
+    side, share = int(np.sign(third)), abs(third) / second**1.5
+    few = second**2 / fourth < min(SCARCE, n / 8)
+    return side if few else 0, side if share > max(LOPSIDED, 3 * 6**0.5 / n) else 0
+
+
+def _undrawn(about: Floats, each: Floats) -> int:
+    """Side of the extremes of a value that is mostly one number, 1 or -1, where too much of it was not drawn; else 0.
+
+    By the 50 and 90 % quantiles of what differs on the side that differs most, as of exp(s z): beyond the largest of m
+    lies a share of about Phi(2 s - z(1 - 1/m)) of the second moment.
+    """
+    from scipy.special import ndtr, ndtri
+
+    side = 1 if each[about > 0].sum() >= each[about < 0].sum() else -1
+    apart, many = (side * about)[::side], each[::side]
+    apart, many = apart[apart > 0], many[apart > 0]
+    if len(np.unique(apart)) < SCARCE:  # a scale, whose ends are seen
+        return 0
+    held = np.cumsum(many)
+    middle, high = _quantiles(apart, held, held[-1] * np.array([0.5, 0.9]))
+    s = float(np.log(high / middle) / Z90)
+    return side if s > CLIPPED and ndtr(2 * s + ndtri(1 / max(held[-1], 2.0))) > UNDRAWN else 0
 
 
 def excess(t: Floats, each: Floats | None) -> float:
@@ -130,20 +174,27 @@ def _quantiles(x: Floats, held: Floats, at: Floats) -> Floats:
     return np.asarray(x[sides[0]] / 2 + x[sides[1]] / 2)
 
 
-def opened(bounds: Floats, gain: Floats, skewed: Ints, null_se: Floats | float = np.nan, level: float = 0.95) -> Floats:
+def opened(
+    bounds: Floats, gain: Floats, skewed: Ints, null_se: Floats | float = np.nan, level: float = 0.95,
+    lopsided: Ints | int = 0,
+) -> Floats:  # fmt: skip
     """Bounds (..., J, 2) of gains (..., J) without one end where a value (J,) is skewed.
 
     Extremes that were not drawn take a gain to their own side, so the end away from them bounds it, at its level: with
     bounds of 95 % it holds in 97.5 %. Where a gain lies beyond zero from them, the extremes that were not drawn would
     take it further from zero, and the further end bounds it. That end is as far as bounds reach, and as the error
     under independence does (`null_se`, normal), for a gain that chance made negative has too small an error; or 1.5
-    times as far where that error is not known.
+    times as far where that error is not known. The end on the side of extremes that were drawn (`lopsided`, (J,)) is
+    as far as the error under independence too: a judge that by chance passed over them has seen too small an error.
     """
     from scipy.special import ndtri
 
     low, high = bounds[..., 0], bounds[..., 1]
+    least = ndtri(0.5 + level / 2) * null_se
+    low = np.where(np.asarray(lopsided) < 0, np.fmin(low, gain - least), low)
+    high = np.where(np.asarray(lopsided) > 0, np.fmax(high, gain + least), high)
     side, half = np.where(high > low, skewed, 0), (high - low) / 2
-    far = np.where(np.isnan(null_se), FURTHER * half, np.fmax(half, ndtri(0.5 + level / 2) * null_se))
+    far = np.where(np.isnan(null_se), FURTHER * half, np.fmax(half, least))
     further = gain + side * far
     turned = side * further < 0
     end = np.where(turned, further, np.where(side > 0, low, high))
