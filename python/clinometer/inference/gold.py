@@ -129,6 +129,7 @@ def corrected(
     influence = np.where(given, psi[..., f], psi[..., y] - lam * apart)
     held = np.where(given, p._held[:, f], p._held[:, y])
     unseen = np.where(given, p.unseen[f], np.where(p.unseen[y] != "", p.unseen[y], p.unseen[on_gold]))
+    by_score = np.where(given, p.labelled_by_score[:, f], p.labelled_by_score[:, f] | p.labelled_by_score[:, y])
     side = p.skewed
     skewed = np.where(given, side[..., f], np.where(side[..., y] != 0, side[..., y], side[..., on_gold]))
     se, freedom = (np.where(unseen != "", np.nan, x) for x in _of_units(influence, held))
@@ -140,7 +141,8 @@ def corrected(
         p, gain=gain, gain_se=se, null_se=null_se, freedom=freedom,
         interval=opened(t_bounds(gain, se, freedom + 1, 0.95), gain, skewed, null_se, 0.95, lopsided),
         win_interval=np.where(given[:, None], p.win_interval[..., f, :], p.win_interval[..., y, :]),
-        values=call.value_names, unseen=unseen, skewed=skewed, lopsided=lopsided, _influence=influence, _held=held, **others,
+        values=call.value_names, unseen=unseen, labelled_by_score=by_score, skewed=skewed, lopsided=lopsided,
+        _influence=influence, _held=held, **others,
     )  # fmt: skip
     return GoldCorrection(
         p.kl, p.gain[..., f], shared, t_bounds(shared, shared_se, shared_freedom + 1, 0.95), lam, n_gold, p.directions,

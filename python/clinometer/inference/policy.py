@@ -68,6 +68,8 @@ class PolicyGains(Result):
     harmed, harmed_se : (K, B, J) share of prompts whose own gain is negative beyond their noise, at the least
     correction : (K, B) share by which the rows' beta is low at this KL, corrected for; there is no estimate where it
         is above 0.5 or the KL above 0.35 log n, n the harmonic mean of the responses
+    labelled_by_score : (K, J) whether labels of a value are missing inside prompts by the direction's score, so that
+        nothing is known of its gain
     unseen : (J,) "rare" where so few responses or prompts differ that neither gain nor win rate has an error, "alone"
         where no prompt has two labels and nothing is known of either, else ""
     lopsided : (J,) 1 or -1, the side on which few extremes make the error of a value, and gains have a bound no nearer
@@ -84,6 +86,7 @@ class PolicyGains(Result):
         "direction kl value": "gain gain_se null_se win_rate win_rate_se freedom win_freedom harmed harmed_se skewed",
         "direction kl value bound": "interval win_interval",
         "direction kl": "kl betas correction kind outweighing",
+        "direction value": "labelled_by_score",
         "value": "unseen lopsided",
     }
 
@@ -100,6 +103,7 @@ class PolicyGains(Result):
     harmed_se: Floats
     correction: Floats
     kind: NDArray[np.str_]
+    labelled_by_score: Flags
     unseen: NDArray[np.str_]
     lopsided: NDArray[np.int64]
     outweighing: Floats
@@ -211,6 +215,9 @@ def gains_and_horizon(
     made = rows.cells(kept, tilts, given_beta=kl is None)
     arrays = {f.name: np.array([getattr(cell, f.name) for cell in made]) for f in fields(MatchedCell)}
     arrays["outweighing"] = rows.outweighing(kept, tilts)
+    by_score = rows.follows(kept)
+    for name in ("gain", "gain_se", "null_se", "freedom", "win_rate", "win_rate_se", "win_freedom"):
+        arrays[name] = np.where(by_score[tilts.column], np.nan, arrays[name])
     arrays["skewed"] = rows.skewed(arrays["gain"], arrays["kl"], arrays["outweighing"])
     heavy = arrays["outweighing"][:, None] > WINS_OUTWEIGHED
     arrays |= {name: np.where(heavy, np.nan, arrays[name]) for name in ("win_rate", "win_rate_se", "win_freedom")}
@@ -220,8 +227,8 @@ def gains_and_horizon(
         arrays["betas"] = np.ldexp(arrays["betas"], exponent[:, None])
     none = np.full((*shape, call.n_values, 2), np.nan)
     return _bounded(PolicyGains(
-        unseen=rows.unseen, lopsided=rows.lopsided, interval=none, win_interval=none, directions=call.names,
-        values=call.value_names, _influence=influence, _held=rows.held, **arrays,
+        labelled_by_score=by_score, unseen=rows.unseen, lopsided=rows.lopsided, interval=none, win_interval=none,
+        directions=call.names, values=call.value_names, _influence=influence, _held=rows.held, **arrays,
     )), furthest  # fmt: skip
 
 
@@ -256,8 +263,10 @@ def pooled_gains(t: TiltResult, p: Population, kl: Floats) -> PolicyGains:
     gain, se, wins = (np.where(reached[..., None], x, np.nan) for x in (t.gain, t.gain_se, t.win_rate))
     return _bounded(PolicyGains(
         np.array(np.broadcast_to(kl, t.kl.shape)), t.betas, gain, se, none, freedom, wins, none, none, none, none,
-        np.zeros(t.kl.shape), np.full(t.kl.shape, "pooled"), np.full(len(t.values), ""),
-        np.zeros(len(t.values), np.int64), np.zeros(t.kl.shape), np.zeros(t.gain.shape, np.int64), wide, wide, t.directions, t.values,
+        np.zeros(t.kl.shape), np.full(t.kl.shape, "pooled"),
+        np.zeros((len(t.directions), len(t.values)), bool), np.full(len(t.values), ""),
+        np.zeros(len(t.values), np.int64), np.zeros(t.kl.shape), np.zeros(t.gain.shape, np.int64), wide, wide,
+        t.directions, t.values,
         np.zeros((1, *t.gain.shape)), np.ones((1, t.gain.shape[2])),
     ))  # fmt: skip
 

@@ -15,7 +15,9 @@ Flags = NDArray[np.bool_]
 Ints = NDArray[np.int64]
 SCARCE = 10  # responses, and prompts, that must differ from the rest of their prompt for an error to be seen
 SKEWED = 400  # prompts for both bounds of a gain to hold where the value's quantiles are those of exp(z), z normal
-LOPSIDED = 0.07  # third moment of all responses over the 3/2 power of the second, past which errors hang on few extremes
+LOPSIDED = (
+    0.07  # third moment of all responses over the 3/2 power of the second, past which errors hang on few extremes
+)
 CLIPPED = 0.25  # log sd of what differs from a prompt's commonest value, from which it has extremes of its own
 UNDRAWN = 0.04  # share of a value's second moment beyond what was drawn, up to which both bounds hold
 FURTHER = 1.5  # times as far: noise is seen to lower a skewed value in 7 % of dumps by 95 % bounds, in 2.5 % by these

@@ -83,9 +83,8 @@ def _extremes(report: Report, best: Choice) -> list[str]:
     gains = ", ".join(f"{visible(best.values[j])} gains {in_words(ends[j])}" for j in one)
     if report.policy.outweighing[best.index] > OUTWEIGHED:
         judge = visible(best.constitution)
-        return [
-            f"The scores of {judge} have so heavy a tail that gains fall short at this KL, with one bound: {gains}."
-        ]
+        what = "The rows' own weights and the scores" if report.dump.base == "reweight" else "The scores"
+        return [f"{what} of {judge} have so heavy a tail that gains fall short at this KL, with one bound: {gains}."]
     return [f"Extremes of {names} are too rare in {n} prompts for a second bound: {gains}."]
 
 

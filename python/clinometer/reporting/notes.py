@@ -84,11 +84,17 @@ def _tilts(r: Report) -> list[str]:
         elif r.past_horizon[k].any() and not alike:
             past = ", ".join(f"{x:g}" for x in r.kl[r.past_horizon[k]])
             out.append(f"{name}: kl {past} beyond the horizon of {r.horizon[k]:.2g} nats")
+        by_score = [v for v, hit in zip(r.values, r.policy.labelled_by_score[k], strict=True) if hit]
+        if by_score:
+            out.append(
+                f"{name}: labels of {', '.join(by_score)} are missing by its score, so that no gain of it is known"
+            )
         wins, heavy = (r.policy.outweighing[k] > most for most in (WINS_OUTWEIGHED, OUTWEIGHED))
         if wins.any():
             at, short = (", ".join(f"{x:g}" for x in r.kl[some]) for some in (wins, heavy))
             less = f"; gains fall short at kl {short} and have one bound there" if short else ""
-            out.append(f"{name}: scores so heavy-tailed that win rates are left out at kl {at}{less}")
+            what = "rows' weights and scores" if r.dump.base == "reweight" else "scores"
+            out.append(f"{name}: {what} so heavy-tailed that win rates are left out at kl {at}{less}")
         limit = pareto_limit(r.dump.n_rows)
         bad = t.pareto_k[k] > limit
         if bad.any():
