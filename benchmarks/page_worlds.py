@@ -56,6 +56,11 @@ def laplace(z: Floats, u: Floats) -> tuple[Floats, Floats]:
     return t, 0.8 * t + 0.6 * ndtri(u)
 
 
+def severity(z: Floats, u: Floats) -> tuple[Floats, Floats]:
+    """A value that is 0 in 80 % of responses and skewed in the others."""
+    return z, np.where(u > 0.8, np.exp(ndtri(np.maximum((u - 0.8) / 0.2, 1e-12)) + 0.5 * z), 0.0)
+
+
 def null(z: Floats, u: Floats) -> tuple[Floats, Floats]:
     """A judge that knows nothing of the value."""
     return z, ndtri(u)
@@ -66,8 +71,13 @@ def null_skewed(z: Floats, u: Floats) -> tuple[Floats, Floats]:
     return z, np.exp(ndtri(u))
 
 
+def null_rare(z: Floats, u: Floats) -> tuple[Floats, Floats]:
+    """A judge of 0 and 1 that knows nothing of a harm in 3 % of responses, which is counted as -1."""
+    return (z > 1.28) * 1.0, -((u < 0.03) * 1.0)
+
+
 KINDS: dict[str, Callable[[Floats, Floats], tuple[Floats, Floats]]] = {
-    f.__name__: f for f in (gauss, scale, rare, lognormal, lowered, t3, laplace, null, null_skewed)
+    f.__name__: f for f in (gauss, scale, rare, lognormal, lowered, t3, laplace, severity, null, null_skewed, null_rare)
 }
 
 
@@ -100,6 +110,7 @@ WORLDS = [
         for n, g, k in ((8, 5, 1), (8, 12, 1), (8, 12, 30), (8, 100, 10), (8, 50, 100), (16, 400, 10))
     ),
     *(World(kind, 8, g) for kind in ("lowered", "null_skewed") for g in (12, 100)),
+    *(World(kind, 8, g) for kind in ("severity", "null_rare") for g in (60, 200)),
 ]  # fmt: skip
 
 

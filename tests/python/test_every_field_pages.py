@@ -111,8 +111,8 @@ def test_gains_of_the_policy() -> None:
     agree(p, {
         "kl": [LEVELS] * 2, "correction": 1 - rows / p.betas, "interval": gain_bounds(p),
         "win_interval": win_bounds(p.win_rate, p.win_rate_se, p.win_freedom),
-    }, apart="gain gain_se null_se win_rate win_rate_se betas freedom win_freedom harmed harmed_se outweighing",
-       rtol=1e-6)  # fmt: skip
+    }, apart="gain gain_se null_se win_rate win_rate_se betas freedom win_freedom harmed harmed_se outweighing "
+       "overshoot", rtol=1e-6)  # fmt: skip
     np.testing.assert_allclose(p.bounds(0.8), gain_bounds(p, 0.8), rtol=1e-9)
     for k, b, j in ((0, 0, 0), (1, 1, 1)):
         gain, se, wins, win_se, beta = twin(k, b, j)

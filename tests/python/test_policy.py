@@ -251,6 +251,30 @@ def test_labels_that_go_with_the_score_leave_no_gain() -> None:
     assert flagged <= 1
 
 
+@pytest.mark.parametrize("n", [8, 16])
+def test_prompts_that_differ_in_spread_widen_bounds_towards_zero(n: int) -> None:
+    """Gains are too high by no more than is allowed for, and by more than half of it; equal spreads and heavy tails
+    inside prompts allow for nothing."""
+    levels = [0.1, 0.3, 0.5]
+    rng, ids = np.random.default_rng(n), np.repeat(np.arange(12000), n)
+    z, noise = rng.normal(size=(2, len(ids)))
+    for log_sd, laplace in ((0.0, False), (0.0, True), (0.5, False), (0.7, False)):
+        size = np.exp(log_sd * rng.normal(size=12000))
+        t = rng.laplace(size=len(ids)) if laplace else size[ids] * z
+        p = gains(t, 0.8 * z + 0.6 * noise, ids, kl=levels)
+        over = p.overshoot[0]
+        truth = 0.8 * np.sqrt(2 * np.array(levels)) * size.mean() / np.sqrt((size**2).mean())
+        off, error = p.gain[0, :, 0] / truth - 1, 4 * p.gain_se[0, :, 0] / truth
+        if log_sd:
+            assert (off < over + error).all() and (off > over / 2 - error).all() and over[-1] > 0.02
+            assert (p.outweighing < 0.05).all()  # spreads are no tails
+            np.testing.assert_allclose(p.interval[0, :, 0, 0], ends_of(p)[0][0, :, 0] - p.gain[0, :, 0] * over)
+        else:
+            assert (over == 0).all() and (p.outweighing[0, -1] > 0.05) == laplace
+    mirrored = gains(t, -0.8 * z - 0.6 * noise, ids, kl=levels)
+    np.testing.assert_allclose(mirrored.interval, -p.interval[..., ::-1], rtol=1e-6)
+
+
 @pytest.mark.parametrize(("heat", "short"), [(0.6, True), (1.0, False), (2.0, False)])
 def test_rows_sampled_cooler_than_the_policy_have_one_bound(heat: float, short: bool) -> None:
     """Weights of rows from N(0, heat) under N(0, 1) have the tail index 1 - heat, and gains fall short by it."""

@@ -321,7 +321,9 @@ def test_a_judge_with_heavy_tails_is_named_where_gains_fall_short() -> None:
     def laplace(phi: Floats, noise: Any) -> Floats:
         return np.asarray(-np.sign(phi[:, 0]) * np.log(2 * stats.norm.sf(np.abs(phi[:, 0]))))
 
-    dump = world({"kind": laplace}, {"good": lambda phi, noise: laplace(phi, noise) + noise()}, n_prompts=200, n=16)
+    dump = world(
+        {"kind": laplace}, {"good": lambda phi, noise: laplace(phi, noise) + noise()}, n_prompts=200, n=16, shift=0
+    )
     made, text = said(dump, ["kind"], ["good"], kl=[0.6])
     assert text.startswith("kind at 0.6 nats raises every value")
     assert (

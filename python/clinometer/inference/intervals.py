@@ -22,7 +22,7 @@ from clinometer.engine.population import Population
 from .gains import Cell, cells
 from .label_error import LabelError, label_errors, label_status
 from .policy import PolicyGains, policy_gains
-from .tails import opened
+from .tails import opened, overshot
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -129,9 +129,8 @@ class _Filling:
             count = worth(own, self.policy._held, judged)
             gain = self.policy.gain[at]
             e = self.policy
-            self.estimate_labels[at] = opened(
-                t_bounds(gain, se, count, self.level), gain, e.skewed[at], e.null_se[at], self.level, e.lopsided
-            )
+            plain = overshot(t_bounds(gain, se, count, self.level), gain, e.overshoot[at])
+            self.estimate_labels[at] = opened(plain, gain, e.skewed[at], e.null_se[at], self.level, e.lopsided)
 
     def _given(self, cell: Cell, t: Floats, matched: bool) -> tuple[Floats, Floats]:
         """Fill in what holds given the direction; influences (G, J) and slopes of gains in KL (J,)."""
@@ -177,7 +176,7 @@ class _Filling:
             self.call.fit_status, p.n_prompts if p.cluster is None else len(np.unique(p.cluster)), self.replicates,
             self.level, matched, tuple(status), self.units, self.units_labels, e.win_rate, e.win_rate_se, e.gain,
             e.gain_se, e.bounds(self.level), self.estimate_labels, e.kind, self.ess, e.skewed, e.freedom + 1, e.null_se,
-            e.lopsided, self.cov, self.cov_labels,
+            e.lopsided, e.overshoot, self.cov, self.cov_labels,
         )  # fmt: skip
 
 
@@ -255,6 +254,7 @@ class GainIntervals(Result):
     _estimate_units: Floats
     _null_se: Floats
     _lopsided: NDArray[np.int64]
+    _overshoot: Floats
     _cov: Floats
     _cov_labels: Floats
 
@@ -273,6 +273,7 @@ class GainIntervals(Result):
         interval = t_bounds(self.gain, self.se, self.units, level)
         with_labels = t_bounds(self.gain, self.se_labels, self.units_labels, level)
         estimate = t_bounds(self.estimate, self.estimate_se, self._estimate_units, level)
+        estimate = overshot(estimate, self.estimate, self._overshoot[..., None])
         estimate = opened(estimate, self.estimate, self.skewed, self._null_se, level, self._lopsided)
         return replace(
             self, level=float(level), interval=interval, interval_labels=with_labels, estimate_interval=estimate,
@@ -296,10 +297,11 @@ class PolicyGain:
     skewed: NDArray[np.int64]
     null_se: Floats
     lopsided: NDArray[np.int64]
+    overshoot: float
 
     def interval(self, level: float) -> Floats:
         """(J, 2)."""
-        plain = t_bounds(self.gain, self.se, self.units, level)
+        plain = overshot(t_bounds(self.gain, self.se, self.units, level), self.gain, np.float64(self.overshoot))
         return opened(plain, self.gain, self.skewed, self.null_se, level, self.lopsided)
 
 
@@ -322,4 +324,4 @@ def policy_gain(dump: Any, judge: Any, values: Any, kl: float, options: dict[str
     if found.labels_known[0]:
         more = np.maximum(found.se_labels[at] ** 2 - found.se[at] ** 2, 0.0)
         se, units = np.sqrt(se**2 + more), found.units_labels[at]
-    return PolicyGain(gain, se, units, found.skewed[at], found._null_se[at], found._lopsided)
+    return PolicyGain(gain, se, units, found.skewed[at], found._null_se[at], found._lopsided, found._overshoot[at])

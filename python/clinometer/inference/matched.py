@@ -28,6 +28,7 @@ from clinometer.engine.weights import spread_within
 
 from .partial import completed
 from .roots import SURE, Curves, variances
+from .spread import Spread, spread
 from .tails import OUTWEIGHED, excess, tail, unseen
 
 Floats = NDArray[np.float64]
@@ -216,7 +217,8 @@ class MatchedRows:
             return np.zeros(len(tilts.column))
         n, some = min(self.responses.mean, PAIRS[1]), self.weight > 0
         each = None if self.copies is None else self.copies[some]
-        centred = np.array([self.centred(t)[some] for t in scores.T])
+        usual = [self.p.on_rows(spread.usual) for spread in self.spreads(scores)]  # spreads are no tails
+        centred = np.array([(self.centred(t) * by)[some] for t, by in zip(scores.T, usual, strict=True)])
         with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
             if self.p.base == "reweight":
                 own = np.log((self.weight * self.p.on_rows(self.responses.n))[some])
@@ -237,6 +239,27 @@ class MatchedRows:
         heavy = np.where(outweighing[:, None] > OUTWEIGHED, np.sign(np.nan_to_num(gain)), 0)
         sides = sides.reshape(len(self.tails), len(kl)).T
         return np.where(sides != 0, sides, heavy).astype(np.int64)
+
+    def spreads(self, scores: Floats) -> list[Spread]:
+        """Of each column, how its spread differs between prompts; rows with weights of their own do not tell."""
+        out: list[Spread] = []
+        if self.p.base == "reweight":
+            return [Spread(0.0, np.ones(self.p.n_prompts))] * scores.shape[1]
+        for t in scores.T:
+            t = self.centred(t)
+            t = t / max(float(np.abs(t).max(initial=0.0)), 1e-300)
+            second, fourth = (self.prompts(self.weight * t**k) for k in (2, 4))
+            out.append(spread(second, fourth, self.responses.n, self.omega))
+        return out
+
+    def overshoot(self, scores: Floats, tilts: Tilts) -> Floats:
+        """Share (C,) by which gains may be too high because prompts differ in the spread of the score."""
+        if self.exact or self.few or self.silent:
+            return np.zeros(len(tilts.column))
+        spreads = self.spreads(scores)
+        return np.array(
+            [float(spreads[c].overshoot(kl, self.reach)) for c, kl in zip(tilts.column, tilts.kl, strict=True)]
+        )
 
     def follows(self, scores: Floats) -> Flags:
         """Whether labels of a value are missing by the score, (K, J): the completed column takes them to be missing

@@ -19,7 +19,7 @@ from clinometer.engine.passes import in_range
 from clinometer.engine.population import Population
 
 from .matched import MatchedCell, MatchedRows
-from .tails import WINS_OUTWEIGHED, opened
+from .tails import WINS_OUTWEIGHED, opened, overshot
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -76,6 +76,8 @@ class PolicyGains(Result):
         than 1.96 `null_se`; else 0
     outweighing : (K, B) how many of a prompt's responses (16 at most) outweigh all of them together under the tilt;
         gains fall short where it is above 0.05 (theory 2.9)
+    overshoot : (K, B) share by which gains and win rates may be too high at most because prompts differ in the spread
+        of scores; bounds towards zero are so much further
     skewed : (K, B, J) 1 or -1 where a gain has no bound on that side, else 0: the side of the value's extremes where
         these are too rare, or away from zero where it falls short; `gain_se` is then too small in most dumps
     kind : (K, B) "jackknife", "first order" (fewer than 3 responses a prompt, and only to 0.1 nats), "exact" (base
@@ -85,7 +87,7 @@ class PolicyGains(Result):
     axes: ClassVar[Axes] = {
         "direction kl value": "gain gain_se null_se win_rate win_rate_se freedom win_freedom harmed harmed_se skewed",
         "direction kl value bound": "interval win_interval",
-        "direction kl": "kl betas correction kind outweighing",
+        "direction kl": "kl betas correction kind outweighing overshoot",
         "direction value": "labelled_by_score",
         "value": "unseen lopsided",
     }
@@ -107,6 +109,7 @@ class PolicyGains(Result):
     unseen: NDArray[np.str_]
     lopsided: NDArray[np.int64]
     outweighing: Floats
+    overshoot: Floats
     skewed: NDArray[np.int64]
     interval: Floats
     win_interval: Floats
@@ -118,6 +121,7 @@ class PolicyGains(Result):
     def bounds(self, level: float) -> Floats:
         """Bounds of each gain, (K, B, J, 2)."""
         plain = t_bounds(self.gain, self.gain_se, self.freedom + 1, level)
+        plain = overshot(plain, self.gain, self.overshoot[..., None])
         return opened(plain, self.gain, self.skewed, self.null_se, level, self.lopsided)
 
     def units(self) -> Floats:
@@ -215,6 +219,7 @@ def gains_and_horizon(
     made = rows.cells(kept, tilts, given_beta=kl is None)
     arrays = {f.name: np.array([getattr(cell, f.name) for cell in made]) for f in fields(MatchedCell)}
     arrays["outweighing"] = rows.outweighing(kept, tilts)
+    arrays["overshoot"] = rows.overshoot(kept, tilts)
     by_score = rows.follows(kept)
     for name in ("gain", "gain_se", "null_se", "freedom", "win_rate", "win_rate_se", "win_freedom"):
         arrays[name] = np.where(by_score[tilts.column], np.nan, arrays[name])
@@ -236,7 +241,8 @@ def _bounded(p: PolicyGains) -> PolicyGains:
     far = np.minimum(np.sqrt(p.kl / 6), 0.5)[..., None]
     wins = np.clip(p.win_rate, 0.5 - far, 0.5 + far)
     reach = t_bounds(np.zeros_like(wins), p.win_rate_se, p.win_freedom + 1, 0.95)[..., 1]
-    return replace(p, interval=p.bounds(0.95), win_rate=wins, win_interval=_wilson(wins, p.win_rate_se, reach, far))
+    win_interval = overshot(_wilson(wins, p.win_rate_se, reach, far), wins - 0.5, p.overshoot[..., None])
+    return replace(p, interval=p.bounds(0.95), win_rate=wins, win_interval=win_interval)
 
 
 def _wilson(wins: Floats, se: Floats, reach: Floats, far: Floats) -> Floats:
@@ -265,8 +271,8 @@ def pooled_gains(t: TiltResult, p: Population, kl: Floats) -> PolicyGains:
         np.array(np.broadcast_to(kl, t.kl.shape)), t.betas, gain, se, none, freedom, wins, none, none, none, none,
         np.zeros(t.kl.shape), np.full(t.kl.shape, "pooled"),
         np.zeros((len(t.directions), len(t.values)), bool), np.full(len(t.values), ""),
-        np.zeros(len(t.values), np.int64), np.zeros(t.kl.shape), np.zeros(t.gain.shape, np.int64), wide, wide,
-        t.directions, t.values,
+        np.zeros(len(t.values), np.int64), np.zeros(t.kl.shape), np.zeros(t.kl.shape),
+        np.zeros(t.gain.shape, np.int64), wide, wide, t.directions, t.values,
         np.zeros((1, *t.gain.shape)), np.ones((1, t.gain.shape[2])),
     ))  # fmt: skip
 

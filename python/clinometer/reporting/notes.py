@@ -31,6 +31,7 @@ SKEWED = (
     "so skewed that {} need not hold the extremes that make its gain{}: that has one bound instead of two; its "
     "win rate has both"
 )
+OVERSHOOT = 0.01  # share by which gains may be too high, from which it is said
 FEW = 4  # constitutions that get a line each
 
 
@@ -84,6 +85,12 @@ def _tilts(r: Report) -> list[str]:
         elif r.past_horizon[k].any() and not alike:
             past = ", ".join(f"{x:g}" for x in r.kl[r.past_horizon[k]])
             out.append(f"{name}: kl {past} beyond the horizon of {r.horizon[k]:.2g} nats")
+        over = r.policy.overshoot[k]
+        if over.max() > OVERSHOOT:
+            out.append(
+                f"{name}: prompts differ in the spread of its scores, so that gains are up to {100 * over.max():.0f} % "
+                f"too high at kl {r.kl[over.argmax()]:g}; bounds allow for it"
+            )
         by_score = [v for v, hit in zip(r.values, r.policy.labelled_by_score[k], strict=True) if hit]
         if by_score:
             out.append(
