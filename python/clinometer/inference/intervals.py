@@ -301,7 +301,7 @@ class PolicyGain:
 
     def interval(self, level: float) -> Floats:
         """(J, 2)."""
-        plain = overshot(t_bounds(self.gain, self.se, self.units, level), self.gain, np.float64(self.overshoot))
+        plain = overshot(t_bounds(self.gain, self.se, self.units, level), self.gain, self.overshoot)
         return opened(plain, self.gain, self.skewed, self.null_se, level, self.lopsided)
 
 
@@ -324,4 +324,6 @@ def policy_gain(dump: Any, judge: Any, values: Any, kl: float, options: dict[str
     if found.labels_known[0]:
         more = np.maximum(found.se_labels[at] ** 2 - found.se[at] ** 2, 0.0)
         se, units = np.sqrt(se**2 + more), found.units_labels[at]
-    return PolicyGain(gain, se, units, found.skewed[at], found._null_se[at], found._lopsided, found._overshoot[at])
+    return PolicyGain(
+        gain, se, units, found.skewed[at], found._null_se[at], found._lopsided, float(found._overshoot[at])
+    )

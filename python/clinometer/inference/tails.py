@@ -176,7 +176,7 @@ def _quantiles(x: Floats, held: Floats, at: Floats) -> Floats:
     return np.asarray(x[sides[0]] / 2 + x[sides[1]] / 2)
 
 
-def overshot(bounds: Floats, gain: Floats, share: Floats) -> Floats:
+def overshot(bounds: Floats, gain: Floats, share: Floats | float) -> Floats:
     """Bounds (..., 2) of gains (...) that may be too high by a share (...): further towards zero, and past it."""
     less = np.nan_to_num(gain) * share
     return np.stack([bounds[..., 0] - np.maximum(less, 0.0), bounds[..., 1] - np.minimum(less, 0.0)], axis=-1)
