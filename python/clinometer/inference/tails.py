@@ -19,7 +19,7 @@ LOPSIDED = (
     0.07  # third moment of all responses over the 3/2 power of the second, past which errors hang on few extremes
 )
 CLIPPED = 0.25  # log sd of what differs from a prompt's commonest value, from which it has extremes of its own
-UNDRAWN = 0.04  # share of a value's second moment beyond what was drawn, up to which both bounds hold
+UNDRAWN = 0.1  # share of a value's second moment beyond what was drawn, up to which both bounds hold
 FURTHER = 1.5  # times as far: noise is seen to lower a skewed value in 7 % of dumps by 95 % bounds, in 2.5 % by these
 TOP = 0.02  # of the scores, whose mean excess says how heavy their tail is
 NORMAL = 0.3672  # that excess of a normal law, in sd: gains by normal scores are right up to the horizon
