@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
+from transformers import GenerationConfig
 
 import clinometer as cm
 
@@ -36,6 +37,17 @@ def states_of(block: torch.nn.Module) -> Iterator[list[torch.Tensor]]:
         hook.remove()
 
 
+@contextlib.contextmanager
+def unfiltered(model: Any) -> Iterator[None]:
+    """The model's own settings, such as min_p, set aside but for the end: `generate` adds them to those of a call."""
+    own = model.generation_config
+    model.generation_config = GenerationConfig(eos_token_id=own.eos_token_id)
+    try:
+        yield
+    finally:
+        model.generation_config = own
+
+
 def answers(
     model: Any, tokenizer: Any, prompts: Sequence[str], block: torch.nn.Module, *, n: int, longest: int
 ) -> Iterator[tuple[torch.Tensor, list[int], torch.Tensor]]:
@@ -43,10 +55,10 @@ def answers(
     end = model.generation_config.eos_token_id
     for number, prompt in enumerate(prompts):
         ids = tokenizer(prompt, return_tensors="pt").input_ids.repeat(n, 1)
-        with states_of(block) as steps:
+        with states_of(block) as steps, unfiltered(model):
             made = model.generate(
                 ids, attention_mask=torch.ones_like(ids), do_sample=True, temperature=1.0, top_k=0, top_p=1.0,
-                repetition_penalty=1.0, max_new_tokens=longest, pad_token_id=tokenizer.pad_token_id or 0,
+                max_new_tokens=longest, pad_token_id=tokenizer.pad_token_id or 0,
             )  # fmt: skip
         response = made[:, ids.shape[1] :]
         ended = torch.isin(response, torch.as_tensor(end))

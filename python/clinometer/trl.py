@@ -218,7 +218,8 @@ class ForecastCallback(TrainerCallback):  # type: ignore[misc]
         if "tokens" in entry:
             return list(entry["tokens"])
         ended = not self.dump.has_column("ended") or bool(self.dump.column("ended")[row])
-        return lm.response_tokens(entry["response"], end=ended)
+        chat = True if entry.get("messages") else _chat(self.dump)
+        return lm.response_tokens(entry["response"], end=ended, chat=chat)
 
     def _warn(self, found: Mapping[str, float]) -> None:
         proxy, proxy_se = found[f"gain/{self.judge}"], found[f"gain_se/{self.judge}"]

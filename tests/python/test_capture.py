@@ -15,6 +15,7 @@ pytest.importorskip("transformers")
 import tiny_models  # noqa: E402
 
 import clinometer as cm  # noqa: E402
+from clinometer.cli import main  # noqa: E402
 from clinometer.models import loaded, sampled, uniforms  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "torture"))
@@ -217,6 +218,56 @@ def test_odd_prompts_are_refused_with_their_number(tmp_path, prompts, options, m
     with pytest.raises((ValueError, TypeError), match=message):
         cm.capture(network, tokenizer, prompts, layers=1, chat=options.get("chat"), out=tmp_path / "d")
     assert not (tmp_path / "d").exists()
+
+
+def test_a_template_that_refuses_a_prompt_is_named_with_it(tmp_path):
+    refusing = tiny_models.tokenizer(
+        template="{% for m in messages %}{% if m['role'] == 'system' %}{{ raise_exception('no system role') }}"
+        "{% endif %}{{ m['content'] }}{% endfor %}"
+    )
+    prompts = ["p", [{"role": "system", "content": "s"}, {"role": "user", "content": "q"}]]
+    with pytest.raises(ValueError, match=r"prompts\[1\]: .* chat template of .* refuses: no system role"):
+        cm.capture(tiny_models.model(), refusing, prompts, layers=1, out=tmp_path / "d")
+
+
+def test_given_replies_of_a_chat_end_as_its_turns_do(tmp_path):
+    network = tiny_models.model()
+    network.generation_config.eos_token_id = [1, 2]
+    tokenizer = tiny_models.tokenizer(template=tiny_models.TEMPLATE.replace("<eos>", "<bos>"))
+    for chat, end in ((None, 1), (True, 1), (False, 2)):
+        out = tmp_path / str(chat)
+        dump = cm.capture(network, tokenizer, ["p"], responses=[["ab"]], layers=1, chat=chat, out=out)
+        assert dump.texts[0]["tokens"][-1] == end and dump.columns["ended"][0]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A model in a folder, as a shell names it."""
+    tiny_models.model().save_pretrained(tmp_path / "tiny")
+    tiny_models.tokenizer().save_pretrained(tmp_path / "tiny")
+    return tmp_path
+
+
+def from_a_shell(folder, prompts):
+    return main(
+        ["capture", str(folder / "tiny"), str(prompts), str(folder / "out"), "--layers", "1", "-n", "2",
+         "--max-new-tokens", "4"]
+    )  # fmt: skip
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_prompt(folder):
+    (folder / "prompts.txt").write_bytes(b"\xef\xbb\xbfwhy\r\nwho\n")
+    assert from_a_shell(folder, folder / "prompts.txt") == 0
+    assert [t["prompt"] for t in cm.open_dump(folder / "out").texts] == ["why", "why", "who", "who"]
+
+
+def test_names_in_a_file_of_prompts_that_mean_nothing_are_told(folder, capsys):
+    (folder / "prompts.jsonl").write_text('{"prompt": "why", "response": "so"}\n')
+    assert from_a_shell(folder, folder / "prompts.jsonl") == 0
+    assert "response not read; prompt, prompt_id and responses are" in capsys.readouterr().err
+    (folder / "prompts.json").write_text('[{"prompt": "why"}]')
+    assert from_a_shell(folder, folder / "prompts.json") == 2
+    assert "line 1: an object with a prompt, on a line of its own, is wanted" in capsys.readouterr().err
 
 
 def test_a_model_that_overflows_is_refused_and_not_written_down(tmp_path):

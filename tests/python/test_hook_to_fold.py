@@ -49,11 +49,15 @@ def test_the_statistics_of_the_hook_are_those_of_a_written_dump(tmp_path, archit
 
 def test_a_row_is_the_mean_of_the_states_its_tokens_were_drawn_from():
     network, tokenizer = tiny_models.model(), tiny_models.tokenizer()
+    own = network.generation_config
+    own.update(min_p=0.9, repetition_penalty=3.0)  # which the example leaves out
     torch.manual_seed(3)
     with example.states_of(blocks_of(network)[1]) as steps:
         pass
     assert steps == [] and not blocks_of(network)[1]._forward_hooks
     phi, _, length = next(example.answers(network, tokenizer, ["name"], blocks_of(network)[0], n=5, longest=8))
+    assert network.generation_config is own
+    own.update(min_p=None, repetition_penalty=None)
     torch.manual_seed(3)
     ids = tokenizer("name", return_tensors="pt").input_ids.repeat(5, 1)
     drawn = network.generate(ids, do_sample=True, temperature=1.0, top_k=0, max_new_tokens=8, pad_token_id=0)

@@ -33,7 +33,7 @@ def written(tmp_path_factory):
     return str(path)
 
 
-@pytest.fixture(scope="module", params=["llama", "gpt2", "gemma2"])
+@pytest.fixture(scope="module", params=["llama", "gpt2", "gemma2", "gpt_neo"])
 def network(request):
     pytest.importorskip("torch")
     pytest.importorskip("transformers")
@@ -154,6 +154,21 @@ def test_a_rating_of_1_is_not_the_beginning_of_a_10(written):
         first, after = (np.exp(said(network, [*context, *more])[1])[digit] for more in ([], [digit[1]]))
         p = np.array([first[1] * (1 - after[:3].sum()), *first[2:], *(first[1] * after[:3])])
         assert made.scores[row, 0] == pytest.approx(p @ np.arange(1, 13) / p.sum(), abs=1e-4)
+
+
+def test_letters_are_the_tokens_that_follow_the_question(written):
+    """Tokenizers of Llama 2 and its kind put a space in front of every text: " A" alone is not " A" after a colon."""
+    pytest.importorskip("torch")
+    import tiny_models
+    from tokenizers import normalizers
+
+    network, tokenizer = tiny_models.model(max_position_embeddings=1024), tiny_models.tokenizer(template=None)
+    tokenizer.backend_tokenizer.normalizer = normalizers.Prepend(" ")
+    made = cm.judge(network, tokenizer, cm.open_dump(written, layer=3), {"kind": "Be kind."}, kind="pairwise")
+    i, j = made.pairs[0]
+    asked = pairwise_prompt(TEXTS[i]["prompt"], TEXTS[i]["response"], TEXTS[j]["response"], "Be kind.", chat=False)
+    a, b = (said(network, tokenizer(f"{asked} {letter}")["input_ids"])[0][-1] for letter in "AB")
+    assert made.dump.pairs["order_logits"][0, 0, 0] == pytest.approx(a - b, abs=2e-4)
 
 
 def test_a_bias_planted_in_the_model_moves_the_bias_and_nothing_else(written):

@@ -10,7 +10,8 @@ pytest.importorskip("transformers")
 
 import tiny_models  # noqa: E402
 
-from clinometer.models import loaded  # noqa: E402
+from clinometer.models import loaded, not_applied  # noqa: E402
+from clinometer.models.taps import tapped  # noqa: E402
 
 RNG = np.random.default_rng(3)
 PROMPTS = [list(RNG.integers(3, tiny_models.VOCABULARY, n)) for n in (1, 9, 4, 4, 17, 1, 6)]
@@ -153,6 +154,100 @@ def test_prompts_and_responses_become_tokens_once_with_one_end():
     assert lm.template_digest is not None and lm.template_digest.startswith("sha256:")
     plain = loaded(lm.model, tiny_models.tokenizer(template=None))
     assert plain.template_digest is None and plain.prompt_tokens("hi") == lm.prompt_tokens("hi", chat=False)
+
+
+def test_a_reply_in_a_chat_ends_as_the_template_ends_it():
+    """Gemma and Phi end a turn by another token than a text: the tokenizer's end is never said there."""
+    network = tiny_models.model()
+    network.generation_config.eos_token_id = [1, 2]
+    lm = loaded(network, tiny_models.tokenizer(template=tiny_models.TEMPLATE.replace("<eos>", "<bos>")))
+    assert (lm.turn_end_id, lm.end_id) == (1, 2)
+    assert lm.response_tokens("ab")[-1] == 1 and lm.response_tokens("ab", chat=False)[-1] == 2
+    assert lm.response_tokens("ab<eos>")[-2:] == [*lm.response_tokens("b", end=False), 2]  # has an end already
+    assert lm.response_text(lm.response_tokens("ab")) == "ab"
+    network.generation_config.eos_token_id = 2  # by which the model would go on behind its turn
+    assert loaded(network, lm.tokenizer).turn_end_id == 2
+    refusing = tiny_models.tokenizer(template="{{ raise_exception('no') }}")
+    assert loaded(network, refusing).turn_end_id == 2
+
+
+def test_text_to_go_on_with_has_no_end_behind_it():
+    from tokenizers.processors import TemplateProcessing
+
+    tokenizer = tiny_models.tokenizer(template=None)
+    marks = [("<bos>", 1), ("<eos>", 2)]
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="<bos> $A <eos>", special_tokens=marks)
+    lm = loaded(tiny_models.model(), tokenizer)
+    assert tokenizer("hi")["input_ids"][-1] == 2
+    assert lm.prompt_tokens("hi") == [1, *lm.response_tokens("hi", end=False)] and lm.prompt_tokens("") == [1]
+    assert lm.prompt_tokens("hi<eos>")[-1] == 2  # written by the user
+
+
+def test_what_a_generation_config_asks_for_is_told_where_1_is_not_off():
+    network = tiny_models.model()
+    strong = {"top_k": 1, "min_new_tokens": 1, "no_repeat_ngram_size": 1, "forced_bos_token_id": 1}
+    network.generation_config.update(temperature=1.0, top_p=1, repetition_penalty=1.0, num_beams=1, **strong)
+    assert not_applied(network) == strong
+    network.generation_config.update(top_k=0, min_new_tokens=0, no_repeat_ngram_size=0, forced_bos_token_id=None)
+    assert not_applied(network) == {}
+
+
+@pytest.mark.parametrize("kind", ["both ways", "positions", "no cache"])
+def test_models_that_padding_or_a_cache_would_change_are_refused(kind):
+    """None of these says so: they give numbers, of other sequences."""
+    from transformers import (
+        BertConfig,
+        BertLMHeadModel,
+        OpenAIGPTConfig,
+        OpenAIGPTLMHeadModel,
+        RobertaConfig,
+        RobertaForCausalLM,
+    )
+
+    sizes = {"vocab_size": 83, "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4}
+    torch.manual_seed(0)
+    if kind == "both ways":
+        made = BertLMHeadModel(BertConfig(**sizes, intermediate_size=40, initializer_range=0.3))
+    elif kind == "positions":  # which count from behind the padding's number
+        made = RobertaForCausalLM(RobertaConfig(**sizes, intermediate_size=40, initializer_range=0.3, is_decoder=True))
+    else:
+        made = OpenAIGPTLMHeadModel(OpenAIGPTConfig(vocab_size=83, n_embd=24, n_layer=2, n_head=4))
+    lm = loaded(made.eval(), tiny_models.tokenizer())
+    with pytest.raises(ValueError, match=r"other log-probabilities in a padded batch|keeps no keys and values"):
+        next(lm.forward(PROMPTS, RESPONSES))
+    with pytest.raises(ValueError, match=r"other log-probabilities in a padded batch|keeps no keys and values"):
+        lm.prefix(PROMPTS)  # and again
+
+
+def test_longrope_is_read_up_to_where_a_long_sequence_changes_the_others():
+    from transformers import Phi3Config, Phi3ForCausalLM
+
+    rope = {
+        "rope_type": "longrope", "short_factor": [1.0] * 3, "long_factor": [1.0, 4.0, 9.0], "rope_theta": 1e4,
+        "original_max_position_embeddings": 14, "partial_rotary_factor": 1.0,
+    }  # fmt: skip
+    sizes = {"hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 2, "num_attention_heads": 4}
+    torch.manual_seed(0)
+    config = Phi3Config(
+        vocab_size=83, **sizes, pad_token_id=0, initializer_range=0.3, max_position_embeddings=256,
+        original_max_position_embeddings=14, rope_parameters=rope,
+    )  # fmt: skip
+    network = Phi3ForCausalLM(config).eval()
+    lm = loaded(network, tiny_models.tokenizer())
+    assert lm.context == 14
+    short, long = ([4, 5, 6], [7, 8]), (list(range(3, 13)), [5, 6, 7, 8, 9])
+    (s,) = lm.forward(*([x] for x in short))
+    np.testing.assert_allclose(s.logprobs, alone(network, *short)[0], atol=1e-4)
+    with pytest.raises(ValueError, match="pair 1 has 15 tokens; the context of 'Phi3ForCausalLM' is 14"):
+        list(lm.forward(*zip(short, long, strict=True)))
+
+
+def test_states_that_are_no_vector_a_token_are_refused():
+    network, at = tiny_models.model(), (torch.tensor([0]), torch.tensor([0]))
+    block = network.model.layers[0]
+    block.forward = lambda *_, **__: torch.zeros(4, 2, 3, 24)  # as models with several streams have them
+    with tapped(network, [1], at, at), pytest.raises(ValueError, match=r"states of shape \(4, 2, 3, 24\) between"):
+        block(None)
 
 
 def test_what_cannot_be_used_is_refused_by_name():

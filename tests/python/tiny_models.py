@@ -11,6 +11,8 @@ from transformers import (
     Gemma2ForCausalLM,
     GPT2Config,
     GPT2LMHeadModel,
+    GPTNeoConfig,
+    GPTNeoForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedTokenizerFast,
@@ -39,6 +41,12 @@ def model(architecture: str = "llama", *, seed: int = 0, dtype: torch.dtype = to
     if architecture == "gpt2":
         gpt2 = {"n_embd": 24, "n_layer": 2, "n_head": 4, "n_positions": 256, "initializer_range": 0.3}
         made: Any = GPT2LMHeadModel(GPT2Config(**{**_SHARED, **gpt2, **changed}))
+    elif architecture == "gpt_neo":  # the second layer sees a window, by a name of its own
+        neo = {
+            "hidden_size": 24, "num_layers": 2, "num_heads": 4, "attention_types": [[["global", "local"], 1]],
+            "window_size": 7, "max_position_embeddings": 256, "initializer_range": 0.3,
+        }  # fmt: skip
+        made = GPTNeoForCausalLM(GPTNeoConfig(**{**_SHARED, **neo, **changed}))
     elif architecture == "gemma2":  # caps its logits, and every other layer sees a window
         gemma = {"head_dim": 6, "sliding_window": 7, "query_pre_attn_scalar": 6, "initializer_range": 0.3}
         made = Gemma2ForCausalLM(Gemma2Config(**{**_WIDE, **gemma, **changed}))

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from clinometer.common.visible import quote
 from clinometer.models import LanguageModel
 
 __all__ = ["Position", "Request", "as_position", "as_request"]
@@ -40,7 +39,7 @@ def as_position(position: Any) -> Position:
         a, b = position
         return Position(f"response[{a}:{'' if b is None else b}]", slice(a, b))
     raise ValueError(
-        f"position is {quote(repr(position))}; 'last', 'mean_response' or (a, b), the tokens response[a:b], is wanted"
+        f"position is {position!r:.80}; 'last', 'mean_response' or (a, b), the tokens response[a:b], is wanted"
     )
 
 
@@ -108,7 +107,8 @@ def as_request(
     for k, t in enumerate(tokens):
         if not t:
             raise ValueError(f"prompts[{k}] has no tokens; at least one is wanted, such as the first-token mark")
-    given = None if responses is None else _given(lm, responses, len(tokens))
+    chats = [chat if isinstance(p, str) else True for p in prompts]
+    given = None if responses is None else _given(lm, responses, chats)
     for k, t in enumerate(tokens):
         answer = longest if given is None else max(map(len, given[k]), default=0)
         lm.check_length(len(t) + answer, f"prompts[{k}] with a response of up to {answer} tokens")
@@ -122,16 +122,18 @@ def _tokens(lm: LanguageModel, prompt: Any, k: int, chat: bool | None) -> list[i
         raise type(error)(f"prompts[{k}]: {error}") from None
 
 
-def _given(lm: LanguageModel, responses: Any, n_prompts: int) -> list[list[list[int]]]:
-    if isinstance(responses, str) or len(responses) != n_prompts:
-        raise ValueError(f"responses has {len(responses)} entries; {n_prompts} are wanted, a list for each prompt")
+def _given(lm: LanguageModel, responses: Any, chats: Sequence[bool | None]) -> list[list[list[int]]]:
+    if isinstance(responses, str) or len(responses) != len(chats):
+        raise ValueError(f"responses has {len(responses)} entries; {len(chats)} are wanted, a list for each prompt")
     out: list[list[list[int]]] = []
     for k, several in enumerate(responses):
         if isinstance(several, str):
             raise TypeError(f"responses[{k}] is a str; a list of responses, each a str or tokens, is wanted")
         if not len(several):
             raise ValueError(f"responses[{k}] is empty; at least one response is wanted, or leave the prompt out")
-        out.append([lm.response_tokens(r) if isinstance(r, str) else [int(t) for t in r] for r in several])
+        out.append([
+            lm.response_tokens(r, chat=chats[k]) if isinstance(r, str) else [int(t) for t in r] for r in several
+        ])  # fmt: skip
         for j, tokens in enumerate(out[-1]):
             if not tokens:
                 raise ValueError(f"responses[{k}][{j}] has no tokens, so no states; give its end token at least")

@@ -53,8 +53,9 @@ def capture(
     prompts : sequence of G str or lists of messages
         A str is a message of the user where the tokenizer has a chat template, unless ``chat=False``.
     responses : sequence of G lists, optional
-        Given responses, each a str (its end token is put behind it) or tokens, taken as they are. Default: n drawn for
-        each prompt from the model itself at temperature 1 over the whole vocabulary, with no filter or penalty.
+        Given responses, each a str (its end token is put behind it: in a chat the one its template puts there) or
+        tokens, taken as they are. Default: n drawn for each prompt from the model itself at temperature 1 over the
+        whole vocabulary, with no filter or penalty.
     layers : int or several
         0 the embeddings, k the output of block k; of the last block before the final norm, where the last of
         transformers' `hidden_states` is after it.
@@ -90,7 +91,8 @@ def capture(
 
     Errors: before any pass, ValueError or TypeError with the argument's name, ImportError without
     transformers; DumpError where `out` holds something
-    else or was begun with other prompts, seed or settings.
+    else or was begun with other prompts, seed or settings. At the first prompt, ValueError for a model that gives other
+    numbers for padded or cached tokens than for a sequence alone.
 
     Cost: a pass over the prompts, max_new_tokens steps of one token for the rows of a batch that have not ended, and a
     pass over the responses; memory of a batch: keys and values of token_budget tokens, 2^27 logits.

@@ -7,6 +7,8 @@ import json
 import os
 from typing import Any
 
+from clinometer.common.notices import tell
+
 from .output import emit, written
 from .sources import check_folders, located, reading
 
@@ -16,6 +18,10 @@ def capture(args: argparse.Namespace) -> int:
     from clinometer.capturing import capture as make
 
     rows = _rows(args.prompts)
+    if not rows:  # before a model is loaded
+        raise ValueError(f"{args.prompts!r} has no prompts; one a line is wanted")
+    if unread := sorted({key for row in rows for key in row} - {"prompt", "prompt_id", "responses"}):
+        tell(f"{args.prompts}: {', '.join(unread)} not read; prompt, prompt_id and responses are", stacklevel=2)
     given, ids = _all_or_none(rows, "responses", args.prompts), _all_or_none(rows, "prompt_id", args.prompts)
     dump = make(
         args.model, args.tokenizer, [row["prompt"] for row in rows], responses=given, n=args.n, layers=args.layers,
@@ -37,7 +43,7 @@ def _position(given: str) -> str | tuple[int, int | None]:
 
 
 def _rows(path: str) -> list[dict[str, Any]]:
-    with open(path, encoding="utf-8") as file:
+    with open(path, encoding="utf-8-sig") as file:  # a byte order mark is no part of a prompt
         lines = [line.rstrip("\n") for line in file if line.strip()]
     if os.path.splitext(path)[1].lower() not in (".jsonl", ".json"):
         return [{"prompt": line} for line in lines]
@@ -46,9 +52,9 @@ def _rows(path: str) -> list[dict[str, Any]]:
         try:
             row = json.loads(line)
         except ValueError as error:
-            raise ValueError(f"{path!r}, line {number}: not JSON ({error})") from None
+            raise ValueError(f"{path!r}, line {number}: not JSON ({error}); an object a line is wanted") from None
         if not isinstance(row, dict) or "prompt" not in row:
-            raise ValueError(f"{path!r}, line {number}: an object with a prompt is wanted")
+            raise ValueError(f"{path!r}, line {number}: an object with a prompt, on a line of its own, is wanted")
         out.append(row)
     return out
 

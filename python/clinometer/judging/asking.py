@@ -127,10 +127,16 @@ def _whole_answers(p: Floats, labels: Sequence[Sequence[int]]) -> Floats:
 
 def _label(s: Settings, text: str) -> list[int]:
     """Tokens of an answer, behind a chat's generation prompt or behind "Answer:"."""
-    tokens = s.lm.response_tokens(text if s.chat else f" {text}", end=False)
+    tokens = s.lm.response_tokens(text, end=False) if s.chat else _continued(s.lm, "Answer:", f" {text}")
     if not tokens:
         raise ValueError(f"the tokenizer of {quote(s.lm.name)} has no tokens for the answer {text!r}")
     return tokens
+
+
+def _continued(lm: LanguageModel, before: str, text: str) -> list[int]:
+    """Tokens of a text behind another: alone, some tokenizers put a space in front of it."""
+    begin, whole = (lm.response_tokens(t, end=False) for t in (before, before + text))
+    return whole[len(begin) :] if whole[: len(begin)] == begin else lm.response_tokens(text, end=False)
 
 
 def _sigmoid(z: Floats) -> Floats:

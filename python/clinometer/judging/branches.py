@@ -81,7 +81,8 @@ def _has_windows(lm: LanguageModel) -> bool:
     kinds = getattr(config, "layer_types", None)
     if kinds is not None:
         return bool(set(kinds) - {"full_attention"})
-    return getattr(config, "sliding_window", None) is not None
+    names = ("sliding_window", "attention_chunk_size", "attention_window", "local_attention", "window_size")
+    return any(getattr(config, name, None) is not None for name in names)
 
 
 def _common(contexts: Sequence[Tokens]) -> int:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from clinometer.common.visible import quote
 
 from .prefix import Prefix, padded, refuse_nan
+from .probing import refuse_odd
 from .taps import blocks_of, still, tapped
 
 __all__ = ["LanguageModel", "Scored"]
@@ -61,14 +62,18 @@ class LanguageModel:
         "sha256:..." of some numbers of every parameter, by which another checkpoint of the same name is told.
     n_layers, dim, vocabulary : int
     context : int or None
-        Most tokens of prompt and response together.
+        Most tokens of prompt and response together; where frequencies of positions change with the longest sequence of
+        a batch (longrope), the most without that change.
     stop_ids : tuple of int
         Tokens that end a response: the tokenizer's end and those of the generation config.
     end_id : int or None
-        The one that is put behind a given response.
+        The one that is put behind a given response to plain text: the tokenizer's end.
+    turn_end_id : int or None
+        The one behind a given response of a chat: the stop token that the chat template puts there, else `end_id`.
 
     Errors: models that are encoders and decoders, keep a recurrent state or take no position ids are refused with a
-    ValueError that says so.
+    ValueError that says so, and so are, at the first prompt, those that say otherwise of padded and cached tokens than
+    of a sequence alone.
     """
 
     def __init__(self, model: Any, tokenizer: Any, name: str) -> None:
@@ -80,11 +85,13 @@ class LanguageModel:
         text = model.config.get_text_config()
         self.n_layers, self.dim = int(text.num_hidden_layers), int(text.hidden_size)
         self.vocabulary = int(text.vocab_size)
-        self.context: int | None = getattr(text, "max_position_embeddings", None)
+        self.context = _context(text)
         self.template_digest = _digest(getattr(tokenizer, "chat_template", None))
         self.stop_ids = _stops(model, tokenizer)
         own = getattr(tokenizer, "eos_token_id", None)
         self.end_id = own if own is not None else next(iter(self.stop_ids), None)
+        self.turn_end_id = _turn_end(tokenizer, self.stop_ids, self.end_id)
+        self._probed = False
 
     @property
     def weights_digest(self) -> str:
@@ -114,25 +121,32 @@ class LanguageModel:
             True or False decides what a str is.
         """
         if isinstance(prompt, str) and not self.is_chat(chat):
-            return self._known(self.tokenizer(_whole(prompt))["input_ids"])
+            return self._known(_begun(self.tokenizer, _whole(prompt)))
         messages = _checked([{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt)
         if self.template_digest is None:
             raise ValueError(f"prompt has messages, but the tokenizer of {quote(self.name)} has no chat template")
-        made = self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)
+        from jinja2 import TemplateError
+
+        try:
+            made = self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)
+        except TemplateError as error:
+            raise ValueError(f"prompt is one that the chat template of {quote(self.name)} refuses: {error}") from error
         return self._known(made["input_ids"])
 
     def is_chat(self, chat: bool | None) -> bool:
         """Whether a str is a message of the user; by default, where there is a chat template."""
         return self.template_digest is not None if chat is None else chat
 
-    def response_tokens(self, text: str, *, end: bool = True) -> list[int]:
+    def response_tokens(self, text: str, *, end: bool = True, chat: bool | None = None) -> list[int]:
         """Tokens of a response's text, without special ones; with `end`, the end token once behind them.
 
-        Text that a model wrote may have been other tokens: keep those where there are some.
+        `chat` says whether the prompt is a chat, as for `prompt_tokens`: many models end their turn by another token
+        than a document. Text that a model wrote may have been other tokens: keep those where there are some.
         """
         tokens = self._known(self.tokenizer(_whole(text), add_special_tokens=False)["input_ids"])
-        if end and self.end_id is not None and tokens[-1:] != [self.end_id]:
-            tokens.append(self.end_id)
+        mark = self.turn_end_id if self.is_chat(chat) else self.end_id
+        if end and mark is not None and not (tokens and tokens[-1] in self.stop_ids):
+            tokens.append(mark)
         return tokens
 
     def _known(self, tokens: Iterable[Any]) -> list[int]:
@@ -216,16 +230,27 @@ class LanguageModel:
 
     def prefix(self, prompts: Sequence[Tokens]) -> Prefix:
         """Read prompts side by side: the cache to score and sample responses from."""
+        if not all(len(p) for p in prompts):
+            raise ValueError("prompts holds one without tokens; at least one is wanted, such as the first-token mark")
+        if not self._probed:
+            refuse_odd(self, self._read)
+            self._probed = True
+        return self._read(prompts)
+
+    def _read(self, prompts: Sequence[Tokens]) -> Prefix:
         import torch
         from transformers import DynamicCache
 
-        if not all(len(p) for p in prompts):
-            raise ValueError("prompts holds one without tokens; at least one is wanted, such as the first-token mark")
         ids, mask = padded(prompts, self.device, left=True)
         last = torch.arange(len(ids)), torch.full((len(ids),), ids.shape[1] - 1)
         # without the configuration the cache keeps all positions of sliding layers too, so that rows can be taken
         prefix = Prefix(DynamicCache(), mask[:, :0], None)
         prefix.logits, _ = self.extend(prefix, ids, mask, last)
+        if prefix.cache.get_seq_length() != ids.shape[1]:
+            raise ValueError(
+                f"model {quote(self.name)} ({type(self.model).__name__}) keeps no keys and values in the cache; a "
+                "causal language model that does is wanted"
+            )
         return prefix
 
     def extend(
@@ -329,6 +354,40 @@ def _arguments(model: Any) -> Any:
     """Names of what the forward pass takes; an adapter's is the one of the model inside."""
     base = model.get_base_model() if hasattr(model, "peft_config") and hasattr(model, "get_base_model") else model
     return inspect.signature(base.forward).parameters
+
+
+def _context(text: Any) -> int | None:
+    """Most tokens, of longrope those of the short factors: beyond, a long row changes all that share its batch."""
+    longest: int | None = getattr(text, "max_position_embeddings", None)
+    rope = getattr(text, "rope_parameters", None) or getattr(text, "rope_scaling", None) or {}
+    if "longrope" in (rope.get("rope_type"), rope.get("type")):
+        own = getattr(text, "original_max_position_embeddings", None)
+        return int(rope.get("original_max_position_embeddings") or own or longest or 0) or None
+    return longest
+
+
+def _begun(tokenizer: Any, text: str) -> list[int]:
+    """Tokens of text to go on with: the tokenizer's first mark stays, the end that some put behind every text goes."""
+    whole = list(tokenizer(text)["input_ids"])
+    ends = {getattr(tokenizer, name, None) for name in ("eos_token_id", "sep_token_id")} - {None}
+    if len(whole) < 2 or whole[-1] not in ends:
+        return whole
+    said = list(tokenizer(text, add_special_tokens=False)["input_ids"])
+    return whole if said[-1:] == whole[-1:] else whole[:-1]
+
+
+def _turn_end(tokenizer: Any, stops: tuple[int, ...], otherwise: int | None) -> int | None:
+    """The stop token that the chat template puts behind a reply."""
+    if getattr(tokenizer, "chat_template", None) is None:
+        return otherwise
+    said = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "reply"}]
+    try:
+        shown = tokenizer.apply_chat_template(said, tokenize=False)
+        _, found, rest = shown.rpartition("reply")
+        behind = tokenizer(rest.strip(), add_special_tokens=False)["input_ids"] if found else []
+    except Exception:  # a template is a program of its own, which may refuse such a conversation
+        return otherwise
+    return int(behind[0]) if behind and behind[0] in stops else otherwise
 
 
 def _digest(template: Any) -> str | None:

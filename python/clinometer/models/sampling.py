@@ -21,6 +21,11 @@ _NEUTRAL = {
     "use_cache", "cache_implementation", "max_length", "max_new_tokens", "return_dict_in_generate", "output_attentions",
     "output_hidden_states", "output_scores", "output_logits", "_from_model_config",
 }  # fmt: skip
+# settings that are off at 1; of the others, such as top_k, 1 is the strongest there is
+_OFF_AT_1 = {
+    "temperature", "top_p", "typical_p", "repetition_penalty", "encoder_repetition_penalty", "length_penalty",
+    "num_beams", "num_beam_groups", "num_return_sequences",
+}  # fmt: skip
 
 
 def uniforms(seed: int, prompt_id: int | str, response: int, count: int) -> NDArray[np.float64]:
@@ -80,7 +85,11 @@ def not_applied(model: Any) -> dict[str, Any]:
     """What the model's generation configuration would have changed about the responses."""
     config = getattr(model, "generation_config", None)
     told = config.to_diff_dict() if config is not None else {}
-    idle: tuple[Any, ...] = (None, False, 1, 1.0, [], {})
-    return {
-        k: v for k, v in sorted(told.items()) if k not in _NEUTRAL and (v not in idle or (isinstance(v, bool) and v))
-    }
+    return {k: v for k, v in sorted(told.items()) if k not in _NEUTRAL and not _idle(k, v)}
+
+
+def _idle(name: str, value: Any) -> bool:
+    """Whether a setting changes nothing."""
+    if isinstance(value, (bool, list, dict, type(None))):
+        return not value
+    return bool(value == (1 if name in _OFF_AT_1 else 0))

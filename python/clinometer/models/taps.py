@@ -41,6 +41,11 @@ def tapped(model: Any, layers: Sequence[int], states_at: Places, logits_at: Plac
     hooks = []
 
     def picked(hidden: Any, places: Places) -> Any:
+        if hidden.dim() != 3:
+            raise ValueError(
+                f"model {type(model).__name__} has states of shape {tuple(hidden.shape)} between its blocks; a vector "
+                "a token is wanted"
+            )
         rows, columns = (x.to(hidden.device) for x in places)
         return hidden[rows, columns]
 
