@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["refuse_odd"]
 
-_EXACT, _ROUNDED = 0.05, 2.0  # nats a token: of float32, and of fewer bits, where an odd model is off by more
+_EXACT, _ROUNDED = 0.05, 1.0  # nats a token: of float32, and of fewer bits, where an odd model is off by more
 
 
 def refuse_odd(lm: LanguageModel, read: Callable[[list[list[int]]], Prefix]) -> None:
