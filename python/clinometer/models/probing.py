@@ -45,5 +45,6 @@ def _alone(lm: LanguageModel, before: list[int], after: list[int]) -> Any:
 
     ids = torch.tensor([[*before, *after]], device=lm.device)
     with still(lm.model):
-        logits = lm.model(input_ids=ids).logits[0, len(before) - 1 : -1].double().cpu()
+        made = lm.model(input_ids=ids, attention_mask=torch.ones_like(ids))
+    logits = made.logits[0, len(before) - 1 : -1].double().cpu()
     return (logits - logits.logsumexp(-1, keepdim=True)).gather(1, torch.tensor(after)[:, None])[:, 0].numpy()
