@@ -250,6 +250,16 @@ def test_states_that_are_no_vector_a_token_are_refused():
         block(None)
 
 
+def test_blocks_that_run_twice_in_a_pass_have_no_number():
+    network, at = tiny_models.model(), (torch.tensor([0]), torch.tensor([0]))
+    block = network.model.layers[0]
+    block.forward = lambda *_, **__: torch.zeros(1, 1, 24)
+    with tapped(network, [1], at, at) as states, pytest.raises(ValueError, match="runs its blocks several times"):
+        block(None)
+        assert states[1].shape == (1, 24)
+        block(None)
+
+
 def test_what_cannot_be_used_is_refused_by_name():
     network, tokenizer = tiny_models.model(), tiny_models.tokenizer()
     lm = loaded(network, tokenizer)

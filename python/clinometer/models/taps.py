@@ -54,6 +54,11 @@ def tapped(model: Any, layers: Sequence[int], states_at: Places, logits_at: Plac
 
     def leaving(layer: int) -> Any:
         def left(_: Any, __: Any, output: Any) -> None:
+            if layer in states:
+                raise ValueError(
+                    f"model {type(model).__name__} runs its blocks several times in a pass; layers can be numbered where "
+                    "they run once"
+                )
             states[layer] = picked(output[0] if isinstance(output, tuple) else output, states_at)
 
         return left
