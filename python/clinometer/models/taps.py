@@ -56,8 +56,8 @@ def tapped(model: Any, layers: Sequence[int], states_at: Places, logits_at: Plac
         def left(_: Any, __: Any, output: Any) -> None:
             if layer in states:
                 raise ValueError(
-                    f"model {type(model).__name__} runs its blocks several times in a pass; layers can be numbered where "
-                    "they run once"
+                    f"model {type(model).__name__} runs its blocks several times in a pass; layers can be numbered "
+                    "where they run once"
                 )
             states[layer] = picked(output[0] if isinstance(output, tuple) else output, states_at)
 
