@@ -41,9 +41,9 @@ def model(architecture: str = "llama", *, seed: int = 0, dtype: torch.dtype = to
     if architecture == "gpt2":
         gpt2 = {"n_embd": 24, "n_layer": 2, "n_head": 4, "n_positions": 256, "initializer_range": 0.3}
         made: Any = GPT2LMHeadModel(GPT2Config(**{**_SHARED, **gpt2, **changed}))
-    elif architecture == "gpt_neo":  # the second layer sees a window, by a name of its own
+    elif architecture == "gpt_neo":  # the first layer sees a window, by a name of its own
         neo = {
-            "hidden_size": 24, "num_layers": 2, "num_heads": 4, "attention_types": [[["global", "local"], 1]],
+            "hidden_size": 24, "num_layers": 2, "num_heads": 4, "attention_types": [[["local", "global"], 1]],
             "window_size": 7, "max_position_embeddings": 256, "initializer_range": 0.3,
         }  # fmt: skip
         made = GPTNeoForCausalLM(GPTNeoConfig(**{**_SHARED, **neo, **changed}))
