@@ -280,3 +280,20 @@ def test_a_tilt_walks_its_rows_three_times(monkeypatch: pytest.MonkeyPatch) -> N
     values = rows @ u.sum(axis=0)  # gains that change no sign, whose place would be looked for
     cm.tilt(rows, u, [1.0, 0.5], values, prompt_ids=np.arange(9000) // 4)
     assert walks == ["scan", "scan", "tails"]
+
+
+@pytest.mark.parametrize("n_values", [17, 40, 64, 65])
+@pytest.mark.parametrize("rows", [6, 100, 9000])
+def test_any_number_of_values_is_tilted_as_by_the_twin(n_values: int, rows: int) -> None:
+    """Sixteen at a time enter f32 lanes, up to 64: short prompts side by side, whole ones, one in slices."""
+    rng = np.random.default_rng(n_values)
+    ids = np.repeat(np.arange(max(2, 60 // rows)), rows)
+    scores = rng.normal(size=(len(ids), 3))
+    values = rng.normal(size=(len(ids), n_values)) + scores[:, :1] * rng.normal(size=n_values)
+    values[:, ::5] = np.round(values[:, ::5])
+    betas = [0.7, 5.0]
+    want = cm.reference.tilt(scores, betas, values, ids)
+    got = cm.tilt(cm.Scores(scores, prompt_ids=ids), None, betas, values, pareto_k=False)
+    sd = values.std(axis=0)
+    for name, unit in (("gain", sd), ("gain_se", sd), ("win_rate", 1.0)):
+        assert (np.abs(getattr(got, name) - want[name]) <= 2e-6 * unit).all(), name
