@@ -171,6 +171,17 @@ def test_of_a_value_with_one_label_a_prompt_nothing_is_known(beside: bool) -> No
     assert not beside or ("raises good" in text and made.policy.unseen[0] == "")
 
 
+def test_labels_that_a_judge_decided_on_are_named() -> None:
+    def asked(phi: Floats, noise: Any) -> Floats:  # raters look at what the judge likes least
+        shown = stats.norm.cdf(noise()) < np.where(phi[:, 0] > 0, 0.2, 0.8)
+        return np.where(shown, good(phi, noise), np.nan)
+
+    made, text = said(world({"kind": lambda phi, noise: phi[:, 0]}, {"asked": asked}, shift=0), ["kind"], ["asked"])
+    assert text.startswith("Cannot tell") and "but labels of asked are missing by the score of kind" in text
+    assert "asked unknown" in text and "nan" not in str(made)
+    assert "kind: labels of asked are missing by its score, so that no gain of it is known" in made.notes
+
+
 def test_a_judge_that_is_mostly_nonlinear() -> None:
     def bent(phi: Floats, noise: Any) -> Floats:
         z = phi[:, 0]
@@ -324,13 +335,13 @@ def test_a_judge_with_heavy_tails_is_named_where_gains_fall_short() -> None:
     dump = world(
         {"kind": laplace}, {"good": lambda phi, noise: laplace(phi, noise) + noise()}, n_prompts=200, n=16, shift=0
     )
-    made, text = said(dump, ["kind"], ["good"], kl=[0.6])
-    assert text.startswith("kind at 0.6 nats raises every value")
+    made, text = said(dump, ["kind"], ["good"], kl=[0.7])
+    assert text.startswith("kind at 0.7 nats raises every value")
     assert (
         "The scores of kind have so heavy a tail that gains fall short at this KL, with one bound: good gains at"
         in text
     )
-    why = "win rates are left out at kl 0.6; gains fall short at kl 0.6 and have one bound there"
+    why = "win rates are left out at kl 0.7; gains fall short at kl 0.7 and have one bound there"
     assert f"kind: scores so heavy-tailed that {why}" in made.notes and np.isnan(made.policy.win_rate).all()
     assert not any("so skewed" in note for note in made.notes)
     assert not any("heavy-tailed that" in note for note in said(dump, ["kind"], ["good"], kl=[0.05])[0].notes)

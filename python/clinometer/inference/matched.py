@@ -147,7 +147,7 @@ class MatchedRows:
         if self.responses.few:  # a covariance of n responses is low by 1 - 1/n, of each prompt's own n (theory 2.5)
             short = np.where(n > 1, n / np.maximum(n - 1, 1.0), 0.0)
             self.factor = float(applied(short, whole))
-            self.ratio = self.share @ short / self.factor
+            self.ratio = applied(self.share, short) / self.factor
             self.omega, self.share = _shared_out(whole * short), np.array([_shared_out(x * short) for x in self.share])
             self.share = self.share.reshape(len(table), p.n_prompts)
         self.blend = self.responses.blends(n)
@@ -204,7 +204,7 @@ class MatchedRows:
         """Scores (N,) less the mean of their prompt."""
         return np.asarray(t - self.p.on_rows(self.prompts(self.weight * t)))
 
-    def outweighing(self, scores: Floats, tilts: Tilts) -> Floats:
+    def outweighing(self, scores: Floats, tilts: Tilts, spreads: list[Spread]) -> Floats:
         """How many responses of a prompt outweigh all of them together under tilts (C,) of scores (N, K); 0 where the
         rows are the policy. Of 16 responses where there are more, which no pairs are left out of.
 
@@ -215,21 +215,29 @@ class MatchedRows:
         """
         if self.exact or self.silent:
             return np.zeros(len(tilts.column))
-        n, some = min(self.responses.mean, PAIRS[1]), self.weight > 0
-        each = None if self.copies is None else self.copies[some]
-        usual = [self.p.on_rows(spread.usual) for spread in self.spreads(scores)]  # spreads are no tails
-        centred = np.array([(self.centred(t) * by)[some] for t, by in zip(scores.T, usual, strict=True)])
+        n, weighed = min(self.responses.mean, PAIRS[1]), self.p.base == "reweight"
         with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-            if self.p.base == "reweight":
-                own = np.log((self.weight * self.p.on_rows(self.responses.n))[some])
-                lam = 1 / tilts.beta
-                good = np.isfinite(lam)
-                k = np.array([excess(own + x * centred[c], None) if ok else 0.0
-                              for x, c, ok in zip(lam, tilts.column, good, strict=True)])  # fmt: skip
+            if weighed:
+                k = np.array(
+                    [self._tail_of_weights(scores[:, c], b) for c, b in zip(tilts.column, tilts.beta, strict=True)]
+                )
             else:
-                k = np.array([excess(t, each) for t in centred])[tilts.column] / tilts.beta
-            times = 10 if self.p.base == "reweight" else 1
-            return np.asarray(np.minimum(times * n ** (1 - 1 / k), n))
+                found = [self._tail_of_scores(t, s) for t, s in zip(scores.T, spreads, strict=True)]
+                k = np.array(found)[tilts.column] / tilts.beta
+            return np.asarray(np.minimum((10 if weighed else 1) * n ** (1 - 1 / k), n))
+
+    def _tail_of_scores(self, t: Floats, spread: Spread) -> float:
+        """Mean excess of scores over the spread of their prompt: that some are wide is no tail."""
+        t, some = self.centred(t), self.weight > 0
+        if spread.log_sd > 0:
+            t = t * self.p.on_rows(spread.usual)
+        return excess(t[some], None if self.copies is None else self.copies[some])
+
+    def _tail_of_weights(self, t: Floats, beta: float) -> float:
+        """Mean excess of the logarithms of the rows' own weights and a tilt's together."""
+        some = self.weight > 0
+        own = self.weight * self.p.on_rows(self.responses.n)
+        return excess((np.log(own) + self.centred(t) / beta)[some], None) if beta > 0 else 0.0
 
     def skewed(self, gain: Floats, kl: Floats, outweighing: Floats) -> Ints:
         """Side (C, J) on which gains at kl (C,) have no bound, 1 or -1, else 0: that of a value's extremes
@@ -252,14 +260,12 @@ class MatchedRows:
             out.append(spread(second, fourth, self.responses.n, self.omega))
         return out
 
-    def overshoot(self, scores: Floats, tilts: Tilts) -> Floats:
+    def overshoot(self, tilts: Tilts, spreads: list[Spread]) -> Floats:
         """Share (C,) by which gains may be too high because prompts differ in the spread of the score."""
         if self.exact or self.few or self.silent:
             return np.zeros(len(tilts.column))
-        spreads = self.spreads(scores)
-        return np.array(
-            [float(spreads[c].overshoot(kl, self.reach)) for c, kl in zip(tilts.column, tilts.kl, strict=True)]
-        )
+        each = zip(tilts.column, tilts.kl, strict=True)
+        return np.array([float(spreads[c].overshoot(kl, self.reach)) for c, kl in each])
 
     def follows(self, scores: Floats) -> Flags:
         """Whether labels of a value are missing by the score, (K, J): the completed column takes them to be missing

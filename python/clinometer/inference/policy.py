@@ -218,8 +218,9 @@ def gains_and_horizon(
         tilts, furthest = every.at(slice(some)), rows.horizons(kept, every.at(slice(some, None)))
     made = rows.cells(kept, tilts, given_beta=kl is None)
     arrays = {f.name: np.array([getattr(cell, f.name) for cell in made]) for f in fields(MatchedCell)}
-    arrays["outweighing"] = rows.outweighing(kept, tilts)
-    arrays["overshoot"] = rows.overshoot(kept, tilts)
+    spreads = rows.spreads(kept)
+    arrays["outweighing"] = rows.outweighing(kept, tilts, spreads)
+    arrays["overshoot"] = rows.overshoot(tilts, spreads)
     by_score = rows.follows(kept)
     for name in ("gain", "gain_se", "null_se", "freedom", "win_rate", "win_rate_se", "win_freedom"):
         arrays[name] = np.where(by_score[tilts.column], np.nan, arrays[name])

@@ -199,10 +199,20 @@ def _claim(
 
 def _blind(report: Report, best: Choice) -> tuple[str, ...]:
     """Why values that may vary have no error."""
-    reasons = {"rare": "too few responses differ in {} for an interval", "alone": "no prompt has two labels of {}"}
-    held = list(zip(best.values, report.policy.unseen, report.value_sd != 0, strict=False))
-    named = {kind: ", ".join(visible(v) for v, why, may in held if why == kind and may) for kind in reasons}
-    return tuple(reasons[kind].format(names) for kind, names in named.items() if names)
+    found = np.where(report.policy.labelled_by_score[best.index[0]], "by score", report.policy.unseen)
+    held = list(zip(best.values, found, report.value_sd != 0, strict=False))
+
+    def named(kind: str) -> str:
+        return ", ".join(visible(v) for v, why, may in held if why == kind and may)
+
+    out = []
+    if rare := named("rare"):
+        out.append(f"too few responses differ in {rare} for an interval")
+    if alone := named("alone"):
+        out.append(f"no prompt has two labels of {alone}")
+    if by_score := named("by score"):
+        out.append(f"labels of {by_score} are missing by the score of {visible(best.constitution)}")
+    return tuple(out)
 
 
 def _reason(best: Choice, shaky: tuple[str, ...], blind: tuple[str, ...]) -> str:
