@@ -15,9 +15,7 @@ Flags = NDArray[np.bool_]
 Ints = NDArray[np.int64]
 SCARCE = 10  # responses, and prompts, that must differ from the rest of their prompt for an error to be seen
 SKEWED = 400  # prompts for both bounds of a gain to hold where the value's quantiles are those of exp(z), z normal
-LOPSIDED = (
-    0.07  # third moment of all responses over the 3/2 power of the second, past which errors hang on few extremes
-)
+LOPSIDED = 0.07  # sum of cubes over that of squares to the 3/2, past which errors hang on few extremes
 CLIPPED = 0.25  # log sd of what differs from a prompt's commonest value, from which it has extremes of its own
 UNDRAWN = 0.1  # share of a value's second moment beyond what was drawn, up to which both bounds hold
 FURTHER = 1.5  # times as far: noise is seen to lower a skewed value in 7 % of dumps by 95 % bounds, in 2.5 % by these
@@ -198,10 +196,10 @@ def opened(
     from scipy.special import ndtri
 
     low, high = bounds[..., 0], bounds[..., 1]
-    least = ndtri(0.5 + level / 2) * null_se
+    half, least = (high - low) / 2, ndtri(0.5 + level / 2) * null_se
     low = np.where(np.asarray(lopsided) < 0, np.fmin(low, gain - least), low)
     high = np.where(np.asarray(lopsided) > 0, np.fmax(high, gain + least), high)
-    side, half = np.where(high > low, skewed, 0), (high - low) / 2
+    side = np.where(high > low, skewed, 0)
     far = np.where(np.isnan(null_se), FURTHER * half, np.fmax(half, least))
     further = gain + side * far
     turned = side * further < 0
