@@ -22,7 +22,7 @@ from .gains import cells
 from .intervals import check_level
 from .matched import MatchedRows
 from .policy import PolicyGains, policy_gains
-from .tails import opened, overshot
+from .tails import opened
 
 Floats = NDArray[np.float64]
 OF_GOLD = ("win_rate", "win_rate_se", "win_freedom", "harmed", "harmed_se")  # of the gold prompts alone
@@ -137,10 +137,10 @@ def corrected(
     shared = p.gain[..., f] - gain
     null_se, lopsided = np.where(given, p.null_se[..., f], np.nan), np.where(given, p.lopsided[f], 0)
     others = {name: np.where(given, getattr(p, name)[..., f], getattr(p, name)[..., y]) for name in OF_GOLD}
-    plain = overshot(t_bounds(gain, se, freedom + 1, 0.95), gain, p.overshoot[..., None])
+    plain = t_bounds(gain, se, freedom + 1, 0.95)
     made = replace(
         p, gain=gain, gain_se=se, null_se=null_se, freedom=freedom,
-        interval=opened(plain, gain, skewed, null_se, 0.95, lopsided),
+        interval=opened(plain, gain, skewed, null_se, 0.95, lopsided, p.overshoot[..., None]),
         win_interval=np.where(given[:, None], p.win_interval[..., f, :], p.win_interval[..., y, :]),
         values=call.value_names, unseen=unseen, labelled_by_score=by_score, skewed=skewed, lopsided=lopsided,
         _influence=influence, _held=held, **others,

@@ -22,7 +22,7 @@ from clinometer.engine.population import Population
 from .gains import Cell, cells
 from .label_error import LabelError, label_errors, label_status
 from .policy import PolicyGains, policy_gains
-from .tails import opened, overshot
+from .tails import opened
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -129,8 +129,10 @@ class _Filling:
             count = worth(own, self.policy._held, judged)
             gain = self.policy.gain[at]
             e = self.policy
-            plain = overshot(t_bounds(gain, se, count, self.level), gain, e.overshoot[at])
-            self.estimate_labels[at] = opened(plain, gain, e.skewed[at], e.null_se[at], self.level, e.lopsided)
+            self.estimate_labels[at] = opened(
+                t_bounds(gain, se, count, self.level), gain, e.skewed[at], e.null_se[at], self.level, e.lopsided,
+                e.overshoot[at],
+            )  # fmt: skip
 
     def _given(self, cell: Cell, t: Floats, matched: bool) -> tuple[Floats, Floats]:
         """Fill in what holds given the direction; influences (G, J) and slopes of gains in KL (J,)."""
@@ -273,8 +275,9 @@ class GainIntervals(Result):
         interval = t_bounds(self.gain, self.se, self.units, level)
         with_labels = t_bounds(self.gain, self.se_labels, self.units_labels, level)
         estimate = t_bounds(self.estimate, self.estimate_se, self._estimate_units, level)
-        estimate = overshot(estimate, self.estimate, self._overshoot[..., None])
-        estimate = opened(estimate, self.estimate, self.skewed, self._null_se, level, self._lopsided)
+        estimate = opened(
+            estimate, self.estimate, self.skewed, self._null_se, level, self._lopsided, self._overshoot[..., None]
+        )
         return replace(
             self, level=float(level), interval=interval, interval_labels=with_labels, estimate_interval=estimate,
             estimate_interval_labels=none, bootstrap=none, bootstrap_labels=none,
@@ -301,8 +304,8 @@ class PolicyGain:
 
     def interval(self, level: float) -> Floats:
         """(J, 2)."""
-        plain = overshot(t_bounds(self.gain, self.se, self.units, level), self.gain, self.overshoot)
-        return opened(plain, self.gain, self.skewed, self.null_se, level, self.lopsided)
+        plain = t_bounds(self.gain, self.se, self.units, level)
+        return opened(plain, self.gain, self.skewed, self.null_se, level, self.lopsided, self.overshoot)
 
 
 def check_kl(kl: Any) -> float:

@@ -121,8 +121,7 @@ class PolicyGains(Result):
     def bounds(self, level: float) -> Floats:
         """Bounds of each gain, (K, B, J, 2)."""
         plain = t_bounds(self.gain, self.gain_se, self.freedom + 1, level)
-        plain = overshot(plain, self.gain, self.overshoot[..., None])
-        return opened(plain, self.gain, self.skewed, self.null_se, level, self.lopsided)
+        return opened(plain, self.gain, self.skewed, self.null_se, level, self.lopsided, self.overshoot[..., None])
 
     def units(self) -> Floats:
         """Weighted gains (C, K, B, J) of the units: their sum over any of them, over that of `_held`, estimates it."""

@@ -182,7 +182,7 @@ def overshot(bounds: Floats, gain: Floats, share: Floats | float) -> Floats:
 
 def opened(
     bounds: Floats, gain: Floats, skewed: Ints, null_se: Floats | float = np.nan, level: float = 0.95,
-    lopsided: Ints | int = 0,
+    lopsided: Ints | int = 0, overshoot: Floats | float = 0.0,
 ) -> Floats:  # fmt: skip
     """Bounds (..., J, 2) of gains (..., J) without one end where a value (J,) is skewed.
 
@@ -192,9 +192,11 @@ def opened(
     under independence does (`null_se`, normal), for a gain that chance made negative has too small an error; or 1.5
     times as far where that error is not known. The end on the side of extremes that were drawn (`lopsided`, (J,)) is
     as far as the error under independence too: a judge that by chance passed over them has seen too small an error.
+    Before all of it bounds allow for gains that are too high by a share (`overshoot`).
     """
     from scipy.special import ndtri
 
+    bounds = overshot(bounds, gain, overshoot)
     low, high = bounds[..., 0], bounds[..., 1]
     half, least = (high - low) / 2, ndtri(0.5 + level / 2) * null_se
     low = np.where(np.asarray(lopsided) < 0, np.fmin(low, gain - least), low)
