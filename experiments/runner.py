@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from .network import Halves, Pack, drawn, halves, pack
 from .rows import VALUES, Rows, computed, directions, packs, rows, text_scores
 from .settings import Settings, Spec, timed, write_json
 from .training import Training, dpo_loss, policy_gradient_loss
+
+BESIDE = 8  # prompts that responses are drawn to side by side: the weights are read once for all of them
 
 
 @dataclass
@@ -122,7 +125,7 @@ def gradient_run(world: World, spec: Spec, top: Any, beta: float) -> tuple[Any, 
     def loss(step: int) -> Any:
         prompt, asked, _ = world.split("train")[step % len(world.split("train"))]
         seed = 1_000_000 * (spec["seed"] + 1) + step
-        responses = sampled_by(world, top, asked, world.s.responses["train"], seed, f"train{step}")
+        (responses,) = sampled_by(world, top, [asked], world.s.responses["train"], seed, [f"train{step}"])
         p = pack(asked, responses)
         residual = world.halves.residual(p)
         score = torch.tensor(own_scores(world, spec["judge"], prompt, responses, p.mean_of(residual)))
@@ -133,9 +136,21 @@ def gradient_run(world: World, spec: Spec, top: Any, beta: float) -> tuple[Any, 
     return loss, world.s.gradient_steps
 
 
-def sampled_by(world: World, top: Any, prompt: list[int], n: int, seed: int, of: str) -> list[list[int]]:
+def sampled_by(
+    world: World, top: Any, prompts: list[list[int]], n: int, seed: int, names: list[str]
+) -> list[list[list[int]]]:
     with world.halves.as_policy(top):
-        return drawn(world.lm, prompt, n, world.s.max_new_tokens, seed, of)
+        return drawn(world.lm, prompts, n, world.s.max_new_tokens, seed, names)
+
+
+def sampled_to(world: World, top: Any, split: str, most: int, n: int, seed: int, of: str) -> Iterator[Any]:
+    """Number, prompt and the policy's own responses to a split's first prompts, a few prompts side by side."""
+    some = list(enumerate(world.split(split)[:most]))
+    for at in range(0, len(some), BESIDE):
+        part = some[at : at + BESIDE]
+        found = sampled_by(world, top, [a for _, (_, a, _) in part], n, seed, [f"{of}{k}" for k, _ in part])
+        for (k, (prompt, asked, _)), responses in zip(part, found, strict=True):
+            yield k, prompt, asked, responses
 
 
 def own_scores(world: World, judge: str, prompt: str, responses: list[list[int]], phi: Any) -> Any:
@@ -191,14 +206,16 @@ def measured(world: World, spec: Spec, ratio: Any) -> dict[str, Any]:
 
 
 def measured_on_seen(world: World, spec: Spec, top: Any) -> dict[str, float]:
-    """On the first prompts that were trained on, where the mean ratio shows memorising."""
+    """On the first prompts that were trained on: the mean ratio shows memorising, likeness what the blocks can hold."""
     if spec["arm"] != "dpo":
         return {}
     some = sorted({k for name, k in order(world, spec) if name == "train"})[:32]
     with torch.no_grad():
         now = np.stack([world.logprobs("train", k, top).double().numpy() for k in some])
-    found = by_weights(now - world.reference("train")[some], world.table("train", "values")[some])
-    return {name: float(found[name]) for name in ("kl", "mean_ratio", "mean_ratio_se")}
+    ratio, k = now - world.reference("train")[some], world.forecast["judges"].index(spec["judge"])
+    found = by_weights(ratio, world.table("train", "values")[some])
+    out = {name: float(found[name]) for name in ("kl", "mean_ratio", "mean_ratio_se")}
+    return out | likeness(ratio, world.table("train", "scores")[some, :, k])
 
 
 def measured_shift(world: World, top: Any) -> dict[str, float]:
@@ -222,8 +239,8 @@ def second_round(world: World, spec: Spec, top: Any) -> None:
     """A dump of the policy's own responses to train prompts, scored by the judge as it was and by the policy itself."""
     name = spec["judge"]
     rows_of: list[tuple[Any, ...]] = []
-    for k, (prompt, asked, _) in enumerate(world.split("train")[: world.s.second[1]]):
-        responses = sampled_by(world, top, asked, world.s.responses["train"], 98, f"second{k}")
+    n = world.s.responses["train"]
+    for k, prompt, asked, responses in sampled_to(world, top, "train", world.s.second[1], n, 98, "second"):
         p = pack(asked, responses)
         residual = world.halves.residual(p)
         phi, texts = p.mean_of(residual), [world.lm.response_text(r) for r in responses]
@@ -240,8 +257,8 @@ def second_round(world: World, spec: Spec, top: Any) -> None:
 def measured_afresh(world: World, top: Any) -> dict[str, Any]:
     """From the policy's own responses to the held-out prompts."""
     ratios, values = [], []
-    for k, (_, asked, _) in enumerate(world.split("held")):
-        responses = sampled_by(world, top, asked, world.s.fresh, 99, f"held{k}")
+    n = len(world.split("held"))
+    for _, _, asked, responses in sampled_to(world, top, "held", n, world.s.fresh, 99, "held"):
         p = pack(asked, responses)
         residual = world.halves.residual(p)
         with torch.no_grad():

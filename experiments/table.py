@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
@@ -96,9 +95,11 @@ def summary(cells: list[Cell]) -> dict[str, float]:
     with np.errstate(divide="ignore", invalid="ignore"):
         efficiency = (gain / forecast)[own & known & (abs(forecast) > 2 * f_se)]
     middle = float(np.median(efficiency)) if len(efficiency) else np.nan
+    scaled = abs(gain - middle * forecast) <= WIDE * np.hypot(middle * f_se, matched)
     return {
         "cells": len(cells), "inside forecast": _share(off <= WIDE * f_se, bounded),
-        "inside both": _share(off <= WIDE * np.hypot(f_se, matched), bounded), "significant": int(sure.sum()),
+        "inside both": _share(off <= WIDE * np.hypot(f_se, matched), bounded),
+        "inside, scaled": _share(scaled, bounded & np.isfinite(middle)), "significant": int(sure.sum()),
         "signs right": _share(np.sign(gain) == np.sign(forecast), sure & known), "rank": ranks(cells),
         "rank by noise": ranks(cells, middle) if np.isfinite(middle) else np.nan, "efficiency": middle,
     }  # fmt: skip
@@ -163,31 +164,6 @@ def lost_by_arm(held: dict[str, Any], cells: list[Cell]) -> dict[str, dict[str, 
     return {a: regret for a, some in arms_of(cells).items() if (regret := regrets(held, some))}
 
 
-def reasons(found: list[dict[str, Any]]) -> list[list[Any]]:
-    """By arm what may take the rest of a forecast, medians over policies.
-
-    How alike log-ratio and score are; the share of the closed form's slope; the mean ratio on trained rows, which is 1
-    where nothing is memorised; and of responses drawn afresh the KL over that by weights, and the share of their gains
-    within two errors of those by weights.
-    """
-    of_arm: dict[str, list[list[float]]] = defaultdict(list)
-    for p in found:
-        held, fresh = p["held"], p.get("fresh")
-        row = [held["correlation"], held["slope"] / p["tries"][-1]["strength"], p["seen"].get("mean_ratio", np.nan)]
-        if fresh:
-            a, b = (np.array([x[n][: len(VALUES)] for n in ("gain", "gain_se")], np.float64) for x in (held, fresh))
-            near = abs(a[0] - b[0]) <= 2 * np.hypot(a[1], b[1])
-            row += [fresh["kl"] / max(held["kl"], 1e-9), float(near.mean())]
-        of_arm[arm(p["spec"])].append([*row, *[np.nan] * (5 - len(row))])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # arms without any fresh responses
-        return [[a, len(x), *np.nanmedian(np.array(x, np.float64), axis=0)] for a, x in of_arm.items()]
-
-
-REASONS = ("arm", "policies", "correlation", "slope, of the aim", "mean ratio, trained", "KL afresh, of weights",
-           "gains afresh near")  # fmt: skip
-
-
 def goals(found: list[dict[str, Any]], cells: list[Cell], lost: dict[str, dict[str, float]]) -> list[list[str]]:
     """What the experiment was to show, what it showed, and whether that is met; regrets by arm are `lost`."""
     arms = {a: [c for c in cells if c["arm"] == a] for a in (CLOSED_FORM, ONCE, GRADIENT)}
@@ -225,35 +201,46 @@ def _error_over_judges(cells: list[Cell]) -> float:
     return float(np.nanstd(shares, ddof=1) / np.sqrt(len(shares))) if len(shares) > 1 else np.nan
 
 
-def show(s: Settings) -> str:
-    """All tables as Markdown."""
+CELLS = """A cell is a policy (of the closed form a judge and a KL) and a value. Inside: the gain lies within 1.96
+errors of the forecast, by the forecast's own, by both, and by both with the forecast times the arm's efficiency.
+Significant: realised gains beyond 2 errors, and the share of them whose sign is the forecast's. Rank: of judges by
+forecast and by gain, mean over values and levels; by noise, what exact forecasts would reach with these errors.
+Efficiency: of the judge's own score, realised over forecast at the KL that came about, the median."""
+LOST = """For each value the judge is chosen that promises most by one measure; what its policy gains less than the best
+policy does, as a share, mean over the values whose best gain is sure."""
+CELL_COLUMNS = (
+    "cells", "inside forecast", "inside both", "inside, scaled", "significant", "signs right", "rank", "rank by noise",
+    "efficiency",
+)  # fmt: skip
+
+
+def outcome(s: Settings) -> list[str]:
+    """Goals, cells by arm and regrets, as Markdown."""
     held, found = frozen(s), policies(s)
     cells = closed_cells(s, held) + trained_cells(held, found)
-    names = [
-        "cells",
-        "inside forecast",
-        "inside both",
-        "significant",
-        "signs right",
-        "rank",
-        "rank by noise",
-        "efficiency",
-    ]
     by_arm, lost = arms_of(cells), lost_by_arm(held, cells)
     lines = [f"{len(found)} trained policies of {len(s.policies)}; forecast {file_digest(s)[:19]}", ""]
     lines += markdown(["goal", "wanted", "found", ""], [list(row) for row in goals(found, cells, lost)])
     of_arm = {a: summary(some) for a, some in by_arm.items()}
-    lines += ["", *markdown(["arm", *names], [[a, *(m[n] for n in names)] for a, m in of_arm.items()])]
+    body = [[a, *(m[name] for name in CELL_COLUMNS)] for a, m in of_arm.items()]
+    lines += ["", CELLS, "", *markdown(["arm", *CELL_COLUMNS], body)]
     by = dict.fromkeys(name for regret in lost.values() for name in regret)
     body = [[name, *(regret[name] for regret in lost.values())] for name in by]
-    lines += ["", "Share of the best gain that is lost", "", *markdown(["chosen by", *lost], body)] if lost else []
+    return [*lines, *(["", LOST, "", *markdown(["chosen by", *lost], body)] if lost else [])]
+
+
+def every_policy(s: Settings) -> list[str]:
+    """One by one: the closed form of each judge, each policy, and what each step cost."""
+    held, found = frozen(s), policies(s)
     kl = min(s.kl, key=lambda level: abs(level - 0.1))
-    lines += ["", f"Closed form at KL {kl:g}", "", *markdown(["judge", *CLOSED], closed_forms(s, held, kl))]
+    lines = [f"Closed form at KL {kl:g}", "", *markdown(["judge", *CLOSED], closed_forms(s, held, kl)), ""]
     if found:
-        lines += ["", "What may take the rest of a forecast", "", *markdown(list(REASONS), reasons(found))]
         columns = ["kl", "kl_se", "mean_ratio", "mean_ratio_se", "ess", "efficiency", "correlation"]
-        lines += [
-            "",
-            *markdown(["policy", *columns], [[p["spec"]["name"], *(p["held"][c] for c in columns)] for p in found]),
-        ]
-    return "\n".join([*lines, "", show_costs(s)])
+        body = [[p["spec"]["name"], *(p["held"][c] for c in columns)] for p in found]
+        lines += [*markdown(["policy", *columns], body), ""]
+    return [*lines, show_costs(s)]
+
+
+def show(s: Settings) -> str:
+    """All tables."""
+    return "\n".join([*outcome(s), "", *every_policy(s)])

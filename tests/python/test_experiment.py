@@ -35,6 +35,7 @@ from experiments import (  # noqa: E402
     rows,
     runner,
     settings,
+    shortfall,
     table,
     training,
 )
@@ -92,7 +93,10 @@ def test_every_step_runs_and_a_run_that_was_stopped_ends_in_the_same_policy(tmp_
     written = page.write_page(s, tmp_path / "docs").read_text()
     heads = {line.split()[1] for line in written.splitlines() if line.startswith("### ")}
     assert heads == {"Judgment", "Concentration", "Adversarial", "Shift", "Effective", "By", "Second"}
-    assert text in written and len(list((tmp_path / "docs" / "img").glob("*.png"))) == 2
+    assert (
+        all("\n".join(part) in written for part in (table.outcome(s), table.every_policy(s)))
+        and len(list((tmp_path / "docs" / "img").glob("*.png"))) == 2
+    )
     for path in (s.folder / "policies").iterdir():
         path.unlink()
     keep, calls = training.Training._keep, itertools.count()
@@ -295,7 +299,8 @@ def test_signs_ranks_coverage_and_regret_of_cells_made_by_hand():
     stray = {**cells[2], "kl": 0.001, "gain": 1.0}  # of a hundredth of the KL: nothing is said of it
     assert table.regrets(held, [*cells[:2], stray, cells[3], *cells[2:3]])["cosine"] == pytest.approx(1.5)
     own = {**common, "judge": "a", "value": "own/a", "gain": 0.3, "forecast": 0.6, "forecast_se": 0.1}
-    assert table.summary([*cells, own])["efficiency"] == pytest.approx(0.5)
+    with_own = table.summary([*cells, own])
+    assert with_own["efficiency"] == pytest.approx(0.5) and with_own["inside, scaled"] == pytest.approx(0.6)
     far = [{**c, "forecast": k + 1.0, "matched_se": 1e-6} for k, c in enumerate(cells)]
     assert table.ranks(far, 0.5) == pytest.approx(1) and table.ranks(far, -0.5) == pytest.approx(-1)
     noisy = table.ranks([{**c, "matched_se": 0.5} for c in far], 0.5)  # steps of 1/2 in errors of 1/2
@@ -347,6 +352,32 @@ def test_a_model_of_efficiency_is_believed_only_where_it_tells_of_judges_left_ou
     )[0]
     assert by_mean[:3] == pytest.approx(y[3:].mean())
     assert by_model[:3] == pytest.approx(y[3:].mean() + (x[:3] - x[3:].mean(0)) / x[3:].std(0) @ fitted)
+
+
+def test_what_takes_the_rest_is_found_in_policies_made_by_hand(tmp_path, monkeypatch):
+    rng, (G, n) = np.random.default_rng(5), (300, 16)
+    score, alike = rng.normal(size=(2, G, n))
+    made = rows.Rows(
+        np.repeat(np.arange(G), n), score.reshape(-1, 1), score.reshape(-1, 1), score.ravel(), ("planted",)
+    )
+    monkeypatch.setattr(shortfall, "rows", lambda *_: made)
+    s, found = tiny(tmp_path), []
+    (s.folder / "policies").mkdir(parents=True)
+    for seed, prompts in ((0, None), (1, None), (2, None), (0, 3)):
+        spec = settings.dpo("planted", seed=seed, prompts=prompts)
+        np.save(s.folder / "policies" / f"{spec['name']}.npy", 0.6 * score + 0.6 * alike + rng.normal(size=(G, n)))
+        held = {"efficiency": 0.2 if prompts else 0.5, "own": 0, "matched_se": [0.1], "forecast_gain": [2.0]}
+        held |= {"correlation": 0.5, "slope": 0.3, "kl": 0.1, "gain": [0.4], "gain_se": [0.1]}
+        fresh = {"kl": 0.2, "gain": [0.9], "gain_se": [0.1]}
+        found.append({"spec": spec, "held": held, "seen": {"correlation": 0.9, "mean_ratio": 2.0}, "fresh": fresh,
+                      "tries": [{"strength": 1.5}]})  # fmt: skip
+    arms = shortfall.by_arm(found)[2]
+    assert arms[2] == f"| {table.ONCE} | 3 | 0.5 | 0.5 | 0.9 | 2 | 0.2 | 2 | 0 |" and len(arms) == 4
+    sizes = shortfall.by_data(s, found)[2][2:]
+    assert sizes == ["| planted | 0.1 | 3 | 1 | 1 | 0.2 | 0.05 |", "| planted | 0.1 | 8 | 1 | 3 | 0.5 | 0.05 |"]
+    shares = [float(x) for x in shortfall.by_seed(s, found)[2][2].strip("| ").split(" | ")[2:]]
+    assert shares == pytest.approx([3, 0.36 / 1.72, 0.36 / 1.72, 1 / 1.72, np.sqrt(0.5)], abs=0.03)
+    assert "several sizes" in shortfall.by_data(s, found[:1])[2][0] and "second seed" in shortfall.by_seed(s, [])[2][0]
 
 
 def test_goals_say_met_or_missed_with_their_numbers():
