@@ -21,16 +21,18 @@ BLOCK = 1 << 22
 
 
 class Gauge:
-    """c (J, d), V (J, d, d) and Sigma (J, d, d) on the rows that carry each value, one reading of them a value.
+    """c (J, d), V, chance and Sigma (J, d, d) on the rows that carry each value, one reading of them a value.
 
     V is clustered as `Weights.joint`; its sums are taken about the mean of the first block, which is near c, and
-    moved to c at the end. Memory: (1 + 2 J) d^2 and a block.
+    moved to c at the end. `chance` is the variance of c were the values in random order inside prompts, and the least
+    that an error may be: a rare score and a rare value that never meet in these rows have nearly the same small
+    covariance in every prompt, which V takes for certain. Memory: 3 J d^2 and a block.
     """
 
     def __init__(self, s: Scored) -> None:
         J, d = s.values.shape[1], s.call.dump.dim
         self.c, self.spread = np.zeros((J, d)), np.zeros(J)
-        self.V, self.sigma = np.empty((J, d, d)), np.zeros((J, d, d))
+        self.V, self.chance, self.sigma = np.empty((J, d, d)), np.zeros((J, d, d)), np.zeros((J, d, d))
         self.df = np.zeros(J)
         for j in range(J):
             self._value(s, j)
@@ -41,13 +43,17 @@ class Gauge:
         omega = np.where(factor > 0.0, w.prompt, 0.0)
         omega = omega / (omega.sum() or 1.0)
         f = w.centre(s.value(j))
-        self.spread[j] = np.sqrt(float((omega * factor) @ w.total(w.row * f * f)))
+        variance = w.total(w.row * f * f)
+        self.spread[j] = np.sqrt(float((omega * factor) @ variance))
+        # n/(n - 1) less 1 is 1/(n - 1); of base "logprob", where all responses are there and none by chance, it is 0
+        drawn = (omega * factor) ** 2 * variance * np.maximum(factor - 1.0, 0.0)
         d = s.call.dump.dim
         shift, first_sum = np.zeros(d), np.zeros(d)
         square, cross, mass, used = np.zeros((d, d)), np.zeros(d), 0.0, 0
         for first, last, groups in _blocks_of_clusters(w.p, d):
-            terms, inner = _covariances(s, w, f, first, last, omega * factor)
+            terms, (inner, at_random) = _covariances(s, w, f, first, last, (omega * factor, drawn))
             self.sigma[j] += inner
+            self.chance[j] += at_random
             part = omega[first:last]
             if first == 0 and part.any():
                 shift = part @ (terms * factor[first:last, None]) / part.sum()
@@ -66,8 +72,9 @@ class Gauge:
     def measure(self, u: Floats) -> tuple[Floats, Floats, Floats]:
         """Gains, errors and score sds (m, J) of candidates (m, d)."""
         gain = u @ self.c.T
-        variance = np.stack([np.einsum("md,md->m", u @ V, u) for V in self.V], axis=1)
-        return gain, np.sqrt(np.maximum(variance, 0.0)), np.stack([_sds(u, sigma) for sigma in self.sigma], axis=1)
+        seen, least = (np.stack([np.einsum("md,md->m", u @ V, u) for V in Vs], axis=1) for Vs in (self.V, self.chance))
+        variance = np.where(np.isnan(seen), np.nan, np.maximum(seen, np.maximum(least, 0.0)))
+        return gain, np.sqrt(variance), np.stack([_sds(u, sigma) for sigma in self.sigma], axis=1)
 
     def sds(self, u: Floats) -> Floats:
         """Score sds (m,) of candidates on the rows that carry every value (those of the first, if all rows do)."""
@@ -105,8 +112,10 @@ def _blocks_of_clusters(p: Population, dim: int) -> Iterator[tuple[int, int, NDA
         begin = end
 
 
-def _covariances(s: Scored, w: Weights, f: Floats, first: int, last: int, omega: Floats) -> tuple[Floats, Floats]:
-    """Cov(phi, s) of the prompts (m, d), and their share of Sigma."""
+def _covariances(
+    s: Scored, w: Weights, f: Floats, first: int, last: int, shares: tuple[Floats, ...]
+) -> tuple[Floats, list[Floats]]:
+    """Cov(phi, s) of the prompts (m, d), and the sums of their Cov(phi) (d, d) by each of the shares (G,)."""
     low, high = int(w.p.offsets[first]), int(w.p.offsets[last])
     phi = rows_at(s.call.dump, w.p.rows[low:high])
     if not np.isfinite(phi).all():
@@ -116,5 +125,5 @@ def _covariances(s: Scored, w: Weights, f: Floats, first: int, last: int, omega:
     phi -= phi[0]
     for _ in range(2):
         phi -= np.repeat(np.add.reduceat(row * phi, starts), sizes, axis=0)
-    weighted = row * np.repeat(omega[first:last], sizes)[:, None]
-    return np.add.reduceat(row * f[low:high, None] * phi, starts), (weighted * phi).T @ phi
+    sums = [(row * np.repeat(share[first:last], sizes)[:, None] * phi).T @ phi for share in shares]
+    return np.add.reduceat(row * f[low:high, None] * phi, starts), sums

@@ -72,8 +72,9 @@ def screen(
 ) -> Screen:  # fmt: skip
     """Flag harmful candidates among millions, controlling the share of false ones (theory 6.2).
 
-    The gain of a candidate is u'c with c = E_x Cov(phi, s), and its clustered variance u'V u with V that of c: one
-    reading of the dump gives c, V and Sigma, after which a candidate costs d^2 flops and no rows. Two-sided t tests
+    The gain of a candidate is u'c with c = E_x Cov(phi, s), and its clustered variance u'V u with V that of c, no less
+    than it would be were the values in random order inside prompts, which rare features need: one reading of the dump
+    gives c, V and Sigma, after which a candidate costs d^2 flops and no rows. Two-sided t tests
     with C - 1 degrees of freedom (C clusters), then Benjamini-Hochberg ("bh", valid for positively dependent tests),
     Benjamini-Yekutieli ("by", any dependence) or Bonferroni ("bonferroni"), per value.
 
@@ -91,8 +92,8 @@ def screen(
     Returns
     -------
     Screen
-        Memory: (1 + 2 J) d^2 float64, 32 MiB of rows and 17 J bytes a candidate, 16 of which go to a temporary file
-        beyond 256 MiB. Cost: one reading of the dump a value, then 4 J M d^2 flops.
+        Memory: (1 + 3 J) d^2 float64, 32 MiB of rows and 17 J bytes a candidate, 16 of which go to a temporary file
+        beyond 256 MiB. Cost: one reading of the dump a value, then 6 J M d^2 flops.
 
     Errors: ValueError for candidates of another width or not finite, fdr outside (0, 1), keep below 1, or an
     unknown method.
