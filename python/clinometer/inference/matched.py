@@ -28,12 +28,10 @@ from clinometer.engine.weights import spread_within
 
 from .partial import completed
 from .roots import SURE, Curves, variances
-from .spread import Spread, spread
-from .tails import OUTWEIGHED, excess, tail, unseen
+from .tails import OUTWEIGHED, tail, unseen
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-Flags = NDArray[np.bool_]
 REACH = 0.35  # of log n, up to which n responses say what a policy gains: values in the tail of the score bend early
 WINS = 0.2  # of log n, up to which the line alone says what a policy's win rate is: past it n = 64 gives 0.4 % too much
 LIMIT = 0.5  # share by which the rows' beta may be low, where ties or few prompts bring that end forward
@@ -204,41 +202,6 @@ class MatchedRows:
         """Scores (N,) less the mean of their prompt."""
         return np.asarray(t - self.p.on_rows(self.prompts(self.weight * t)))
 
-    def outweighing(self, scores: Floats, tilts: Tilts, spreads: list[Spread]) -> Floats:
-        """How many responses of a prompt outweigh all of them together under tilts (C,) of scores (N, K); 0 where the
-        rows are the policy. Of 16 responses where there are more, which no pairs are left out of.
-
-        With k the tail index of the weights, n P(w > n E[w]) is n^{1 - 1/k}. Terms of that order in n are not of the
-        law by which gains are taken to many responses (theory 2.9). k is lam times the excess of the scores. Where rows
-        come with weights of their own it is that of the log-weights, and they count ten times: of Gaussian rows sampled
-        at temperature 0.6 or 0.7 gains are seen to fall short from a tenth of the limit on, at 0.85 not.
-        """
-        if self.exact or self.silent:
-            return np.zeros(len(tilts.column))
-        n, weighed = min(self.responses.mean, PAIRS[1]), self.p.base == "reweight"
-        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-            if weighed:
-                k = np.array(
-                    [self._tail_of_weights(scores[:, c], b) for c, b in zip(tilts.column, tilts.beta, strict=True)]
-                )
-            else:
-                found = [self._tail_of_scores(t, s) for t, s in zip(scores.T, spreads, strict=True)]
-                k = np.array(found)[tilts.column] / tilts.beta
-            return np.asarray(np.minimum((10 if weighed else 1) * n ** (1 - 1 / k), n))
-
-    def _tail_of_scores(self, t: Floats, spread: Spread) -> float:
-        """Mean excess of scores over the spread of their prompt: that some are wide is no tail."""
-        t, some = self.centred(t), self.weight > 0
-        if spread.log_sd > 0:
-            t = t * self.p.on_rows(spread.usual)
-        return excess(t[some], None if self.copies is None else self.copies[some])
-
-    def _tail_of_weights(self, t: Floats, beta: float) -> float:
-        """Mean excess of the logarithms of the rows' own weights and a tilt's together."""
-        some = self.weight > 0
-        own = self.weight * self.p.on_rows(self.responses.n)
-        return excess((np.log(own) + self.centred(t) / beta)[some], None) if beta > 0 else 0.0
-
     def skewed(self, gain: Floats, kl: Floats, outweighing: Floats) -> Ints:
         """Side (C, J) on which gains at kl (C,) have no bound, 1 or -1, else 0: that of a value's extremes
         (`Tail.skewed`), or away from zero where tilts weigh single responses too much."""
@@ -247,40 +210,6 @@ class MatchedRows:
         heavy = np.where(outweighing[:, None] > OUTWEIGHED, np.sign(np.nan_to_num(gain)), 0)
         sides = sides.reshape(len(self.tails), len(kl)).T
         return np.where(sides != 0, sides, heavy).astype(np.int64)
-
-    def spreads(self, scores: Floats) -> list[Spread]:
-        """Of each column, how its spread differs between prompts; rows with weights of their own do not tell."""
-        out: list[Spread] = []
-        if self.p.base == "reweight":
-            return [Spread(0.0, np.ones(self.p.n_prompts))] * scores.shape[1]
-        for t in scores.T:
-            t = self.centred(t)
-            t = t / max(float(np.abs(t).max(initial=0.0)), 1e-300)
-            second, fourth = (self.prompts(self.weight * t**k) for k in (2, 4))
-            out.append(spread(second, fourth, self.responses.n, self.omega))
-        return out
-
-    def overshoot(self, tilts: Tilts, spreads: list[Spread]) -> Floats:
-        """Share (C,) by which gains may be too high because prompts differ in the spread of the score."""
-        if self.exact or self.few or self.silent:
-            return np.zeros(len(tilts.column))
-        each = zip(tilts.column, tilts.kl, strict=True)
-        return np.array([float(spreads[c].overshoot(kl, self.reach)) for c, kl in each])
-
-    def follows(self, scores: Floats) -> Flags:
-        """Whether labels of a value are missing by the score, (K, J): the completed column takes them to be missing
-        whatever the score is. A false one is to be seen in one of a thousand dumps."""
-        from scipy.special import ndtri
-
-        out = np.zeros((scores.shape[1], len(self.known)), bool)
-        partial = np.flatnonzero(self.gain_of >= len(self.known))
-        sure = ndtri(1 - 0.0005 / max(len(partial) * len(out), 1))
-        for j in partial:
-            seen = np.where(np.isnan(self.values[j]), 0.0, 1.0)
-            apart = (self.weight * (seen - self.p.on_rows(self.prompts(self.weight * seen))))[:, None] * scores
-            units = self.p.unit_sums(self.omega[:, None] * self.p.sums(apart))
-            out[:, j] = np.abs(units.sum(axis=0)) > sure * np.sqrt((units**2).sum(axis=0))
-        return out
 
     def prompts(self, x: Floats) -> Floats:
         return np.asarray(self.p.sums(x))

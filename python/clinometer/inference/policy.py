@@ -19,6 +19,7 @@ from clinometer.engine.passes import in_range
 from clinometer.engine.population import Population
 
 from .matched import MatchedCell, MatchedRows
+from .shapes import Shapes
 from .tails import WINS_OUTWEIGHED, opened, overshot
 
 Floats = NDArray[np.float64]
@@ -217,10 +218,9 @@ def gains_and_horizon(
         tilts, furthest = every.at(slice(some)), rows.horizons(kept, every.at(slice(some, None)))
     made = rows.cells(kept, tilts, given_beta=kl is None)
     arrays = {f.name: np.array([getattr(cell, f.name) for cell in made]) for f in fields(MatchedCell)}
-    spreads = rows.spreads(kept)
-    arrays["outweighing"] = rows.outweighing(kept, tilts, spreads)
-    arrays["overshoot"] = rows.overshoot(tilts, spreads)
-    by_score = rows.follows(kept)
+    shapes = Shapes(rows, kept)
+    arrays["outweighing"], arrays["overshoot"] = shapes.outweighing(tilts), shapes.overshoot(tilts)
+    by_score = shapes.labels_miss()
     for name in ("gain", "gain_se", "null_se", "freedom", "win_rate", "win_rate_se", "win_freedom"):
         arrays[name] = np.where(by_score[tilts.column], np.nan, arrays[name])
     arrays["skewed"] = rows.skewed(arrays["gain"], arrays["kl"], arrays["outweighing"])
