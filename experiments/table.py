@@ -206,8 +206,9 @@ errors of the forecast, by the forecast's own, by both, and by both with the for
 Significant: realised gains beyond 2 errors, and the share of them whose sign is the forecast's. Rank: of judges by
 forecast and by gain, mean over values and levels; by noise, what exact forecasts would reach with these errors.
 Efficiency: of the judge's own score, realised over forecast at the KL that came about, the median."""
-LOST = """For each value the judge is chosen that promises most by one measure; what its policy gains less than the best
-policy does, as a share, mean over the values whose best gain is sure."""
+LOST = """For each value the judge is chosen that promises most by one measure; what its policy gains less than the
+best policy does, as a share, mean over the values whose best gain is sure. Correlation is that inside prompts, the
+first order of clinometer's forecast: the two differ at large KL and for judges of long tails."""
 CELL_COLUMNS = (
     "cells", "inside forecast", "inside both", "inside, scaled", "significant", "signs right", "rank", "rank by noise",
     "efficiency",
