@@ -237,6 +237,18 @@ def test_two_and_three_responses_count_as_many_as_they_are() -> None:
     assert 3 * off.std() / np.sqrt(60) < 0.06  # it was off by .09
 
 
+def test_beside_prompts_of_two_responses_nothing_is_said_beyond_their_reach() -> None:
+    """They are taken too far at a level that only the others can tell of; a few of them do not matter."""
+    kl = [0.1, 0.3]
+    for share, told in ((0.5, False), (0.02, True)):
+        rng, many = np.random.default_rng(8), np.where(np.arange(200) < 200 * share, 2, 64)
+        ids = np.repeat(np.arange(200), many)
+        t, noise = rng.normal(size=(2, len(ids)))
+        p = gains(t, 0.8 * t + 0.6 * noise, ids, kl=kl)
+        assert np.isfinite(p.interval[0, 0]).all() and np.isfinite(p.gain[0, 1, 0]) == told
+        assert p.interval[0, 0, 0, 0] < 0.8 * np.sqrt(0.2) < p.interval[0, 0, 0, 1]
+
+
 def test_labels_that_go_with_the_score_leave_no_gain() -> None:
     """Raters who look at what the judge likes least: neither the labels nor their number say what a tilt gains."""
     flagged = 0

@@ -38,6 +38,7 @@ LIMIT = 0.5  # share by which the rows' beta may be low, where ties or few promp
 FEW = 3.0  # responses below which leaving one out leaves no tilt, and only the first order is an estimate
 PAIRS = (5.5, 16.5)  # responses for which two are left out, 6 to 16
 FIRST_KL = 0.1  # up to which the first order is taken for the gain there
+SHARE = 0.05  # of the weight, in prompts of fewer than FEW, past which nothing is said beyond that KL
 TINY = 1e-6  # KL at which it is read off
 HARMED = 0.1  # level at which a single prompt's gain counts as negative
 PROMPT, VALUE = 2, 6  # fields of `_core.prompt_tilt`, of the prompt and of each value:
@@ -92,6 +93,8 @@ class Responses:
         self.n, some = n, omega > 0
         self.mean = 1 / float(applied(1 / n[some], omega[some])) if some.any() else 0.0
         self.few = not exact and self.mean < FEW
+        # what a prompt of two gains from its pair is taken too far where others say more of a level than it can
+        self.short = self.few or (not exact and float(applied(np.where(n < FEW, 1.0, 0.0), omega)) > SHARE)
         self.pairs = PAIRS[0] <= self.mean <= PAIRS[1]
         left_out = 0 if exact or self.few else 2 if self.pairs else 1
         middle = self.mean - 0.25
@@ -196,7 +199,8 @@ class MatchedRows:
         """Largest KL of an estimate: by the number of responses alone, so that no draw decides whether there is one."""
         if self.exact:
             return np.inf
-        return FIRST_KL if self.few else REACH * float(np.log(self.responses.mean))
+        reach = REACH * float(np.log(max(self.responses.mean, 1.0)))
+        return FIRST_KL if self.few else min(FIRST_KL, reach) if self.responses.short else reach
 
     def centred(self, t: Floats) -> Floats:
         """Scores (N,) less the mean of their prompt."""
