@@ -45,15 +45,16 @@ def main() -> None:
     asked.add_argument("step", choices=[*STEPS, "costs", "page", "keep", "restore", "all"])
     asked.add_argument("--size", choices=["full", "quarter", "small"], default="full")
     asked.add_argument("--part", help="K/N: of the policies every N-th from K on, in this process")
+    asked.add_argument("--arm", choices=["", "dpo", "gradient"], default="", help="train the policies of one arm alone")
     asked.add_argument("--workers", type=int, choices=[1, 2], default=2)
     given = asked.parse_args()
     s = {"full": full, "quarter": quarter, "small": small}[given.size]()
     for what in STEPS if given.step == "all" else (given.step,):
         if what == "train" and given.part:
             part, parts = map(int, given.part.split("/"))
-            train(s, smollm2(), part, parts)
+            train(s, smollm2(), part, parts, given.arm)
         elif what == "train":
-            train_by_workers(s, given.workers)
+            train_by_workers(s, given.workers, given.arm)
         else:
             step(s, what)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from .settings import HERE, Settings
 from .shortfall import show_shortfall
 from .table import (
     CLOSED_FORM,
+    ONCE,
     Cell,
     arm,
     closed_cells,
@@ -26,6 +28,7 @@ from .table import (
     lost_by_arm,
     outcome,
     policies,
+    summary,
     trained_cells,
 )
 
@@ -63,6 +66,18 @@ def trusted(asked: list[list[str]]) -> list[str]:
     return lines or ["Nothing yet: no goal has a number."]
 
 
+def delivered(cells: list[Cell]) -> str:
+    """The answer in a sentence."""
+    once = summary([c for c in cells if c["arm"] == ONCE])
+    if not np.isfinite(once["efficiency"]):
+        return "No policy has delivered anything yet."
+    return (
+        f"**Policies that saw each response once delivered {once['efficiency']:.2f} of the forecast gain of their "
+        f"judge's own score at the same KL (median), and {once['slope, others']:.2f} of that of the values; of the "
+        f"gains that are sure, {once['signs right']:.0%} have the sign of the forecast.**"
+    )
+
+
 def write_page(s: Settings, docs: Path = DOCS) -> Path:
     """The page and its two pictures."""
     held, found = frozen(s), policies(s)
@@ -70,7 +85,14 @@ def write_page(s: Settings, docs: Path = DOCS) -> Path:
     (docs / "img").mkdir(parents=True, exist_ok=True)
     for name, ax in (("calibration", calibration(held, cells)), ("efficiency", efficiencies(found))):
         ax.figure.savefig(docs / "img" / f"experiment-{name}.png", dpi=150)
-    lines = [INTRO, "", "![Forecast and realised gains, by arm](img/experiment-calibration.png)", ""]
+    lines = [
+        INTRO,
+        "",
+        *textwrap.wrap(delivered(cells), 120),
+        "",
+        "![Forecast and realised gains, by arm](img/experiment-calibration.png)",
+        "",
+    ]
     lines += ["![Share of the forecast that each policy delivered](img/experiment-efficiency.png)", ""]
     asked = goals(found, cells, lost_by_arm(held, cells))
     lines += ["## What to trust", "", *trusted(asked), "", "## What was asked, and what came out", "", *outcome(s), ""]

@@ -25,6 +25,7 @@ from .rows import VALUES, Rows, computed, directions, packs, rows, text_scores
 from .settings import Settings, Spec, timed, write_json
 from .training import Training, dpo_loss, policy_gradient_loss
 
+RATE_KL = 0.1  # at which the first try has the learning rate of the settings
 BESIDE = 8  # prompts that responses are drawn to side by side: the weights are read once for all of them
 
 
@@ -168,10 +169,11 @@ def trained(world: World, spec: Spec, path: Path) -> tuple[Any, list[dict[str, f
     """The blocks, and every try, until the KL on the validation split is near the one wanted.
 
     What is changed is the learning rate: Adam's steps do not know the scale of a loss, so that 1/beta hardly matters to
-    a policy that ends far from its optimum. Where responses are repeated the optimum is reached on them, and 1/beta is.
+    a policy that ends far from its optimum; the first goes with sqrt(KL), as the correction does. Where responses are
+    repeated the optimum is reached on them, and 1/beta is changed.
     """
     strength = strength_at(world.forecast, spec["judge"], spec["kl"]) * (world.s.aim if spec["arm"] == "dpo" else 1.0)
-    rate = world.s.learning_rate
+    rate = world.s.learning_rate * float(np.sqrt(spec["kl"] / RATE_KL))
     run = {"dpo": dpo_run, "gradient": gradient_run}[spec["arm"]]
     tries: list[dict[str, float]] = []
     while True:
@@ -301,12 +303,12 @@ def policy(world: World, spec: Spec) -> dict[str, Any]:
     return policy(world, spec)
 
 
-def train(s: Settings, lm: LanguageModel, part: int = 0, parts: int = 1) -> None:
-    """Every `parts`-th policy from `part` on. Refused without a frozen forecast."""
+def train(s: Settings, lm: LanguageModel, part: int = 0, parts: int = 1, arm: str = "") -> None:
+    """Every `parts`-th policy from `part` on, of one arm if it is named. Refused without a frozen forecast."""
     held = frozen_for_training(s)
     torch.set_num_threads(1)
     world = World(s, lm, held)
-    for spec in s.policies[part::parts]:
+    for spec in [p for p in s.policies if arm in ("", p["arm"])][part::parts]:
         if not strength_at(held, spec["judge"], spec["kl"]) > 0:
             print(f"{spec['name']}: left out, the forecast has no policy of this judge", flush=True)
             continue
@@ -318,12 +320,10 @@ def train(s: Settings, lm: LanguageModel, part: int = 0, parts: int = 1) -> None
         )
 
 
-def train_by_workers(s: Settings, workers: int) -> None:
+def train_by_workers(s: Settings, workers: int, arm: str = "") -> None:
     """Two processes of one thread each, at most: threads that compete for cores collapse."""
     frozen_for_training(s)
-    running = [
-        subprocess.Popen([sys.executable, "-m", "experiments", "train", "--size", s.name, "--part", f"{k}/{workers}"])
-        for k in range(workers)
-    ]
+    asked = [sys.executable, "-m", "experiments", "train", "--size", s.name, "--arm", arm]
+    running = [subprocess.Popen([*asked, "--part", f"{k}/{workers}"]) for k in range(workers)]
     if failed := [code for p in running if (code := p.wait())]:
         raise SystemExit(f"{len(failed)} of {workers} workers failed; what is finished is kept, call again")

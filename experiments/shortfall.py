@@ -6,6 +6,7 @@ share of a forecast that arrives is the correlation of log-ratio and score. What
 
 from __future__ import annotations
 
+import textwrap
 import warnings
 from collections import defaultdict
 from typing import Any
@@ -114,5 +115,5 @@ def show_shortfall(s: Settings, found: list[Policy]) -> list[str]:
     """The three tables, each under what it isolates."""
     lines: list[str] = []
     for title, why, body in (by_arm(found), by_data(s, found), by_seed(s, found)):
-        lines += [f"### {title}", "", why, "", *body, ""]
+        lines += [f"### {title}", "", *textwrap.wrap(why, 120), "", *body, ""]
     return lines[:-1]
