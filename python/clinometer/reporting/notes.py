@@ -137,8 +137,8 @@ def coverage(r: Report) -> tuple[str, ...]:
         f"noise {judges}in the values: intervals are over new prompts, with both held fixed. Where two raters labelled "
         "a value, ask for both: their correlation inside prompts is the reliability, and gains in sd and correlations "
         "of either are low by its root",
-        "training: the tilt is the KL-optimal policy; at the same KL an optimiser may deliver half of it (measured on a "
-        "small model: docs/experiment.md), and may produce other responses",
+        "training: the tilt is the KL-optimal policy; at the same KL an optimiser may deliver half of it (measured on "
+        "a small model: docs/experiment.md), and may produce other responses",
     ]
     if not r.dump.is_forecast:
         out.append("the model itself: these rows are not known to be its own responses")
