@@ -233,7 +233,10 @@ def test_screen(method: str) -> None:
     t, G = PHI @ many.T, len(SIZES)
     cov = table(lambda k, j: P.unbiased(t[:, k], VALUES[:, j]).mean(), (30, 2))
     se = table(lambda k, j: error(P.unbiased(t[:, k], VALUES[:, j])), (30, 2))
-    sd_t, sd_s = (np.sqrt([P.unbiased(a, a).mean() for a in x.T]) for x in (t, VALUES))
+    squares = [np.array([P.unbiased(a, a) for a in x.T]) for x in (t, VALUES)]
+    sd_t, sd_s = (np.sqrt(x.mean(axis=1)) for x in squares)
+    at_random = np.einsum("kg,jg,g->kj", *squares, 1 / (np.asarray(SIZES) - 1))  # values in any order inside prompts
+    se = np.maximum(se, np.sqrt(at_random) / G)
     p = 2 * stats.t.sf(np.abs(cov / se), G - 1)
     rank = np.arange(1, 31)
     level = 0.2 / 30 * {"bh": rank, "by": rank / np.sum(1 / rank), "bonferroni": np.ones(30)}[method]
