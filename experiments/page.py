@@ -88,7 +88,7 @@ def write_page(s: Settings, docs: Path = DOCS) -> Path:
     lines = [
         INTRO,
         "",
-        *textwrap.wrap(delivered(cells), 120),
+        *textwrap.wrap(delivered(cells), 120, break_on_hyphens=False),
         "",
         "![Forecast and realised gains, by arm](img/experiment-calibration.png)",
         "",

@@ -115,5 +115,5 @@ def show_shortfall(s: Settings, found: list[Policy]) -> list[str]:
     """The three tables, each under what it isolates."""
     lines: list[str] = []
     for title, why, body in (by_arm(found), by_data(s, found), by_seed(s, found)):
-        lines += [f"### {title}", "", *textwrap.wrap(why, 120), "", *body, ""]
+        lines += [f"### {title}", "", *textwrap.wrap(why, 120, break_on_hyphens=False), "", *body, ""]
     return lines[:-1]
