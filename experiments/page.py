@@ -85,23 +85,18 @@ def write_page(s: Settings, docs: Path = DOCS) -> Path:
     (docs / "img").mkdir(parents=True, exist_ok=True)
     for name, ax in (("calibration", calibration(held, cells)), ("efficiency", efficiencies(found))):
         ax.figure.savefig(docs / "img" / f"experiment-{name}.png", dpi=150)
-    lines = [
-        INTRO,
-        "",
-        *textwrap.wrap(delivered(cells), 120, break_on_hyphens=False),
-        "",
-        "![Forecast and realised gains, by arm](img/experiment-calibration.png)",
-        "",
-    ]
+    lines = [INTRO, "", *textwrap.wrap(delivered(cells), 120, break_on_hyphens=False), ""]
+    lines += ["![Forecast and realised gains, by arm](img/experiment-calibration.png)", ""]
     lines += ["![Share of the forecast that each policy delivered](img/experiment-efficiency.png)", ""]
-    asked = goals(found, cells, lost_by_arm(held, cells))
-    lines += ["## What to trust", "", *trusted(asked), "", "## What was asked, and what came out", "", *outcome(s), ""]
+    lost = lost_by_arm(held, cells)
+    lines += ["## What to trust", "", *trusted(goals(found, cells, lost)), ""]
+    lines += ["## What was asked, and what came out", "", *outcome(s, found, cells, lost), ""]
     lines += ["## What takes the rest of a forecast", "", *show_shortfall(s, found), ""]
     lines += ["## What predicts the share that is delivered", "", *show_efficiency(s, found), ""]
     lines += ["## The theory's other predictions", ""]
     for title, body, why in show_predictions(s, held, found):
         lines += [f"### {title}", "", why, "", *body, ""]
-    lines += ["## Every policy, and what it cost", "", *every_policy(s), ""]
+    lines += ["## Every policy, and what it cost", "", *every_policy(s, held, found), ""]
     path = docs / "experiment.md"
     path.write_text("\n".join([*lines, "## Limits", "", _limits()]) + "\n")
     return path

@@ -230,11 +230,11 @@ CELL_COLUMNS = (
 )  # fmt: skip
 
 
-def outcome(s: Settings) -> list[str]:
+def outcome(
+    s: Settings, found: list[dict[str, Any]], cells: list[Cell], lost: dict[str, dict[str, float]]
+) -> list[str]:
     """Goals, cells by arm and regrets, as Markdown."""
-    held, found = frozen(s), policies(s)
-    cells = closed_cells(s, held) + trained_cells(held, found)
-    by_arm, lost = arms_of(cells), lost_by_arm(held, cells)
+    by_arm = arms_of(cells)
     lines = [f"{len(found)} trained policies of {len(s.policies)}; forecast {file_digest(s)[:19]}", ""]
     lines += markdown(["goal", "wanted", "found", ""], [list(row) for row in goals(found, cells, lost)])
     of_arm = {a: summary(some) for a, some in by_arm.items()}
@@ -245,9 +245,8 @@ def outcome(s: Settings) -> list[str]:
     return [*lines, *(["", LOST, "", *markdown(["chosen by", *lost], body)] if lost else [])]
 
 
-def every_policy(s: Settings) -> list[str]:
+def every_policy(s: Settings, held: dict[str, Any], found: list[dict[str, Any]]) -> list[str]:
     """One by one: the closed form of each judge, each policy, and what each step cost."""
-    held, found = frozen(s), policies(s)
     kl = min(s.kl, key=lambda level: abs(level - 0.1))
     lines = [f"Closed form at KL {kl:g}", "", *markdown(["judge", *CLOSED], closed_forms(s, held, kl)), ""]
     if found:
@@ -259,4 +258,6 @@ def every_policy(s: Settings) -> list[str]:
 
 def show(s: Settings) -> str:
     """All tables."""
-    return "\n".join([*outcome(s), "", *every_policy(s)])
+    held, found = frozen(s), policies(s)
+    cells = closed_cells(s, held) + trained_cells(held, found)
+    return "\n".join([*outcome(s, found, cells, lost_by_arm(held, cells)), "", *every_policy(s, held, found)])
