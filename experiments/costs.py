@@ -52,7 +52,8 @@ def left(s: Settings) -> list[list[Any]]:
 
 def _of_rows(s: Settings, step: str, folder: Path, wanted: dict[str, int]) -> list[Any]:
     """Rows that are there, an unfinished split's too; those left cost what those of the finished splits did."""
-    done = {split: _lines(folder / split) for split in wanted}
+    whole = {split for split in wanted if (s.folder / "rows" / f"{split}.npz").exists()}  # restored ones among them
+    done = {split: n if split in whole else _lines(folder / split) for split, n in wanted.items()}
     cpu = {c[0].split()[1].rstrip(","): c[2] for c in costs(s) if c[0].startswith(f"{step} ") and c[1]}
     finished = sum(done[split] for split in cpu)
     rate = sum(cpu.values()) / finished if finished else np.nan

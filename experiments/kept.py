@@ -17,7 +17,7 @@ from .prompts import prompts
 from .rows import dump_of, rows
 from .settings import Settings
 
-FILES = ("costs.jsonl", "pairwise.json", "directions.npz", "policies/*.json", "policies/*.npy")
+FILES = ("costs.jsonl", "pairwise.json", "directions.npz", "second.txt", "policies/*.json", "policies/*.npy")
 
 
 def keep(s: Settings) -> Path:

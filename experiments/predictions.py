@@ -150,6 +150,8 @@ def _own_gains(dump: Any, judges: Any, r: Any) -> Any:
 def second_round(s: Settings) -> Part:
     """Section 9.4: u_C read again in the policy's own responses, scored by the judge as it was and by the policy."""
     name, n = s.second[0], s.second[1] * s.responses["train"]
+    if not (s.folder / "second").exists():  # of a run on another machine, whose responses were not kept
+        return f"Second round of {name}", (s.folder / "second.txt").read_text().splitlines()
     judge = next(p["judge"] for p in s.policies if p["name"] == name)
     r, phi = rows(s, "train"), dump_of(s, "train").read(0, s.prompts["train"] * s.responses["train"])
     columns = {"score": r.scores[:n, r.judges.index(judge)]} | dict(zip(VALUES, r.values[:n].T, strict=True))
@@ -158,7 +160,8 @@ def second_round(s: Settings) -> Part:
     for by in ("as it was", "itself"):
         found = cm.theory.judge_drift([first, then], ["score", by], kept, kl=KL, fits={"method": "ridge", "alpha": 0.1})
         lines += [f"Judged by the model {by}:", "", "```text", str(found), "```", ""]
-    return f"Second round of {name}", lines[:-1]
+    (s.folder / "second.txt").write_text("\n".join(lines[:-1]) + "\n")
+    return f"Second round of {name}", "\n".join(lines[:-1]).splitlines()
 
 
 def show_predictions(
@@ -168,7 +171,7 @@ def show_predictions(
     made: list[tuple[Any, tuple[Any, ...]]] = [(judgment_gap, (s,)), (concentration, (s,)), (adversarial, (s, held))]
     made += [(turned, (s, found)), (shift_ranks, (found,))] if found else []
     made += [(by_layer, (s,))] if (s.folder / "layers").exists() else []
-    made += [(second_round, (s,))] if (s.folder / "second").exists() else []
+    made += [(second_round, (s,))] if any((s.folder / n).exists() for n in ("second", "second.txt")) else []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return [(*of(*given), re.split(r"\n\n", of.__doc__)[0].strip()) for of, given in made]

@@ -419,6 +419,17 @@ def test_what_is_left_of_a_run_costs_what_its_finished_part_did(tmp_path):
     assert costs.left(s)[2] == ["policies, dpo", 2, 3, 24.0, pytest.approx(12.0)]
     assert costs.left(s)[1][:3] == ["judge, rows", 0, 138] and np.isnan(costs.left(s)[3][4])
     assert "| sample, rows | 69 | 162 | 12 |" in costs.show_costs(s)
+    (s.folder / "rows").mkdir()
+    (s.folder / "rows" / "held.npz").write_bytes(b"")  # restored: its judgments are there, their files are not
+    assert costs.left(s)[1][:3] == ["judge, rows", 42, 138]
+
+
+def test_a_second_round_that_was_kept_is_shown_where_its_responses_are_gone(tmp_path):
+    s = tiny(tmp_path)
+    s.folder.mkdir(parents=True)
+    (s.folder / "second.txt").write_text("Judged by the model as it was:\n\n    an angle\n")
+    title, lines = predictions.second_round(s)
+    assert title.endswith(s.second[0]) and lines == ["Judged by the model as it was:", "", "    an angle"]
 
 
 def test_predictions_of_a_world_whose_directions_are_known(tmp_path, monkeypatch):
