@@ -83,10 +83,9 @@ def by_seed(s: Settings, found: list[Policy]) -> Part:
     """What policies of one judge that differ in the order of their prompts have in common."""
     r, groups = rows(s, "held"), defaultdict(list)
     for p in found:
-        spec = p["spec"]
-        groups[arm(spec), spec["judge"], spec["kl"]].append(p)
+        groups[tuple(p["spec"][name] for name in ("judge", "kl", "arm", "prompts", "passes"))].append(p)
     body = []
-    for (_, judge, kl), group in groups.items():
+    for (judge, kl, *_), group in groups.items():
         if len(group) > 1:
             ratios = [_centred(np.load(s.folder / "policies" / f"{p['spec']['name']}.npy")) for p in group]
             score = _centred(r.scores[:, r.judges.index(judge)].reshape(ratios[0].shape))

@@ -382,6 +382,8 @@ def test_what_takes_the_rest_is_found_in_policies_made_by_hand(tmp_path, monkeyp
     shares = [float(x) for x in shortfall.by_seed(s, found)[2][2].strip("| ").split(" | ")[2:]]
     assert shares == pytest.approx([3, 0.36 / 1.72, 0.36 / 1.72, 1 / 1.72, np.sqrt(0.5)], abs=0.03)
     assert "several sizes" in shortfall.by_data(s, found[:1])[2][0] and "second seed" in shortfall.by_seed(s, [])[2][0]
+    repeated = [found[k] | {"spec": found[k]["spec"] | {"prompts": 3 + k, "passes": 4}} for k in range(2)]
+    assert "second seed" in shortfall.by_seed(s, repeated)[2][0]  # other rows are not another order of the same
 
 
 def test_goals_say_met_or_missed_with_their_numbers():
