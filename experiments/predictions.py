@@ -160,8 +160,9 @@ def second_round(s: Settings) -> Part:
     for by in ("as it was", "itself"):
         found = cm.theory.judge_drift([first, then], ["score", by], kept, kl=KL, fits={"method": "ridge", "alpha": 0.1})
         lines += [f"Judged by the model {by}:", "", "```text", str(found), "```", ""]
-    (s.folder / "second.txt").write_text("\n".join(lines[:-1]) + "\n")
-    return f"Second round of {name}", "\n".join(lines[:-1]).splitlines()
+    text = "\n".join(lines[:-1])
+    (s.folder / "second.txt").write_text(text + "\n")
+    return f"Second round of {name}", text.splitlines()
 
 
 def show_predictions(
