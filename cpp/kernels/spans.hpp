@@ -14,6 +14,10 @@ template <class L>
 constexpr std::int64_t kSpanStride = kSpan<L> + kPad;
 constexpr std::int64_t kStep = kRegisters >= 32 ? 6 : 3;  // rows of a product with kFour directions
 constexpr int kFour = 4;
+/// Columns of a product between two prefetches. One burst a product would fill the buffers of cache misses, and the
+/// product would wait behind it.
+template <class L>
+constexpr std::int64_t kAskEvery = 8 * kLanes<L>;
 /// Directions up to this size stay near while rows pass from end to end; of larger ones a span does, for a block.
 constexpr std::int64_t kNearBytes = 256 << 10;
 
@@ -30,16 +34,16 @@ void pack_four(const L* four, std::int64_t ld, std::int64_t d, std::int64_t firs
   }
 }
 
-/// Prefetches pieces of rows, evenly over the products that are made meanwhile.
-template <std::int64_t Bytes>
+/// Prefetches pieces of rows, evenly over `times` calls of ask.
 struct Ahead {
   const void* const* rows;
-  std::int64_t n, at, lines, row = 0, line = 0;
+  std::int64_t n, at, lines, each = 0, row = 0, line = 0;
 
-  CLINOMETER_INLINE Ahead(const void* const* from, std::int64_t count, std::int64_t begin, std::int64_t end)
-      : rows(from), n(count), at(begin * Bytes), lines(((end - begin) * Bytes + 63) / 64) {}
-  CLINOMETER_INLINE void ask(std::int64_t count) {
-    while (count > 0 && row < n) {
+  CLINOMETER_INLINE Ahead(const void* const* from, std::int64_t count, std::int64_t begin, std::int64_t bytes)
+      : rows(from), n(count), at(begin), lines((bytes + 63) / 64) {}
+  CLINOMETER_INLINE void spread(std::int64_t times) { each = (n * lines + times - 1) / times; }
+  CLINOMETER_INLINE void ask() {
+    for (std::int64_t count = each; count > 0 && row < n;) {
       const char* const from = static_cast<const char*>(rows[row]) + at;
       const std::int64_t end = least(lines, line + count);
       count -= end - line;
@@ -90,7 +94,7 @@ CLINOMETER_INLINE void add_lanes(const Vec<float> (&sum)[kFour], double* to) {
 /// `columns` of R stored rows by the first four directions; `to` keeps them decoded, zero up to a whole panel.
 template <Dtype T, class L, int R>
 [[gnu::noinline]] void first_products(const void* const* rows, std::int64_t begin, std::int64_t columns, const L* shift,
-                                      L* to, const L* packed, double* scores, std::int64_t lds) {
+                                      L* to, const L* packed, double* scores, std::int64_t lds, Ahead& ahead) {
   constexpr int N = kLanes<L>;
   const char* from[R];
   CLINOMETER_UNROLL for (int r = 0; r < R; ++r) from[r] = static_cast<const char*>(rows[r]) + begin * Load<T>::bytes;
@@ -104,6 +108,7 @@ template <Dtype T, class L, int R>
   };
   while (c + 2 * N <= columns) {
     const std::int64_t pair = c;
+    if (c % kAskEvery<L> == 0) ahead.ask();
     take([&](int r) { return Load<T>::template moved_half<L, false>(from[r] + pair * Load<T>::bytes, shift + pair); });
     take([&](int r) { return Load<T>::template moved_half<L, true>(from[r] + pair * Load<T>::bytes, shift + pair); });
   }
@@ -118,15 +123,17 @@ template <Dtype T, class L, int R>
 /// R decoded rows by the next four.
 template <class L, int R>
 [[gnu::noinline]] void span_products(const L* decoded, std::int64_t width, const L* packed, double* scores,
-                                     std::int64_t lds) {
+                                     std::int64_t lds, Ahead& ahead) {
   constexpr int N = kLanes<L>;
   Vec<L> sum[R][kFour] = {};
-  for (std::int64_t c = 0; c < width; c += kPad)
+  for (std::int64_t c = 0; c < width; c += kPad) {
+    if (c % kAskEvery<L> == 0) ahead.ask();
     CLINOMETER_UNROLL for (std::int64_t v = 0; v < kPad; v += N, packed += kFour * N) {
       Vec<L> x[R];
       CLINOMETER_UNROLL for (int r = 0; r < R; ++r) x[r] = loadu<L>(decoded + r * kSpanStride<L> + c + v);
       dot_products<L, R, kFour>(x, packed, N, sum);
     }
+  }
   CLINOMETER_UNROLL for (int r = 0; r < R; ++r) add_lanes(sum[r], scores + r * lds);
 }
 
@@ -152,23 +159,21 @@ CLINOMETER_INLINE void by_steps(std::int64_t m, F f) {
 /// Columns from `begin` of m <= kSpanRows rows, whose scores begin at row `first`.
 template <Dtype T, class L>
 void span_scores(const void* const* rows, std::int64_t m, std::int64_t first, std::int64_t begin,
-                 const SpanOperands<L>& o, Ahead<Load<T>::bytes> ahead) {
+                 const SpanOperands<L>& o, Ahead ahead) {
   const std::int64_t columns = least(kSpan<L>, o.d - begin), width = padded(columns);
   const std::int64_t products = o.n_directions / kFour * ((m + kStep - 1) / kStep);
-  const std::int64_t each = (ahead.n * ahead.lines + products - 1) / products;
+  ahead.spread(products * ((width + kAskEvery<L> - 1) / kAskEvery<L>));
   const L* packed = o.packed + begin * o.n_directions;
   double* to = o.scores + first * o.lds;
   by_steps(m, [&](std::int64_t r, auto R) {
-    ahead.ask(each);
     first_products<T, L, R.value>(rows + r, begin, columns, o.shift + begin, o.work + r * kSpanStride<L>, packed,
-                                  to + r * o.lds, o.lds);
+                                  to + r * o.lds, o.lds, ahead);
   });
   for (std::int64_t k = kFour; k < o.n_directions; k += kFour) {
     packed += kFour * width;
     to += kFour;
     by_steps(m, [&](std::int64_t r, auto R) {
-      ahead.ask(each);
-      span_products<L, R.value>(o.work + r * kSpanStride<L>, width, packed, to + r * o.lds, o.lds);
+      span_products<L, R.value>(o.work + r * kSpanStride<L>, width, packed, to + r * o.lds, o.lds, ahead);
     });
   }
 }
@@ -188,7 +193,9 @@ void scores(const void* const* rows, std::int64_t n, std::int64_t known, std::in
         const bool same = i + m < to, more = begin + kSpan<L> < d;
         const std::int64_t next = same ? i + m : more ? from : to, column = same ? begin : more ? begin + kSpan<L> : 0;
         const std::int64_t count = least(kSpanRows, (same || more ? to : known) - next);
-        span_scores<T, L>(rows + i, m, i, begin, o, {rows + next, count, column, least(column + kSpan<L>, d)});
+        constexpr std::int64_t kEach = Load<T>::bytes;
+        span_scores<T, L>(rows + i, m, i, begin, o,
+                          {rows + next, count, column * kEach, least(kSpan<L>, d - column) * kEach});
       }
   }
 }
