@@ -118,7 +118,7 @@ def test_rank_of_a_shift() -> None:
     even, step = np.ones(36), 1e-5
     psi = np.array([participation(even + step * (ids == g)) - participation(even - step * (ids == g))
                     for g in range(12)]) / (2 * step)  # fmt: skip
-    apart = [(i, j) for i in range(36) for j in range(36) if i != j]
+    apart = [(i, j) for i in range(36) for j in range(36) if ids[i] != ids[j]]
     lengths = sum((D[i] @ D[i]) * (D[j] @ D[j]) for i, j in apart)
     products = sum((D[i] @ D[j]) ** 2 for i, j in apart)
     of_all, of_rest = (np.linalg.svd(x, compute_uv=False) for x in (D, D - D.mean(axis=0)))

@@ -57,6 +57,8 @@ def test_best_of_n(replacement: bool) -> None:
     chosen = {n: [picks(t, n, replacement) for t in coarse.T] for n in (2, 3)}
     gains = {(k, n, j): P.moved(chosen[n][k], VALUES[:, j]) for k, n, j in product(range(2), (2, 3), range(2))}
     shape, e = (2, 2, 2), {n: largest_normal(n) for n in (2, 3)}
+    ddof = 0 if replacement else 1  # without, rows stand for draws of the policy, and so does their spread
+    sd = [np.sqrt(P.each(lambda r, f=f: f[r].var(ddof=ddof)).mean()) for f in VALUES.T]
     kl = table(lambda k, m: P.kl(chosen[m + 2][k]).mean() if replacement else np.nan, (2, 2))
     agree(found, {
         "gain": table(lambda k, m, j: gains[k, m + 2, j].mean(), shape),
@@ -64,7 +66,7 @@ def test_best_of_n(replacement: bool) -> None:
         "oracle": table(lambda k, m, j: best[m + 2][j].mean(), shape),
         "regret": table(lambda k, m, j: (best[m + 2][j] - gains[k, m + 2, j]).mean(), shape),
         "regret_se": table(lambda k, m, j: error(best[m + 2][j] - gains[k, m + 2, j]), shape),
-        "normal": table(lambda k, m, j: e[m + 2] * P.r(coarse[:, k], VALUES[:, j]) * P.sd(VALUES[:, j]), shape),
+        "normal": table(lambda k, m, j: e[m + 2] * P.r(coarse[:, k], VALUES[:, j]) * sd[j], shape),
         "kl": kl,
         "kl_bound": [np.log(n) - (n - 1) / n for n in (2, 3)],
         "efficiency": [e[n] / np.sqrt(2 * (np.log(n) - (n - 1) / n)) for n in (2, 3)],

@@ -72,7 +72,8 @@ class GoldCorrection(Result):
     gain_values, interval_values : gains of the values as given, of the policy, with 95 % bounds
     gain_rows_values : of the tilt of the rows, the values as given: what random directions are compared with
     shared, shared_interval : by how much these exceed the corrected ones, (K, B, J), with bounds (K, B, J, 2): what
-        the judge and the labels owe to errors they share
+        the judge and the labels owe to errors they share. Bounds are NaN where gold labels are too rare to show an
+        error, and one of them is infinite where they are skewed
     power : weight in [0, 1] of the values where there is no gold
     n_gold : (J,) prompts with a gold label
     policy : PolicyGains, corrected; a value without gold stays as given
@@ -134,7 +135,8 @@ def corrected(
     skewed = np.where(given, side[..., f], np.where(side[..., y] != 0, side[..., y], side[..., on_gold]))
     se, freedom = (np.where(unseen != "", np.nan, x) for x in _of_units(influence, held))
     shared_se, shared_freedom = _of_units(psi[..., f] - influence, held)
-    shared = p.gain[..., f] - gain
+    shared, shared_se = p.gain[..., f] - gain, np.where(unseen != "", np.nan, shared_se)
+    shared_bounds = t_bounds(shared, shared_se, shared_freedom + 1, 0.95)
     null_se, lopsided = np.where(given, p.null_se[..., f], np.nan), np.where(given, p.lopsided[f], 0)
     others = {name: np.where(given, getattr(p, name)[..., f], getattr(p, name)[..., y]) for name in OF_GOLD}
     plain = t_bounds(gain, se, freedom + 1, 0.95)
@@ -146,7 +148,7 @@ def corrected(
         _influence=influence, _held=held, **others,
     )  # fmt: skip
     return GoldCorrection(
-        p.kl, p.gain[..., f], shared, t_bounds(shared, shared_se, shared_freedom + 1, 0.95), lam, n_gold, p.directions,
+        p.kl, p.gain[..., f], shared, opened(shared_bounds, shared, -skewed), lam, n_gold, p.directions,
         call.value_names, made, p.interval[..., f, :],
     )  # fmt: skip
 
@@ -202,7 +204,9 @@ def ppi_gain(
     With c_x(f) the gain of f in prompt x, over prompts without (u) and with gold labels (g):
     gain = lambda mean_u c(f) + mean_g (c(y) - lambda c(f)), unbiased for any fixed lambda and however wrong the
     values are, if the gold prompts are a random sample. lambda = Cov_g(c(y), c(f)) / ((1 + n/N) Var c(f)), cut to
-    [0, 1], is the choice of least variance (PPI++); useless values get 0 and gold labels alone are left.
+    [0, 1], is the choice of least variance (PPI++); useless values get 0 and gold labels alone are left. It is chosen
+    on the gold prompts that it corrects, which draws gains to 0 by a share that falls as 1 over their number and is
+    largest for judges with long tails: where that matters, give `power`.
 
     Parameters
     ----------

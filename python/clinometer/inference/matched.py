@@ -148,7 +148,7 @@ class MatchedRows:
         if self.responses.few:  # a covariance of n responses is low by 1 - 1/n, of each prompt's own n (theory 2.5)
             short = np.where(n > 1, n / np.maximum(n - 1, 1.0), 0.0)
             self.factor = float(applied(short, whole))
-            self.ratio = applied(self.share, short) / self.factor
+            self.ratio = applied(self.share, short) / (self.factor or 1.0)  # 0 where each prompt has one response
             self.omega, self.share = _shared_out(whole * short), np.array([_shared_out(x * short) for x in self.share])
             self.share = self.share.reshape(len(table), p.n_prompts)
         self.blend = self.responses.blends(n)

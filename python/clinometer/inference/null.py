@@ -47,13 +47,14 @@ class NullBand(Result):
     def p_value(self, gain: Any) -> Floats:
         """Two-sided p of gains (K', B, J) at the same KL, K' = K or, for random directions, any: (K', B, J).
 
-        (1 + number of nulls at least as far from their mean) / (1 + M), never 0.
+        (1 + number of nulls at least as far from the mean of nulls and gain) / (1 + M), never 0. The gain is in that
+        mean, so that under the null all M + 1 are alike.
         """
         a = np.asarray(gain, np.float64)
         M, cells = self.gain.shape[1], self.gain.shape[2:]
         if a.ndim != 3 or a.shape[1:] != cells or (self.kind == "permuted" and len(a) != len(self.gain)):
             raise ValueError(f"gain has shape {a.shape}, wanted ({len(self.gain)}, {cells[0]}, {cells[1]})")
-        middle = self.gain.mean(axis=1, keepdims=True)
+        middle = (self.gain.sum(axis=1, keepdims=True) + a[:, None]) / (M + 1)
         far = np.abs(self.gain - middle) >= np.abs(a[:, None] - middle) * (1 - 1e-12)
         return np.asarray((1 + far.sum(axis=1)) / (1 + M))
 
@@ -112,7 +113,8 @@ def null_band(
         kept = kept_scores(call)
         gain = np.stack([_permuted(call, kept[:, k], levels, int(draws), rng) for k in range(call.n_scores)])
     tail = (1 - level) / 2
-    interval = np.moveaxis(np.quantile(gain, [tail, 1 - tail], axis=1), 0, -1)
+    # a further null falls beyond the i-th of M with chance i / (M + 1); NumPy's own rule is too narrow by that
+    interval = np.moveaxis(np.quantile(gain, [tail, 1 - tail], axis=1, method="weibull"), 0, -1)
     kind = "random" if judges is None else "permuted"
     return NullBand(levels, gain, interval, kind, call.names, call.value_names, float(level))
 

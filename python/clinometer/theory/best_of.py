@@ -12,6 +12,8 @@ from clinometer.arrays.coerce import as_numpy
 from clinometer.common.options import listed
 from clinometer.common.results import Axes, Result
 from clinometer.engine.weights import Weights
+from clinometer.inference.matched import MatchedRows
+from clinometer.inference.tails import opened
 
 from .arrays import Floats
 from .rows import Scored, ratio, scored
@@ -22,10 +24,11 @@ class BestOfN(Result):
     """Gains of best-of-n by a judge; axes are direction, n, value (length 1 each in the Gaussian world).
 
     `gain` with `gain_se`, `oracle` the gain of selecting by the value itself, `regret` their difference with
-    `regret_se` paired by prompt, `gain_interval` and `regret_interval` (K, M, J, 2) their 95 % bounds by Student's t,
-    `normal` = e_n r sd_s what the Gaussian formula gives: all (K, M, J). `kl` (K, M) is
-    the selected policy's KL on the rows (NaN without replacement, where rows stand for draws of the policy),
-    `kl_bound` (M,) = log n - (n-1)/n, reached where no two rows tie, and `efficiency` (M,) = e_n / sqrt(2 kl_bound),
+    `regret_se` paired by prompt, `gain_interval` and `regret_interval` (K, M, J, 2) their 95 % bounds by Student's t
+    (NaN where a value is too rare to show an error, and one of them infinite where its extremes are), and
+    `normal` = e_n r sd_s what the Gaussian formula gives: all (K, M, J). `kl` (K, M) is the selected policy's KL on
+    the rows (NaN without replacement, where rows stand for draws of the policy), `kl_bound` (M,) = log n - (n-1)/n,
+    reached where no two rows tie, and `efficiency` (M,) = e_n / sqrt(2 kl_bound),
     below the 1 of a tilt. The Gaussian world has no errors (NaN).
     """
 
@@ -110,8 +113,13 @@ def best_of_n(
     cells = {name: np.full((K, M, J), np.nan) for name in ("gain", "gain_se", "oracle", "regret", "regret_se", "r")}
     cells |= {name: np.full((K, M, J, 2), np.nan) for name in ("gain_interval", "regret_interval")}
     spread, kl = np.empty(J), np.full((K, M), np.nan)
+    rows = MatchedRows(s.call)
     for j in range(J):
         spread[j] = _fill(s, j, sizes, replacement, cells)
+        side = np.array(rows.tails[j].rare)
+        for name in "gain", "regret":
+            bounds = opened(cells[f"{name}_interval"][:, :, j], cells[name][:, :, j], side)
+            cells[f"{name}_interval"][:, :, j] = np.nan if rows.unseen[j] else bounds
     whole = s.weights()
     for k in range(K if replacement else 0):
         for m, p in enumerate(_chosen(whole, s.scores[:, k], sizes, replacement)):
@@ -153,10 +161,11 @@ def _gaussian(n: Any, rho: Any, sigma_s: Any) -> BestOfN:
 
 
 def _fill(s: Scored, j: int, sizes: NDArray[np.int64], replacement: bool, cells: dict[str, Floats]) -> float:
-    """Every cell of value j; its within sd."""
+    """Every cell of value j; its within sd, of the policy where gains are."""
     w = s.weights(j)
     f = w.centre(s.value(j))
     variance = w.mean(w.total(w.row * f * f))
+    spread = variance if replacement else np.nan_to_num(w.unbiased(w.total(w.row * f * f)))
     best = [w.total(p * f) for p in _chosen(w, s.value(j), sizes, replacement)]
     for k in range(s.scores.shape[1]):
         t = w.centre(s.scores[:, k])
@@ -168,7 +177,7 @@ def _fill(s: Scored, j: int, sizes: NDArray[np.int64], replacement: bool, cells:
             cells["regret_interval"][k, m, j] = w.bounds(best[m] - gain)
             cells["oracle"][k, m, j] = w.mean(best[m])
             cells["regret"][k, m, j], cells["regret_se"][k, m, j] = w.mean(best[m] - gain), w.se(best[m] - gain)
-    return float(np.sqrt(variance))
+    return float(np.sqrt(spread))
 
 
 def _chosen(w: Weights, t: Floats, sizes: NDArray[np.int64], replacement: bool) -> list[Floats]:

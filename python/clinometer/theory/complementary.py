@@ -121,7 +121,7 @@ def _interval(w: Weights, x: Floats, found: Floats) -> Floats:
     r, other, left = single[best], single[1 - best], 1 - between**2
     if np.isnan([r, other, between]).any() or R == 0:
         return np.full(2, np.nan if np.isnan(R) else 0.0)
-    if not left > 1e-10:  # one judge twice
+    if not left > 1e-10 or 1 - r**2 < 1e-12:  # one judge twice, or the value itself
         return np.zeros(2)
     psi = {
         pair: correlation_influence(w, x[:, pair[0]], x[:, pair[1]])[0] for pair in ((best, 2), (1 - best, 2), (0, 1))
@@ -136,5 +136,5 @@ def _interval(w: Weights, x: Floats, found: Floats) -> Floats:
     psi_h, below, held = w.p.unit_sums(np.stack([dh, variance, w.prompt], axis=1)).T
     se, units = ratio_error(psi_h[held > 0], below[held > 0], held[held > 0])
     low, high = t_bounds(np.array(h), np.array(se), np.array(units), LEVEL)
-    square = np.sort(np.square([low, high]))
+    square = np.minimum(np.sort(np.square([low, high])), 1.0)
     return np.asarray(np.where([low < 0 < high, False], 0.0, square))

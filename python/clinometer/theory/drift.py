@@ -282,7 +282,8 @@ class Turned:
         self.rounds = rounds
         each = [np.concatenate([r.fit.vectors, r.halves.vectors, r.fit.fold_vectors[:, 0]]) for r in rounds]
         self.size, table = len(each[0]), np.concatenate(each)
-        self.images = covariance_projection(rounds[0].dump, table, **options)
+        plain = {name: given for name, given in options.items() if name != "clusters"}  # it has no errors
+        self.images = covariance_projection(rounds[0].dump, table, **plain)
         self.gram = (table @ self.images.T + self.images @ table.T) / 2
         self.rows = scored(rounds[0].dump, table[:: self.size], None, **options)
 

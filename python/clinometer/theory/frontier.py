@@ -105,8 +105,10 @@ def gain_kl_frontier(
     """Exact gains of judges at matched KL, and of the oracle that tilts by the value itself.
 
     By the Gibbs variational principle the tilt by s with one global beta gives the largest E s of any policy with
-    that mean KL, so oracle - gain >= 0 is the regret on these rows (theory 4.2). With labels from the same rows
-    the oracle also exploits their noise. In a Gaussian world both are lines in sqrt(2 KL): r sd_s and sd_s.
+    that mean KL, so oracle - gain >= 0 is the regret on these rows (theory 4.2). Where some carry no label, regret and
+    efficiency compare tilts that spend the KL on those that do, while gain stays that of the tilt of all rows. With
+    labels from the same rows the oracle also exploits their noise. In a Gaussian world both are lines in sqrt(2 KL):
+    r sd_s and sd_s.
 
     Parameters
     ----------
@@ -144,7 +146,8 @@ def gain_kl_frontier(
     reached = state["kl"]
     line = correlation[:, None, :] * spread * np.sqrt(2.0 * reached)[:, :, None]
     best = np.stack([o[0] for o in oracle], axis=1)
-    regret = _regret(s, betas, np.stack([o[5] for o in oracle]))
+    efficiency = ratio(state["gain"], best[None])
+    regret = _regret(s, betas, np.stack([o[5] for o in oracle]), asked, best, efficiency)
     turns: dict[str, Any] = {name: np.stack([m[name] for m in moved]) for name in (*_TURN, "shape", "curve")}
     ends: dict[str, Any] = {
         "oracle": best, "oracle_se": np.stack([o[1] for o in oracle], axis=1),
@@ -153,7 +156,7 @@ def gain_kl_frontier(
     }  # fmt: skip
     return GainKLFrontier(
         kl=asked, kl_reached=reached, betas=betas, gain=state["gain"], gain_se=state["gain_se"],
-        efficiency=ratio(state["gain"], best[None]), regret=regret[0], regret_se=regret[1], gaussian=line,
+        efficiency=efficiency, regret=regret[0], regret_se=regret[1], gaussian=line,
         correlation=correlation,
         curve_kl=np.stack([m["kl"] for m in moved]), kl_horizon=roots.horizon(call, s.scores, sd * sd),
         directions=call.names, values=call.value_names, **ends, **turns, **s.counts(),
@@ -177,20 +180,36 @@ def _correlations(s: Scored) -> tuple[Floats, Floats]:
     return r, spread
 
 
-def _regret(s: Scored, betas: Floats, oracle_betas: Floats) -> tuple[Floats, Floats]:
-    """Gain of the value's own tilt (J, B) less that of every judge (K, B), per prompt: means and errors (K, B, J)."""
+def _regret(
+    s: Scored, betas: Floats, oracle_betas: Floats, asked: Floats, oracle: Floats, efficiency: Floats
+) -> tuple[Floats, Floats]:
+    """Gain of the value's own tilt (J, B) less that of every judge (K, B), per prompt: means and errors (K, B, J).
+
+    Both spend their KL on the rows that carry the value; where some do not, `efficiency` is of these rows too.
+    """
     shape = (*betas.shape, s.values.shape[1])
     mean, se = np.empty(shape), np.empty(shape)
-    with np.errstate(divide="ignore"):
-        lam, oracle_lam = 1.0 / betas, 1.0 / oracle_betas
     for j in range(shape[2]):
         w, own = s.weights(j), s.value(j)
-        f = w.centre(own)
+        f, partial = w.centre(own), bool(np.isnan(s.values[:, j]).any())
+        with np.errstate(divide="ignore"):
+            lam, oracle_lam = 1.0 / (_on_labelled(s, j, asked) if partial else betas), 1.0 / oracle_betas[j]
         for b in range(shape[1]):
-            best = w.gains(own, oracle_lam[j, b], f)
-            lost = [best - w.gains(t, x, f) for t, x in zip(s.scores.T, lam[:, b], strict=True)]
-            mean[:, b, j], se[:, b, j] = w.mean(np.stack(lost, axis=1)), w.se(np.stack(lost, axis=1))
+            best = w.gains(own, oracle_lam[b], f)
+            gains = np.stack([w.gains(t, x, f) for t, x in zip(s.scores.T, lam[:, b], strict=True)], axis=1)
+            lost = best[:, None] - gains
+            mean[:, b, j], se[:, b, j] = w.mean(lost), w.se(lost)
+            if partial:
+                efficiency[:, b, j] = ratio(w.mean(gains), oracle[b, j])
     return mean, se
+
+
+def _on_labelled(s: Scored, j: int, asked: Floats) -> Floats:
+    """Betas (K, B) at which the judges spend the KL asked on the rows that carry value j."""
+    call, _ = s.restricted(j)
+    w = s.weights(j)
+    with listening("kl: beyond"):
+        return roots.solve(call, np.ascontiguousarray(s.scores[w.p.on_rows(w.seen)]), asked, s.call.names)
 
 
 def _oracle(s: Scored, j: int, asked: Floats) -> tuple[Floats, Floats, Floats, float, float, Floats]:

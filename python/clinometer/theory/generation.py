@@ -222,7 +222,7 @@ def explained_share(w: Weights, t: Floats, y: Floats, fold: NDArray[np.int64]) -
     explained, moves = np.zeros((2, len(fold)))
     for f in np.unique(fold):
         rest, here = np.where(fold != f, w.prompt, 0.0), fold == f
-        b = _weights(w.p, rest, both, moved, np.tensordot(rest, labels, 1)[1:, 1:])
+        b = _weights(w.p, rest, both, moved, labels[:, 1:, 1:])
         # of c the half whose labels are the values': the other knows the directions that b was fitted to
         explained[here] = 2 * cross[here, 0, 1:] @ b - both[here, 1:, 1:] @ b @ b
         moves[here] = 2 * moved[here, 0, 1:] @ b - moved[here, 1:, 1:] @ b @ b
@@ -239,15 +239,17 @@ def explained_share(w: Weights, t: Floats, y: Floats, fold: NDArray[np.int64]) -
 def _weights(p: Population, omega: Floats, both: Floats, moved: Floats, labels: Floats) -> Floats:
     """b (J,) from prompts of weight omega: V^-1 c in units of the labels' spread, damped where V is unsure.
 
-    An eigenvalue v of error e is inverted as v^3 / (v^4 + (3 e)^4), and not at all below 0.
+    An eigenvalue v of error e is inverted as v^3 / (v^4 + (3 e)^4), and not at all below 0. The error is of v as a
+    share of the labels' spread: prompts that spread all scores alike make neither unsure.
     """
     v, c = np.tensordot(omega, both, 1)[1:, 1:], np.tensordot(omega, both, 1)[0, 1:]
-    value, frame = np.linalg.eigh(labels)
+    value, frame = np.linalg.eigh(np.tensordot(omega, labels, 1))
     alive = value > 1e-12 * value.max(initial=0.0)
     root = frame[:, alive] / np.sqrt(value[alive])  # labels become uncorrelated, of unit variance
     size, turn = np.linalg.eigh(root.T @ v @ root)
     root = root @ turn
     psi = np.einsum("gjk,ja,ka->ga", moved[:, 1:, 1:], root, root)
+    psi -= size * np.einsum("gjk,ja,ka->ga", labels, root, root)
     units, held = (p.unit_sums(x) for x in (omega[:, None] * psi, omega[:, None]))
     error = np.nan_to_num(unit_errors(units - held / held.sum() * units.sum(axis=0), held), nan=np.inf)
     damped = np.where(size > 0, ratio(1.0, size * (1.0 + (UNSURE * ratio(error, size)) ** 4)), 0.0)

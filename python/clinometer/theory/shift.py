@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,6 +14,7 @@ from clinometer.common.results import Axes, Result
 from clinometer.dump import Dump, open_dump
 from clinometer.dump.aligned import same_ids
 from clinometer.engine import kl as roots
+from clinometer.engine.fitted import gather
 
 from .arrays import Floats
 from .spectra import EffectiveRank, effective_rank
@@ -28,7 +30,8 @@ class ShiftRank(Result):
     D's singular values; `roy_vetterli` and `roy_vetterli_centred` = exp(H(sv / sum sv)), which is larger.
     `mean_share` = n |mean|^2 / |D|_F^2: a constant shift alone gives uncentred rank 1 and the rank of noise centred.
     `participation_se` is the error of the uncentred participation, clustered by prompt; `participation_unbiased`
-    removes what finitely many rows take from it, by products of different rows only (NaN if they cannot tell).
+    removes what finitely many rows take from it, by products of rows of different prompts only (NaN if they cannot
+    tell).
     `singular_values` (min(n, d),) are those of the uncentred D, and `length` its root mean squared row.
     """
 
@@ -53,7 +56,8 @@ def shift_rank(after: Any, before: Any, *, threshold: float = 0.9, clusters: Any
     ----------
     after, before : dumps or arrays (n, d), the same responses in the same order
     threshold : share of the energy for the energy rank
-    clusters : labels (n,) of rows that go together for the error; None takes the prompt ids of `before`
+    clusters : labels (n,) of rows that go together, for the error and the unbiased participation; None takes the
+        prompt ids of `before`
 
     Returns
     -------
@@ -74,7 +78,6 @@ def shift_rank(after: Any, before: Any, *, threshold: float = 0.9, clusters: Any
     labels = _aligned(a, b, clusters)
     n, d = a.n_rows, a.dim
     gram, total = np.zeros((d, d)), np.zeros(d)
-    fourth = 0.0
     spans = [(at, min(n, at + max(1, ROWS // d))) for at in range(0, n, max(1, ROWS // d))]
     top = max(float(np.abs(_difference(a, b, *span)).max(initial=0.0)) for span in spans)
     if top == 0.0:
@@ -84,18 +87,18 @@ def shift_rank(after: Any, before: Any, *, threshold: float = 0.9, clusters: Any
         D = np.ldexp(_difference(a, b, low, high), -power)
         gram += D.T @ D
         total += D.sum(axis=0)
-        fourth += float(((D * D).sum(axis=1) ** 2).sum())
     energy, square = float(np.trace(gram)), float((gram * gram).sum())
     spread = gram - np.outer(total, total) / n
     values, inner = (np.maximum(np.linalg.eigvalsh(m)[::-1], 0.0) for m in (gram, spread))
     # What cancels against the mean leaves rounding of the size of the uncentred values.
     inner = np.where(inner > 4.0 * max(n, d) * np.finfo(float).eps * values[0], inner, 0.0)
-    apart = square - fourth
+    own_energy, own_square = _own(a, b, power, labels)
+    apart = square - own_square
     return ShiftRank(
         effective_rank(values, threshold=threshold), effective_rank(inner, threshold=threshold),
         _roy_vetterli(values), _roy_vetterli(inner), float(total @ total) / (n * energy),
         _error(a, b, spans, power, gram, energy, square, labels),
-        (energy**2 - fourth) / apart if n > 1 and apart > 1e-9 * square else float("nan"),
+        (energy**2 - own_energy) / apart if labels.any() and apart > 1e-9 * square else float("nan"),
         np.ldexp(np.sqrt(values[: min(n, d)]), power), float(np.ldexp(np.sqrt(energy / n), power)), n,
     )  # fmt: skip
 
@@ -126,6 +129,36 @@ def _difference(a: Dump, b: Dump, low: int, high: int) -> Floats:
         row = low + int(np.argmax(~np.isfinite(D).all(axis=1)))
         raise ValueError(f"row {row} of the difference holds NaN or Inf; wanted finite rows")
     return np.asarray(D)
+
+
+def _own(a: Dump, b: Dump, power: int, labels: NDArray[np.int64]) -> tuple[float, float]:
+    """Sums over clusters of the squared trace and the squared norm of a cluster's own Gram matrix."""
+    order, sizes = np.argsort(labels, kind="stable"), np.bincount(labels)
+    begins = np.cumsum(sizes) - sizes
+    trace = square = 0.0
+    for size in np.unique(sizes).tolist():
+        starts = begins[sizes == size]
+        many = 1 if size > a.dim else max(1, ROWS // (a.dim * size))
+        for at in range(0, len(starts), many):
+            rows = order[starts[at : at + many, None] + np.arange(size)]
+            if size > a.dim:
+                gram = np.sum([x.T @ x for x in _pieces(a, b, rows[0], power)], axis=0)
+            else:
+                x = _rows(a, b, rows.ravel(), power).reshape(*rows.shape, a.dim)
+                gram = x @ x.swapaxes(1, 2)  # as large a norm as its transpose's, and smaller
+            trace += float((np.trace(gram, axis1=-2, axis2=-1) ** 2).sum())
+            square += float((gram * gram).sum())
+    return trace, square
+
+
+def _rows(a: Dump, b: Dump, rows: NDArray[np.int64], power: int) -> Floats:
+    return np.ldexp(gather(a, rows) - gather(b, rows), -power)
+
+
+def _pieces(a: Dump, b: Dump, rows: NDArray[np.int64], power: int) -> Iterator[Floats]:
+    step = max(1, ROWS // a.dim)
+    for at in range(0, len(rows), step):
+        yield _rows(a, b, rows[at : at + step], power)
 
 
 def _roy_vetterli(squares: Floats) -> float:

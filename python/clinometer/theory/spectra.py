@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clinometer.common.notices import tell
 from clinometer.common.options import listed
@@ -115,15 +116,17 @@ def value_concentration(
 ) -> ValueConcentration:
     """Share of a direction inside the m leading eigenvectors of Sigma.
 
-    share = |P_m u|^2 / |u|^2 with null mean m / d and null law Beta(m/2, (d-m)/2); the variance share
-    u' Sigma_m u / u' Sigma u has its own null, simulated (theory 5.2). Use least-squares or LDA
-    directions: mean differences and covariances are Sigma times a direction and look concentrated always.
+    share = |P_m u|^2 / |u|^2 with null mean m / r and null law Beta(m/2, (r-m)/2), r = d, or the rank of Sigma for a
+    direction in its span, as one fitted on fewer rows than dimensions is; the variance share u' Sigma_m u / u' Sigma u
+    has its own null, simulated (theory 5.2). Use least-squares or LDA directions: mean differences and covariances
+    are Sigma times a direction and look concentrated always.
 
     Parameters
     ----------
     u : array (K, d) or (d,)
         A `DirectionFit` says its own estimator, and "mean_difference" warns.
-    moments : covariance (d, d) or object with ``.covariance``
+    moments : covariance (d, d) or object with ``.covariance``; of `clinometer.moments` the rank is known from its
+        rows, of a bare matrix from its eigenvalues
     m : number of eigenvectors, 0 to d; None takes ceil(participation)
     draws, random_state : size and seed of the simulated null of the variance share
 
@@ -155,11 +158,11 @@ def value_concentration(
     share = _share(squares[:, :m].sum(axis=1), squares.sum(axis=1))
     weighted = squares * eigenvalues
     variance_share = _share(weighted[:, :m].sum(axis=1), weighted.sum(axis=1))
-    p_value = (
-        np.ones_like(share)
-        if m in (0, d)
-        else np.asarray(betainc((d - m) / 2.0, m / 2.0, np.maximum(1.0 - share, 0.0)))
-    )
+    room = _room(squares, eigenvalues, moments)
+    rest = np.maximum(room - m, 0) / 2.0
+    p_value = np.ones_like(share)
+    if m > 0:
+        p_value = np.where(rest > 0, betainc(np.maximum(rest, 0.5), m / 2.0, np.maximum(1.0 - share, 0.0)), 1.0)
     null = _variance_null(eigenvalues, m, draws, random_state)
     exceed = (null[None, :] >= variance_share[:, None] * (1.0 - 1e-12)).sum(axis=1)
     variance_p = np.where(np.isnan(variance_share), np.nan, (1.0 + exceed) / (1.0 + draws))
@@ -168,7 +171,7 @@ def value_concentration(
     return ValueConcentration(
         m,
         share,
-        m / d,
+        min(m / float(room.max(initial=1)), 1.0),
         np.where(np.isnan(share), np.nan, p_value),
         variance_share,
         float(null.mean()) if null.size else float("nan"),
@@ -176,6 +179,18 @@ def value_concentration(
         tie,
         _estimator(u),
     )
+
+
+OUTSIDE = 1e-6  # share of a direction outside the span of Sigma that is rounding
+
+
+def _room(squares: Floats, eigenvalues: Floats, moments: Any) -> NDArray[np.int64]:
+    """Dimensions (K,) that a direction can lie in: the rank of Sigma where it is in its span, else all of them."""
+    rank = int((eigenvalues > 0.0).sum())
+    if hasattr(moments, "n_rows"):
+        rank = min(rank, moments.n_rows - (moments.n_prompts if moments.within else 1))
+    outside = squares[:, rank:].sum(axis=1)
+    return np.where(outside <= OUTSIDE * squares.sum(axis=1), rank, squares.shape[1])
 
 
 def _estimator(u: Any) -> str:
