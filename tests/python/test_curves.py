@@ -471,3 +471,45 @@ def test_ceilings_follow_the_encoding() -> None:
     np.testing.assert_allclose(found.ceiling[:, 0], found.correlation * found.oracle[0], rtol=1e-12)
     with pytest.raises(ValueError, match="names no layers"):
         theory.ceiling_by_layer(worlds[0.2], "s")
+
+
+def test_a_judge_that_is_the_value_has_no_regret_where_labels_are_partial() -> None:
+    rng = np.random.default_rng(11)
+    ids = np.repeat(np.arange(40), 8)
+    s = rng.standard_normal(320) * rng.choice([0.5, 2.0], 40)[ids]
+    wide = s.reshape(40, 8).std(axis=1)[ids] > 1
+    for known in (wide, ~wide, rng.random(320) < 0.5):
+        found = theory.gain_kl_frontier(s[:, None], [[1.0]], np.where(known, s, np.nan), prompt_ids=ids)
+        np.testing.assert_allclose(found.regret, 0.0, atol=1e-5)
+        np.testing.assert_allclose(found.efficiency, 1.0, atol=1e-5)
+
+
+def test_normal_best_of_four_draws_is_that_of_the_policy() -> None:
+    """In a Gaussian world the formula is exact, whichever number of responses its spread is read from."""
+    rng = np.random.default_rng(12)
+    t = rng.standard_normal((4000, 4))
+    found = theory.best_of_n(t.reshape(-1, 1), [[1.0]], t.ravel(), 4, prompt_ids=np.repeat(np.arange(4000), 4))
+    assert abs(found.normal.item() - theory.expected_max_normal(4)) < 0.03
+    assert abs(found.normal.item() - found.gain.item()) < 0.03
+
+
+def test_best_of_n_says_nothing_of_values_too_rare_to_show_an_error() -> None:
+    rng = np.random.default_rng(13)
+    t = rng.standard_normal(48)
+    options = {"prompt_ids": np.repeat(np.arange(12), 4)}
+    rare = np.where(np.arange(48) == 5, 1.0, 0.0)
+    found = theory.best_of_n(t[:, None], [[1.0]], np.column_stack([rare, np.exp(3 * t), t]), 3, **options)
+    assert np.isnan(found.gain_interval[0, 0, 0]).all() and np.isnan(found.regret_interval[0, 0, 0]).all()
+    assert np.isinf(found.gain_interval[0, 0, 1]).any()
+    assert np.isfinite(found.gain_interval[0, 0, 2]).all()
+
+
+def test_two_judges_explain_no_more_than_all() -> None:
+    rng = np.random.default_rng(14)
+    ids = np.repeat(np.arange(12), 4)
+    for _ in range(20):
+        a, b = rng.standard_normal((2, 48))
+        rare = (rng.random(48) < 0.08) * 1.0
+        found = theory.complementarity(a, b, np.column_stack([rare, 2 * a]), prompt_ids=ids)
+        assert not (found.ci > 1).any()
+        assert found.ci[1].tolist() == [0.0, 0.0]  # one judge is the value: nothing to add

@@ -166,3 +166,21 @@ def test_a_subgroup_without_gold_has_no_corrected_gain() -> None:
     (g,) = r.groups
     assert np.isnan(g.gain[..., 0]).sum() == 4 * g.gain[0, ..., 0].size and np.isfinite(g.gain[2, 0, 0, 0])
     assert np.isfinite(g.gain[..., 1]).all() and "law (20)" in r.to_text(full=True)
+
+
+def test_rare_gold_labels_show_no_shared_errors() -> None:
+    """A value of 2 % is in few of 12 gold prompts: no bound on its gain, and none on what the judge shares with it."""
+    rng = np.random.default_rng(3)
+    ids, unseen = np.repeat(np.arange(100), 8), 0
+    for _ in range(10):
+        t = rng.standard_normal((800, 1))
+        y = (0.6 * t[:, 0] + 0.8 * rng.standard_normal(800) > 2.05) * 1.0
+        gold = np.where(ids < 12, y, np.nan)
+        dump = cm.open_dump(t, prompt_ids=ids, columns={"model": y + 0.3 * rng.standard_normal(800), "judge": t[:, 0]})
+        report = cm.report(dump, constitutions=["judge"], values=["model"], gold=gold, kl=[0.1], sections=())
+        corrected = report.gold
+        assert corrected is not None
+        hidden = corrected.policy.unseen != ""
+        unseen += int(hidden[0])
+        assert np.isnan(corrected.shared_interval[:, :, hidden]).all()
+    assert unseen > 5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -352,3 +353,17 @@ def test_a_wrong_argument_is_named(
 def test_the_good_arguments_are_good(world: World, name: str) -> None:
     function, good = CALLS[name]
     function(world.dump, **good)
+
+
+def test_a_null_is_outside_its_band_as_often_as_said() -> None:
+    """A further draw falls beyond the first or last of 39 with chance 2/40; so ranks say p, exactly."""
+    world = cm.simulate(n_prompts=20, n_responses=4, dim=3, random_state=1)
+    band = cm.inference.null_band(world, "s", judges="judge/c0", kl=[0.1], draws=39)
+    drawn = band.gain[0, :, 0, 0]
+    np.testing.assert_allclose(band.interval[0, 0, 0], [drawn.min(), drawn.max()])
+    rng, few = np.random.default_rng(2), 0
+    for _ in range(3000):
+        gains = rng.standard_t(3, 20)
+        null = dataclasses.replace(band, gain=gains[:19].reshape(1, 19, 1, 1))
+        few += null.p_value(gains[19:].reshape(1, 1, 1)).item() <= 0.05
+    assert abs(few / 3000 - 0.05) < 3.5 * np.sqrt(0.05 * 0.95 / 3000)

@@ -133,3 +133,11 @@ def test_what_is_refused() -> None:
     for (rounds, judge), options, message in cases:
         with pytest.raises(ValueError, match=message):
             theory.judge_drift(rounds, judge, "s", **options)
+
+
+def test_clusters_are_those_of_the_errors() -> None:
+    dumps, judges = _rounds(TURN[:2])
+    alone = theory.judge_drift(dumps, judges, "s")
+    by_topic = theory.judge_drift(dumps, judges, "s", clusters=np.asarray(dumps[0].prompt_ids) // 8)
+    np.testing.assert_allclose(by_topic.angle, alone.angle, rtol=0.2)
+    assert np.isfinite(by_topic.angle_ci).all() and (by_topic.angle_ci != alone.angle_ci).any()

@@ -142,3 +142,40 @@ def test_an_estimator_that_concentrates_is_named() -> None:
     honest = cm.fit_value_direction(world, labels, method="least_squares")
     assert theory.value_concentration(honest, m, 3).estimator == "least_squares"
     assert theory.value_concentration(fit.vectors, m, 3).estimator == "given"
+
+
+@pytest.mark.parametrize("d", [24, 64])
+def test_a_fit_to_fewer_rows_than_dimensions_is_not_concentrated(d: int) -> None:
+    """An isotropic value, read without noise from 36 rows beyond one a prompt: p is uniform, whichever m."""
+    rng, p = np.random.default_rng(6), []
+    ids = np.repeat(np.arange(12), 4)
+    for _ in range(80):
+        phi = rng.standard_normal((48, d))
+        inside = phi - phi.reshape(12, 4, d).mean(axis=1)[ids]
+        u = np.linalg.lstsq(inside, inside @ rng.standard_normal(d), rcond=None)[0]
+        found = theory.value_concentration(u, cm.moments(phi, prompt_ids=ids))
+        assert found.null_mean == found.m / min(d, 36)
+        p.append(found.p_value[0])
+    assert abs(np.mean(p) - 0.5) < 3.5 / np.sqrt(12 * len(p)) and np.mean(np.array(p) < 0.05) <= 0.13
+
+
+def test_rows_of_a_prompt_that_move_together_hide_no_dimension() -> None:
+    rng, found = np.random.default_rng(7), []
+    ids = np.repeat(np.arange(60), 6)
+    for _ in range(20):
+        D = np.sqrt(0.8) * rng.standard_normal((60, 16))[ids] + np.sqrt(0.2) * rng.standard_normal((360, 16))
+        found.append(theory.shift_rank(D, np.zeros_like(D), clusters=ids).participation_unbiased)
+    assert abs(np.mean(found) - 16) < 3.5 * np.std(found) / np.sqrt(len(found))
+
+
+@pytest.mark.parametrize("d", [3, 40])
+def test_own_products_go_by_cluster_in_any_order(d: int) -> None:
+    """Clusters of one row, of several and of more rows than dimensions, scattered over the dump."""
+    rng = np.random.default_rng(8)
+    ids = rng.permutation(np.repeat(np.arange(6), [1, 1, 2, 5, 9, 20]))
+    D = rng.standard_normal((len(ids), d)) + 0.5
+    products = (D @ D.T) ** 2
+    lengths = np.outer((D**2).sum(axis=1), (D**2).sum(axis=1))
+    apart = ids[:, None] != ids
+    found = theory.shift_rank(D, np.zeros_like(D), clusters=ids).participation_unbiased
+    assert found == pytest.approx(lengths[apart].sum() / products[apart].sum(), rel=1e-10)
