@@ -216,7 +216,7 @@ def scheduler(args: argparse.Namespace) -> None:
         sent = time.perf_counter() - begun
         got = client.gather(futures)
         took = time.perf_counter() - begun
-    right = sum(x == (i / 2) ** 2 for i, x in enumerate(got))
+    right = sum(x == one_small(i) for i, x in enumerate(got))
     print(f"{total} tasks sent in {sent:.1f} s ({total / sent:.0f} a second), all back after {took:.1f} s")
     print(f"right {right}, lost {total - len(got)}")
     assert right == total

@@ -14,17 +14,19 @@ constexpr std::int64_t kWindowLeaves = 8;
 
 }  // namespace
 
-void push(std::vector<Node>& nodes, Node next) {
+void push(std::vector<Node>& nodes, Node next, std::vector<std::unique_ptr<Statistic>>* spent) {
   // a right child has its level's bit set; its sibling, if it is here, is the last node
   while (!nodes.empty() && nodes.back().level == next.level && (next.leaf >> next.level) % 2 == 1 &&
          nodes.back().leaf == next.leaf - (std::int64_t(1) << next.level)) {
     Node left = std::move(nodes.back());
     nodes.pop_back();
     for (std::size_t i = 0; i < left.states.size(); ++i) {
-      if (left.states[i])
-        left.states[i]->merge(*next.states[i]);
-      else
+      if (!left.states[i]) {
         left.states[i] = std::move(next.states[i]);
+        continue;
+      }
+      left.states[i]->merge(*next.states[i]);
+      if (spent) spent->push_back(std::move(next.states[i]));
     }
     ++left.level;
     next = std::move(left);
@@ -32,9 +34,19 @@ void push(std::vector<Node>& nodes, Node next) {
   nodes.push_back(std::move(next));
 }
 
-Scan::States Scan::empty_states(Split split) const {
+Scan::States Scan::empty_states(Split split, States* spent) const {
+  const bool one =
+      std::count_if(prototypes_.begin(), prototypes_.end(), [&](const auto& s) { return s->split() == split; }) == 1;
   States out;
-  for (const auto& s : prototypes_) out.push_back(s->split() == split ? s->empty() : nullptr);
+  for (const auto& s : prototypes_) {
+    const bool again = s->split() == split && one && spent && !spent->empty() && spent->back()->clear();
+    if (again) {
+      out.push_back(std::move(spent->back()));
+      spent->pop_back();
+    } else {
+      out.push_back(s->split() == split ? s->empty() : nullptr);
+    }
+  }
   return out;
 }
 
@@ -107,11 +119,12 @@ void Scan::absorb_panels(Pass& pass, Team& team) {
   LanePanel<float> narrow(pass);
   LanePanel<double> wide(pass);
   ReadAhead ahead(pass.rows);
+  States spent;  // a d x d state a leaf is much to give back to the system and to ask for again
   if (!pass.prompts.order) ahead.begin(pass.prompts.begin, n);
   for (std::int64_t leaf = pass.prompts.begin; leaf < n; leaf += kLeafRows) {
     const std::int64_t leaf_end = std::min(n, leaf + kLeafRows);
     reader.begin_leaf(leaf, leaf_end - leaf);
-    States states = empty_states(Split::state);
+    States states = empty_states(Split::state, &spent);
     const std::int64_t on_grid = (pass.base_row + leaf - pass.prompts.begin) / kLeafRows;
     for (std::size_t i = 0; !by_state_.empty() && i < states.size(); ++i)
       if (states[i] && on_grid % states[i]->span() != 0) states[i] = std::move(by_state_.back().states[i]);
@@ -128,7 +141,7 @@ void Scan::absorb_panels(Pass& pass, Team& team) {
       }
       at += rows;
     }
-    push(by_state_, {on_grid, 0, std::move(states)});
+    push(by_state_, {on_grid, 0, std::move(states)}, &spent);
     pass.done += leaf_end - leaf;
   }
 }

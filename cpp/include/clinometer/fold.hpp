@@ -61,8 +61,8 @@ struct Node {
 };
 
 /// Adjacent nodes in leaf order. A node and its sibling become their parent, so the list is the same however the
-/// leaves arrived and wherever it begins.
-void push(std::vector<Node>& nodes, Node next);
+/// leaves arrived and wherever it begins. States that were merged into others go to `spent`, for their memory.
+void push(std::vector<Node>& nodes, Node next, std::vector<std::unique_ptr<Statistic>>* spent = nullptr);
 
 class Scan {
  public:
@@ -83,7 +83,7 @@ class Scan {
   std::int64_t base_row_;
   void absorb_leaves(struct Pass& pass, Team& team);
   void absorb_panels(struct Pass& pass, Team& team);
-  States empty_states(Split split) const;
+  States empty_states(Split split, States* spent = nullptr) const;
 };
 
 /// Runs f(0) .. f(n-1) on the threads of a pass; the calling thread takes part and polls.
@@ -102,6 +102,7 @@ class Panel {
   std::int64_t ld = 0;
   const double* weight = nullptr;  // (n,)
   std::vector<Piece> pieces;
+  std::vector<double> scratch;  // a statistic's own while it absorbs; its memory stays for the next panel
   /// Whether rows are centred by something near their mean, so that each piece needs a row for the remainder.
   virtual bool rests() const = 0;
   /// Room for `rows` rows in the work tile, and their weights, which stay where they are; that of a rest is negative.

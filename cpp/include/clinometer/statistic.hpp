@@ -84,6 +84,8 @@ class Statistic {
   virtual bool absorb(Panel&, Team&) { return true; }
   /// The leaf's last block has been absorbed: nothing may wait for more.
   virtual void leaf_ends() {}
+  /// Empty again, in the memory it has; false, with nothing done, where that is too little to keep.
+  virtual bool clear() { return false; }
   virtual void merge(Statistic& later) = 0;
   virtual Results finish() const = 0;
   /// What it was made with: two states merge only where this agrees.

@@ -40,7 +40,8 @@ def effective_rank(eigenvalues_or_moments: Any, *, threshold: float = 0.9) -> Ef
 
     participation = (sum lam)^2 / sum lam^2 (theory 5.1), entropy = exp(H(lam / sum lam)),
     stable = sum lam / max lam, energy = the fewest eigenvalues that reach `threshold` of the trace.
-    From N samples, a true identity shows a participation near d / (1 + d / N).
+    From N samples (of moments inside prompts: rows less prompts), a true identity shows a participation near
+    d / (1 + d / N).
 
     Parameters
     ----------

@@ -23,6 +23,12 @@ class Moments : public StatisticOf<Moments> {
     mass.assign(std::size_t(n_folds), 0);
   }
   Moments cleared() const { return {d, width - d, n_folds, ddof, full}; }
+  bool clear() override {
+    for (auto* x : {&scatter, &mean, &mass}) std::fill(x->begin(), x->end(), 0.0);
+    total = 0;
+    ends = {};
+    return true;
+  }
   Split split() const override { return Split::state; }
   bool needs_rows() const override { return true; }
   /// A tree holds a state a level, so large ones have few levels.
@@ -34,7 +40,9 @@ class Moments : public StatisticOf<Moments> {
   using Statistic::absorb;
   bool absorb(Panel& panel, Team& team) override {
     const std::int64_t P = std::int64_t(panel.pieces.size());
-    std::vector<double> means(std::size_t(P * ld), 0), parts(std::size_t(P), 0);
+    std::vector<double>& means = panel.scratch;
+    means.assign(std::size_t(P * ld), 0);
+    std::vector<double> parts(std::size_t(P), 0);
     // rows sorted by fold, so that each fold's Gram reads one run of them
     std::vector<Place> place(static_cast<std::size_t>(P));
     std::vector<std::int64_t> border(std::size_t(n_folds) + 1, 0);
