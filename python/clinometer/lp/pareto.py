@@ -95,9 +95,9 @@ def pareto(dump: Any, constitutions: Any, values: Any, *, splits: int = SPLITS, 
 
     The best of many on these rows is better here than elsewhere: of noise judges there is always a mixture that raises
     every value. So halves of the prompts judge what the other halves choose, by Student's t; twice the mean of the
-    p-values of many halves is a p-value (folds of a cross-validation share what they choose by, and are not). Halves are
-    drawn over prompts in the dump's order, so that another order moves `mixture_ci` and `mixture_sure` as another draw
-    would: by less with more `splits`. They are NaN unless every value varies in every half.
+    p-values of many halves is a p-value (folds of a cross-validation share what they choose by, and are not). Halves
+    are drawn over prompts in the dump's order, so that another order moves `mixture_ci` and `mixture_sure` as another
+    draw would: by less with more `splits`. They are NaN unless every value varies in every half.
 
     Parameters
     ----------

@@ -40,8 +40,9 @@ def prompt(
     w. q lies in the simplex with q_i <= ratio_cap w_i (a cap of 1 gives 0), or with `uncapped` anywhere on the support
     of w. With `kl` the budget is first order: t = sqrt(2 kl) min over the simplex of sqrt(lambda' C lambda), C the
     within-prompt covariance of the scaled values, and q is the exponential tilt by the mixture that attains it; at few
-    responses and large kl that t can exceed what any weights reach (`uncapped`). t is never negative (q = w). With more responses than values it is positive for almost any data: read the margin, not
-    the share of feasible prompts.
+    responses and large kl that t can exceed what any weights reach (`uncapped`). t is never negative (q = w). With
+    more responses than values it is positive for almost any data: read the margin, not the
+    share of feasible prompts.
 
     Parameters
     ----------
