@@ -167,6 +167,7 @@ void files(py::module_& m) {
                        "A read-only map of a plain file that survives the file shrinking.")
       .def(py::init([](const std::string& path) { return std::make_shared<MappedFile>(path); }), py::arg("path"))
       .def("check", &MappedFile::check)
+      .def("release", &MappedFile::release)
       .def_property_readonly("size", &MappedFile::size)
       .def_property_readonly("path", &MappedFile::path)
       .def_buffer([](MappedFile& f) {

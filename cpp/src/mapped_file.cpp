@@ -116,6 +116,10 @@ void MappedFile::close() {
   data_ = nullptr;
 }
 
+void MappedFile::release() const {
+  if (data_) (void)madvise(data_, size_, MADV_DONTNEED);  // a hint: nothing is lost where it is refused
+}
+
 void MappedFile::check() const {
   if (slot_ >= 0 && slots[slot_].faulted.load(std::memory_order_acquire))
     throw dump_changed(path_ + ": the file shrank while it was being read; open the dump again");

@@ -119,6 +119,15 @@ def opened(source: Source) -> Dump:
     return dump
 
 
+@contextmanager
+def _released(dump: Dump) -> Iterator[None]:
+    """Gives back the pages of mapped files after a task: Dask counts them as the worker's, and pauses it at 80 %."""
+    try:
+        yield
+    finally:
+        dump.release()
+
+
 def _why_not(source: Source) -> str | None:
     try:
         opened(source)
@@ -154,10 +163,11 @@ def pass_over(work: Work, part: Part) -> tuple[list[Any], tuple[int, list[Any], 
     leaves = -(-(part.end - part.begin) // LEAF)
     origins = np.zeros((leaves, 2, work.n_folds, work.n_scores)) if work.origins else None
     scan = _core.Scan(states, part.begin // LEAF)
-    absorb(
-        call, scan, population=population, begin=part.begin, end=part.end, origins=origins,
-        part=(part.first_row, part.first_dump_row),
-    )  # fmt: skip
+    with _released(dump):
+        absorb(
+            call, scan, population=population, begin=part.begin, end=part.end, origins=origins,
+            part=(part.first_row, part.first_dump_row),
+        )  # fmt: skip
     if scan.non_finite >= 0:
         return [], (scan.non_finite, [], None)
     return scan.nodes(), (-1, tables, origins)
@@ -183,7 +193,9 @@ def beside(done: tuple[list[Any], Any]) -> Any:
 
 def bad_rows(source: Source, begin: int, end: int) -> Ints:
     """Rows [begin, end) that hold NaN or Inf."""
-    return non_finite_rows(opened(source), begin, end)
+    dump = opened(source)
+    with _released(dump):
+        return non_finite_rows(dump, begin, end)
 
 
 # ---- here

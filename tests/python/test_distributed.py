@@ -200,3 +200,22 @@ def test_fewer_rows_than_a_leaf_and_a_selection(dump: cm.Dump, client: Client, t
     same(away.moments(tmp_path / "d", client=client), cm.moments(tmp_path / "d"))
     with pytest.raises(RuntimeError, match="holds other rows"):
         away.moments(dump.select(prompts=[0, 1]), client=client)
+
+
+def test_a_task_leaves_no_page_of_the_dump_with_its_worker(tmp_path: Path) -> None:
+    """Dask pauses a worker whose resident memory nears its limit, and rows that were read would count."""
+    rows = np.ones((1 << 15, 1024), np.float16)
+    cm.write_dump(tmp_path / "d", rows, prompt_ids=np.arange(len(rows)) // 16)
+    source = away._source(cm.open_dump(tmp_path / "d"))
+
+    def shared() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[2]) * os.sysconf("SC_PAGESIZE")
+
+    held = away.opened(source)
+    held.release()
+    before = shared()
+    cm.moments(held)
+    assert shared() - before > rows.nbytes // 2
+    assert away.bad_rows(source, 0, len(rows)).size == 0
+    assert shared() - before < rows.nbytes // 8
+    np.testing.assert_array_equal(held.read(5, 7), rows[5:7])

@@ -26,6 +26,8 @@ class MappedFile {
   const std::string& path() const { return path_; }
   /// Throws dump_changed if a fault was caught, or size, mtime or inode differ from when it was opened.
   void check() const;
+  /// Unmaps the pages read so far, which count as memory of this process; a later read maps them again.
+  void release() const;
 
  private:
   std::string path_;

@@ -183,6 +183,12 @@ class Dump:
                 seen.add(id(segment.file))
                 segment.file.check()
 
+    def release(self) -> None:
+        """Unmap the rows read so far: until then their pages count as memory of this process. Reads map them again."""
+        for segment in self.segments:
+            if release := getattr(segment.file, "release", None):  # that of the compiled module has one
+                release()
+
     def resolve_column(self, name: str) -> str:
         """The name a column is kept under: itself, value_<name>, judge_x for judge/x, logp for logprob."""
         for alias in _aliases(name):
