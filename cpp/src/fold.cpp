@@ -26,7 +26,7 @@ void push(std::vector<Node>& nodes, Node next, std::vector<std::unique_ptr<Stati
         continue;
       }
       left.states[i]->merge(*next.states[i]);
-      if (spent) spent->push_back(std::move(next.states[i]));
+      if (spent && next.states[i]->clear()) spent->push_back(std::move(next.states[i]));
     }
     ++left.level;
     next = std::move(left);
@@ -35,12 +35,9 @@ void push(std::vector<Node>& nodes, Node next, std::vector<std::unique_ptr<Stati
 }
 
 Scan::States Scan::empty_states(Split split, States* spent) const {
-  const bool one =
-      std::count_if(prototypes_.begin(), prototypes_.end(), [&](const auto& s) { return s->split() == split; }) == 1;
   States out;
   for (const auto& s : prototypes_) {
-    const bool again = s->split() == split && one && spent && !spent->empty() && spent->back()->clear();
-    if (again) {
+    if (s->split() == split && spent && !spent->empty()) {
       out.push_back(std::move(spent->back()));
       spent->pop_back();
     } else {
@@ -119,12 +116,17 @@ void Scan::absorb_panels(Pass& pass, Team& team) {
   LanePanel<float> narrow(pass);
   LanePanel<double> wide(pass);
   ReadAhead ahead(pass.rows);
-  States spent;  // a d x d state a leaf is much to give back to the system and to ask for again
+  // a d x d state a leaf is much to give back to the system and to ask for again; of several statistics none is kept
+  States kept;
+  States* const spent =
+      std::count_if(prototypes_.begin(), prototypes_.end(), [](auto& s) { return s->split() == Split::state; }) == 1
+          ? &kept
+          : nullptr;
   if (!pass.prompts.order) ahead.begin(pass.prompts.begin, n);
   for (std::int64_t leaf = pass.prompts.begin; leaf < n; leaf += kLeafRows) {
     const std::int64_t leaf_end = std::min(n, leaf + kLeafRows);
     reader.begin_leaf(leaf, leaf_end - leaf);
-    States states = empty_states(Split::state, &spent);
+    States states = empty_states(Split::state, spent);
     const std::int64_t on_grid = (pass.base_row + leaf - pass.prompts.begin) / kLeafRows;
     for (std::size_t i = 0; !by_state_.empty() && i < states.size(); ++i)
       if (states[i] && on_grid % states[i]->span() != 0) states[i] = std::move(by_state_.back().states[i]);
@@ -141,7 +143,7 @@ void Scan::absorb_panels(Pass& pass, Team& team) {
       }
       at += rows;
     }
-    push(by_state_, {on_grid, 0, std::move(states)}, &spent);
+    push(by_state_, {on_grid, 0, std::move(states)}, spent);
     pass.done += leaf_end - leaf;
   }
 }

@@ -61,7 +61,8 @@ struct Node {
 };
 
 /// Adjacent nodes in leaf order. A node and its sibling become their parent, so the list is the same however the
-/// leaves arrived and wherever it begins. States that were merged into others go to `spent`, for their memory.
+/// leaves arrived and wherever it begins. States that were merged into others go, emptied, to `spent`
+/// where their memory is worth keeping.
 void push(std::vector<Node>& nodes, Node next, std::vector<std::unique_ptr<Statistic>>* spent = nullptr);
 
 class Scan {
