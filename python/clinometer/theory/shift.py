@@ -62,7 +62,7 @@ def shift_rank(after: Any, before: Any, *, threshold: float = 0.9, clusters: Any
     Returns
     -------
     ShiftRank
-        Cost: three reads of both dumps, n d^2 flops and d x d float64; for the leading part at large d see
+        Cost: four reads of both dumps, n d^2 flops and d x d float64; for the leading part at large d see
         `randomised_spectrum`.
 
     Errors: ValueError for rows of another shape or not finite, or a threshold outside (0, 1]; TypeError for what

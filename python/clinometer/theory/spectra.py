@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from clinometer.common.notices import tell
 from clinometer.common.options import listed
-from clinometer.common.results import Axes, Result
+from clinometer.common.results import Axes, Moments, Result
 from clinometer.common.threads import applied
 from clinometer.engine import passes
 from clinometer.engine.intake import numbers
@@ -188,7 +188,7 @@ OUTSIDE = 1e-6  # share of a direction outside the span of Sigma that is roundin
 def _room(squares: Floats, eigenvalues: Floats, moments: Any) -> NDArray[np.int64]:
     """Dimensions (K,) that a direction can lie in: the rank of Sigma where it is in its span, else all of them."""
     rank = int((eigenvalues > 0.0).sum())
-    if hasattr(moments, "n_rows"):
+    if isinstance(moments, Moments):
         rank = min(rank, moments.n_rows - (moments.n_prompts if moments.within else 1))
     outside = squares[:, rank:].sum(axis=1)
     return np.where(outside <= OUTSIDE * squares.sum(axis=1), rank, squares.shape[1])
