@@ -171,14 +171,26 @@ def test_gold_labels_of_a_report() -> None:
     found = r.gold
     gold = np.asarray(held.column("gold"))
     a = np.asarray(held.column("a"))
-    three = np.column_stack([a, gold, np.where(np.isnan(gold), np.nan, a)])
-    own = cm.inference.gain_intervals(held, "t", values=three, kl=[0.05, 0.2], precision="double")
-    f, y, on_gold = np.moveaxis(own.estimate, 2, 0)
+    on_gold = np.where(np.isnan(gold), np.nan, a)
+    three = cm.report(held.with_options(columns=held.columns.merged({"on": on_gold})), constitutions=["t"],
+                      values=["a", "gold", "on"], kl=[0.05, 0.2], sections=[], precision="double").policy  # fmt: skip
+    f, y, on = np.moveaxis(three.gain[0], 1, 0)
+    moved = three.units()[:, 0] * (G / 3)  # gains by prompt of gold: each has a weight of 3 / G
     agree(found, {
-        "kl": [[0.05, 0.2]], "gain_values": f[..., None], "shared": found.gain_values - found.policy.gain,
-        "power": ((y - found.policy.gain[..., 0]) / (on_gold - f))[..., None],
-        "interval_values": own.estimate_interval[:, :, :1],
+        "kl": [[0.05, 0.2]], "gain_values": f[None, :, None], "shared": found.gain_values - found.policy.gain,
+        "interval_values": three.interval[:, :, :1],
         "gain_rows_values": cm.tilt(held, "t", values="a", kl=[0.05, 0.2], precision="double").gain,
-    }, apart="shared_interval", rtol=1e-5)  # fmt: skip
+    }, apart="shared_interval power", rtol=1e-5)  # fmt: skip
+    known = ~np.isnan(gold[::N])
+    for b in range(2):  # each prompt's weight is the slope of its gold gains in those of the values over the others
+        own, of_value = moved[known, b, 1], moved[known, b, 2]
+        lam = []
+        for i in range(len(own)):
+            u, v = np.delete(of_value - on[b], i), np.delete(own - y[b], i)
+            lam.append(np.clip(u @ v / (u @ u), 0, 1))
+        rest = 1 - known.mean()
+        gain = y[b] - np.mean(lam) * (on[b] - f[b]) - rest * np.mean((lam - np.mean(lam)) * (of_value - on[b]))
+        assert found.power[0, b, 0] == pytest.approx(np.mean(lam), rel=1e-6)
+        assert found.policy.gain[0, b, 0] == pytest.approx(gain, rel=1e-6)
     np.testing.assert_allclose(found.shared_interval.mean(axis=-1), found.shared, rtol=1e-9)
     assert (found.power > 0.1).all()

@@ -340,9 +340,9 @@ def test_gold_labels() -> None:
     p = P.tilt(T, 1 / 1.5)
     c, y = P.moved(p, label), P.moved(p, S[:, 0])[:8]
     f, rest = c[:8], c[8:]
-    spread = np.var(c, ddof=1)
-    power = np.clip(np.mean((y - y.mean()) * (f - f.mean())) / ((1 + 8 / 12) * spread), 0, 1)
-    left = y - power * f
+    slopes = [np.polyfit(np.delete(f, i), np.delete(y, i), 1)[0] for i in range(8)]  # over the other prompts of gold
+    own = np.clip(np.array(slopes) / (1 + 7 / 12), 0, 1)
+    power, left = own.mean(), y - own * f
     gain = power * rest.mean() + left.mean()
     se = np.sqrt(power**2 * error(rest) ** 2 + error(left) ** 2)
     agree(found, {

@@ -99,7 +99,8 @@ def address(names: list[str]) -> int:
 
 def thread(seconds: str) -> int:
     build = built("tsan")
-    tsan = {"TSAN_OPTIONS": "halt_on_error=0:exitcode=66"}
+    known = ROOT / "tests/torture/tsan.supp"
+    tsan = {"TSAN_OPTIONS": f"halt_on_error=0:exitcode=66:suppressions={known}"}
     # the shadow memory of gcc's ThreadSanitizer knows no random addresses beyond 28 bits
     fixed = ["setarch", "-R"]
     status = run(*fixed, "ctest", "--preset", "tsan", **tsan)

@@ -34,7 +34,7 @@ class PPIResult(Result):
     """Gains corrected by gold labels; axes direction, beta, value, and bounds last.
 
     `gain` with `se`, `interval` is the corrected one, `gain_values` that of the values as given, `gain_gold` with
-    `gain_gold_se` that of the gold prompts alone, `power` the weight lambda in [0, 1] of the values.
+    `gain_gold_se` that of the gold prompts alone, `power` the (mean) weight lambda in [0, 1] of the values.
 
     All are (K, B, J) but for `interval` (K, B, J, 2) and the prompts with gold labels, `n_gold` (J,); gains in
     units of the value.
@@ -114,20 +114,24 @@ def corrected(
 
     With g(y) of the gold labels, and g(f | gold), g(f) of the values on the gold prompts and on all, the gain is
     g(y) - lambda (g(f | gold) - g(f)): the bracket has mean 0 if gold prompts are a random sample, and lambda in
-    [0, 1] is what leaves least variance, from the influences of the same units on all three.
+    [0, 1] is what leaves least variance: the slope of g(y) in g(f | gold) over the units with gold labels. Each
+    unit's comes from the others: chosen on what it corrects, it would draw gains to 0.
     """
     J = call.n_values
     p = policy_gains(_both(call, truth), kept, kl, start)
     f, y, on_gold = _parts(J)
-    known = ~np.isnan(truth[call.population.rows])
-    n_gold = (np.add.reduceat(known, call.population.offsets[:-1], axis=0) > 0).sum(axis=0)
+    known, labelled = (
+        np.add.reduceat(~np.isnan(x[call.population.rows]), call.population.offsets[:-1], axis=0) > 0
+        for x in (truth, np.asarray(call.values))
+    )
+    n_gold = known.sum(axis=0)
+    rest = 1.0 - call.population.prompt_weight() @ known / (call.population.prompt_weight() @ labelled)
     psi = p._influence
-    apart = psi[..., on_gold] - psi[..., f]
-    spread = (apart**2).sum(axis=0)
-    lam = np.clip((psi[..., y] * apart).sum(axis=0) / np.where(spread > 0, spread, 1.0), 0.0, 1.0)
+    lam, drawn = _powers(psi[..., y], psi[..., on_gold], p._held[:, y], rest)
     given = np.arange(J) >= n_asked  # no gold was asked for
-    gain = np.where(given, p.gain[..., f], p.gain[..., y] - lam * (p.gain[..., on_gold] - p.gain[..., f]))
-    influence = np.where(given, psi[..., f], psi[..., y] - lam * apart)
+    paid = p.gain[..., y] - lam * (p.gain[..., on_gold] - p.gain[..., f]) - drawn.sum(axis=0)
+    gain = np.where(given, p.gain[..., f], paid)
+    influence = np.where(given, psi[..., f], psi[..., y] - lam * (psi[..., on_gold] - psi[..., f]) - drawn)
     held = np.where(given, p._held[:, f], p._held[:, y])
     unseen = np.where(given, p.unseen[f], np.where(p.unseen[y] != "", p.unseen[y], p.unseen[on_gold]))
     by_score = np.where(given, p.labelled_by_score[:, f], p.labelled_by_score[:, f] | p.labelled_by_score[:, y])
@@ -151,6 +155,21 @@ def corrected(
         p.kl, p.gain[..., f], shared, opened(shared_bounds, shared, -skewed), lam, n_gold, p.directions,
         call.value_names, made, p.interval[..., f, :],
     )  # fmt: skip
+
+
+def _powers(y: Floats, on_gold: Floats, held: Floats, rest: Floats) -> tuple[Floats, Floats]:
+    """Mean lambda (K, B, J) of the units, and (C, K, B, J) what each one's own, less the mean, takes off its gain.
+
+    From influences y, on_gold (C, K, B, J) of units of weight held (C, J); `rest` (J,) is the share of prompts without
+    gold: the lambdas depend on the gold prompts alone, so that they are to weigh the values of the others alone.
+    """
+    of_gold = np.where((held > 0)[:, None, None], on_gold, 0.0)
+    top, square = y * of_gold, of_gold * of_gold
+    spread = square.sum(axis=0) - square
+    lam = np.clip((top.sum(axis=0) - top) / np.where(spread > 0, spread, 1.0), 0.0, 1.0)
+    weight = (held / np.maximum(held.sum(axis=0), 1e-300))[:, None, None]
+    mean = (weight * lam).sum(axis=0)
+    return mean, rest * (lam - mean) * of_gold
 
 
 def _parts(J: int) -> tuple[slice, slice, slice]:
@@ -202,18 +221,18 @@ def ppi_gain(
     """Gains of the gold labels, from many model labels and a few gold ones (theory 10.5).
 
     With c_x(f) the gain of f in prompt x, over prompts without (u) and with gold labels (g):
-    gain = lambda mean_u c(f) + mean_g (c(y) - lambda c(f)), unbiased for any fixed lambda and however wrong the
-    values are, if the gold prompts are a random sample. lambda = Cov_g(c(y), c(f)) / ((1 + n/N) Var c(f)), cut to
-    [0, 1], is the choice of least variance (PPI++); useless values get 0 and gold labels alone are left. It is chosen
-    on the gold prompts that it corrects, which draws gains to 0 by a share that falls as 1 over their number and is
-    largest for judges with long tails: where that matters, give `power`.
+    gain = lambda mean_u c(f) + mean_g (c(y) - lambda c(f)), unbiased for any lambda that does not depend on these
+    means, however wrong the values are, if the gold prompts are a random sample. lambda of n gold prompts beside N,
+    Cov_g(c(y), c(f)) / ((1 + n/N) Var_g c(f)) cut to [0, 1], is the choice of least variance (PPI++); useless values
+    get 0 and gold labels alone are left. Each prompt's (or cluster's) lambda comes from the other gold prompts: one
+    chosen on what it corrects draws gains to 0, by a fifth and more where few prompts have long tails.
 
     Parameters
     ----------
     directions, betas, values, kl, adjust : as in `tilt`; values are the model's labels
     gold : gold labels of the values in the same order and sign: column names, (N,) or (N, J), NaN where there are
         none. Label whole prompts: in one labelled in part, this tilt is among its labelled rows
-    power : lambda, or None for the best
+    power : lambda, or None for the best, of which the result has the mean
     level : coverage of the interval, by Student's t over the prompts or clusters with gold labels (their
         effective number), at the betas given or solved; NaN where gold labels are too rare to show an
         error (`PolicyGains.unseen`), and one of them infinite where they are skewed (`PolicyGains.skewed`)
@@ -253,7 +272,8 @@ def ppi_gain(
             at = (cell.k, cell.b, j)
             n_gold[j] = int(own.gold.sum())
             arrays["values"][at] = applied(np.nan_to_num(own.f), cell.share[:, j])
-            arrays["power"][at] = lam = own.best_power() if power is None else float(power)
+            lam = own.best_power() if power is None else np.full(len(own.f), float(power))
+            arrays["power"][at] = applied(lam, own.in_gold)
             arrays["gain"][at], arrays["se"][at], arrays["units"][at] = own.corrected(lam)
             arrays["gold"][at], arrays["gold_se"][at], _ = own.corrected(0.0)
     table = true_betas(call, table, exponent, betas)
@@ -311,23 +331,23 @@ class _Value:
         self.y, self.hat = np.where(self.gold, y, 0.0), np.where(self.gold, on_gold, np.where(self.rest, f, 0.0))
         self.in_gold, self.in_rest = _share(self.gold, p), _share(self.rest, p)
 
-    def best_power(self) -> float:
-        if not self.rest.any() or self.gold.sum() < 2:
-            return 0.0
-        n, N = self.gold.sum(), self.rest.sum()
+    def best_power(self) -> Floats:
+        """lambda of each prompt (G,), chosen on the units of errors other than its own."""
         y, f = (x - applied(x, self.in_gold) for x in (self.y, self.hat))
-        every = _share(self.gold | self.rest, self.p)
-        spread = applied((self.hat - applied(self.hat, every)) ** 2, every) * (n + N) / (n + N - 1)
-        best = applied(y * f, self.in_gold) / ((1 + n / N) * spread) if spread > 0 else 0.0
-        return float(np.clip(best, 0.0, 1.0))
+        g = self.in_gold
+        n, N, g, gy, gf, gyf, gff = _without_own(self.p, self.gold, self.rest, g, g * y, g * f, g * y * f, g * f * f)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            spread = gff / g - (gf / g) ** 2
+            best = (gyf / g - gy * gf / g**2) / ((1 + n / N) * spread)
+        return np.asarray(np.where((n > 1) & (N > 0) & (spread > 0), np.clip(best, 0.0, 1.0), 0.0))
 
-    def corrected(self, lam: float) -> tuple[float, float, float]:
+    def corrected(self, power: Floats | float) -> tuple[float, float, float]:
         """(gain, error, effective units with gold labels): two means, the influence of each unit in both."""
-        if not self.rest.any():
-            lam = 0.0
+        lam = np.where(self.rest.any(), power, 0.0)
         error = np.where(self.gold, self.y - lam * self.hat, 0.0)
-        first, second = lam * applied(self.hat, self.in_rest), applied(error, self.in_gold)
-        psi = np.stack([self.in_rest * lam * self.hat - self.in_rest * first, self.in_gold * (error - second)], axis=1)
+        of_rest = applied(np.broadcast_to(lam, error.shape), self.in_gold) * self.hat
+        first, second = applied(of_rest, self.in_rest), applied(error, self.in_gold)
+        psi = np.stack([self.in_rest * (of_rest - first), self.in_gold * (error - second)], axis=1)
         factors = []
         for present in (self.rest, self.gold):
             units = self.p.unit_sums(present[:, None].astype(float)) > 0
@@ -336,6 +356,13 @@ class _Value:
         units = self.p.unit_sums(psi) @ np.array(factors)
         held = self.p.unit_sums(self.in_gold[:, None])
         return float(first + second), float(np.sqrt((units**2).sum())), float(worth(units[:, None], held)[0])
+
+
+def _without_own(p: Population, *columns: NDArray[Any]) -> Floats:
+    """Sums of columns (G,) over all prompts but those of the prompt's own unit of errors, (columns, G)."""
+    x = np.stack(columns, axis=1).astype(float)
+    own = p.unit_sums(x)
+    return np.asarray((x.sum(axis=0) - (own if p.cluster is None else own[p.cluster])).T)
 
 
 def _share(mask: NDArray[np.bool_], p: Population) -> Floats:
