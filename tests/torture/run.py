@@ -36,6 +36,7 @@ def steps(kills: int) -> dict[str, list[str]]:
         "failing allocations": ["allocations.py"],
         "interrupts and cut files": ["interrupts.py"],
         "paths of manifests": ["traversal.py"],
+        "very many, very long": ["sizes.py"],
         "thread sanitizer": ["sanitizers.py", "thread"],
         "address and undefined-behaviour sanitizers": ["sanitizers.py", "address"],
     }

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clinometer.common.options import listed
-from clinometer.common.resampling import t_bounds, unit_errors, worth
+from clinometer.common.resampling import t_bounds
 from clinometer.common.results import Axes, Result
 from clinometer.common.visible import visible
 from clinometer.dump import Dump, open_dump
@@ -22,7 +22,7 @@ from clinometer.engine.passes import covariance_projection
 from clinometer.engine.population import Population
 from clinometer.fit import DirectionFit, fit_preference_direction, fit_value_direction
 from clinometer.fit.options import check_folds
-from clinometer.fit.quality import curvature_error
+from clinometer.fit.quality import curvature_error, ratio_error
 from clinometer.inference.intervals import PolicyGain, check_kl, check_level, policy_gain
 from clinometer.inference.label_error import label_errors, label_status
 from clinometer.inference.tails import in_words
@@ -303,13 +303,17 @@ class Turned:
         c = float((across[1, 2] + across[2, 1]) / 2 / scale)
         first, second = (self.images[i * self.size] for i in (r, q))
         rows, t = self.rows.weights(), self.rows.scores
-        psi, mass = _by_label(
-            (self.rounds[r].moved(second / scale - c * first / own[0]), self.rounds[r].population),
-            (self.rounds[q].moved(first / scale - c * second / own[1]), self.rounds[q].population),
-            (correlation_influence(rows, rows.centre(t[:, r]), rows.centre(t[:, q]))[0], rows.p),
+        a, b = rows.centre(t[:, r]), rows.centre(t[:, q])
+        moved = correlation_influence(rows, a, b)[0]
+        spread = rows.total(rows.row * rows.p.on_rows(rows.prompt) * (a * a / own[0] + b * b / own[1]))
+        labels = (
+            (self.rounds[r], second / scale - c * first / own[0]), (self.rounds[q], first / scale - c * second / own[1])
+        )  # fmt: skip
+        psi, mass, below = _by_label(
+            (moved, spread, rows.p), *((at.moved(gradient), None, at.population) for at, gradient in labels)
         )
-        error = float(np.hypot(unit_errors(psi, mass)[0], self._second_order(r, q, own)))
-        return c, error, float(worth(psi, mass)[0])
+        error, units = ratio_error(psi, below, mass)
+        return c, float(np.hypot(error, self._second_order(r, q, own))), units
 
     def _second_order(self, r: int, q: int, own: list[float]) -> float:
         """Error of -|e_r - e_q|^2/2 for noise e of unit fits: sqrt(tr (M Sigma)^2), M from the fold fits."""
@@ -319,13 +323,14 @@ class Turned:
         return float(curvature_error(left + right - (cross + cross.T) / (a * b)) / np.sqrt(2))
 
 
-def _by_label(*parts: tuple[Floats, Population]) -> tuple[Floats, Floats]:
-    """Influences (G,) of several dumps added up by prompt id or cluster label, and the units' mean weights, (C, 1)."""
-    psi: dict[Any, float] = {}
-    mass: dict[Any, float] = {}
-    for influence, p in parts:
+def _by_label(*parts: tuple[Floats, Floats | None, Population]) -> tuple[Floats, Floats, Floats]:
+    """Influences and spreads (G,) of several dumps added up by prompt id or cluster label, and mean weights, (C,)."""
+    found: dict[Any, Floats] = {}
+    for influence, spread, p in parts:
         labels = p.ids if p.cluster_ids is None else p.cluster_ids
-        for label, x, omega in zip(labels.tolist(), influence.tolist(), p.prompt_weight().tolist(), strict=True):
-            psi[label] = psi.get(label, 0.0) + x
-            mass[label] = mass.get(label, 0.0) + omega / len(parts)
-    return np.array(list(psi.values()))[:, None], np.array(list(mass.values()))[:, None]
+        spread = np.zeros(len(influence)) if spread is None else spread
+        own = np.stack([influence, p.prompt_weight() / len(parts), spread], axis=1)
+        for label, x in zip(labels.tolist(), own, strict=True):
+            found[label] = found.get(label, np.zeros(3)) + x
+    psi, mass, below = np.array(list(found.values())).T
+    return psi, mass, below
