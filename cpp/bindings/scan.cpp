@@ -91,8 +91,9 @@ class PyScan {
               const Maybe<double>& omega, const Maybe<double>& unbias, const Maybe<std::int64_t>& cluster,
               const Maybe<std::int64_t>& fold, const Maybe<double>& directions, std::int64_t n_folds,
               const Maybe<double>& columns, const Maybe<double>& values, const Maybe<double>& kept,
-              std::optional<Array<double>> origins, std::int64_t n_threads, bool in_double, const py::object& progress,
-              std::int64_t begin, std::int64_t end, std::int64_t first_row, std::int64_t first_dump_row) {
+              std::optional<Array<double>> origins, std::int64_t n_threads, bool in_double, bool rounded,
+              const py::object& progress, std::int64_t begin, std::int64_t end, std::int64_t first_row,
+              std::int64_t first_dump_row) {
     const Turn turn(busy_);
     const bool part = first_row >= 0;  // arrays of rows hold those from first_row on, values from first_dump_row on
     const std::int64_t at = part ? first_row : 0, stop = end < 0 ? n_rows : end, held = (part ? stop : n_rows) - at;
@@ -150,11 +151,13 @@ class PyScan {
     if (kept)
       lent_.insert(lent_.end(),
                    {*kept, values ? py::object(*values) : py::none(), weight ? py::object(*weight) : py::none()});
-    Options options{std::max<std::int64_t>(1, n_threads), in_double, [&](std::int64_t done, std::int64_t total) {
+    Options options{std::max<std::int64_t>(1, n_threads), in_double,
+                    [&](std::int64_t done, std::int64_t total) {
                       py::gil_scoped_acquire hold;
                       if (PyErr_CheckSignals() != 0) throw py::error_already_set();
                       if (!progress.is_none()) progress(done, total);
-                    }};
+                    },
+                    rounded};
     try {
       py::gil_scoped_release free;
       scan_.absorb(in.rows, in.prompts, s, options);
@@ -232,8 +235,8 @@ void bind_scan(py::module_& m) {
            "offsets"_a, "order"_a = py::none(), "weight"_a = py::none(), "omega"_a = py::none(),
            "unbias"_a = py::none(), "cluster"_a = py::none(), "fold"_a = py::none(), "directions"_a = py::none(),
            "n_folds"_a = 1, "columns"_a = py::none(), "values"_a = py::none(), "kept"_a = py::none(),
-           "origins"_a = py::none(), "n_threads"_a = 1, "in_double"_a = false, "progress"_a = py::none(), "begin"_a = 0,
-           "end"_a = -1, "first_row"_a = -1, "first_dump_row"_a = 0)
+           "origins"_a = py::none(), "n_threads"_a = 1, "in_double"_a = false, "rounded"_a = false,
+           "progress"_a = py::none(), "begin"_a = 0, "end"_a = -1, "first_row"_a = -1, "first_dump_row"_a = 0)
       .def("collapse", &PyScan::collapse)
       .def("nodes", &PyScan::nodes, "The states as nodes (leaf, level, states) of the tree over the grid.")
       .def_property_readonly("needs_rows", &PyScan::needs_rows,

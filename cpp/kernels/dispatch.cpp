@@ -29,6 +29,11 @@ namespace isa_avx512 {
 extern const Table table;
 }
 #endif
+#ifdef CLINOMETER_HAVE_AVX512BF16
+namespace isa_avx512bf16 {
+extern const RoundedTable rounded;
+}
+#endif
 #ifdef CLINOMETER_HAVE_AMX
 namespace isa_amx {
 extern const MatrixTable matrix;
@@ -42,7 +47,7 @@ extern const Table table;
 
 namespace {
 
-constexpr int kMostLevels = 5;
+constexpr int kMostLevels = 6;
 std::atomic<const Table*> chosen{nullptr};
 
 const Table* find(const std::string& name) {
@@ -83,6 +88,24 @@ bool f16c() {
 bool avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && f16c(); }
 #endif
 
+#ifdef CLINOMETER_HAVE_AVX512BF16
+bool multiplies_bf16() {
+  constexpr unsigned kBf16 = 1u << 5;
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a & kBf16) != 0;
+}
+
+const Table& avx512bf16_table() {
+  static const Table table = [] {
+    Table with_products = isa_avx512::table;
+    with_products.name = "avx512bf16";
+    with_products.rounded = &isa_avx512bf16::rounded;
+    return with_products;
+  }();
+  return table;
+}
+#endif
+
 #ifdef CLINOMETER_HAVE_AMX
 /// Whether CPU and system have the tiles, and let this process use them: Linux wants to be asked once, and refuses
 /// where a signal stack is too small to save them on.
@@ -104,6 +127,9 @@ bool amx() {
 const Table& amx_table() {
   static const Table table = [] {
     Table with_unit = isa_avx512::table;
+#ifdef CLINOMETER_HAVE_AVX512BF16
+    if (multiplies_bf16()) with_unit.rounded = &isa_avx512bf16::rounded;
+#endif
     with_unit.name = "amx";
     with_unit.matrix = &isa_amx::matrix;
     return with_unit;
@@ -127,6 +153,9 @@ int available(const Table** out, int capacity) {
   const bool avx512 = avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
   add(avx512, isa_avx512::table);
+#endif
+#ifdef CLINOMETER_HAVE_AVX512BF16
+  if (avx512 && multiplies_bf16()) add(true, avx512bf16_table());
 #endif
 #ifdef CLINOMETER_HAVE_AMX
   static const bool unit = avx512 && amx();

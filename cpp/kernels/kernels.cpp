@@ -55,6 +55,7 @@ const Table table = {CLINOMETER_TEXT(CLINOMETER_LEVEL),
                      weighted_differences,
                      centred_floats,
                      &lp_table,
+                     nullptr,
                      nullptr};
 
 }  // namespace clinometer::kernels::CLINOMETER_ISA_NAMESPACE

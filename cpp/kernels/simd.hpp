@@ -9,7 +9,7 @@
 #endif
 
 #ifndef CLINOMETER_LEVEL
-#error "define CLINOMETER_LEVEL as baseline, avx2, avx512, amx or neon"
+#error "define CLINOMETER_LEVEL as baseline, avx2, avx512, avx512bf16, amx or neon"
 #endif
 #define CLINOMETER_JOIN_(a, b) a##b
 #define CLINOMETER_JOIN(a, b) CLINOMETER_JOIN_(a, b)
@@ -17,11 +17,13 @@
 #define CLINOMETER_BYTES_baseline 16
 #define CLINOMETER_BYTES_avx2 32
 #define CLINOMETER_BYTES_avx512 64
+#define CLINOMETER_BYTES_avx512bf16 64
 #define CLINOMETER_BYTES_amx 64
 #define CLINOMETER_BYTES_neon 16
 #define CLINOMETER_REGISTERS_baseline 16
 #define CLINOMETER_REGISTERS_avx2 16
 #define CLINOMETER_REGISTERS_avx512 32
+#define CLINOMETER_REGISTERS_avx512bf16 32
 #define CLINOMETER_REGISTERS_amx 32
 #define CLINOMETER_REGISTERS_neon 32
 

@@ -178,26 +178,39 @@ void span_scores(const void* const* rows, std::int64_t m, std::int64_t first, st
   }
 }
 
+/// How rows are taken through spans of columns.
+struct Walk {
+  std::int64_t n, known, d, span;  // rows, these with those behind them, columns, and columns of a span
+  bool near;                       // directions stay near while rows pass from end to end
+};
+
+/// f(i, m, begin, ahead) for rows i to i + m and a span's columns from `begin`, of items of so many bytes.
+template <std::int64_t ItemBytes, class F>
+CLINOMETER_INLINE void by_spans(const void* const* rows, const Walk& w, F f) {
+  const std::int64_t run = w.near ? kSpanRows : w.n;  // rows that take a span in turn
+  for (std::int64_t from = 0; from < w.n; from += run) {
+    const std::int64_t to = least(from + run, w.n);
+    for (std::int64_t begin = 0; begin < w.d; begin += w.span)
+      for (std::int64_t i = from; i < to; i += kSpanRows) {
+        const std::int64_t m = least(kSpanRows, to - i);
+        // what comes next: further rows of this span, else the next span, else the rows behind
+        const bool same = i + m < to, more = begin + w.span < w.d;
+        const std::int64_t next = same ? i + m : more ? from : to, column = same ? begin : more ? begin + w.span : 0;
+        const std::int64_t count = least(kSpanRows, (same || more ? to : w.known) - next);
+        f(i, m, begin, Ahead(rows + next, count, column * ItemBytes, least(w.span, w.d - column) * ItemBytes));
+      }
+  }
+}
+
 template <Dtype T, class L>
 void scores(const void* const* rows, std::int64_t n, std::int64_t known, std::int64_t d, const L* shift,
             const L* packed, std::int64_t n_directions, L* work, double* scores, std::int64_t lds) {
   const SpanOperands<L> o{d, shift, packed, n_directions, work, scores, lds};
   const bool near = padded(d) * n_directions * static_cast<std::int64_t>(sizeof(L)) <= kNearBytes;
-  const std::int64_t run = near ? kSpanRows : n;  // rows that take a span in turn
-  for (std::int64_t from = 0; from < n; from += run) {
-    const std::int64_t to = least(from + run, n);
-    for (std::int64_t begin = 0; begin < d; begin += kSpan<L>)
-      for (std::int64_t i = from; i < to; i += kSpanRows) {
-        const std::int64_t m = least(kSpanRows, to - i);
-        // what comes next: further rows of this span, else the next span, else the rows behind
-        const bool same = i + m < to, more = begin + kSpan<L> < d;
-        const std::int64_t next = same ? i + m : more ? from : to, column = same ? begin : more ? begin + kSpan<L> : 0;
-        const std::int64_t count = least(kSpanRows, (same || more ? to : known) - next);
-        constexpr std::int64_t kEach = Load<T>::bytes;
-        span_scores<T, L>(rows + i, m, i, begin, o,
-                          {rows + next, count, column * kEach, least(kSpan<L>, d - column) * kEach});
-      }
-  }
+  by_spans<Load<T>::bytes>(rows, {n, known, d, kSpan<L>, near},
+                           [&](std::int64_t i, std::int64_t m, std::int64_t begin, Ahead ahead) {
+                             span_scores<T, L>(rows + i, m, i, begin, o, ahead);
+                           });
 }
 
 }  // namespace

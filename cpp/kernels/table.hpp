@@ -282,6 +282,21 @@ constexpr std::int64_t matrix_sum_work(std::int64_t n, std::int64_t n_weights) {
 }
 constexpr std::int64_t matrix_panel(std::int64_t n) { return (n + 31) / 32 * (6 << 10); }
 
+/// Scores of bf16 rows by directions that bf16 holds.
+struct RoundedTable {
+  /// K directions in rows of ld floats, zero from d on, in the order of the columns; K a multiple of 4. To
+  /// rounded_packed(d, K) bytes.
+  void (*pack)(const float* directions, std::int64_t ld, std::int64_t d, std::int64_t n_directions, void* to);
+  /// scores[i, k] += sum_c rows[i][c] directions[k][c]. Behind the n rows may stand others, up to `known` in all, which
+  /// are likely to be read next. A row that holds NaN or Inf gets scores that are NaN or infinite.
+  void (*scores)(const void* const* rows, std::int64_t n, std::int64_t known, std::int64_t d, const void* packed,
+                 std::int64_t n_directions, double* scores, std::int64_t lds);
+};
+inline constexpr std::int64_t kHalfStep = 32;  // columns that are packed together
+[[gnu::always_inline]] constexpr std::int64_t rounded_packed(std::int64_t d, std::int64_t n_directions) {
+  return (d + kHalfStep - 1) / kHalfStep * kHalfStep * n_directions * 2;
+}
+
 struct Table {
   const char* name;
   LaneTable<float> f32;
@@ -325,7 +340,8 @@ struct Table {
   void (*centred_floats)(const double* x, std::int64_t stride, std::int64_t n, std::int64_t used, const double* mean,
                          float* out, float* top, float* reach);
   const LpTable* lp;
-  const MatrixTable* matrix;  // null where there is no such unit
+  const MatrixTable* matrix;    // null where there is no such unit
+  const RoundedTable* rounded;  // null where no instruction multiplies bf16
 };
 
 /// The table in use: the widest level this CPU runs, or the one CLINOMETER_ISA names.

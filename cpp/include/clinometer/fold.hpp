@@ -46,6 +46,7 @@ struct Options {
   std::int64_t n_threads = 1;
   bool in_double = false;
   std::function<void(std::int64_t done, std::int64_t total)> poll;  // calling thread, every 20 ms; may throw
+  bool rounded = false;  // directions hold bf16 numbers: rows of bf16 may be multiplied as they are
 };
 
 /// Thrown by a pass over a row with NaN or Inf.

@@ -67,6 +67,10 @@ class LaneTile : public Tile {
       }
       return trusted(scores);
     }
+    if (const kernels::RoundedTable* const products = sizeof(L) == 4 ? pass_.rounded() : nullptr) {
+      products->scores(at_, n, known_, d, pass_.halves(*products), lds, scores.data(), lds);
+      return trusted(scores);
+    }
     const L* const u = pass_.directions<L>();
     if (pass_.dots()) {
       lanes<L>().dots[type()](at_, n, d, paired_.data(), u, ld, lds, scores.data(), lds);

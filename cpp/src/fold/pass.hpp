@@ -62,7 +62,7 @@ struct Pass {
         n_scores(s.n_directions + s.n_columns) {
     lds = n_projected > 8 ? kernels::padded(n_projected) : 1;
     while (lds < n_projected) lds *= 2;
-    if (!dots() && !matrix()) lds = (n_projected + 3) / 4 * 4;
+    if (rounded() || (!dots() && !matrix())) lds = (n_projected + 3) / 4 * 4;
     scale.assign(std::size_t(n_projected), 1);
     zero_.assign(std::size_t(n_projected), true);
     for (std::int64_t k = 0; this->rows_needed && k < n_projected; ++k) {
@@ -79,6 +79,12 @@ struct Pass {
   const kernels::MatrixTable* matrix() const {
     const kernels::MatrixTable* const unit = kernels::active().matrix;
     return unit && n_projected >= unit->least[int(rows.dtype)] ? unit : nullptr;
+  }
+  /// Products of bf16 without decoding, where there are such and directions are as short: for two, memory sets the
+  /// pace.
+  const kernels::RoundedTable* rounded() const {
+    const bool asked = options.rounded && !options.in_double && rows.dtype == Dtype::bf16;
+    return asked && n_projected > 2 && !matrix() ? kernels::active().rounded : nullptr;
   }
   /// How dots and weigh take the columns (table.hpp).
   template <class L>
@@ -135,6 +141,16 @@ struct Pass {
       }
       parts_.resize(std::size_t(kernels::matrix_packed(rows.d, lds)) / sizeof(CacheLine));
       unit.pack(u.data(), ld, rows.d, lds, parts_.data());
+    });
+    return parts_.data();
+  }
+  /// Directions in bf16, in the order of the columns.
+  const void* halves(const kernels::RoundedTable& products) const {
+    std::call_once(parts_made_, [&] {
+      std::vector<float> u(std::size_t(lds * ld), 0.0f);
+      for (std::int64_t k = 0; k < n_projected; ++k) direction(k, &u[k * ld]);
+      parts_.resize(std::size_t(kernels::rounded_packed(rows.d, lds)) / sizeof(CacheLine));
+      products.pack(u.data(), ld, rows.d, lds, parts_.data());
     });
     return parts_.data();
   }

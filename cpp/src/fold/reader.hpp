@@ -39,7 +39,7 @@ class Reader {
     if (!pass_.prompts.order) ahead_.begin(first, first + n);
     look(first, std::min(n, kPilotRows));
     for (std::int64_t c = 0; c < d; ++c) {
-      shift_[c] = in_float(coarse(mean_[c], spread_[c]));
+      shift_[c] = pass_.rounded() ? 0 : in_float(coarse(mean_[c], spread_[c]));
       if (spread_[c] > kHuge || (spread_[c] > 0 && spread_[c] < kTiny)) wide_leaf_ = true;
     }
     wide_ready_ = false;

@@ -72,6 +72,7 @@ class Call:
     fitted: tuple[Fitted | None, ...] = ()  # of each direction, where it is applied out of fold
     n_unlabelled: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     tables: dict[int, list[tuple[NDArray[Any], int]]] = field(default_factory=dict)  # that statistics write to
+    rounded: bool = False  # directions hold bfloat16 numbers
 
     @property
     def n_scores(self) -> int:
@@ -618,7 +619,7 @@ def absorb(
             fold=call.fold if p.n_prompts == len(call.population.ids) else None,
             directions=call.directions if kept is None else None, n_folds=call.n_folds,
             columns=call.columns if kept is None else None, values=call.values, kept=kept, origins=origins,
-            n_threads=call.n_threads, in_double=call.in_double,
+            n_threads=call.n_threads, in_double=call.in_double, rounded=call.rounded,
             progress=_share_of(call.progress, first - begin, end - begin), begin=first, end=last,
             first_row=first_row, first_dump_row=first_dump_row,
         )  # fmt: skip

@@ -77,7 +77,7 @@ def score(dump: Any, directions: Any, *, out: NDArray[Any] | None = None, **opti
         call = prepare(dump, directions, **(options | {"precision": "mixed"} if rounded else options))
     need_scores(call)
     if rounded:
-        call.directions = _rounded(call)
+        call.directions, call.rounded = _rounded(call), True
     dtype = np.float64 if call.in_double else np.float32
     shape = (call.dump.n_rows, call.n_scores)
     if out is None:
