@@ -360,22 +360,38 @@ def test_every_instruction_set(isa: str, dtype: str, precision: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_scores_by_rounded_directions(dtype: str) -> None:
+@pytest.mark.parametrize("d", [1, 31, 77, 1061])
+def test_scores_by_rounded_directions(dtype: str, d: int, isa: str) -> None:
     rng = np.random.default_rng(4)
-    rows = (rng.normal(size=(203, 77)) + 3).astype(DTYPES[dtype])
-    u = (rng.normal(size=(5, 77)) * 2.0 ** rng.integers(-40, 40, (5, 1))).astype(np.float32)
-    got = cm.score(rows, u, prompt_ids=np.arange(203) // 7, precision="bfloat16")
-    nearest = u.astype(ml_dtypes.bfloat16).astype(np.float64)
-    assert got.tobytes() == cm.score(rows, nearest, prompt_ids=np.arange(203) // 7).tobytes()
-    exact, wide = rows.astype(np.float64) @ u.astype(np.float64).T, np.abs(rows.astype(np.float64)) @ np.abs(u).T
-    off = np.abs(got - exact) / wide
-    assert 0 < off.max() < 2**-9 and np.median(off) > 1e-6  # the bound that is stated
+    rows = (rng.normal(size=(203, d)) + 3).astype(DTYPES[dtype])
+    ids, wide = np.arange(203) // 7, np.abs(rows.astype(np.float64))
+    for k in (1, 3, 5, 70):
+        u = (rng.normal(size=(k, d)) * 2.0 ** rng.integers(-40, 40, (k, 1))).astype(np.float32)
+        got = cm.score(rows, u, prompt_ids=ids, precision="bfloat16")
+        nearest, exact = (x.astype(np.float64).T for x in (u.astype(ml_dtypes.bfloat16), u))
+        summed = 2**-21 * (wide + 3) @ np.abs(exact)  # lanes hold what rows are from their mean
+        assert (np.abs(got - rows.astype(np.float64) @ nearest) <= summed).all()
+        assert (np.abs(got - rows.astype(np.float64) @ exact) <= 2**-8 * wide @ np.abs(exact) + summed).all()
+        again = cm.score(rows, u, prompt_ids=ids, precision="bfloat16", n_threads=3)
+        assert again.tobytes() == got.tobytes()
+
+
+def test_rounded_directions_meet_numbers_that_lanes_do_not_hold(isa: str) -> None:
+    rng = np.random.default_rng(5)
+    ids, u = np.arange(64) // 8, rng.normal(size=(6, 40)).astype(ml_dtypes.bfloat16).astype(np.float64)
+    for size in (1e-34, 1e-20, 1e20, 1e34):
+        rows = (size * rng.normal(size=(64, 40))).astype(ml_dtypes.bfloat16)
+        got = cm.score(rows, u, prompt_ids=ids, precision="bfloat16")
+        np.testing.assert_allclose(got, rows.astype(np.float64) @ u.T, rtol=1e-5, atol=1e-6 * size)
+    rows[37, 39] = np.nan
+    with pytest.raises(cm.DumpError, match="first row 37"):
+        cm.score(rows, u, prompt_ids=ids, precision="bfloat16")
+    with pytest.raises(ValueError, match=r"'bfloat16', which is for rows of float16 or bfloat16; these are float32"):
+        cm.score(rows.astype(np.float32), u, prompt_ids=ids, precision="bfloat16")
+    with pytest.raises(ValueError, match=r"wanted 'mixed' or 'double'; only cm\.score has 'bfloat16'"):
+        cm.tilt(rows, u, [1.0], prompt_ids=ids, precision="bfloat16")
     tie = cm.score(np.ones((1, 1), np.float16), [[1 + 2**-8 + 2**-40]], prompt_ids=[0], precision="bfloat16")
     assert tie.item() == 1 + 2**-7  # rounded once: through float32 it would be a tie, and 1
-    with pytest.raises(ValueError, match=r"'bfloat16', which is for rows of float16 or bfloat16; these are float32"):
-        cm.score(rows.astype(np.float32), u, prompt_ids=np.arange(203) // 7, precision="bfloat16")
-    with pytest.raises(ValueError, match=r"wanted 'mixed' or 'double'; only cm\.score has 'bfloat16'"):
-        cm.tilt(rows, u, [1.0], prompt_ids=np.arange(203) // 7, precision="bfloat16")
 
 
 def test_joint_errors_of_values_labelled_in_different_prompts() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import special, stats
 
 import clinometer as cm
 from clinometer.engine.inputs import prepare
@@ -15,6 +15,7 @@ from clinometer.engine.passes import kept_scores
 from clinometer.inference.partial import completed
 from clinometer.inference.policy import PolicyGains, policy_gains, policy_horizon
 from clinometer.inference.split import Split
+from clinometer.inference.spread import spread
 from clinometer.inference.tails import in_words, opened, reach
 
 KL = np.array([0.05, 0.2, 0.5])
@@ -281,6 +282,12 @@ def test_prompts_that_differ_in_spread_widen_bounds_towards_zero(n: int) -> None
             assert (off < over + error).all() and (off > over / 2 - error).all() and over[-1] > 0.02
             assert (p.outweighing < 0.05).all()  # spreads are no tails
             np.testing.assert_allclose(p.interval[0, :, 0, 0], ends_of(p)[0][0, :, 0] - p.gain[0, :, 0] * over)
+            each = t.reshape(-1, n) - t.reshape(-1, n).mean(axis=1, keepdims=True)
+            moments, one = [(each**k).mean(axis=1) for k in (2, 4)], np.ones(len(each))
+            found = spread(*moments, n * one, one).log_sd
+            assert found == pytest.approx(log_sd, rel=0.05)
+            past = special.ndtri(3 * over / found**2)  # the share of the KL in prompts past their reach
+            np.testing.assert_allclose(np.diff(past), np.diff(np.log(levels)) / (2 * found), rtol=1e-6)
         else:
             assert (over == 0).all() and (p.outweighing[0, -1] > 0.05) == laplace
     mirrored = gains(t, -0.8 * z - 0.6 * noise, ids, kl=levels)

@@ -296,4 +296,4 @@ def test_any_number_of_values_is_tilted_as_by_the_twin(n_values: int, rows: int)
     got = cm.tilt(cm.Scores(scores, prompt_ids=ids), None, betas, values, pareto_k=False)
     sd = values.std(axis=0)
     for name, unit in (("gain", sd), ("gain_se", sd), ("win_rate", 1.0)):
-        assert (np.abs(getattr(got, name) - want[name]) <= 2e-6 * unit).all(), name
+        assert (np.abs(getattr(got, name) - want[name]) <= 3e-6 * unit).all(), name

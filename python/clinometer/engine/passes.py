@@ -55,7 +55,7 @@ def score(dump: Any, directions: Any, *, out: NDArray[Any] | None = None, **opti
     out : (N, K) float32 (float64 in double), optional
     **options : the base policy and pass options of every function (`precision`, `n_threads`, ...). Scores of half
         rows may also have ``precision="bfloat16"``: directions are rounded to bfloat16, to nearest and once, which
-        moves a score by at most 2^-9 sum_i |u_i x_i|; all else is "mixed"
+        moves a score by at most 2^-8 sum_i |u_i x_i|; all else is "mixed"
 
     Returns
     -------
