@@ -29,6 +29,7 @@ from clinometer.bench.problem import Problem
 from clinometer.bench.rows import Files
 
 ROUNDING = {"jax": "bfloat16 dot", "numkong": "as is"}  # settings of the peers
+OTHERS = ("mixed", *ROUNDING, "torch")
 Calls = dict[str, Callable[[], Any]]
 
 
@@ -62,7 +63,7 @@ def line(p: Problem, threads: int) -> str:
     rounds = timed_rounds(made, {}, most=15)
     ours = rounds.seconds["rounded"]
     said = [f"{p.k:4}  {1e3 * median(ours):8.2f} ms {2e-9 * p.rows.n * p.rows.d * p.k / median(ours):7.0f} GFLOP/s"]
-    for name in ("mixed", "jax", "numkong", "torch"):
+    for name in OTHERS:
         said.append(spread(ratios(rounds.seconds[name], ours)) if name in made else "-")
     errors = [f"{name} {exact.error(p, rounds.results[name]):.1e}" for name in made]
     return "  ".join([said[0], *(f"{x:>18}" for x in said[1:])]) + "   " + ", ".join(errors)
@@ -81,8 +82,7 @@ def main() -> None:
         f"{datetime.date.today()}  commit {commit()}  {platform.processor() or platform.machine()}, {_core.isa()}, "
         f"{args.threads} threads; {versions}",
         f"{args.rows} x {args.dim} bfloat16 in a mapped file; time of the others over that of the first",
-        "   K  precision='bfloat16'                        mixed                 jax             numkong               torch"
-        "   errors over the scores' sd",
+        "   K  bfloat16".ljust(35) + "".join(f"{name:>20}" for name in OTHERS) + "   errors over the sd of scores",
     ]
     print(*table, sep="\n")
     with tempfile.TemporaryDirectory() as folder:

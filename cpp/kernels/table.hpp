@@ -284,7 +284,8 @@ constexpr std::int64_t matrix_panel(std::int64_t n) { return (n + 31) / 32 * (6 
 
 /// Scores of bf16 rows by directions that bf16 holds.
 struct RoundedTable {
-  /// K directions in rows of ld floats, zero from d on, in the order of the columns; K a multiple of 4. To
+  /// K directions in rows of ld floats, zero from d on, in the order of the columns; K a multiple of 4, from
+  /// kManyRounded on of 16. To
   /// rounded_packed(d, K) bytes.
   void (*pack)(const float* directions, std::int64_t ld, std::int64_t d, std::int64_t n_directions, void* to);
   /// scores[i, k] += sum_c rows[i][c] directions[k][c]. Behind the n rows may stand others, up to `known` in all, which
@@ -293,6 +294,7 @@ struct RoundedTable {
                  std::int64_t n_directions, double* scores, std::int64_t lds);
 };
 inline constexpr std::int64_t kHalfStep = 32;  // columns that are packed together
+inline constexpr std::int64_t kManyRounded = 32;
 [[gnu::always_inline]] constexpr std::int64_t rounded_packed(std::int64_t d, std::int64_t n_directions) {
   return (d + kHalfStep - 1) / kHalfStep * kHalfStep * n_directions * 2;
 }

@@ -168,6 +168,7 @@ void Scan::absorb(const Rows& rows, const Prompts& prompts, const Scored& scored
     s->use_threads(team.size());
     pass.n_weights = std::max(pass.n_weights, s->weights_per_row());
     pass.absolute = pass.absolute || s->needs_absolute();
+    pass.relative = pass.relative || s->needs_relative();
   }
   // statistics of both kinds take turns over windows of leaves, so that the disk is read once
   const std::int64_t step = by_rows && by_state ? kWindowLeaves * kLeafRows : n;

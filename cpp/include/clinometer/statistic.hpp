@@ -101,6 +101,8 @@ class Statistic {
   virtual bool needs_prompts() const { return true; }
   /// Reads Block::absolute.
   virtual bool needs_absolute() const { return false; }
+  /// Reads Block::score.
+  virtual bool needs_relative() const { return true; }
   /// Leaves that share one running state, a power of two: more than one where a node for each would take too long or
   /// too much memory.
   virtual std::int64_t span() const { return 1; }

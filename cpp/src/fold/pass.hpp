@@ -40,8 +40,8 @@ struct Pass {
   bool rows_needed;
   std::int64_t ld;
   bool prompts_needed;
-  bool absolute = false;
-  std::int64_t n_weights = 0;  // the most that a statistic gives each row
+  bool absolute = false, relative = false;  // which scores a statistic takes
+  std::int64_t n_weights = 0;               // the most that a statistic gives each row
   std::int64_t n_projected, n_scores, lds;
   std::vector<double> scale;
   std::atomic<bool> stop{false};
@@ -62,7 +62,7 @@ struct Pass {
         n_scores(s.n_directions + s.n_columns) {
     lds = n_projected > 8 ? kernels::padded(n_projected) : 1;
     while (lds < n_projected) lds *= 2;
-    if (rounded() || (!dots() && !matrix())) lds = (n_projected + 3) / 4 * 4;
+    if (rounded() ? n_projected < kernels::kManyRounded : !dots() && !matrix()) lds = (n_projected + 3) / 4 * 4;
     scale.assign(std::size_t(n_projected), 1);
     zero_.assign(std::size_t(n_projected), true);
     for (std::int64_t k = 0; this->rows_needed && k < n_projected; ++k) {

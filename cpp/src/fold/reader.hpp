@@ -65,8 +65,8 @@ class Reader {
     if (s.kept) return kept(first, b);
     gather(s.values, s.n_values, value_);
     b.value = value_.data();
-    score_.resize(std::size_t(n * pass_.n_scores));
-    absolute_.resize(pass_.absolute ? score_.size() : 0);
+    score_.resize(std::size_t(pass_.relative ? n * pass_.n_scores : 0));
+    absolute_.resize(std::size_t(pass_.absolute ? n * pass_.n_scores : 0));
     if (pass_.rows_needed) rows(first, b);
     for (auto* to : {&score_, &absolute_})
       for (std::int64_t i = 0; !to->empty() && i < n; ++i)
@@ -218,9 +218,11 @@ class Reader {
 
   /// From lanes to scores: each direction's scale, each prompt's own fold and origin.
   void scores(const Block& b) {
-    if (b.pieces.empty()) scores(0, b.n, 0, own_.gap, score_);
-    for (const Piece& p : b.pieces) scores(p.first, p.count, fold(p), origin(p.prompt).gap, score_);
-    refuse_overflow(score_, b.n);
+    if (pass_.relative) {
+      if (b.pieces.empty()) scores(0, b.n, 0, own_.gap, score_);
+      for (const Piece& p : b.pieces) scores(p.first, p.count, fold(p), origin(p.prompt).gap, score_);
+      refuse_overflow(score_, b.n);
+    }
     if (!pass_.absolute) return;
     if (b.pieces.empty()) scores(0, b.n, 0, offset_, absolute_);
     for (const Piece& p : b.pieces) scores(p.first, p.count, fold(p), offset_, absolute_);

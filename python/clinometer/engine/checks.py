@@ -19,6 +19,7 @@ Floats = NDArray[np.float64]
 DEFAULT_KL = (0.1, 0.25, 0.5, 1.0)
 _ROWS = 1e140  # the largest entry of a row, and one over the smallest, of which second moments are taken
 _AT_ONCE = 1 << 13
+_SOME = 64  # rows
 
 
 def need_scores(call: Call) -> None:
@@ -81,6 +82,10 @@ def need_projection(call: Call, found: Floats) -> Floats:
 def need_float32(call: Call, table: NDArray[Any], first: int = 0) -> None:
     """Refuse scores, the call's from `first` on, that are infinite or nothing in float32 and something in float64."""
     if table.dtype == np.float64 or call.dump.nonfinite == "keep" or not len(table):
+        return
+    few = tops(table[:_SOME])  # of a column that is something there only the largest is left to be looked for
+    largest = max(np.fmax.reduce(table, axis=None), -np.fmin.reduce(table, axis=None))
+    if largest <= 1e38 and (few >= 1e-34).all():
         return
     top = tops(table)
     if (odd := (top > 1e38) | (top < 1e-34)).any():

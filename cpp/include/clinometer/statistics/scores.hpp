@@ -27,6 +27,7 @@ class Scores : public StatisticOf<Scores> {
   Scores cleared() const { return *this; }
   bool needs_prompts() const override { return relative; }
   bool needs_absolute() const override { return !relative; }
+  bool needs_relative() const override { return relative; }
 
   using Statistic::absorb;
   void absorb(const Block& b) override {
