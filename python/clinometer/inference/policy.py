@@ -20,7 +20,7 @@ from clinometer.engine.population import Population
 
 from .matched import MatchedCell, MatchedRows
 from .shapes import Shapes
-from .tails import WINS_OUTWEIGHED, opened, overshot
+from .tails import WINS_OUTWEIGHED, opened
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -234,15 +234,26 @@ def gains_and_horizon(
     return _bounded(PolicyGains(
         labelled_by_score=by_score, unseen=rows.unseen, lopsided=rows.lopsided, interval=none, win_interval=none,
         directions=call.names, values=call.value_names, _influence=influence, _held=rows.held, **arrays,
-    )), furthest  # fmt: skip
+    ), _two_valued(np.asarray(call.values))), furthest  # fmt: skip
 
 
-def _bounded(p: PolicyGains) -> PolicyGains:
+def _two_valued(values: Floats) -> NDArray[np.bool_]:
+    """(J,) whether a column (N, J) holds two numbers, or one."""
+    with np.errstate(invalid="ignore"):
+        ends = (values == np.fmin.reduce(values, axis=0)) | (values == np.fmax.reduce(values, axis=0))
+    return np.asarray((ends | np.isnan(values)).all(axis=0))
+
+
+def _bounded(p: PolicyGains, two_valued: NDArray[np.bool_] | bool = False) -> PolicyGains:
+    """With bounds. The win rate of a value of two numbers is its gain on another scale, and has bounds as far."""
     far = np.minimum(np.sqrt(p.kl / 6), 0.5)[..., None]
     wins = np.clip(p.win_rate, 0.5 - far, 0.5 + far)
     reach = t_bounds(np.zeros_like(wins), p.win_rate_se, p.win_freedom + 1, 0.95)[..., 1]
-    win_interval = overshot(_wilson(wins, p.win_rate_se, reach, far), wins - 0.5, p.overshoot[..., None])
-    return replace(p, interval=p.bounds(0.95), win_rate=wins, win_interval=win_interval)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        null_se = np.where(two_valued, p.null_se * p.win_rate_se / p.gain_se, np.nan)
+    bounds, none = _wilson(wins, p.win_rate_se, reach, far) - 0.5, np.zeros(wins.shape, np.int64)
+    bounds = opened(bounds, wins - 0.5, none, null_se, 0.95, p.lopsided, p.overshoot[..., None])
+    return replace(p, interval=p.bounds(0.95), win_rate=wins, win_interval=bounds + 0.5)
 
 
 def _wilson(wins: Floats, se: Floats, reach: Floats, far: Floats) -> Floats:
