@@ -75,7 +75,8 @@ const Probes* probes(const char* level) {
       &isa_neon::probes,
 #endif
   };
-  if (std::strcmp(level, "amx") == 0) level = "avx512";  // which it is, but for a unit that no probe asks
+  for (const char* const more : {"avx512bf16", "amx"})  // which are avx512 with products that no probe asks
+    if (std::strcmp(level, more) == 0) level = "avx512";
   for (const Probes* p : all)
     if (std::strcmp(p->name, level) == 0) return p;
   return nullptr;

@@ -3,6 +3,7 @@
 #include <stdexcept>
 
 #include "check.hpp"
+#include "kernels/probe.hpp"
 
 namespace {
 
@@ -29,7 +30,7 @@ int main() {
   CHECK(k::available(one, 1) == 1);
   for (const k::Table* level : all) {
     std::printf("%s\n", level->name);
-    CHECK(k::select(level->name) && &k::active() == level);
+    CHECK(k::select(level->name) && &k::active() == level && k::probes(level->name) != nullptr);
   }
   CHECK(!k::select("avx1024") && !k::select(nullptr) && &k::active() == all.back());
   return report();
