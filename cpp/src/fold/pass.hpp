@@ -80,11 +80,11 @@ struct Pass {
     const kernels::MatrixTable* const unit = kernels::active().matrix;
     return unit && n_projected >= unit->least[int(rows.dtype)] ? unit : nullptr;
   }
-  /// Products of bf16 without decoding, where there are such and directions are as short: for two, memory sets the
+  /// Products of bf16 without decoding, where there are such and directions are as short: for few, memory sets the
   /// pace.
   const kernels::RoundedTable* rounded() const {
     const bool asked = options.rounded && !options.in_double && rows.dtype == Dtype::bf16;
-    return asked && n_projected > 2 && !matrix() ? kernels::active().rounded : nullptr;
+    return asked && !dots() && !matrix() ? kernels::active().rounded : nullptr;
   }
   /// How dots and weigh take the columns (table.hpp).
   template <class L>
