@@ -333,6 +333,7 @@ class Scan:
         origins: typing.Annotated[numpy.typing.ArrayLike, numpy.float64] | None = None,
         n_threads: typing.SupportsInt | typing.SupportsIndex = 1,
         in_double: bool = False,
+        rounded: bool = False,
         progress: typing.Any = None,
         begin: typing.SupportsInt | typing.SupportsIndex = 0,
         end: typing.SupportsInt | typing.SupportsIndex = -1,

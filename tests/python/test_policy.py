@@ -698,6 +698,6 @@ def test_win_rates_of_a_rare_harm_have_bounds_as_far_as_its_gains() -> None:
         p = gains(t, f, ids, kl=[0.1, 0.3])
         if np.isfinite(p.win_interval).all():
             low, high = np.moveaxis(p.win_interval[0, :, 0], -1, 0)
-            held.append(((low <= 0.5) & (0.5 <= high)).all())
+            held.append(((low <= 0.5) & (high >= 0.5)).all())
             np.testing.assert_allclose(p.win_rate - 0.5, p.gain / 2, atol=1e-9)
     assert len(held) > 30 and np.mean(held) >= 0.95
