@@ -73,6 +73,7 @@ class Work:
     directions: Floats | None
     n_folds: int
     in_double: bool
+    rounded: bool
     n_scores: int
     origins: bool
 
@@ -148,8 +149,8 @@ def pass_over(work: Work, part: Part) -> tuple[list[Any], tuple[int, list[Any], 
         rows["weight"], prompts["omega"], prompts["unbias"], prompts["cluster"],
     )  # fmt: skip
     call = Call(
-        dump, population, in_double=work.in_double, directions=work.directions, n_folds=work.n_folds,
-        fold=prompts["fold"], columns=rows["columns"], values=rows["values"],
+        dump, population, in_double=work.in_double, rounded=work.rounded, directions=work.directions,
+        n_folds=work.n_folds, fold=prompts["fold"], columns=rows["columns"], values=rows["values"],
     )  # fmt: skip
     states, tables = copy.deepcopy(work.states), []
     for state, given in zip(states, part.given, strict=True):
@@ -287,7 +288,10 @@ class Cluster:
         states = [s.empty() for s in statistics]
         work = self._submit(
             _itself,
-            Work(source, states, call.directions, call.n_folds, call.in_double, call.n_scores, origins is not None),
+            Work(
+                source, states, call.directions, call.n_folds, call.in_double, call.rounded, call.n_scores,
+                origins is not None,
+            ),
         )  # fmt: skip
         row_bytes = call.dump.dim * WIDTHS[call.dump.dtype]
         cuts = self._cuts(p.n_rows, max(s.span for s in statistics), row_bytes)

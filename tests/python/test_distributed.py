@@ -18,6 +18,7 @@ pytest.importorskip("distributed", reason="needs dask and distributed")
 from distributed import Client, LocalCluster
 
 from clinometer import distributed as away
+from clinometer.dump.blocks import to_bfloat16
 
 LEAF = int(_core.LEAF_ROWS)
 RNG = np.random.default_rng(5)
@@ -219,3 +220,13 @@ def test_a_task_leaves_no_page_of_the_dump_with_its_worker(tmp_path: Path) -> No
     assert away.bad_rows(source, 0, len(rows)).size == 0
     assert shared() - before < rows.nbytes // 8
     np.testing.assert_array_equal(held.read(5, 7), rows[5:7])
+
+
+def test_rounded_directions_are_rounded_by_every_worker(tmp_path: Path, client: Client) -> None:
+    """Five directions and more: workers multiply bfloat16 as one machine does, where it does."""
+    rows = to_bfloat16(RNG.normal(size=(20_000, 40)).astype(np.float32))
+    cm.write_dump(tmp_path / "d", rows.view([("bfloat16", "<u2")]), prompt_ids=np.arange(20_000) // 8)
+    u = RNG.normal(size=(6, 40))
+    got = away.score(tmp_path / "d", u, precision="bfloat16", client=client)
+    assert got.tobytes() == cm.score(tmp_path / "d", u, precision="bfloat16").tobytes()
+    assert got.tobytes() != cm.score(tmp_path / "d", u).tobytes()
