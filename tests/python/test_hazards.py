@@ -77,6 +77,7 @@ def test_a_file_that_shrinks_is_an_error_and_not_a_crash(tmp_path: Path, when: s
 INTERRUPT = """
     import os, signal, sys, threading, time
     import numpy as np, clinometer as cm
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs have it ignored
     rng = np.random.default_rng(0)
     name = sys.argv[1]
     if name == "moments":

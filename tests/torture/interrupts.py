@@ -130,6 +130,7 @@ def main() -> int:
     parser.add_argument("name", nargs="*", help="only these calls")
     args = parser.parse_args()
     warnings.simplefilter("ignore")
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs have it ignored
     gc.disable()  # a signal inside a callback of the collector, as distributed has one, is lost to all
     rng, status = random.Random(0), 0
     with tempfile.TemporaryDirectory() as folder:
