@@ -12,7 +12,8 @@ set -eu
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 python3 -m venv "$work/venv"
-"$work/venv/bin/python" -m pip install --quiet --disable-pip-version-check numpy==2.4.6 scipy==1.17.1 scikit-learn==1.9.1 scikit-dimension==0.5.0
+"$work/venv/bin/python" -m pip install --quiet --disable-pip-version-check numpy==2.4.6 scipy==1.17.1 \
+    scikit-learn==1.9.1 scikit-dimension==0.5.0
 cd "$work"
 "$work/venv/bin/python" - <<'END'
 import datetime, importlib.metadata, platform, sys
