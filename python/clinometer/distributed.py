@@ -310,14 +310,16 @@ class Cluster:
     def _take_tables(
         self, call: Call, statistics: list[Any], p: Population, origins: Floats | None, tasks: dict[Any, Any]
     ) -> None:
-        """Scores and origins into the caller's arrays, as tasks end."""
-        from distributed import as_completed
+        """Scores and origins into the caller's arrays, in the order of the rows.
 
-        cut_of = {self._submit(beside, task): ends for task, ends in tasks.items()}
+        Not by `as_completed`, which is seen to wait for ever for results that are there.
+        """
+        waiting = [(self._submit(beside, task), ends) for task, ends in tasks.items()][::-1]
         tables_of = [s for s in statistics if isinstance(s, _core.Scores)]
         rows_done = 0
-        for future, (bad, tables, made) in as_completed(list(cut_of), with_results=True):
-            begin, end = cut_of.pop(future)
+        while waiting:
+            future, (begin, end) = waiting.pop()  # the last reference to it: its worker may forget the result
+            bad, tables, made = future.result()
             if bad >= 0:
                 refuse_non_finite(call, p)
             for state, table in zip(tables_of, tables, strict=True):
